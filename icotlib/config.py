@@ -1,0 +1,333 @@
+"""Settings of a run: frozen dataclasses, checked when they are made, hashed to name the run.
+
+Every field is explained where it stands. `RunConfig.override` changes any of them by its dotted
+name, and an unknown name is an error that suggests the nearest one.
+"""
+
+import dataclasses
+import hashlib
+import json
+import types
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import yaml
+
+from icotlib.errors import ConfigError, did_you_mean
+from icotlib.tasks import get_task
+
+#: Counts up when runs made before are no longer comparable with runs made after.
+FORMAT = 1
+
+
+class Section:
+    """Base of all settings: checks the type and the allowed values of every field."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for spec in dataclasses.fields(self):
+            name = f"{type(self).__name__}.{spec.name}"
+            value = _coerce(getattr(self, spec.name), hints[spec.name], name)
+            object.__setattr__(self, spec.name, value)
+            low = spec.metadata.get("min")
+            if low is not None and value is not None and value < low:
+                raise ConfigError(f"{name} must be at least {low}, got {value}")
+            high = spec.metadata.get("max")
+            if high is not None and value is not None and value > high:
+                raise ConfigError(f"{name} must be at most {high}, got {value}")
+
+
+def at_least(low: float, default: Any, high: float | None = None) -> Any:
+    """A field with a smallest (and perhaps a largest) allowed value."""
+    return field(default=default, metadata={"min": low, "max": high})
+
+
+@dataclass(frozen=True)
+class DataConfig(Section):
+    """Which examples, how many, and how they are split."""
+
+    #: A generated task by name (`mult-4x2`, `parity-8`); ignored when `path` is set.
+    task: str = "mult-4x2"
+    #: A folder with train.txt, valid.txt and test.txt in the authors' format, instead of a task.
+    path: str | None = None
+    #: Training examples in a fixed data set; None draws fresh ones in every batch.
+    train_examples: int | None = at_least(1, None)
+    #: Examples held out for evaluation during training.
+    valid_examples: int = at_least(1, 500)
+    #: Examples held out for the numbers that are reported.
+    test_examples: int = at_least(1, 2000)
+    #: Seed of the splits. Runs that are compared share it, whatever their own seed.
+    seed: int = at_least(0, 0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.path is None:
+            get_task(self.task)
+
+
+@dataclass(frozen=True)
+class ModelConfig(Section):
+    """A causal language model of `transformers`: random weights of a size, or pretrained."""
+
+    #: `model_type` of any causal LM in transformers: gpt2, llama, gpt_neox, qwen2, ...
+    architecture: str = "gpt2"
+    layers: int = at_least(1, 3)
+    width: int = at_least(1, 192)
+    heads: int = at_least(1, 6)
+    #: Dropout everywhere the architecture has it.
+    dropout: float = at_least(0, 0.0, 0.9)
+    #: Hub id or directory of pretrained weights and tokenizer; the sizes above are then ignored.
+    pretrained: str | None = None
+    #: Further fields of the architecture's own config, such as {"activation_function": "relu"}.
+    options: dict[str, Any] = field(default_factory=dict)
+    #: With a pretrained tokenizer: leave the space before each separator that the authors' code
+    #: leaves (one more token to remove from each chain).
+    spaced_separators: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pretrained is None and self.width % self.heads:
+            raise ConfigError(
+                f"ModelConfig.width ({self.width}) must be a multiple of heads ({self.heads})"
+            )
+
+
+@dataclass(frozen=True)
+class OptimConfig(Section):
+    """The optimizer and its learning rate over time."""
+
+    #: `muon` moves the hidden matrices by Muon and all else by AdamW; `adamw` moves all by AdamW.
+    name: Literal["muon", "adamw"] = "muon"
+    #: Peak learning rate of AdamW.
+    lr: float = at_least(0, 1e-3)
+    #: Peak learning rate of Muon.
+    muon_lr: float = at_least(0, 1e-2)
+    #: AdamW's decay rates of the first and second moment.
+    beta1: float = at_least(0, 0.9, 1)
+    beta2: float = at_least(0, 0.99, 1)
+    #: Decoupled weight decay of matrices; vectors and embeddings have none.
+    weight_decay: float = at_least(0, 0.1)
+    #: Largest norm of the gradient; 0 never clips.
+    clip: float = at_least(0, 1.0)
+    #: Optimizer steps over which the rate rises linearly from zero.
+    warmup_steps: int = at_least(0, 100)
+    #: Fraction of the run, at its end, over which the rate falls linearly to zero.
+    decay_fraction: float = at_least(0, 0.4, 1)
+
+
+@dataclass(frozen=True)
+class RemovalConfig(Section):
+    """Which chain tokens are taken away, and when: stepwise internalization (arXiv 2405.14838).
+
+    Schedules, with s the number of tokens removed from every example:
+
+    - `none`: s = 0, explicit chain of thought.
+    - `all`: everything from the first step, no chain of thought.
+    - `linear`: the paper's s(t) = floor(pace * t / steps_per_epoch).
+    - `geometric`: chunks that double: s = 1, 3, 7, ... every `steps_per_chunk` steps.
+    - `adaptive`: the next token goes once the model answers well enough at this stage.
+    - `random`: no common s; each example loses a number of its own, so that one model serves
+      every stage.
+    """
+
+    schedule: Literal["none", "all", "linear", "geometric", "adaptive", "random"] = "random"
+    #: Which end of the chain goes first.
+    side: Literal["left", "right"] = "left"
+    #: Tokens that remain keep the position ids they had. The first separator moves with them, so
+    #: that counting on from it is right while generating. Left side only.
+    keep_positions: bool = True
+    #: Steps on the full chain before anything is removed.
+    warmup_steps: int = at_least(0, 150)
+    #: Removal smoothing: each example loses o more tokens, P(o) proportional to exp(-smoothing o).
+    #: The paper uses 4; None turns it off. Never in the warm-up, never in evaluation.
+    smoothing: float | None = at_least(1e-6, None)
+    #: Start a new optimizer whenever s grows, until a batch holds no chain token any more.
+    reset_optimizer: bool = False
+    #: Remove everything at once when s reaches this many tokens (the paper: 39 on GSM8K).
+    remove_all_at: int | None = at_least(0, None)
+
+    #: linear: tokens removed per epoch (the paper's delta).
+    pace: float = at_least(0, 8.0)
+    #: linear: optimizer steps per epoch (the paper's T), a setting because a stream has no epochs.
+    steps_per_epoch: int = at_least(1, 1000)
+    #: geometric: steps between two removals.
+    steps_per_chunk: int = at_least(1, 300)
+    #: adaptive: the running mean of answer exact match (teacher-forced) that lets the next go.
+    threshold: float = at_least(0, 0.85, 1)
+    #: adaptive: steps that the running mean covers, and the fewest at a stage.
+    window: int = at_least(1, 20)
+    #: adaptive: the next token goes after this many steps at a stage in any case.
+    max_steps_per_stage: int = at_least(1, 600)
+    #: adaptive: chance that an example is shown at a uniformly drawn earlier stage.
+    replay: float = at_least(0, 0.0, 1)
+    #: random: chance that an example loses its whole chain; otherwise uniform on 0..all.
+    all_fraction: float = at_least(0, 0.5, 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.keep_positions and self.side == "right":
+            raise ConfigError(
+                "RemovalConfig.keep_positions needs side='left': after a removal on the right the "
+                "kept position of the second separator cannot be known while generating"
+            )
+
+
+@dataclass(frozen=True)
+class TrainConfig(Section):
+    """How long to train, on what, and when to look."""
+
+    #: Optimizer steps at most.
+    steps: int = at_least(1, 1200)
+    #: Examples per optimizer step.
+    batch_size: int = at_least(1, 128)
+    #: Each batch is cut into this many groups of like length, so that removed tokens cost nothing
+    #: (their gradients add up to one optimizer step: more groups need less memory, too).
+    length_groups: int = at_least(1, 2)
+    #: Steps between evaluations; a checkpoint follows each one.
+    eval_every: int = at_least(1, 100)
+    #: Stop once validation accuracy at the last stage reaches this.
+    stop_accuracy: float | None = at_least(0, None, 1)
+    #: `auto` is bf16 on a GPU that has it, and fp32 elsewhere.
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    #: CPU threads of the run. A setting, because sums are rounded in another order with another
+    #: number; two runs side by side with one thread each do more work than one run with two.
+    threads: int = at_least(1, 1)
+
+
+@dataclass(frozen=True)
+class RunConfig(Section):
+    """Everything that decides the numbers of one run."""
+
+    #: The method as results name it.
+    method: Literal["no_cot", "explicit_cot", "icot_si"] = "icot_si"
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    removal: RemovalConfig = field(default_factory=RemovalConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    #: Seed of weights, batches and removal.
+    seed: int = at_least(0, 0)
+    #: A word that names a variant in tables; it does not change the numbers, only the run.
+    label: str = ""
+    #: The preset this came from, for the tables.
+    preset: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        needed = {"no_cot": "all", "explicit_cot": "none"}.get(self.method)
+        schedule = self.removal.schedule
+        if needed and schedule != needed:
+            raise ConfigError(f"method {self.method!r} needs removal.schedule={needed!r}")
+        if not needed and schedule in ("all", "none"):
+            raise ConfigError(f"method 'icot_si' cannot use removal.schedule={schedule!r}")
+
+    @property
+    def task(self) -> str:
+        """The task as tables name it."""
+        return self.data.task if self.data.path is None else Path(self.data.path).name
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that change with any setting."""
+        text = json.dumps([FORMAT, to_dict(self)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def run_name(self) -> str:
+        """The name of the run directory: readable first, unique by its digest."""
+        schedule = [self.removal.schedule] if self.method == "icot_si" else []
+        parts = [self.method, *schedule, self.task, self.label, f"s{self.seed}", self.digest[:10]]
+        return "-".join(part for part in parts if part)
+
+    def override(self, changes: "dict[str, Any] | str | None" = None, **more: Any) -> "RunConfig":
+        """A copy with fields changed by dotted name, e.g. `{"train.steps": 50}` or `seed=1`.
+
+        Text is read as YAML, so that a papermill `-p overrides '{train.steps: 50}'` works too.
+        Raises `ConfigError` for an unknown name or a value that does not fit.
+        """
+        values, known = to_dict(self), field_names()
+        for name, value in {**parse_overrides(changes), **more}.items():
+            if name not in known:
+                raise ConfigError(f"unknown setting {name!r}.{did_you_mean(name, known)}")
+            *sections, last = name.split(".")
+            target = values
+            for section in sections:
+                target = target[section]
+            target[last] = value
+        return from_dict(values)
+
+
+def parse_overrides(changes: dict[str, Any] | str | None) -> dict[str, Any]:
+    """Overrides as a dictionary from a dictionary, YAML text or nothing."""
+    if isinstance(changes, str):
+        try:
+            changes = yaml.safe_load(changes)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"overrides are not valid YAML: {error}") from None
+    if changes is None:
+        return {}
+    if not isinstance(changes, dict):
+        raise ConfigError(f"overrides must map field names to values, got {changes!r}")
+    return changes
+
+
+def to_dict(config: Section) -> dict[str, Any]:
+    """Nested plain values, ready for JSON."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(values: dict[str, Any]) -> RunConfig:
+    """A `RunConfig` from `to_dict`'s output; unknown fields are an error."""
+    return _build(RunConfig, values, "")
+
+
+def field_names(cls: type[Section] = RunConfig, prefix: str = "") -> list[str]:
+    """Every dotted field name, for messages and help."""
+    names = []
+    for name, hint in get_type_hints(cls).items():
+        if isinstance(hint, type) and issubclass(hint, Section):
+            names += field_names(hint, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names
+
+
+def _build(cls: type[Section], values: dict[str, Any], prefix: str) -> Any:
+    hints = get_type_hints(cls)
+    arguments = {}
+    for name, value in values.items():
+        if name not in hints:
+            raise ConfigError(f"unknown setting {prefix + name!r} in a stored config")
+        hint = hints[name]
+        if isinstance(hint, type) and issubclass(hint, Section):
+            value = _build(hint, value, f"{prefix}{name}.")
+        arguments[name] = value
+    return cls(**arguments)
+
+
+def _coerce(value: Any, hint: Any, name: str) -> Any:
+    """The value as the hinted type; whole floats pass as int and ints as float, nothing else."""
+    if isinstance(hint, types.UnionType):
+        options = [option for option in get_args(hint) if option is not type(None)]
+        return None if value is None else _coerce(value, options[0], name)
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            known = ", ".join(map(repr, get_args(hint)))
+            hint_text = did_you_mean(str(value), get_args(hint))
+            raise ConfigError(f"{name} must be one of {known}; got {value!r}.{hint_text}")
+        return value
+    kind = get_origin(hint) or hint
+    if kind is bool or not isinstance(value, bool):
+        if isinstance(value, kind):
+            return value
+        if kind is float and isinstance(value, int):
+            return float(value)
+        if kind is float and isinstance(value, str):  # YAML reads 1e-3 as text
+            try:
+                return float(value)
+            except ValueError:
+                pass
+        if kind is int and isinstance(value, float) and value.is_integer():
+            return int(value)
+    raise ConfigError(f"{name} must be {getattr(kind, '__name__', kind)}, got {value!r}")

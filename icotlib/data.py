@@ -1,0 +1,273 @@
+"""Data: the authors' file format, splits that cannot overlap, fixed sets and endless streams."""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from datasets import Dataset, load_from_disk
+
+from icotlib import paths
+from icotlib.config import DataConfig
+from icotlib.errors import ConfigError, DataError
+from icotlib.tasks import Example, Pieces, Task, get_task
+
+SPLITS = ("train", "valid", "test")
+_LINE = re.compile(r"(?P<question>[^|]+)\|\|(?P<chain>.*?)\s*####(?P<answer>.+)", re.DOTALL)
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def parse_line(line: str) -> Example:
+    """One line `question||chain #### answer`; `ValueError` says what is wrong with it."""
+    if line.count("||") != 1:
+        raise ValueError(f"needs exactly one '||', found {line.count('||')}")
+    if line.count("####") != 1:
+        raise ValueError(f"needs exactly one '####', found {line.count('####')}")
+    match = _LINE.fullmatch(line)
+    example = Example(*(part.strip() for part in match.groups())) if match else None
+    if example is None or not example.question or not example.answer:
+        raise ValueError("question and answer must not be empty")
+    return example
+
+
+def read_examples(
+    path: str | Path, on_error: Literal["raise", "skip"] = "raise"
+) -> tuple[list[Example], int]:
+    """Examples of a file in the authors' format, and how many lines were skipped.
+
+    A malformed line raises `DataError` naming file and line number; with `on_error="skip"` it is
+    counted instead. Blank lines are neither.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    examples, skipped = [], 0
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            try:
+                line = raw.decode("utf-8").strip("\r\n")
+                if line.strip():
+                    examples.append(parse_line(line))
+            except ValueError as error:
+                if on_error == "raise":
+                    raise DataError(f"{path}:{number}: {error}") from None
+                skipped += 1
+    return examples, skipped
+
+
+def format_line(example: Example) -> str:
+    """One line of the authors' format."""
+    return f"{example.question}||{example.chain} #### {example.answer}"
+
+
+def write_examples(path: str | Path, examples: Iterable[Example]) -> None:
+    """Write a file that `read_examples` reads back; an existing file is an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("x", encoding="utf-8") as file:
+        file.writelines(format_line(example) + "\n" for example in examples)
+
+
+# --- splits ------------------------------------------------------------------------------------
+
+
+def question_keys(questions: np.ndarray) -> np.ndarray:
+    """A 64-bit key for each row of `[n, entries]`, equal for equal rows.
+
+    Two different rows share a key once in 2^64 pairs; a draw is then refused without need, which
+    does no harm.
+    """
+    rng = np.random.default_rng(0x1C07)
+    factors = rng.integers(0, 2**63, questions.shape[1], dtype=np.uint64) * 2 + 1
+    keys = ((questions.astype(np.uint64) + 1) * factors).sum(axis=1, dtype=np.uint64)
+    return keys ^ (keys >> np.uint64(29))
+
+
+def draw_unseen(
+    task: Task, rng: np.random.Generator, n: int, held_out: np.ndarray, distinct: bool = False
+) -> np.ndarray:
+    """n questions, none with a key among `held_out` (sorted); all different if `distinct`."""
+    rows: list[np.ndarray] = []
+    have = 0
+    while have < n:
+        drawn = task.sample(rng, n - have + 16)
+        keys = question_keys(drawn)
+        fresh = ~is_in_sorted(keys, held_out)
+        if distinct:
+            fresh &= first_of_each(keys)
+            held_out = np.sort(np.concatenate([held_out, keys[fresh][: n - have]]))
+        rows.append(drawn[fresh][: n - have])
+        have += len(rows[-1])
+    return np.concatenate(rows)
+
+
+def is_in_sorted(values: np.ndarray, sorted_values: np.ndarray) -> np.ndarray:
+    """Which values occur in a sorted array."""
+    if not len(sorted_values):
+        return np.zeros(len(values), dtype=bool)
+    at = np.searchsorted(sorted_values, values).clip(max=len(sorted_values) - 1)
+    return sorted_values[at] == values
+
+
+def first_of_each(values: np.ndarray) -> np.ndarray:
+    """Which entries are the first with their value."""
+    first = np.zeros(len(values), dtype=bool)
+    first[np.unique(values, return_index=True)[1]] = True
+    return first
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Everything a run may look at: its held-out sets and where training examples come from."""
+
+    valid: Dataset
+    test: Dataset
+    #: A fixed training set, or None where training draws from `task` without end.
+    train: Dataset | None
+    #: The generated task, or None for data from files.
+    task: Task | None
+    #: Sorted keys of held-out questions (empty for data from files).
+    held_out: np.ndarray
+    #: Hash of all of it: what stands in the sets, or the rule by which the stream is drawn.
+    digest: str
+
+    def symbols(self) -> list[str]:
+        """All symbols for a symbol-level tokenizer: the task's, or those of the files."""
+        if self.task is not None:
+            return list(self.task.symbols)
+        found: set[str] = set()
+        for dataset in (self.train, self.valid, self.test):
+            for column in ("question", "chain", "answer"):
+                for text in dataset[column]:
+                    found.update(text.split())
+        return sorted(found)
+
+
+def load_corpus(config: DataConfig) -> Corpus:
+    """The corpus of a config: generated (fixed sets are cached under `data/cache`), or read.
+
+    Raises `DataError` for bad files or overlapping splits, `ConfigError` if the task has too few
+    questions for the sizes asked for.
+    """
+    return _read_corpus(config) if config.path else _generate_corpus(config)
+
+
+def _generate_corpus(config: DataConfig) -> Corpus:
+    task = get_task(config.task)
+    held = config.valid_examples + config.test_examples
+    wanted = held + (config.train_examples or held)
+    if wanted > task.n_questions:
+        raise ConfigError(
+            f"{task.name} has only {task.n_questions} questions, {wanted} are needed "
+            f"({config.valid_examples} valid, {config.test_examples} test, the rest to train on): "
+            "lower data.valid_examples, data.test_examples or data.train_examples"
+        )
+    rng = np.random.default_rng([config.seed, 0])
+    nothing = np.array([], dtype=np.uint64)
+    questions = draw_unseen(task, rng, held, nothing, distinct=True)
+    held_out = np.sort(question_keys(questions))
+    valid = _cached(config, "valid", task, questions[: config.valid_examples])
+    test = _cached(config, "test", task, questions[config.valid_examples :])
+    train = None
+    if config.train_examples:
+        rng = np.random.default_rng([config.seed, 1])
+        rows = draw_unseen(task, rng, config.train_examples, held_out, distinct=True)
+        train = _cached(config, "train", task, rows)
+    return Corpus(valid, test, train, task, held_out, _digest(valid, test, train, task.name))
+
+
+def _read_corpus(config: DataConfig) -> Corpus:
+    folder = Path(config.path)
+    sets = {}
+    for split in SPLITS:
+        examples, _ = read_examples(folder / f"{split}.txt")
+        limit = getattr(config, f"{split}_examples")
+        sets[split] = examples[:limit]
+        if not examples:
+            raise DataError(f"{folder / f'{split}.txt'}: holds no example")
+    train_questions = {example.question for example in sets["train"]}
+    for split in ("valid", "test"):
+        shared = train_questions & {example.question for example in sets[split]}
+        if shared:
+            raise DataError(
+                f"{folder / f'{split}.txt'}: {len(shared)} of its questions stand in train.txt "
+                f"too, for example {min(shared)!r}"
+            )
+    datasets = {split: _dataset(examples) for split, examples in sets.items()}
+    digest = _digest(datasets["valid"], datasets["test"], datasets["train"], "")
+    return Corpus(**datasets, task=None, held_out=np.array([], dtype=np.uint64), digest=digest)
+
+
+def _dataset(examples: list[Example]) -> Dataset:
+    columns = zip(*examples, strict=True)
+    return Dataset.from_dict(dict(zip(Example._fields, map(list, columns), strict=True)))
+
+
+def _cached(config: DataConfig, split: str, task: Task, questions: np.ndarray) -> Dataset:
+    """The written-out questions, kept on disk once they are many."""
+    if len(questions) < 10_000:
+        return _dataset(task.text(task.write(questions)))
+    digest = hashlib.sha256(questions.astype(np.int8).tobytes()).hexdigest()[:10]
+    folder = paths.data_cache() / f"{task.name}-{split}-{len(questions)}-{digest}"
+    if not folder.is_dir():
+        part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+        _dataset(task.text(task.write(questions))).save_to_disk(part)
+        try:
+            part.rename(folder)
+        except OSError:  # another process finished the same set first
+            shutil.rmtree(part)
+    return load_from_disk(str(folder))
+
+
+def _digest(valid: Dataset, test: Dataset, train: Dataset | None, rule: str) -> str:
+    sha = hashlib.sha256(rule.encode())
+    for dataset in (valid, test, train):
+        columns = dataset[:] if dataset else dict.fromkeys(Example._fields, ())
+        for row in zip(*(columns[name] for name in Example._fields), strict=True):
+            sha.update(format_line(Example(*row)).encode())
+        sha.update(b"\0")
+    return sha.hexdigest()[:16]
+
+
+# --- training batches --------------------------------------------------------------------------
+
+
+class Batches(Protocol):
+    """Training examples by step: a pure function of (seed, step), so that a run can resume."""
+
+    def __call__(self, step: int) -> "Pieces | np.ndarray": ...
+
+
+def stream(corpus: Corpus, batch_size: int, seed: int) -> Batches:
+    """Fresh examples at every step, as `Pieces`; none is in a held-out set."""
+
+    def batch(step: int) -> Pieces:
+        rng = np.random.default_rng([seed, 2, step])
+        return corpus.task.write(draw_unseen(corpus.task, rng, batch_size, corpus.held_out))
+
+    return batch
+
+
+def epochs(n: int, batch_size: int, seed: int) -> Batches:
+    """Row numbers of a fixed set of n examples: a new order in every epoch, none left out."""
+    order: dict[int, np.ndarray] = {}
+
+    def batch(step: int) -> np.ndarray:
+        rows = np.arange(step * batch_size, (step + 1) * batch_size)
+        epoch, within = np.divmod(rows, n)
+        for number in np.unique(epoch):
+            if number not in order:
+                while len(order) > 1:  # a batch spans two epochs at most, unless n is tiny
+                    order.pop(min(order))
+                order[number] = np.random.default_rng([seed, 3, number]).permutation(n)
+            within[epoch == number] = order[number][within[epoch == number]]
+        return within
+
+    return batch

@@ -1,0 +1,30 @@
+"""The errors a user can cause, each of which says what to do about it."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class IcotError(Exception):
+    """Base of every error that the library raises on purpose."""
+
+
+class ConfigError(IcotError, ValueError):
+    """A setting is unknown, of the wrong type, out of range or contradicts another."""
+
+
+class DataError(IcotError, ValueError):
+    """A data file or data set cannot be used; the message names the file and the line."""
+
+
+class RunError(IcotError, RuntimeError):
+    """A run directory is missing, unfinished or damaged."""
+
+
+class TrainingError(IcotError, RuntimeError):
+    """Training cannot go on, because the loss is no longer finite, for example."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint to append to an error about an unknown name; empty if nothing is close."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,257 @@
+"""Evaluation: greedy generation, exact match with intervals, accuracy per symbol, speed.
+
+Reported accuracy is always that of greedy generation: the model writes its own remaining chain,
+then its answer. `teacher_forced_match` needs one forward pass instead and serves while training:
+the whole sequence is right under teacher forcing exactly when greedy decoding writes it.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from icotlib.removal import IGNORE, Inputs, remove
+from icotlib.tokens import Encoded, Layout
+
+
+# --- one forward pass --------------------------------------------------------------------------
+
+
+def logits_of(model: torch.nn.Module, inputs: Inputs) -> Tensor:
+    """Next-token logits `[n, keep, vocabulary]` at the last `keep` places of a batch.
+
+    A mask of ones goes with explicit positions: without any mask, transformers takes a jump in
+    the position ids for the border between two packed sequences, and hides one from the other.
+    """
+    mask = None if inputs.positions is None else torch.ones_like(inputs.ids)
+    return model(
+        input_ids=inputs.ids,
+        position_ids=inputs.positions,
+        attention_mask=mask,
+        logits_to_keep=inputs.keep,
+        use_cache=False,
+    ).logits
+
+
+def matches(logits: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
+    """Which examples have every learned token, and which every token after the chain: `[n]` each.
+
+    Args:
+        logits: `[n, keep, vocabulary]` from `logits_of`.
+    """
+    labels = inputs.labels[:, -inputs.keep :]
+    right = logits.argmax(dim=-1) == labels
+    whole = (right | (labels == IGNORE)).all(dim=1)
+    tail = (right | ~inputs.tail[:, -inputs.keep :]).all(dim=1)
+    return whole, tail
+
+
+@torch.no_grad()
+def teacher_forced_match(
+    model: PreTrainedModel,
+    batch: Encoded,
+    removed: int,
+    side: str = "left",
+    keep_positions: bool = False,
+    batch_size: int = 512,
+) -> float:
+    """The fraction of examples whose every learned token is the most likely one."""
+    was_training = model.training
+    model.eval()
+    right = 0
+    for start in range(0, len(batch), batch_size):
+        part = batch[slice(start, start + batch_size)]
+        k = torch.full_like(part.chain, removed)
+        inputs = remove(part, k, side, keep_positions).to(model.device)
+        right += int(matches(logits_of(model, inputs), inputs)[0].sum())
+    model.train(was_training)
+    return right / len(batch)
+
+
+# --- greedy generation -------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def generate(
+    model: PreTrainedModel,
+    layout: Layout,
+    batch: Encoded,
+    removed: Tensor | int = 0,
+    keep_positions: bool = False,
+    max_new_tokens: int | None = None,
+) -> Tensor:
+    """Greedy continuations `[n, new tokens]` of `question <sep>`, batched, with a KV cache.
+
+    Args:
+        batch: only its questions are read; unequal ones are padded on the left.
+        removed: tokens removed at the model's stage, an int or `[n]`. Only with kept positions
+            does the model see it: the separator's position is shifted by as many.
+        max_new_tokens: by default what the longest remaining chain and answer need, and eight
+            more for a model that writes more than it should.
+    """
+    device = model.device
+    removed = torch.as_tensor(removed).expand(len(batch)).minimum(batch.chain)
+    if max_new_tokens is None:
+        max_new_tokens = int((batch.total - batch.question - removed).max()) + 8
+    ids, mask, positions = left_padded_questions(batch, layout.pad)
+    if keep_positions:
+        positions[:, -1] += removed
+    room = getattr(model.config, "max_position_embeddings", None)
+    ids, mask, positions = ids.to(device), mask.to(device), positions.to(device)
+    cache, written = None, []
+    marked_end = EndOfAnswer(layout, len(batch), device)
+    for _ in range(max_new_tokens):
+        output = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        cache = output.past_key_values
+        ids = output.logits[:, -1].argmax(dim=-1, keepdim=True)
+        written.append(ids)
+        if marked_end.all_ended(ids):
+            break
+        mask = torch.nn.functional.pad(mask, (0, 1), value=1)
+        positions = positions[:, -1:] + 1
+        if room is not None:  # a model that never stops must not run off its position table
+            positions = positions.clamp(max=room - 1)
+    return torch.cat(written, dim=1)
+
+
+def left_padded_questions(batch: Encoded, pad: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Questions with their separator, padded on the left: tokens, mask, positions `[n, width]`."""
+    width = int(batch.question.max())
+    positions = torch.arange(width)[None] - (width - batch.question)[:, None]
+    mask = positions >= 0
+    ids = batch.ids.gather(1, positions.clamp(min=0))
+    return ids.masked_fill(~mask, pad), mask.long(), positions.clamp(min=0)
+
+
+class EndOfAnswer:
+    """Notices when every row has written the end token after its answer's mark.
+
+    Where the separator is the end token, the first one ends the chain and not the answer.
+    """
+
+    def __init__(self, layout: Layout, n: int, device: torch.device):
+        self.eos, self.mark = layout.eos, layout.mark[-1]
+        self.marked = torch.zeros(n, dtype=torch.bool, device=device)
+        self.ended = torch.zeros(n, dtype=torch.bool, device=device)
+
+    def all_ended(self, ids: Tensor) -> bool:
+        ids = ids[:, 0]
+        self.ended |= self.marked & (ids == self.eos)
+        self.marked |= ids == self.mark
+        return bool(self.ended.all())
+
+
+# --- accuracy ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Score:
+    """Exact match of answers with its 95% interval, and the accuracy of each answer symbol."""
+
+    accuracy: float
+    ci_low: float
+    ci_high: float
+    n: int
+    #: Accuracy of each symbol of the answer, from its first; empty if answers differ in length.
+    by_symbol: tuple[float, ...]
+    #: What the model wrote, as text.
+    written: tuple[str, ...]
+    #: Whether each answer is right.
+    right: tuple[bool, ...]
+
+
+def evaluate(
+    model: PreTrainedModel,
+    layout: Layout,
+    batch: Encoded,
+    answers: Sequence[str],
+    removed: int = 0,
+    keep_positions: bool = False,
+    batch_size: int = 500,
+) -> Score:
+    """Greedy answers of a model, compared with the true ones."""
+    was_training = model.training
+    model.eval()
+    written: list[str] = []
+    for start in range(0, len(batch), batch_size):
+        part = batch[slice(start, start + batch_size)]
+        written += layout.texts(generate(model, layout, part, removed, keep_positions))
+    model.train(was_training)
+    return score(written, answers)
+
+
+def score(written: Sequence[str], answers: Sequence[str]) -> Score:
+    """Compare the answers in generated texts with the true ones."""
+    given = [Layout.answer(text) for text in written]
+    right = tuple(answer == truth for answer, truth in zip(given, answers, strict=True))
+    low, high = wilson_interval(sum(right), len(right))
+    symbols = symbol_accuracy(given, answers)
+    return Score(float(np.mean(right)), low, high, len(right), symbols, tuple(written), right)
+
+
+def symbol_accuracy(given: Sequence[str | None], answers: Sequence[str]) -> tuple[float, ...]:
+    """The fraction of answers right at each symbol; an answer of the wrong length is all wrong."""
+    truth = [answer.split() for answer in answers]
+    width = len(truth[0])
+    if any(len(row) != width for row in truth):
+        return ()
+    rows = [(answer or "").split() for answer in given]
+    rows = [row if len(row) == width else [""] * width for row in rows]
+    return tuple((np.array(rows) == np.array(truth)).mean(axis=0).tolist())
+
+
+def wilson_interval(right: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's 95% score interval of a proportion; sensible at 0 and 1, too."""
+    p, scale = right / n, 1 + z * z / n
+    centre = (p + z * z / (2 * n)) / scale
+    half = z / scale * float(np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+# --- speed -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A model at a removal stage whose speed is to be measured."""
+
+    model: PreTrainedModel
+    layout: Layout
+    batch: Encoded
+    removed: int = 0
+    keep_positions: bool = False
+
+
+def measure_speed(
+    contestants: dict[Any, Contestant], batch_size: int = 1, examples: int = 20, rounds: int = 5
+) -> dict[Any, float]:
+    """Examples per second of greedy generation, measured side by side.
+
+    The contestants take turns in every round, so that a slow moment of the machine meets all of
+    them; the result is the median over rounds. The papers measure at batch size 1.
+    """
+    rates: dict[Any, list[float]] = {key: [] for key in contestants}
+    for round_number in range(rounds + 1):
+        for key, one in contestants.items():
+            start = time.perf_counter()
+            for first in range(0, examples, batch_size):
+                part = one.batch[slice(first, first + batch_size)]
+                generate(one.model, one.layout, part, one.removed, one.keep_positions)
+            if one.model.device.type == "cuda":
+                torch.cuda.synchronize()
+            if round_number:  # the first round only warms up
+                rates[key].append(examples / (time.perf_counter() - start))
+    return {key: median(values) for key, values in rates.items()}

@@ -1,0 +1,91 @@
+"""Optimizers and the learning rate over time."""
+
+import torch
+from torch import nn
+from torch.optim import AdamW, Muon, Optimizer
+
+from icotlib.config import OptimConfig
+
+
+def make_optimizers(config: OptimConfig, model: nn.Module) -> list[Optimizer]:
+    """AdamW alone, or Muon on the hidden matrices beside AdamW on all else.
+
+    Each parameter group keeps its peak rate in `peak_lr`; `set_rate` scales it.
+    """
+    hidden, decayed, plain = split_parameters(model)
+    fused = {"betas": (config.beta1, config.beta2), "fused": True}
+    if config.name == "muon":
+        muon = Muon(
+            hidden,
+            lr=config.muon_lr,
+            momentum=0.95,
+            weight_decay=config.weight_decay,
+            adjust_lr_fn="original",
+        )
+        rest = AdamW(decayed + plain, lr=config.lr, weight_decay=0.0, **fused)
+        optimizers = [muon, rest]
+    else:
+        groups = [
+            {"params": hidden, "weight_decay": config.weight_decay},
+            {"params": decayed + plain, "weight_decay": 0.0},
+        ]
+        optimizers = [AdamW(groups, lr=config.lr, **fused)]
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak_lr"] = group["lr"]
+    return optimizers
+
+
+def split_parameters(
+    model: nn.Module,
+) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+    """Trainable parameters as hidden matrices, embedding tables, and vectors.
+
+    The output head counts as an embedding: like one, it has a row per token, which is no
+    direction that an orthogonalised update would suit.
+    """
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    if head is not None:
+        embeddings.add(id(head.weight))
+    hidden, tables, vectors = [], [], []
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            continue
+        if id(parameter) in embeddings:
+            tables.append(parameter)
+        elif parameter.ndim == 2:
+            hidden.append(parameter)
+        else:
+            vectors.append(parameter)
+    return hidden, tables, vectors
+
+
+def rate_at(config: OptimConfig, step: int, steps: int) -> float:
+    """The fraction of the peak rate at a step: linear rise, plateau, linear fall to zero."""
+    rise = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    falling = config.decay_fraction * steps
+    fall = min(1.0, (steps - step) / falling) if falling else 1.0
+    return min(rise, fall)
+
+
+def set_rate(optimizers: list[Optimizer], fraction: float) -> None:
+    """Set every group to a fraction of its peak rate."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * fraction
+
+
+def reset(optimizers: list[Optimizer]) -> None:
+    """Forget all moments, as a newly made optimizer would."""
+    for optimizer in optimizers:
+        getattr(optimizer, "optimizer", optimizer).state.clear()
+
+
+def on_device(optimizers: list[Optimizer], device: torch.device) -> None:
+    """Move optimizer state that was loaded on the CPU to the device of the model."""
+    for optimizer in optimizers:
+        for state in optimizer.state.values():
+            for name, value in state.items():
+                if isinstance(value, torch.Tensor) and name != "step":
+                    state[name] = value.to(device)

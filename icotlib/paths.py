@@ -1,0 +1,30 @@
+"""Every path of the project, in one place.
+
+Nothing else in the library builds a path from the location of a file or from the working
+directory, so notebooks and commands behave the same wherever they are started. `ICOT_RUNS` moves
+the run directories, to a larger disk for example; nothing else needs to move.
+"""
+
+import os
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = PROJECT / "notebooks"
+FIGURES = PROJECT / "figures"
+DATA = PROJECT / "data"
+STYLE = Path(__file__).resolve().parent / "paper.mplstyle"
+
+
+def runs_root() -> Path:
+    """The folder of all run directories: `$ICOT_RUNS`, or `runs/` in the project."""
+    return Path(os.environ.get("ICOT_RUNS") or PROJECT / "runs").expanduser().resolve()
+
+
+def data_cache() -> Path:
+    """The folder of generated data sets, which can be deleted at any time."""
+    return DATA / "cache"
+
+
+def executed_root() -> Path:
+    """The folder of executed notebooks."""
+    return runs_root() / "notebooks"

@@ -1,0 +1,276 @@
+"""Stepwise internalization (ICoT-SI, arXiv 2405.14838): taking chain tokens away while training.
+
+Two parts. `remove` takes the tokens out of a batch, on tensors. A `Schedule` says how many, when.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from icotlib.config import RemovalConfig
+from icotlib.tokens import Encoded
+
+IGNORE = -100  # the label that cross-entropy skips
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a model is trained on; every tensor is `[n, width]`."""
+
+    ids: Tensor
+    #: Position ids, or None where they simply count from zero.
+    positions: Tensor | None
+    #: The next token at each place, `IGNORE` where nothing is learned.
+    labels: Tensor
+    #: Places whose label belongs to what follows the chain: separator, mark, answer, end.
+    tail: Tensor
+    #: Places from the end that carry any loss: the output head needs no others.
+    keep: int
+
+    def to(self, device: torch.device) -> "Inputs":
+        moved = [
+            x if x is None else x.to(device, non_blocking=True)
+            for x in (self.ids, self.positions, self.labels, self.tail)
+        ]
+        return Inputs(*moved, keep=self.keep)
+
+
+def remove(
+    batch: Encoded, k: Tensor, side: str = "left", keep_positions: bool = False
+) -> Inputs:
+    """Take k[i] chain tokens out of example i and shift it into inputs and labels.
+
+    Args:
+        batch: n encoded examples.
+        k: `[n]`, tokens to remove; more than the chain holds takes the whole chain.
+        side: the end of the chain that goes first.
+        keep_positions: what remains keeps its position ids, and the first separator moves along
+            by k (Section 3 of the paper; its code moves the separator).
+
+    For the question `a b`, the chain `x y z` and k = 2 on the left, with kept positions:
+
+        sequence   a b <sep> z <sep> #### 7 <eos>
+        positions  0 1   4   5   6     7  8   9
+        learned              z <sep> #### 7 <eos>
+    """
+    k = torch.minimum(k, batch.chain)[:, None]
+    start = batch.question[:, None]
+    if side == "right":
+        start = start + batch.chain[:, None] - k
+    total = batch.total[:, None] - k
+    width = int(total.max())
+    column = torch.arange(width)[None]
+    source = (column + k * (column >= start)).clamp(max=batch.ids.shape[1] - 1)
+    ids = batch.ids.gather(1, source)
+    inside = column < total
+    first = batch.question[:, None] - 1  # the first separator: from here on, the next is learned
+    labels = torch.where(inside & (column > first), ids, IGNORE)[:, 1:]
+    tail = (column >= batch.question[:, None] + batch.chain[:, None] - k)[:, 1:] & inside[:, 1:]
+    # With right-padding the causal mask alone keeps the padding out of every position that counts.
+    positions = (column + k * (column >= first))[:, :-1] if keep_positions else None
+    if positions is not None:
+        positions = positions.clamp(max=batch.ids.shape[1] - 1)
+    keep = width - 1 - int(first.min())
+    return Inputs(ids[:, :-1], positions, labels, tail, keep)
+
+
+def chain_left(batch: Encoded, k: Tensor) -> int:
+    """Chain tokens that a batch still holds after removal."""
+    return int((batch.chain - k).clamp(min=0).sum())
+
+
+# --- schedules ---------------------------------------------------------------------------------
+
+
+class Schedule:
+    """How many tokens go at each step, and the state that this depends on.
+
+    The training loop calls `draw` for every batch and `observe` with what it saw; `advance`
+    returns True when s grew, and the loop then marks the end of a stage.
+    """
+
+    #: Whether each stage has weights of its own, worth a checkpoint when it ends.
+    staged = True
+
+    def __init__(self, config: RemovalConfig, longest: int):
+        self.config = config
+        #: Chain tokens of the longest example: at s = longest nothing is left.
+        self.longest = longest
+        #: s, the number of tokens removed at this stage.
+        self.removed = 0
+
+    @property
+    def final_stage(self) -> int:
+        """The s at which the schedule ends."""
+        return self.longest
+
+    @property
+    def shown_stage(self) -> int:
+        """The number of removed tokens at which accuracy during training is taken."""
+        return self.removed
+
+    def draw(self, step: int, chain: Tensor, generator: torch.Generator) -> Tensor:
+        """Tokens to remove at this step from examples with chains of these lengths: `[n]`."""
+        k = torch.full_like(chain, self.removed)
+        if self.config.smoothing is not None and step >= self.config.warmup_steps:
+            k = k + smoothing_offsets(len(chain), self.config.smoothing, generator)
+        return k
+
+    def advance(self, step: int) -> bool:
+        """Move s to where it stands at this step; whether it grew."""
+        before = self.removed
+        target = min(self.target(step), self.longest)
+        limit = self.config.remove_all_at
+        if limit is not None and target >= limit:
+            target = self.longest
+        self.removed = max(before, target)
+        return self.removed > before
+
+    def target(self, step: int) -> int:
+        """s at this step, before `remove_all_at` and the length of the chain are applied."""
+        return 0
+
+    def observe(self, step: int, matches: Tensor, at_stage: Tensor) -> None:
+        """Learn from a batch: which answers were right, `[n]`, and which were at this stage."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"removed": self.removed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+def smoothing_offsets(n: int, smoothing: float, generator: torch.Generator) -> Tensor:
+    """Removal smoothing: `[n]` offsets o with P(o) proportional to exp(-smoothing o), o >= 0."""
+    uniform = torch.rand(n, generator=generator, dtype=torch.float64)
+    return (-(1 - uniform).log() / smoothing).floor().long()
+
+
+class Nothing(Schedule):
+    """Explicit chain of thought: nothing is ever removed."""
+
+    staged = False
+
+    @property
+    def final_stage(self) -> int:
+        return 0
+
+    def draw(self, step: int, chain: Tensor, generator: torch.Generator) -> Tensor:
+        return torch.zeros_like(chain)
+
+
+class Everything(Schedule):
+    """No chain of thought: everything is removed from the first step on."""
+
+    staged = False
+
+    def __init__(self, config: RemovalConfig, longest: int):
+        super().__init__(config, longest)
+        self.removed = longest
+
+    def draw(self, step: int, chain: Tensor, generator: torch.Generator) -> Tensor:
+        return chain.clone()
+
+
+class Linear(Schedule):
+    """The paper's: s(t) = floor(pace * t / T), t optimizer steps after the warm-up, T an epoch."""
+
+    def target(self, step: int) -> int:
+        t = step - self.config.warmup_steps
+        # The small term undoes the rounding of pace * t / T just below a whole number.
+        return max(0, math.floor(self.config.pace * t / self.config.steps_per_epoch + 1e-9))
+
+
+class Geometric(Schedule):
+    """Chunks that double: after i chunks, s = 2^i - 1, so log(chain) stages in all."""
+
+    def target(self, step: int) -> int:
+        chunks = (step - self.config.warmup_steps) // self.config.steps_per_chunk
+        return 2 ** min(max(chunks, 0), 30) - 1
+
+
+class Adaptive(Schedule):
+    """One token more as soon as the running mean of answer exact match passes a threshold.
+
+    The mean covers `window` steps at this stage; `max_steps_per_stage` is a cap in steps, never
+    in time, so that a run is the same on every machine.
+    """
+
+    def __init__(self, config: RemovalConfig, longest: int):
+        super().__init__(config, longest)
+        #: Answer exact match of the last steps at this stage.
+        self.recent: list[float] = []
+        #: Steps at this stage so far.
+        self.steps_here = 0
+
+    def draw(self, step: int, chain: Tensor, generator: torch.Generator) -> Tensor:
+        k = super().draw(step, chain, generator)
+        if self.config.replay and self.removed:
+            earlier = torch.randint(0, self.removed, chain.shape, generator=generator)
+            again = torch.rand(len(chain), generator=generator) < self.config.replay
+            k = torch.where(again, earlier, k)
+        return k
+
+    def observe(self, step: int, matches: Tensor, at_stage: Tensor) -> None:
+        if step < self.config.warmup_steps or not at_stage.any():
+            return
+        self.recent.append(matches[at_stage].double().mean().item())
+        del self.recent[: -self.config.window]
+        self.steps_here += 1
+
+    def target(self, step: int) -> int:
+        if len(self.recent) < self.config.window:
+            learned = False
+        else:
+            learned = sum(self.recent) / len(self.recent) > self.config.threshold
+        if learned or self.steps_here >= self.config.max_steps_per_stage:
+            return self.removed + 1
+        return self.removed
+
+    def advance(self, step: int) -> bool:
+        grew = super().advance(step)
+        if grew:
+            self.recent, self.steps_here = [], 0
+        return grew
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"removed": self.removed, "recent": self.recent, "steps_here": self.steps_here}
+
+
+class Random(Schedule):
+    """Each example loses its own number of tokens: one model for every stage.
+
+    With probability `all_fraction` the whole chain goes, otherwise k is uniform on 0..chain.
+    """
+
+    staged = False
+
+    @property
+    def shown_stage(self) -> int:
+        return self.longest
+
+    def draw(self, step: int, chain: Tensor, generator: torch.Generator) -> Tensor:
+        if step < self.config.warmup_steps:
+            return torch.zeros_like(chain)
+        uniform, all_of_it = torch.rand(2, len(chain), generator=generator)
+        k = (uniform * (chain + 1)).long()
+        return torch.where(all_of_it < self.config.all_fraction, chain, k)
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    "none": Nothing,
+    "all": Everything,
+    "linear": Linear,
+    "geometric": Geometric,
+    "adaptive": Adaptive,
+    "random": Random,
+}
+
+
+def make_schedule(config: RemovalConfig, longest: int) -> Schedule:
+    """The schedule of a config for chains of at most `longest` tokens."""
+    return SCHEDULES[config.schedule](config, longest)

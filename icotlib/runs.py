@@ -1,0 +1,219 @@
+"""Run directories: a run is found by its config, describes itself, and is never overwritten.
+
+    <method>-<task>-s<seed>-<digest>/
+        config.json       every setting
+        provenance.json   commit, versions, device, data hash, command
+        metrics.csv       one row per evaluation during training
+        stages.csv        one row per removal stage: test accuracy by greedy generation
+        samples.jsonl     what the model wrote for the first test questions
+        model/            the final weights and tokenizer (safetensors)
+        stages/           weights at the end of every removal stage, where they differ
+        checkpoint/       only while unfinished: what a resumed run starts from
+        done.json         totals; written last, so that it marks a finished run
+"""
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from icotlib import paths
+from icotlib.config import RunConfig, from_dict, to_dict
+from icotlib.errors import RunError
+
+PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy")
+
+
+class Run:
+    """One run directory, made or not yet made."""
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+
+    @classmethod
+    def of(cls, config: RunConfig) -> "Run":
+        """Where the run of this config is or will be."""
+        return cls(paths.runs_root() / config.run_name)
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def __repr__(self) -> str:
+        state = "done" if self.done else f"step {self.progress.get('step', 0)}"
+        return f"Run({self.name}, {state})"
+
+    # --- what a run holds ---
+
+    @property
+    def done(self) -> bool:
+        """Whether the run is finished."""
+        return (self.folder / "done.json").is_file()
+
+    @property
+    def config(self) -> RunConfig:
+        return from_dict(self._json("config.json"))
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return self._json("provenance.json")
+
+    @property
+    def totals(self) -> dict[str, Any]:
+        """Examples, tokens, steps and seconds of training, chain length, parameters."""
+        return self._json("done.json")
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """One row per evaluation so far; empty before the first."""
+        return self._table("metrics.csv")
+
+    @property
+    def stages(self) -> pd.DataFrame:
+        """One row per removal stage; empty until the run is finished."""
+        return self._table("stages.csv")
+
+    @property
+    def samples(self) -> pd.DataFrame:
+        """Question, truth and what the model wrote, by removal stage."""
+        return pd.read_json(self.folder / "samples.jsonl", lines=True, dtype=False)
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """The last report of a run in training; empty if there is none."""
+        try:
+            return json.loads((self.folder / "progress.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+
+    def weights(self, removed: int | None = None) -> Path:
+        """The folder of the final weights, or of those at the end of a removal stage."""
+        folder = self.folder / "model" if removed is None else self.stage_folder(removed)
+        if not folder.is_dir():
+            folder = self.folder / "model"  # one model serves every stage
+        if not folder.is_dir():
+            raise RunError(f"{self.name} has no saved weights yet; train it with icot.ensure")
+        return folder
+
+    def stage_folder(self, removed: int) -> Path:
+        return self.folder / "stages" / f"removed-{removed:03d}"
+
+    def _json(self, name: str) -> dict[str, Any]:
+        path = self.folder / name
+        try:
+            return json.loads(path.read_text())
+        except FileNotFoundError:
+            raise RunError(f"{path} is missing: no run, or not finished yet") from None
+        except json.JSONDecodeError as error:
+            raise RunError(f"{path} is damaged: {error}") from None
+
+    def _table(self, name: str) -> pd.DataFrame:
+        path = self.folder / name
+        if not path.is_file() or not path.stat().st_size:
+            return pd.DataFrame()
+        return pd.read_csv(path)
+
+    # --- what training writes ---
+
+    def begin(self, config: RunConfig, data_digest: str, device: str) -> None:
+        """Write the description of a run that starts."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / "config.json").is_file():
+            write_json(self.folder / "config.json", to_dict(config))
+            write_json(self.folder / "provenance.json", provenance(data_digest, device))
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run alone; waits while another process trains it.
+
+        The operating system frees the lock when its holder dies, however it dies.
+        """
+        locks = paths.runs_root() / ".locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with (locks / self.name).open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def report(self, **state: Any) -> None:
+        """Tell whoever watches how far the run is."""
+        write_json(self.folder / "progress.json", state)
+
+    def finish(self, totals: dict[str, Any]) -> None:
+        """Mark the run as finished and drop what only an unfinished run needs."""
+        write_json(self.folder / "done.json", totals)
+        shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+        (self.folder / "progress.json").unlink(missing_ok=True)
+
+
+def all_runs(finished: bool = True) -> list[Run]:
+    """Every run directory, by name; only finished ones unless told otherwise."""
+    root = paths.runs_root()
+    folders = sorted(path.parent for path in root.glob("*/config.json"))
+    return [run for run in map(Run, folders) if run.done or not finished]
+
+
+def find_run(name: str) -> Run:
+    """The run whose name is or begins with this. Raises `RunError` if none or several are."""
+    found = [run for run in all_runs(finished=False) if run.name.startswith(name)]
+    exact = [run for run in found if run.name == name]
+    if len(exact or found) != 1:
+        listed = ", ".join(run.name for run in found) or "none"
+        raise RunError(f"{name!r} must name one run under {paths.runs_root()}; found: {listed}")
+    return (exact or found)[0]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(json.dumps(value, indent=2) + "\n")
+    part.replace(path)
+
+
+def provenance(data_digest: str, device: str) -> dict[str, Any]:
+    """Where numbers come from: commit, versions, device, data hash, command."""
+    return {
+        "commit": git_commit(),
+        "command": command_line(),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "device": device,
+        "data": data_digest,
+    }
+
+
+def command_line() -> str:
+    """The command of this process, its absolute paths cut to their names."""
+    words = [Path(word).name if word.startswith("/") else word for word in sys.argv]
+    return "a notebook" if "ipykernel" in words[0] else " ".join(words)
+
+
+def git_commit() -> str:
+    """The commit of the project, with `+` if tracked files differ from it; `unknown` without."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(paths.PROJECT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "icotlib")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def device_name(device: torch.device) -> str:
+    """The device as tables name it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {os.cpu_count()} cores"

@@ -1,0 +1,97 @@
+"""What a task is, and the register of all tasks by name."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import numpy as np
+
+from icotlib.errors import ConfigError, did_you_mean
+
+NOTHING = -1  # marks the unused end of a row in `Pieces`
+
+
+class Example(NamedTuple):
+    """One example as text, its symbols separated by single spaces."""
+
+    question: str
+    chain: str
+    answer: str
+
+
+class Pieces(NamedTuple):
+    """A batch of examples as three integer arrays, each `[examples, width]`.
+
+    Entries index `Task.symbols`; rows that are shorter than the widest end in `NOTHING`.
+    """
+
+    question: np.ndarray
+    chain: np.ndarray
+    answer: np.ndarray
+
+
+class Task(ABC):
+    """A family of questions, each with a chain of thought and an answer.
+
+    A *question* is held as one row of small integers (the digits of two numbers, a string of
+    bits), so that a whole batch is drawn and written without a Python loop over examples.
+    """
+
+    #: The name that configs use, such as `mult-4x2`.
+    name: str
+    #: Every symbol that a question, chain or answer may hold.
+    symbols: tuple[str, ...]
+    #: How many different questions exist.
+    n_questions: int
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, size: str) -> "Task":
+        """The task from what follows the dash in its name; `ValueError` if that is no size."""
+
+    @abstractmethod
+    def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """Draw n questions, uniformly and independently: `[n, entries]`, integers."""
+
+    @abstractmethod
+    def write(self, questions: np.ndarray) -> Pieces:
+        """Write out question, chain and answer for `[n, entries]` drawn questions."""
+
+    def text(self, pieces: Pieces) -> list[Example]:
+        """The same examples as text."""
+        columns = [_join(rows, self.symbols) for rows in pieces]
+        return [Example(*example) for example in zip(*columns, strict=True)]
+
+
+def _join(rows: np.ndarray, symbols: tuple[str, ...]) -> list[str]:
+    table = np.array([*symbols, ""])  # the last entry is what NOTHING (-1) picks
+    return [" ".join(row[row != ""]) for row in table[rows]]
+
+
+_TASKS: dict[str, type[Task]] = {}
+
+
+def register(prefix: str):
+    """Class decorator: make a task known as `<prefix>-<size>`."""
+
+    def add(cls: type[Task]) -> type[Task]:
+        _TASKS[prefix] = cls
+        return cls
+
+    return add
+
+
+def get_task(name: str) -> Task:
+    """The task of a name such as `mult-4x2` or `parity-8`.
+
+    Raises `ConfigError` if no task has that name or its size cannot be read.
+    """
+    prefix, _, size = name.partition("-")
+    if prefix not in _TASKS:
+        known = ", ".join(f"{known}-..." for known in sorted(_TASKS))
+        raise ConfigError(
+            f"unknown task {name!r}; known: {known}.{did_you_mean(prefix, _TASKS)}"
+        )
+    try:
+        return _TASKS[prefix].parse(size)
+    except ValueError as error:
+        raise ConfigError(f"task {name!r}: {error}") from None

@@ -1,0 +1,84 @@
+"""Multiplication of n by m digits, in the exact text of the two papers.
+
+Digits stand least significant first. For 4x4 and 3719 x 3349 = 12454931:
+
+    question  9 1 7 3 * 9 4 3 3
+    chain     1 7 4 3 3 + 0 6 7 8 4 1 ( 1 3 2 2 8 1 ) + 0 0 7 5 1 1 1 ( 1 3 9 7 9 2 1 )
+              + 0 0 0 7 5 1 1 1
+    answer    1 3 9 4 5 4 2 1
+
+Partial product i is a x (digit i of b) x 10^i, written with n + 1 + i digits. The running sum, as
+wide, follows in brackets after every partial product but the first and the last. The answer has
+n + m digits, padded with zeros at its far end.
+"""
+
+import re
+
+import numpy as np
+
+from icotlib.tasks.base import Pieces, Task, register
+
+MAX_DIGITS = 20
+
+
+@register("mult")
+class Multiplication(Task):
+    """`mult-<n>x<m>`: n and m digits, 1 to 20 each; operands have no leading zero.
+
+    A question is its n + m digits: those of a, then those of b, least significant first. All
+    arithmetic runs on digits, column by column, so that it is exact at any size.
+    """
+
+    symbols = (*"0123456789", "*", "+", "(", ")")
+
+    def __init__(self, n: int, m: int):
+        if not (1 <= n <= MAX_DIGITS and 1 <= m <= MAX_DIGITS):
+            raise ValueError(f"digits must be 1 to {MAX_DIGITS}, got {n} and {m}")
+        self.n, self.m = n, m
+        self.name = f"mult-{n}x{m}"
+        self.n_questions = 9 * 10 ** (n - 1) * 9 * 10 ** (m - 1)
+
+    @classmethod
+    def parse(cls, size: str) -> "Multiplication":
+        match = re.fullmatch(r"(\d+)x(\d+)", size)
+        if not match:
+            raise ValueError("the size is digits x digits, as in mult-4x2")
+        return cls(int(match[1]), int(match[2]))
+
+    def questions(self, a: list[int], b: list[int]) -> np.ndarray:
+        """Questions `[n, n + m]` from operands given as integers."""
+        text = [f"{x:0{self.n}d}"[::-1] + f"{y:0{self.m}d}"[::-1] for x, y in zip(a, b, strict=True)]
+        return np.array([[int(digit) for digit in row] for row in text])
+
+    def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        digits = rng.integers(0, 10, (n, self.n + self.m))
+        for lead in (self.n - 1, -1):
+            digits[:, lead] = rng.integers(1, 10, n)
+        return digits
+
+    def write(self, questions: np.ndarray) -> Pieces:
+        a, b = questions[:, : self.n], questions[:, self.n :]
+        star, plus, left, right = (
+            np.full((len(questions), 1), self.symbols.index(symbol)) for symbol in "*+()"
+        )
+        running = np.zeros((len(questions), self.n + self.m), dtype=np.int64)
+        chain = []
+        for i in range(self.m):
+            width = self.n + 1 + i
+            partial = np.zeros_like(running)
+            partial[:, i : i + self.n] = a * b[:, i : i + 1]
+            partial = carry(partial)
+            running = carry(running + partial)
+            chain += [plus, partial[:, :width]] if i else [partial[:, :width]]
+            if 0 < i < self.m - 1:
+                chain += [left, running[:, :width], right]
+        return Pieces(np.hstack([a, star, b]), np.hstack(chain), running)
+
+
+def carry(columns: np.ndarray) -> np.ndarray:
+    """Decimal digits `[n, width]` of the numbers whose column sums are given, lowest first."""
+    columns = columns.copy()
+    for i in range(columns.shape[1] - 1):
+        columns[:, i + 1] += columns[:, i] // 10
+        columns[:, i] %= 10
+    return columns

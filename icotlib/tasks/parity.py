@@ -1,0 +1,39 @@
+"""Parity of a string of bits; the chain of thought is the parity of every prefix.
+
+For `parity-4`:
+
+    question  1 0 1 1
+    chain     1 1 0 1
+    answer    1
+"""
+
+import numpy as np
+
+from icotlib.tasks.base import Pieces, Task, register
+
+
+@register("parity")
+class Parity(Task):
+    """`parity-<n>`: is the number of ones among n bits odd?"""
+
+    symbols = ("0", "1")
+
+    def __init__(self, n: int):
+        if not 2 <= n <= 1000:
+            raise ValueError(f"the number of bits must be 2 to 1000, got {n}")
+        self.n = n
+        self.name = f"parity-{n}"
+        self.n_questions = 2**n
+
+    @classmethod
+    def parse(cls, size: str) -> "Parity":
+        if not size.isdigit():
+            raise ValueError("the size is a number of bits, as in parity-8")
+        return cls(int(size))
+
+    def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        return rng.integers(0, 2, (n, self.n))
+
+    def write(self, questions: np.ndarray) -> Pieces:
+        chain = questions.cumsum(axis=1) % 2
+        return Pieces(questions, chain, chain[:, -1:])

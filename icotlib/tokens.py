@@ -1,0 +1,174 @@
+"""Tokens: the symbol tokenizer and the one sequence layout of all methods.
+
+    question <sep> chain <sep> #### answer <eos>
+
+Everything after the first separator is learned, the second separator included. An encoded batch
+knows where its question and its chain end, and that is all that removal and evaluation need.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from icotlib.errors import ConfigError
+from icotlib.tasks import Example, Pieces
+from icotlib.tasks.base import NOTHING
+
+PAD, EOS, SEP, MARK = "<pad>", "<eos>", "<sep>", "####"
+
+
+def symbol_tokenizer(symbols: Sequence[str]) -> PreTrainedTokenizerFast:
+    """A tokenizer with one token per symbol, symbols separated by spaces.
+
+    It saves beside a model and reloads through `AutoTokenizer`. A symbol it does not know is an
+    error when it is encoded, never a silent `<unk>`.
+    """
+    vocabulary = {symbol: i for i, symbol in enumerate([PAD, EOS, SEP, MARK, *symbols])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=None))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=PAD, eos_token=EOS, sep_token=SEP
+    )
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A batch of token sequences, padded on the right; the lengths are tensors `[n]`."""
+
+    #: Tokens `[n, width]`.
+    ids: Tensor
+    #: Length of the question with the first separator.
+    question: Tensor
+    #: Length of the chain, without separators.
+    chain: Tensor
+    #: Length of the whole sequence.
+    total: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, rows: Tensor | np.ndarray | slice) -> "Encoded":
+        if isinstance(rows, np.ndarray):
+            rows = torch.from_numpy(rows)
+        total = self.total[rows]
+        width = int(total.max()) if len(total) else 0
+        return Encoded(self.ids[rows][:, :width], self.question[rows], self.chain[rows], total)
+
+
+class Layout:
+    """The sequence layout over a tokenizer: encodes examples, decodes answers.
+
+    With a symbol tokenizer each symbol is one token and the separator a token of its own. With a
+    pretrained one, separators and end are its end-of-text token and the chain begins with a
+    space, as in the authors' data; `spaced_separators` adds the space that their code leaves
+    before each separator.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, spaced_separators: bool = False):
+        if tokenizer.eos_token_id is None:
+            raise ConfigError("the tokenizer has no end-of-text token; set tokenizer.eos_token")
+        self.tokenizer = tokenizer
+        self.eos = tokenizer.eos_token_id
+        self.sep = self.eos if tokenizer.sep_token_id is None else tokenizer.sep_token_id
+        self.pad = self.eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self._symbolic = tokenizer.sep_token == SEP
+        self._tail = " " if spaced_separators and not self._symbolic else ""
+        self._lead = "" if self._symbolic else " "
+        self.mark = self._tokens([self._lead + MARK])[0]
+
+    def _tokens(self, texts: list[str]) -> list[list[int]]:
+        try:
+            return self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        except Exception as error:  # the tokenizers library raises plain Exception
+            raise ConfigError(f"the tokenizer cannot encode this text: {error}") from None
+
+    def encode(self, examples: Sequence[Example]) -> Encoded:
+        """Encode text examples. Raises `ConfigError` for a symbol the tokenizer lacks."""
+        questions = self._tokens([example.question + self._tail for example in examples])
+        chains = self._tokens(
+            [self._lead + x.chain + self._tail if x.chain else "" for x in examples]
+        )
+        answers = self._tokens(
+            [f"{self._lead}{MARK} {example.answer}{self._tail}" for example in examples]
+        )
+        if self._symbolic:
+            self._check_known(examples, questions, chains, answers)
+        rows = [
+            [*question, self.sep, *chain, self.sep, *answer, self.eos]
+            for question, chain, answer in zip(questions, chains, answers, strict=True)
+        ]
+        total = torch.tensor([len(row) for row in rows])
+        ids = torch.full((len(rows), int(total.max())), self.pad)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = torch.tensor(row)
+        question = torch.tensor([len(part) + 1 for part in questions])
+        return Encoded(ids, question, torch.tensor([len(part) for part in chains]), total)
+
+    def _check_known(self, examples: Sequence[Example], *encoded: list[list[int]]) -> None:
+        """A word-level tokenizer without `<unk>` drops what it does not know: refuse instead."""
+        for example, *parts in zip(examples, *encoded, strict=True):
+            words = [*example.question.split(), *example.chain.split(), MARK]
+            words += example.answer.split()
+            if len(words) != sum(map(len, parts)):
+                known = self.tokenizer.get_vocab()
+                missing = next(word for word in words if word not in known)
+                raise ConfigError(f"the tokenizer has no token for {missing!r} (in {example})")
+
+    def encode_pieces(self, pieces: Pieces, symbols: Sequence[str]) -> Encoded:
+        """Encode a generated batch without a loop over examples; needs a symbol tokenizer.
+
+        Equal to `encode(task.text(pieces))`.
+        """
+        assert self._symbolic
+        table = np.array([*self.tokenizer.convert_tokens_to_ids(list(symbols)), self.pad])
+        n = len(pieces.question)
+        sep, eos = np.full((n, 1), self.sep), np.full((n, 1), self.eos)
+        mark = np.full((n, 1), self.mark[0])
+        parts = [table[pieces.question], sep, table[pieces.chain], sep, mark]
+        rows = np.hstack([*parts, table[pieces.answer], eos])
+        question, chain, answer = ((piece != NOTHING).sum(axis=1) for piece in pieces)
+        question, total = question + 1, question + chain + answer + 4
+        used = rows != self.pad
+        if not used.all():  # close the gaps that short pieces leave
+            order = np.argsort(~used, axis=1, kind="stable")
+            rows = np.take_along_axis(rows, order, axis=1)[:, : total.max()]
+        return Encoded(*map(torch.from_numpy, (rows, question, chain, total)))
+
+    def texts(self, rows: Tensor) -> list[str]:
+        """Generated tokens `[n, width]` as text, up to and without the end token."""
+        return [
+            " ".join(text.split())
+            for text in self.tokenizer.batch_decode(self._cut(rows), skip_special_tokens=True)
+        ]
+
+    def _cut(self, rows: Tensor) -> list[list[int]]:
+        """Rows up to the end of the answer: the first end token after the mark.
+
+        Where separator and end are the same token, the separator before the mark is no end.
+        """
+        cut = []
+        for row in rows.tolist():
+            start = _find(row, self.mark)
+            end = next((i for i in range(start, len(row)) if row[i] == self.eos), len(row))
+            cut.append(row[:end])
+        return cut
+
+    @staticmethod
+    def answer(text: str) -> str | None:
+        """The answer in a generated text: what follows the last mark; None without a mark."""
+        _, mark, answer = text.rpartition(MARK)
+        return " ".join(answer.split()) if mark else None
+
+
+def _find(row: list[int], pattern: list[int]) -> int:
+    """Where a token pattern first ends in a row, or 0."""
+    width = len(pattern)
+    for i in range(len(row) - width + 1):
+        if row[i : i + width] == pattern:
+            return i + width
+    return 0
