@@ -56,7 +56,7 @@ class DataConfig(Section):
     #: Examples held out for evaluation during training.
     valid_examples: int = at_least(1, 500)
     #: Examples held out for the numbers that are reported.
-    test_examples: int = at_least(1, 2000)
+    test_examples: int = at_least(1, 1000)
     #: Seed of the splits. Runs that are compared share it, whatever their own seed.
     seed: int = at_least(0, 0)
 

@@ -19,7 +19,6 @@ from transformers import PreTrainedModel
 from icotlib.removal import IGNORE, Inputs, remove
 from icotlib.tokens import Encoded, Layout
 
-
 # --- one forward pass --------------------------------------------------------------------------
 
 

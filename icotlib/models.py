@@ -7,7 +7,6 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 
 from icotlib.config import ModelConfig
@@ -59,11 +58,13 @@ def _fresh_config(config: ModelConfig, layout: Layout, longest: int):
     try:
         made = AutoConfig.for_model(config.architecture)
     except ValueError:
-        from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as known
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        )
 
         raise ConfigError(
             f"unknown model.architecture {config.architecture!r}."
-            f"{did_you_mean(config.architecture, known)}"
+            f"{did_you_mean(config.architecture, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)}"
         ) from None
     names = set(made.to_dict()) | set(made.attribute_map)
     unknown = set(config.options) - names

@@ -38,9 +38,7 @@ class Inputs:
         return Inputs(*moved, keep=self.keep)
 
 
-def remove(
-    batch: Encoded, k: Tensor, side: str = "left", keep_positions: bool = False
-) -> Inputs:
+def remove(batch: Encoded, k: Tensor, side: str = "left", keep_positions: bool = False) -> Inputs:
     """Take k[i] chain tokens out of example i and shift it into inputs and labels.
 
     Args:

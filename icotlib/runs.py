@@ -1,15 +1,15 @@
 """Run directories: a run is found by its config, describes itself, and is never overwritten.
 
-    <method>-<task>-s<seed>-<digest>/
-        config.json       every setting
-        provenance.json   commit, versions, device, data hash, command
-        metrics.csv       one row per evaluation during training
-        stages.csv        one row per removal stage: test accuracy by greedy generation
-        samples.jsonl     what the model wrote for the first test questions
-        model/            the final weights and tokenizer (safetensors)
-        stages/           weights at the end of every removal stage, where they differ
-        checkpoint/       only while unfinished: what a resumed run starts from
-        done.json         totals; written last, so that it marks a finished run
+<method>-<task>-s<seed>-<digest>/
+    config.json       every setting
+    provenance.json   commit, versions, device, data hash, command
+    metrics.csv       one row per evaluation during training
+    stages.csv        one row per removal stage: test accuracy by greedy generation
+    samples.jsonl     what the model wrote for the first test questions
+    model/            the final weights and tokenizer (safetensors)
+    stages/           weights at the end of every removal stage, where they differ
+    checkpoint/       only while unfinished: what a resumed run starts from
+    done.json         totals; written last, so that it marks a finished run
 """
 
 import contextlib

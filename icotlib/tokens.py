@@ -85,7 +85,11 @@ class Layout:
         try:
             return self.tokenizer(texts, add_special_tokens=False)["input_ids"]
         except Exception as error:  # the tokenizers library raises plain Exception
-            raise ConfigError(f"the tokenizer cannot encode this text: {error}") from None
+            known = self.tokenizer.get_vocab()
+            missing = [word for text in texts for word in text.split() if word not in known]
+            if not (self._symbolic and missing):
+                raise
+            raise ConfigError(f"the tokenizer has no token for {missing[0]!r}") from error
 
     def encode(self, examples: Sequence[Example]) -> Encoded:
         """Encode text examples. Raises `ConfigError` for a symbol the tokenizer lacks."""
@@ -96,8 +100,6 @@ class Layout:
         answers = self._tokens(
             [f"{self._lead}{MARK} {example.answer}{self._tail}" for example in examples]
         )
-        if self._symbolic:
-            self._check_known(examples, questions, chains, answers)
         rows = [
             [*question, self.sep, *chain, self.sep, *answer, self.eos]
             for question, chain, answer in zip(questions, chains, answers, strict=True)
@@ -108,16 +110,6 @@ class Layout:
             ids[i, : len(row)] = torch.tensor(row)
         question = torch.tensor([len(part) + 1 for part in questions])
         return Encoded(ids, question, torch.tensor([len(part) for part in chains]), total)
-
-    def _check_known(self, examples: Sequence[Example], *encoded: list[list[int]]) -> None:
-        """A word-level tokenizer without `<unk>` drops what it does not know: refuse instead."""
-        for example, *parts in zip(examples, *encoded, strict=True):
-            words = [*example.question.split(), *example.chain.split(), MARK]
-            words += example.answer.split()
-            if len(words) != sum(map(len, parts)):
-                known = self.tokenizer.get_vocab()
-                missing = next(word for word in words if word not in known)
-                raise ConfigError(f"the tokenizer has no token for {missing!r} (in {example})")
 
     def encode_pieces(self, pieces: Pieces, symbols: Sequence[str]) -> Encoded:
         """Encode a generated batch without a loop over examples; needs a symbol tokenizer.

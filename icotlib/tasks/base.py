@@ -42,6 +42,8 @@ class Task(ABC):
     symbols: tuple[str, ...]
     #: How many different questions exist.
     n_questions: int
+    #: A question as a person would type it.
+    typed: str
 
     @classmethod
     @abstractmethod
@@ -55,6 +57,10 @@ class Task(ABC):
     @abstractmethod
     def write(self, questions: np.ndarray) -> Pieces:
         """Write out question, chain and answer for `[n, entries]` drawn questions."""
+
+    @abstractmethod
+    def read(self, typed: str) -> np.ndarray:
+        """One question `[1, entries]` as a person types it; `ValueError` if it is none."""
 
     def text(self, pieces: Pieces) -> list[Example]:
         """The same examples as text."""
@@ -88,9 +94,7 @@ def get_task(name: str) -> Task:
     prefix, _, size = name.partition("-")
     if prefix not in _TASKS:
         known = ", ".join(f"{known}-..." for known in sorted(_TASKS))
-        raise ConfigError(
-            f"unknown task {name!r}; known: {known}.{did_you_mean(prefix, _TASKS)}"
-        )
+        raise ConfigError(f"unknown task {name!r}; known: {known}.{did_you_mean(prefix, _TASKS)}")
     try:
         return _TASKS[prefix].parse(size)
     except ValueError as error:

@@ -37,6 +37,7 @@ class Multiplication(Task):
         self.n, self.m = n, m
         self.name = f"mult-{n}x{m}"
         self.n_questions = 9 * 10 ** (n - 1) * 9 * 10 ** (m - 1)
+        self.typed = f"{'3719' * 5:.{n}} * {'84' * 10:.{m}}"
 
     @classmethod
     def parse(cls, size: str) -> "Multiplication":
@@ -45,9 +46,21 @@ class Multiplication(Task):
             raise ValueError("the size is digits x digits, as in mult-4x2")
         return cls(int(match[1]), int(match[2]))
 
+    def read(self, typed: str) -> np.ndarray:
+        match = re.fullmatch(r"\s*(\d+)\s*[*x×]\s*(\d+)\s*", typed)
+        a, b = match.groups() if match else ("", "")
+        if (len(a), len(b)) != (self.n, self.m) or "0" in (a[0], b[0]):
+            raise ValueError(
+                f"type a number of {self.n} digits, a *, and one of {self.m} digits, "
+                f"neither beginning with 0: {self.typed}"
+            )
+        return self.questions([int(a)], [int(b)])
+
     def questions(self, a: list[int], b: list[int]) -> np.ndarray:
         """Questions `[n, n + m]` from operands given as integers."""
-        text = [f"{x:0{self.n}d}"[::-1] + f"{y:0{self.m}d}"[::-1] for x, y in zip(a, b, strict=True)]
+        text = [
+            f"{x:0{self.n}d}"[::-1] + f"{y:0{self.m}d}"[::-1] for x, y in zip(a, b, strict=True)
+        ]
         return np.array([[int(digit) for digit in row] for row in text])
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:

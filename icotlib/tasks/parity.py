@@ -24,12 +24,19 @@ class Parity(Task):
         self.n = n
         self.name = f"parity-{n}"
         self.n_questions = 2**n
+        self.typed = f"{'10110' * n:.{n}}"
 
     @classmethod
     def parse(cls, size: str) -> "Parity":
         if not size.isdigit():
             raise ValueError("the size is a number of bits, as in parity-8")
         return cls(int(size))
+
+    def read(self, typed: str) -> np.ndarray:
+        bits = typed.replace(" ", "")
+        if len(bits) != self.n or set(bits) - set("01"):
+            raise ValueError(f"type {self.n} bits: {self.typed}")
+        return np.array([[int(bit) for bit in bits]])
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
         return rng.integers(0, 2, (n, self.n))

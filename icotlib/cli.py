@@ -1,0 +1,227 @@
+"""The command line: `icot`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from icotlib import paths, presets
+from icotlib.config import DataConfig, field_names, to_dict
+from icotlib.errors import ConfigError, IcotError
+
+EXAMPLES = """\
+examples:
+  icot workbook                         the whole series at the fast preset, on this machine
+  icot workbook --preset smoke          the same in a minute, to see that everything runs
+  icot notebook 03 --seed 1             one notebook, which trains what it needs
+  icot train icot_si --seed 1           one run, without a notebook
+  icot train icot_si --set train.steps=200 --set removal.schedule=adaptive
+  icot runs                             what is finished and what is under way
+  icot show icot_si-random              one run: settings, provenance, accuracy by stage
+  icot data mult-4x4 --out my-data      a data set as text files in the papers' format
+  icot publish                          figures/ and results.csv from the finished runs
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; the exit status is 0, 1 after an error that is the user's to mend, or 130."""
+    options = parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except IcotError as error:
+        print(f"icot: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nicot: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog="icot",
+        description="Implicit chain of thought: train it, take the steps away, look inside.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run, text: str, **kwargs) -> argparse.ArgumentParser:
+        made = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **kwargs,
+        )
+        made.set_defaults(run=run)
+        return made
+
+    series = command("workbook", _workbook, "train every run and execute every notebook")
+    _common(series)
+    single = command("notebook", _notebook, "execute some notebooks", epilog=_notebook_list())
+    single.add_argument("names", nargs="+", metavar="NAME", help="number or name of a notebook")
+    _common(single)
+    train = command("train", _train, "train one run, or show it if it is finished")
+    train.add_argument("name", choices=sorted(RUNS), help="which run of the preset")
+    _common(train)
+    train.add_argument("--fields", action="store_true", help="list every setting, and stop")
+    runs = command("runs", _runs, "list the runs")
+    runs.add_argument("--csv", action="store_true", help="print the results table as CSV instead")
+    show = command("show", _show, "show one run")
+    show.add_argument("name", help="name of a run, or how it begins")
+    data = command("data", _data, "write a generated data set as text files")
+    data.add_argument("task", help="mult-4x4, parity-8, ...")
+    data.add_argument("--out", type=Path, required=True, help="folder to write")
+    data.add_argument("--train", type=int, default=10_000, help="training examples")
+    data.add_argument("--valid", type=int, default=1000, help="validation examples")
+    data.add_argument("--test", type=int, default=1000, help="test examples")
+    data.add_argument("--seed", type=int, default=0, help="seed of the splits")
+    publish = command("publish", _publish, "write figures/ and results.csv from finished runs")
+    publish.add_argument("--out", type=Path, default=paths.FIGURES, help="folder to write")
+    publish.add_argument("--task", default="mult-4x2", help="the task of the headline figures")
+    return top
+
+
+RUNS = {
+    "explicit_cot": presets.explicit_cot,
+    "no_cot": presets.no_cot,
+    "icot_si": presets.icot_si,
+    "paper_pace": presets.paper_pace,
+    "tour": presets.tour,
+}
+
+
+def _common(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--preset",
+        default="fast",
+        choices=presets.PRESETS,
+        help="smoke: seconds; fast: minutes on two cores (default); paper: one GPU",
+    )
+    command.add_argument("--seed", type=int, default=0, help="seed of everything random")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="change any setting, e.g. train.steps=200 (icot train icot_si --fields lists them)",
+    )
+    command.add_argument(
+        "--jobs", type=int, default=None, help="runs trained side by side (default: by cores)"
+    )
+
+
+def _overrides(pairs: Sequence[str]) -> dict:
+    changes = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--set needs FIELD=VALUE, got {pair!r}")
+        changes[name.strip()] = yaml.safe_load(value)
+    return changes
+
+
+def _notebook_list() -> str:
+    from icotlib.workbook import manual
+
+    return "notebooks:\n" + manual()
+
+
+def _workbook(options: argparse.Namespace) -> None:
+    from icotlib.workbook import run_all
+
+    run_all(options.preset, options.seed, _overrides(options.set), jobs=options.jobs)
+
+
+def _notebook(options: argparse.Namespace) -> None:
+    from icotlib.workbook import run_all
+
+    run_all(options.preset, options.seed, _overrides(options.set), options.names)
+
+
+def _train(options: argparse.Namespace) -> None:
+    if options.fields:
+        print("\n".join(field_names()))
+        return
+    from icotlib.launch import ensure
+
+    config = RUNS[options.name](options.preset, options.seed, _overrides(options.set))
+    run = ensure(config, options.jobs)[0]
+    print(f"finished: {run.folder}\n")
+    _print_run(run)
+
+
+def _runs(options: argparse.Namespace) -> None:
+    from icotlib.results import results_table
+    from icotlib.runs import all_runs
+
+    runs = all_runs(finished=False)
+    if options.csv:
+        results_table(run for run in runs if run.done).to_csv(sys.stdout, index=False)
+        return
+    if not runs:
+        print(f"no runs under {paths.runs_root()}; `icot workbook` makes some")
+    for run in runs:
+        if run.done:
+            last = run.stages.iloc[-1]
+            state = f"{last.accuracy:6.1%}  {run.totals['seconds']:6.0f} s"
+        else:
+            step = run.progress.get("step", 0)
+            state = f"unfinished at step {step} of {run.config.train.steps}"
+        print(f"{run.name:60} {state}")
+
+
+def _show(options: argparse.Namespace) -> None:
+    from icotlib.runs import find_run
+
+    run = find_run(options.name)
+    print(yaml.safe_dump({"config": to_dict(run.config), "from": run.provenance}, sort_keys=False))
+    _print_run(run)
+
+
+def _print_run(run) -> None:
+    columns = ["tokens_removed", "accuracy", "ci_low", "ci_high", "n_test", "train_examples"]
+    if run.done:
+        print(run.stages[columns].to_string(index=False))
+    else:
+        print(run.metrics.tail().to_string(index=False))
+
+
+def _data(options: argparse.Namespace) -> None:
+    from icotlib.data import load_corpus, write_examples
+    from icotlib.training import examples_of
+
+    config = DataConfig(
+        task=options.task,
+        train_examples=options.train,
+        valid_examples=options.valid,
+        test_examples=options.test,
+        seed=options.seed,
+    )
+    corpus = load_corpus(config)
+    for split in ("train", "valid", "test"):
+        path = options.out / f"{split}.txt"
+        if path.exists():
+            raise ConfigError(f"{path} exists; give --out another folder")
+    for split in ("train", "valid", "test"):
+        path = options.out / f"{split}.txt"
+        write_examples(path, examples_of(getattr(corpus, split)))
+        print(f"{path}: {len(getattr(corpus, split))} examples")
+    print(f"content hash {corpus.digest}; no question stands in two files")
+
+
+def _publish(options: argparse.Namespace) -> None:
+    from icotlib.publishing import publish
+    from icotlib.results import summary
+
+    table = publish(options.out, options.task)
+    print(summary(table).to_string(index=False))
+    print(f"\nwritten to {options.out}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

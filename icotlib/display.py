@@ -1,0 +1,149 @@
+"""What a notebook shows while it runs: a live plot, and the dial."""
+
+import html
+import time
+from collections.abc import Callable
+
+import pandas as pd
+
+from icotlib import figures
+from icotlib.evaluation import generate
+from icotlib.launch import in_notebook
+from icotlib.runs import Run
+from icotlib.tasks import get_task
+from icotlib.tokens import Layout
+from icotlib.training import load_run
+
+
+def live_plot(draw: Callable[[pd.DataFrame], object] = figures.learning_curves) -> Callable:
+    """A `watch` for `ensure`: redraws the learning curves below the cell as they grow."""
+    from IPython.display import display
+
+    handle = None
+
+    def watch(runs: list[Run]) -> None:
+        nonlocal handle
+        tables = [
+            run.metrics.assign(
+                run=run.name,
+                method=run.config.method,
+                variant=run.config.label,
+                chain_tokens=run.progress.get("chain", 1),
+            )
+            for run in runs
+            if len(run.metrics)
+        ]
+        if not tables or not in_notebook():
+            return
+        figure = draw(pd.concat(tables, ignore_index=True))
+        if handle is None:
+            handle = display(figure, display_id=True)
+        else:
+            handle.update(figure)
+
+    return watch
+
+
+class Ask:
+    """A trained model to put questions to: the dial's inside, without any widget.
+
+    Works for a run whose one model serves every stage (random removal), and for runs with a
+    checkpoint per stage, whose weights are then loaded stage by stage.
+    """
+
+    def __init__(self, run: Run):
+        self.run, self.config = run, run.config
+        self.task = get_task(self.config.data.task)
+        self.stages = run.stages.tokens_removed.astype(int).tolist()
+        self._loaded: dict[int, tuple] = {}
+
+    def _model(self, removed: int) -> tuple:
+        if removed not in self._loaded:
+            self._loaded[removed] = load_run(self.run, removed)[:2]
+        return self._loaded[removed]
+
+    def __call__(self, question: str, removed: int) -> dict[str, object]:
+        """What the model writes after a question: chain, answer, tokens, seconds, and the truth.
+
+        Raises `ValueError` if the question is none of the task's; see `Task.read`.
+        """
+        truth = self.task.text(self.task.write(self.task.read(question)))[0]
+        model, layout = self._model(removed)
+        batch = layout.encode([truth])
+        start = time.perf_counter()
+        tokens = generate(model, layout, batch, removed, self.config.removal.keep_positions)
+        seconds = time.perf_counter() - start
+        text = layout.texts(tokens)[0]
+        return {
+            "tokens removed": removed,
+            "chain": text.partition("####")[0].strip(),
+            "answer": Layout.answer(text) or "",
+            "right": Layout.answer(text) == truth.answer,
+            "tokens written": tokens.shape[1],
+            "milliseconds": round(1000 * seconds, 1),
+        }
+
+    def table(self, question: str) -> pd.DataFrame:
+        """The answers at every stage, from writing every step to writing none."""
+        self(question, self.stages[0])  # the first call of a process also warms up
+        return pd.DataFrame([self(question, removed) for removed in self.stages])
+
+
+def dial(run: Run, typed: str | None = None, headless: bool = False):
+    """The dial: type a question, slide from "writes every step" to "writes none".
+
+    Returns an ipywidgets box, or, where nobody can slide, the table of all its positions for one
+    question.
+
+    Args:
+        run: a finished run on a generated task, with one model for every stage or one per stage.
+        typed: the first question; a typical one of the task by default.
+        headless: return the table instead.
+    """
+    ask = Ask(run)
+    typed = typed or ask.task.typed
+    if headless:
+        return ask.table(typed)
+
+    import ipywidgets as widgets
+
+    field = widgets.Text(value=typed, description="Question", continuous_update=False)
+    slider = widgets.SelectionSlider(
+        options=[(_position(removed, ask.stages), removed) for removed in ask.stages],
+        value=ask.stages[0],
+        description="The model",
+        continuous_update=False,
+        layout=widgets.Layout(width="32em"),
+    )
+    output = widgets.HTML()
+
+    def show(_: object = None) -> None:
+        try:
+            output.value = _page(ask(field.value, slider.value), len(ask.stages) - 1)
+        except ValueError as error:
+            output.value = f"<p style='color:#D55E00'>{html.escape(str(error))}</p>"
+
+    field.observe(show, names="value")
+    slider.observe(show, names="value")
+    show()
+    return widgets.VBox([field, slider, output])
+
+
+def _position(removed: int, stages: list[int]) -> str:
+    if removed == stages[0]:
+        return "writes every step"
+    return "writes none" if removed == stages[-1] else f"{removed} tokens taken away"
+
+
+def _page(said: dict[str, object], chain: int) -> str:
+    color = "#009E73" if said["right"] else "#D55E00"
+    chain_text = html.escape(str(said["chain"])) or "<i>nothing</i>"
+    verdict = "right" if said["right"] else "wrong"
+    return (
+        "<table style='font-family:monospace; line-height:1.6'>"
+        f"<tr><td>chain&emsp;</td><td>{chain_text}</td></tr>"
+        f"<tr><td>answer</td><td style='color:{color}'><b>{html.escape(str(said['answer']))}</b>"
+        f" ({verdict})</td></tr>"
+        f"<tr><td>time</td><td>{said['milliseconds']} ms for {said['tokens written']} tokens"
+        "</td></tr></table>"
+    )

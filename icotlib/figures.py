@@ -1,0 +1,298 @@
+"""Figures: one function each, a table in and a matplotlib Figure out.
+
+`save` writes a figure in every format beside its table and its provenance; the same table gives
+the same bytes on every run.
+"""
+
+import functools
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from icotlib import paths
+from icotlib.results import NAMES
+from icotlib.runs import Run, write_json
+
+#: Widths of one and of two columns of a page, in inches.
+COLUMN, PAGE = 3.35, 6.9
+COLORS = {"explicit_cot": "#009E73", "icot_si": "#0072B2", "no_cot": "#D55E00"}
+FORMATS = ("pdf", "svg", "png")
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Decorator: draw with the project's style, and leave the style of the session alone."""
+
+    @functools.wraps(draw)
+    def wrapped(*args: Any, **kwargs: Any) -> Figure:
+        with mpl.style.context(paths.STYLE):
+            return draw(*args, **kwargs)
+
+    return wrapped
+
+
+def _figure(width: float, height: float, columns: int = 1, **kwargs: Any) -> tuple[Figure, Any]:
+    """A figure outside pyplot, so that a notebook shows it once and nothing keeps it alive."""
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots(1, columns, **kwargs)
+
+
+def _percent(ax: Axes, label: str = "exact match") -> None:
+    ax.set_ylim(-0.03, 1.03)
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.set_ylabel(label)
+
+
+# --- drawings on an axis -----------------------------------------------------------------------
+
+
+def draw_removed(ax: Axes, table: pd.DataFrame) -> None:
+    """Accuracy against tokens removed, one line per run, No CoT and explicit CoT as references."""
+    chain = int(table.chain_tokens.max())
+    for method, rows in table.groupby("method"):
+        color = COLORS.get(method, "black")
+        if method in ("no_cot", "explicit_cot"):
+            for variant, group in rows.groupby("variant"):
+                dashes = (0, (1, 1)) if "seconds" in variant else "--"
+                name = NAMES[method] + (f", {variant.replace('-', ' ')}" if variant else "")
+                ax.axhline(group.accuracy.mean(), color=color, ls=dashes, lw=1, label=name)
+            continue
+        for variant, group in rows.groupby("variant"):
+            style = {"ls": ":", "marker": "s", "color": "#CC79A7"} if variant else {"marker": "o"}
+            for number, (_, run) in enumerate(group.groupby("run")):
+                run = run.sort_values("tokens_removed")
+                name = f"{NAMES.get(method, method)}, {run.schedule.iloc[0]} removal"
+                keyword = {"color": color} | style
+                ax.plot(
+                    run.tokens_removed,
+                    run.accuracy,
+                    label=None if number else name,
+                    alpha=0.85,
+                    **keyword,
+                )
+                ax.fill_between(
+                    run.tokens_removed,
+                    run.ci_low,
+                    run.ci_high,
+                    color=keyword["color"],
+                    alpha=0.12,
+                    lw=0,
+                )
+    ax.set_xlabel(f"chain tokens removed (of {chain})")
+    ax.set_xlim(-0.3, chain + 0.3)
+    _percent(ax)
+    ax.legend(loc="best")
+
+
+def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
+    """Validation accuracy while training, against seconds or examples; one line per run."""
+    for (method, variant), rows in learning.groupby(["method", "variant"], sort=False):
+        name = NAMES.get(method, method) + (f", {variant.replace('-', ' ')}" if variant else "")
+        style = {"color": COLORS.get(method, "black")}
+        if "seconds" in variant:
+            style["ls"] = (0, (1, 1))
+        for number, (_, run) in enumerate(rows.groupby("run")):
+            ax.plot(
+                run[x] / (60 if x == "seconds" else 1000),
+                run.valid_accuracy,
+                label=None if number else name,
+                **style,
+            )
+    ax.set_xlabel("training time (minutes)" if x == "seconds" else "training examples (thousands)")
+    ax.set_xlim(left=0)
+    _percent(ax, "validation exact match")
+    ax.legend(loc="best")
+
+
+# --- figures -----------------------------------------------------------------------------------
+
+
+@styled
+def headline(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
+    """The phenomenon in two panels: accuracy while steps are removed, and against seconds."""
+    figure, (left, right) = _figure(PAGE, 2.5, 2, width_ratios=(1, 1))
+    draw_removed(left, table)
+    draw_learning(right, learning)
+    left.set_title("One model answers with any number of steps left")
+    right.set_title("Accuracy against training time")
+    return figure
+
+
+@styled
+def accuracy_vs_removed(table: pd.DataFrame) -> Figure:
+    """Accuracy at every removal stage, with 95% intervals.
+
+    Args:
+        table: rows of `results_table`.
+    """
+    figure, ax = _figure(COLUMN, 2.6)
+    draw_removed(ax, table)
+    return figure
+
+
+@styled
+def accuracy_vs_seconds(learning: pd.DataFrame) -> Figure:
+    """Validation accuracy while training, against examples and against seconds.
+
+    Args:
+        learning: rows of `learning_table`.
+    """
+    figure, (left, right) = _figure(PAGE, 2.5, 2, sharey=True)
+    draw_learning(left, learning, "examples")
+    draw_learning(right, learning, "seconds")
+    right.set_ylabel("")
+    return figure
+
+
+@styled
+def accuracy_vs_speed(table: pd.DataFrame) -> Figure:
+    """Accuracy against speed at batch 1, relative to No CoT; one point per run and stage.
+
+    Args:
+        table: rows of `results_table` with measured speeds.
+    """
+    figure, ax = _figure(COLUMN, 2.6)
+    table = table.dropna(subset=["relative_speed"])
+    for method, rows in table.groupby("method"):
+        ax.scatter(
+            rows.relative_speed,
+            rows.accuracy,
+            s=14,
+            color=COLORS.get(method, "black"),
+            alpha=0.7,
+            label=NAMES.get(method, method),
+            lw=0,
+        )
+    ax.set_xlabel("speed relative to No CoT (batch 1)")
+    ax.set_xlim(left=0)
+    _percent(ax)
+    ax.legend(loc="best")
+    return figure
+
+
+@styled
+def learning_curves(learning: pd.DataFrame) -> Figure:
+    """Training loss, and training and validation accuracy, against examples."""
+    figure, (left, right) = _figure(PAGE, 2.3, 2)
+    for number, (_, run) in enumerate(learning.groupby("run", sort=False)):
+        color = mpl.rcParams["axes.prop_cycle"].by_key()["color"][number % 7]
+        thousands, first = run.examples / 1000, run.iloc[0]
+        name = NAMES.get(first.method, first.method)
+        name += f", {first.variant.replace('-', ' ')}" if first.variant else ""
+        left.plot(thousands, run.loss, color=color, label=name)
+        right.plot(thousands, run.valid_accuracy, color=color, label=name)
+        right.plot(thousands, run.train_accuracy, color=color, ls=":", lw=0.9)
+    left.set_yscale("log")
+    left.set_ylabel("training loss per token")
+    for ax in (left, right):
+        ax.set_xlabel("training examples (thousands)")
+    _percent(right, "exact match (dotted: training)")
+    left.legend(loc="best")
+    return figure
+
+
+@styled
+def levers(learning: pd.DataFrame) -> Figure:
+    """What each lever does: accuracy while tokens are removed, one panel per variant.
+
+    The shaded steps count the tokens removed; the line is validation accuracy at that stage.
+    """
+    variants = list(dict.fromkeys(learning.variant))
+    columns = 3
+    lines = -(-len(variants) // columns)
+    figure = Figure(figsize=(PAGE, 1.75 * lines))
+    axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flatten()
+    for ax, variant in zip(axes, variants, strict=False):
+        rows = learning[learning.variant == variant]
+        share = rows.removed / rows.chain_tokens
+        ax.fill_between(rows.step, 0, share, step="post", color="#dddddd", lw=0)
+        ax.plot(rows.step, rows.valid_accuracy, color=COLORS["icot_si"])
+        ax.set_title(variant.replace("-", " "))
+        _percent(ax, "")
+    for ax in axes[len(variants) :]:
+        ax.set_visible(False)
+    for ax in axes[: len(variants)][-columns:]:
+        ax.set_xlabel("optimizer steps")
+    for ax in axes[::columns]:
+        ax.set_ylabel("exact match")
+    return figure
+
+
+@styled
+def digits(table: pd.DataFrame) -> Figure:
+    """Accuracy of each answer symbol, one row per method: which digits are hard.
+
+    Args:
+        table: columns `name` and `by_symbol` (a list of accuracies, first written symbol first).
+    """
+    grid = np.array([list(row) for row in table.by_symbol])
+    figure, ax = _figure(COLUMN, 0.6 + 0.32 * len(grid))
+    sns.heatmap(
+        grid,
+        ax=ax,
+        vmin=0,
+        vmax=1,
+        cmap="cividis",
+        annot=100 * grid,
+        fmt=".0f",
+        annot_kws={"size": 7},
+        cbar=False,
+        yticklabels=list(table.name),
+        xticklabels=[str(i) for i in range(grid.shape[1])],
+    )
+    ax.set_xlabel("answer symbol, in the order it is written")
+    ax.tick_params(axis="y", rotation=0)
+    return figure
+
+
+# --- saving ------------------------------------------------------------------------------------
+
+
+def save(
+    figure: Figure,
+    name: str,
+    table: pd.DataFrame,
+    runs: Iterable[Run],
+    folder: Path | None = None,
+) -> list[Path]:
+    """Write a figure as pdf, svg and png, its table as csv, its provenance as json.
+
+    Files of the same name are replaced: the folder holds what is published now, and git holds
+    what was before. Equal input gives equal bytes.
+    """
+    folder = folder or paths.FIGURES
+    folder.mkdir(parents=True, exist_ok=True)
+    origin = provenance_of(runs)
+    source = json.dumps(origin, sort_keys=True)
+    metadata = {
+        "pdf": {"CreationDate": None, "Creator": None, "Producer": None, "Subject": source},
+        "svg": {"Date": None, "Creator": None, "Source": source},
+        "png": {"Software": None, "Source": source},
+    }
+    written = []
+    with mpl.style.context(paths.STYLE):
+        for kind in FORMATS:
+            written.append(folder / f"{name}.{kind}")
+            figure.savefig(written[-1], format=kind, metadata=metadata[kind])
+    table.to_csv(folder / f"{name}.csv", index=False)
+    write_json(folder / f"{name}.json", origin)
+    return [*written, folder / f"{name}.csv", folder / f"{name}.json"]
+
+
+def provenance_of(runs: Iterable[Run]) -> dict[str, Any]:
+    """What stands beside a figure: of each run its name, seed, preset, commit, device, data."""
+    rows = []
+    for run in sorted(runs, key=lambda run: run.name):
+        config, origin = run.config, run.provenance
+        row = {"run": run.name, "seed": config.seed, "preset": config.preset}
+        row |= {key: origin[key] for key in ("commit", "device", "data", "versions")}
+        rows.append(row)
+    return {"runs": rows}

@@ -1,0 +1,217 @@
+"""Asking for runs: find what is finished, train what is missing, show how it goes.
+
+Every run trains in a worker process of its own, with the number of CPU threads its config names,
+so that two small runs use two cores side by side. The process that asked watches the run
+directories and draws bars and plots from them; it does the same for a run that another process
+happens to be training.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+import torch
+from tqdm.auto import tqdm as notebook_tqdm
+from tqdm.std import tqdm as terminal_tqdm
+
+from icotlib.config import RunConfig
+from icotlib.errors import RunError
+from icotlib.runs import Run
+
+#: Seconds between two looks at the runs in training.
+POLL = 0.5
+
+
+def ensure(
+    configs: RunConfig | Sequence[RunConfig],
+    jobs: int | None = None,
+    watch: Callable[[list[Run]], None] | None = None,
+) -> list[Run]:
+    """The finished runs of these configs, in order; trains those that are missing.
+
+    Args:
+        configs: one config or several; the same one twice is trained once.
+        jobs: runs side by side; by default as many as there are cores for their threads, and one
+            at a time on a GPU.
+        watch: called with all runs whenever one of them has a new evaluation, in a session with
+            somebody watching: a live plot.
+
+    Raises what training raises: `TrainingError`, `DataError`, `ConfigError`. The other runs of
+    the call are finished first. An interrupt stops them all; they resume when asked for again.
+    """
+    configs = [configs] if isinstance(configs, RunConfig) else list(configs)
+    runs = [Run.of(config) for config in configs]
+    missing = {run.name: config for run, config in zip(runs, configs, strict=True) if not run.done}
+    if missing:
+        _train_all(list(missing.values()), jobs, watch or (lambda runs: None), runs)
+    return runs
+
+
+def default_jobs(configs: Sequence[RunConfig]) -> int:
+    """How many of these runs this machine trains side by side."""
+    if torch.cuda.is_available():
+        return 1
+    threads = max(config.train.threads for config in configs)
+    return max(1, len(os.sched_getaffinity(0)) // threads)
+
+
+def _train_all(
+    configs: list[RunConfig], jobs: int | None, watch: Callable, runs: list[Run]
+) -> None:
+    jobs = min(jobs or default_jobs(configs), len(configs))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_quiet)
+    with _single_threaded(), _display(configs) as display:
+        futures = {pool.submit(_train_in_worker, config): config for config in configs}
+        try:
+            _wait(futures, display, watch, runs)
+        except BaseException:
+            for process in list(pool._processes.values()):
+                process.terminate()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    pool.shutdown()
+
+
+def _wait(futures: dict[Future, RunConfig], display: "Display", watch: Callable, runs) -> None:
+    failures, evaluations = [], -1
+    pending = set(futures)
+    while pending:
+        for future in [future for future in pending if future.done()]:
+            pending.discard(future)
+            if future.exception() is not None:
+                failures.append((futures[future], future.exception()))
+        display.update()
+        if is_live() and display.evaluations != evaluations:
+            evaluations = display.evaluations
+            watch(runs)
+        if pending:
+            time.sleep(POLL)
+    if failures:
+        config, error = failures[0]
+        if isinstance(error, BrokenProcessPool):
+            raise RunError(
+                f"the process training {config.run_name} was ended from outside, for lack of "
+                "memory perhaps. Ask for the run again: it goes on from its last checkpoint."
+            ) from None
+        raise error
+
+
+def _quiet() -> None:
+    """Workers leave the terminal to the bars of the process that asked."""
+    from transformers.utils import logging
+
+    warnings.filterwarnings("ignore")
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def _train_in_worker(config: RunConfig) -> None:
+    from icotlib.training import train
+
+    train(config)
+
+
+@contextlib.contextmanager
+def _single_threaded():
+    """Workers inherit one OpenMP thread; the thread count of a run then sets its own."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("OMP_NUM_THREADS", None)
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+# --- showing progress --------------------------------------------------------------------------
+
+
+def is_live() -> bool:
+    """Whether somebody is watching: a notebook in JupyterLab or an editor, or a terminal.
+
+    `ICOT_LIVE=0` or `1` overrides the guess. A notebook executed by papermill is not live: its
+    saved copy gets one line per evaluation instead of every frame of a bar.
+    """
+    if os.environ.get("ICOT_LIVE"):
+        return os.environ["ICOT_LIVE"] != "0"
+    if in_notebook():
+        return "JPY_SESSION_NAME" in os.environ or "VSCODE_PID" in os.environ
+    return sys.stderr.isatty()
+
+
+def in_notebook() -> bool:
+    """Whether this process is a Jupyter kernel."""
+    return "ipykernel" in sys.modules
+
+
+class Display:
+    """Progress of runs in training: bars with time left, or one line per evaluation."""
+
+    def __init__(self, configs: Sequence[RunConfig]):
+        self.runs = {Run.of(config).name: Run.of(config) for config in configs}
+        self.steps = {config.run_name: config.train.steps for config in configs}
+        self.shown: dict[str, int] = {name: len(run.metrics) for name, run in self.runs.items()}
+        self.bars: dict[str, terminal_tqdm] = {}
+        self.live = is_live()
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of all runs that have been shown."""
+        return sum(self.shown.values())
+
+    def update(self) -> None:
+        """Show what is new in the run directories."""
+        for name, run in self.runs.items():
+            state = run.progress
+            if state and self.live:
+                self._bar(name, state)
+            rows = run.metrics
+            for _, row in rows.iloc[self.shown[name] :].iterrows():
+                if not self.live:
+                    print(line_of(name, row, self.steps[name]), flush=True)
+            self.shown[name] = len(rows)
+            if run.done and name in self.bars:
+                self.bars.pop(name).close()
+
+    def _bar(self, name: str, state: dict) -> None:
+        kind = notebook_tqdm if in_notebook() else terminal_tqdm
+        if name not in self.bars:
+            self.bars[name] = kind(total=state["steps"], desc=name, initial=state["step"])
+        bar = self.bars[name]
+        bar.update(state["step"] - bar.n)
+        if "testing" in state:
+            bar.set_postfix_str(f"testing stage {state['testing'] + 1} of {state['stages']}")
+        else:
+            removed = f"{state['removed']}/{state['chain']}"
+            bar.set_postfix_str(f"loss {state['loss']:.3f}, removed {removed}")
+
+    def close(self) -> None:
+        for bar in self.bars.values():
+            bar.close()
+
+
+@contextlib.contextmanager
+def _display(configs: Sequence[RunConfig]):
+    display = Display(configs)
+    try:
+        yield display
+    finally:
+        display.close()
+
+
+def line_of(name: str, row, steps: int) -> str:
+    """One evaluation as one line of text, with the time left."""
+    left = row.seconds / row.step * (steps - row.step)
+    return (
+        f"{name}  step {row.step:.0f}/{steps}  loss {row.loss:.3f}  removed {row.removed:.0f}  "
+        f"valid {row.valid_accuracy:.1%}  about {left / 60:.1f} min left"
+    )

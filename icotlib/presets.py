@@ -1,0 +1,201 @@
+"""The experiments of the workbook as configs, at three sizes of one code path.
+
+- `smoke`: seconds; proves that everything runs (tests and CI).
+- `fast`: minutes on a laptop with two cores; the default, and what `figures/` shows.
+- `paper`: the papers' own settings, on one GPU: pretrained GPT-2 small on 4x4 multiplication.
+"""
+
+from typing import Any
+
+from icotlib.config import RunConfig, parse_overrides
+from icotlib.errors import ConfigError, did_you_mean
+
+PRESETS = ("smoke", "fast", "paper")
+
+#: The optimizer of the papers: AdamW at a constant rate.
+PAPER_OPTIM = {
+    "optim.name": "adamw",
+    "optim.beta2": 0.999,
+    "optim.weight_decay": 0.01,
+    "optim.decay_fraction": 0.0,
+}
+
+#: The paper's stepwise internalization: linear pace, smoothing, optimizer reset, left side.
+PAPER_REMOVAL = {
+    "removal.schedule": "linear",
+    "removal.pace": 8.0,
+    "removal.smoothing": 4.0,
+    "removal.reset_optimizer": True,
+    "removal.keep_positions": False,
+}
+
+#: What every main run of a preset shares.
+MAIN: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "data.task": "mult-1x2",
+        "data.valid_examples": 50,
+        "data.test_examples": 50,
+        "model.layers": 2,
+        "model.width": 32,
+        "model.heads": 2,
+        "removal.warmup_steps": 10,
+        "train.steps": 40,
+        "train.batch_size": 32,
+        "train.eval_every": 10,
+    },
+    "fast": {"data.task": "mult-4x2"},
+    "paper": {
+        **PAPER_OPTIM,
+        "data.task": "mult-4x4",
+        "data.train_examples": 808_000,
+        "data.valid_examples": 1000,
+        "data.test_examples": 1000,
+        "model.pretrained": "openai-community/gpt2",
+        "model.spaced_separators": True,
+        "optim.lr": 5e-5,
+        "optim.warmup_steps": 0,
+        "train.batch_size": 32,
+        "train.length_groups": 1,
+        "train.eval_every": 2000,
+        "train.steps": 25_250,
+    },
+}
+
+#: Steps of stepwise internalization, of explicit CoT, and of No CoT for as many seconds.
+STEPS = {
+    "smoke": {"icot_si": 40, "explicit_cot": 40, "no_cot_seconds": 60},
+    "fast": {"icot_si": 1400, "explicit_cot": 450, "no_cot_seconds": 2400},
+    "paper": {"icot_si": 25_250 * 9, "explicit_cot": 25_250, "no_cot_seconds": 25_250 * 12},
+}
+
+#: The levers notebook: a smaller problem on which the paper's linear schedule takes a minute.
+LEVERS_BASE: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "removal.steps_per_epoch": 40,
+        "removal.warmup_steps": 8,
+        "optim.warmup_steps": 4,
+        "train.steps": 40,
+    },
+    "fast": {
+        "data.task": "mult-2x2",
+        "data.valid_examples": 500,
+        "data.test_examples": 1000,
+        "model.layers": 2,
+        "model.width": 96,
+        "model.heads": 4,
+        "removal.steps_per_epoch": 1200,
+        "removal.warmup_steps": 300,
+        "train.batch_size": 64,
+        "train.eval_every": 50,
+        "train.steps": 1700,
+    },
+    "paper": {"data.task": "mult-7x7", "train.steps": 25_250 * 20},
+}
+
+LEVERS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "pace 16": {"removal.pace": 16.0},
+    "no reset": {"removal.reset_optimizer": False},
+    "no smoothing": {"removal.smoothing": None},
+    "right side": {"removal.side": "right"},
+    "kept positions": {"removal.keep_positions": True},
+}
+
+
+def explicit_cot(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
+    """The teacher: it writes every step."""
+    changes = {"method": "explicit_cot", "removal.schedule": "none"}
+    return _make(preset, seed, overrides, _steps(preset, "explicit_cot") | changes)
+
+
+def no_cot(
+    preset: str, seed: int = 0, overrides: Any = None, budget: str = "examples"
+) -> RunConfig:
+    """Answers alone, with as many `examples` as stepwise internalization, or as many `seconds`.
+
+    Its sequences are shorter, so that it sees more examples in the same time. Both budgets end
+    with the same decay of the learning rate.
+    """
+    steps = _steps(preset, {"examples": "icot_si", "seconds": "no_cot_seconds"}[budget])
+    changes = {"method": "no_cot", "removal.schedule": "all", "label": f"equal-{budget}"}
+    return _make(preset, seed, overrides, steps | changes)
+
+
+def icot_si(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
+    """Stepwise internalization as the preset does it best (`paper`: as the paper does it)."""
+    changes = PAPER_REMOVAL | {"removal.steps_per_epoch": 25_250} if preset == "paper" else {}
+    return _make(preset, seed, overrides, _steps(preset, "icot_si") | changes)
+
+
+def paper_pace(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
+    """The paper's linear schedule at its true pace: 101,000 examples for each removed token.
+
+    Hours at `fast`, so no notebook trains it; it is shown where its run exists.
+    """
+    changes = (
+        PAPER_OPTIM
+        | PAPER_REMOVAL
+        | {
+            "label": "paper-pace",
+            "optim.lr": 5e-4,
+            "removal.steps_per_epoch": 25_250,
+            "removal.warmup_steps": 2000,
+            "train.batch_size": 32,
+            "train.length_groups": 1,
+            "train.eval_every": 500,
+            "train.steps": 43_041,
+        }
+    )
+    return _make(preset, seed, overrides, changes)
+
+
+def levers(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunConfig]:
+    """The stepwise paper's own levers: its settings, and each of them changed alone."""
+    base = PAPER_OPTIM | PAPER_REMOVAL | {"train.length_groups": 1} | LEVERS_BASE[preset]
+    return {
+        name: _make(preset, seed, overrides, base, change, {"label": name.replace(" ", "-")})
+        for name, change in LEVERS.items()
+    }
+
+
+def tour(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
+    """The smallest task that shows the idea, in under a minute: parity, any number of steps."""
+    sizes = {
+        "data.task": "parity-6",
+        "data.valid_examples": 8,
+        "data.test_examples": 16,
+        "model.layers": 2,
+        "model.width": 64,
+        "model.heads": 4,
+        "train.batch_size": 64,
+        "train.eval_every": 50,
+        "removal.warmup_steps": 50,
+        "train.steps": 40 if preset == "smoke" else 500,
+    }
+    changes = sizes | {"label": "tour"}
+    return _make("smoke" if preset == "smoke" else "fast", seed, overrides, changes)
+
+
+def workbook(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
+    """Every run that the notebooks need, the longest first."""
+    main = [
+        icot_si(preset, seed, overrides),
+        no_cot(preset, seed, overrides, budget="seconds"),
+        no_cot(preset, seed, overrides),
+        explicit_cot(preset, seed, overrides),
+    ]
+    return [*main, *levers(preset, seed, overrides).values(), tour(preset, seed, overrides)]
+
+
+def _steps(preset: str, run: str) -> dict[str, int]:
+    return {"train.steps": STEPS[preset][run]} if preset in STEPS else {}
+
+
+def _make(preset: str, seed: int, overrides: Any, *changes: dict[str, Any]) -> RunConfig:
+    if preset not in PRESETS:
+        hint = did_you_mean(str(preset), PRESETS)
+        raise ConfigError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}.{hint}")
+    merged: dict[str, Any] = {"preset": preset, "seed": seed, **MAIN[preset]}
+    for change in changes:
+        merged |= change
+    return RunConfig().override(merged | parse_overrides(overrides))

@@ -1,0 +1,196 @@
+"""Results of many runs as tidy tables: what figures, README and papers are drawn from."""
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from icotlib.data import load_corpus
+from icotlib.errors import RunError
+from icotlib.evaluation import Contestant, measure_speed
+from icotlib.models import load_model
+from icotlib.runs import Run, write_json
+from icotlib.training import examples_of
+
+COLUMNS = [
+    "method",
+    "schedule",
+    "variant",
+    "task",
+    "preset",
+    "model",
+    "seed",
+    "tokens_removed",
+    "chain_tokens",
+    "accuracy",
+    "ci_low",
+    "ci_high",
+    "n_test",
+    "examples_per_second",
+    "examples_per_second_batched",
+    "relative_speed",
+    "train_examples",
+    "train_tokens",
+    "train_steps",
+    "train_seconds",
+    "device",
+    "commit",
+    "data",
+    "run",
+]
+
+#: How figures and tables name the methods.
+NAMES = {
+    "explicit_cot": "Explicit CoT",
+    "icot_si": "ICoT-SI",
+    "no_cot": "No CoT",
+}
+
+
+def model_name(run: Run) -> str:
+    """The model as tables name it: pretrained source, or architecture and sizes."""
+    model = run.config.model
+    if model.pretrained:
+        return model.pretrained.rstrip("/").rpartition("/")[2]
+    return f"{model.architecture}-{model.layers}x{model.width}"
+
+
+def results_table(runs: Iterable[Run]) -> pd.DataFrame:
+    """One row per finished run and removal stage, with the columns of `figures/results.csv`.
+
+    Speed stands where `record_speed` has measured it.
+    """
+    rows = []
+    for run in runs:
+        config, origin, totals = run.config, run.provenance, run.totals
+        stages = run.stages.merge(speed_table(run), on="tokens_removed", how="left")
+        for stage in stages.to_dict("records"):
+            rows.append(
+                {
+                    **stage,
+                    "method": config.method,
+                    "schedule": config.removal.schedule,
+                    "variant": config.label,
+                    "task": config.task,
+                    "preset": config.preset,
+                    "model": model_name(run),
+                    "seed": config.seed,
+                    "chain_tokens": totals["chain_tokens"],
+                    "device": origin["device"],
+                    "commit": origin["commit"],
+                    "data": origin["data"],
+                    "run": run.name,
+                }
+            )
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    order = ["task", "method", "schedule", "variant", "seed", "tokens_removed"]
+    return table.sort_values(order, ignore_index=True)
+
+
+def learning_table(runs: Iterable[Run]) -> pd.DataFrame:
+    """One row per run and evaluation during training: accuracy against examples and seconds."""
+    tables = []
+    for run in runs:
+        config = run.config
+        columns = {
+            "method": config.method,
+            "schedule": config.removal.schedule,
+            "variant": config.label,
+            "task": config.task,
+            "seed": config.seed,
+            "chain_tokens": run.totals["chain_tokens"],
+            "run": run.name,
+        }
+        tables.append(run.metrics.assign(**columns))
+    return pd.concat(tables, ignore_index=True)
+
+
+def final_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The last stage of each run: what its method is for."""
+    return table.loc[table.groupby("run")["tokens_removed"].idxmax()].reset_index(drop=True)
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds of each method's last stage, in percent, lowest seed beside them."""
+    last = final_rows(table)
+    last = last.assign(method=last["method"].map(NAMES).fillna(last["method"]))
+    keys = ["task", "method", "schedule", "variant", "tokens_removed"]
+    groups = last.groupby(keys, sort=False)
+    made = groups.agg(
+        seeds=("seed", "nunique"),
+        accuracy=("accuracy", "mean"),
+        lowest=("accuracy", "min"),
+        relative_speed=("relative_speed", "mean"),
+        train_examples=("train_examples", "mean"),
+        train_seconds=("train_seconds", "mean"),
+    ).reset_index()
+    made[["accuracy", "lowest"]] = (100 * made[["accuracy", "lowest"]]).round(1)
+    made["relative_speed"] = made["relative_speed"].round(2)
+    made[["train_examples", "train_seconds"]] = (
+        made[["train_examples", "train_seconds"]].round().astype(int)
+    )
+    return made.sort_values("accuracy", ascending=False, ignore_index=True)
+
+
+# --- speed -------------------------------------------------------------------------------------
+
+
+def record_speed(
+    runs: Sequence[Run], reference: Run, rounds: int = 5, examples: int = 20, again: bool = False
+) -> pd.DataFrame:
+    """Measure the speed of every stage of these runs beside No CoT and keep it with each run.
+
+    All take turns in one process, so do this while the machine is otherwise idle. Examples per
+    second at batch 1 (the papers' measure) and batched, and speed relative to the reference.
+    Kept in `speed.json` of each run; measured again only if asked.
+
+    Raises `RunError` if the reference is not a No CoT run on the same task.
+    """
+    if reference.config.method != "no_cot":
+        raise RunError(f"the reference of relative speed is No CoT, {reference.name} is not")
+    for run in runs:
+        if run.config.data != reference.config.data:
+            raise RunError(f"{run.name} and the reference {reference.name} use different data")
+    wanted = [run for run in runs if again or not (run.folder / "speed.json").is_file()]
+    if not wanted:
+        return pd.concat([speed_table(run).assign(run=run.name) for run in runs])
+    contestants = {
+        ("reference", 0): _contestant(reference, int(reference.stages.tokens_removed[0]))
+    }
+    for run in wanted:
+        for removed in run.stages.tokens_removed:
+            contestants[run.name, int(removed)] = _contestant(run, int(removed))
+    single = measure_speed(contestants, 1, examples, rounds)
+    batch = min(256, len(next(iter(contestants.values())).batch))
+    batched = measure_speed(contestants, batch, batch, rounds)
+    for run in wanted:
+        rows = [
+            {
+                "tokens_removed": removed,
+                "examples_per_second": round(single[name, removed], 2),
+                "examples_per_second_batched": round(batched[name, removed], 1),
+                "relative_speed": round(single[name, removed] / single["reference", 0], 3),
+            }
+            for name, removed in contestants
+            if name == run.name
+        ]
+        write_json(run.folder / "speed.json", rows)
+    return pd.concat([speed_table(run).assign(run=run.name) for run in runs])
+
+
+def speed_table(run: Run) -> pd.DataFrame:
+    """What `record_speed` has measured for a run; empty before."""
+    path = run.folder / "speed.json"
+    columns = [
+        "tokens_removed",
+        "examples_per_second",
+        "examples_per_second_batched",
+        "relative_speed",
+    ]
+    return pd.read_json(path) if path.is_file() else pd.DataFrame(columns=columns)
+
+
+def _contestant(run: Run, removed: int) -> Contestant:
+    config = run.config
+    model, layout = load_model(run.weights(removed), config.model.spaced_separators)
+    test = layout.encode(examples_of(load_corpus(config.data).test)[:256])
+    return Contestant(model, layout, test, removed, config.removal.keep_positions)

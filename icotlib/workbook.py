@@ -1,0 +1,122 @@
+"""The notebooks as a series: run them through papermill, all or some."""
+
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from icotlib import paths, presets
+from icotlib.config import parse_overrides
+from icotlib.errors import ConfigError, IcotError, did_you_mean
+
+
+def notebooks() -> list[Path]:
+    """All notebooks of the workbook, in the order of the work."""
+    return sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def find_notebook(name: str) -> Path:
+    """A notebook by its number, its name or a part of it. Raises `ConfigError` if none fits."""
+    found = [path for path in notebooks() if path.stem == name or path.stem.startswith(name)]
+    found = found or [path for path in notebooks() if name in path.stem]
+    if len(found) != 1:
+        known = ", ".join(path.stem for path in notebooks())
+        raise ConfigError(f"{name!r} names no single notebook; there are {known}")
+    return found[0]
+
+
+def parameters(notebook: Path) -> dict[str, str]:
+    """The parameters of a notebook with their one-line helps."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    source = next(c.source for c in cells if "parameters" in c.metadata.get("tags", []))
+    found = re.findall(r"^(\w+) = .*?#\s*(.*)$", source, re.MULTILINE)
+    return dict(found)
+
+
+def title(notebook: Path) -> str:
+    """The first heading of a notebook."""
+    source = nbformat.read(notebook, as_version=4).cells[0].source
+    return source.splitlines()[0].lstrip("# ")
+
+
+def execute(
+    notebook: Path,
+    output: Path | None = None,
+    say: Callable[[str], None] = print,
+    **values: Any,
+) -> Path:
+    """Execute a notebook with parameters; the executed copy goes to the run directory.
+
+    Raises `ConfigError` for a parameter the notebook lacks, `IcotError` if one of its cells
+    fails, naming the copy that shows where.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    known = parameters(notebook)
+    for name in values:
+        if name not in known:
+            raise ConfigError(
+                f"{notebook.stem} has no parameter {name!r}; it has {', '.join(known)}."
+                f"{did_you_mean(name, known)}"
+            )
+    label = f"{values.get('preset', 'fast')}-s{values.get('seed', 0)}"
+    output = output or paths.executed_root() / label / notebook.name
+    output.parent.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    # One thread in the kernel keeps out of the way of the workers that train.
+    before = os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        papermill.execute_notebook(
+            str(notebook),
+            str(output),
+            parameters=values,
+            kernel_name="python3",
+            progress_bar=False,
+            cwd=str(paths.PROJECT),
+        )
+    except PapermillExecutionError as error:
+        raise IcotError(
+            f"{notebook.name} failed: {error.ename}: {error.evalue}\n"
+            f"The executed copy shows where: {output}"
+        ) from None
+    finally:
+        os.environ["OMP_NUM_THREADS"] = before
+    say(f"{notebook.stem}  done in {time.perf_counter() - start:.0f} s  ->  {output}")
+    return output
+
+
+def run_all(
+    preset: str = "fast",
+    seed: int = 0,
+    overrides: Any = None,
+    names: Sequence[str] = (),
+    jobs: int | None = None,
+    say: Callable[[str], None] = print,
+) -> list[Path]:
+    """Train every run the workbook needs, side by side, then execute the notebooks.
+
+    Args:
+        names: notebooks to execute, by number or name; all by default. With names given, each
+            notebook trains what it needs itself.
+        jobs: runs trained side by side.
+    """
+    overrides = parse_overrides(overrides)
+    chosen = [find_notebook(name) for name in names] or notebooks()
+    if not names:
+        from icotlib.launch import ensure  # imports torch, which help texts can do without
+
+        configs = presets.workbook(preset, seed, overrides)
+        say(f"training {len(configs)} runs at preset {preset}, seed {seed}")
+        ensure(configs, jobs)
+    values = {"preset": preset, "seed": seed, "overrides": overrides}
+    return [execute(notebook, say=say, **values) for notebook in chosen]
+
+
+def manual() -> str:
+    """One line per notebook: what it is about."""
+    return "\n".join(f"  {path.stem:28} {title(path)}" for path in notebooks())

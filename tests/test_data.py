@@ -1,0 +1,154 @@
+"""Files, splits, streams."""
+
+import numpy as np
+import pytest
+
+from icotlib.config import DataConfig
+from icotlib.data import (
+    draw_unseen,
+    epochs,
+    first_of_each,
+    load_corpus,
+    question_keys,
+    read_examples,
+    stream,
+    write_examples,
+)
+from icotlib.errors import ConfigError, DataError
+from icotlib.tasks import Example, get_task
+
+SMALL = DataConfig(task="mult-2x2", valid_examples=100, test_examples=200)
+
+
+def test_files_round_trip(tmp_path):
+    examples = [Example("1 * 2", "2 0", "2 0"), Example("a question", "", "7")]
+    write_examples(tmp_path / "x.txt", examples)
+    assert read_examples(tmp_path / "x.txt") == (examples, 0)
+    with pytest.raises(FileExistsError):
+        write_examples(tmp_path / "x.txt", examples)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("1 * 2 2 #### 2", r"exactly one '\|\|', found 0"),
+        ("1||2||3 #### 2", r"exactly one '\|\|', found 2"),
+        ("1 * 2||2", "exactly one '####', found 0"),
+        ("1||2 #### 3 #### 4", "exactly one '####', found 2"),
+        ("||2 #### 3", "must not be empty"),
+        ("1||2 ####", "must not be empty"),
+        ("1 #### 2||3", "must not be empty"),
+    ],
+)
+def test_a_malformed_line_names_file_and_line(tmp_path, line, message):
+    path = tmp_path / "bad.txt"
+    path.write_text(f"1||2 #### 3\n\n{line}\n1||2 #### 4\n")
+    with pytest.raises(DataError, match=rf"bad.txt:3: .*{message}"):
+        read_examples(path)
+    examples, skipped = read_examples(path, on_error="skip")
+    assert ([x.answer for x in examples], skipped) == (["3", "4"], 1)
+
+
+def test_bytes_that_are_no_text_are_a_malformed_line(tmp_path):
+    (tmp_path / "bad.txt").write_bytes(b"1||2 #### 3\n\xff\xfe||1 #### 2\n")
+    with pytest.raises(DataError, match=r"bad\.txt:2"):
+        read_examples(tmp_path / "bad.txt")
+    assert read_examples(tmp_path / "bad.txt", on_error="skip")[1] == 1
+
+
+def test_the_authors_gsm8k_file_reads(reference):
+    examples, _ = read_examples(reference / "gsm8k" / "valid.txt")
+    assert len(examples) == 500
+    assert examples[0].chain == "<<4-2=2>> <<2/.5=4>> <<12/4=3>> <<100*3=300>>"
+
+
+def test_splits_do_not_overlap_and_are_seeded(tmp_path, monkeypatch):
+    monkeypatch.setattr("icotlib.paths.DATA", tmp_path)
+    config = DataConfig(task="mult-2x2", train_examples=7500, valid_examples=100, test_examples=200)
+    corpus = load_corpus(config)
+    questions = [*corpus.train["question"], *corpus.valid["question"], *corpus.test["question"]]
+    assert len(set(questions)) == len(questions) == 7800
+    assert load_corpus(config).digest == corpus.digest
+    other = load_corpus(DataConfig(**{**vars(config), "seed": 1}))
+    assert other.digest != corpus.digest
+    assert other.test["question"] != corpus.test["question"]
+
+
+def test_the_held_out_sets_do_not_depend_on_the_training_set():
+    fixed = DataConfig(**{**vars(SMALL), "train_examples": 50})
+    assert load_corpus(SMALL).test["question"] == load_corpus(fixed).test["question"]
+
+
+def test_a_large_set_is_cached_and_read_back(tmp_path, monkeypatch):
+    monkeypatch.setattr("icotlib.paths.DATA", tmp_path)
+    config = DataConfig(task="mult-3x2", train_examples=10_000)
+    first = load_corpus(config)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert load_corpus(config).digest == first.digest
+
+
+def test_the_stream_never_shows_a_held_out_question():
+    corpus = load_corpus(SMALL)
+    held_out = set(corpus.valid["question"]) | set(corpus.test["question"])
+    batches = stream(corpus, 2000, seed=0)
+    seen = {x.question for step in range(10) for x in corpus.task.text(batches(step))}
+    assert not seen & held_out
+    assert len(seen) > 7000  # of 8100 - 300: nearly all of the rest comes up
+
+
+def test_the_stream_is_a_function_of_seed_and_step():
+    corpus = load_corpus(SMALL)
+    first, again = stream(corpus, 8, seed=3), stream(corpus, 8, seed=3)
+    first(0)
+    assert np.array_equal(first(5).question, again(5).question)
+    assert not np.array_equal(first(5).question, first(6).question)
+    assert not np.array_equal(first(5).question, stream(corpus, 8, seed=4)(5).question)
+
+
+def test_epochs_show_every_row_once_per_epoch_in_a_new_order():
+    batch = epochs(10, 4, seed=0)
+    rows = np.concatenate([batch(step) for step in range(5)])
+    assert sorted(rows[:10]) == sorted(rows[10:]) == list(range(10))
+    assert list(rows[:10]) != list(rows[10:])
+    assert np.array_equal(epochs(10, 4, seed=0)(3), rows[12:16])
+
+
+def test_a_batch_larger_than_the_set_spans_several_epochs():
+    rows = epochs(3, 8, seed=0)(0)
+    assert sorted(rows[:3]) == sorted(rows[3:6]) == [0, 1, 2]
+
+
+def test_distinct_draws_can_use_up_a_task():
+    task = get_task("parity-4")
+    nothing = np.array([], dtype=np.uint64)
+    rows = draw_unseen(task, np.random.default_rng(0), 16, nothing, distinct=True)
+    assert len({tuple(row) for row in rows}) == 16
+
+
+def test_keys_tell_questions_apart():
+    task = get_task("mult-2x2")
+    rows = task.sample(np.random.default_rng(0), 20_000)
+    assert first_of_each(question_keys(rows)).sum() == len({tuple(row) for row in rows})
+
+
+def test_too_few_questions_is_an_error_that_says_so():
+    with pytest.raises(ConfigError, match="has only 16 questions, 40 are needed"):
+        load_corpus(DataConfig(task="parity-4", valid_examples=10, test_examples=10))
+
+
+def write_folder(folder, **splits):
+    for split, questions in splits.items():
+        write_examples(folder / f"{split}.txt", [Example(q, "1 2", "3") for q in questions])
+
+
+def test_own_files_are_a_corpus(tmp_path):
+    write_folder(tmp_path, train=["1", "2"], valid=["4"], test=["5", "6"])
+    corpus = load_corpus(DataConfig(path=str(tmp_path)))
+    assert corpus.train["question"] == ["1", "2"]
+    assert corpus.symbols() == ["1", "2", "3", "4", "5", "6"]
+
+
+def test_a_test_question_in_the_training_file_is_an_error(tmp_path):
+    write_folder(tmp_path, train=["1", "2"], valid=["4"], test=["2"])
+    with pytest.raises(DataError, match=r"test.txt: 1 of its questions stand in train.txt"):
+        load_corpus(DataConfig(path=str(tmp_path)))
