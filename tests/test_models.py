@@ -1,0 +1,237 @@
+"""Models of transformers: they learn, generate with a cache, and know nothing of the future."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from icotlib.config import ModelConfig
+from icotlib.errors import ConfigError, RunError
+from icotlib.evaluation import (
+    Contestant,
+    evaluate,
+    generate,
+    logits_of,
+    matches,
+    measure_speed,
+    score,
+    teacher_forced_match,
+    wilson_interval,
+)
+from icotlib.models import build_model, count_parameters, load_model, save_model
+from icotlib.removal import IGNORE, remove
+from icotlib.tasks import Example, get_task
+from icotlib.tokens import Layout, symbol_tokenizer
+
+ARCHITECTURES = ["gpt2", "llama"]
+# Questions, chains and answers of unequal length, so that both ends are padded.
+EXAMPLES = [
+    Example("1 2 * 3", "4 5 6", "7 8"),
+    Example("2", "4 4 4 4 + 1", "9"),
+    Example("3 * 3 3 3 3", "", "1 2 3"),
+    Example("4 * 1", "5", "5 5"),
+]
+LAYOUT = Layout(symbol_tokenizer(get_task("mult-2x2").symbols))
+ANSWERS = [x.answer for x in EXAMPLES]
+
+
+def make(architecture, seed=0, **options):
+    torch.manual_seed(seed)
+    config = ModelConfig(architecture=architecture, layers=2, width=32, heads=2, options=options)
+    return build_model(config, LAYOUT, longest=24).eval()
+
+
+def memorise(model, batch, k, keep_positions):
+    inputs = remove(batch, k, keep_positions=keep_positions)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(200):
+        logits = logits_of(model, inputs)
+        labels = inputs.labels[:, -inputs.keep :]
+        loss = cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if matches(logits, inputs)[0].all() and loss < 0.01:
+            break
+    return model
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("keep_positions", [False, True])
+def test_a_memorised_batch_is_generated_back(architecture, keep_positions):
+    """With cache, left padding and unequal removal; kept positions are counted on rightly."""
+    batch = LAYOUT.encode(EXAMPLES)
+    k = torch.tensor([2, 3, 0, 1])
+    model = memorise(make(architecture), batch, k, keep_positions)
+    written = LAYOUT.texts(generate(model, LAYOUT, batch, k, keep_positions))
+    assert written == ["6 #### 7 8", "4 + 1 #### 9", "#### 1 2 3", "#### 5 5"]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_teacher_forced_match_agrees_with_greedy_whole_sequence_match(architecture):
+    """On a half-trained model, where some sequences are right and some are not."""
+    task = get_task("mult-1x2")
+    batch = LAYOUT.encode(task.text(task.write(task.sample(np.random.default_rng(0), 64))))
+    model = make(architecture)
+    k = torch.full((64,), 4)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    inputs = remove(batch, k, keep_positions=True)
+    for _ in range(400):
+        logits = logits_of(model, inputs)
+        whole = matches(logits, inputs)[0]
+        if 16 <= whole.sum() <= 48:
+            break
+        labels = inputs.labels[:, -inputs.keep :]
+        cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert 16 <= whole.sum() <= 48
+    written = generate(model, LAYOUT, batch, 4, keep_positions=True)
+    for i in range(64):
+        start = int(batch.question[i]) - 1
+        truth = inputs.labels[i, start:]
+        assert bool((written[i, : len(truth)] == truth).all()) == bool(whole[i])
+    forced = teacher_forced_match(model, batch, 4, keep_positions=True)
+    assert forced == pytest.approx(whole.double().mean().item())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_generation_without_kept_positions_agrees_with_transformers(architecture):
+    batch, model = LAYOUT.encode(EXAMPLES), make(architecture, seed=3)
+    ours = generate(model, LAYOUT, batch, max_new_tokens=6)
+    for i in range(len(batch)):
+        question = batch.ids[i : i + 1, : batch.question[i]]
+        theirs = model.generate(
+            question,
+            attention_mask=torch.ones_like(question),
+            do_sample=False,
+            max_new_tokens=6,
+            eos_token_id=None,
+            pad_token_id=LAYOUT.pad,
+        )
+        assert theirs[0, question.shape[1] :].tolist() == ours[i].tolist()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_kept_positions_do_not_hide_the_question(architecture):
+    """A jump in position ids must not be taken for the border of packed sequences."""
+    one = LAYOUT.encode([Example("1 1 * 1 1", "1 2 1", "1 2 1")])
+    other = LAYOUT.encode([Example("2 1 * 1 1", "1 2 1", "1 2 1")])
+    k, model = torch.tensor([3]), make(architecture)
+    logits = [logits_of(model, remove(x, k, keep_positions=True)) for x in (one, other)]
+    assert not torch.allclose(logits[0][:, -1], logits[1][:, -1], atol=1e-6)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_no_place_sees_what_follows(architecture):
+    batch, model = LAYOUT.encode(EXAMPLES[:1]), make(architecture)
+    inputs = remove(batch, torch.tensor([1]), keep_positions=True)
+    before = logits_of(model, inputs)
+    inputs.ids[0, -1] = 7
+    after = logits_of(model, inputs)
+    assert torch.allclose(before[:, :-1], after[:, :-1], atol=1e-6)
+    assert not torch.allclose(before[:, -1], after[:, -1], atol=1e-6)
+
+
+def test_padding_changes_nothing():
+    batch, model = LAYOUT.encode(EXAMPLES), make("gpt2")
+    together = generate(model, LAYOUT, batch, 1, keep_positions=True, max_new_tokens=5)
+    for i in range(len(batch)):
+        alone = generate(
+            model, LAYOUT, batch[slice(i, i + 1)], 1, keep_positions=True, max_new_tokens=5
+        )
+        assert together[i, : alone.shape[1]].tolist() == alone[0].tolist()
+
+
+def test_a_model_that_never_ends_stops_at_the_limit():
+    batch = LAYOUT.encode(EXAMPLES)
+    written = generate(make("gpt2"), LAYOUT, batch, max_new_tokens=60)  # past its position table
+    assert written.shape[1] <= 60
+
+
+def test_a_saved_model_gives_the_same_logits(tmp_path):
+    model, batch = make("gpt2"), LAYOUT.encode(EXAMPLES)
+    save_model(tmp_path, model, LAYOUT)
+    again, layout = load_model(tmp_path)
+    inputs = remove(batch, torch.zeros(4, dtype=torch.long))
+    assert torch.equal(logits_of(model, inputs), logits_of(again, inputs))
+    assert layout.encode(EXAMPLES).ids.tolist() == batch.ids.tolist()
+    assert not list(tmp_path.glob("*.bin"))
+    (tmp_path / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(RunError, match="cannot be loaded"):
+        load_model(tmp_path)
+
+
+def test_sizes_dropout_and_options_reach_the_architecture():
+    config = ModelConfig(
+        architecture="gpt2", layers=1, width=8, heads=2, dropout=0.25, options={"n_inner": 20}
+    )
+    made = build_model(config, LAYOUT, longest=9).config
+    assert (made.n_layer, made.n_embd, made.n_head, made.n_positions, made.n_inner) == (
+        1,
+        8,
+        2,
+        9,
+        20,
+    )
+    assert made.resid_pdrop == made.attn_pdrop == made.embd_pdrop == 0.25
+    assert count_parameters(build_model(config, LAYOUT, 9)) > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"architecture": "gtp2"}, "Did you mean 'gpt2'"),
+        ({"options": {"n_iner": 3}}, "has no setting 'n_iner'. Did you mean 'n_inner'"),
+        ({"pretrained": "/nowhere"}, "cannot be loaded"),
+    ],
+)
+def test_a_bad_model_setting_says_what_is_wrong(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        build_model(ModelConfig(**settings), LAYOUT, 9)
+
+
+def test_a_pretrained_model_that_is_too_short_is_refused(tmp_path):
+    save_model(tmp_path, make("gpt2"), LAYOUT)
+    with pytest.raises(ConfigError, match="has room for 24 tokens, the longest example has 30"):
+        build_model(ModelConfig(pretrained=str(tmp_path)), LAYOUT, 30)
+
+
+# --- scores ------------------------------------------------------------------------------------
+
+
+def test_score_compares_answers_only():
+    made = score(["1 2 #### 7 8", "#### 9", "1 2 3", "5 #### 5  5"], ANSWERS)
+    assert made.right == (True, True, False, True)
+    assert made.accuracy == 0.75
+    assert made.by_symbol == ()
+
+
+def test_accuracy_by_symbol_counts_a_wrong_length_as_all_wrong():
+    made = score(["#### 1 2", "#### 1 9", "#### 1", "nothing"], ["1 2", "1 2", "1 2", "1 2"])
+    assert made.by_symbol == (0.5, 0.25)
+
+
+def test_wilson_interval_at_known_points():
+    assert wilson_interval(0, 100) == pytest.approx((0, 0.0370), abs=1e-4)
+    assert wilson_interval(50, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
+    assert wilson_interval(100, 100) == pytest.approx((0.9630, 1), abs=1e-4)
+
+
+def test_evaluate_scores_every_batch_in_order():
+    batch = LAYOUT.encode(EXAMPLES)
+    model = memorise(make("gpt2"), batch, torch.zeros(4, dtype=torch.long), False)
+    result = evaluate(model, LAYOUT, batch, ANSWERS, batch_size=3)
+    assert (result.accuracy, result.n) == (1.0, 4)
+
+
+def test_speed_is_measured_for_every_contestant():
+    batch, model = LAYOUT.encode(EXAMPLES), make("gpt2")
+    rates = measure_speed(
+        {"a": Contestant(model, LAYOUT, batch), "b": Contestant(model, LAYOUT, batch, 2)},
+        batch_size=2,
+        examples=4,
+        rounds=1,
+    )
+    assert set(rates) == {"a", "b"}
+    assert all(rate > 0 for rate in rates.values())

@@ -1,0 +1,96 @@
+"""The symbol tokenizer and the sequence layout."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from icotlib.data import read_examples
+from icotlib.errors import ConfigError
+from icotlib.tasks import Example, Pieces, get_task
+from icotlib.tokens import Layout, symbol_tokenizer
+
+FIELDS = ("ids", "question", "chain", "total")
+
+
+@pytest.fixture
+def task():
+    return get_task("mult-2x2")
+
+
+@pytest.fixture
+def layout(task):
+    return Layout(symbol_tokenizer(task.symbols))
+
+
+def test_the_layout_symbol_by_symbol(layout):
+    batch = layout.encode([Example("2 1 * 4 3", "8 4 0", "8 0 4 0")])
+    tokens = layout.tokenizer.convert_ids_to_tokens(batch.ids[0])
+    assert tokens == ["2", "1", "*", "4", "3", "<sep>", "8", "4", "0", "<sep>", "####", "8", "0", "4", "0", "<eos>"]
+    assert [int(getattr(batch, name)) for name in FIELDS[1:]] == [6, 3, 16]
+
+
+def test_pieces_and_text_encode_alike(task, layout):
+    pieces = task.write(task.sample(np.random.default_rng(0), 50))
+    fast, slow = layout.encode_pieces(pieces, task.symbols), layout.encode(task.text(pieces))
+    for name in FIELDS:
+        assert torch.equal(getattr(fast, name), getattr(slow, name))
+
+
+def test_pieces_of_unequal_length_encode_like_their_text(task, layout):
+    pieces = Pieces(
+        np.array([[1, -1, -1], [1, 2, 3]]),
+        np.array([[4, 5], [-1, -1]]),
+        np.array([[6, 7], [8, -1]]),
+    )
+    fast, slow = layout.encode_pieces(pieces, task.symbols), layout.encode(task.text(pieces))
+    for name in FIELDS:
+        assert torch.equal(getattr(fast, name), getattr(slow, name))
+
+
+def test_the_tokenizer_reloads_through_auto_tokenizer(task, layout, tmp_path):
+    layout.tokenizer.save_pretrained(tmp_path)
+    again = Layout(AutoTokenizer.from_pretrained(tmp_path))
+    examples = task.text(task.write(task.sample(np.random.default_rng(0), 5)))
+    assert torch.equal(again.encode(examples).ids, layout.encode(examples).ids)
+    assert (again.sep, again.eos, again.pad, again.mark) == (
+        layout.sep,
+        layout.eos,
+        layout.pad,
+        layout.mark,
+    )
+
+
+def test_an_unknown_symbol_is_an_error_that_names_it(layout):
+    with pytest.raises(ConfigError, match="no token for 'x'"):
+        layout.encode([Example("2 x 3", "6", "6")])
+
+
+def test_generated_text_ends_at_the_end_token(layout):
+    batch = layout.encode([Example("2 1 * 4 3", "8 4 0", "8 0 4 0")])
+    written = torch.cat([batch.ids[:, 6:], batch.ids[:, :3]], dim=1)  # and rambles on
+    assert layout.texts(written) == ["8 4 0 #### 8 0 4 0"]
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [("8 4 #### 1 2", "1 2"), ("#### 1 #### 2", "2"), ("8 4 0", None), ("8 ####", "")],
+)
+def test_the_answer_is_what_follows_the_last_mark(text, answer):
+    assert Layout.answer(text) == answer
+
+
+def test_gpt2_tokens_are_the_authors(reference):
+    tokenizer = AutoTokenizer.from_pretrained(reference / "gpt2-tokenizer")
+    examples, _ = read_examples(reference / "multiplication" / "4x4_valid.txt")
+    plain, faithful = Layout(tokenizer), Layout(tokenizer, spaced_separators=True)
+    assert plain.encode(examples[:9]).chain.tolist() == [46] * 9
+    batch = faithful.encode(examples[:9])
+    assert batch.chain.tolist() == [47] * 9
+    end = batch.question[0] + 47
+    space, separator = batch.ids[0, end - 1], batch.ids[0, end]
+    assert (int(space), int(separator)) == (220, tokenizer.eos_token_id)
+    assert batch.ids[0, end + 1 : end + 3].tolist() == [1303, 21017]
+    # the separator is the end token, too: decoding must not stop at it
+    texts = faithful.texts(batch.ids[:, int(batch.question[0]) :])
+    assert texts[0] == f"{examples[0].chain} #### {examples[0].answer}"
