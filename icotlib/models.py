@@ -1,5 +1,7 @@
 """Models: any causal language model of transformers, with random or pretrained weights."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from transformers import (
@@ -8,6 +10,7 @@ from transformers import (
     AutoTokenizer,
     PreTrainedModel,
 )
+from transformers.utils import logging
 
 from icotlib.config import ModelConfig
 from icotlib.data import Corpus
@@ -96,18 +99,30 @@ def _pretrained(auto, source: str):
 
 def save_model(folder: Path, model: PreTrainedModel, layout: Layout) -> None:
     """Save model and tokenizer in the hub's own format (safetensors: nothing to execute)."""
-    model.save_pretrained(folder)
+    with _no_bars():
+        model.save_pretrained(folder)
     layout.tokenizer.save_pretrained(folder)
 
 
 def load_model(folder: Path, spaced_separators: bool = False) -> tuple[PreTrainedModel, Layout]:
     """A saved model, in evaluation mode, and its layout. Raises `RunError` if it is damaged."""
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder)
+        with _no_bars():
+            model = AutoModelForCausalLM.from_pretrained(folder)
         layout = Layout(AutoTokenizer.from_pretrained(folder), spaced_separators)
     except Exception as error:  # safetensors and tokenizers raise types of their own
         raise RunError(f"{folder}: this model cannot be loaded: {error}") from None
     return model.eval(), layout
+
+
+@contextlib.contextmanager
+def _no_bars() -> Iterator[None]:
+    """Saving and loading small models needs no progress bar of its own."""
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
 
 
 def count_parameters(model: PreTrainedModel) -> int:

@@ -1,5 +1,7 @@
 """The notebooks as a series: run them through papermill, all or some."""
 
+import hashlib
+import json
 import os
 import re
 import time
@@ -43,6 +45,17 @@ def title(notebook: Path) -> str:
     return source.splitlines()[0].lstrip("# ")
 
 
+def executed_folder(
+    preset: str = "fast", seed: int = 0, overrides: dict[str, Any] | None = None, **_: Any
+) -> Path:
+    """Where the executed copies of these parameters go: other parameters, another folder."""
+    parts = [preset, f"s{seed}"]
+    if overrides:
+        text = json.dumps(overrides, sort_keys=True)
+        parts.append(hashlib.sha256(text.encode()).hexdigest()[:8])
+    return paths.executed_root() / "-".join(parts)
+
+
 def execute(
     notebook: Path,
     output: Path | None = None,
@@ -64,8 +77,7 @@ def execute(
                 f"{notebook.stem} has no parameter {name!r}; it has {', '.join(known)}."
                 f"{did_you_mean(name, known)}"
             )
-    label = f"{values.get('preset', 'fast')}-s{values.get('seed', 0)}"
-    output = output or paths.executed_root() / label / notebook.name
+    output = output or executed_folder(**values) / notebook.name
     output.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     # One thread in the kernel keeps out of the way of the workers that train.
@@ -78,6 +90,7 @@ def execute(
             kernel_name="python3",
             progress_bar=False,
             cwd=str(paths.PROJECT),
+            extra_arguments=["--log-level=ERROR"],
         )
     except PapermillExecutionError as error:
         raise IcotError(

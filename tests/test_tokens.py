@@ -26,7 +26,24 @@ def layout(task):
 def test_the_layout_symbol_by_symbol(layout):
     batch = layout.encode([Example("2 1 * 4 3", "8 4 0", "8 0 4 0")])
     tokens = layout.tokenizer.convert_ids_to_tokens(batch.ids[0])
-    assert tokens == ["2", "1", "*", "4", "3", "<sep>", "8", "4", "0", "<sep>", "####", "8", "0", "4", "0", "<eos>"]
+    assert tokens == [
+        "2",
+        "1",
+        "*",
+        "4",
+        "3",
+        "<sep>",
+        "8",
+        "4",
+        "0",
+        "<sep>",
+        "####",
+        "8",
+        "0",
+        "4",
+        "0",
+        "<eos>",
+    ]
     assert [int(getattr(batch, name)) for name in FIELDS[1:]] == [6, 3, 16]
 
 

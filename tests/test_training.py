@@ -1,0 +1,296 @@
+"""The training loop: it learns, resumes to the same numbers, and fails kindly."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import torch
+
+from icotlib import optim
+from icotlib.config import OptimConfig, to_dict
+from icotlib.data import write_examples
+from icotlib.errors import RunError, TrainingError
+from icotlib.runs import Run
+from icotlib.tasks import Example
+from icotlib.training import Trainer, length_groups, load_run, seeded, train
+
+TIMING = ["seconds", "train_seconds"]
+ADAPTIVE = {
+    "removal.schedule": "adaptive",
+    "removal.threshold": 0.0,
+    "removal.window": 1,
+    "removal.smoothing": 1.0,
+    "removal.replay": 0.3,
+    "removal.reset_optimizer": True,
+    "removal.max_steps_per_stage": 3,
+    "model.dropout": 0.1,
+}
+
+
+def tables(run):
+    return (
+        run.metrics.drop(columns=TIMING[0]),
+        run.stages.drop(columns=TIMING[1]),
+        run.samples,
+    )
+
+
+def assert_same_numbers(one, other):
+    for left, right in zip(tables(one), tables(other), strict=True):
+        pd.testing.assert_frame_equal(left, right, check_exact=True)
+    weights = [(run.folder / "model" / "model.safetensors").read_bytes() for run in (one, other)]
+    assert weights[0] == weights[1]
+
+
+def elsewhere(config, tmp_path, monkeypatch):
+    monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "again"))
+    return train(config)
+
+
+def test_a_run_learns_and_describes_itself(runs_folder, tiny):
+    config = tiny.override({"train.steps": 60, "train.batch_size": 32, "train.eval_every": 20})
+    run = train(config)
+    assert run.done
+    assert run.config == config
+    assert run.metrics.step.tolist() == [20, 40, 60]
+    assert run.metrics.examples.tolist() == [640, 1280, 1920]
+    assert run.metrics.loss.iloc[-1] < 0.9 * run.metrics.loss.iloc[0]
+    assert run.stages.tokens_removed.tolist() == list(range(9))
+    assert set(run.stages.n_test) == {24}
+    assert {"commit", "device", "data", "versions", "command"} <= set(run.provenance)
+    assert run.totals["chain_tokens"] == 8
+    assert not (run.folder / "checkpoint").exists()
+    files = {path.name for path in run.folder.iterdir()}
+    assert files == {
+        "config.json",
+        "provenance.json",
+        "metrics.csv",
+        "stages.csv",
+        "samples.jsonl",
+        "model",
+        "done.json",
+    }
+
+
+def test_tokens_are_counted_after_removal(runs_folder, tiny):
+    plain = tiny.override({"train.steps": 4, "removal.schedule": "none", "method": "explicit_cot"})
+    bare = plain.override({"removal.schedule": "all", "method": "no_cot"})
+    length = 5 + 1 + 8 + 1 + 1 + 4 + 1
+    assert train(plain).totals["tokens"] == 4 * 8 * length
+    assert train(bare).totals["tokens"] == 4 * 8 * (length - 8)
+
+
+def test_a_finished_run_is_not_trained_again(runs_folder, tiny):
+    run = train(tiny)
+    before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
+    train(tiny)
+    assert before == {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
+
+
+def test_the_same_config_gives_the_same_numbers(runs_folder, tiny, tmp_path, monkeypatch):
+    config = tiny.override(ADAPTIVE)
+    assert_same_numbers(train(config), elsewhere(config, tmp_path, monkeypatch))
+
+
+def test_every_stage_leaves_a_checkpoint_and_an_accuracy(runs_folder, tiny):
+    settings = {"removal.schedule": "linear", "removal.pace": 1, "removal.steps_per_epoch": 2}
+    run = train(tiny.override(settings))
+    assert run.stages.tokens_removed.tolist() == [0, 1, 2, 3, 4]
+    assert run.stages.train_steps.tolist() == [4, 6, 8, 10, 12]
+    one, last = (load_run(run, removed)[0] for removed in (1, 4))
+    final = load_run(run)[0]
+    weights = [model.get_input_embeddings().weight for model in (one, last, final)]
+    assert not torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[1], weights[2])
+
+
+def test_gradients_do_not_depend_on_length_groups(runs_folder, tiny):
+    losses = []
+    for groups in (1, 2, 3):
+        config = tiny.override({"train.length_groups": groups, "label": str(groups)})
+        losses.append(train(config).metrics.loss.tolist())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0] == pytest.approx(losses[2], rel=1e-4)
+
+
+def test_training_stops_early_on_a_reached_target(runs_folder, tiny):
+    assert train(tiny.override({"train.stop_accuracy": 0.0})).metrics.step.tolist() == [4]
+
+
+def test_own_files_train_for_epochs(runs_folder, tiny, tmp_path):
+    for split, digits in {"train": "12345678", "valid": "9", "test": "0"}.items():
+        examples = [Example(digit, "1 2 3", digit) for digit in digits]
+        write_examples(tmp_path / "own" / f"{split}.txt", examples)
+    run = train(tiny.override({"data.path": str(tmp_path / "own")}))
+    assert run.name.startswith("icot_si-random-own-s0")
+    assert run.stages.tokens_removed.tolist() == [0, 1, 2, 3]
+
+
+# --- the optimizer -----------------------------------------------------------------------------
+
+
+def watch_resets(monkeypatch):
+    resets = []
+    monkeypatch.setattr(optim, "reset", lambda optimizers: resets.append(len(optimizers)))
+    return resets
+
+
+def test_the_optimizer_is_reset_at_each_removal_until_nothing_is_left(
+    runs_folder, tiny, monkeypatch
+):
+    resets = watch_resets(monkeypatch)
+    linear = {
+        "removal.schedule": "linear",
+        "removal.pace": 1,
+        "removal.steps_per_epoch": 1,
+        "removal.reset_optimizer": True,
+        "train.steps": 14,
+    }
+    train(tiny.override(linear))
+    assert len(resets) == 8  # s = 1 ... 8, each after a batch that still held chain tokens
+    resets.clear()
+    # Strong smoothing empties every chain before s first grows: nothing is left to reset for.
+    train(tiny.override({**linear, "removal.smoothing": 0.01}))
+    assert resets == []
+
+
+def test_no_reset_unless_asked(runs_folder, tiny, monkeypatch):
+    resets = watch_resets(monkeypatch)
+    train(tiny.override({"removal.schedule": "linear", "removal.steps_per_epoch": 8}))
+    assert resets == []
+
+
+def test_reset_forgets_every_moment(runs_folder, tiny):
+    for name in ("muon", "adamw"):
+        trainer = Trainer(tiny.override({"optim.name": name}), Run.of(tiny))
+        sum(parameter.sum() for parameter in trainer.model.parameters()).backward()
+        for optimizer in trainer.optimizers:
+            optimizer.step()
+        assert any(len(optimizer.state) for optimizer in trainer.optimizers)
+        optim.reset(trainer.optimizers)
+        assert not any(len(optimizer.optimizer.state) for optimizer in trainer.optimizers)
+
+
+def test_muon_moves_hidden_matrices_and_adamw_everything_else(runs_folder, tiny):
+    trainer = Trainer(tiny, Run.of(tiny))
+    muon, adamw = ({id(p) for g in o.param_groups for p in g["params"]} for o in trainer.optimizers)
+    names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
+    assert muon | adamw == set(names)
+    assert not muon & adamw
+    assert all("attn" in names[i] or "mlp" in names[i] for i in muon)
+    assert any("wte" in names[i] for i in adamw)
+
+
+def test_the_rate_rises_stays_and_falls_to_zero():
+    config = OptimConfig(warmup_steps=4, decay_fraction=0.5)
+    rates = [optim.rate_at(config, step, 20) for step in range(20)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates[4:11] == [1.0] * 7
+    assert rates[11:] == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
+
+
+def test_length_groups_hold_every_row_once_and_sort_by_length():
+    lengths = torch.tensor([5, 1, 9, 2, 7])
+    groups = length_groups(lengths, 2)
+    assert sorted(torch.cat(groups).tolist()) == [0, 1, 2, 3, 4]
+    assert lengths[groups[0]].max() <= lengths[groups[1]].min()
+
+
+def test_seeds_of_steps_differ():
+    draws = {float(torch.rand((), generator=seeded(s, t))) for s in range(5) for t in range(200)}
+    assert len(draws) == 1000
+
+
+# --- what goes wrong ---------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
+    runs_folder, tiny, monkeypatch
+):
+    config = tiny.override({"train.eval_every": 4})
+    step = Trainer._step
+
+    def poisoned(self, number, block):
+        if number == 6:
+            with torch.no_grad():
+                next(self.model.parameters()).fill_(float("nan"))
+        return step(self, number, block)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", poisoned)
+        with pytest.raises(TrainingError, match=r"the loss at step 7 is nan.*optim\.lr"):
+            train(config)
+    run = Run.of(config)
+    assert not run.done
+    assert [path.name for path in (run.folder / "checkpoint").iterdir()] == ["step-00000004"]
+    assert train(config).metrics.step.tolist() == [4, 8, 12]
+
+
+@pytest.mark.parametrize("name", ["state.json", "model.safetensors", "optimizers.pt"])
+def test_a_damaged_checkpoint_is_named(runs_folder, tiny, monkeypatch, name):
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_finish", lambda self: None)
+        train(tiny)
+    path = next((Run.of(tiny).folder / "checkpoint").glob(f"step-*/{name}"))
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(RunError, match="step-00000012: this checkpoint is damaged"):
+        train(tiny)
+
+
+# --- killed and resumed ------------------------------------------------------------------------
+
+WORKER = """
+import json, sys
+from icotlib.config import from_dict
+from icotlib.training import train
+train(from_dict(json.loads(sys.argv[1])))
+"""
+
+
+def start(config, runs):
+    command = [sys.executable, "-c", WORKER, json.dumps(to_dict(config))]
+    return subprocess.Popen(command, env=os.environ | {"ICOT_RUNS": str(runs)})
+
+
+def wait_for(found, process, seconds=120):
+    limit = time.monotonic() + seconds
+    while not found():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < limit
+        time.sleep(0.002)
+
+
+def test_a_run_killed_several_times_ends_with_the_same_numbers(tmp_path, tiny, monkeypatch):
+    """SIGKILL after a checkpoint, between checkpoints, and during the final evaluation."""
+    settings = {"train.steps": 60, "train.eval_every": 10, "data.test_examples": 400}
+    config = tiny.override({**ADAPTIVE, **settings})
+    monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "killed"))
+    run = Run.of(config)
+    moments = [
+        lambda: (run.folder / "checkpoint" / "step-00000010").exists(),
+        lambda: run.progress.get("step", 0) >= 30 and len(run.metrics) >= 2,
+        lambda: "testing" in run.progress,
+    ]
+    for moment in moments:
+        process = start(config, tmp_path / "killed")
+        wait_for(moment, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not run.done
+    assert start(config, tmp_path / "killed").wait() == 0
+    assert run.done
+    assert_same_numbers(run, elsewhere(config, tmp_path, monkeypatch))
+
+
+def test_two_processes_that_need_the_same_run_train_it_once(tmp_path, tiny, monkeypatch):
+    monkeypatch.setenv("ICOT_RUNS", str(tmp_path))
+    processes = [start(tiny, tmp_path) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
+    run = Run.of(tiny)
+    assert run.done
+    assert run.metrics.step.tolist() == [4, 8, 12]
