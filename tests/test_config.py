@@ -1,0 +1,125 @@
+"""Settings: checked, overridable by name, hashed."""
+
+import dataclasses
+import json
+
+import pytest
+
+from icotlib import presets
+from icotlib.config import RunConfig, field_names, from_dict, to_dict
+from icotlib.errors import ConfigError
+
+
+def test_a_config_survives_json():
+    config = RunConfig().override({"train.steps": 7, "model.options": {"n_inner": 3}, "seed": 4})
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+
+
+def test_every_field_can_be_overridden_and_changes_the_digest():
+    other = {"method": None, "data.path": "x", "model.pretrained": "x", "data.task": "mult-3x3"}
+    other |= {"optim.name": "adamw", "removal.schedule": "linear", "removal.side": "right"}
+    other |= {"train.precision": "fp32", "label": "x", "preset": "x", "model.architecture": "llama"}
+    other |= {"model.options": {"a": 1}, "removal.smoothing": 1.0, "removal.remove_all_at": 3}
+    other |= {"data.train_examples": 5, "train.stop_accuracy": 0.5, "model.heads": 3}
+    other |= {"model.width": 96}
+    base = RunConfig().override({"removal.keep_positions": False})
+    digests = {base.digest}
+    for name in field_names():
+        if name == "method":
+            continue
+        value = base
+        for part in name.split("."):
+            value = getattr(value, part)
+        if name in other:
+            value = other[name]
+        elif isinstance(value, bool):
+            value = not value
+        elif isinstance(value, float):
+            value = value / 2 or 0.5
+        else:
+            value = 2 * value or 1
+        digests.add(base.override({name: value}).digest)
+    assert len(digests) == len(field_names())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train.step": 5}, "unknown setting 'train.step'. Did you mean 'train.steps'"),
+        ({"steps": 5}, "unknown setting 'steps'"),
+        ({"train": 5}, "unknown setting 'train'"),
+        ({"train.steps.x": 5}, "unknown setting"),
+        ({"train.steps": "many"}, "TrainConfig.steps must be int, got 'many'"),
+        ({"train.steps": 2.5}, "TrainConfig.steps must be int"),
+        ({"train.steps": True}, "TrainConfig.steps must be int"),
+        ({"train.steps": 0}, "TrainConfig.steps must be at least 1"),
+        ({"model.dropout": 1.5}, "ModelConfig.dropout must be at most 0.9"),
+        ({"optim.name": "adam"}, "must be one of 'muon', 'adamw'.*Did you mean 'adamw'"),
+        ({"model.heads": 5}, "must be a multiple of heads"),
+        ({"data.task": "mult-0x2"}, "digits must be 1 to 20"),
+        ({"method": "no_cot"}, "method 'no_cot' needs removal.schedule='all'"),
+        ({"removal.schedule": "none"}, "cannot use removal.schedule='none'"),
+    ],
+)
+def test_a_bad_override_says_what_is_wrong(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        RunConfig().override(changes)
+
+
+def test_overrides_may_be_yaml_text():
+    assert RunConfig().override("{train.steps: 5, optim.lr: 1e-4}").optim.lr == 1e-4
+    assert RunConfig().override("").train.steps == RunConfig().train.steps
+    for text in ("train.steps", "{a: ["):
+        with pytest.raises(ConfigError, match="overrides"):
+            RunConfig().override(text)
+
+
+def test_overrides_are_applied_together():
+    """Width and heads fit each other only once both are changed."""
+    config = RunConfig().override({"model.width": 64, "model.heads": 4})
+    assert (config.model.width, config.model.heads) == (64, 4)
+
+
+def test_configs_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        RunConfig().seed = 3
+
+
+def test_the_run_name_tells_what_it_is():
+    name = RunConfig().override({"seed": 2, "label": "x"}).run_name
+    assert name.startswith("icot_si-random-mult-4x2-x-s2-")
+
+
+@pytest.mark.parametrize("preset", presets.PRESETS)
+def test_every_preset_makes_every_run(preset):
+    configs = presets.workbook(preset, seed=1)
+    assert len({config.digest for config in configs}) == len(configs)
+    assert all(config.seed == 1 for config in configs)
+    assert {config.method for config in configs} == {"no_cot", "explicit_cot", "icot_si"}
+
+
+def test_presets_take_overrides_and_refuse_typos():
+    config = presets.icot_si("fast", overrides={"train.steps": 3})
+    assert config.train.steps == 3
+    with pytest.raises(ConfigError, match="Did you mean 'fast'"):
+        presets.icot_si("fsat")
+    with pytest.raises(ConfigError, match="unknown setting"):
+        presets.icot_si("fast", overrides={"stepz": 3})
+
+
+def test_the_paper_preset_is_the_papers():
+    """Section 4 of arXiv 2405.14838: delta 8, lambda 4, learning rate 5e-5, batch 32."""
+    config = presets.icot_si("paper")
+    removal, optim = config.removal, config.optim
+    assert (removal.schedule, removal.pace, removal.smoothing) == ("linear", 8, 4)
+    assert (removal.side, removal.reset_optimizer, removal.remove_all_at) == ("left", True, None)
+    assert (optim.name, optim.lr, optim.clip, config.train.batch_size) == ("adamw", 5e-5, 1, 32)
+    assert config.data.train_examples / config.train.batch_size == removal.steps_per_epoch
+
+
+def test_no_cot_gets_as_many_examples_as_stepwise_internalization():
+    for preset in presets.PRESETS:
+        stepwise, bare = presets.icot_si(preset), presets.no_cot(preset)
+        assert stepwise.train == bare.train
+        assert stepwise.model == bare.model
+        assert stepwise.optim == bare.optim

@@ -1,0 +1,94 @@
+"""Figures: drawn from tables, the same bytes every time."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from icotlib import figures
+from icotlib.results import COLUMNS
+
+
+def made_table():
+    rows = []
+    for method, variant, removed in [
+        ("icot_si", "", [0, 1, 2]),
+        ("icot_si", "paper-pace", [0, 1, 2]),
+        ("explicit_cot", "", [0]),
+        ("no_cot", "equal-examples", [2]),
+        ("no_cot", "equal-seconds", [2]),
+    ]:
+        for seed, s in itertools.product((0, 1), removed):
+            row = dict.fromkeys(COLUMNS, 1.0) | {"method": method, "schedule": "random"}
+            row |= {"variant": variant, "tokens_removed": s, "chain_tokens": 2, "seed": seed}
+            row |= {"accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6, "relative_speed": 0.3 + s}
+            rows.append(row | {"run": f"{method}{variant}{seed}"})
+    return pd.DataFrame(rows)
+
+
+def made_learning():
+    rows = []
+    for variant, step in itertools.product(["paper", "pace-16", "no-reset", "right-side"], (5, 10)):
+        row = {"method": "icot_si", "variant": variant, "run": variant, "step": step}
+        row |= {"examples": 100 * step, "seconds": step, "loss": 1 / step, "removed": step // 5}
+        rows.append(row | {"train_accuracy": 0.5, "valid_accuracy": 0.4, "chain_tokens": 2})
+    return pd.DataFrame(rows)
+
+
+DRAWN = {
+    "headline": lambda: figures.headline(made_table(), made_learning()),
+    "accuracy_vs_removed": lambda: figures.accuracy_vs_removed(made_table()),
+    "accuracy_vs_seconds": lambda: figures.accuracy_vs_seconds(made_learning()),
+    "accuracy_vs_speed": lambda: figures.accuracy_vs_speed(made_table()),
+    "learning_curves": lambda: figures.learning_curves(made_learning()),
+    "levers": lambda: figures.levers(made_learning()),
+    "digits": lambda: figures.digits(
+        pd.DataFrame({"name": ["a", "b"], "by_symbol": [[1.0, 0.5], [0.0, 0.25]]})
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_figure_is_saved_with_the_same_bytes_every_time(name, tmp_path):
+    contents = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        figure = DRAWN[name]()
+        assert isinstance(figure, Figure)
+        paths = figures.save(figure, name, made_table(), [], folder)
+        assert {path.suffix for path in paths} == {".pdf", ".svg", ".png", ".csv", ".json"}
+        contents.append([path.read_bytes() for path in paths])
+    assert contents[0] == contents[1]
+
+
+def test_fonts_are_embedded_as_outlines_that_journals_accept(tmp_path):
+    paths = figures.save(DRAWN["levers"](), "x", made_table(), [], tmp_path)
+    pdf = paths[0].read_bytes()
+    assert b"/Type3" not in pdf
+    assert b"/FontFile2" in pdf
+
+
+def test_widths_are_those_of_columns():
+    assert figures.accuracy_vs_removed(made_table()).get_figwidth() == figures.COLUMN
+    assert figures.headline(made_table(), made_learning()).get_figwidth() == figures.PAGE
+
+
+def test_the_removal_curve_draws_what_the_table_says():
+    table = made_table()
+    table.loc[table.method == "icot_si", "accuracy"] = [1, 0.9, 0.8] * 4
+    ax = figures.accuracy_vs_removed(table).axes[0]
+    curves = [line for line in ax.lines if len(line.get_xdata()) == 3]
+    assert len(curves) == 4
+    for line in curves:
+        assert np.allclose(line.get_ydata(), [1, 0.9, 0.8])
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert "No CoT, equal seconds" in labels
+
+
+def test_the_style_of_the_session_is_left_alone():
+    import matplotlib as mpl
+
+    before = mpl.rcParams["font.size"]
+    DRAWN["digits"]()
+    assert mpl.rcParams["font.size"] == before

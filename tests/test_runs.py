@@ -1,0 +1,200 @@
+"""Runs are found by config, trained when missing, listed, and safe."""
+
+import json
+
+import pytest
+
+from icotlib import launch, presets
+from icotlib.cli import main
+from icotlib.config import to_dict
+from icotlib.errors import ConfigError, RunError, TrainingError
+from icotlib.launch import Display, ensure, is_live
+from icotlib.results import final_rows, learning_table, record_speed, results_table, summary
+from icotlib.runs import Run, all_runs, find_run
+from icotlib.training import Trainer, train
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Three tiny finished runs of the same size, one per method."""
+    from icotlib.config import RunConfig
+    from tests.conftest import TINY
+
+    patch = pytest.MonkeyPatch()
+    patch.setenv("ICOT_RUNS", str(tmp_path_factory.mktemp("runs")))
+    base = RunConfig().override(TINY)
+    runs = [
+        train(base),
+        train(base.override({"method": "no_cot", "removal.schedule": "all"})),
+        train(base.override({"method": "explicit_cot", "removal.schedule": "none"})),
+    ]
+    yield runs
+    patch.undo()
+
+
+# --- asking for runs ---------------------------------------------------------------------------
+
+
+def test_ensure_trains_what_is_missing_side_by_side_and_in_order(runs_folder, tiny, capsys):
+    configs = [tiny.override(seed=seed) for seed in (1, 0, 1)]
+    runs = ensure(configs, jobs=2)
+    assert [run.config.seed for run in runs] == [1, 0, 1]
+    assert all(run.done for run in runs)
+    assert len(all_runs()) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(tiny.override(seed=0).run_name in line for line in lines) == 3  # one per evaluation
+    ensure(configs)
+    assert capsys.readouterr().out == ""
+
+
+def test_an_error_in_a_worker_reaches_the_caller(runs_folder, tiny):
+    bad = tiny.override({"data.valid_examples": 9000})
+    with pytest.raises(ConfigError, match="has only 8100 questions"):
+        ensure([bad])
+    diverging = tiny.override({"optim.lr": 1e30, "optim.clip": 0, "optim.name": "adamw"})
+    with pytest.raises(TrainingError, match="the loss at step"):
+        ensure([diverging])
+
+
+def test_two_failures_do_not_hide_a_run_that_works(runs_folder, tiny):
+    bad = tiny.override({"data.valid_examples": 9000})
+    with pytest.raises(ConfigError):
+        ensure([bad, tiny], jobs=1)
+    assert Run.of(tiny).done
+
+
+def test_whether_somebody_watches_can_be_set(monkeypatch):
+    for value, expected in (("1", True), ("0", False)):
+        monkeypatch.setenv("ICOT_LIVE", value)
+        assert is_live() is expected
+    monkeypatch.delenv("ICOT_LIVE")
+    monkeypatch.setattr(launch, "in_notebook", lambda: True)
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    monkeypatch.delenv("VSCODE_PID", raising=False)
+    assert not is_live()
+    monkeypatch.setenv("JPY_SESSION_NAME", "a notebook in JupyterLab")
+    assert is_live()
+
+
+def test_a_resumed_run_shows_only_what_is_new(runs_folder, tiny, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_finish", lambda self: None)
+        train(tiny)
+    display = Display([tiny])
+    train(tiny)
+    display.update()
+    assert capsys.readouterr().out == ""
+
+
+# --- finding and describing --------------------------------------------------------------------
+
+
+def test_runs_are_found_by_the_beginning_of_their_name(trained):
+    assert find_run("no_cot").name == trained[1].name
+    for name in ("nothing", ""):
+        with pytest.raises(RunError, match="must name one run"):
+            find_run(name)
+
+
+def test_provenance_holds_no_path_of_this_machine(trained):
+    for run in trained:
+        text = (run.folder / "provenance.json").read_text()
+        assert str(run.folder.parent) not in text
+        assert ' "/' not in text
+
+
+def test_an_unfinished_or_damaged_run_says_so(runs_folder, tiny):
+    run = Run.of(tiny)
+    with pytest.raises(RunError, match="no run, or not finished"):
+        run.totals  # noqa: B018
+    with pytest.raises(RunError, match="no saved weights"):
+        run.weights()
+    run.folder.mkdir(parents=True)
+    (run.folder / "config.json").write_text(json.dumps(to_dict(tiny))[:40])
+    with pytest.raises(RunError, match=r"config\.json is damaged"):
+        run.config  # noqa: B018
+
+
+# --- tables ------------------------------------------------------------------------------------
+
+
+def test_the_results_table_has_a_row_per_stage(trained):
+    table = results_table(trained)
+    assert len(table) == 9 + 1 + 1
+    assert set(table[table.method == "no_cot"].tokens_removed) == {8}
+    assert set(table[table.method == "explicit_cot"].tokens_removed) == {0}
+    assert table.ci_low.le(table.accuracy).all()
+    assert table.ci_high.ge(table.accuracy).all()
+    last = final_rows(table).set_index("method").tokens_removed.to_dict()
+    assert last == {"icot_si": 8, "no_cot": 8, "explicit_cot": 0}
+    assert set(summary(table).method) == {"ICoT-SI", "No CoT", "Explicit CoT"}
+
+
+def test_the_learning_table_has_a_row_per_evaluation(trained):
+    learning = learning_table(trained)
+    assert len(learning) == 9
+    assert learning.groupby("run").step.apply(list).tolist() == [[4, 8, 12]] * 3
+
+
+def test_speed_is_relative_to_no_cot_and_measured_once(trained):
+    table = record_speed(trained, reference=trained[1], rounds=1, examples=2)
+    assert len(table) == 11
+    assert results_table(trained).relative_speed.gt(0).all()
+    stamps = [(run.folder / "speed.json").stat().st_mtime_ns for run in trained]
+    record_speed(trained, reference=trained[1])
+    assert stamps == [(run.folder / "speed.json").stat().st_mtime_ns for run in trained]
+    with pytest.raises(RunError, match="the reference of relative speed is No CoT"):
+        record_speed(trained, reference=trained[0])
+
+
+# --- the command line --------------------------------------------------------------------------
+
+
+def test_runs_and_show_print_what_is_there(trained, capsys):
+    assert main(["runs"]) == 0
+    assert trained[0].name in capsys.readouterr().out
+    assert main(["show", trained[1].name]) == 0
+    shown = capsys.readouterr().out
+    assert "tokens_removed" in shown
+    assert "removal:" in shown
+    assert main(["runs", "--csv"]) == 0
+    assert capsys.readouterr().out.startswith("method,schedule,variant,task")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "icot_si", "--set", "train.stepz=5"], "Did you mean 'train.steps'"),
+        (["train", "icot_si", "--set", "train.steps"], "--set needs FIELD=VALUE"),
+        (["show", "nothing"], "must name one run"),
+        (["notebook", "99"], "names no single notebook; there are 00_tour"),
+        (["publish"], "smoke runs are never published"),
+    ],
+)
+def test_a_users_mistake_ends_in_one_clear_line(arguments, message, runs_folder, capsys):
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("icot: ")
+    assert message in error
+
+
+def test_data_writes_files_once(tmp_path, capsys):
+    command = ["data", "mult-2x2", "--out", str(tmp_path / "d"), "--train", "50"]
+    command += ["--valid", "5", "--test", "5"]
+    assert main(command) == 0
+    assert len((tmp_path / "d" / "train.txt").read_text().splitlines()) == 50
+    assert main(command) == 1
+    assert "exists; give --out another folder" in capsys.readouterr().err
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert "examples:" in text
+    assert "icot workbook" in text
+
+
+def test_the_command_trains_the_run_of_a_preset(runs_folder, capsys):
+    assert main(["train", "explicit_cot", "--preset", "smoke", "--jobs", "1"]) == 0
+    assert Run.of(presets.explicit_cot("smoke")).done
