@@ -113,7 +113,7 @@ class OptimConfig(Section):
     #: Optimizer steps over which the rate rises linearly from zero.
     warmup_steps: int = at_least(0, 100)
     #: Fraction of the run, at its end, over which the rate falls linearly to zero.
-    decay_fraction: float = at_least(0, 0.4, 1)
+    decay_fraction: float = at_least(0, 0.5, 1)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ MAIN: dict[str, dict[str, Any]] = {
 #: Steps of stepwise internalization, of explicit CoT, and of No CoT for as many seconds.
 STEPS = {
     "smoke": {"icot_si": 40, "explicit_cot": 40, "no_cot_seconds": 60},
-    "fast": {"icot_si": 1400, "explicit_cot": 450, "no_cot_seconds": 2400},
+    "fast": {"icot_si": 1400, "explicit_cot": 400, "no_cot_seconds": 2100},
     "paper": {"icot_si": 25_250 * 9, "explicit_cot": 25_250, "no_cot_seconds": 25_250 * 12},
 }
 
@@ -104,7 +104,6 @@ LEVERS: dict[str, dict[str, Any]] = {
     "no reset": {"removal.reset_optimizer": False},
     "no smoothing": {"removal.smoothing": None},
     "right side": {"removal.side": "right"},
-    "kept positions": {"removal.keep_positions": True},
 }
 
 
