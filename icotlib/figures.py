@@ -28,6 +28,19 @@ COLORS = {"explicit_cot": "#009E73", "icot_si": "#0072B2", "no_cot": "#D55E00"}
 FORMATS = ("pdf", "svg", "png")
 
 
+def _show_in_notebooks() -> None:
+    """Teach the notebook, if there is one, to show a Figure that pyplot knows nothing of."""
+    from IPython import get_ipython
+    from IPython.core.pylabtools import select_figure_formats
+
+    shell = get_ipython()
+    if shell is not None:
+        select_figure_formats(shell, {"retina"})
+
+
+_show_in_notebooks()
+
+
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """Decorator: draw with the project's style, and leave the style of the session alone."""
 
@@ -182,14 +195,15 @@ def accuracy_vs_speed(table: pd.DataFrame) -> Figure:
 def learning_curves(learning: pd.DataFrame) -> Figure:
     """Training loss, and training and validation accuracy, against examples."""
     figure, (left, right) = _figure(PAGE, 2.3, 2)
-    for number, (_, run) in enumerate(learning.groupby("run", sort=False)):
-        color = mpl.rcParams["axes.prop_cycle"].by_key()["color"][number % 7]
+    for _, run in learning.groupby("run", sort=False):
         thousands, first = run.examples / 1000, run.iloc[0]
         name = NAMES.get(first.method, first.method)
         name += f", {first.variant.replace('-', ' ')}" if first.variant else ""
-        left.plot(thousands, run.loss, color=color, label=name)
-        right.plot(thousands, run.valid_accuracy, color=color, label=name)
-        right.plot(thousands, run.train_accuracy, color=color, ls=":", lw=0.9)
+        style = {"color": COLORS.get(first.method, "black")}
+        style["lw"] = 2.2 if "seconds" in first.variant else 1.3
+        left.plot(thousands, run.loss, label=name, **style)
+        right.plot(thousands, run.valid_accuracy, label=name, **style)
+        right.plot(thousands, run.train_accuracy, ls=":", **style | {"lw": 0.9})
     left.set_yscale("log")
     left.set_ylabel("training loss per token")
     for ax in (left, right):
@@ -219,8 +233,9 @@ def levers(learning: pd.DataFrame) -> Figure:
         _percent(ax, "")
     for ax in axes[len(variants) :]:
         ax.set_visible(False)
-    for ax in axes[: len(variants)][-columns:]:
+    for ax in axes[: len(variants)][-columns:]:  # the lowest panel of each column
         ax.set_xlabel("optimizer steps")
+        ax.tick_params(axis="x", labelbottom=True)
     for ax in axes[::columns]:
         ax.set_ylabel("exact match")
     return figure

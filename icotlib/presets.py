@@ -142,6 +142,7 @@ def paper_pace(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
         | PAPER_REMOVAL
         | {
             "label": "paper-pace",
+            "data.test_examples": 2000,
             "optim.lr": 5e-4,
             "removal.steps_per_epoch": 25_250,
             "removal.warmup_steps": 2000,

@@ -7,7 +7,7 @@ import pandas as pd
 
 from icotlib import figures, paths
 from icotlib.errors import RunError
-from icotlib.results import learning_table, record_speed, results_table
+from icotlib.results import NAMES, final_rows, learning_table, record_speed, results_table
 from icotlib.runs import Run, all_runs
 
 MAIN_METHODS = ("explicit_cot", "icot_si", "no_cot")
@@ -49,7 +49,7 @@ def publish(folder: Path | None = None, task: str = "mult-4x2", speed: bool = Tr
         )
     main = main_runs(runs, task)
     if speed:
-        for group in by_data(runs):
+        for group in by_task(runs):
             references = [run for run in group if run.config.method == "no_cot"]
             if references:
                 record_speed(group, references[0], rounds=3, examples=10)
@@ -72,9 +72,88 @@ def publish(folder: Path | None = None, task: str = "mult-4x2", speed: bool = Tr
     return table
 
 
-def by_data(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs in groups that share their data."""
+def by_task(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs in groups that share their task."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(repr(run.config.data), []).append(run)
+        groups.setdefault(run.config.task, []).append(run)
     return list(groups.values())
+
+
+# --- the README --------------------------------------------------------------------------------
+
+#: Blocks of the README that are drawn from figures/results.csv.
+README_BLOCKS = ("headline", "results")
+
+
+def readme_block(name: str, table: pd.DataFrame) -> str:
+    """One block of the README, from the columns of `figures/results.csv`.
+
+    Args:
+        table: results as read by pandas with `keep_default_na=False`, or as made.
+    """
+    return {"headline": _headline_block, "results": _results_block}[name](table)
+
+
+def _main(table: pd.DataFrame, task: str = "mult-4x2") -> pd.DataFrame:
+    """The last stage of every main run on a task, numbers as numbers."""
+    table = table[(table.task == task) & (table.preset == "fast") & (table.variant != "tour")]
+    numbers = ["accuracy", "relative_speed", "train_examples", "train_seconds", "tokens_removed"]
+    table = table.assign(**{column: pd.to_numeric(table[column]) for column in numbers})
+    return final_rows(table)
+
+
+def _headline_block(table: pd.DataFrame) -> str:
+    rows = _main(table)
+    stepwise = rows[(rows.method == "icot_si") & (rows.schedule == "random")]
+    examples = rows[(rows.method == "no_cot") & (rows.variant == "equal-examples")]
+    seconds = rows[(rows.method == "no_cot") & (rows.variant == "equal-seconds")]
+    return (
+        f"On {rows.task.iloc[0].removeprefix('mult-')}-digit multiplication, a 1.3-million-"
+        f"parameter transformer that wrote its steps, and then had all of them taken away, answers "
+        f"{_span(stepwise.accuracy)} of unseen questions right. Trained on answers alone it "
+        f"reaches {_span(examples.accuracy)} after as many examples, and "
+        f"{_span(seconds.accuracy)} after as many seconds."
+    )
+
+
+def _results_block(table: pd.DataFrame) -> str:
+    lines = [
+        "| method | chain tokens removed | exact match, each seed | speed, No CoT = 1 "
+        "| training examples | training seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    rows = _main(table)
+    order = {"explicit_cot": 0, "icot_si": 1, "no_cot": 2}
+    rows = rows.assign(order=rows.method.map(order)).sort_values(["order", "variant", "seed"])
+    for (_, method, schedule, variant), group in rows.groupby(
+        ["order", "method", "schedule", "variant"], sort=True
+    ):
+        name = NAMES.get(method, method)
+        if method == "icot_si":
+            name += ", linear at the paper's pace" if variant else f", {schedule} removal"
+        elif variant:
+            name += f", {variant.replace('-', ' ')}"
+        accuracies = ", ".join(f"{100 * value:.1f}" for value in group.accuracy)
+        lines.append(
+            f"| {name} | {group.tokens_removed.iloc[0]:.0f} of {group.chain_tokens.iloc[0]} "
+            f"| {accuracies} | {group.relative_speed.mean():.2f} "
+            f"| {group.train_examples.mean():,.0f} | {group.train_seconds.mean():,.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def _span(values: pd.Series) -> str:
+    low, high = (f"{100 * value:.1f}" for value in (values.min(), values.max()))
+    return f"{low}%" if low == high else f"{low} to {high}%"
+
+
+def update_readme(table: pd.DataFrame, path: Path | None = None) -> None:
+    """Rewrite the blocks of the README between their markers."""
+    path = path or paths.PROJECT / "README.md"
+    text = path.read_text()
+    for name in README_BLOCKS:
+        start, end = f"<!-- {name} -->\n", f"\n<!-- end {name} -->"
+        before, rest = text.split(start)
+        text = before + start + readme_block(name, table) + end + rest.split(end)[1]
+    path.write_text(text)

@@ -148,8 +148,8 @@ def record_speed(
     if reference.config.method != "no_cot":
         raise RunError(f"the reference of relative speed is No CoT, {reference.name} is not")
     for run in runs:
-        if run.config.data != reference.config.data:
-            raise RunError(f"{run.name} and the reference {reference.name} use different data")
+        if run.config.task != reference.config.task:
+            raise RunError(f"{run.name} and the reference {reference.name} do different tasks")
     wanted = [run for run in runs if again or not (run.folder / "speed.json").is_file()]
     if not wanted:
         return pd.concat([speed_table(run).assign(run=run.name) for run in runs])

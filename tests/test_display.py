@@ -1,0 +1,46 @@
+"""The dial and the live plot."""
+
+import pytest
+
+from icotlib.display import Ask, dial, live_plot
+from icotlib.training import train
+
+
+@pytest.fixture
+def run(runs_folder, tiny):
+    return train(tiny)
+
+
+def test_the_model_answers_at_every_position_of_the_dial(run):
+    ask = Ask(run)
+    table = ask.table("12 * 34")
+    assert table["tokens removed"].tolist() == list(range(9))
+    assert table["milliseconds"].gt(0).all()
+    truth = "8 0 4 0"
+    assert (table["right"] == (table["answer"] == truth)).all()
+
+
+def test_the_dial_moves_and_explains_a_bad_question(run):
+    box = dial(run)
+    field, slider, output = box.children
+    assert field.value == run_task(run).typed
+    first = output.value
+    slider.value = slider.options[-1][1]
+    assert slider.options[-1][0] == "writes none"
+    assert output.value != first
+    field.value = "12 * x"
+    assert "type a number of 2 digits" in output.value
+    field.value = "12 * 34"
+    assert "<table" in output.value
+
+
+def run_task(run):
+    return Ask(run).task
+
+
+def test_without_anybody_to_slide_the_dial_is_a_table(run):
+    assert len(dial(run, headless=True)) == 9
+
+
+def test_a_live_plot_outside_a_notebook_does_nothing(run):
+    live_plot()([run])

@@ -1,0 +1,155 @@
+"""Notebooks: thin, without outputs, and all of them run at smoke."""
+
+import ast
+import re
+import subprocess
+import sys
+
+import nbformat
+import pandas as pd
+import pytest
+from papermill.inspection import inspect_notebook
+
+from icotlib import paths, presets, workbook
+from icotlib.errors import ConfigError, IcotError
+from icotlib.runs import Run, all_runs
+
+NOTEBOOKS = workbook.notebooks()
+EACH = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def code_cells(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+@EACH
+def test_a_notebook_is_committed_without_outputs(path):
+    for cell in code_cells(path):
+        assert cell.outputs == []
+        assert cell.execution_count is None
+
+
+@EACH
+def test_parameters_are_the_same_everywhere_and_documented(path):
+    tagged = [c for c in code_cells(path) if "parameters" in c.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    values = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in ast.parse(tagged[0].source).body
+    }
+    assert values == {"preset": "fast", "seed": 0, "overrides": {}}
+    inspected = inspect_notebook(str(path))
+    assert set(inspected) == set(values) == set(workbook.parameters(path))
+    assert all(entry["help"] for entry in inspected.values())
+
+
+@EACH
+def test_a_notebook_is_thin(path):
+    for cell in code_cells(path):
+        assert len(cell.source.splitlines()) <= 15
+        kinds = (ast.FunctionDef, ast.ClassDef)
+        assert not [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, kinds)]
+
+
+@EACH
+def test_a_notebook_opens_with_its_question_and_ends_with_what_we_saw(path):
+    texts = [
+        cell.source
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.cell_type == "markdown"
+    ]
+    for part in ("**Question.**", "**You will see**", "**Time.**"):
+        assert part in texts[0]
+    assert any(text.startswith("## What we saw") for text in texts)
+
+
+# --- executed ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory):
+    """The whole workbook at smoke, once; the folder of its runs."""
+    folder = tmp_path_factory.mktemp("series")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ICOT_RUNS", str(folder))
+        copies = workbook.run_all("smoke", say=lambda line: None)
+        yield copies
+
+
+def test_every_notebook_runs_at_smoke(series):
+    assert [copy.name for copy in series] == [path.name for path in NOTEBOOKS]
+    for copy in series:
+        cells = code_cells(copy)
+        assert all(cell.execution_count for cell in cells if cell.source)
+        outputs = [output for cell in cells for output in cell.outputs]
+        assert not [output for output in outputs if output.output_type == "error"]
+        text = "".join(output.get("text", "") for output in outputs)
+        assert "Traceback" not in text
+        assert "%|" not in text  # no frames of a progress bar
+
+
+def test_executed_copies_hold_the_figures(series):
+    for name, figures in {"06": 1, "07": 1, "08": 3, "02": 2}.items():
+        copy = next(copy for copy in series if copy.name.startswith(name))
+        outputs = [output for cell in code_cells(copy) for output in cell.outputs]
+        assert sum("image/png" in output.get("data", {}) for output in outputs) == figures
+
+
+def test_smoke_crosses_the_removal_stages(series):
+    for name, config in presets.levers("smoke").items():
+        run = Run.of(config)
+        stages = run.stages.tokens_removed.tolist()
+        assert stages[0] == 0
+        assert stages[-1] == run.totals["chain_tokens"] == 6
+        assert len(stages) >= (4 if name == "pace 16" else 6)
+        assert run.metrics.removed.is_monotonic_increasing
+    assert Run.of(presets.icot_si("smoke")).stages.tokens_removed.tolist() == list(range(7))
+
+
+def test_smoke_runs_learn(series):
+    for run in all_runs():
+        assert run.metrics.loss.iloc[-1] < run.metrics.loss.iloc[0]
+        assert run.metrics[["train_accuracy", "valid_accuracy"]].notna().iloc[-1].all()
+        assert run.stages.accuracy.between(0, 1).all()
+
+
+def test_budgets_are_as_stated(series):
+    stepwise, bare = Run.of(presets.icot_si("smoke")), Run.of(presets.no_cot("smoke"))
+    assert stepwise.totals["examples"] == bare.totals["examples"] == 40 * 32
+
+
+def test_the_results_notebook_leaves_its_tables(series):
+    folder = series[0].parent
+    table = pd.read_csv(folder / "results.csv")
+    assert set(table.method) == {"explicit_cot", "no_cot", "icot_si"}
+    assert set(table.preset) == {"smoke"}
+    assert table.run.nunique() == len(presets.workbook("smoke"))
+    assert r"\begin{tabular}" in (folder / "results.tex").read_text()
+
+
+def test_a_parameter_that_does_not_exist_is_refused(runs_folder):
+    with pytest.raises(ConfigError, match=r"has no parameter 'sede'.*Did you mean 'seed'"):
+        workbook.execute(NOTEBOOKS[1], sede=3)
+
+
+def test_a_typo_in_overrides_fails_the_notebook_with_a_hint(runs_folder):
+    with pytest.raises(IcotError, match=re.escape("Did you mean 'train.steps'")):
+        workbook.execute(NOTEBOOKS[1], preset="smoke", overrides={"train.stepz": 3})
+
+
+def test_plain_papermill_from_a_foreign_directory_with_no_runs(runs_folder, tmp_path):
+    notebook = workbook.find_notebook("06")
+    command = [sys.executable, "-m", "papermill", str(notebook), "copy.ipynb", "-k", "python3"]
+    command += ["-p", "preset", "smoke", "-p", "seed", "3", "-p", "overrides", "{train.steps: 12}"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    runs = [run for run in all_runs() if run.config.seed == 3]
+    assert [run.config.train.steps for run in runs] == [12]
+    assert (tmp_path / "copy.ipynb").is_file()
+
+
+def test_notebooks_are_found_by_number_and_by_name():
+    assert workbook.find_notebook("06") == workbook.find_notebook("stepwise")
+    assert workbook.executed_folder("smoke", 1) != workbook.executed_folder(
+        "smoke", 1, {"train.steps": 2}
+    )
+    assert NOTEBOOKS[0].parent == paths.NOTEBOOKS
