@@ -181,9 +181,11 @@ class TrainConfig(Section):
     steps: int = at_least(1, 1200)
     #: Examples per optimizer step.
     batch_size: int = at_least(1, 128)
-    #: Each batch is cut into this many groups of like length, so that removed tokens cost nothing
-    #: (their gradients add up to one optimizer step: more groups need less memory, too).
+    #: Each batch is cut into this many groups of like length, so that removed tokens cost nothing.
+    #: Their gradients add up to one optimizer step.
     length_groups: int = at_least(1, 2)
+    #: Parts in which each group goes through the model, for batches that memory has no room for.
+    accumulation: int = at_least(1, 1)
     #: Steps between evaluations; a checkpoint follows each one.
     eval_every: int = at_least(1, 100)
     #: Stop once validation accuracy at the last stage reaches this.

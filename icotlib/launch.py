@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import os
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -66,7 +67,7 @@ def _train_all(
 ) -> None:
     jobs = min(jobs or default_jobs(configs), len(configs))
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_quiet)
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker)
     with _single_threaded(), _display(configs) as display:
         futures = {pool.submit(_train_in_worker, config): config for config in configs}
         try:
@@ -103,13 +104,21 @@ def _wait(futures: dict[Future, RunConfig], display: "Display", watch: Callable,
         raise error
 
 
-def _quiet() -> None:
-    """Workers leave the terminal to the bars of the process that asked."""
+def _begin_worker() -> None:
+    """Workers end with the process that asked, and leave the terminal to its bars."""
     from transformers.utils import logging
+
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
     warnings.filterwarnings("ignore")
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot stop its workers; without it they would train on unseen."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _train_in_worker(config: RunConfig) -> None:

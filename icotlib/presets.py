@@ -43,7 +43,7 @@ MAIN: dict[str, dict[str, Any]] = {
         "train.batch_size": 32,
         "train.eval_every": 10,
     },
-    "fast": {"data.task": "mult-4x2"},
+    "fast": {"data.task": "mult-4x2", "optim.decay_fraction": 0.7},
     "paper": {
         **PAPER_OPTIM,
         "data.task": "mult-4x4",
@@ -64,7 +64,7 @@ MAIN: dict[str, dict[str, Any]] = {
 #: Steps of stepwise internalization, of explicit CoT, and of No CoT for as many seconds.
 STEPS = {
     "smoke": {"icot_si": 40, "explicit_cot": 40, "no_cot_seconds": 60},
-    "fast": {"icot_si": 1400, "explicit_cot": 400, "no_cot_seconds": 2100},
+    "fast": {"icot_si": 1200, "explicit_cot": 400, "no_cot_seconds": 1520},
     "paper": {"icot_si": 25_250 * 9, "explicit_cot": 25_250, "no_cot_seconds": 25_250 * 12},
 }
 
@@ -90,10 +90,10 @@ LEVERS_BASE: dict[str, dict[str, Any]] = {
     },
     "fast": {
         **SMALL,
-        "removal.steps_per_epoch": 1600,
+        "removal.steps_per_epoch": 1200,
         "removal.warmup_steps": 300,
         "train.eval_every": 50,
-        "train.steps": 2000,
+        "train.steps": 1600,
     },
     "paper": {"data.task": "mult-7x7", "train.steps": 25_250 * 20},
 }

@@ -153,12 +153,10 @@ def record_speed(
     wanted = [run for run in runs if again or not (run.folder / "speed.json").is_file()]
     if not wanted:
         return pd.concat([speed_table(run).assign(run=run.name) for run in runs])
-    contestants = {
-        ("reference", 0): _contestant(reference, int(reference.stages.tokens_removed[0]))
-    }
+    base = (reference.name, int(reference.stages.tokens_removed.iloc[0]))
+    contestants = _contestants(reference)
     for run in wanted:
-        for removed in run.stages.tokens_removed:
-            contestants[run.name, int(removed)] = _contestant(run, int(removed))
+        contestants |= _contestants(run)
     single = measure_speed(contestants, 1, examples, rounds)
     batch = min(256, len(next(iter(contestants.values())).batch))
     batched = measure_speed(contestants, batch, batch, rounds)
@@ -168,7 +166,7 @@ def record_speed(
                 "tokens_removed": removed,
                 "examples_per_second": round(single[name, removed], 2),
                 "examples_per_second_batched": round(batched[name, removed], 1),
-                "relative_speed": round(single[name, removed] / single["reference", 0], 3),
+                "relative_speed": round(single[name, removed] / single[base], 3),
             }
             for name, removed in contestants
             if name == run.name
@@ -189,8 +187,15 @@ def speed_table(run: Run) -> pd.DataFrame:
     return pd.read_json(path) if path.is_file() else pd.DataFrame(columns=columns)
 
 
-def _contestant(run: Run, removed: int) -> Contestant:
+def _contestants(run: Run) -> dict[tuple[str, int], Contestant]:
+    """A run at each of its stages; weights that serve several stages are loaded once."""
     config = run.config
-    model, layout = load_model(run.weights(removed), config.model.spaced_separators)
-    test = layout.encode(examples_of(load_corpus(config.data).test)[:256])
-    return Contestant(model, layout, test, removed, config.removal.keep_positions)
+    examples = examples_of(load_corpus(config.data).test)[:256]
+    keep, loaded, made = config.removal.keep_positions, {}, {}
+    for removed in map(int, run.stages.tokens_removed):
+        folder = run.weights(removed)
+        if folder not in loaded:
+            loaded[folder] = load_model(folder, config.model.spaced_separators)
+        model, layout = loaded[folder]
+        made[run.name, removed] = Contestant(model, layout, layout.encode(examples), removed, keep)
+    return made

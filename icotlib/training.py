@@ -23,9 +23,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from icotlib import optim
-from icotlib.config import RunConfig, to_dict
+from icotlib.config import RunConfig, TrainConfig, to_dict
 from icotlib.data import Corpus, epochs, load_corpus, stream
-from icotlib.errors import RunError, TrainingError
+from icotlib.errors import ConfigError, RunError, TrainingError
 from icotlib.evaluation import evaluate, logits_of, matches, teacher_forced_match
 from icotlib.models import build_layout, build_model, count_parameters, load_model, save_model
 from icotlib.removal import IGNORE, Schedule, make_schedule, remove
@@ -96,6 +96,10 @@ class Trainer:
         torch.set_num_threads(config.train.threads)
         AcceleratorState._reset_state(reset_partial_state=True)  # another precision, perhaps
         self.accelerator = Accelerator(mixed_precision=mixed_precision(config.train.precision))
+        if self.accelerator.num_processes > 1:
+            raise ConfigError(
+                "a run trains in one process; start several runs side by side instead (--jobs)"
+            )
         self.corpus = load_corpus(config.data)
         self.layout = build_layout(config.model, self.corpus)
         self.valid = self.layout.encode(examples_of(self.corpus.valid))
@@ -108,7 +112,8 @@ class Trainer:
         self.optimizers = [self.accelerator.prepare(optimizer) for optimizer in optimizers]
         self.schedule: Schedule = make_schedule(config.removal, longest_chain)
         self.counters = Counters()
-        self.resetting = config.removal.reset_optimizer
+        #: Whether removals still reset the optimizer, and whether the last batch held any chain.
+        self.resetting, self.had_chain = config.removal.reset_optimizer, True
         self.batches = self._batches()
 
     def clock(self) -> float:
@@ -150,16 +155,18 @@ class Trainer:
         rows = self._resume()
         block, tally = Block(), Tally()
         self.model.train()
-        steps, had_chain = self.config.train.steps, True
+        steps = self.config.train.steps
         for step in range(self.counters.step, steps):
+            if rows and self._reached(rows[-1]):
+                break
             start = self.clock()
             stage = self.schedule.removed
             if self.schedule.advance(step):
                 self._save_stage(stage)
-                self.resetting &= had_chain
+                self.resetting &= self.had_chain
                 if self.resetting:
                     optim.reset(self.optimizers)
-            had_chain = self._step(step, block)
+            self._step(step, block)
             last = step + 1 == steps
             evaluating = last or (step + 1) % self.config.train.eval_every == 0
             if evaluating or (step + 1) % BLOCK == 0:
@@ -171,12 +178,10 @@ class Trainer:
                 rows.append(self._evaluate(step, tally))
                 tally = Tally()
                 self._save_checkpoint(rows)
-                if self._reached(rows[-1]):
-                    break
         self._finish()
 
-    def _step(self, step: int, block: Block) -> bool:
-        """One optimizer step; whether its batch still held a chain token."""
+    def _step(self, step: int, block: Block) -> None:
+        """One optimizer step."""
         generator = seeded(self.config.seed, step)
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))  # dropout
         batch = self.batches(step)
@@ -186,7 +191,7 @@ class Trainer:
         learned = int((kept - batch.question).sum())
         optim.set_rate(self.optimizers, optim.rate_at(self.config.optim, step, self._steps))
         loss = torch.zeros((), device=self.accelerator.device)
-        for rows in length_groups(kept, self.config.train.length_groups):
+        for rows in length_groups(kept, self.config.train):
             loss += self._forward_backward(step, batch[rows], k[rows], learned, block)
         if self.config.optim.clip:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.optim.clip)
@@ -196,7 +201,7 @@ class Trainer:
         block.losses.append(loss)
         self.counters.examples += len(batch)
         self.counters.tokens += int(kept.sum())
-        return bool((batch.chain > k).any())
+        self.had_chain = bool((batch.chain > k).any())
 
     @property
     def _steps(self) -> int:
@@ -275,7 +280,7 @@ class Trainer:
 
     def _reached(self, row: dict[str, Any]) -> bool:
         target = self.config.train.stop_accuracy
-        at_end = self.schedule.shown_stage == self.schedule.final_stage
+        at_end = row["removed"] == self.schedule.final_stage
         return target is not None and at_end and row["valid_accuracy"] >= target
 
     # --- checkpoints ---
@@ -296,6 +301,7 @@ class Trainer:
             "counters": vars(self.counters),
             "schedule": self.schedule.state_dict(),
             "resetting": self.resetting,
+            "had_chain": self.had_chain,
             "rows": rows,
         }
         write_json(part / "state.json", state)
@@ -330,7 +336,7 @@ class Trainer:
         optim.on_device(self.optimizers, self.accelerator.device)
         self.counters = Counters(**state["counters"])
         self.schedule.load_state_dict(state["schedule"])
-        self.resetting = state["resetting"]
+        self.resetting, self.had_chain = state["resetting"], state["had_chain"]
         return state["rows"]
 
     def _save_stage(self, removed: int) -> None:
@@ -425,12 +431,19 @@ def seeded(*numbers: int) -> torch.Generator:
     return torch.Generator().manual_seed(mixed * 2**20 + numbers[-1])
 
 
-def length_groups(lengths: Tensor, groups: int) -> list[Tensor]:
-    """Row numbers in `groups` groups of like length, so that each is padded only to its own."""
-    if groups == 1 or int(lengths.min()) == int(lengths.max()):
-        return [torch.arange(len(lengths))]
-    order = lengths.argsort(stable=True)
-    return [rows for rows in order.chunk(groups) if len(rows)]
+def length_groups(lengths: Tensor, config: TrainConfig) -> list[Tensor]:
+    """Row numbers in groups of like length, so that each is padded only to its own longest.
+
+    Each group is then cut into `accumulation` parts, whose gradients add up.
+    """
+    order = torch.arange(len(lengths))
+    groups = config.length_groups
+    if int(lengths.min()) == int(lengths.max()):
+        groups = 1  # nothing to gain
+    if groups > 1:
+        order = lengths.argsort(stable=True)
+    parts = [part for group in order.chunk(groups) for part in group.chunk(config.accumulation)]
+    return [part for part in parts if len(part)]
 
 
 def mixed_precision(precision: str) -> str:

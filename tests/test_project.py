@@ -4,12 +4,16 @@ import re
 import subprocess
 import tomllib
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from icotlib import paths
+from icotlib.config import DataConfig
+from icotlib.data import load_corpus
 from icotlib.publishing import README_BLOCKS, readme_block
+from icotlib.tasks import Pieces, Task, get_task, register
 
 ROOT = paths.PROJECT
 
@@ -59,6 +63,17 @@ def test_the_readme_prints_the_tree():
     shown = {name for name in tracked() if name.startswith(("icotlib/", "notebooks/", "tests/"))}
     shown |= {name for name in tracked() if "/" not in name or name.startswith(".ci/")}
     assert printed == shown
+
+
+def test_the_task_of_the_readme_works():
+    text = (ROOT / "README.md").read_text()
+    code = text.split("## Adding a task")[1].split("```python\n")[1].split("```")[0]
+    exec(code, {"register": register, "Task": Task, "Pieces": Pieces, "np": np})
+    task = get_task("reverse-5")
+    example = task.text(task.write(task.read("abcde")))[0]
+    assert example == ("a b c d e", "e d c b", "e d c b a")
+    corpus = load_corpus(DataConfig(task="reverse-5", valid_examples=5, test_examples=5))
+    assert corpus.valid[0]["chain"]
 
 
 def test_the_readme_says_what_the_results_say():

@@ -1,6 +1,9 @@
 """Runs are found by config, trained when missing, listed, and safe."""
 
 import json
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -54,6 +57,39 @@ def test_an_error_in_a_worker_reaches_the_caller(runs_folder, tiny):
     diverging = tiny.override({"optim.lr": 1e30, "optim.clip": 0, "optim.name": "adamw"})
     with pytest.raises(TrainingError, match="the loss at step"):
         ensure([diverging])
+
+
+ASK = """
+import json, sys
+from icotlib.config import from_dict
+from icotlib.launch import ensure
+
+if __name__ == "__main__":
+    ensure(from_dict(json.loads(sys.argv[1])))
+"""
+
+
+def test_workers_end_with_the_process_that_asked(runs_folder, tiny, tmp_path):
+    """Otherwise a killed notebook would go on training where nobody sees it."""
+    config = tiny.override({"train.steps": 100_000, "train.eval_every": 100_000})
+    (tmp_path / "ask.py").write_text(ASK)
+    command = [sys.executable, str(tmp_path / "ask.py"), json.dumps(to_dict(config))]
+    process = subprocess.Popen(command)
+    run = Run.of(config)
+    wait_until(lambda: run.progress.get("step", 0) > 0)
+    process.kill()
+    process.wait()
+    with run.lock():  # free once the worker has died
+        reached = run.progress["step"]
+        time.sleep(0.5)
+        assert run.progress["step"] == reached < 100_000
+
+
+def wait_until(true, seconds=120):
+    limit = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
 
 
 def test_two_failures_do_not_hide_a_run_that_works(runs_folder, tiny):

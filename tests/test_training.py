@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from icotlib import optim
-from icotlib.config import OptimConfig, to_dict
+from icotlib.config import OptimConfig, TrainConfig, to_dict
 from icotlib.data import write_examples
 from icotlib.errors import RunError, TrainingError
 from icotlib.runs import Run
@@ -109,17 +109,21 @@ def test_every_stage_leaves_a_checkpoint_and_an_accuracy(runs_folder, tiny):
     assert torch.equal(weights[1], weights[2])
 
 
-def test_gradients_do_not_depend_on_length_groups(runs_folder, tiny):
+def test_gradients_do_not_depend_on_groups_or_accumulation(runs_folder, tiny):
     losses = []
-    for groups in (1, 2, 3):
-        config = tiny.override({"train.length_groups": groups, "label": str(groups)})
-        losses.append(train(config).metrics.loss.tolist())
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-    assert losses[0] == pytest.approx(losses[2], rel=1e-4)
+    for groups, parts in ((1, 1), (2, 1), (3, 1), (1, 4), (2, 3)):
+        settings = {"train.length_groups": groups, "train.accumulation": parts}
+        losses.append(train(tiny.override(settings)).metrics.loss.tolist())
+    for other in losses[1:]:
+        assert losses[0] == pytest.approx(other, rel=1e-4)
 
 
-def test_training_stops_early_on_a_reached_target(runs_folder, tiny):
-    assert train(tiny.override({"train.stop_accuracy": 0.0})).metrics.step.tolist() == [4]
+def test_training_stops_early_on_a_reached_target(runs_folder, tiny, monkeypatch):
+    config = tiny.override({"train.stop_accuracy": 0.0})
+    with monkeypatch.context() as patch:  # killed after it has stopped: it must not go on
+        patch.setattr(Trainer, "_finish", lambda self: None)
+        train(config)
+    assert train(config).metrics.step.tolist() == [4]
 
 
 def test_own_files_train_for_epochs(runs_folder, tiny, tmp_path):
@@ -196,9 +200,13 @@ def test_the_rate_rises_stays_and_falls_to_zero():
 
 def test_length_groups_hold_every_row_once_and_sort_by_length():
     lengths = torch.tensor([5, 1, 9, 2, 7])
-    groups = length_groups(lengths, 2)
+    groups = length_groups(lengths, TrainConfig(length_groups=2))
+    assert [len(group) for group in groups] == [3, 2]
     assert sorted(torch.cat(groups).tolist()) == [0, 1, 2, 3, 4]
     assert lengths[groups[0]].max() <= lengths[groups[1]].min()
+    parts = length_groups(lengths, TrainConfig(length_groups=2, accumulation=2))
+    assert [len(part) for part in parts] == [2, 1, 1, 1]
+    assert len(length_groups(torch.tensor([4, 4]), TrainConfig(length_groups=2))) == 1
 
 
 def test_seeds_of_steps_differ():
