@@ -200,14 +200,15 @@ def learning_curves(learning: pd.DataFrame) -> Figure:
         name = NAMES.get(first.method, first.method)
         name += f", {first.variant.replace('-', ' ')}" if first.variant else ""
         style = {"color": COLORS.get(first.method, "black")}
-        style["lw"] = 2.2 if "seconds" in first.variant else 1.3
+        style |= {"lw": 2.2 if "seconds" in first.variant else 1.3, "marker": "."}
         left.plot(thousands, run.loss, label=name, **style)
         right.plot(thousands, run.valid_accuracy, label=name, **style)
-        right.plot(thousands, run.train_accuracy, ls=":", **style | {"lw": 0.9})
+        right.plot(thousands, run.train_accuracy, ls=":", **style | {"lw": 0.9, "marker": ""})
     left.set_yscale("log")
     left.set_ylabel("training loss per token")
     for ax in (left, right):
         ax.set_xlabel("training examples (thousands)")
+        ax.set_xlim(left=0)
     _percent(right, "exact match (dotted: training)")
     left.legend(loc="best")
     return figure

@@ -43,6 +43,8 @@ def ensure(
         watch: called with all runs whenever one of them has a new evaluation, in a session with
             somebody watching: a live plot.
 
+    In a script, call it below `if __name__ == "__main__":`, because workers import the script.
+
     Raises what training raises: `TrainingError`, `DataError`, `ConfigError`. The other runs of
     the call are finished first. An interrupt stops them all; they resume when asked for again.
     """
@@ -59,7 +61,9 @@ def default_jobs(configs: Sequence[RunConfig]) -> int:
     if torch.cuda.is_available():
         return 1
     threads = max(config.train.threads for config in configs)
-    return max(1, len(os.sched_getaffinity(0)) // threads)
+    has_affinity = hasattr(os, "sched_getaffinity")  # only Linux has
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return max(1, cores // threads)
 
 
 def _train_all(
@@ -189,12 +193,16 @@ class Display:
                     print(line_of(name, row, self.steps[name]), flush=True)
             self.shown[name] = len(rows)
             if run.done and name in self.bars:
-                self.bars.pop(name).close()
+                bar = self.bars.pop(name)
+                bar.update(bar.total - bar.n)
+                bar.set_postfix_str("finished")
+                bar.close()
 
     def _bar(self, name: str, state: dict) -> None:
         kind = notebook_tqdm if in_notebook() else terminal_tqdm
         if name not in self.bars:
-            self.bars[name] = kind(total=state["steps"], desc=name, initial=state["step"])
+            short = name.rpartition("-")[0]  # without the digest
+            self.bars[name] = kind(total=state["steps"], desc=short, initial=state["step"])
         bar = self.bars[name]
         bar.update(state["step"] - bar.n)
         if "testing" in state:
