@@ -54,6 +54,7 @@ MAIN: dict[str, dict[str, Any]] = {
         "model.spaced_separators": True,
         "optim.lr": 5e-5,
         "optim.warmup_steps": 0,
+        "removal.warmup_steps": 25_250,
         "train.batch_size": 32,
         "train.length_groups": 1,
         "train.eval_every": 2000,
@@ -95,7 +96,7 @@ LEVERS_BASE: dict[str, dict[str, Any]] = {
         "train.eval_every": 50,
         "train.steps": 1600,
     },
-    "paper": {"data.task": "mult-7x7", "train.steps": 25_250 * 20},
+    "paper": {"data.task": "mult-7x7", "train.steps": 25_250 * 21},
 }
 
 LEVERS: dict[str, dict[str, Any]] = {
