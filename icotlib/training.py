@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
@@ -31,7 +32,7 @@ from icotlib.models import build_layout, build_model, count_parameters, load_mod
 from icotlib.removal import IGNORE, Schedule, make_schedule, remove
 from icotlib.runs import Run, device_name, write_json
 from icotlib.tasks import Example
-from icotlib.tokens import Encoded, Layout
+from icotlib.tokens import EOS, MARK, SEP, Encoded, Layout
 
 #: Steps between two looks at the losses, which is when the device is waited for.
 BLOCK = 10
@@ -128,6 +129,11 @@ class Trainer:
 
     def _longest(self) -> tuple[int, int]:
         """Tokens of the longest chain and of the longest sequence."""
+        task = self.corpus.task
+        if task is not None and self.config.model.pretrained is None:
+            one = task.write(task.sample(np.random.default_rng(0), 1))
+            question, chain, answer = (piece.shape[1] for piece in one)
+            return chain, question + chain + answer + len([SEP, SEP, MARK, EOS])
         sets = [self.valid, self.layout.encode(examples_of(self.corpus.test))]
         if self.fixed is not None:
             sets.append(self.fixed)
@@ -155,8 +161,7 @@ class Trainer:
         rows = self._resume()
         block, tally = Block(), Tally()
         self.model.train()
-        steps = self.config.train.steps
-        for step in range(self.counters.step, steps):
+        for step in range(self.counters.step, self._steps):
             if rows and self._reached(rows[-1]):
                 break
             start = self.clock()
@@ -167,7 +172,7 @@ class Trainer:
                 if self.resetting:
                     optim.reset(self.optimizers)
             self._step(step, block)
-            last = step + 1 == steps
+            last = step + 1 == self._steps
             evaluating = last or (step + 1) % self.config.train.eval_every == 0
             if evaluating or (step + 1) % BLOCK == 0:
                 self._look(block, tally)

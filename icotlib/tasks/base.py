@@ -56,7 +56,10 @@ class Task(ABC):
 
     @abstractmethod
     def write(self, questions: np.ndarray) -> Pieces:
-        """Write out question, chain and answer for `[n, entries]` drawn questions."""
+        """Write out question, chain and answer for `[n, entries]` drawn questions.
+
+        The arrays are as wide as the longest example of the task needs, whatever was drawn.
+        """
 
     @abstractmethod
     def read(self, typed: str) -> np.ndarray:
