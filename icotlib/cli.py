@@ -1,6 +1,7 @@
 """The command line: `icot`."""
 
 import argparse
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
 RUNS = {
     "explicit_cot": presets.explicit_cot,
     "no_cot": presets.no_cot,
+    "no_cot_examples": functools.partial(presets.no_cot, budget="examples"),
     "icot_si": presets.icot_si,
     "paper_pace": presets.paper_pace,
     "tour": presets.tour,

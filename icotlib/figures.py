@@ -16,7 +16,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
 from icotlib import paths
 from icotlib.results import NAMES
@@ -25,6 +25,7 @@ from icotlib.runs import Run, write_json
 #: Widths of one and of two columns of a page, in inches.
 COLUMN, PAGE = 3.35, 6.9
 COLORS = {"explicit_cot": "#009E73", "icot_si": "#0072B2", "no_cot": "#D55E00"}
+OTHER_SCHEDULE = "#CC79A7"  # a second schedule of the same method
 FORMATS = ("pdf", "svg", "png")
 
 
@@ -69,58 +70,58 @@ def _percent(ax: Axes, label: str = "exact match") -> None:
 
 def draw_removed(ax: Axes, table: pd.DataFrame) -> None:
     """Accuracy against tokens removed, one line per run, No CoT and explicit CoT as references."""
-    chain = int(table.chain_tokens.max())
-    for method, rows in table.groupby("method"):
-        color = COLORS.get(method, "black")
+    for (method, variant), rows in table.groupby(["method", "variant"]):
         if method in ("no_cot", "explicit_cot"):
-            for variant, group in rows.groupby("variant"):
-                dashes = (0, (1, 1)) if "seconds" in variant else "--"
-                name = NAMES[method] + (f", {variant.replace('-', ' ')}" if variant else "")
-                ax.axhline(group.accuracy.mean(), color=color, ls=dashes, lw=1, label=name)
+            _draw_reference(ax, method, variant, rows.accuracy.mean())
             continue
-        for variant, group in rows.groupby("variant"):
-            style = {"ls": ":", "marker": "s", "color": "#CC79A7"} if variant else {"marker": "o"}
-            for number, (_, run) in enumerate(group.groupby("run")):
-                run = run.sort_values("tokens_removed")
-                name = f"{NAMES.get(method, method)}, {run.schedule.iloc[0]} removal"
-                keyword = {"color": color} | style
-                ax.plot(
-                    run.tokens_removed,
-                    run.accuracy,
-                    label=None if number else name,
-                    alpha=0.85,
-                    **keyword,
-                )
-                ax.fill_between(
-                    run.tokens_removed,
-                    run.ci_low,
-                    run.ci_high,
-                    color=keyword["color"],
-                    alpha=0.12,
-                    lw=0,
-                )
+        style = {"ls": ":", "marker": "s"} if variant else {"ls": "-", "marker": "o"}
+        style["color"] = OTHER_SCHEDULE if variant else COLORS.get(method, "black")
+        for number, (_, run) in enumerate(rows.groupby("run")):
+            run = run.sort_values("tokens_removed")
+            name = f"{NAMES.get(method, method)}, {run.schedule.iloc[0]} removal"
+            label = None if number else name
+            ax.plot(run.tokens_removed, run.accuracy, label=label, alpha=0.85, **style)
+            band = {"color": style["color"], "alpha": 0.12, "lw": 0}
+            ax.fill_between(run.tokens_removed, run.ci_low, run.ci_high, **band)
+    chain = int(table.chain_tokens.max())
     ax.set_xlabel(f"chain tokens removed (of {chain})")
     ax.set_xlim(-0.3, chain + 0.3)
     _percent(ax)
     ax.legend(loc="best")
 
 
+def _draw_reference(ax: Axes, method: str, variant: str, accuracy: float) -> None:
+    dashes = (0, (1, 1)) if "seconds" in variant else "--"
+    name = NAMES[method] + (f", {variant.replace('-', ' ')}" if variant else "")
+    ax.axhline(accuracy, color=COLORS[method], ls=dashes, lw=1, label=name)
+
+
 def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
-    """Validation accuracy while training, against seconds or examples; one line per run."""
+    """Validation accuracy while training, against seconds or examples; one line per run.
+
+    A stepwise run is drawn thin while it still writes some of its chain: only with everything
+    removed does its accuracy compare with that of No CoT.
+    """
+    scale = 60 if x == "seconds" else 1000
     for (method, variant), rows in learning.groupby(["method", "variant"], sort=False):
         name = NAMES.get(method, method) + (f", {variant.replace('-', ' ')}" if variant else "")
         style = {"color": COLORS.get(method, "black")}
         if "seconds" in variant:
             style["ls"] = (0, (1, 1))
+        if method == "icot_si" and variant:
+            style["color"] = OTHER_SCHEDULE
         for number, (_, run) in enumerate(rows.groupby("run")):
-            ax.plot(
-                run[x] / (60 if x == "seconds" else 1000),
-                run.valid_accuracy,
-                label=None if number else name,
-                **style,
-            )
+            label = None if number else name
+            writing = (run.removed < run.chain_tokens) & (method == "icot_si")
+            ax.plot(run[x] / scale, run.valid_accuracy.where(writing), **style | {"lw": 0.5})
+            ax.plot(run[x] / scale, run.valid_accuracy.where(~writing), label=label, **style)
+    ends = learning.groupby("run")[x].max()
+    if ends.max() > 4 * ends.median():
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(ScalarFormatter())
+    else:
+        ax.set_xlim(left=0)
     ax.set_xlabel("training time (minutes)" if x == "seconds" else "training examples (thousands)")
-    ax.set_xlim(left=0)
     _percent(ax, "validation exact match")
     ax.legend(loc="best")
 
@@ -133,7 +134,7 @@ def headline(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
     """The phenomenon in two panels: accuracy while steps are removed, and against seconds."""
     figure, (left, right) = _figure(PAGE, 2.5, 2, width_ratios=(1, 1))
     draw_removed(left, table)
-    draw_learning(right, learning)
+    draw_learning(right, learning[learning.variant != "paper-pace"])  # an hour, not minutes
     left.set_title("One model answers with any number of steps left")
     right.set_title("Accuracy against training time")
     return figure

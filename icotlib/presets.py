@@ -114,13 +114,11 @@ def explicit_cot(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig
     return _make(preset, seed, overrides, _steps(preset, "explicit_cot") | changes)
 
 
-def no_cot(
-    preset: str, seed: int = 0, overrides: Any = None, budget: str = "examples"
-) -> RunConfig:
-    """Answers alone, with as many `examples` as stepwise internalization, or as many `seconds`.
+def no_cot(preset: str, seed: int = 0, overrides: Any = None, budget: str = "seconds") -> RunConfig:
+    """Answers alone, with as many `seconds` as stepwise internalization, or as many `examples`.
 
-    Its sequences are shorter, so that it sees more examples in the same time. Both budgets end
-    with the same decay of the learning rate.
+    Its sequences are shorter, so that it sees more examples in the same time: the workbook trains
+    that, the harder of the two comparisons. Both end with the same decay of the learning rate.
     """
     steps = _steps(preset, {"examples": "icot_si", "seconds": "no_cot_seconds"}[budget])
     changes = {"method": "no_cot", "removal.schedule": "all", "label": f"equal-{budget}"}
@@ -178,7 +176,6 @@ def workbook(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfi
     """Every run that the notebooks need, the longest first."""
     main = [
         icot_si(preset, seed, overrides),
-        no_cot(preset, seed, overrides, budget="seconds"),
         no_cot(preset, seed, overrides),
         explicit_cot(preset, seed, overrides),
     ]

@@ -90,7 +90,7 @@ def execute(
             kernel_name="python3",
             progress_bar=False,
             cwd=str(paths.PROJECT),
-            extra_arguments=["--log-level=ERROR"],
+            extra_arguments=["--log-level=CRITICAL"],
         )
     except PapermillExecutionError as error:
         raise IcotError(

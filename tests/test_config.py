@@ -119,7 +119,9 @@ def test_the_paper_preset_is_the_papers():
 
 def test_no_cot_gets_as_many_examples_as_stepwise_internalization():
     for preset in presets.PRESETS:
-        stepwise, bare = presets.icot_si(preset), presets.no_cot(preset)
+        stepwise = presets.icot_si(preset)
+        bare = presets.no_cot(preset, budget="examples")
         assert stepwise.train == bare.train
         assert stepwise.model == bare.model
         assert stepwise.optim == bare.optim
+        assert presets.no_cot(preset).train.steps > stepwise.train.steps  # in as many seconds
