@@ -16,7 +16,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter, ScalarFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter, ScalarFormatter
 
 from icotlib import paths
 from icotlib.results import NAMES
@@ -26,6 +26,7 @@ from icotlib.runs import Run, write_json
 COLUMN, PAGE = 3.35, 6.9
 COLORS = {"explicit_cot": "#009E73", "icot_si": "#0072B2", "no_cot": "#D55E00"}
 OTHER_SCHEDULE = "#CC79A7"  # a second schedule of the same method
+DASHES = ("--", (0, (1, 1)))  # No CoT at equal examples, at equal seconds
 FORMATS = ("pdf", "svg", "png")
 
 
@@ -86,12 +87,13 @@ def draw_removed(ax: Axes, table: pd.DataFrame) -> None:
     chain = int(table.chain_tokens.max())
     ax.set_xlabel(f"chain tokens removed (of {chain})")
     ax.set_xlim(-0.3, chain + 0.3)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     _percent(ax)
     ax.legend(loc="best")
 
 
 def _draw_reference(ax: Axes, method: str, variant: str, accuracy: float) -> None:
-    dashes = (0, (1, 1)) if "seconds" in variant else "--"
+    dashes = DASHES["seconds" in variant]
     name = NAMES[method] + (f", {variant.replace('-', ' ')}" if variant else "")
     ax.axhline(accuracy, color=COLORS[method], ls=dashes, lw=1, label=name)
 
@@ -106,8 +108,8 @@ def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
     for (method, variant), rows in learning.groupby(["method", "variant"], sort=False):
         name = NAMES.get(method, method) + (f", {variant.replace('-', ' ')}" if variant else "")
         style = {"color": COLORS.get(method, "black")}
-        if "seconds" in variant:
-            style["ls"] = (0, (1, 1))
+        if method == "no_cot":
+            style["ls"] = DASHES["seconds" in variant]
         if method == "icot_si" and variant:
             style["color"] = OTHER_SCHEDULE
         for number, (_, run) in enumerate(rows.groupby("run")):
@@ -123,7 +125,6 @@ def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
         ax.set_xlim(left=0)
     ax.set_xlabel("training time (minutes)" if x == "seconds" else "training examples (thousands)")
     _percent(ax, "validation exact match")
-    ax.legend(loc="best")
 
 
 # --- figures -----------------------------------------------------------------------------------
@@ -163,6 +164,7 @@ def accuracy_vs_seconds(learning: pd.DataFrame) -> Figure:
     draw_learning(left, learning, "examples")
     draw_learning(right, learning, "seconds")
     right.set_ylabel("")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
 
 
