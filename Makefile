@@ -7,7 +7,7 @@ SEED   ?= 0
 VENV := .venv
 BIN  := $(VENV)/bin
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
-STRIP := $(BIN)/nbstripout --extra-keys "metadata.papermill cell.metadata.papermill metadata.kernelspec metadata.language_info"
+STRIP := $(BIN)/nbstripout --keep-id --extra-keys "metadata.papermill cell.metadata.papermill metadata.language_info.version"
 
 .PHONY: help setup workbook test check lint format smoke publish lab clean
 
