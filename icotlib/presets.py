@@ -110,7 +110,9 @@ LEVERS: dict[str, dict[str, Any]] = {
 
 def explicit_cot(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """The teacher: it writes every step."""
-    changes = {"method": "explicit_cot", "removal.schedule": "none"}
+    changes: dict[str, Any] = {"method": "explicit_cot", "removal.schedule": "none"}
+    if preset == "fast":  # it learns early; a rate that falls too soon stops it short
+        changes["optim.decay_fraction"] = 0.4
     return _make(preset, seed, overrides, _steps(preset, "explicit_cot") | changes)
 
 
