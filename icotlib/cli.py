@@ -217,10 +217,12 @@ def _data(options: argparse.Namespace) -> None:
 
 
 def _publish(options: argparse.Namespace) -> None:
-    from icotlib.publishing import publish
+    from icotlib.publishing import publish, update_readme
     from icotlib.results import summary
 
     table = publish(options.out, options.task)
+    if options.out == paths.FIGURES:
+        update_readme()
     print(summary(table).to_string(index=False))
     print(f"\nwritten to {options.out}")
 

@@ -148,12 +148,14 @@ def _span(values: pd.Series) -> str:
     return f"{low}%" if low == high else f"{low} to {high}%"
 
 
-def update_readme(table: pd.DataFrame, path: Path | None = None) -> None:
-    """Rewrite the blocks of the README between their markers."""
-    path = path or paths.PROJECT / "README.md"
+def update_readme() -> None:
+    """Rewrite the blocks of the README from `figures/results.csv`, between their markers."""
+    path = paths.PROJECT / "README.md"
+    table = pd.read_csv(paths.FIGURES / "results.csv", keep_default_na=False)
     text = path.read_text()
     for name in README_BLOCKS:
         start, end = f"<!-- {name} -->\n", f"\n<!-- end {name} -->"
         before, rest = text.split(start)
-        text = before + start + readme_block(name, table) + end + rest.split(end)[1]
+        after = rest.split(end.strip("\n"))[1]
+        text = before + start + readme_block(name, table) + end + after
     path.write_text(text)
