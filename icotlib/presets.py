@@ -65,7 +65,7 @@ MAIN: dict[str, dict[str, Any]] = {
 #: Steps of stepwise internalization, of explicit CoT, and of No CoT for as many seconds.
 STEPS = {
     "smoke": {"icot_si": 40, "explicit_cot": 40, "no_cot_seconds": 60},
-    "fast": {"icot_si": 1200, "explicit_cot": 400, "no_cot_seconds": 1520},
+    "fast": {"icot_si": 1200, "explicit_cot": 500, "no_cot_seconds": 1520},
     "paper": {"icot_si": 25_250 * 9, "explicit_cot": 25_250, "no_cot_seconds": 25_250 * 12},
 }
 
