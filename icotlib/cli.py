@@ -16,7 +16,7 @@ EXAMPLES = """\
 examples:
   icot workbook                         the whole series at the fast preset, on this machine
   icot workbook --preset smoke          the same in a minute, to see that everything runs
-  icot notebook 03 --seed 1             one notebook, which trains what it needs
+  icot notebook 06 --seed 1             one notebook, which trains what it needs
   icot train icot_si --seed 1           one run, without a notebook
   icot train icot_si --set train.steps=200 --set removal.schedule=adaptive
   icot runs                             what is finished and what is under way
