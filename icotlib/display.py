@@ -119,7 +119,7 @@ def dial(run: Run, typed: str | None = None, headless: bool = False):
 
     def show(_: object = None) -> None:
         try:
-            output.value = _page(ask(field.value, slider.value), len(ask.stages) - 1)
+            output.value = _page(ask(field.value, slider.value))
         except ValueError as error:
             output.value = f"<p style='color:#D55E00'>{html.escape(str(error))}</p>"
 
@@ -135,7 +135,7 @@ def _position(removed: int, stages: list[int]) -> str:
     return "writes none" if removed == stages[-1] else f"{removed} tokens taken away"
 
 
-def _page(said: dict[str, object], chain: int) -> str:
+def _page(said: dict[str, object]) -> str:
     color = "#009E73" if said["right"] else "#D55E00"
     chain_text = html.escape(str(said["chain"])) or "<i>nothing</i>"
     verdict = "right" if said["right"] else "wrong"

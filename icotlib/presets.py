@@ -158,6 +158,7 @@ def paper_pace(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
 
 def levers(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunConfig]:
     """The stepwise paper's own levers: its settings, and each of them changed alone."""
+    _check(preset)
     base = PAPER_OPTIM | PAPER_REMOVAL | {"train.length_groups": 1} | LEVERS_BASE[preset]
     return {
         name: _make(preset, seed, overrides, base, change, {"label": name.replace(" ", "-")})
@@ -167,6 +168,7 @@ def levers(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunCo
 
 def tour(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """A small task that shows the idea within a minute, with any number of steps."""
+    _check(preset)
     changes: dict[str, Any] = {"label": "tour"}
     if preset != "smoke":
         preset = "fast"
@@ -185,13 +187,18 @@ def workbook(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfi
 
 
 def _steps(preset: str, run: str) -> dict[str, int]:
-    return {"train.steps": STEPS[preset][run]} if preset in STEPS else {}
+    _check(preset)
+    return {"train.steps": STEPS[preset][run]}
 
 
-def _make(preset: str, seed: int, overrides: Any, *changes: dict[str, Any]) -> RunConfig:
+def _check(preset: str) -> None:
     if preset not in PRESETS:
         hint = did_you_mean(str(preset), PRESETS)
         raise ConfigError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}.{hint}")
+
+
+def _make(preset: str, seed: int, overrides: Any, *changes: dict[str, Any]) -> RunConfig:
+    _check(preset)
     merged: dict[str, Any] = {"preset": preset, "seed": seed, **MAIN[preset]}
     for change in changes:
         merged |= change

@@ -7,10 +7,9 @@ import pandas as pd
 
 from icotlib import figures, paths
 from icotlib.errors import RunError
+from icotlib.presets import LEVERS
 from icotlib.results import NAMES, final_rows, learning_table, record_speed, results_table
 from icotlib.runs import Run, all_runs
-
-MAIN_METHODS = ("explicit_cot", "icot_si", "no_cot")
 
 
 def publishable(runs: Sequence[Run]) -> list[Run]:
@@ -20,8 +19,6 @@ def publishable(runs: Sequence[Run]) -> list[Run]:
 
 def is_lever(run: Run) -> bool:
     """Whether a run belongs to the levers notebook."""
-    from icotlib.presets import LEVERS
-
     return run.config.label in {name.replace(" ", "-") for name in LEVERS}
 
 

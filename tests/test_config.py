@@ -101,8 +101,9 @@ def test_every_preset_makes_every_run(preset):
 def test_presets_take_overrides_and_refuse_typos():
     config = presets.icot_si("fast", overrides={"train.steps": 3})
     assert config.train.steps == 3
-    with pytest.raises(ConfigError, match="Did you mean 'fast'"):
-        presets.icot_si("fsat")
+    for make in (presets.icot_si, presets.levers, presets.tour, presets.workbook):
+        with pytest.raises(ConfigError, match="Did you mean 'fast'"):
+            make("fsat")
     with pytest.raises(ConfigError, match="unknown setting"):
         presets.icot_si("fast", overrides={"stepz": 3})
 
