@@ -72,7 +72,7 @@ def _train_all(
     jobs = min(jobs or default_jobs(configs), len(configs))
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker)
-    with _single_threaded(), _display(configs) as display:
+    with single_threaded(), _display(configs) as display:
         futures = {pool.submit(_train_in_worker, config): config for config in configs}
         try:
             _wait(futures, display, watch, runs)
@@ -132,8 +132,8 @@ def _train_in_worker(config: RunConfig) -> None:
 
 
 @contextlib.contextmanager
-def _single_threaded():
-    """Workers inherit one OpenMP thread; the thread count of a run then sets its own."""
+def single_threaded():
+    """Processes started here begin with one OpenMP thread; a run then sets its own number."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
@@ -183,8 +183,8 @@ class Display:
 
     def update(self) -> None:
         """Show what is new in the run directories."""
-        for name, run in self.runs.items():
-            state = run.progress
+        for name, run in list(self.runs.items()):
+            done, state = run.done, run.progress  # done is read first: its metrics are then whole
             if state and self.live:
                 self._bar(name, state)
             rows = run.metrics
@@ -192,7 +192,10 @@ class Display:
                 if not self.live:
                     print(line_of(name, row, self.steps[name]), flush=True)
             self.shown[name] = len(rows)
-            if run.done and name in self.bars:
+            if not done:
+                continue
+            del self.runs[name]
+            if name in self.bars:
                 bar = self.bars.pop(name)
                 bar.update(bar.total - bar.n)
                 bar.set_postfix_str("finished")

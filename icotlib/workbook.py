@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -70,6 +69,8 @@ def execute(
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
+    from icotlib.launch import single_threaded  # imports torch, which help texts can do without
+
     known = parameters(notebook)
     for name in values:
         if name not in known:
@@ -80,25 +81,22 @@ def execute(
     output = output or executed_folder(**values) / notebook.name
     output.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    # One thread in the kernel keeps out of the way of the workers that train.
-    before = os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
-        papermill.execute_notebook(
-            str(notebook),
-            str(output),
-            parameters=values,
-            kernel_name="python3",
-            progress_bar=False,
-            cwd=str(paths.PROJECT),
-            extra_arguments=["--log-level=CRITICAL"],
-        )
+        with single_threaded():  # the kernel keeps out of the way of the workers that train
+            papermill.execute_notebook(
+                str(notebook),
+                str(output),
+                parameters=values,
+                kernel_name="python3",
+                progress_bar=False,
+                cwd=str(paths.PROJECT),
+                extra_arguments=["--log-level=CRITICAL"],
+            )
     except PapermillExecutionError as error:
         raise IcotError(
             f"{notebook.name} failed: {error.ename}: {error.evalue}\n"
             f"The executed copy shows where: {output}"
         ) from None
-    finally:
-        os.environ["OMP_NUM_THREADS"] = before
     say(f"{notebook.stem}  done in {time.perf_counter() - start:.0f} s  ->  {output}")
     return output
 
