@@ -195,7 +195,7 @@ def _print_run(run) -> None:
 
 def _data(options: argparse.Namespace) -> None:
     from icotlib.data import load_corpus, write_examples
-    from icotlib.training import examples_of
+    from icotlib.material import examples_of
 
     config = DataConfig(
         task=options.task,

@@ -17,8 +17,9 @@ import yaml
 from icotlib.errors import ConfigError, did_you_mean
 from icotlib.tasks import get_task
 
-#: Counts up when runs made before are no longer comparable with runs made after.
-FORMAT = 1
+#: Counts up when runs made before are no longer comparable with runs made after, and when a
+#: default changes: the name of a run holds only the settings that differ from their defaults.
+FORMAT = 2
 
 
 class Section:
@@ -163,6 +164,8 @@ class RemovalConfig(Section):
     replay: float = at_least(0, 0.0, 1)
     #: random: chance that an example loses its whole chain; otherwise uniform on 0..all.
     all_fraction: float = at_least(0, 0.5, 1)
+    #: all: the second separator goes, too: `question <sep> #### answer`, distillation's layout.
+    direct: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -170,6 +173,39 @@ class RemovalConfig(Section):
             raise ConfigError(
                 "RemovalConfig.keep_positions needs side='left': after a removal on the right the "
                 "kept position of the second separator cannot be known while generating"
+            )
+        if self.direct and self.schedule != "all":
+            raise ConfigError("RemovalConfig.direct needs schedule='all': it leaves no chain")
+
+
+@dataclass(frozen=True)
+class DistillConfig(Section):
+    """Implicit chain of thought by knowledge distillation (arXiv 2311.01460)."""
+
+    #: Which of the teacher's states are distilled; `icotlib.thoughts.places` says where they are.
+    subset: Literal["diagonal", "first_column", "last_column", "bottom_row", "top_row"] = "diagonal"
+    #: Chain tokens between the states of neighbouring layers; None spreads the layers over each
+    #: example's own chain.
+    delta: float | None = at_least(0, None)
+    #: Weights that student and emulator begin with: the teacher's, or those that `model` names
+    #: (the paper: the pretrained ones that the teacher, too, began with).
+    start: Literal["teacher", "model"] = "teacher"
+    #: Components of the emulator's mixture: 1 is no mixture, 0 is one for every token.
+    mixture: int = at_least(0, 1)
+    #: Temperature of the mixture's softmax where the gold component is not given.
+    mixture_temperature: float = at_least(1e-6, 0.05)
+    #: Weight of naming the chain's token as the component, per layer; 0 is without supervision.
+    mixture_supervision: float = at_least(0, 0.0)
+    #: The token named stands this many places after the state that is predicted.
+    mixture_offset: int = at_least(0, 0, 1)
+    #: Coupling trains the emulator along with the student.
+    train_emulator: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mixture_supervision and self.mixture:
+            raise ConfigError(
+                "DistillConfig.mixture_supervision needs mixture=0, one component for every token"
             )
 
 
@@ -197,32 +233,88 @@ class TrainConfig(Section):
     threads: int = at_least(1, 1)
 
 
+#: The runs that a run may build on, in the order they are trained.
+PARENTS = ("teacher", "student", "emulator")
+
+#: The chain of every method: none of it goes, or all of it. ICoT-SI has the schedules between.
+_SCHEDULE = {
+    "explicit_cot": "none",
+    "no_cot": "all",
+    "mind_reading": "all",
+    "emulation": "all",
+    "icot_kd": "all",
+}
+
+
 @dataclass(frozen=True)
 class RunConfig(Section):
     """Everything that decides the numbers of one run."""
 
-    #: The method as results name it.
-    method: Literal["no_cot", "explicit_cot", "icot_si"] = "icot_si"
+    #: The method as results name it. `mind_reading` and `emulation` are the first two stages of
+    #: ICoT-KD, the student and the emulator; `icot_kd` couples them.
+    method: Literal["no_cot", "explicit_cot", "icot_si", "mind_reading", "emulation", "icot_kd"] = (
+        "icot_si"
+    )
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     removal: RemovalConfig = field(default_factory=RemovalConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
     #: Seed of weights, batches and removal.
     seed: int = at_least(0, 0)
     #: A word that names a variant in tables; it does not change the numbers, only the run.
     label: str = ""
     #: The preset this came from, for the tables.
     preset: str = ""
+    #: The finished runs that this one builds on; a distilled run without student or emulator has
+    #: skipped that stage.
+    teacher: "RunConfig | None" = None
+    student: "RunConfig | None" = None
+    emulator: "RunConfig | None" = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        needed = {"no_cot": "all", "explicit_cot": "none"}.get(self.method)
-        schedule = self.removal.schedule
+        needed, schedule = _SCHEDULE.get(self.method), self.removal.schedule
         if needed and schedule != needed:
             raise ConfigError(f"method {self.method!r} needs removal.schedule={needed!r}")
         if not needed and schedule in ("all", "none"):
             raise ConfigError(f"method 'icot_si' cannot use removal.schedule={schedule!r}")
+        if self.distilled and not self.removal.direct:
+            raise ConfigError(f"method {self.method!r} needs removal.direct=True, its layout")
+        self._check_parents()
+
+    def _check_parents(self) -> None:
+        allowed = {
+            "mind_reading": {"teacher": "explicit_cot"},
+            "emulation": {"teacher": "explicit_cot"},
+            "icot_kd": {
+                "teacher": "explicit_cot",
+                "student": "mind_reading",
+                "emulator": "emulation",
+            },
+        }.get(self.method, {})
+        for role, parent in self.parents.items():
+            if allowed.get(role) != parent.method:
+                raise ConfigError(f"method {self.method!r} has no {role} of {parent.method!r}")
+            if parent.model != self.model or parent.task != self.task:
+                raise ConfigError(f"the {role} has another model or task than the run itself")
+        learns = self.method in ("mind_reading", "emulation")
+        skips = self.method == "icot_kd" and not (self.student and self.emulator)
+        begins = skips and self.distill.start == "teacher"
+        if self.teacher is None and (learns or begins):
+            raise ConfigError(f"method {self.method!r} needs a teacher run")
+
+    @property
+    def distilled(self) -> bool:
+        """Whether this is a stage of distillation."""
+        return self.method in ("mind_reading", "emulation", "icot_kd")
+
+    @property
+    def parents(self) -> dict[str, "RunConfig"]:
+        """The runs that this one builds on, by role."""
+        found = {role: getattr(self, role) for role in PARENTS}
+        return {role: config for role, config in found.items() if config is not None}
 
     @property
     def task(self) -> str:
@@ -231,8 +323,12 @@ class RunConfig(Section):
 
     @property
     def digest(self) -> str:
-        """Sixteen hexadecimal digits that change with any setting."""
-        text = json.dumps([FORMAT, to_dict(self)], sort_keys=True)
+        """Sixteen hexadecimal digits that change with any setting.
+
+        Settings at their default are left out, so that a setting added later does not rename the
+        runs made before. A default that changes must therefore raise `FORMAT`.
+        """
+        text = json.dumps([FORMAT, _changed(self)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -250,13 +346,13 @@ class RunConfig(Section):
         """
         values, known = to_dict(self), field_names()
         for name, value in {**parse_overrides(changes), **more}.items():
-            if name not in known:
+            if name not in known and name not in PARENTS:
                 raise ConfigError(f"unknown setting {name!r}.{did_you_mean(name, known)}")
             *sections, last = name.split(".")
             target = values
             for section in sections:
                 target = target[section]
-            target[last] = value
+            target[last] = to_dict(value) if isinstance(value, RunConfig) else value
         return from_dict(values)
 
 
@@ -285,9 +381,11 @@ def from_dict(values: dict[str, Any]) -> RunConfig:
 
 
 def field_names(cls: type[Section] = RunConfig, prefix: str = "") -> list[str]:
-    """Every dotted field name, for messages and help."""
+    """Every dotted field name, for messages and help; the runs that a run builds on aside."""
     names = []
     for name, hint in get_type_hints(cls).items():
+        if name in PARENTS:
+            continue
         if isinstance(hint, type) and issubclass(hint, Section):
             names += field_names(hint, f"{prefix}{name}.")
         else:
@@ -304,8 +402,25 @@ def _build(cls: type[Section], values: dict[str, Any], prefix: str) -> Any:
         hint = hints[name]
         if isinstance(hint, type) and issubclass(hint, Section):
             value = _build(hint, value, f"{prefix}{name}.")
+        elif name in PARENTS and value is not None:
+            value = _build(RunConfig, value, f"{prefix}{name}.")
         arguments[name] = value
     return cls(**arguments)
+
+
+def _changed(config: Section) -> dict[str, Any]:
+    """The settings that are not at their default; a run that is built on stands as its digest."""
+    default, changed = type(config)(), {}
+    for spec in dataclasses.fields(config):
+        value = getattr(config, spec.name)
+        if value == getattr(default, spec.name):
+            continue
+        if isinstance(value, RunConfig):
+            value = value.digest
+        elif isinstance(value, Section):
+            value = _changed(value)
+        changed[spec.name] = value
+    return changed
 
 
 def _coerce(value: Any, hint: Any, name: str) -> Any:

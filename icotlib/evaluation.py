@@ -195,10 +195,18 @@ def evaluate(
 def score(written: Sequence[str], answers: Sequence[str]) -> Score:
     """Compare the answers in generated texts with the true ones."""
     given = [Layout.answer(text) for text in written]
-    right = tuple(answer == truth for answer, truth in zip(given, answers, strict=True))
-    low, high = wilson_interval(sum(right), len(right))
+    right = [answer == truth for answer, truth in zip(given, answers, strict=True)]
     symbols = symbol_accuracy(given, answers)
-    return Score(float(np.mean(right)), low, high, len(right), symbols, tuple(written), right)
+    return score_of(right, symbols, tuple(written))
+
+
+def score_of(
+    right: Sequence[bool] | Tensor, symbols: tuple[float, ...] = (), written: tuple[str, ...] = ()
+) -> Score:
+    """The score of answers known to be right or wrong, with its interval."""
+    right = tuple(map(bool, right))
+    low, high = wilson_interval(sum(right), len(right))
+    return Score(float(np.mean(right)), low, high, len(right), symbols, written, right)
 
 
 def symbol_accuracy(given: Sequence[str | None], answers: Sequence[str]) -> tuple[float, ...]:

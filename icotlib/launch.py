@@ -7,6 +7,7 @@ happens to be training.
 """
 
 import contextlib
+import math
 import multiprocessing
 import os
 import sys
@@ -14,7 +15,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 import torch
@@ -50,10 +51,20 @@ def ensure(
     """
     configs = [configs] if isinstance(configs, RunConfig) else list(configs)
     runs = [Run.of(config) for config in configs]
-    missing = {run.name: config for run, config in zip(runs, configs, strict=True) if not run.done}
+    missing = unfinished(configs)
     if missing:
-        _train_all(list(missing.values()), jobs, watch or (lambda runs: None), runs)
+        _train_all(missing, jobs, watch or (lambda runs: None), runs)
     return runs
+
+
+def unfinished(configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """What has to be trained for these configs, each once, a run after those it builds on."""
+    found: dict[str, RunConfig] = {}
+    for config in configs:
+        if not Run.of(config).done:
+            found |= {one.run_name: one for one in unfinished(list(config.parents.values()))}
+            found[config.run_name] = config
+    return list(found.values())
 
 
 def default_jobs(configs: Sequence[RunConfig]) -> int:
@@ -73,9 +84,8 @@ def _train_all(
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker)
     with single_threaded(), _display(configs) as display:
-        futures = {pool.submit(_train_in_worker, config): config for config in configs}
         try:
-            _wait(futures, display, watch, runs)
+            _work_through(configs, pool, display, lambda: watch(runs))
         except BaseException:
             for process in list(pool._processes.values()):
                 process.terminate()
@@ -84,19 +94,33 @@ def _train_all(
     pool.shutdown()
 
 
-def _wait(futures: dict[Future, RunConfig], display: "Display", watch: Callable, runs) -> None:
-    failures, evaluations = [], -1
-    pending = set(futures)
-    while pending:
-        for future in [future for future in pending if future.done()]:
-            pending.discard(future)
+def _work_through(
+    configs: Sequence[RunConfig],
+    pool: ProcessPoolExecutor,
+    display: "Display",
+    watch: Callable[[], None],
+) -> None:
+    """Train all configs, each once those it builds on are finished, and show how it goes."""
+    waiting, training, failures = list(configs), {}, []
+    evaluations = -1
+    while waiting or training:
+        for future in [future for future in training if future.done()]:
+            config = training.pop(future)
             if future.exception() is not None:
-                failures.append((futures[future], future.exception()))
+                failures.append((config, future.exception()))
+                if isinstance(future.exception(), BrokenProcessPool):
+                    waiting.clear()
+        for config in list(waiting):
+            if any(_builds_on(config, failed) for failed, _ in failures):
+                waiting.remove(config)
+            elif all(Run.of(parent).done for parent in config.parents.values()):
+                waiting.remove(config)
+                training[pool.submit(_train_in_worker, config)] = config
         display.update()
         if is_live() and display.evaluations != evaluations:
             evaluations = display.evaluations
-            watch(runs)
-        if pending:
+            watch()
+        if training:
             time.sleep(POLL)
     if failures:
         config, error = failures[0]
@@ -106,6 +130,11 @@ def _wait(futures: dict[Future, RunConfig], display: "Display", watch: Callable,
                 "memory perhaps. Ask for the run again: it goes on from its last checkpoint."
             ) from None
         raise error
+
+
+def _builds_on(config: RunConfig, other: RunConfig) -> bool:
+    """Whether a run needs another, directly or through one that it needs."""
+    return any(one == other or _builds_on(one, other) for one in config.parents.values())
 
 
 def _begin_worker() -> None:
@@ -209,7 +238,7 @@ class Display:
         bar = self.bars[name]
         bar.update(state["step"] - bar.n)
         if "testing" in state:
-            bar.set_postfix_str(f"testing stage {state['testing'] + 1} of {state['stages']}")
+            bar.set_postfix_str(f"testing, {state['testing']} stages done")
         else:
             removed = f"{state['removed']}/{state['chain']}"
             bar.set_postfix_str(f"loss {state['loss']:.3f}, removed {removed}")
@@ -231,7 +260,11 @@ def _display(configs: Sequence[RunConfig]):
 def line_of(name: str, row, steps: int) -> str:
     """One evaluation as one line of text, with the time left."""
     left = row.seconds / row.step * (steps - row.step)
+    if math.isnan(row.valid_accuracy):  # an emulator answers nothing yet
+        quality = f"explained variance {row.explained:.1%}"
+    else:
+        quality = f"removed {row.removed:.0f}  valid {row.valid_accuracy:.1%}"
     return (
-        f"{name}  step {row.step:.0f}/{steps}  loss {row.loss:.3f}  removed {row.removed:.0f}  "
-        f"valid {row.valid_accuracy:.1%}  about {left / 60:.1f} min left"
+        f"{name}  step {row.step:.0f}/{steps}  loss {row.loss:.3f}  {quality}  "
+        f"about {left / 60:.1f} min left"
     )

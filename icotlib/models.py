@@ -12,6 +12,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from icotlib import coupling  # noqa: F401 (makes the coupled system known to AutoModel)
 from icotlib.config import ModelConfig
 from icotlib.data import Corpus
 from icotlib.errors import ConfigError, RunError, did_you_mean
@@ -106,13 +107,20 @@ def save_model(folder: Path, model: PreTrainedModel, layout: Layout) -> None:
 
 def load_model(folder: Path, spaced_separators: bool = False) -> tuple[PreTrainedModel, Layout]:
     """A saved model, in evaluation mode, and its layout. Raises `RunError` if it is damaged."""
+    model = load_weights(AutoModelForCausalLM, folder)
+    try:
+        return model, Layout(AutoTokenizer.from_pretrained(folder), spaced_separators)
+    except Exception as error:  # tokenizers raise types of their own
+        raise RunError(f"{folder}: its tokenizer cannot be loaded: {error}") from None
+
+
+def load_weights(kind, folder: Path) -> PreTrainedModel:
+    """A saved model of a kind, in evaluation mode. Raises `RunError` if it is damaged."""
     try:
         with _no_bars():
-            model = AutoModelForCausalLM.from_pretrained(folder)
-        layout = Layout(AutoTokenizer.from_pretrained(folder), spaced_separators)
-    except Exception as error:  # safetensors and tokenizers raise types of their own
+            return kind.from_pretrained(folder).eval()
+    except Exception as error:  # safetensors raises types of its own
         raise RunError(f"{folder}: this model cannot be loaded: {error}") from None
-    return model.eval(), layout
 
 
 @contextlib.contextmanager

@@ -7,6 +7,56 @@ from torch.optim import AdamW, Muon, Optimizer
 from icotlib.config import OptimConfig
 
 
+class BatchedMuon(Muon):
+    """Muon that orthogonalises all matrices of one shape at once, in fp32 on a CPU.
+
+    The same update as `torch.optim.Muon`, which takes one matrix after the other in bf16: for the
+    dozens of small matrices of a small model that costs a third of a training step.
+    """
+
+    @torch.no_grad()
+    def step(self, closure=None) -> None:
+        """One optimizer step; takes no closure."""
+        for group in self.param_groups:
+            parameters, gradients, momenta = [], [], []
+            self._init_group(group, parameters, gradients, momenta)
+            if not parameters:
+                continue
+            torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+            updates = torch._foreach_lerp(gradients, momenta, group["momentum"])
+            orthogonal = orthogonalize(updates, group["ns_coefficients"], group["ns_steps"])
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+            for parameter, update in zip(parameters, orthogonal, strict=True):
+                rows, columns = parameter.shape
+                scale = max(1, rows / columns) ** 0.5
+                parameter.add_(update, alpha=-group["lr"] * scale)
+
+
+def orthogonalize(
+    matrices: list[torch.Tensor], coefficients: tuple[float, float, float], steps: int
+) -> list[torch.Tensor]:
+    """Newton-Schulz iterations towards the nearest orthogonal matrix, shape by shape.
+
+    In fp32 on a CPU, whose bf16 products may be slow; in bf16 elsewhere, as is usual.
+    """
+    a, b, c = coefficients
+    wide = [matrix.T if matrix.shape[0] > matrix.shape[1] else matrix for matrix in matrices]
+    shapes: dict[torch.Size, list[int]] = {}
+    for number, matrix in enumerate(wide):
+        shapes.setdefault(matrix.shape, []).append(number)
+    made: dict[int, torch.Tensor] = {}
+    for numbers in shapes.values():
+        x = torch.stack([wide[number] for number in numbers])
+        x = x.float() if x.device.type == "cpu" else x.bfloat16()
+        x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+        for _ in range(steps):
+            gram = x @ x.mT
+            x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        made.update(zip(numbers, x, strict=True))
+    tall = [matrix.shape[0] > matrix.shape[1] for matrix in matrices]
+    return [made[i].T if tall[i] else made[i] for i in range(len(matrices))]
+
+
 def make_optimizers(config: OptimConfig, model: nn.Module) -> list[Optimizer]:
     """AdamW alone, or Muon on the hidden matrices beside AdamW on all else.
 
@@ -15,12 +65,11 @@ def make_optimizers(config: OptimConfig, model: nn.Module) -> list[Optimizer]:
     hidden, decayed, plain = split_parameters(model)
     fused = {"betas": (config.beta1, config.beta2), "fused": True}
     if config.name == "muon":
-        muon = Muon(
+        muon = BatchedMuon(
             hidden,
             lr=config.muon_lr,
             momentum=0.95,
             weight_decay=config.weight_decay,
-            adjust_lr_fn="original",
         )
         rest = AdamW(decayed + plain, lr=config.lr, weight_decay=0.0, **fused)
         optimizers = [muon, rest]

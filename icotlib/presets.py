@@ -108,6 +108,39 @@ LEVERS: dict[str, dict[str, Any]] = {
 }
 
 
+#: Distillation's layout, and what all its stages share at each preset. One state of the teacher
+#: per layer wants about as many layers as the chain has tokens.
+DIRECT = {"removal.schedule": "all", "removal.direct": True}
+KD: dict[str, dict[str, Any]] = {
+    "smoke": {"model.layers": 3, "model.width": 32, "model.heads": 2},
+    "fast": {
+        "model.layers": 12,
+        "model.width": 64,
+        "model.heads": 4,
+        "model.options": {"activation_function": "relu"},
+        "optim.muon_lr": 1.5e-2,
+        "optim.decay_fraction": 1.0,
+        "train.batch_size": 64,
+    },
+    "paper": {"distill.start": "model"},
+}
+KD_STAGES: dict[str, dict[str, dict[str, Any]]] = {
+    "smoke": {"teacher": {}, "student": {}, "emulator": {}, "coupled": {}},
+    "fast": {
+        "teacher": {"train.steps": 900, "optim.decay_fraction": 0.5},
+        "student": {"train.steps": 2000},
+        "emulator": {"train.steps": 2000},
+        "coupled": {"train.steps": 800, "optim.muon_lr": 3e-3, "optim.lr": 2e-4},
+    },
+    "paper": {
+        "teacher": {},
+        "student": {"train.steps": 25_250 * 40},
+        "emulator": {"train.steps": 25_250 * 40},
+        "coupled": {"train.steps": 25_250 * 40},
+    },
+}
+
+
 def explicit_cot(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """The teacher: it writes every step."""
     changes: dict[str, Any] = {"method": "explicit_cot", "removal.schedule": "none"}
@@ -174,6 +207,60 @@ def tour(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
         preset = "fast"
         changes |= SMALL | {"train.steps": 1000, "optim.decay_fraction": 0.6}
     return _make(preset, seed, overrides, changes)
+
+
+def kd_teacher(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
+    """Distillation's teacher: explicit CoT on a model with about a layer per chain token."""
+    return explicit_cot(preset, seed, _kd("teacher", preset, overrides))
+
+
+def kd_student(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
+    """Mind-reading: a student that answers from the teacher's states."""
+    teacher = kd_teacher(preset, seed, overrides)
+    changes = _kd("student", preset, overrides)
+    return _make(preset, seed, changes, {"method": "mind_reading", "teacher": teacher} | DIRECT)
+
+
+def kd_emulator(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
+    """Thought emulation: an emulator that predicts those states from the question."""
+    teacher = kd_teacher(preset, seed, overrides)
+    changes = _kd("emulator", preset, overrides)
+    return _make(preset, seed, changes, {"method": "emulation", "teacher": teacher} | DIRECT)
+
+
+def icot_kd(
+    preset: str,
+    seed: int = 0,
+    overrides: Any = None,
+    mind_reading: bool = True,
+    emulation: bool = True,
+) -> RunConfig:
+    """Distillation as a whole: emulator and student coupled; either stage can be skipped."""
+    parents: dict[str, Any] = {"teacher": kd_teacher(preset, seed, overrides)}
+    if mind_reading:
+        parents["student"] = kd_student(preset, seed, overrides)
+    if emulation:
+        parents["emulator"] = kd_emulator(preset, seed, overrides)
+    changes = _kd("coupled", preset, overrides)
+    return _make(preset, seed, changes, {"method": "icot_kd"} | parents | DIRECT)
+
+
+def _kd(stage: str, preset: str, overrides: Any) -> dict[str, Any]:
+    """The settings of a stage of distillation: the preset's, under what the user asks for.
+
+    An override counts for every stage, or, behind a stage's name (`student.train.steps`), for
+    that stage alone.
+    """
+    _check(preset)
+    changes = KD[preset] | KD_STAGES[preset][stage]
+    every, own = {}, {}
+    for name, value in parse_overrides(overrides).items():
+        first, _, rest = name.partition(".")
+        if first not in KD_STAGES[preset]:
+            every[name] = value
+        elif first == stage:
+            own[rest] = value
+    return changes | every | own
 
 
 def workbook(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:

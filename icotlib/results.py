@@ -7,9 +7,9 @@ import pandas as pd
 from icotlib.data import load_corpus
 from icotlib.errors import RunError
 from icotlib.evaluation import Contestant, measure_speed
+from icotlib.material import examples_of
 from icotlib.models import load_model
 from icotlib.runs import Run, write_json
-from icotlib.training import examples_of
 
 COLUMNS = [
     "method",

@@ -59,6 +59,18 @@ class Encoded:
         width = int(total.max()) if len(total) else 0
         return Encoded(self.ids[rows][:, :width], self.question[rows], self.chain[rows], total)
 
+    def direct(self) -> "Encoded":
+        """The layout of distillation, with neither chain nor second separator.
+
+        question <sep> #### answer <eos>
+        """
+        gone = self.chain + 1
+        total = self.total - gone
+        column = torch.arange(int(total.max()))[None]
+        source = column + gone[:, None] * (column >= self.question[:, None])
+        ids = self.ids.gather(1, source.clamp(max=self.ids.shape[1] - 1))
+        return Encoded(ids, self.question, torch.zeros_like(self.chain), total)
+
 
 class Layout:
     """The sequence layout over a tokenizer: encodes examples, decodes answers.

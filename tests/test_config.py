@@ -21,7 +21,11 @@ def test_every_field_can_be_overridden_and_changes_the_digest():
     other |= {"train.precision": "fp32", "label": "x", "preset": "x", "model.architecture": "llama"}
     other |= {"model.options": {"a": 1}, "removal.smoothing": 1.0, "removal.remove_all_at": 3}
     other |= {"data.train_examples": 5, "train.stop_accuracy": 0.5, "model.heads": 3}
-    other |= {"model.width": 96}
+    other |= {"model.width": 96, "distill.subset": "top_row", "distill.start": "model"}
+    other |= {"distill.delta": 1.5, "distill.mixture_offset": 1}
+    #: Settings that make sense only beside others.
+    beside = {"removal.direct": {"method": "no_cot", "removal.schedule": "all"}}
+    beside |= {"distill.mixture_supervision": {"distill.mixture": 0}}
     base = RunConfig().override({"removal.keep_positions": False})
     digests = {base.digest}
     for name in field_names():
@@ -38,7 +42,7 @@ def test_every_field_can_be_overridden_and_changes_the_digest():
             value = value / 2 or 0.5
         else:
             value = 2 * value or 1
-        digests.add(base.override({name: value}).digest)
+        digests.add(base.override({name: value} | beside.get(name, {})).digest)
     assert len(digests) == len(field_names())
 
 

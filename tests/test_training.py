@@ -21,9 +21,10 @@ from icotlib import optim, presets
 from icotlib.config import OptimConfig, TrainConfig, to_dict
 from icotlib.data import write_examples
 from icotlib.errors import RunError, TrainingError
+from icotlib.objectives import length_groups
 from icotlib.runs import Run
 from icotlib.tasks import Example
-from icotlib.training import Trainer, length_groups, load_run, seeded, train
+from icotlib.training import Trainer, load_run, seeded, train
 
 TIMING = ["seconds", "train_seconds"]
 ADAPTIVE = {
@@ -232,6 +233,24 @@ def test_muon_moves_hidden_matrices_and_adamw_everything_else(runs_folder, tiny)
     assert any("wte" in names[i] for i in adamw)
 
 
+def test_batched_muon_makes_the_same_update_as_torchs(runs_folder):
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(6, 6), (6, 24), (24, 6), (6, 18), (6, 6)]
+    starts = [torch.randn(shape, generator=generator) for shape in shapes]
+    one, other = ([torch.nn.Parameter(start.clone()) for start in starts] for _ in range(2))
+    settings = {"lr": 0.1, "momentum": 0.95, "weight_decay": 0.1}
+    ours, torchs = optim.BatchedMuon(one, **settings), torch.optim.Muon(other, **settings)
+    for _ in range(3):
+        for mine, theirs in zip(one, other, strict=True):
+            mine.grad = torch.randn(mine.shape, generator=generator)
+            theirs.grad = mine.grad.clone()
+        ours.step()
+        torchs.step()
+    for mine, theirs, start in zip(one, other, starts, strict=True):
+        apart, moved = (mine - theirs).detach().norm(), (mine - start).detach().norm()
+        assert apart < 0.03 * moved  # theirs is in bf16
+
+
 def test_the_rate_rises_stays_and_falls_to_zero():
     config = OptimConfig(warmup_steps=4, decay_fraction=0.5)
     rates = [optim.rate_at(config, step, 20) for step in range(20)]
@@ -265,11 +284,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
     config = tiny.override({"train.eval_every": 4})
     step = Trainer._step
 
-    def poisoned(self, number, block):
+    def poisoned(self, number):
         if number == 6:
             with torch.no_grad():
                 next(self.model.parameters()).fill_(float("nan"))
-        return step(self, number, block)
+        return step(self, number)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_step", poisoned)

@@ -1,0 +1,66 @@
+"""Couple and optimize (ICoT-KD, arXiv 2311.01460, Section 3.3): emulator -> student, as one model.
+
+The coupled system takes a question and writes the answer, like any causal language model of
+transformers: `AutoModelForCausalLM.from_pretrained` loads its one checkpoint once this module is
+imported, and generation, evaluation and timing treat it like all other models.
+"""
+
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from icotlib.emulation import Emulator
+from icotlib.mind_reading import Student, ThoughtConfig, ThoughtModel, first_separator
+
+
+class Coupled(ThoughtModel):
+    """Emulator and student: thinks at the separator, then writes the answer."""
+
+    def __init__(self, config: ThoughtConfig):
+        super().__init__(config)
+        self.emulator = Emulator(config)
+        self.student = Student(config)
+        self.post_init()
+
+    def get_output_embeddings(self):
+        return self.student.language_model.get_output_embeddings()
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values=None,
+        at: Tensor | None = None,
+        **kwargs,
+    ):
+        """A transformers forward pass. Thinking happens where there is no cache yet.
+
+        Args:
+            at: `[n]`, the separator's position in each row; found if not given.
+        """
+        if past_key_values is not None:  # the thought is in the cache
+            return self.student.language_model(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                past_key_values=past_key_values,
+                **kwargs,
+            )
+        if at is None:
+            at = first_separator(input_ids, attention_mask, self.config.separator)
+        width = int(at.max()) + 1
+        read = [x if x is None else x[:, :width] for x in (attention_mask, position_ids)]
+        at = at.to(input_ids.device)
+        thought = self.emulator(input_ids[:, :width], at, *read)
+        return self.student(
+            input_ids,
+            thought.states,
+            at,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            **kwargs,
+        )
+
+
+AutoConfig.register(ThoughtConfig.model_type, ThoughtConfig)
+AutoModelForCausalLM.register(ThoughtConfig, Coupled)

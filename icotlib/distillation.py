@@ -1,0 +1,276 @@
+"""Implicit chain of thought by knowledge distillation (ICoT-KD, arXiv 2311.01460): its stages.
+
+    teacher      explicit CoT                                      (an ordinary run)
+    MindReading  a student learns to answer from the teacher's states
+    Emulation    an emulator learns to predict those states from the question
+    Coupling     emulator and student together learn to answer
+
+Each stage is a run of its own that builds on finished ones, so that ablations share them.
+"""
+
+import math
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from icotlib.config import RunConfig
+from icotlib.coupling import Coupled
+from icotlib.emulation import Emulated, Emulator
+from icotlib.evaluation import Score, evaluate, logits_of, matches, score_of
+from icotlib.mind_reading import Student, ThoughtConfig
+from icotlib.models import build_model, load_model, load_weights
+from icotlib.objectives import Objective, Seen, Share, length_groups, token_loss
+from icotlib.removal import Inputs, remove
+from icotlib.runs import Run
+from icotlib.thoughts import gold_tokens, teacher_states
+from icotlib.tokens import Encoded
+
+#: Examples in one forward pass of an evaluation.
+PART = 512
+
+
+class Distillation(Objective):
+    """What the three stages share: a frozen teacher, and layout without chain."""
+
+    dropout = False  # from mind-reading on, as in the paper's code
+
+    @cached_property
+    def teacher(self) -> PreTrainedModel:
+        """The teacher, frozen."""
+        model = load_model(Run.of(teacher_of(self.config)).weights())[0]
+        return model.requires_grad_(False).to(self.device)
+
+    def states(self, batch: Encoded) -> Tensor:
+        """The teacher's states z for encoded examples, `[n, layers, d]`."""
+        distill = self.config.distill
+        with self.accelerator.autocast():
+            return teacher_states(self.teacher, batch, distill.subset, distill.delta).float()
+
+    @cached_property
+    def valid_states(self) -> Tensor:
+        """The teacher's states of the validation set."""
+        return in_parts(self.states, self.material.valid)
+
+    def start(self) -> PreTrainedModel:
+        """The language model that student and emulator begin as."""
+        if self.config.distill.start == "teacher":
+            return self.teacher
+        material = self.material
+        return build_model(self.config.model, material.layout, material.longest_total)
+
+    def thought_config(self, text_config) -> ThoughtConfig:
+        distill = self.config.distill
+        return ThoughtConfig(
+            text_config,
+            separator=self.material.layout.sep,
+            mixture=distill.mixture or text_config.vocab_size,
+            mixture_temperature=distill.mixture_temperature,
+        )
+
+    def new_student(self) -> Student:
+        begin = self.start()
+        student = Student(self.thought_config(begin.config))
+        student.language_model.load_state_dict(begin.state_dict())
+        return student
+
+    def new_emulator(self) -> Emulator:
+        begin = self.start()
+        emulator = Emulator(self.thought_config(begin.config))
+        emulator.body.load_state_dict(begin.base_model.state_dict())
+        return emulator
+
+    def answer_shares(self, step: int, batch: Encoded, logits_for) -> Iterator[Share]:
+        """Cross-entropy of the answer, group by group; `logits_for(rows, inputs, at)`."""
+        direct = batch.direct()
+        learned = int((direct.total - direct.question).sum())
+        for rows in length_groups(direct.total, self.config.train):
+            part = direct[rows]
+            inputs = remove(part, torch.zeros_like(part.chain)).to(self.device)
+            logits = logits_for(rows, inputs, part.question - 1)
+            shown = torch.ones(len(part), dtype=torch.bool)
+            self.seen.append(Seen(step, *matches(logits.detach(), inputs), shown))
+            yield Share(token_loss(logits, inputs) / learned, int(part.total.sum()))
+
+
+class MindReading(Distillation):
+    """The student learns to answer from the teacher's true states."""
+
+    def build(self) -> Student:
+        return self.new_student()
+
+    def shares(self, step: int, batch: Encoded, generator: torch.Generator) -> Iterator[Share]:
+        states = self.states(batch)
+
+        def logits_for(rows: Tensor, inputs: Inputs, at: Tensor) -> Tensor:
+            return self._logits(inputs, states[rows.to(self.device)], at)
+
+        yield from self.answer_shares(step, batch, logits_for)
+
+    def _logits(self, inputs: Inputs, states: Tensor, at: Tensor) -> Tensor:
+        at = at.to(self.device)
+        return self.model(inputs.ids, states, at, logits_to_keep=inputs.keep).logits
+
+    @torch.no_grad()
+    def _right(self, batch: Encoded, states: Tensor) -> Tensor:
+        """Which answers the student writes greedily from these states, `[n]`."""
+        direct, found = batch.direct(), []
+        for first in range(0, len(direct), PART):
+            part = direct[slice(first, first + PART)]
+            inputs = remove(part, torch.zeros_like(part.chain)).to(self.device)
+            logits = self._logits(inputs, states[first : first + PART], part.question - 1)
+            found.append(matches(logits, inputs)[0].cpu())
+        return torch.cat(found)
+
+    def validation(self) -> dict[str, Any]:
+        right = self._right(self.material.valid, self.valid_states)
+        return {"valid_accuracy": right.double().mean().item()}
+
+    def test(self, run: Run) -> Iterator[tuple[int, Score]]:
+        states = in_parts(self.states, self.material.test)
+        yield self.material.longest_chain, score_of(self._right(self.material.test, states))
+
+
+class Emulating(Distillation):
+    """What emulation and coupling share: looking at the emulated states."""
+
+    emulator: Emulator
+
+    def emulate(self, batch: Encoded, gold: Tensor | None = None) -> Emulated:
+        """The emulator over the questions of encoded examples."""
+        width = int(batch.question.max())
+        ids, at = batch.ids[:, :width].to(self.device), (batch.question - 1).to(self.device)
+        return self.emulator(ids, at, gold=gold)
+
+    @torch.no_grad()
+    def look_inside(self) -> dict[str, Any]:
+        """Explained variance of the teacher's states by layer, and the components in use."""
+        valid, found = self.material.valid, []
+        for first in range(0, len(valid), PART):
+            found.append(self.emulate(valid[slice(first, first + PART)]))
+        states = torch.cat([part.states for part in found]).float()
+        scores = torch.cat([part.scores for part in found]).float()
+        by_layer = explained_variance(self.valid_states, states)
+        used = components_in_use(scores, self.config.distill.mixture_temperature)
+        known = [value for value in by_layer if not math.isnan(value)]
+        return {
+            "explained": sum(known) / len(known),
+            "explained_by_layer": " ".join(f"{value:.4f}" for value in by_layer),
+            "components": sum(used) / len(used),
+        }
+
+
+class Emulation(Emulating):
+    """The emulator learns to predict the teacher's states from the question."""
+
+    def build(self) -> Emulator:
+        self.emulator = self.new_emulator()
+        return self.emulator
+
+    def shares(self, step: int, batch: Encoded, generator: torch.Generator) -> Iterator[Share]:
+        states, gold = self.states(batch), None
+        if self.config.distill.mixture_supervision:
+            distill = self.config.distill
+            gold = gold_tokens(batch, states.shape[1], distill.mixture_offset, distill.delta)
+            gold = gold.to(self.device)
+        for rows in length_groups(batch.question, self.config.train):
+            here = rows.to(self.device)
+            emulated = self.emulate(batch[rows], gold if gold is None else gold[here])
+            loss = 0.5 * (states[here] - emulated.states.float()).square().sum()
+            if gold is not None:
+                named = cross_entropy(
+                    emulated.scores.flatten(0, 1).float(), gold[here].flatten(), reduction="sum"
+                )
+                loss = loss + self.config.distill.mixture_supervision * named
+            yield Share(loss / len(batch), int(batch.question[rows].sum()))
+
+    def validation(self) -> dict[str, Any]:
+        return {"valid_accuracy": math.nan, **self.look_inside()}
+
+    def complete(self) -> bool:
+        return False  # nothing is answered yet
+
+    def test(self, run: Run) -> Iterator[tuple[int, Score]]:
+        yield from ()
+
+
+class Coupling(Emulating):
+    """Emulator and student learn to answer together; the emulator may stay as it is."""
+
+    def build(self) -> Coupled:
+        student, emulator = self.config.student, self.config.emulator
+        parts = [
+            self.new_student() if student is None else load_weights(Student, weights(student)),
+            self.new_emulator() if emulator is None else load_weights(Emulator, weights(emulator)),
+        ]
+        model = Coupled(parts[1].config)
+        model.student.load_state_dict(parts[0].state_dict())
+        model.emulator.load_state_dict(parts[1].state_dict())
+        model.emulator.requires_grad_(self.config.distill.train_emulator)
+        self.emulator = model.emulator
+        return model
+
+    def shares(self, step: int, batch: Encoded, generator: torch.Generator) -> Iterator[Share]:
+        def logits_for(rows: Tensor, inputs: Inputs, at: Tensor) -> Tensor:
+            return self.model(inputs.ids, at=at, logits_to_keep=inputs.keep).logits
+
+        yield from self.answer_shares(step, batch, logits_for)
+
+    @torch.no_grad()
+    def validation(self) -> dict[str, Any]:
+        direct, right = self.material.valid.direct(), 0
+        for first in range(0, len(direct), PART):
+            part = direct[slice(first, first + PART)]
+            inputs = remove(part, torch.zeros_like(part.chain)).to(self.device)
+            right += int(matches(logits_of(self.model, inputs), inputs)[0].sum())
+        return {"valid_accuracy": right / len(direct), **self.look_inside()}
+
+    def test(self, run: Run) -> Iterator[tuple[int, Score]]:
+        material = self.material
+        model = self.accelerator.unwrap_model(self.model)
+        score = evaluate(model, material.layout, material.test.direct(), material.answers)
+        yield material.longest_chain, score
+
+
+def teacher_of(config: RunConfig) -> RunConfig:
+    """The teacher of a stage of distillation, its own or that of the stages before."""
+    found = [config, *config.parents.values()]
+    return next(one.teacher for one in found if one.teacher is not None)
+
+
+def weights(config: RunConfig):
+    """The folder of a finished run's final weights."""
+    return Run.of(config).weights()
+
+
+def in_parts(compute, batch: Encoded) -> Tensor:
+    """A function of encoded examples, a few hundred at a time."""
+    parts = [compute(batch[slice(i, i + PART)]) for i in range(0, len(batch), PART)]
+    return torch.cat(parts)
+
+
+def explained_variance(true: Tensor, predicted: Tensor) -> list[float]:
+    """Of `[n, layers, d]` states, by layer: 1 - squared error / variance; 1 is perfect.
+
+    NaN for a layer whose true state is the same for every example: the embedding of the
+    separator, which the diagonal begins with.
+    """
+    error = (true - predicted).double().square().sum(dim=(0, 2))
+    spread = (true - true.mean(dim=0)).double().square().sum(dim=(0, 2))
+    constant = spread < 1e-6 * true.double().square().sum(dim=(0, 2))
+    return torch.where(constant, math.nan, 1 - error / spread).tolist()
+
+
+def components_in_use(scores: Tensor, temperature: float) -> list[float]:
+    """The effective number of mixture components by layer, from scores `[n, layers, components]`.
+
+    exp of the entropy of the components' mean weight over examples: 1 if all examples use the same
+    one, the number of components if all are used alike.
+    """
+    usage = (scores.double() / temperature).softmax(dim=-1).mean(dim=0)
+    entropy = -(usage * usage.clamp(min=1e-30).log()).sum(dim=-1)
+    return entropy.exp().tolist()

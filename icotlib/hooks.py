@@ -1,0 +1,76 @@
+"""Reading and replacing hidden states at the input of any layer of any transformers decoder."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from icotlib.errors import ConfigError
+
+#: Called with a layer's number and its input `[n, width, d]`; what it returns, unless None,
+#: takes the input's place.
+Edit = Callable[[int, Tensor], Tensor | None]
+
+
+class _EnoughError(Exception):
+    """Leaves a forward pass whose rest nobody needs."""
+
+
+def decoder_layers(model: nn.Module) -> nn.ModuleList:
+    """The decoder's layers in their order, whatever the architecture calls them.
+
+    Raises `ConfigError` if the model has no list of `num_hidden_layers` modules.
+    """
+    wanted = model.config.num_hidden_layers
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == wanted:
+            return module
+    raise ConfigError(f"{type(model).__name__} has no list of {wanted} layers to hook")
+
+
+@contextlib.contextmanager
+def layer_inputs(model: PreTrainedModel, edit: Edit, stop: bool = False) -> Iterator[None]:
+    """While open, a forward pass of the model shows `edit` the input of each layer.
+
+    Args:
+        stop: the `with` block ends when the last layer's input has been seen; the last layer and
+            the output head are then never computed, and the pass returns nothing.
+    """
+    layers = decoder_layers(model)
+
+    def hook(number: int) -> Callable:
+        def before(module: nn.Module, args: tuple, kwargs: dict) -> tuple | None:
+            edited = edit(number, args[0] if args else kwargs["hidden_states"])
+            if stop and number == len(layers) - 1:
+                raise _EnoughError
+            if edited is None:
+                return None
+            if args:
+                return (edited, *args[1:]), kwargs
+            return args, {**kwargs, "hidden_states": edited}
+
+        return before
+
+    handles = [
+        layer.register_forward_pre_hook(hook(number), with_kwargs=True)
+        for number, layer in enumerate(layers)
+    ]
+    try:
+        with contextlib.suppress(_EnoughError):
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def pick(hidden: Tensor, at: Tensor) -> Tensor:
+    """The state of each example at its own position: `[n, width, d]`, `[n]` -> `[n, d]`."""
+    return hidden[torch.arange(len(hidden), device=hidden.device), at]
+
+
+def put(hidden: Tensor, at: Tensor, new: Tensor) -> Tensor:
+    """A copy in which each example's own position holds its new state `[n, d]`."""
+    here = torch.arange(hidden.shape[1], device=hidden.device)[None] == at[:, None]
+    return torch.where(here[:, :, None], new[:, None].to(hidden.dtype), hidden)

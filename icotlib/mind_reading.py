@@ -1,0 +1,101 @@
+"""Mind-reading the teacher (ICoT-KD, arXiv 2311.01460, Section 3.1): the student.
+
+A language model that sees the question and, at its separator, the teacher's states: at the input
+of every layer l its own state there is replaced by MLP_l(z_l). It learns to write the answer.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+
+from icotlib.hooks import layer_inputs, put
+
+
+class ThoughtConfig(PreTrainedConfig):
+    """Config of student, emulator and the coupled system, in the hub's form.
+
+    Args:
+        text_config: config of the language model that each of them holds.
+        separator: token id of the separator, at whose first place states are read and written.
+        mixture: size of the emulator's mixture; 1 is no mixture.
+        mixture_temperature: of its softmax where it is not supervised.
+    """
+
+    model_type = "icot_kd"
+    sub_configs: ClassVar = {"text_config": AutoConfig}
+
+    def __init__(
+        self,
+        text_config: PreTrainedConfig | dict | None = None,
+        separator: int = 0,
+        mixture: int = 1,
+        mixture_temperature: float = 0.05,
+        **kwargs,
+    ):
+        if text_config is None:
+            text_config = {"model_type": "gpt2"}
+        if isinstance(text_config, dict):
+            text_config = AutoConfig.for_model(**text_config)
+        self.text_config = text_config
+        self.separator = separator
+        self.mixture = mixture
+        self.mixture_temperature = mixture_temperature
+        super().__init__(**kwargs)
+
+
+class ThoughtModel(PreTrainedModel):
+    """Base of student, emulator and coupled system: saved and loaded as one, in safetensors."""
+
+    config_class = ThoughtConfig
+    base_model_prefix = ""
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Parts of our own start as torch makes them; the language model sees to its own."""
+
+
+def two_layers(inputs: int, width: int) -> nn.Sequential:
+    """MLP of the paper: inputs -> 4 width -> width, ReLU between."""
+    return nn.Sequential(nn.Linear(inputs, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
+
+
+class Student(ThoughtModel):
+    """The language model that reads thoughts."""
+
+    def __init__(self, config: ThoughtConfig):
+        super().__init__(config)
+        text = config.text_config
+        self.language_model = AutoModelForCausalLM.from_config(text)
+        width = text.hidden_size
+        self.readers = nn.ModuleList(
+            two_layers(width, width) for _ in range(text.num_hidden_layers)
+        )
+        self.post_init()
+
+    def forward(self, input_ids: Tensor, states: Tensor, at: Tensor, **kwargs):
+        """A transformers forward pass with states put in.
+
+        Args:
+            input_ids: `[n, width]`.
+            states: `[n, layers, d]`, normalised: the teacher's, or the emulator's.
+            at: `[n]`, the separator's position in each row.
+            kwargs: what any causal LM takes: attention_mask, past_key_values, logits_to_keep, ...
+        """
+
+        def replace(layer: int, hidden: Tensor) -> Tensor:
+            return put(hidden, at, self.readers[layer](states[:, layer]))
+
+        with layer_inputs(self.language_model, replace):
+            return self.language_model(input_ids=input_ids, **kwargs)
+
+
+def first_separator(ids: Tensor, mask: Tensor | None, separator: int) -> Tensor:
+    """Position of the first separator in each row, `[n]`; padding under the mask is no separator.
+
+    The mask matters where separator and padding are the same token, as they are for GPT-2.
+    """
+    found = ids == separator
+    if mask is not None:
+        found = found & mask.bool()
+    return found.to(torch.uint8).argmax(dim=1)
