@@ -1,0 +1,547 @@
+"""Distillation, against examples worked by hand and properties that must hold on any model."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from icotlib.config import ModelConfig
+from icotlib.coupling import Coupled
+from icotlib.distillation import components_in_use, explained_variance
+from icotlib.emulation import Emulator, Thought
+from icotlib.errors import ConfigError, RunError
+from icotlib.evaluation import generate, logits_of, matches
+from icotlib.hooks import decoder_layers, layer_inputs, pick, put
+from icotlib.material import Material
+from icotlib.mind_reading import Student, ThoughtConfig, first_separator
+from icotlib.models import build_model, load_model, save_model
+from icotlib.removal import remove
+from icotlib.runs import Run
+from icotlib.tasks import Example, get_task
+from icotlib.thoughts import diagonal, gold_tokens, places, teacher_states
+from icotlib.tokens import Encoded, Layout, symbol_tokenizer
+from icotlib.training import Trainer, train
+
+ARCHITECTURES = ["gpt2", "llama", "gpt_neox"]
+LAYOUT = Layout(symbol_tokenizer(get_task("mult-2x2").symbols))
+# Questions and chains of unequal length, in one batch.
+EXAMPLES = [
+    Example("1 2 * 3", "4 5 6", "7 8"),
+    Example("2", "4 4 4 4 + 1", "9"),
+    Example("3 * 3 3 3 3", "", "1 2 3"),
+]
+BATCH = LAYOUT.encode(EXAMPLES)
+
+
+def make(architecture="gpt2", layers=4, seed=0, **options):
+    torch.manual_seed(seed)
+    sizes = {"layers": layers, "width": 16, "heads": 2}
+    return build_model(
+        ModelConfig(architecture=architecture, options=options, **sizes), LAYOUT, 24
+    ).eval()
+
+
+def coupled(architecture="gpt2", seed=1, **options):
+    torch.manual_seed(seed)
+    text = make(architecture, **options).config
+    return Coupled(ThoughtConfig(text, separator=LAYOUT.sep)).eval()
+
+
+def rows(question, chain):
+    """Encoded examples of which only the lengths matter."""
+    question, chain = torch.tensor(question), torch.tensor(chain)
+    total = question + chain + 4
+    return Encoded(torch.zeros(len(total), int(total.max())).long(), question, chain, total)
+
+
+# --- where the teacher is read -----------------------------------------------------------------
+
+
+def test_the_diagonal_runs_from_separator_to_separator_by_each_examples_own_chain():
+    """Separators at 3 and 14, 3 and 6, 0 and 1; five layers; halves to even."""
+    batch = rows(question=[4, 4, 1], chain=[10, 2, 0])
+    # 3 + l 11/4 = 3, 5.75, 8.5, 11.25, 14;  3 + l 3/4 = 3, 3.75, 4.5, 5.25, 6;  l/4 = 0 ... 1
+    assert diagonal(batch, 5).tolist() == [[3, 6, 8, 11, 14], [3, 4, 4, 5, 6], [0, 0, 0, 1, 1]]
+
+
+def test_a_fixed_delta_stops_at_the_second_separator():
+    batch = rows(question=[4, 4], chain=[10, 2])
+    assert diagonal(batch, 4, delta=3).tolist() == [[3, 6, 9, 12], [3, 6, 6, 6]]
+    # 3 + 1.5 l = 3, 4.5, 6, 7.5, halves to even
+    assert diagonal(batch, 4, delta=1.5).tolist()[0] == [3, 4, 6, 8]
+
+
+def test_a_single_layer_has_no_diagonal():
+    with pytest.raises(ConfigError, match="at least two layers"):
+        diagonal(rows([2], [3]), 1)
+
+
+def test_the_subsets_of_the_ablation():
+    batch = rows(question=[2], chain=[5])  # separators at 1 and 7
+    expected = {
+        "diagonal": ([0, 1, 2, 3], [1, 3, 5, 7]),
+        "first_column": ([0, 1, 2, 3], [1, 1, 1, 1]),
+        "last_column": ([0, 1, 2, 3], [7, 7, 7, 7]),
+        "bottom_row": ([0, 0, 0, 0], [1, 3, 5, 7]),
+        "top_row": ([3, 3, 3, 3], [1, 3, 5, 7]),
+    }
+    for subset, (layers, at) in expected.items():
+        found = places(batch, 4, subset)
+        assert (found[0].tolist(), found[1].tolist()) == (layers, [at])
+
+
+def test_gold_tokens_are_the_chains_tokens_on_the_diagonal():
+    batch = LAYOUT.encode([Example("1 2", "3 4 5", "6")])  # 1 2 <sep> 3 4 5 <sep> ...
+    # t = 2, 3.33, 4.67, 6
+    assert gold_tokens(batch, 4).tolist() == [[LAYOUT.sep, *tokens("3 5"), LAYOUT.sep]]
+    assert gold_tokens(batch, 4, offset=1).tolist() == [[*tokens("3 4"), LAYOUT.sep, LAYOUT.sep]]
+
+
+def tokens(text):
+    return LAYOUT.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("subset", ["diagonal", "last_column", "bottom_row", "top_row"])
+def test_teacher_states_are_the_hidden_states_that_transformers_reports(architecture, subset):
+    """Unequal questions and chains in one batch, against one example at a time, normalised."""
+    teacher = make(architecture)
+    states = teacher_states(teacher, BATCH, subset)
+    layers, at = places(BATCH, 4, subset)
+    for i in range(len(BATCH)):
+        row = BATCH.ids[i : i + 1, : int(BATCH.question[i] + BATCH.chain[i]) + 1]
+        hidden = teacher(row, output_hidden_states=True).hidden_states
+        for number, layer in enumerate(layers.tolist()):
+            x = hidden[layer][0, at[i, number]]
+            expected = (x - x.mean()) / (x.var(unbiased=False) + 1e-5).sqrt()
+            torch.testing.assert_close(states[i, number], expected, atol=1e-4, rtol=1e-4)
+
+
+# --- hooks -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, "opt", "qwen2", "mistral", "phi"])
+def test_layers_are_found_and_hooks_are_removed(architecture):
+    model = make(architecture)
+    seen = []
+    before = model(BATCH.ids).logits
+    with layer_inputs(model, lambda layer, hidden: seen.append((layer, hidden.shape))):
+        model(BATCH.ids)
+    assert seen == [(layer, (*BATCH.ids.shape, 16)) for layer in range(4)]
+    assert torch.equal(model(BATCH.ids).logits, before)
+    assert not any(layer._forward_pre_hooks for layer in decoder_layers(model))
+
+
+def test_stopping_computes_nothing_above_the_last_layers_input():
+    model, ran = make(), []
+    decoder_layers(model)[-1].attn.register_forward_hook(lambda *_: ran.append("last layer"))
+    with layer_inputs(model, lambda layer, hidden: ran.append(layer), stop=True):
+        model(BATCH.ids)
+    assert ran == [0, 1, 2, 3]
+
+
+def test_an_error_inside_a_forward_pass_is_not_swallowed():
+    def fail(layer, hidden):
+        raise ValueError("inside")
+
+    model = make()
+    with pytest.raises(ValueError, match="inside"), layer_inputs(model, fail, stop=True):
+        model(BATCH.ids)
+    assert not any(layer._forward_pre_hooks for layer in decoder_layers(model))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("tied", [True, False])
+def test_injecting_a_models_own_states_changes_nothing(architecture, tied):
+    model, at = make(architecture, tie_word_embeddings=tied), BATCH.question - 1
+    plain, own = model(BATCH.ids).logits, []
+    with layer_inputs(model, lambda layer, hidden: own.append(pick(hidden, at))):
+        model(BATCH.ids)
+    with layer_inputs(model, lambda layer, hidden: put(hidden, at, own[layer])):
+        again = model(BATCH.ids).logits
+    assert torch.equal(plain, again)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_injecting_at_one_layer_changes_only_what_comes_after_it(architecture):
+    model, at = make(architecture), BATCH.question - 1
+    before, after = [], []
+    with layer_inputs(model, lambda layer, hidden: before.append(hidden)):
+        model(BATCH.ids)
+
+    def disturb(layer, hidden):
+        after.append(hidden)
+        return put(hidden, at, torch.ones(len(at), 16)) if layer == 2 else None
+
+    with layer_inputs(model, disturb):
+        model(BATCH.ids)
+    for layer in range(3):  # everything up to the input of layer 2, before it is edited
+        assert torch.equal(before[layer], after[layer])
+    for i, place in enumerate(at.tolist()):
+        assert torch.equal(before[3][i, :place], after[3][i, :place])  # the past is untouched
+        used = int(BATCH.total[i])
+        assert not (before[3][i, place:used] == after[3][i, place:used]).all(dim=-1).any()
+
+
+def test_the_first_separator_is_found_behind_padding_of_the_same_token():
+    ids = torch.tensor([[0, 0, 5, 0, 7, 0], [5, 6, 7, 0, 0, 0]])
+    mask = torch.tensor([[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]])
+    assert first_separator(ids, mask, 0).tolist() == [3, 3]
+    assert first_separator(ids[1:], None, 0).tolist() == [3]
+
+
+# --- the student -------------------------------------------------------------------------------
+
+
+def test_the_student_reads_thoughts_through_its_own_mlps():
+    """With readers that pass states on unchanged, a layer's state at the separator is z itself."""
+    torch.manual_seed(0)
+    student = Student(ThoughtConfig(make().config, separator=LAYOUT.sep)).eval()
+    for reader in student.readers:
+        first, _, last = reader  # relu(x) - relu(-x) = x
+        with torch.no_grad():
+            for parameter in reader.parameters():
+                parameter.zero_()
+            eye = torch.eye(16)
+            first.weight[:16], first.weight[16:32] = eye, -eye
+            last.weight[:, :16], last.weight[:, 16:32] = eye, -eye
+    states, at, inner = torch.randn(len(BATCH), 4, 16), BATCH.question - 1, []
+    decoder_layers(student.language_model)[2].ln_1.register_forward_pre_hook(
+        lambda _, args: inner.append(args[0])
+    )
+    student(BATCH.ids, states, at)
+    torch.testing.assert_close(pick(inner[0], at), states[:, 2])
+
+
+# --- the emulator ------------------------------------------------------------------------------
+
+
+class Fixed(nn.Module):
+    """A stand-in for a layer's MLP: a linear map given as rows."""
+
+    def __init__(self, matrix):
+        super().__init__()
+        self.matrix = torch.tensor(matrix)
+
+    def forward(self, x):
+        return x @ self.matrix.T
+
+
+def worked_emulator():
+    """Two layers, two dimensions, every weight chosen by hand."""
+    torch.manual_seed(0)
+    text = make(layers=2).config
+    text.n_embd, text.n_head = 2, 1
+    emulator = Emulator(ThoughtConfig(text, separator=LAYOUT.sep, mixture=2)).eval()
+    with torch.no_grad():
+        for parameter in emulator.parameters():
+            parameter.zero_()
+        emulator.components.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+        # MLP_0([h; e]) = h + e, MLP_1([h; e]) = 2 h
+        emulator.predictors[0] = Fixed([[1.0, 0, 1, 0], [0, 1.0, 0, 1]])
+        emulator.predictors[1] = Fixed([[2.0, 0, 0, 0], [0, 2.0, 0, 0]])
+        # gates i, f, g, o of the LSTM: input, forget and output open at 1/2, g = tanh(x)
+        emulator.rnn.weight_ih[4:6] = torch.eye(2)
+        emulator.key.weight.copy_(torch.eye(2))
+        emulator.query.weight.copy_(torch.eye(2))
+        # out([o; c]) = o + c
+        emulator.out.weight.copy_(torch.tensor([[1.0, 0, 1, 0], [0, 1.0, 0, 1]]))
+    return emulator
+
+
+class Place(nn.Module):
+    """A decoder of two layers that do nothing, over states given in place of tokens."""
+
+    def __init__(self, config, start):
+        super().__init__()
+        self.config, self.start = config, start
+        self.layers = nn.ModuleList(nn.Identity() for _ in range(2))
+
+    def forward(self, input_ids, **_):
+        hidden = self.start
+        for layer in self.layers:
+            hidden = layer(hidden)
+
+
+def run_worked(gold=None):
+    emulator = worked_emulator()
+    start = torch.tensor([[[9.0, 9.0], [1.0, 0.0]]])  # the separator is the second of two places
+    emulator.body = Place(emulator.config.text_config, start)
+    written = []
+    emulator.body.layers[0].register_forward_hook(lambda _, args, output: written.append(output))
+    emulated = emulator(torch.zeros(1, 2).long(), torch.tensor([1]), gold=gold)
+    return emulated, written[0]
+
+
+def test_the_emulator_worked_by_hand():
+    """Layer 0: h = (1, 0); scores (1, 0); at temperature 0.05 the weights are 1 and e^-20, so
+    e = (1, 0) and z^_0 = (2, 0). The LSTM from zero: cell = 1/2 tanh(2, 0), o = 1/2 tanh(cell).
+    No keys yet, c = 0, written back: o. Layer 1 does nothing before, so h = o and z^_1 = 2 o.
+    """
+    emulated, written = run_worked()
+    cell = 0.5 * math.tanh(2.0)
+    o = 0.5 * math.tanh(cell)
+    torch.testing.assert_close(emulated.states, torch.tensor([[[2.0, 0.0], [2 * o, 0.0]]]))
+    torch.testing.assert_close(emulated.scores, torch.tensor([[[1.0, 0.0], [o, 0.0]]]))
+    torch.testing.assert_close(written, torch.tensor([[[9.0, 9.0], [o, 0.0]]]))
+
+
+def test_the_supervised_mixture_takes_the_gold_component():
+    """e is (0, 1) at layer 0 now: z^_0 = (1, 1)."""
+    emulated, written = run_worked(gold=torch.tensor([[1, 0]]))
+    o = 0.5 * math.tanh(0.5 * math.tanh(1.0))
+    torch.testing.assert_close(emulated.states, torch.tensor([[[1.0, 1.0], [2 * o, 2 * o]]]))
+    torch.testing.assert_close(written[:, 1], torch.tensor([[o, o]]))
+    torch.testing.assert_close(emulated.scores[:, 0], torch.tensor([[1.0, 0.0]]))
+
+
+def test_the_mixture_without_supervision_is_a_softmax_at_its_temperature():
+    emulator = worked_emulator()
+    emulator.config.mixture_temperature = 0.5
+    weights = torch.tensor([1.0, 0.0]) / 0.5
+    weights = weights.exp() / weights.exp().sum()
+    torch.testing.assert_close(emulator.mix(torch.tensor([[1.0, 0.0]])), weights[None])
+
+
+def test_attention_over_the_keys_of_the_layers_below():
+    """Layer 1 of three, by the formulas: c = softmax(K q) K over the one key gives that key; at
+    layer 2 over two keys the weights are their unscaled dot products with the query."""
+    emulator = worked_emulator()
+    emulator.predictors.append(emulator.predictors[1])
+    thought = Thought(emulator, gold=torch.zeros(1, 3, dtype=torch.long))
+    h = torch.tensor([[1.0, -1.0]])
+    cell, context, keys = torch.zeros(2), torch.zeros(2), []
+    for layer in range(3):
+        back = thought.step(layer, h)
+        state = h[0] + torch.tensor([1.0, 0.0]) if layer == 0 else 2 * h[0]
+        cell = 0.5 * cell + 0.5 * (state + context).tanh()
+        o = 0.5 * cell.tanh()
+        if keys:
+            products = torch.stack([key @ o for key in keys])
+            weights = products.exp() / products.exp().sum()
+            context = sum(weight * key for weight, key in zip(weights, keys, strict=True))
+        keys.append(o)
+        torch.testing.assert_close(thought.states[layer][0], state)
+        torch.testing.assert_close(back[0], o + context)
+        h = back + 0.3
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_emulator_reads_nothing_after_the_separator(architecture):
+    emulator = coupled(architecture).emulator
+    at = BATCH.question - 1
+    states = emulator(BATCH.ids, at).states
+    column = torch.arange(BATCH.ids.shape[1])[None]
+    other = torch.where(column > at[:, None], 5, BATCH.ids)
+    assert torch.equal(states, emulator(other, at).states)
+
+
+# --- coupled -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("tied", [True, False])
+def test_cached_generation_agrees_with_the_full_forward_pass(architecture, tied):
+    """Left padding and cache on one side, one example without either on the other."""
+    model = coupled(architecture, tie_word_embeddings=tied)
+    direct = BATCH.direct()
+    written = generate(model, LAYOUT, direct, max_new_tokens=5)
+    for i in range(len(direct)):
+        row = direct.ids[i : i + 1, : int(direct.question[i])]
+        for token in written[i].tolist():
+            assert int(model(row).logits[0, -1].argmax()) == token
+            row = torch.cat([row, torch.tensor([[token]])], dim=1)
+
+
+def test_generation_in_bf16_runs_and_agrees_with_its_own_forward_pass():
+    model = coupled().to(torch.bfloat16)
+    direct = BATCH.direct()[torch.tensor([0])]
+    written = generate(model, LAYOUT, direct, max_new_tokens=1)
+    logits = model(direct.ids[:, : int(direct.question[0])]).logits
+    assert logits.dtype == torch.bfloat16
+    assert int(logits[0, -1].argmax()) == int(written[0, 0])
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_coupled_system_reloads_as_one_thing(architecture, tied, tmp_path):
+    model = coupled(architecture, tie_word_embeddings=tied)
+    save_model(tmp_path, model, LAYOUT)
+    again, layout = load_model(tmp_path)
+    assert isinstance(again, Coupled)
+    assert isinstance(AutoModelForCausalLM.from_pretrained(tmp_path), Coupled)
+    direct = BATCH.direct()
+    mine, theirs = (generate(one, layout, direct, max_new_tokens=4) for one in (model, again))
+    assert torch.equal(mine, theirs)
+    inputs = remove(direct, torch.zeros_like(direct.chain))
+    assert torch.equal(logits_of(model, inputs), logits_of(again, inputs))
+    assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".safetensors"}
+
+
+def test_gradients_reach_emulator_readers_and_student():
+    model = coupled()
+    inputs = remove(BATCH.direct(), torch.zeros(len(BATCH)).long())
+    logits_of(model, inputs).square().sum().backward()
+    without = {name for name, p in model.named_parameters() if p.grad is None}
+    # Nobody needs the emulator's last layer, its final norm, or what its top writes back.
+    assert all("emulator.body.h.3." in name or "ln_f" in name for name in without)
+    assert not any("ln_f" in name and "student" in name for name in without)
+    assert model.emulator.body.wte.weight.grad.abs().sum() > 0
+    assert all(reader[0].weight.grad.abs().sum() > 0 for reader in model.student.readers)
+
+
+# --- measures ----------------------------------------------------------------------------------
+
+
+def test_explained_variance_of_known_states():
+    true = torch.tensor([[[1.0, 0], [5, 5]], [[-1, 0], [5, 5]]])
+    assert explained_variance(true, true)[0] == 1
+    assert math.isnan(explained_variance(true, true)[1])  # the same for every example
+    assert explained_variance(true, torch.zeros_like(true))[0] == 0  # as good as the mean
+    assert explained_variance(true, 0.5 * true)[0] == pytest.approx(0.75)
+
+
+def test_components_in_use():
+    alike = torch.zeros(6, 1, 4)
+    assert components_in_use(alike, 0.05) == [pytest.approx(4)]
+    one = torch.tensor([9.0, 0, 0, 0]).expand(6, 1, 4)
+    assert components_in_use(one, 0.05) == [pytest.approx(1)]
+    taking_turns = torch.eye(4)[:2, None]  # two of four, each sharply
+    assert components_in_use(taking_turns, 0.05) == [pytest.approx(2, abs=1e-3)]
+
+
+# --- the stages as runs ------------------------------------------------------------------------
+
+DIRECT = {"removal.schedule": "all", "removal.direct": True}
+
+
+def stage(tiny, method, **more):
+    return tiny.override({"method": method, **DIRECT, "train.steps": 6, **more})
+
+
+@pytest.fixture
+def teacher(tiny):
+    return tiny.override({"method": "explicit_cot", "removal.schedule": "none", "train.steps": 6})
+
+
+@pytest.fixture
+def student(tiny, teacher):
+    return stage(tiny, "mind_reading", teacher=teacher)
+
+
+@pytest.fixture
+def emulator(tiny, teacher):
+    return stage(tiny, "emulation", teacher=teacher)
+
+
+def test_all_stages_train_and_describe_themselves(runs_folder, tiny, student, emulator):
+    config = stage(tiny, "icot_kd", student=student, emulator=emulator)
+    run = train(config)
+    assert run.config == config
+    assert all(Run.of(one).done for one in (student, emulator, student.teacher))
+    assert run.stages.tokens_removed.tolist() == [8]
+    assert Run.of(student).stages.n_test.tolist() == [24]
+    assert Run.of(emulator).stages.empty
+    layers = Run.of(emulator).metrics.explained_by_layer.iloc[-1].split()
+    assert layers[0] == "nan"  # the separator's embedding
+    assert len(layers) == 2
+    assert "explained" in run.metrics
+
+
+def test_emulation_lowers_its_loss_and_mind_reading_its_own(runs_folder, student, emulator):
+    more = {"train.steps": 60, "train.batch_size": 32, "train.eval_every": 20}
+    for config in (student, emulator):
+        metrics = train(config.override(more)).metrics
+        assert metrics.loss.iloc[-1] < 0.9 * metrics.loss.iloc[0]
+
+
+def test_the_loss_of_emulation_is_half_the_squared_distance(runs_folder, emulator):
+    """Against the formula on the first batch, from the weights of the run's own start."""
+    train(emulator.teacher)
+    trainer = Trainer(emulator, Run.of(emulator))
+    objective, batch = trainer.objective, trainer.material.batches(0)
+    with torch.no_grad():
+        shares = objective.shares(0, batch, torch.Generator())
+        loss = sum(float(share.loss) for share in shares)
+        distance = (objective.states(batch) - objective.emulate(batch).states).square()
+    assert loss == pytest.approx(float(0.5 * distance.sum() / len(batch)), rel=1e-5)
+
+
+def test_the_loss_of_the_supervised_mixture(runs_folder, emulator):
+    """Adds the weight times the negative log-likelihood of the gold tokens, summed over layers."""
+    more = {"distill.mixture": 0, "distill.mixture_supervision": 0.5}
+    config = emulator.override(more)
+    train(config.teacher)
+    trainer = Trainer(config, Run.of(config))
+    objective, batch = trainer.objective, trainer.material.batches(0)
+    assert objective.model.components.num_embeddings == len(trainer.material.layout.tokenizer)
+    with torch.no_grad():
+        shares = objective.shares(0, batch, torch.Generator())
+        loss = sum(float(share.loss) for share in shares)
+        gold = gold_tokens(batch, 2)
+        emulated = objective.emulate(batch, gold)
+        distance = 0.5 * (objective.states(batch) - emulated.states).square().sum()
+        named = emulated.scores.log_softmax(dim=-1).gather(2, gold[:, :, None]).sum()
+    assert loss == pytest.approx(float((distance - 0.5 * named) / len(batch)), rel=1e-5)
+
+
+def test_a_fixed_emulator_stays_as_it_was(runs_folder, tiny, student, emulator):
+    parts = {"student": student, "emulator": emulator}
+    run = train(stage(tiny, "icot_kd", **parts, **{"distill.train_emulator": False}))
+    before = Emulator.from_pretrained(Run.of(emulator).weights()).state_dict()
+    after = load_model(run.weights())[0]
+    assert all(torch.equal(before[name], x) for name, x in after.emulator.state_dict().items())
+    reader = Student.from_pretrained(Run.of(student).weights()).readers[0][0].weight
+    assert not torch.equal(after.student.readers[0][0].weight, reader)
+
+
+@pytest.mark.parametrize("kept", [[], ["student"], ["emulator"]])
+def test_either_stage_can_be_skipped(runs_folder, tiny, teacher, student, emulator, kept):
+    parents = {name: {"student": student, "emulator": emulator}[name] for name in kept}
+    run = train(stage(tiny, "icot_kd", teacher=teacher, **parents))
+    assert run.stages.n_test.tolist() == [24]
+
+
+def test_student_and_emulator_begin_as_the_teacher_or_as_the_model(runs_folder, student):
+    run = train(student.teacher)
+    weight = load_model(run.weights())[0].transformer.wte.weight
+    for start, same in (("teacher", True), ("model", False)):
+        config = student.override({"distill.start": start})
+        model = Trainer(config, Run.of(config)).objective.model
+        assert torch.equal(model.language_model.transformer.wte.weight, weight) is same
+
+
+def test_the_coupled_runs_accuracy_is_that_of_its_checkpoint(runs_folder, student, emulator):
+    more = {"data.task": "mult-1x1", "data.valid_examples": 10, "data.test_examples": 30}
+    more |= {"train.steps": 80, "train.batch_size": 32, "optim.lr": 5e-3}
+    more |= {"teacher": student.teacher.override(more)}
+    parts = {"student": student.override(more), "emulator": emulator.override(more)}
+    run = train(student.override(more | parts | {"method": "icot_kd"}))
+    model = load_model(run.weights())[0]
+    direct = Material(run.config).test.direct()
+    inputs = remove(direct, torch.zeros_like(direct.chain))
+    right = matches(logits_of(model, inputs), inputs)[0].double().mean().item()
+    # Teacher forcing asks for the end token, too, so it can only be stricter.
+    assert 0 < right <= run.stages.accuracy.iloc[0]
+
+
+def test_a_stage_names_the_parents_it_lacks_or_cannot_use(tiny, teacher, student, emulator):
+    for method in ("mind_reading", "emulation", "icot_kd"):
+        with pytest.raises(ConfigError, match="needs a teacher run"):
+            stage(tiny, method)
+    with pytest.raises(ConfigError, match="has no teacher of 'mind_reading'"):
+        stage(tiny, "emulation", teacher=student)
+    with pytest.raises(ConfigError, match="another model or task"):
+        stage(tiny, "emulation", teacher=teacher, **{"model.layers": 3})
+    with pytest.raises(ConfigError, match=r"needs removal\.direct=True"):
+        tiny.override({"method": "icot_kd", "removal.schedule": "all", "teacher": teacher})
+
+
+def test_a_damaged_parent_is_named(runs_folder, student):
+    run = train(student.teacher)
+    weights = run.weights() / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:50])
+    with pytest.raises(RunError, match=r"explicit_cot.*cannot be loaded"):
+        train(student)
