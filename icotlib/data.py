@@ -213,17 +213,21 @@ def _dataset(examples: list[Example]) -> Dataset:
 def _cached(config: DataConfig, split: str, task: Task, questions: np.ndarray) -> Dataset:
     """The written-out questions, kept on disk once they are many."""
     if len(questions) < 10_000:
-        return _dataset(task.text(task.write(questions)))
+        return _dataset(_text(config, task, questions))
     digest = hashlib.sha256(questions.astype(np.int8).tobytes()).hexdigest()[:10]
     folder = paths.data_cache() / f"{task.name}-{split}-{len(questions)}-{digest}"
     if not folder.is_dir():
         part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-        _dataset(task.text(task.write(questions))).save_to_disk(part)
+        _dataset(_text(config, task, questions)).save_to_disk(part)
         try:
             part.rename(folder)
         except OSError:  # another process finished the same set first
             shutil.rmtree(part)
     return load_from_disk(str(folder))
+
+
+def _text(config: DataConfig, task: Task, questions: np.ndarray) -> list[Example]:
+    return task.text(task.write(questions, np.random.default_rng([config.seed, 4])))
 
 
 def _digest(valid: Dataset, test: Dataset, train: Dataset | None, rule: str) -> str:
@@ -250,7 +254,7 @@ def stream(corpus: Corpus, batch_size: int, seed: int) -> Batches:
 
     def batch(step: int) -> Pieces:
         rng = np.random.default_rng([seed, 2, step])
-        return corpus.task.write(draw_unseen(corpus.task, rng, batch_size, corpus.held_out))
+        return corpus.task.write(draw_unseen(corpus.task, rng, batch_size, corpus.held_out), rng)
 
     return batch
 

@@ -37,6 +37,17 @@ def test_every_line_of_the_authors_files_is_reproduced(name, reference):
     assert lines(Multiplication(n, m), a, b) == path.read_text().splitlines()
 
 
+def test_either_order_is_written_afresh_at_every_occurrence():
+    task = get_task("mult-2x2-any")
+    question = np.repeat(task.questions([12], [34]), 200, axis=0)
+    written = [format_line(x) for x in task.text(task.write(question, np.random.default_rng(0)))]
+    orders = ["2 1 * 4 3||8 4 0 + 0 6 3 0 #### 8 0 4 0", "2 1 * 4 3||8 6 0 + 0 4 3 0 #### 8 0 4 0"]
+    assert {written.count(order) for order in orders} <= set(range(70, 131))
+    assert set(written) == set(orders)
+    assert lines(task, [12], [34]) == orders[:1]  # without a generator the first is written
+    assert get_task(task.name).any_order
+
+
 def test_multiplication_is_exact_at_twenty_digits():
     a, b = 10**20 - 1, 98765432109876543210
     text = lines(Multiplication(20, 20), [a], [b])[0]
@@ -85,6 +96,7 @@ def test_a_question_that_does_not_fit_says_what_would(typed):
         ("mult-4", "digits x digits"),
         ("mult-0x2", "1 to 20"),
         ("mult-21x2", "1 to 20"),
+        ("mult-3x2-any", "operands of one length"),
         ("mlut-4x2", "Did you mean 'mult'"),
         ("parity-x", "number of bits"),
     ],

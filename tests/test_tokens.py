@@ -47,6 +47,27 @@ def test_the_layout_symbol_by_symbol(layout):
     assert [int(getattr(batch, name)) for name in FIELDS[1:]] == [6, 3, 16]
 
 
+def test_distillations_layout_has_neither_chain_nor_second_separator(layout):
+    """Against encoding the same examples by hand, rows of unequal length in one batch."""
+    examples = [
+        Example("1 2 * 3", "4 5 6", "7 8"),
+        Example("2", "", "9"),
+        Example("3", "1 + 4", "2"),
+    ]
+    direct = layout.encode(examples).direct()
+    texts = [
+        layout.tokenizer.decode(row[:n]) for row, n in zip(direct.ids, direct.total, strict=True)
+    ]
+    assert texts == [
+        "1 2 * 3 <sep> #### 7 8 <eos>",
+        "2 <sep> #### 9 <eos>",
+        "3 <sep> #### 2 <eos>",
+    ]
+    assert direct.question.tolist() == [5, 2, 2]
+    assert direct.chain.tolist() == [0, 0, 0]
+    assert direct.ids.shape == (3, 9)
+
+
 def test_pieces_and_text_encode_alike(task, layout):
     pieces = task.write(task.sample(np.random.default_rng(0), 50))
     fast, slow = layout.encode_pieces(pieces, task.symbols), layout.encode(task.text(pieces))

@@ -55,10 +55,11 @@ class Task(ABC):
         """Draw n questions, uniformly and independently: `[n, entries]`, integers."""
 
     @abstractmethod
-    def write(self, questions: np.ndarray) -> Pieces:
+    def write(self, questions: np.ndarray, rng: np.random.Generator | None = None) -> Pieces:
         """Write out question, chain and answer for `[n, entries]` drawn questions.
 
-        The arrays are as wide as the longest example of the task needs, whatever was drawn.
+        The arrays are as wide as the longest example of the task needs, whatever was drawn. Where
+        a question has several valid chains, `rng` draws one; without it the first is written.
         """
 
     @abstractmethod

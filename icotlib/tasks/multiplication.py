@@ -10,6 +10,8 @@ Digits stand least significant first. For 4x4 and 3719 x 3349 = 12454931:
 Partial product i is a x (digit i of b) x 10^i, written with n + 1 + i digits. The running sum, as
 wide, follows in brackets after every partial product but the first and the last. The answer has
 n + m digits, padded with zeros at its far end.
+
+`mult-2x2-any` has two valid chains for every question, a x b and b x a, and writes either.
 """
 
 import re
@@ -25,26 +27,31 @@ MAX_DIGITS = 20
 class Multiplication(Task):
     """`mult-<n>x<m>`: n and m digits, 1 to 20 each; operands have no leading zero.
 
+    With `-any` behind it (and n = m), a chain multiplies a by b or b by a, drawn afresh at every
+    occurrence: what a question's next chain looks like cannot be known from the question.
+
     A question is its n + m digits: those of a, then those of b, least significant first. All
     arithmetic runs on digits, column by column, so that it is exact at any size.
     """
 
     symbols = (*"0123456789", "*", "+", "(", ")")
 
-    def __init__(self, n: int, m: int):
+    def __init__(self, n: int, m: int, any_order: bool = False):
         if not (1 <= n <= MAX_DIGITS and 1 <= m <= MAX_DIGITS):
             raise ValueError(f"digits must be 1 to {MAX_DIGITS}, got {n} and {m}")
-        self.n, self.m = n, m
-        self.name = f"mult-{n}x{m}"
+        if any_order and n != m:
+            raise ValueError(f"either order needs operands of one length, got {n} and {m}")
+        self.n, self.m, self.any_order = n, m, any_order
+        self.name = f"mult-{n}x{m}" + "-any" * any_order
         self.n_questions = 9 * 10 ** (n - 1) * 9 * 10 ** (m - 1)
         self.typed = f"{'3719' * 5:.{n}} * {'84' * 10:.{m}}"
 
     @classmethod
     def parse(cls, size: str) -> "Multiplication":
-        match = re.fullmatch(r"(\d+)x(\d+)", size)
+        match = re.fullmatch(r"(\d+)x(\d+)(-any)?", size)
         if not match:
-            raise ValueError("the size is digits x digits, as in mult-4x2")
-        return cls(int(match[1]), int(match[2]))
+            raise ValueError("the size is digits x digits, as in mult-4x2 or mult-2x2-any")
+        return cls(int(match[1]), int(match[2]), match[3] is not None)
 
     def read(self, typed: str) -> np.ndarray:
         match = re.fullmatch(r"\s*(\d+)\s*[*x×]\s*(\d+)\s*", typed)
@@ -69,8 +76,11 @@ class Multiplication(Task):
             digits[:, lead] = rng.integers(1, 10, n)
         return digits
 
-    def write(self, questions: np.ndarray) -> Pieces:
-        a, b = questions[:, : self.n], questions[:, self.n :]
+    def write(self, questions: np.ndarray, rng: np.random.Generator | None = None) -> Pieces:
+        first, second = a, b = questions[:, : self.n], questions[:, self.n :]
+        if self.any_order and rng is not None:
+            swap = rng.integers(0, 2, (len(questions), 1)).astype(bool)
+            a, b = np.where(swap, b, a), np.where(swap, a, b)
         star, plus, left, right = (
             np.full((len(questions), 1), self.symbols.index(symbol)) for symbol in "*+()"
         )
@@ -85,7 +95,7 @@ class Multiplication(Task):
             chain += [plus, partial[:, :width]] if i else [partial[:, :width]]
             if 0 < i < self.m - 1:
                 chain += [left, running[:, :width], right]
-        return Pieces(np.hstack([a, star, b]), np.hstack(chain), running)
+        return Pieces(np.hstack([first, star, second]), np.hstack(chain), running)
 
 
 def carry(columns: np.ndarray) -> np.ndarray:

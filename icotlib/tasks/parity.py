@@ -41,6 +41,6 @@ class Parity(Task):
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
         return rng.integers(0, 2, (n, self.n))
 
-    def write(self, questions: np.ndarray) -> Pieces:
+    def write(self, questions: np.ndarray, rng: np.random.Generator | None = None) -> Pieces:
         chain = questions.cumsum(axis=1) % 2
         return Pieces(questions, chain, chain[:, -1:])
