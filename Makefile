@@ -9,10 +9,11 @@ BIN  := $(VENV)/bin
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 STRIP := $(BIN)/nbstripout --keep-id --extra-keys "metadata.papermill cell.metadata.papermill metadata.language_info.version"
 
-.PHONY: help setup workbook test check lint format smoke publish lab clean
+.PHONY: help setup workbook studies test check lint format smoke publish lab clean
 
 help:
 	@echo "make workbook            set up, train every run and execute every notebook (PRESET, SEED)"
+	@echo "make studies             the same, and the studies: ablations, depth, mixture (hours)"
 	@echo "make test                set up, run the tests, every notebook at smoke among them"
 	@echo "make check               what CI runs: lint, then test"
 	@echo "make lab                 set up, open the notebooks in JupyterLab"
@@ -34,6 +35,9 @@ workbook: setup
 	$(BIN)/icot workbook --preset $(PRESET) --seed $(SEED)
 	@$(BIN)/icot runs
 
+studies: setup
+	$(BIN)/icot workbook --preset $(PRESET) --seed $(SEED) --studies
+
 test: setup
 	$(BIN)/python -m pytest
 
@@ -50,7 +54,7 @@ format: setup
 	$(STRIP) $(NOTEBOOKS)
 
 smoke: PRESET = smoke
-smoke: workbook
+smoke: studies
 
 publish: setup
 	$(BIN)/icot publish

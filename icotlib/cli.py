@@ -18,6 +18,8 @@ examples:
   icot workbook --preset smoke          the same in a minute, to see that everything runs
   icot notebook 06 --seed 1             one notebook, which trains what it needs
   icot train icot_si --seed 1           one run, without a notebook
+  icot train icot_kd --set student.train.steps=2000
+                                        distillation, one of its stages longer
   icot train icot_si --set train.steps=200 --set removal.schedule=adaptive
   icot runs                             what is finished and what is under way
   icot show icot_si-random              one run: settings, provenance, accuracy by stage
@@ -63,6 +65,9 @@ def parser() -> argparse.ArgumentParser:
 
     series = command("workbook", _workbook, "train every run and execute every notebook")
     _common(series)
+    series.add_argument(
+        "--studies", action="store_true", help="the ablations and the mixture study, too (hours)"
+    )
     single = command("notebook", _notebook, "execute some notebooks", epilog=_notebook_list())
     single.add_argument("names", nargs="+", metavar="NAME", help="number or name of a notebook")
     _common(single)
@@ -92,6 +97,12 @@ RUNS = {
     "no_cot": presets.no_cot,
     "no_cot_examples": functools.partial(presets.no_cot, budget="examples"),
     "icot_si": presets.icot_si,
+    "icot_kd": presets.icot_kd,
+    "kd_emulator": presets.kd_emulator,
+    "kd_no_cot": presets.kd_no_cot,
+    "kd_skipped": presets.kd_skipped,
+    "kd_student": presets.kd_student,
+    "kd_teacher": presets.kd_teacher,
     "paper_pace": presets.paper_pace,
     "tour": presets.tour,
 }
@@ -136,13 +147,14 @@ def _notebook_list() -> str:
 def _workbook(options: argparse.Namespace) -> None:
     from icotlib.workbook import run_all
 
-    run_all(options.preset, options.seed, _overrides(options.set), jobs=options.jobs)
+    overrides = _overrides(options.set)
+    run_all(options.preset, options.seed, overrides, (), options.jobs, options.studies)
 
 
 def _notebook(options: argparse.Namespace) -> None:
     from icotlib.workbook import run_all
 
-    run_all(options.preset, options.seed, _overrides(options.set), options.names)
+    run_all(options.preset, options.seed, _overrides(options.set), options.names, options.jobs)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -169,8 +181,9 @@ def _runs(options: argparse.Namespace) -> None:
         print(f"no runs under {paths.runs_root()}; `icot workbook` makes some")
     for run in runs:
         if run.done:
-            last = run.stages.iloc[-1]
-            state = f"{last.accuracy:6.1%}  {run.totals['seconds']:6.0f} s"
+            stages = run.stages
+            accuracy = f"{stages.accuracy.iloc[-1]:6.1%}" if len(stages) else f"{'-':>6}"
+            state = f"{accuracy}  {run.totals['seconds']:6.0f} s"
         else:
             step = run.progress.get("step", 0)
             state = f"unfinished at step {step} of {run.config.train.steps}"
@@ -187,7 +200,7 @@ def _show(options: argparse.Namespace) -> None:
 
 def _print_run(run) -> None:
     columns = ["tokens_removed", "accuracy", "ci_low", "ci_high", "n_test", "train_examples"]
-    if run.done:
+    if run.done and len(run.stages):
         print(run.stages[columns].to_string(index=False))
     else:
         print(run.metrics.tail().to_string(index=False))

@@ -21,6 +21,14 @@ class Coupled(ThoughtModel):
         self.student = Student(config)
         self.post_init()
 
+    @classmethod
+    def of(cls, emulator: Emulator, student: Student) -> "Coupled":
+        """The system of a trained emulator and a trained student."""
+        model = cls(emulator.config)
+        model.emulator.load_state_dict(emulator.state_dict())
+        model.student.load_state_dict(student.state_dict())
+        return model
+
     def get_output_embeddings(self):
         return self.student.language_model.get_output_embeddings()
 

@@ -9,6 +9,7 @@ import pandas as pd
 from icotlib import figures
 from icotlib.evaluation import generate
 from icotlib.launch import in_notebook
+from icotlib.results import learning_table
 from icotlib.runs import Run
 from icotlib.tasks import get_task
 from icotlib.tokens import Layout
@@ -23,19 +24,10 @@ def live_plot(draw: Callable[[pd.DataFrame], object] = figures.learning_curves) 
 
     def watch(runs: list[Run]) -> None:
         nonlocal handle
-        tables = [
-            run.metrics.assign(
-                run=run.name,
-                method=run.config.method,
-                variant=run.config.label,
-                chain_tokens=run.progress.get("chain", 1),
-            )
-            for run in runs
-            if len(run.metrics)
-        ]
-        if not tables or not in_notebook():
+        learning = learning_table(run for run in runs if run.started)
+        if learning.empty or not in_notebook():
             return
-        figure = draw(pd.concat(tables, ignore_index=True))
+        figure = draw(learning)
         if handle is None:
             handle = display(figure, display_id=True)
         else:

@@ -203,13 +203,10 @@ class Coupling(Emulating):
 
     def build(self) -> Coupled:
         student, emulator = self.config.student, self.config.emulator
-        parts = [
-            self.new_student() if student is None else load_weights(Student, weights(student)),
+        model = Coupled.of(
             self.new_emulator() if emulator is None else load_weights(Emulator, weights(emulator)),
-        ]
-        model = Coupled(parts[1].config)
-        model.student.load_state_dict(parts[0].state_dict())
-        model.emulator.load_state_dict(parts[1].state_dict())
+            self.new_student() if student is None else load_weights(Student, weights(student)),
+        )
         model.emulator.requires_grad_(self.config.distill.train_emulator)
         self.emulator = model.emulator
         return model

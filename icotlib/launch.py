@@ -68,7 +68,9 @@ def unfinished(configs: Sequence[RunConfig]) -> list[RunConfig]:
 
 
 def default_jobs(configs: Sequence[RunConfig]) -> int:
-    """How many of these runs this machine trains side by side."""
+    """How many of these runs this machine trains side by side; `ICOT_JOBS` overrides it."""
+    if os.environ.get("ICOT_JOBS"):
+        return int(os.environ["ICOT_JOBS"])
     if torch.cuda.is_available():
         return 1
     threads = max(config.train.threads for config in configs)

@@ -41,6 +41,8 @@ COLUMNS = [
 #: How figures and tables name the methods.
 NAMES = {
     "explicit_cot": "Explicit CoT",
+    "mind_reading": "Mind-reading student",
+    "icot_kd": "ICoT-KD",
     "icot_si": "ICoT-SI",
     "no_cot": "No CoT",
 }
@@ -87,21 +89,27 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
 
 
 def learning_table(runs: Iterable[Run]) -> pd.DataFrame:
-    """One row per run and evaluation during training: accuracy against examples and seconds."""
+    """One row per run and evaluation during training: accuracy against examples and seconds.
+
+    Runs in training are welcome; those without an evaluation yet are left out.
+    """
     tables = []
     for run in runs:
-        config = run.config
+        config, metrics = run.config, run.metrics
+        if metrics.empty:
+            continue
+        chain = run.totals["chain_tokens"] if run.done else run.progress.get("chain", 1)
         columns = {
             "method": config.method,
             "schedule": config.removal.schedule,
             "variant": config.label,
             "task": config.task,
             "seed": config.seed,
-            "chain_tokens": run.totals["chain_tokens"],
+            "chain_tokens": chain,
             "run": run.name,
         }
-        tables.append(run.metrics.assign(**columns))
-    return pd.concat(tables, ignore_index=True)
+        tables.append(metrics.assign(**columns))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def final_rows(table: pd.DataFrame) -> pd.DataFrame:

@@ -62,6 +62,11 @@ class Run:
         return (self.folder / "done.json").is_file()
 
     @property
+    def started(self) -> bool:
+        """Whether training has begun."""
+        return (self.folder / "config.json").is_file()
+
+    @property
     def config(self) -> RunConfig:
         return from_dict(self._json("config.json"))
 

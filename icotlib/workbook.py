@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -14,10 +15,14 @@ from icotlib import paths, presets
 from icotlib.config import parse_overrides
 from icotlib.errors import ConfigError, IcotError, did_you_mean
 
+#: Notebooks whose runs take longer than those of all others together.
+STUDIES = ("09", "10")
 
-def notebooks() -> list[Path]:
-    """All notebooks of the workbook, in the order of the work."""
-    return sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+def notebooks(studies: bool = True) -> list[Path]:
+    """The notebooks of the workbook in the order of the work, with or without the studies."""
+    found = sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    return [path for path in found if studies or not path.stem.startswith(STUDIES)]
 
 
 def find_notebook(name: str) -> Path:
@@ -107,6 +112,7 @@ def run_all(
     overrides: Any = None,
     names: Sequence[str] = (),
     jobs: int | None = None,
+    studies: bool = False,
     say: Callable[[str], None] = print,
 ) -> list[Path]:
     """Train every run the workbook needs, side by side, then execute the notebooks.
@@ -115,15 +121,19 @@ def run_all(
         names: notebooks to execute, by number or name; all by default. With names given, each
             notebook trains what it needs itself.
         jobs: runs trained side by side.
+        studies: the studies, too, which take longer than all else.
     """
     overrides = parse_overrides(overrides)
-    chosen = [find_notebook(name) for name in names] or notebooks()
+    chosen = [find_notebook(name) for name in names] or notebooks(studies)
+    if jobs is not None:
+        os.environ["ICOT_JOBS"] = str(jobs)  # for the notebooks, which ask for runs themselves
     if not names:
-        from icotlib.launch import ensure  # imports torch, which help texts can do without
+        from icotlib.launch import ensure, unfinished  # imports torch; help texts need none
 
         configs = presets.workbook(preset, seed, overrides)
-        say(f"training {len(configs)} runs at preset {preset}, seed {seed}")
-        ensure(configs, jobs)
+        configs += presets.studies(preset, seed, overrides) if studies else []
+        say(f"training {len(unfinished(configs))} runs at preset {preset}, seed {seed}")
+        ensure(configs)
     values = {"preset": preset, "seed": seed, "overrides": overrides}
     return [execute(notebook, say=say, **values) for notebook in chosen]
 

@@ -99,7 +99,54 @@ def test_every_preset_makes_every_run(preset):
     configs = presets.workbook(preset, seed=1)
     assert len({config.digest for config in configs}) == len(configs)
     assert all(config.seed == 1 for config in configs)
-    assert {config.method for config in configs} == {"no_cot", "explicit_cot", "icot_si"}
+    methods = {config.method for config in configs}
+    assert methods == {"no_cot", "explicit_cot", "icot_si", "icot_kd"}
+    assert all(config.preset == preset for config in presets.studies(preset))
+    with pytest.raises(ConfigError, match="Did you mean 'fast'"):
+        presets.studies("fsat")
+
+
+def test_the_ablations_share_one_teacher_and_as_many_examples():
+    rows = presets.ablations("fast")
+    assert len(rows) == 9
+    assert len({config.run_name for config in rows.values()}) == 9
+    assert len({config.teacher.digest for config in rows.values()}) == 1
+
+    def examples(config):
+        parents = sum(examples(one) for role, one in config.parents.items() if role != "teacher")
+        return config.train.steps * config.train.batch_size + parents
+
+    assert len({examples(config) for config in rows.values()}) == 1
+    subset = rows["last column"]
+    parts = [subset, subset.student, subset.emulator]
+    assert [one.distill.subset for one in parts] == ["last_column"] * 3
+    assert not rows["fixed emulator"].distill.train_emulator
+    assert rows["fixed emulator"].emulator == rows["full"].emulator
+    assert rows["both skipped"].parents.keys() == {"teacher"}
+    bare = presets.kd_no_cot("fast")
+    teacher = rows["full"].teacher.train
+    assert examples(bare) == examples(rows["full"]) + teacher.steps * teacher.batch_size
+    assert bare.model == rows["full"].model
+
+
+def test_an_override_may_concern_one_stage_of_distillation():
+    config = presets.icot_kd("fast", overrides={"student.train.steps": 7, "model.width": 96})
+    assert config.student.train.steps == 7
+    assert config.emulator.train.steps != 7
+    assert {one.model.width for one in [config, *config.parents.values()]} == {96}
+    with pytest.raises(ConfigError, match=r"unknown setting 'train\.stepz'"):
+        presets.icot_kd("fast", overrides={"student.train.stepz": 7})
+
+
+def test_settings_at_their_default_do_not_name_a_run():
+    """A setting that is added later leaves the names of finished runs as they were."""
+    base = RunConfig()
+    assert base.override({"train.steps": base.train.steps}).digest == base.digest
+    teacher = presets.kd_teacher("smoke")
+    changed = presets.kd_teacher("smoke", overrides={"train.steps": 9})
+    student = presets.kd_student("smoke")
+    assert student.override({"teacher": teacher}).digest == student.digest
+    assert student.override({"teacher": changed}).digest != student.digest
 
 
 def test_presets_take_overrides_and_refuse_typos():

@@ -37,6 +37,19 @@ def made_learning():
     return pd.DataFrame(rows)
 
 
+def made_scores(**columns):
+    """Every combination of the columns' values, each with an accuracy and its interval."""
+    rows = itertools.product(*columns.values())
+    table = pd.DataFrame(rows, columns=list(columns))
+    return table.assign(accuracy=0.5, ci_low=0.4, ci_high=0.6)
+
+
+def made_explained():
+    table = made_scores(step=[5, 10], layer=[0, 1, 2])
+    explained = np.where(table.layer == 0, np.nan, table.step / 10)
+    return table.assign(explained=explained, examples=100 * table.step)
+
+
 DRAWN = {
     "headline": lambda: figures.headline(made_table(), made_learning()),
     "accuracy_vs_removed": lambda: figures.accuracy_vs_removed(made_table()),
@@ -44,6 +57,33 @@ DRAWN = {
     "accuracy_vs_speed": lambda: figures.accuracy_vs_speed(made_table()),
     "learning_curves": lambda: figures.learning_curves(made_learning()),
     "levers": lambda: figures.levers(made_learning()),
+    "probed_thoughts": lambda: figures.probed_thoughts(
+        made_scores(states=["diagonal", "first column"], layer=[0, 1]).assign(majority=0.2)
+    ),
+    "explained": lambda: figures.explained(made_explained()),
+    "coupling": lambda: figures.coupling(
+        made_scores(states=["true states", "emulated states", "coupled"]),
+        made_explained(),
+        made_explained(),
+    ),
+    "time_spent": lambda: figures.time_spent(
+        made_scores(part=["emulator", "readers", "student"], batch_size=[1, 256]).assign(
+            parameters=10, flops=20, milliseconds=0.3
+        )
+    ),
+    "ablations": lambda: figures.ablations(
+        made_scores(name=["full", "both skipped"]).assign(student=[0.9, np.nan])
+    ),
+    "depth": lambda: figures.depth(made_scores(states=["coupled", "true states"], layers=[4, 8])),
+    "mixture": lambda: figures.mixture(
+        made_scores(name=["none", "two"], seed=[0, 1], states=["emulated", "coupled"]),
+        made_scores(name=["none", "two"], seed=[0, 1], examples=[10, 20]).assign(components=1.5),
+    ),
+    "overfitting": lambda: figures.overfitting(
+        made_scores(name=["all", "fixed"], examples=[10, 20]).assign(
+            train_accuracy=0.9, valid_accuracy=0.4
+        )
+    ),
     "digits": lambda: figures.digits(
         pd.DataFrame({"name": ["a", "b"], "by_symbol": [[1.0, 0.5], [0.0, 0.25]]})
     ),

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from papermill.inspection import inspect_notebook
 
+import icotlib as icot
 from icotlib import paths, presets, workbook
 from icotlib.errors import ConfigError, IcotError
 from icotlib.runs import Run, all_runs
@@ -72,7 +73,7 @@ def series(tmp_path_factory):
     folder = tmp_path_factory.mktemp("series")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ICOT_RUNS", str(folder))
-        copies = workbook.run_all("smoke", say=lambda line: None)
+        copies = workbook.run_all("smoke", studies=True, say=lambda line: None)
         yield copies
 
 
@@ -88,8 +89,12 @@ def test_every_notebook_runs_at_smoke(series):
         assert "%|" not in text  # no frames of a progress bar
 
 
+#: Figures in the executed copies.
+FIGURES = {"02": 2, "03": 2, "04": 1, "05": 2, "06": 1, "07": 1, "08": 3, "09": 3, "10": 1}
+
+
 def test_executed_copies_hold_the_figures(series):
-    for name, figures in {"06": 1, "07": 1, "08": 3, "02": 2}.items():
+    for name, figures in FIGURES.items():
         copy = next(copy for copy in series if copy.name.startswith(name))
         outputs = [output for cell in code_cells(copy) for output in cell.outputs]
         assert sum("image/png" in output.get("data", {}) for output in outputs) == figures
@@ -109,16 +114,29 @@ def test_smoke_crosses_the_removal_stages(series):
 def test_smoke_runs_learn(series):
     for run in all_runs():
         assert run.metrics.loss.iloc[-1] < run.metrics.loss.iloc[0]
+        if run.config.method == "emulation":
+            assert run.metrics.explained.iloc[-1] > run.metrics.explained.iloc[0]
+            continue
         assert run.metrics[["train_accuracy", "valid_accuracy"]].notna().iloc[-1].all()
         assert run.stages.accuracy.between(0, 1).all()
+
+
+def test_smoke_runs_all_four_stages_of_distillation(series):
+    config = presets.icot_kd("smoke")
+    stages = {role: Run.of(parent) for role, parent in config.parents.items()}
+    assert all(run.done for run in stages.values())
+    assert stages["student"].stages.n_test.tolist() == [50]
+    assert (stages["emulator"].folder / "model" / "model.safetensors").is_file()
+    assert Run.of(config).stages.tokens_removed.tolist() == [6]
+    assert type(icot.load_run(Run.of(config))[0]).__name__ == "Coupled"
 
 
 def test_the_results_notebook_leaves_its_tables(series):
     folder = series[0].parent
     table = pd.read_csv(folder / "results.csv")
-    assert set(table.method) == {"explicit_cot", "no_cot", "icot_si"}
+    assert set(table.method) == {"explicit_cot", "no_cot", "icot_si", "mind_reading", "icot_kd"}
     assert set(table.preset) == {"smoke"}
-    assert table.run.nunique() == len(presets.workbook("smoke"))
+    assert {config.run_name for config in presets.workbook("smoke")} <= set(table.run)
     assert r"\begin{tabular}" in (folder / "results.tex").read_text()
 
 

@@ -96,22 +96,24 @@ def test_keep_covers_every_place_that_carries_loss_and_no_more_than_needed():
 # --- schedules ---------------------------------------------------------------------------------
 
 
+def removed_by_step(steps, **settings):
+    """s after `advance` at each step."""
+    made, seen = schedule(**settings), []
+    for step in range(steps):
+        made.advance(step)
+        seen.append(made.removed)
+    return seen
+
+
 def test_linear_removes_floor_of_pace_t_over_epoch():
-    linear = schedule(schedule="linear", pace=8, steps_per_epoch=100)
-    seen = []
-    for step in range(60):
-        linear.advance(step)
-        seen.append(linear.removed)
+    seen = removed_by_step(60, schedule="linear", pace=8, steps_per_epoch=100)
     assert seen == [math.floor(8 * step / 100) for step in range(60)]
     assert [seen.index(s) for s in (1, 2, 3, 4)] == [13, 25, 38, 50]
 
 
 def test_linear_counts_from_the_end_of_the_warm_up_and_stops_at_the_chain():
-    linear = schedule(longest=3, schedule="linear", pace=1, steps_per_epoch=1, warmup_steps=5)
-    seen = []
-    for step in range(12):
-        linear.advance(step)
-        seen.append(linear.removed)
+    settings = {"longest": 3, "pace": 1, "steps_per_epoch": 1, "warmup_steps": 5}
+    seen = removed_by_step(12, schedule="linear", **settings)
     assert seen == [0] * 6 + [1, 2] + [3] * 4
 
 
@@ -123,11 +125,7 @@ def test_remove_all_at_a_threshold():
 
 
 def test_geometric_chunks_double():
-    geometric = schedule(schedule="geometric", steps_per_chunk=2, longest=10)
-    seen = []
-    for step in range(10):
-        geometric.advance(step)
-        seen.append(geometric.removed)
+    seen = removed_by_step(10, schedule="geometric", steps_per_chunk=2, longest=10)
     assert seen == [0, 0, 1, 1, 3, 3, 7, 7, 10, 10]
 
 

@@ -1,70 +1,23 @@
-"""Figures: one function each, a table in and a matplotlib Figure out.
+"""Accuracy against tokens removed, training and speed; the figures of every method."""
 
-`save` writes a figure in every format beside its table and its provenance; the same table gives
-the same bytes on every run.
-"""
-
-import functools
-import json
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any
-
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter, ScalarFormatter
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-from icotlib import paths
+from icotlib.figures.base import (
+    COLORS,
+    COLUMN,
+    DASHES,
+    OTHER_SCHEDULE,
+    PAGE,
+    new_figure,
+    percent,
+    styled,
+)
 from icotlib.results import NAMES
-from icotlib.runs import Run, write_json
-
-#: Widths of one and of two columns of a page, in inches.
-COLUMN, PAGE = 3.35, 6.9
-COLORS = {"explicit_cot": "#009E73", "icot_si": "#0072B2", "no_cot": "#D55E00"}
-OTHER_SCHEDULE = "#CC79A7"  # a second schedule of the same method
-DASHES = ("--", (0, (1, 1)))  # No CoT at equal examples, at equal seconds
-FORMATS = ("pdf", "svg", "png")
-
-
-def _show_in_notebooks() -> None:
-    """Teach the notebook, if there is one, to show a Figure that pyplot knows nothing of."""
-    from IPython import get_ipython
-    from IPython.core.pylabtools import select_figure_formats
-
-    shell = get_ipython()
-    if shell is not None:
-        select_figure_formats(shell, {"retina"})
-
-
-_show_in_notebooks()
-
-
-def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Decorator: draw with the project's style, and leave the style of the session alone."""
-
-    @functools.wraps(draw)
-    def wrapped(*args: Any, **kwargs: Any) -> Figure:
-        with mpl.style.context(paths.STYLE):
-            return draw(*args, **kwargs)
-
-    return wrapped
-
-
-def _figure(width: float, height: float, columns: int = 1, **kwargs: Any) -> tuple[Figure, Any]:
-    """A figure outside pyplot, so that a notebook shows it once and nothing keeps it alive."""
-    figure = Figure(figsize=(width, height))
-    return figure, figure.subplots(1, columns, **kwargs)
-
-
-def _percent(ax: Axes, label: str = "exact match") -> None:
-    ax.set_ylim(-0.03, 1.03)
-    ax.yaxis.set_major_formatter(PercentFormatter(1))
-    ax.set_ylabel(label)
-
 
 # --- drawings on an axis -----------------------------------------------------------------------
 
@@ -88,7 +41,7 @@ def draw_removed(ax: Axes, table: pd.DataFrame) -> None:
     ax.set_xlabel(f"chain tokens removed (of {chain})")
     ax.set_xlim(-0.3, chain + 0.3)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _percent(ax)
+    percent(ax)
     ax.legend(loc="best")
 
 
@@ -124,7 +77,7 @@ def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
     else:
         ax.set_xlim(left=0)
     ax.set_xlabel("training time (minutes)" if x == "seconds" else "training examples (thousands)")
-    _percent(ax, "validation exact match")
+    percent(ax, "validation exact match")
 
 
 # --- figures -----------------------------------------------------------------------------------
@@ -133,7 +86,7 @@ def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
 @styled
 def headline(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
     """The phenomenon in two panels: accuracy while steps are removed, and against seconds."""
-    figure, (left, right) = _figure(PAGE, 2.5, 2, width_ratios=(1, 1))
+    figure, (left, right) = new_figure(PAGE, 2.5, 2, width_ratios=(1, 1))
     draw_removed(left, table)
     draw_learning(right, learning[learning.variant != "paper-pace"])  # an hour, not minutes
     left.set_title("One model answers with any number of steps left")
@@ -148,7 +101,7 @@ def accuracy_vs_removed(table: pd.DataFrame) -> Figure:
     Args:
         table: rows of `results_table`.
     """
-    figure, ax = _figure(COLUMN, 2.6)
+    figure, ax = new_figure(COLUMN, 2.6)
     draw_removed(ax, table)
     return figure
 
@@ -160,7 +113,7 @@ def accuracy_vs_seconds(learning: pd.DataFrame) -> Figure:
     Args:
         learning: rows of `learning_table`.
     """
-    figure, (left, right) = _figure(PAGE, 2.5, 2, sharey=True)
+    figure, (left, right) = new_figure(PAGE, 2.5, 2, sharey=True)
     draw_learning(left, learning, "examples")
     draw_learning(right, learning, "seconds")
     right.set_ylabel("")
@@ -175,7 +128,7 @@ def accuracy_vs_speed(table: pd.DataFrame) -> Figure:
     Args:
         table: rows of `results_table` with measured speeds.
     """
-    figure, ax = _figure(COLUMN, 2.6)
+    figure, ax = new_figure(COLUMN, 2.6)
     table = table.dropna(subset=["relative_speed"])
     for method, rows in table.groupby("method"):
         ax.scatter(
@@ -189,7 +142,7 @@ def accuracy_vs_speed(table: pd.DataFrame) -> Figure:
         )
     ax.set_xlabel("speed relative to No CoT (batch 1)")
     ax.set_xlim(left=0)
-    _percent(ax)
+    percent(ax)
     ax.legend(loc="best")
     return figure
 
@@ -197,7 +150,7 @@ def accuracy_vs_speed(table: pd.DataFrame) -> Figure:
 @styled
 def learning_curves(learning: pd.DataFrame) -> Figure:
     """Training loss, and training and validation accuracy, against examples."""
-    figure, (left, right) = _figure(PAGE, 2.3, 2)
+    figure, (left, right) = new_figure(PAGE, 2.3, 2)
     for _, run in learning.groupby("run", sort=False):
         thousands, first = run.examples / 1000, run.iloc[0]
         name = NAMES.get(first.method, first.method)
@@ -212,7 +165,7 @@ def learning_curves(learning: pd.DataFrame) -> Figure:
     for ax in (left, right):
         ax.set_xlabel("training examples (thousands)")
         ax.set_xlim(left=0)
-    _percent(right, "exact match (dotted: training)")
+    percent(right, "exact match (dotted: training)")
     left.legend(loc="best")
     return figure
 
@@ -234,7 +187,7 @@ def levers(learning: pd.DataFrame) -> Figure:
         ax.fill_between(rows.step, 0, share, step="post", color="#dddddd", lw=0)
         ax.plot(rows.step, rows.valid_accuracy, color=COLORS["icot_si"])
         ax.set_title(variant.replace("-", " "))
-        _percent(ax, "")
+        percent(ax, "")
     for ax in axes[len(variants) :]:
         ax.set_visible(False)
     for ax in axes[: len(variants)][-columns:]:  # the lowest panel of each column
@@ -253,7 +206,7 @@ def digits(table: pd.DataFrame) -> Figure:
         table: columns `name` and `by_symbol` (a list of accuracies, first written symbol first).
     """
     grid = np.array([list(row) for row in table.by_symbol])
-    figure, ax = _figure(COLUMN, 0.6 + 0.32 * len(grid))
+    figure, ax = new_figure(COLUMN, 0.6 + 0.32 * len(grid))
     sns.heatmap(
         grid,
         ax=ax,
@@ -270,48 +223,3 @@ def digits(table: pd.DataFrame) -> Figure:
     ax.set_xlabel("answer symbol, in the order it is written")
     ax.tick_params(axis="y", rotation=0)
     return figure
-
-
-# --- saving ------------------------------------------------------------------------------------
-
-
-def save(
-    figure: Figure,
-    name: str,
-    table: pd.DataFrame,
-    runs: Iterable[Run],
-    folder: Path | None = None,
-) -> list[Path]:
-    """Write a figure as pdf, svg and png, its table as csv, its provenance as json.
-
-    Files of the same name are replaced: the folder holds what is published now, and git holds
-    what was before. Equal input gives equal bytes.
-    """
-    folder = folder or paths.FIGURES
-    folder.mkdir(parents=True, exist_ok=True)
-    origin = provenance_of(runs)
-    source = json.dumps(origin, sort_keys=True)
-    metadata = {
-        "pdf": {"CreationDate": None, "Creator": None, "Producer": None, "Subject": source},
-        "svg": {"Date": None, "Creator": None, "Source": source},
-        "png": {"Software": None, "Source": source},
-    }
-    written = []
-    with mpl.style.context(paths.STYLE):
-        for kind in FORMATS:
-            written.append(folder / f"{name}.{kind}")
-            figure.savefig(written[-1], format=kind, metadata=metadata[kind])
-    table.to_csv(folder / f"{name}.csv", index=False)
-    write_json(folder / f"{name}.json", origin)
-    return [*written, folder / f"{name}.csv", folder / f"{name}.json"]
-
-
-def provenance_of(runs: Iterable[Run]) -> dict[str, Any]:
-    """What stands beside a figure: of each run its name, seed, preset, commit, device, data."""
-    rows = []
-    for run in sorted(runs, key=lambda run: run.name):
-        config, origin = run.config, run.provenance
-        row = {"run": run.name, "seed": config.seed, "preset": config.preset}
-        row |= {key: origin[key] for key in ("commit", "device", "data", "versions")}
-        rows.append(row)
-    return {"runs": rows}

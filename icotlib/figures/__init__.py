@@ -1,0 +1,50 @@
+"""Figures: one function each, a table in and a matplotlib Figure out.
+
+`save` writes a figure in every format beside its table and its provenance; the same table gives
+the same bytes on every run.
+"""
+
+from icotlib.figures.base import COLORS, COLUMN, FORMATS, PAGE, provenance_of, save
+from icotlib.figures.distillation import (
+    ablations,
+    coupling,
+    depth,
+    explained,
+    mixture,
+    overfitting,
+    probed_thoughts,
+    time_spent,
+)
+from icotlib.figures.methods import (
+    accuracy_vs_removed,
+    accuracy_vs_seconds,
+    accuracy_vs_speed,
+    digits,
+    headline,
+    learning_curves,
+    levers,
+)
+
+__all__ = [
+    "COLORS",
+    "COLUMN",
+    "FORMATS",
+    "PAGE",
+    "ablations",
+    "accuracy_vs_removed",
+    "accuracy_vs_seconds",
+    "accuracy_vs_speed",
+    "coupling",
+    "depth",
+    "digits",
+    "explained",
+    "headline",
+    "learning_curves",
+    "levers",
+    "mixture",
+    "overfitting",
+    "probed_thoughts",
+    "provenance_of",
+    "save",
+    "time_spent",
+]

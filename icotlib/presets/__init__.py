@@ -1,0 +1,73 @@
+"""The experiments of the workbook as configs, at three sizes of one code path.
+
+- `smoke`: seconds; proves that everything runs (tests and CI).
+- `fast`: minutes on a laptop with two cores; the default, and what `figures/` shows.
+- `paper`: the papers' own settings, on one GPU: pretrained GPT-2 small on 4x4 multiplication.
+"""
+
+from typing import Any
+
+from icotlib.config import RunConfig
+from icotlib.presets.base import PRESETS
+from icotlib.presets.distillation import (
+    ablations,
+    depths,
+    icot_kd,
+    kd_emulator,
+    kd_no_cot,
+    kd_skipped,
+    kd_student,
+    kd_teacher,
+    limited,
+    mixtures,
+)
+from icotlib.presets.stepwise import (
+    LEVERS,
+    explicit_cot,
+    icot_si,
+    levers,
+    no_cot,
+    paper_pace,
+    tour,
+)
+
+__all__ = [
+    "LEVERS",
+    "PRESETS",
+    "ablations",
+    "depths",
+    "explicit_cot",
+    "icot_kd",
+    "icot_si",
+    "kd_emulator",
+    "kd_no_cot",
+    "kd_skipped",
+    "kd_student",
+    "kd_teacher",
+    "levers",
+    "limited",
+    "mixtures",
+    "no_cot",
+    "paper_pace",
+    "studies",
+    "tour",
+    "workbook",
+]
+
+
+def workbook(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
+    """Every run that the main notebooks need, the longest first."""
+    main = [
+        icot_kd(preset, seed, overrides),
+        icot_si(preset, seed, overrides),
+        no_cot(preset, seed, overrides),
+        explicit_cot(preset, seed, overrides),
+    ]
+    return [*main, *levers(preset, seed, overrides).values(), tour(preset, seed, overrides)]
+
+
+def studies(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
+    """What the studies of distillation need beyond that: baselines, ablations, depth, mixture."""
+    groups = (ablations, depths, mixtures, limited)
+    baselines = [make(preset, seed, overrides) for make in (kd_skipped, kd_no_cot)]
+    return [*baselines, *(run for make in groups for run in make(preset, seed, overrides).values())]
