@@ -158,7 +158,7 @@ class Emulating(Distillation):
         used = components_in_use(scores, self.config.distill.mixture_temperature)
         known = [value for value in by_layer if not math.isnan(value)]
         return {
-            "explained": sum(known) / len(known),
+            "explained": sum(known) / len(known) if known else math.nan,
             "explained_by_layer": " ".join(f"{value:.4f}" for value in by_layer),
             "components": sum(used) / len(used),
         }

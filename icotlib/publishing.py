@@ -1,14 +1,24 @@
 """Publishing: from finished runs to `figures/`, on the user's word only."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from icotlib import figures, paths
+from icotlib import anatomy, figures, paths, presets
+from icotlib.config import RunConfig
 from icotlib.errors import RunError
 from icotlib.presets import LEVERS
-from icotlib.results import NAMES, final_rows, learning_table, record_speed, results_table
+from icotlib.results import (
+    NAMES,
+    ancestors,
+    final_rows,
+    learning_table,
+    model_name,
+    record_speed,
+    results_table,
+)
 from icotlib.runs import Run, all_runs
 
 
@@ -22,16 +32,23 @@ def is_lever(run: Run) -> bool:
     return run.config.label in {name.replace(" ", "-") for name in LEVERS}
 
 
+#: What the headline compares, by method and variant.
+MAIN_METHODS = ("explicit_cot", "icot_si", "no_cot")
+MAIN_VARIANTS = ("", "equal-examples", "equal-seconds", "paper-pace")
+
+
 def main_runs(runs: Sequence[Run], task: str) -> list[Run]:
-    """The runs that the headline compares: one task, no lever and no tour."""
+    """The runs that the headline compares on a task."""
     return [
         run
         for run in runs
-        if run.config.task == task and not is_lever(run) and run.config.label != "tour"
+        if run.config.task == task
+        and run.config.method in MAIN_METHODS
+        and run.config.label in MAIN_VARIANTS
     ]
 
 
-def publish(folder: Path | None = None, task: str = "mult-4x2", speed: bool = True) -> pd.DataFrame:
+def publish(folder: Path | None = None, task: str = "mult-4x2") -> pd.DataFrame:
     """Write results.csv and every figure from the finished `fast` and `paper` runs.
 
     Measures the speed of runs that have none yet, so the machine should be idle. Returns the
@@ -45,23 +62,27 @@ def publish(folder: Path | None = None, task: str = "mult-4x2", speed: bool = Tr
             "run `icot workbook` first (smoke runs are never published)"
         )
     main = main_runs(runs, task)
-    if speed:
-        for group in by_task(runs):
-            references = [run for run in group if run.config.method == "no_cot"]
-            if references:
-                record_speed(group, references[0], rounds=3, examples=10)
+    for group in by_task_and_model(runs):
+        references = [run for run in group if run.config.method == "no_cot"]
+        if references:
+            record_speed(group, references[0], rounds=3, examples=10)
     folder.mkdir(parents=True, exist_ok=True)
     table = results_table(runs)
     table.to_csv(folder / "results.csv", index=False)
+    distilled = [run for run in runs if run.config.method == "icot_kd" and not run.config.label]
+    distilled = [run for run in distilled if run.config.task == task]
     shown = table[table.run.isin([run.name for run in main])]
+    every = table[table.run.isin([run.name for run in [*main, *distilled]])]
+    origin = [*main, *family(run.config for run in distilled)]
     learning = learning_table(main)
     figures.save(figures.headline(shown, learning), "headline", shown, main, folder)
-    figures.save(figures.accuracy_vs_removed(shown), "accuracy_vs_removed", shown, main, folder)
+    figures.save(figures.accuracy_vs_removed(every), "accuracy_vs_removed", every, origin, folder)
     figures.save(
         figures.accuracy_vs_seconds(learning), "accuracy_vs_seconds", learning, main, folder
     )
-    if shown.relative_speed.notna().any():
-        figures.save(figures.accuracy_vs_speed(shown), "accuracy_vs_speed", shown, main, folder)
+    if every.relative_speed.notna().any():
+        figures.save(figures.accuracy_vs_speed(every), "accuracy_vs_speed", every, origin, folder)
+    publish_distillation(distilled, folder)
     lever_runs = [run for run in runs if is_lever(run) and run.config.seed == 0]
     if lever_runs:
         learning = learning_table(lever_runs)
@@ -69,18 +90,75 @@ def publish(folder: Path | None = None, task: str = "mult-4x2", speed: bool = Tr
     return table
 
 
-def by_task(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs in groups that share their task."""
-    groups: dict[str, list[Run]] = {}
+def publish_distillation(coupled: Sequence[Run], folder: Path) -> None:
+    """The figures of distillation, as far as their runs are finished.
+
+    Args:
+        coupled: finished runs of the method as it is, at any seeds; the lowest seed is dissected.
+    """
+    if not coupled:
+        return
+    run = min(coupled, key=lambda run: run.config.seed)
+    config = run.config
+    before, after = anatomy.explained_table(Run.of(config.emulator)), anatomy.explained_table(run)
+    ladder, stages = anatomy.ladder(run), family([config])
+    before, after = (rows[rows.step == rows.step.max()] for rows in (before, after))
+    drawn = figures.coupling(ladder, before, after)
+    figures.save(drawn, "kd_coupling", ladder, stages, folder)
+    probed = anatomy.probe_thoughts(Run.of(config.teacher))
+    drawn = figures.probed_thoughts(probed)
+    figures.save(drawn, "kd_probed_thoughts", probed, family([config.teacher]), folder)
+    spent = anatomy.costs(run)
+    figures.save(figures.time_spent(spent), "kd_time_spent", spent, stages, folder)
+    preset, seed = config.preset, config.seed
+    rows = finished(presets.ablations(preset, seed))
+    if len(rows) > 1:
+        table = anatomy.compared(rows)
+        origin = family(rows.values())
+        figures.save(figures.ablations(table), "kd_ablations", table, origin, folder)
+    deep = finished(presets.depths(preset, seed))
+    if len(deep) > 1:
+        table = anatomy.depth_table(deep | {config.model.layers: config})
+        origin = family([*deep.values(), config])
+        figures.save(figures.depth(table), "kd_depth", table, origin, folder)
+    few = finished(presets.limited(preset, seed))
+    if len(few) > 1:
+        table = anatomy.coupling_curves(few)
+        figures.save(
+            figures.overfitting(table), "kd_overfitting", table, family(few.values()), folder
+        )
+    mixed = [finished(presets.mixtures(preset, one)) for one in (seed, seed + 1, seed + 2)]
+    if all(len(rows) > 1 for rows in mixed):
+        table, learning = anatomy.mixture_tables(mixed)
+        origin = family(config for rows in mixed for config in rows.values())
+        figures.save(figures.mixture(table, learning), "kd_mixture", table, origin, folder)
+
+
+def finished(configs: dict[Any, RunConfig]) -> dict[Any, RunConfig]:
+    """Those of some configs whose runs are finished."""
+    return {name: config for name, config in configs.items() if Run.of(config).done}
+
+
+def family(configs: Iterable[RunConfig]) -> list[Run]:
+    """The runs of these configs and all they build on, each once."""
+    found: dict[str, RunConfig] = {}
+    for config in configs:
+        found |= {config.run_name: config} | ancestors(config)
+    return [Run.of(config) for config in found.values()]
+
+
+def by_task_and_model(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs in groups whose speeds compare: one task, one model."""
+    groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
-        groups.setdefault(run.config.task, []).append(run)
+        groups.setdefault((run.config.task, model_name(run)), []).append(run)
     return list(groups.values())
 
 
 # --- the README --------------------------------------------------------------------------------
 
 #: Blocks of the README that are drawn from figures/results.csv.
-README_BLOCKS = ("headline", "results")
+README_BLOCKS = ("headline", "results", "distillation")
 
 
 def readme_block(name: str, table: pd.DataFrame) -> str:
@@ -89,19 +167,29 @@ def readme_block(name: str, table: pd.DataFrame) -> str:
     Args:
         table: results as read by pandas with `keep_default_na=False`, or as made.
     """
-    return {"headline": _headline_block, "results": _results_block}[name](table)
+    blocks = {
+        "headline": _headline_block,
+        "results": _results_block,
+        "distillation": _distillation_block,
+    }
+    return blocks[name](table)
 
 
-def _main(table: pd.DataFrame, task: str = "mult-4x2") -> pd.DataFrame:
-    """The last stage of every main run on a task, numbers as numbers."""
-    table = table[(table.task == task) & (table.preset == "fast") & (table.variant != "tour")]
+def _last_stages(table: pd.DataFrame, task: str = "mult-4x2") -> pd.DataFrame:
+    """The last stage of every `fast` run on a task, numbers as numbers."""
+    table = table[(table.task == task) & (table.preset == "fast")]
     numbers = ["accuracy", "relative_speed", "train_examples", "train_seconds", "tokens_removed"]
     table = table.assign(**{column: pd.to_numeric(table[column]) for column in numbers})
     return final_rows(table)
 
 
+def _main_rows(table: pd.DataFrame) -> pd.DataFrame:
+    rows = _last_stages(table)
+    return rows[rows.method.isin(MAIN_METHODS) & rows.variant.isin(MAIN_VARIANTS)]
+
+
 def _headline_block(table: pd.DataFrame) -> str:
-    rows = _main(table)
+    rows = _main_rows(table)
     stepwise = rows[(rows.method == "icot_si") & (rows.schedule == "random")]
     examples = rows[(rows.method == "no_cot") & (rows.variant == "equal-examples")]
     seconds = rows[(rows.method == "no_cot") & (rows.variant == "equal-seconds")]
@@ -114,15 +202,17 @@ def _headline_block(table: pd.DataFrame) -> str:
     )
 
 
+_COLUMNS = (
+    "| method | chain tokens removed | exact match, each seed | speed, No CoT = 1 "
+    "| training examples | training seconds |"
+)
+
+
 def _results_block(table: pd.DataFrame) -> str:
-    lines = [
-        "| method | chain tokens removed | exact match, each seed | speed, No CoT = 1 "
-        "| training examples | training seconds |",
-        "|---|---|---|---|---|---|",
-    ]
-    rows = _main(table)
+    rows = _main_rows(table)
     order = {"explicit_cot": 0, "icot_si": 1, "no_cot": 2}
     rows = rows.assign(order=rows.method.map(order)).sort_values(["order", "variant", "seed"])
+    lines = [_COLUMNS, "|---|---|---|---|---|---|"]
     for (_, method, schedule, variant), group in rows.groupby(
         ["order", "method", "schedule", "variant"], sort=True
     ):
@@ -131,13 +221,39 @@ def _results_block(table: pd.DataFrame) -> str:
             name += ", linear at the paper's pace" if variant else f", {schedule} removal"
         elif variant:
             name += f", {variant.replace('-', ' ')}"
-        accuracies = ", ".join(f"{100 * value:.1f}" for value in group.accuracy)
-        lines.append(
-            f"| {name} | {group.tokens_removed.iloc[0]:.0f} of {group.chain_tokens.iloc[0]} "
-            f"| {accuracies} | {group.relative_speed.mean():.2f} "
-            f"| {group.train_examples.mean():,.0f} | {group.train_seconds.mean():,.0f} |"
-        )
+        lines.append(_line(name, group))
     return "\n".join(lines)
+
+
+#: Rows of the README's table of distillation: method, variant, name.
+_DISTILLATION = [
+    ("explicit_cot", "kd-teacher", "Teacher, explicit CoT"),
+    ("mind_reading", "", "Student, on the teacher's true states"),
+    ("icot_kd", "", "ICoT-KD, coupled"),
+    ("icot_kd", "both-skipped", "Coupled, both stages of distillation skipped"),
+    ("no_cot", "kd-examples", "No CoT"),
+]
+
+
+def _distillation_block(table: pd.DataFrame) -> str:
+    rows = _last_stages(table)
+    lines = [_COLUMNS, "|---|---|---|---|---|---|"]
+    for method, variant, name in _DISTILLATION:
+        group = rows[(rows.method == method) & (rows.variant == variant)]
+        if len(group):
+            lines.append(_line(name, group.sort_values("seed")))
+    return "\n".join(lines)
+
+
+def _line(name: str, group: pd.DataFrame) -> str:
+    """One row of a table: a method over its seeds."""
+    accuracies = ", ".join(f"{100 * value:.1f}" for value in group.accuracy)
+    speed = group.relative_speed.mean()
+    return (
+        f"| {name} | {group.tokens_removed.iloc[0]:.0f} of {group.chain_tokens.iloc[0]} "
+        f"| {accuracies} | {'-' if pd.isna(speed) else f'{speed:.2f}'} "
+        f"| {group.train_examples.mean():,.0f} | {group.train_seconds.mean():,.0f} |"
+    )
 
 
 def _span(values: pd.Series) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from icotlib.config import RunConfig
 from icotlib.data import load_corpus
 from icotlib.errors import RunError
 from icotlib.evaluation import Contestant, measure_speed
@@ -59,16 +60,21 @@ def model_name(run: Run) -> str:
 def results_table(runs: Iterable[Run]) -> pd.DataFrame:
     """One row per finished run and removal stage, with the columns of `figures/results.csv`.
 
-    Speed stands where `record_speed` has measured it.
+    Speed stands where `record_speed` has measured it. Examples, tokens, steps and seconds of a
+    distilled run include those of the runs it builds on. An emulator answers nothing: no row.
     """
     rows = []
     for run in runs:
+        if run.stages.empty:
+            continue
         config, origin, totals = run.config, run.provenance, run.totals
         stages = run.stages.merge(speed_table(run), on="tokens_removed", how="left")
+        before = spent_before(config)
         for stage in stages.to_dict("records"):
             rows.append(
                 {
                     **stage,
+                    **{f"train_{name}": stage[f"train_{name}"] + before[name] for name in before},
                     "method": config.method,
                     "schedule": config.removal.schedule,
                     "variant": config.label,
@@ -86,6 +92,21 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=COLUMNS)
     order = ["task", "method", "schedule", "variant", "seed", "tokens_removed"]
     return table.sort_values(order, ignore_index=True)
+
+
+def spent_before(config: RunConfig) -> dict[str, float]:
+    """Examples, tokens, steps and seconds of all the runs that a run builds on, each once."""
+    totals = [Run.of(one).totals for one in ancestors(config).values()]
+    names = {"examples": "examples", "tokens": "tokens", "steps": "step", "seconds": "seconds"}
+    return {name: sum(total[key] for total in totals) for name, key in names.items()}
+
+
+def ancestors(config: RunConfig) -> dict[str, RunConfig]:
+    """Every run that a run builds on, directly or not, by name."""
+    found: dict[str, RunConfig] = {}
+    for parent in config.parents.values():
+        found |= {parent.run_name: parent} | ancestors(parent)
+    return found
 
 
 def learning_table(runs: Iterable[Run]) -> pd.DataFrame:
@@ -149,10 +170,12 @@ def record_speed(
 
     All take turns in one process, so do this while the machine is otherwise idle. Examples per
     second at batch 1 (the papers' measure) and batched, and speed relative to the reference.
+    Students and emulators alone answer no questions and are left out.
     Kept in `speed.json` of each run; measured again only if asked.
 
     Raises `RunError` if the reference is not a No CoT run on the same task.
     """
+    runs = [run for run in runs if run.config.method not in ("mind_reading", "emulation")]
     if reference.config.method != "no_cot":
         raise RunError(f"the reference of relative speed is No CoT, {reference.name} is not")
     for run in runs:
@@ -205,5 +228,7 @@ def _contestants(run: Run) -> dict[tuple[str, int], Contestant]:
         if folder not in loaded:
             loaded[folder] = load_model(folder, config.model.spaced_separators)
         model, layout = loaded[folder]
-        made[run.name, removed] = Contestant(model, layout, layout.encode(examples), removed, keep)
+        batch = layout.encode(examples)
+        batch = batch.direct() if config.removal.direct else batch
+        made[run.name, removed] = Contestant(model, layout, batch, removed, keep)
     return made

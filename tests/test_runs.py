@@ -203,7 +203,7 @@ def test_runs_and_show_print_what_is_there(trained, capsys):
         (["train", "icot_si", "--set", "train.stepz=5"], "Did you mean 'train.steps'"),
         (["train", "icot_si", "--set", "train.steps"], "--set needs FIELD=VALUE"),
         (["show", "nothing"], "must name one run"),
-        (["notebook", "99"], "names no single notebook; there are 00_tour"),
+        (["notebook", "77"], "names no single notebook; there are 00_tour"),
         (["publish"], "smoke runs are never published"),
     ],
 )

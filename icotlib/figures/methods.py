@@ -28,6 +28,10 @@ def draw_removed(ax: Axes, table: pd.DataFrame) -> None:
         if method in ("no_cot", "explicit_cot"):
             _draw_reference(ax, method, variant, rows.accuracy.mean())
             continue
+        if method == "icot_kd":
+            look = {"color": COLORS[method], "marker": "*", "s": 40, "lw": 0, "zorder": 3}
+            ax.scatter(rows.tokens_removed, rows.accuracy, label=NAMES[method], **look)
+            continue
         style = {"ls": ":", "marker": "s"} if variant else {"ls": "-", "marker": "o"}
         style["color"] = OTHER_SCHEDULE if variant else COLORS.get(method, "black")
         for number, (_, run) in enumerate(rows.groupby("run")):

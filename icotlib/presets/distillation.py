@@ -20,7 +20,7 @@ SHARED: dict[str, dict[str, Any]] = {
     "fast": {
         "model.layers": 14,
         "model.width": 48,
-        "model.heads": 4,
+        "model.heads": 2,
         "model.options": {"activation_function": "relu"},
         "optim.muon_lr": 1.5e-2,
         "optim.decay_fraction": 1.0,
@@ -49,7 +49,8 @@ STAGES: dict[str, dict[str, dict[str, Any]]] = {
 
 def kd_teacher(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """The teacher: explicit CoT on distillation's model."""
-    return explicit_cot(preset, seed, _stage("teacher", preset, overrides))
+    changes = {"label": "kd-teacher"} | _stage("teacher", preset, overrides)
+    return explicit_cot(preset, seed, changes)
 
 
 def kd_student(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
