@@ -134,6 +134,9 @@ def test_an_override_may_concern_one_stage_of_distillation():
     assert config.student.train.steps == 7
     assert config.emulator.train.steps != 7
     assert {one.model.width for one in [config, *config.parents.values()]} == {96}
+    other = presets.icot_kd("fast", overrides={"distill.subset": "top_row", "model.width": 96})
+    assert other.emulator.distill.subset == "top_row"
+    assert other.teacher == config.teacher  # it is the same whatever is distilled from it
     with pytest.raises(ConfigError, match=r"unknown setting 'train\.stepz'"):
         presets.icot_kd("fast", overrides={"student.train.stepz": 7})
 

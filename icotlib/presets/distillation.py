@@ -88,6 +88,8 @@ def _stage(stage: str, preset: str, overrides: Any) -> dict[str, Any]:
     every, own = {}, {}
     for name, value in parse_overrides(overrides).items():
         first, dot, rest = name.partition(".")
+        if stage == "teacher" and first == "distill":
+            continue  # a teacher is the same whatever is distilled from it
         if not dot or first not in STAGES[preset]:
             every[name] = value
         elif first == stage:
