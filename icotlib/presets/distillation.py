@@ -20,9 +20,9 @@ SHARED: dict[str, dict[str, Any]] = {
     "fast": {
         "model.layers": 14,
         "model.width": 48,
-        "model.heads": 2,
+        "model.heads": 4,
         "model.options": {"activation_function": "relu"},
-        "optim.muon_lr": 1.5e-2,
+        "optim.muon_lr": 8e-3,
         "optim.decay_fraction": 1.0,
         "train.batch_size": 64,
     },
@@ -33,10 +33,14 @@ SHARED: dict[str, dict[str, Any]] = {
 STAGES: dict[str, dict[str, dict[str, Any]]] = {
     "smoke": {"teacher": {}, "student": {}, "emulator": {}, "coupled": {}},
     "fast": {
-        "teacher": {"train.steps": 700, "optim.decay_fraction": 0.5},
-        "student": {"train.steps": 1500},
-        "emulator": {"train.steps": 1500},
-        "coupled": {"train.steps": 500, "optim.muon_lr": 3e-3, "optim.lr": 2e-4},
+        "teacher": {
+            "train.steps": 700,
+            "optim.decay_fraction": 0.5,
+            "optim.muon_lr": 1.5e-2,
+        },
+        "student": {"train.steps": 1700},
+        "emulator": {"train.steps": 1800},
+        "coupled": {"train.steps": 800, "optim.muon_lr": 3e-3, "optim.lr": 3e-4},
     },
     "paper": {
         "teacher": {},
