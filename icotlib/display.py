@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from icotlib import figures
+from icotlib.errors import RunError
 from icotlib.evaluation import generate
 from icotlib.launch import in_notebook
 from icotlib.results import learning_table
@@ -41,11 +42,15 @@ class Ask:
 
     Works for a run whose one model serves every stage (random removal), and for runs with a
     checkpoint per stage, whose weights are then loaded stage by stage.
+
+    Raises `RunError` for a run that answers no questions: a student or an emulator alone.
     """
 
     def __init__(self, run: Run):
         self.run, self.config = run, run.config
         self.task = get_task(self.config.data.task)
+        if run.stages.empty or self.config.method == "mind_reading":
+            raise RunError(f"{run.name} answers no questions: it is one stage of a distillation")
         self.stages = run.stages.tokens_removed.astype(int).tolist()
         self._loaded: dict[int, tuple] = {}
 
@@ -62,6 +67,7 @@ class Ask:
         truth = self.task.text(self.task.write(self.task.read(question)))[0]
         model, layout = self._model(removed)
         batch = layout.encode([truth])
+        batch = batch.direct() if self.config.removal.direct else batch
         start = time.perf_counter()
         tokens = generate(model, layout, batch, removed, self.config.removal.keep_positions)
         seconds = time.perf_counter() - start

@@ -2,7 +2,10 @@
 
 import pytest
 
+from icotlib import presets
 from icotlib.display import Ask, dial, live_plot
+from icotlib.errors import RunError
+from icotlib.runs import Run
 from icotlib.training import train
 
 
@@ -32,6 +35,16 @@ def test_the_dial_moves_and_explains_a_bad_question(run):
     assert "type a number of 2 digits" in output.value
     field.value = "12 * 34"
     assert "<table" in output.value
+
+
+def test_a_coupled_run_answers_and_its_stages_alone_do_not(runs_folder):
+    run = train(presets.icot_kd("smoke", overrides={"train.steps": 2}))
+    table = Ask(run).table("6 * 31")
+    assert table["tokens removed"].tolist() == [6]
+    assert (table["right"] == (table["answer"] == "6 8 1")).all()
+    for role in ("student", "emulator"):
+        with pytest.raises(RunError, match="answers no questions"):
+            Ask(Run.of(run.config.parents[role]))
 
 
 def run_task(run):
