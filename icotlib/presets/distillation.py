@@ -34,8 +34,8 @@ STAGES: dict[str, dict[str, dict[str, Any]]] = {
     "smoke": {"teacher": {}, "student": {}, "emulator": {}, "coupled": {}},
     "fast": {
         "teacher": {
-            "train.steps": 700,
-            "optim.decay_fraction": 0.5,
+            "train.steps": 1000,
+            "optim.decay_fraction": 0.4,
             "optim.muon_lr": 1.5e-2,
         },
         "student": {"train.steps": 1700},
