@@ -10,18 +10,18 @@ import pandas as pd
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
-from transformers import PreTrainedModel
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from icotlib.config import RunConfig
 from icotlib.coupling import Coupled
-from icotlib.distillation import teacher_of
+from icotlib.distillation import middle, teacher_of
 from icotlib.emulation import Emulator
 from icotlib.errors import RunError
 from icotlib.evaluation import evaluate, generate, wilson_interval
 from icotlib.material import Material
 from icotlib.mind_reading import Student
-from icotlib.models import build_model, count_parameters, load_model, load_weights
+from icotlib.models import best_device, count_parameters, load_model, load_weights
 from icotlib.runs import Run
 from icotlib.thoughts import gold_tokens, teacher_states
 from icotlib.tokens import Encoded
@@ -34,10 +34,10 @@ def probe_thoughts(
 ) -> pd.DataFrame:
     """How well a linear probe reads the chain's token at t_l from each of the teacher's states.
 
-    A logistic regression per layer, trained on fresh examples and tested on the run's test set.
-    Every subset of states is asked for the same tokens; a teacher that never trained is the
+    A logistic regression per layer, fitted to training examples and tested on the run's test set.
+    Every subset of states is asked for the same tokens; a teacher with random weights is the
     control. Columns: states, layer, accuracy, ci_low, ci_high, and `majority`, the share of the
-    commonest token.
+    commonest token: 1 where all examples have the same, as at a separator.
 
     Args:
         run: a finished teacher, or any run of distillation.
@@ -46,15 +46,15 @@ def probe_thoughts(
     if config.distilled:
         config = teacher_of(config)
     material = Material(config)
-    teacher = load_model(Run.of(config).weights())[0]
+    teacher = load_model(Run.of(config).weights())[0].to(best_device())
     torch.manual_seed(config.seed)
-    untrained = build_model(config.model, material.layout, material.longest_total).eval()
-    learn, test = _fresh(material, examples), material.test
+    untrained = AutoModelForCausalLM.from_config(teacher.config).eval().to(best_device())
+    learn, test = _training_examples(material, examples), material.test
     named = {"untrained teacher": (untrained, "diagonal")}
     named = {subset.replace("_", " "): (teacher, subset) for subset in subsets} | named
     rows = []
     for name, (model, subset) in named.items():
-        seen, unseen = (teacher_states(model, batch, subset) for batch in (learn, test))
+        seen, unseen = (teacher_states(model, batch, subset).cpu() for batch in (learn, test))
         layers = seen.shape[1]
         asked, truth = gold_tokens(learn, layers).numpy(), gold_tokens(test, layers).numpy()
         for layer in range(layers):
@@ -82,8 +82,8 @@ def probe(seen: Tensor, asked: np.ndarray, unseen: Tensor, truth: np.ndarray) ->
     return model.fit(seen.numpy(), asked).predict(unseen.numpy()) == truth
 
 
-def _fresh(material: Material, examples: int) -> Encoded:
-    """Training examples of a run, as many as asked for."""
+def _training_examples(material: Material, examples: int) -> Encoded:
+    """The first training examples of a run, as many as asked for."""
     found, have = [], 0
     while have < examples:
         found.append(material.batches(len(found)))
@@ -110,13 +110,19 @@ def explained_table(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def explained(run: Run) -> pd.Series:
+    """The median over layers of the explained variance, by evaluation."""
+    by_layer = run.metrics.explained_by_layer.str.split()
+    return by_layer.map(lambda layers: middle([float(value) for value in layers]))
+
+
 def uncoupled(config: RunConfig) -> Coupled:
     """Emulator and student of a coupled run's config as they were before coupling."""
     if config.student is None or config.emulator is None:
         raise RunError("a run that skipped a stage has nothing that was uncoupled")
     student = load_weights(Student, Run.of(config.student).weights())
     emulator = load_weights(Emulator, Run.of(config.emulator).weights())
-    return Coupled.of(emulator, student).eval()
+    return Coupled.of(emulator, student).eval().to(best_device())
 
 
 def ladder(run: Run) -> pd.DataFrame:
@@ -148,6 +154,7 @@ def costs(run: Run, batch_sizes: Sequence[int] = (1, 256), rounds: int = 5) -> p
     thinking and writing one answer, milliseconds per example (median over rounds).
     """
     model, layout = load_model(run.weights())
+    model.to(best_device())
     direct, rows = Material(run.config).test.direct(), []
     parts = {
         "emulator": model.emulator,
@@ -157,53 +164,76 @@ def costs(run: Run, batch_sizes: Sequence[int] = (1, 256), rounds: int = 5) -> p
     for size in batch_sizes:
         batch = direct[slice(0, size)]
         size = len(batch)
-        with FlopCounterMode(display=False) as counter:
+        counter = FlopCounterMode(display=False, custom_mapping=ATTENTION)
+        with counter:
             generate(model, layout, batch)
         taken = [_seconds(model, layout, batch, parts) for _ in range(rounds + 1)][1:]
-        counted = counter.get_flop_counts()
+        flops = _flops(counter, model, parts)
         for name, part in parts.items():
             rows.append(
                 {
                     "part": name,
                     "batch_size": size,
                     "parameters": count_parameters(part),
-                    "flops": _flops(counted, model, part) / size,
+                    "flops": flops[name] / size,
                     "milliseconds": 1000 * median(row[name] for row in taken) / size,
                 }
             )
     return pd.DataFrame(rows)
 
 
-def _flops(counted: dict, model: PreTrainedModel, part: nn.Module) -> int:
-    """Operations inside a part; the counter names modules by their path below the model."""
-    path = next(name for name, module in model.named_modules() if module is part)
-    names = {f"{type(model).__name__}.{path}"}
-    if isinstance(part, nn.ModuleList):  # its members are called, it is not
-        names = {f"{type(model).__name__}.{path}.{number}" for number in range(len(part))}
-    return sum(sum(counted[name].values()) for name in names if name in counted)
+#: The attention kernel of CPUs, which torch's counter does not know.
+ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (
+        lambda q, k, v, *_, out_shape=None, **__: sdpa_flop_count(q, k, v)
+    )
+}
+
+
+def _flops(
+    counter: FlopCounterMode, model: PreTrainedModel, parts: dict[str, nn.Module]
+) -> dict[str, int]:
+    """Operations by part, from a counter that names modules by their path below the model."""
+    counted = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
+    paths = {module: f"{type(model).__name__}.{name}" for name, module in model.named_modules()}
+
+    def of(part: nn.Module) -> int:
+        if isinstance(part, nn.ModuleList):  # its members are called, it is not
+            return sum(of(member) for member in part)
+        return counted.get(paths[part], 0)
+
+    flops = {name: of(part) for name, part in parts.items()}
+    flops["student"] = counter.get_total_flops() - flops["emulator"] - flops["readers"]
+    return flops
 
 
 def _seconds(model, layout, batch: Encoded, parts: dict[str, nn.Module]) -> dict[str, float]:
     """Seconds inside each part while one batch is answered; readers are inside the student."""
-    with _stopwatch(parts) as spent:
+    with _stopwatch(parts, model.device) as spent:
         generate(model, layout, batch)
     spent["student"] -= spent["readers"]
     return spent
 
 
 @contextmanager
-def _stopwatch(parts: dict[str, nn.Module]) -> Iterator[dict[str, float]]:
+def _stopwatch(parts: dict[str, nn.Module], device: torch.device) -> Iterator[dict[str, float]]:
     spent = dict.fromkeys(parts, 0.0)
     handles = []
+
+    def now() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
     for name, part in parts.items():
         for module in part if isinstance(part, nn.ModuleList) else [part]:
             begun: list[float] = []
 
             def start(*_, begun=begun) -> None:
-                begun.append(time.perf_counter())
+                begun.append(now())
 
             def stop(*_, begun=begun, name=name) -> None:
-                spent[name] += time.perf_counter() - begun.pop()
+                spent[name] += now() - begun.pop()
 
             handles.append(module.register_forward_pre_hook(start))
             handles.append(module.register_forward_hook(stop))
@@ -221,26 +251,22 @@ def compared(configs: dict[str, RunConfig]) -> pd.DataFrame:
     """Ablations side by side: one row per name of finished coupled runs.
 
     Columns: name, seed, accuracy, ci_low, ci_high; `student`, its accuracy on the teacher's true
-    states; `explained`, the mean explained variance after emulation and `drifted` after coupling;
-    train_examples. NaN where a stage was skipped.
+    states; `explained`, the median over layers of the explained variance after emulation, and
+    `drifted`, the same after coupling. NaN for a stage that was skipped.
     """
     rows = []
     for name, config in configs.items():
         run = Run.of(config)
         row = {"name": name, "seed": config.seed, **run.stages.iloc[-1][_SCORE]}
-        row["student"] = _last(config.student, "stages", "accuracy")
-        row["explained"] = _last(config.emulator, "metrics", "explained")
-        row["drifted"] = run.metrics.explained.iloc[-1]
-        row["train_examples"] = run.totals["examples"]
+        student, emulator = config.student, config.emulator
+        row["student"] = np.nan if student is None else Run.of(student).stages.accuracy.iloc[-1]
+        row["explained"] = np.nan if emulator is None else explained(Run.of(emulator)).iloc[-1]
+        row["drifted"] = explained(run).iloc[-1]
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 _SCORE = ["accuracy", "ci_low", "ci_high"]
-
-
-def _last(config: RunConfig | None, table: str, column: str) -> float:
-    return np.nan if config is None else getattr(Run.of(config), table)[column].iloc[-1]
 
 
 def depth_table(configs: dict[int, RunConfig]) -> pd.DataFrame:
@@ -263,7 +289,8 @@ def mixture_tables(
         for name, config in one.items():
             steps = ladder(Run.of(config)).iloc[1:].assign(name=name, seed=config.seed)
             scores.append(steps.assign(states=["emulated", "coupled"]))
-            metrics = Run.of(config.emulator).metrics[["examples", "components", "explained"]]
+            run = Run.of(config.emulator)
+            metrics = run.metrics[["examples", "components"]].assign(explained=explained(run))
             learning.append(metrics.assign(name=name, seed=config.seed))
     return pd.concat(scores, ignore_index=True), pd.concat(learning, ignore_index=True)
 

@@ -5,6 +5,7 @@ name, and an unknown name is an error that suggests the nearest one.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import types
@@ -297,12 +298,16 @@ class RunConfig(Section):
         for role, parent in self.parents.items():
             if allowed.get(role) != parent.method:
                 raise ConfigError(f"method {self.method!r} has no {role} of {parent.method!r}")
-            if parent.model != self.model or parent.task != self.task:
-                raise ConfigError(f"the {role} has another model or task than the run itself")
-        learns = self.method in ("mind_reading", "emulation")
-        skips = self.method == "icot_kd" and not (self.student and self.emulator)
-        begins = skips and self.distill.start == "teacher"
-        if self.teacher is None and (learns or begins):
+            for name in _differences(role, self, parent):
+                raise ConfigError(
+                    f"{name} of the {role} differs from that of the run that builds on it: what "
+                    "the one has learned the other could not use"
+                )
+        teachers = [self.teacher, *(parent.teacher for parent in self.parents.values())]
+        teachers = [teacher for teacher in teachers if teacher is not None]
+        if any(teacher != teachers[0] for teacher in teachers):
+            raise ConfigError("student, emulator and the run that couples them need one teacher")
+        if self.distilled and not teachers:
             raise ConfigError(f"method {self.method!r} needs a teacher run")
 
     @property
@@ -406,6 +411,21 @@ def _build(cls: type[Section], values: dict[str, Any], prefix: str) -> Any:
             value = _build(RunConfig, value, f"{prefix}{name}.")
         arguments[name] = value
     return cls(**arguments)
+
+
+def _differences(role: str, config: RunConfig, parent: RunConfig) -> list[str]:
+    """Settings by dotted name that a run and one it builds on must share, and do not."""
+    shared = ["model", "data.task", "data.path", "data.seed"]
+    shared += ["data.valid_examples", "data.test_examples"]  # what one holds out the other must
+    if role != "teacher":
+        shared += ["distill.subset", "distill.delta"]
+    if role == "emulator":
+        shared += ["distill.mixture", "distill.mixture_temperature"]
+
+    def value(one: Any, name: str) -> Any:
+        return functools.reduce(getattr, name.split("."), one)
+
+    return [name for name in shared if value(config, name) != value(parent, name)]
 
 
 def _changed(config: Section) -> dict[str, Any]:

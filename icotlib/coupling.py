@@ -2,14 +2,14 @@
 
 The coupled system takes a question and writes the answer, like any causal language model of
 transformers: `AutoModelForCausalLM.from_pretrained` loads its one checkpoint once this module is
-imported, and generation, evaluation and timing treat it like all other models.
+imported, and `icotlib.generate`, evaluation and timing treat it like all other models.
 """
 
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from icotlib.emulation import Emulator
-from icotlib.mind_reading import Student, ThoughtConfig, ThoughtModel, first_separator
+from icotlib.mind_reading import Student, ThoughtConfig, ThoughtModel, begun, first_separator
 
 
 class Coupled(ThoughtModel):
@@ -41,12 +41,12 @@ class Coupled(ThoughtModel):
         at: Tensor | None = None,
         **kwargs,
     ):
-        """A transformers forward pass. Thinking happens where there is no cache yet.
+        """A transformers forward pass. Thinking happens where the cache is still empty.
 
         Args:
             at: `[n]`, the separator's position in each row; found if not given.
         """
-        if past_key_values is not None:  # the thought is in the cache
+        if begun(past_key_values):  # the thought is in the cache
             return self.student.language_model(
                 input_ids=input_ids,
                 attention_mask=attention_mask,
@@ -66,6 +66,7 @@ class Coupled(ThoughtModel):
             at,
             attention_mask=attention_mask,
             position_ids=position_ids,
+            past_key_values=past_key_values,
             **kwargs,
         )
 

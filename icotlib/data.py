@@ -137,17 +137,9 @@ class Corpus:
     held_out: np.ndarray
     #: Hash of all of it: what stands in the sets, or the rule by which the stream is drawn.
     digest: str
-
-    def symbols(self) -> list[str]:
-        """All symbols for a symbol-level tokenizer: the task's, or those of the files."""
-        if self.task is not None:
-            return list(self.task.symbols)
-        found: set[str] = set()
-        for dataset in (self.train, self.valid, self.test):
-            for column in ("question", "chain", "answer"):
-                for text in dataset[column]:
-                    found.update(text.split())
-        return sorted(found)
+    #: All symbols for a symbol-level tokenizer: the task's, or those of the whole files, however
+    #: few of their lines are used, so that runs on more or fewer lines share a vocabulary.
+    symbols: tuple[str, ...]
 
 
 def load_corpus(config: DataConfig) -> Corpus:
@@ -180,14 +172,16 @@ def _generate_corpus(config: DataConfig) -> Corpus:
         rng = np.random.default_rng([config.seed, 1])
         rows = draw_unseen(task, rng, config.train_examples, held_out, distinct=True)
         train = _cached(config, "train", task, rows)
-    return Corpus(valid, test, train, task, held_out, _digest(valid, test, train, task.name))
+    digest = _digest(valid, test, train, task.name)
+    return Corpus(valid, test, train, task, held_out, digest, task.symbols)
 
 
 def _read_corpus(config: DataConfig) -> Corpus:
     folder = Path(config.path)
-    sets = {}
+    sets, symbols = {}, set()
     for split in SPLITS:
         examples, _ = read_examples(folder / f"{split}.txt")
+        symbols.update(*(part.split() for example in examples for part in example))
         limit = getattr(config, f"{split}_examples")
         sets[split] = examples[:limit]
         if not examples:
@@ -202,7 +196,10 @@ def _read_corpus(config: DataConfig) -> Corpus:
             )
     datasets = {split: _dataset(examples) for split, examples in sets.items()}
     digest = _digest(datasets["valid"], datasets["test"], datasets["train"], "")
-    return Corpus(**datasets, task=None, held_out=np.array([], dtype=np.uint64), digest=digest)
+    nothing = np.array([], dtype=np.uint64)
+    return Corpus(
+        **datasets, task=None, held_out=nothing, digest=digest, symbols=tuple(sorted(symbols))
+    )
 
 
 def _dataset(examples: list[Example]) -> Dataset:

@@ -11,6 +11,7 @@ Each stage is a run of its own that builds on finished ones, so that ablations s
 import math
 from collections.abc import Iterator
 from functools import cached_property
+from statistics import median
 from typing import Any
 
 import torch
@@ -21,8 +22,8 @@ from transformers import PreTrainedModel
 from icotlib.config import RunConfig
 from icotlib.coupling import Coupled
 from icotlib.emulation import Emulated, Emulator
-from icotlib.evaluation import Score, evaluate, logits_of, matches, score_of
-from icotlib.mind_reading import Student, ThoughtConfig
+from icotlib.evaluation import Score, evaluate, generate, matches, score, teacher_forced_match
+from icotlib.mind_reading import Reading, Student, ThoughtConfig
 from icotlib.models import build_model, load_model, load_weights
 from icotlib.objectives import Objective, Seen, Share, length_groups, token_loss
 from icotlib.removal import Inputs, remove
@@ -115,24 +116,25 @@ class MindReading(Distillation):
         at = at.to(self.device)
         return self.model(inputs.ids, states, at, logits_to_keep=inputs.keep).logits
 
-    @torch.no_grad()
-    def _right(self, batch: Encoded, states: Tensor) -> Tensor:
-        """Which answers the student writes greedily from these states, `[n]`."""
-        direct, found = batch.direct(), []
-        for first in range(0, len(direct), PART):
-            part = direct[slice(first, first + PART)]
-            inputs = remove(part, torch.zeros_like(part.chain)).to(self.device)
-            logits = self._logits(inputs, states[first : first + PART], part.question - 1)
-            found.append(matches(logits, inputs)[0].cpu())
-        return torch.cat(found)
-
     def validation(self) -> dict[str, Any]:
-        right = self._right(self.material.valid, self.valid_states)
-        return {"valid_accuracy": right.double().mean().item()}
+        found, right = self.material.valid.direct(), 0
+        for first in range(0, len(found), PART):
+            part = found[slice(first, first + PART)]
+            inputs = remove(part, torch.zeros_like(part.chain)).to(self.device)
+            with torch.no_grad():
+                states = self.valid_states[first : first + PART]
+                logits = self._logits(inputs, states, part.question - 1)
+            right += int(matches(logits, inputs)[0].sum())
+        return {"valid_accuracy": right / len(found)}
 
     def test(self, run: Run) -> Iterator[tuple[int, Score]]:
-        states = in_parts(self.states, self.material.test)
-        yield self.material.longest_chain, score_of(self._right(self.material.test, states))
+        material, written = self.material, []
+        student = self.accelerator.unwrap_model(self.model)
+        for first in range(0, len(material.test), PART):
+            part = material.test[slice(first, first + PART)]
+            reading = Reading(student, self.states(part))
+            written += material.layout.texts(generate(reading, material.layout, part.direct()))
+        yield material.longest_chain, score(written, material.answers)
 
 
 class Emulating(Distillation):
@@ -144,21 +146,21 @@ class Emulating(Distillation):
         """The emulator over the questions of encoded examples."""
         width = int(batch.question.max())
         ids, at = batch.ids[:, :width].to(self.device), (batch.question - 1).to(self.device)
-        return self.emulator(ids, at, gold=gold)
+        with self.accelerator.autocast():  # inside a coupled system nothing else turns it on
+            return self.emulator(ids, at, gold=gold)
 
     @torch.no_grad()
     def look_inside(self) -> dict[str, Any]:
         """Explained variance of the teacher's states by layer, and the components in use."""
-        valid, found = self.material.valid, []
+        valid, states, usage = self.material.valid, [], 0.0
         for first in range(0, len(valid), PART):
-            found.append(self.emulate(valid[slice(first, first + PART)]))
-        states = torch.cat([part.states for part in found]).float()
-        scores = torch.cat([part.scores for part in found]).float()
-        by_layer = explained_variance(self.valid_states, states)
-        used = components_in_use(scores, self.config.distill.mixture_temperature)
-        known = [value for value in by_layer if not math.isnan(value)]
+            part = self.emulate(valid[slice(first, first + PART)])
+            states.append(part.states.float())
+            usage = usage + self.emulator.weigh(part.scores.float()).sum(dim=0)
+        by_layer = explained_variance(self.valid_states, torch.cat(states))
+        used = components_in_use(usage / len(valid))
         return {
-            "explained": sum(known) / len(known) if known else math.nan,
+            "explained": middle(by_layer),
             "explained_by_layer": " ".join(f"{value:.4f}" for value in by_layer),
             "components": sum(used) / len(used),
         }
@@ -175,8 +177,8 @@ class Emulation(Emulating):
         states, gold = self.states(batch), None
         if self.config.distill.mixture_supervision:
             distill = self.config.distill
-            gold = gold_tokens(batch, states.shape[1], distill.mixture_offset, distill.delta)
-            gold = gold.to(self.device)
+            where = (states.shape[1], distill.subset, distill.delta, distill.mixture_offset)
+            gold = gold_tokens(batch, *where).to(self.device)
         for rows in length_groups(batch.question, self.config.train):
             here = rows.to(self.device)
             emulated = self.emulate(batch[rows], gold if gold is None else gold[here])
@@ -217,14 +219,9 @@ class Coupling(Emulating):
 
         yield from self.answer_shares(step, batch, logits_for)
 
-    @torch.no_grad()
     def validation(self) -> dict[str, Any]:
-        direct, right = self.material.valid.direct(), 0
-        for first in range(0, len(direct), PART):
-            part = direct[slice(first, first + PART)]
-            inputs = remove(part, torch.zeros_like(part.chain)).to(self.device)
-            right += int(matches(logits_of(self.model, inputs), inputs)[0].sum())
-        return {"valid_accuracy": right / len(direct), **self.look_inside()}
+        found = teacher_forced_match(self.model, self.material.valid.direct(), removed=0)
+        return {"valid_accuracy": found, **self.look_inside()}
 
     def test(self, run: Run) -> Iterator[tuple[int, Score]]:
         material = self.material
@@ -256,18 +253,24 @@ def explained_variance(true: Tensor, predicted: Tensor) -> list[float]:
     NaN for a layer whose true state is the same for every example: the embedding of the
     separator, which the diagonal begins with.
     """
-    error = (true - predicted).double().square().sum(dim=(0, 2))
-    spread = (true - true.mean(dim=0)).double().square().sum(dim=(0, 2))
-    constant = spread < 1e-6 * true.double().square().sum(dim=(0, 2))
+    true, predicted = true.cpu().double(), predicted.cpu().double()  # not every device has doubles
+    error = (true - predicted).square().sum(dim=(0, 2))
+    spread = (true - true.mean(dim=0)).square().sum(dim=(0, 2))
+    constant = spread < 1e-6 * true.square().sum(dim=(0, 2))
     return torch.where(constant, math.nan, 1 - error / spread).tolist()
 
 
-def components_in_use(scores: Tensor, temperature: float) -> list[float]:
-    """The effective number of mixture components by layer, from scores `[n, layers, components]`.
+def middle(by_layer: list[float]) -> float:
+    """The median over layers that have any variance: one hopeless layer does not decide it."""
+    known = [value for value in by_layer if not math.isnan(value)]
+    return median(known) if known else math.nan
 
-    exp of the entropy of the components' mean weight over examples: 1 if all examples use the same
-    one, the number of components if all are used alike.
+
+def components_in_use(usage: Tensor) -> list[float]:
+    """The effective number of components by layer, from their mean weights `[layers, components]`.
+
+    exp of the entropy of the weights: 1 if all examples use the same component, the number of
+    components if all are used alike.
     """
-    usage = (scores.double() / temperature).softmax(dim=-1).mean(dim=0)
-    entropy = -(usage * usage.clamp(min=1e-30).log()).sum(dim=-1)
-    return entropy.exp().tolist()
+    usage = usage.cpu().double()
+    return (-(usage * usage.clamp(min=1e-30).log()).sum(dim=-1)).exp().tolist()

@@ -75,9 +75,9 @@ class Emulator(ThoughtModel):
             )
         return Emulated(torch.stack(thought.states, dim=1), torch.stack(thought.scores, dim=1))
 
-    def mix(self, scores: Tensor) -> Tensor:
-        """The component embedding by the mixture's own choice: `[n, components]` -> `[n, d]`."""
-        return (scores / self.config.mixture_temperature).softmax(dim=-1) @ self.components.weight
+    def weigh(self, scores: Tensor) -> Tensor:
+        """The mixture's own choice, as weights that sum to 1: `[..., components]` -> the same."""
+        return (scores / self.config.mixture_temperature).softmax(dim=-1)
 
 
 class Thought:
@@ -96,7 +96,7 @@ class Thought:
         emulator = self.emulator
         scores = h @ emulator.components.weight.T
         if self.gold is None:
-            chosen = emulator.mix(scores)
+            chosen = emulator.weigh(scores) @ emulator.components.weight
         else:
             chosen = emulator.components(self.gold[:, layer])
         state = emulator.predictors[layer](torch.cat([h, chosen], dim=-1))

@@ -101,7 +101,7 @@ def generate(
     ids, mask, positions = left_padded_questions(batch, layout.pad)
     if keep_positions:
         positions[:, -1] += removed
-    room = getattr(model.config, "max_position_embeddings", None)
+    room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     ids, mask, positions = ids.to(device), mask.to(device), positions.to(device)
     cache, written = None, []
     marked_end = EndOfAnswer(layout, len(batch), device)
@@ -197,16 +197,9 @@ def score(written: Sequence[str], answers: Sequence[str]) -> Score:
     given = [Layout.answer(text) for text in written]
     right = [answer == truth for answer, truth in zip(given, answers, strict=True)]
     symbols = symbol_accuracy(given, answers)
-    return score_of(right, symbols, tuple(written))
-
-
-def score_of(
-    right: Sequence[bool] | Tensor, symbols: tuple[float, ...] = (), written: tuple[str, ...] = ()
-) -> Score:
-    """The score of answers known to be right or wrong, with its interval."""
-    right = tuple(map(bool, right))
     low, high = wilson_interval(sum(right), len(right))
-    return Score(float(np.mean(right)), low, high, len(right), symbols, written, right)
+    mean = float(np.mean(right))
+    return Score(mean, low, high, len(right), symbols, tuple(written), tuple(right))
 
 
 def symbol_accuracy(given: Sequence[str | None], answers: Sequence[str]) -> tuple[float, ...]:

@@ -73,6 +73,9 @@ class Student(ThoughtModel):
         )
         self.post_init()
 
+    def get_output_embeddings(self):
+        return self.language_model.get_output_embeddings()
+
     def forward(self, input_ids: Tensor, states: Tensor, at: Tensor, **kwargs):
         """A transformers forward pass with states put in.
 
@@ -82,12 +85,35 @@ class Student(ThoughtModel):
             at: `[n]`, the separator's position in each row.
             kwargs: what any causal LM takes: attention_mask, past_key_values, logits_to_keep, ...
         """
+        states = states.to(self.readers[0][0].weight.dtype)
 
         def replace(layer: int, hidden: Tensor) -> Tensor:
             return put(hidden, at, self.readers[layer](states[:, layer]))
 
         with layer_inputs(self.language_model, replace):
             return self.language_model(input_ids=input_ids, **kwargs)
+
+
+class Reading(nn.Module):
+    """A student with the thoughts of one batch, which `generate` treats like any causal LM."""
+
+    def __init__(self, student: Student, states: Tensor):
+        super().__init__()
+        self.student, self.states = student, states
+        self.config, self.device = student.config, student.device
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, past_key_values=None, **kwargs):
+        """As of a causal LM; the thoughts are put in where there is no cache yet."""
+        kwargs |= {"attention_mask": attention_mask, "past_key_values": past_key_values}
+        if begun(past_key_values):
+            return self.student.language_model(input_ids=input_ids, **kwargs)
+        at = first_separator(input_ids, attention_mask, self.config.separator)
+        return self.student(input_ids, self.states, at, **kwargs)
+
+
+def begun(past_key_values) -> bool:
+    """Whether a cache holds anything yet."""
+    return past_key_values is not None and past_key_values.get_seq_length() > 0
 
 
 def first_separator(ids: Tensor, mask: Tensor | None, separator: int) -> Tensor:

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -22,7 +23,7 @@ from icotlib.tokens import Layout, symbol_tokenizer
 def build_layout(config: ModelConfig, corpus: Corpus) -> Layout:
     """The tokenizer and layout of a run: the pretrained one, or one token per symbol."""
     if config.pretrained is None:
-        return Layout(symbol_tokenizer(corpus.symbols()))
+        return Layout(symbol_tokenizer(corpus.symbols))
     return Layout(_pretrained(AutoTokenizer, config.pretrained), config.spaced_separators)
 
 
@@ -33,7 +34,8 @@ def build_model(config: ModelConfig, layout: Layout, longest: int) -> PreTrained
     `ConfigError` for an unknown architecture or option, or a pretrained model that is too short.
     """
     if config.pretrained is not None:
-        model = _pretrained(AutoModelForCausalLM, config.pretrained)
+        # Trained in fp32, with autocast for speed: in bf16 small updates would be rounded away.
+        model = _pretrained(AutoModelForCausalLM, config.pretrained, dtype=torch.float32)
         room = getattr(model.config, "max_position_embeddings", longest)
         if room < longest:
             raise ConfigError(
@@ -87,9 +89,9 @@ def _fresh_config(config: ModelConfig, layout: Layout, longest: int):
     return AutoConfig.for_model(config.architecture, **options)
 
 
-def _pretrained(auto, source: str):
+def _pretrained(auto, source: str, **kwargs):
     try:
-        return auto.from_pretrained(source)
+        return auto.from_pretrained(source, **kwargs)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"model.pretrained={source!r} cannot be loaded: {error}\nGive a hub id that this "
@@ -131,6 +133,11 @@ def _no_bars() -> Iterator[None]:
         yield
     finally:
         logging.enable_progress_bar()
+
+
+def best_device() -> torch.device:
+    """Where models run when nobody says otherwise: a GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def count_parameters(model: PreTrainedModel) -> int:

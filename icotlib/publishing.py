@@ -32,6 +32,12 @@ def is_lever(run: Run) -> bool:
     return run.config.label in {name.replace(" ", "-") for name in LEVERS}
 
 
+def is_distilled_preset(run: Run) -> bool:
+    """Whether a run is distillation as its preset does it, at some seed, nothing changed."""
+    config = run.config
+    return run.name == presets.icot_kd(config.preset, config.seed).run_name
+
+
 #: What the headline compares, by method and variant.
 MAIN_METHODS = ("explicit_cot", "icot_si", "no_cot")
 MAIN_VARIANTS = ("", "equal-examples", "equal-seconds", "paper-pace")
@@ -69,8 +75,7 @@ def publish(folder: Path | None = None, task: str = "mult-4x2") -> pd.DataFrame:
     folder.mkdir(parents=True, exist_ok=True)
     table = results_table(runs)
     table.to_csv(folder / "results.csv", index=False)
-    distilled = [run for run in runs if run.config.method == "icot_kd" and not run.config.label]
-    distilled = [run for run in distilled if run.config.task == task]
+    distilled = [run for run in runs if is_distilled_preset(run) and run.config.task == task]
     shown = table[table.run.isin([run.name for run in main])]
     every = table[table.run.isin([run.name for run in [*main, *distilled]])]
     origin = [*main, *family(run.config for run in distilled)]
@@ -102,6 +107,8 @@ def publish_distillation(coupled: Sequence[Run], folder: Path) -> None:
     config = run.config
     before, after = anatomy.explained_table(Run.of(config.emulator)), anatomy.explained_table(run)
     ladder, stages = anatomy.ladder(run), family([config])
+    drawn = figures.explained(before)
+    figures.save(drawn, "kd_explained", before, family([config.emulator]), folder)
     before, after = (rows[rows.step == rows.step.max()] for rows in (before, after))
     drawn = figures.coupling(ladder, before, after)
     figures.save(drawn, "kd_coupling", ladder, stages, folder)
@@ -225,21 +232,22 @@ def _results_block(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-#: Rows of the README's table of distillation: method, variant, name.
+#: Rows of the README's table of distillation: how each run is made, and its name there.
 _DISTILLATION = [
-    ("explicit_cot", "kd-teacher", "Teacher, explicit CoT"),
-    ("mind_reading", "", "Student, on the teacher's true states"),
-    ("icot_kd", "", "ICoT-KD, coupled"),
-    ("icot_kd", "both-skipped", "Coupled, both stages of distillation skipped"),
-    ("no_cot", "kd-examples", "No CoT"),
+    (presets.kd_teacher, "Teacher, explicit CoT"),
+    (presets.kd_student, "Student, on the teacher's true states"),
+    (presets.icot_kd, "ICoT-KD, coupled"),
+    (presets.kd_skipped, "Coupled, both stages of distillation skipped"),
+    (presets.kd_no_cot, "No CoT"),
 ]
 
 
 def _distillation_block(table: pd.DataFrame) -> str:
     rows = _last_stages(table)
     lines = [_COLUMNS, "|---|---|---|---|---|---|"]
-    for method, variant, name in _DISTILLATION:
-        group = rows[(rows.method == method) & (rows.variant == variant)]
+    seeds = sorted(set(rows.seed.astype(int)))
+    for make, name in _DISTILLATION:
+        group = rows[rows.run.isin([make("fast", seed).run_name for seed in seeds])]
         if len(group):
             lines.append(_line(name, group.sort_values("seed")))
     return "\n".join(lines)

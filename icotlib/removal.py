@@ -75,11 +75,6 @@ def remove(batch: Encoded, k: Tensor, side: str = "left", keep_positions: bool =
     return Inputs(ids[:, :-1], positions, labels, tail, keep)
 
 
-def chain_left(batch: Encoded, k: Tensor) -> int:
-    """Chain tokens that a batch still holds after removal."""
-    return int((batch.chain - k).clamp(min=0).sum())
-
-
 # --- schedules ---------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from icotlib.data import load_corpus
 from icotlib.errors import RunError
 from icotlib.evaluation import Contestant, measure_speed
 from icotlib.material import examples_of
-from icotlib.models import load_model
+from icotlib.models import best_device, load_model
 from icotlib.runs import Run, write_json
 
 COLUMNS = [
@@ -226,7 +226,8 @@ def _contestants(run: Run) -> dict[tuple[str, int], Contestant]:
     for removed in map(int, run.stages.tokens_removed):
         folder = run.weights(removed)
         if folder not in loaded:
-            loaded[folder] = load_model(folder, config.model.spaced_separators)
+            model, layout = load_model(folder, config.model.spaced_separators)
+            loaded[folder] = model.to(best_device()), layout
         model, layout = loaded[folder]
         batch = layout.encode(examples)
         batch = batch.direct() if config.removal.direct else batch

@@ -28,8 +28,9 @@ def diagonal(batch: Encoded, layers: int, delta: float | None = None) -> Tensor:
         raise ConfigError("distillation needs a model of at least two layers, this one has 1")
     first, second = _separators(batch)
     layer = torch.arange(layers, dtype=torch.float64)[None]
-    slope = (second - first) / (layers - 1) if delta is None else delta
-    return (first + layer * slope).round().minimum(second).long()
+    # Multiplied before it is divided: a half then comes out as exactly a half.
+    moved = layer * (second - first) / (layers - 1) if delta is None else layer * delta
+    return (first + moved).round().minimum(second).long()
 
 
 def places(
@@ -87,10 +88,17 @@ def teacher_states(
     return layer_norm(states, states.shape[-1:])
 
 
-def gold_tokens(batch: Encoded, layers: int, offset: int = 0, delta: float | None = None) -> Tensor:
-    """The chain's token at t_l + offset, `[n, layers]`: what the supervised mixture names.
+def gold_tokens(
+    batch: Encoded,
+    layers: int,
+    subset: str = "diagonal",
+    delta: float | None = None,
+    offset: int = 0,
+) -> Tensor:
+    """The token where state l is read, or `offset` places on: `[n, layers]`.
 
-    Raises nothing for an offset that leaves the chain: it stops at the second separator.
+    It is what the supervised mixture names; an offset goes no further than the second separator.
     """
     second = (batch.question + batch.chain)[:, None]
-    return batch.ids.gather(1, (diagonal(batch, layers, delta) + offset).minimum(second))
+    at = places(batch, layers, subset, delta)[1]
+    return batch.ids.gather(1, (at + offset).minimum(second))

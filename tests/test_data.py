@@ -145,7 +145,7 @@ def test_own_files_are_a_corpus(tmp_path):
     write_folder(tmp_path, train=["1", "2"], valid=["4"], test=["5", "6"])
     corpus = load_corpus(DataConfig(path=str(tmp_path)))
     assert corpus.train["question"] == ["1", "2"]
-    assert corpus.symbols() == ["1", "2", "3", "4", "5", "6"]
+    assert corpus.symbols == ("1", "2", "3", "4", "5", "6")
 
 
 def test_a_test_question_in_the_training_file_is_an_error(tmp_path):

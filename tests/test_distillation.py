@@ -1,11 +1,12 @@
 """Distillation, against examples worked by hand and properties that must hold on any model."""
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, DynamicCache
 
 from icotlib.config import ModelConfig
 from icotlib.coupling import Coupled
@@ -15,8 +16,9 @@ from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation import generate, logits_of, matches
 from icotlib.hooks import decoder_layers, layer_inputs, pick, put
 from icotlib.material import Material
-from icotlib.mind_reading import Student, ThoughtConfig, first_separator
+from icotlib.mind_reading import Reading, Student, ThoughtConfig, first_separator
 from icotlib.models import build_model, load_model, save_model
+from icotlib.optim import split_parameters
 from icotlib.removal import remove
 from icotlib.runs import Run
 from icotlib.tasks import Example, get_task
@@ -62,6 +64,11 @@ def rows(question, chain):
 def test_the_diagonal_runs_from_separator_to_separator_by_each_examples_own_chain():
     """Separators at 3 and 14, 3 and 6, 0 and 1; five layers; halves to even."""
     batch = rows(question=[4, 4, 1], chain=[10, 2, 0])
+    for count in (6, 13, 15, 24):  # against exact fractions, halves to even
+        long = rows(question=[2, 5], chain=[60, 43])
+        exact = [[1 + Fraction(layer * 61, count - 1) for layer in range(count)]]
+        exact += [[4 + Fraction(layer * 44, count - 1) for layer in range(count)]]
+        assert diagonal(long, count).tolist() == [list(map(round, row)) for row in exact]
     # 3 + l 11/4 = 3, 5.75, 8.5, 11.25, 14;  3 + l 3/4 = 3, 3.75, 4.5, 5.25, 6;  l/4 = 0 ... 1
     assert diagonal(batch, 5).tolist() == [[3, 6, 8, 11, 14], [3, 4, 4, 5, 6], [0, 0, 0, 1, 1]]
 
@@ -96,6 +103,8 @@ def test_gold_tokens_are_the_chains_tokens_on_the_diagonal():
     batch = LAYOUT.encode([Example("1 2", "3 4 5", "6")])  # 1 2 <sep> 3 4 5 <sep> ...
     # t = 2, 3.33, 4.67, 6
     assert gold_tokens(batch, 4).tolist() == [[LAYOUT.sep, *tokens("3 5"), LAYOUT.sep]]
+    column = gold_tokens(batch, 4, "first_column", offset=1)
+    assert column.tolist() == [tokens("3 3 3 3")]  # of the place where the state is read
     assert gold_tokens(batch, 4, offset=1).tolist() == [[*tokens("3 4"), LAYOUT.sep, LAYOUT.sep]]
 
 
@@ -230,7 +239,7 @@ class Fixed(nn.Module):
 
 
 def worked_emulator():
-    """Two layers, two dimensions, every weight chosen by hand."""
+    """Two layers, two dimensions, every weight chosen by hand and no two of them alike."""
     torch.manual_seed(0)
     text = make(layers=2).config
     text.n_embd, text.n_head = 2, 1
@@ -242,12 +251,13 @@ def worked_emulator():
         # MLP_0([h; e]) = h + e, MLP_1([h; e]) = 2 h
         emulator.predictors[0] = Fixed([[1.0, 0, 1, 0], [0, 1.0, 0, 1]])
         emulator.predictors[1] = Fixed([[2.0, 0, 0, 0], [0, 2.0, 0, 0]])
-        # gates i, f, g, o of the LSTM: input, forget and output open at 1/2, g = tanh(x)
+        # gates i, f, g, o of the LSTM: i, f and o are open at 1/2, g = tanh(x + h / 2)
         emulator.rnn.weight_ih[4:6] = torch.eye(2)
-        emulator.key.weight.copy_(torch.eye(2))
-        emulator.query.weight.copy_(torch.eye(2))
-        # out([o; c]) = o + c
-        emulator.out.weight.copy_(torch.tensor([[1.0, 0, 1, 0], [0, 1.0, 0, 1]]))
+        emulator.rnn.weight_hh[4:6] = torch.eye(2) / 2
+        # key(o) swaps the two entries, query(o) = 3 o, out([o; c]) = o - 2 c
+        emulator.key.weight.copy_(torch.tensor([[0.0, 1], [1, 0]]))
+        emulator.query.weight.copy_(3 * torch.eye(2))
+        emulator.out.weight.copy_(torch.tensor([[1.0, 0, -2, 0], [0, 1.0, 0, -2]]))
     return emulator
 
 
@@ -297,34 +307,28 @@ def test_the_supervised_mixture_takes_the_gold_component():
     torch.testing.assert_close(emulated.scores[:, 0], torch.tensor([[1.0, 0.0]]))
 
 
-def test_the_mixture_without_supervision_is_a_softmax_at_its_temperature():
+def test_three_layers_of_thought_by_the_formulas():
+    """The mixture's soft choice, the memory, attention over earlier keys, and what is written."""
     emulator = worked_emulator()
     emulator.config.mixture_temperature = 0.5
-    weights = torch.tensor([1.0, 0.0]) / 0.5
-    weights = weights.exp() / weights.exp().sum()
-    torch.testing.assert_close(emulator.mix(torch.tensor([[1.0, 0.0]])), weights[None])
-
-
-def test_attention_over_the_keys_of_the_layers_below():
-    """Layer 1 of three, by the formulas: c = softmax(K q) K over the one key gives that key; at
-    layer 2 over two keys the weights are their unscaled dot products with the query."""
-    emulator = worked_emulator()
-    emulator.predictors.append(emulator.predictors[1])
-    thought = Thought(emulator, gold=torch.zeros(1, 3, dtype=torch.long))
-    h = torch.tensor([[1.0, -1.0]])
-    cell, context, keys = torch.zeros(2), torch.zeros(2), []
+    emulator.predictors.append(emulator.predictors[0])
+    thought = Thought(emulator, gold=None)
+    h = torch.tensor([1.0, -0.5])
+    cell, o, context, keys = (torch.zeros(2), torch.zeros(2), torch.zeros(2), [])
     for layer in range(3):
-        back = thought.step(layer, h)
-        state = h[0] + torch.tensor([1.0, 0.0]) if layer == 0 else 2 * h[0]
-        cell = 0.5 * cell + 0.5 * (state + context).tanh()
+        back = thought.step(layer, h[None])[0]
+        weights = (h / 0.5).exp() / (h / 0.5).exp().sum()  # the components are the unit vectors
+        state = 2 * h if layer == 1 else h + weights
+        cell = 0.5 * cell + 0.5 * (state + context + o / 2).tanh()
         o = 0.5 * cell.tanh()
         if keys:
-            products = torch.stack([key @ o for key in keys])
-            weights = products.exp() / products.exp().sum()
-            context = sum(weight * key for weight, key in zip(weights, keys, strict=True))
-        keys.append(o)
+            products = torch.stack([(key * 3 * o).sum() for key in keys])
+            shares = products.exp() / products.exp().sum()
+            context = sum(share * key for share, key in zip(shares, keys, strict=True))
+        keys.append(o.flip(0))
+        torch.testing.assert_close(thought.scores[layer][0], h)
         torch.testing.assert_close(thought.states[layer][0], state)
-        torch.testing.assert_close(back[0], o + context)
+        torch.testing.assert_close(back, o - 2 * context)
         h = back + 0.3
 
 
@@ -355,13 +359,42 @@ def test_cached_generation_agrees_with_the_full_forward_pass(architecture, tied)
             row = torch.cat([row, torch.tensor([[token]])], dim=1)
 
 
-def test_generation_in_bf16_runs_and_agrees_with_its_own_forward_pass():
-    model = coupled().to(torch.bfloat16)
-    direct = BATCH.direct()[torch.tensor([0])]
-    written = generate(model, LAYOUT, direct, max_new_tokens=1)
-    logits = model(direct.ids[:, : int(direct.question[0])]).logits
-    assert logits.dtype == torch.bfloat16
-    assert int(logits[0, -1].argmax()) == int(written[0, 0])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_bf16_agrees_with_fp32_as_far_as_it_can(architecture):
+    model = coupled(architecture)
+    inputs = remove(BATCH.direct(), torch.zeros(len(BATCH)).long())
+    full = logits_of(model, inputs)
+    half = logits_of(model.to(torch.bfloat16), inputs)
+    assert half.dtype == torch.bfloat16
+    assert (half.float() - full).norm() < 0.05 * full.norm()
+    generate(model, LAYOUT, BATCH.direct(), max_new_tokens=3)  # through the cache, too
+
+
+def test_a_coupled_model_that_never_ends_stops_at_its_position_table():
+    model = coupled()
+    room = model.config.text_config.max_position_embeddings
+    written = generate(model, LAYOUT, BATCH.direct(), max_new_tokens=room + 5)
+    assert written.shape[1] <= room + 5
+
+
+def test_an_empty_cache_is_no_thought_yet():
+    model, direct = coupled(), BATCH.direct()[torch.tensor([0])]
+    row = direct.ids[:, : int(direct.question[0])]
+    assert torch.equal(model(row).logits, model(row, past_key_values=DynamicCache()).logits)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_student_generates_from_thoughts_with_cache_and_padding(architecture):
+    torch.manual_seed(0)
+    text = make(architecture).config
+    student = Student(ThoughtConfig(text, separator=LAYOUT.sep)).eval()
+    states, direct = torch.randn(len(BATCH), 4, 16), BATCH.direct()
+    written = generate(Reading(student, states), LAYOUT, direct, max_new_tokens=5)
+    for i in range(len(direct)):
+        row, at = direct.ids[i : i + 1, : int(direct.question[i])], direct.question[i : i + 1] - 1
+        for token in written[i].tolist():
+            assert int(student(row, states[i : i + 1], at).logits[0, -1].argmax()) == token
+            row = torch.cat([row, torch.tensor([[token]])], dim=1)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -404,12 +437,21 @@ def test_explained_variance_of_known_states():
 
 
 def test_components_in_use():
-    alike = torch.zeros(6, 1, 4)
-    assert components_in_use(alike, 0.05) == [pytest.approx(4)]
-    one = torch.tensor([9.0, 0, 0, 0]).expand(6, 1, 4)
-    assert components_in_use(one, 0.05) == [pytest.approx(1)]
-    taking_turns = torch.eye(4)[:2, None]  # two of four, each sharply
-    assert components_in_use(taking_turns, 0.05) == [pytest.approx(2, abs=1e-3)]
+    usage = torch.tensor([[0.25] * 4, [1.0, 0, 0, 0], [0.5, 0.5, 0, 0]])  # three layers
+    assert components_in_use(usage) == pytest.approx([4, 1, 2])
+
+
+def test_muon_leaves_tables_and_output_heads_to_adamw():
+    """Untied heads, too, wherever in a distilled model they stand."""
+    whole = coupled(tie_word_embeddings=False)
+    for model in (whole, whole.student, whole.emulator):
+        hidden, tables, _ = split_parameters(model)
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        muon = {names[id(parameter)] for parameter in hidden}
+        assert not [name for name in muon if "lm_head" in name or "wte" in name]
+        assert not [name for name in muon if "components" in name or "wpe" in name]
+        assert any("readers" in name or "predictors" in name for name in muon)
+        assert len(tables) + len(hidden) > 4
 
 
 # --- the stages as runs ------------------------------------------------------------------------
@@ -511,6 +553,9 @@ def test_student_and_emulator_begin_as_the_teacher_or_as_the_model(runs_folder, 
         config = student.override({"distill.start": start})
         model = Trainer(config, Run.of(config)).objective.model
         assert torch.equal(model.language_model.transformer.wte.weight, weight) is same
+        config = config.override({"method": "emulation"})
+        model = Trainer(config, Run.of(config)).objective.model
+        assert torch.equal(model.body.wte.weight, weight) is same
 
 
 def test_the_coupled_runs_accuracy_is_that_of_its_checkpoint(runs_folder, student, emulator):
@@ -533,8 +578,16 @@ def test_a_stage_names_the_parents_it_lacks_or_cannot_use(tiny, teacher, student
             stage(tiny, method)
     with pytest.raises(ConfigError, match="has no teacher of 'mind_reading'"):
         stage(tiny, "emulation", teacher=student)
-    with pytest.raises(ConfigError, match="another model or task"):
+    with pytest.raises(ConfigError, match="model of the teacher differs"):
         stage(tiny, "emulation", teacher=teacher, **{"model.layers": 3})
+    with pytest.raises(ConfigError, match=r"data\.seed of the teacher differs"):
+        stage(tiny, "emulation", teacher=teacher, **{"data.seed": 3})
+    parts = {"student": student, "emulator": emulator}
+    with pytest.raises(ConfigError, match=r"distill\.subset of the student differs"):
+        stage(tiny, "icot_kd", **parts, **{"distill.subset": "top_row"})
+    other = emulator.override({"teacher": teacher.override({"train.steps": 7})})
+    with pytest.raises(ConfigError, match="need one teacher"):
+        stage(tiny, "icot_kd", student=student, emulator=other)
     with pytest.raises(ConfigError, match=r"needs removal\.direct=True"):
         tiny.override({"method": "icot_kd", "removal.schedule": "all", "teacher": teacher})
 

@@ -136,7 +136,7 @@ def ablations(table: pd.DataFrame) -> Figure:
     figure, ax = new_figure(PAGE * 0.7, 0.5 + 0.24 * len(table))
     place = np.arange(len(table))
     ax.barh(place, table.accuracy, xerr=_interval(table), color=COLORS["icot_kd"], capsize=2)
-    ax.scatter(table.student, place, color=COLORS["mind_reading"], zorder=3, s=18, label="student")
+    ax.scatter(table.student, place, color=COLORS["mind_reading"], zorder=3, s=18)
     ax.set_yticks(place, list(table.name))
     ax.invert_yaxis()
     ax.set_xlim(0, 1.03)

@@ -26,7 +26,7 @@ SHARED: dict[str, dict[str, Any]] = {
         "optim.decay_fraction": 1.0,
         "train.batch_size": 64,
     },
-    "paper": {"distill.start": "model"},
+    "paper": {"distill.start": "model", "train.precision": "fp32"},
 }
 
 #: What each stage has of its own.
@@ -92,13 +92,14 @@ def _stage(stage: str, preset: str, overrides: Any) -> dict[str, Any]:
     every, own = {}, {}
     for name, value in parse_overrides(overrides).items():
         first, dot, rest = name.partition(".")
-        if stage == "teacher" and first == "distill":
-            continue  # a teacher is the same whatever is distilled from it
         if not dot or first not in STAGES[preset]:
             every[name] = value
         elif first == stage:
             own[rest] = value
-    return SHARED[preset] | STAGES[preset][stage] | every | own
+    changes = SHARED[preset] | STAGES[preset][stage] | every | own
+    if stage == "teacher":  # it is the same whatever is distilled from it
+        changes = {name: x for name, x in changes.items() if not name.startswith("distill.")}
+    return changes
 
 
 # --- baselines ---------------------------------------------------------------------------------
@@ -160,16 +161,26 @@ def _skipping(stages: list[str], preset: str, seed: int, overrides: dict[str, An
     return {f"coupled.{stage}": None for stage in stages} | {"coupled.train.steps": steps} | rates
 
 
+#: Depths to compare. A pretrained model has the depth it has, so `paper` starts from random
+#: weights here.
+DEPTHS: dict[str, tuple[int, ...]] = {
+    "smoke": (2, 3),
+    "fast": (4, 6, 8, 12),
+    "paper": (4, 6, 8, 12),
+}
+UNTRAINED_GPT2 = {"model.pretrained": None, "model.width": 768, "model.heads": 12}
+
+
 def depths(preset: str, seed: int = 0, overrides: Any = None) -> dict[int, RunConfig]:
     """The method at other depths, each with a teacher of its own."""
-    layers = (2, 3) if preset == "smoke" else (4, 6, 8, 12)
+    check(preset)
+    size = UNTRAINED_GPT2 if preset == "paper" else {}
+    own = parse_overrides(overrides)
     return {
-        number: icot_kd(
-            preset,
-            seed,
-            {"model.layers": number, "label": f"{number}-layers"} | parse_overrides(overrides),
+        layers: icot_kd(
+            preset, seed, {"model.layers": layers, "label": f"{layers}-layers"} | size | own
         )
-        for number in layers
+        for layers in DEPTHS[preset]
     }
 
 
@@ -193,6 +204,7 @@ MIXTURES: dict[str, dict[str, Any]] = {
     "no mixture": {},
     "2 components": {"distill.mixture": 2},
     "16 components": {"distill.mixture": 16},
+    "one for each token": {"distill.mixture": 0},
     "16, temperature 1": {"distill.mixture": 16, "distill.mixture_temperature": 1.0},
     "supervised": {"distill.mixture": 0, "distill.mixture_supervision": 1.0},
     "supervised, next token": {
@@ -225,23 +237,24 @@ def mixtures(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, Run
 
 
 def limited(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunConfig]:
-    """Coupling on few examples, over and over; and what may keep it from learning them by heart."""
+    """Coupling on few examples, over and over; and what may keep it from learning them by heart.
+
+    The rate is that of mind-reading, and a tenth of it.
+    """
+    own = parse_overrides(overrides)
+    rates = icot_kd(preset, seed, own).student.optim
     few = {"coupled.data.train_examples": 100 if preset == "smoke" else 1000}
-    if preset != "smoke":
-        few |= {"coupled.optim.muon_lr": 1e-2, "coupled.optim.lr": 1e-3}
-    rows: dict[str, dict[str, Any]] = {
-        "everything trained": {},
-        "fixed emulator": {"coupled.distill.train_emulator": False},
-        "a tenth of the rate": {"coupled.optim.muon_lr": 1e-3, "coupled.optim.lr": 1e-4},
+    rows: dict[str, tuple[float, dict[str, Any]]] = {
+        "everything trained": (1.0, {}),
+        "fixed emulator": (1.0, {"coupled.distill.train_emulator": False}),
+        "a tenth of the rate": (0.1, {}),
     }
-    return {
-        name: icot_kd(
-            preset,
-            seed,
-            few
-            | {"coupled.label": "limited-" + name.replace(" ", "-")}
-            | changes
-            | parse_overrides(overrides),
-        )
-        for name, changes in rows.items()
-    }
+    made = {}
+    for name, (share, changes) in rows.items():
+        rate = {
+            "coupled.optim.lr": share * rates.lr,
+            "coupled.optim.muon_lr": share * rates.muon_lr,
+        }
+        label = {"coupled.label": "limited-" + name.replace(" ", "-")}
+        made[name] = icot_kd(preset, seed, few | rate | label | changes | own)
+    return made
