@@ -34,12 +34,13 @@ STAGES: dict[str, dict[str, dict[str, Any]]] = {
     "smoke": {"teacher": {}, "student": {}, "emulator": {}, "coupled": {}},
     "fast": {
         "teacher": {
-            "train.steps": 1000,
-            "optim.decay_fraction": 0.4,
+            "train.steps": 800,
+            "optim.decay_fraction": 0.5,
             "optim.muon_lr": 1.5e-2,
+            "optim.lr": 2e-3,
         },
-        "student": {"train.steps": 1700},
-        "emulator": {"train.steps": 1800},
+        "student": {"train.steps": 2200},
+        "emulator": {"train.steps": 2000},
         "coupled": {"train.steps": 800, "optim.muon_lr": 3e-3, "optim.lr": 3e-4},
     },
     "paper": {
