@@ -34,10 +34,9 @@ STAGES: dict[str, dict[str, dict[str, Any]]] = {
     "smoke": {"teacher": {}, "student": {}, "emulator": {}, "coupled": {}},
     "fast": {
         "teacher": {
-            "train.steps": 800,
-            "optim.decay_fraction": 0.5,
+            "train.steps": 1100,
+            "optim.decay_fraction": 0.4,
             "optim.muon_lr": 1.5e-2,
-            "optim.lr": 2e-3,
         },
         "student": {"train.steps": 2200},
         "emulator": {"train.steps": 2000},
