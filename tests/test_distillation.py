@@ -3,11 +3,13 @@
 import math
 from fractions import Fraction
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, DynamicCache
 
+from icotlib import presets
 from icotlib.config import ModelConfig
 from icotlib.coupling import Coupled
 from icotlib.distillation import components_in_use, explained_variance
@@ -24,7 +26,7 @@ from icotlib.runs import Run
 from icotlib.tasks import Example, get_task
 from icotlib.thoughts import diagonal, gold_tokens, places, teacher_states
 from icotlib.tokens import Encoded, Layout, symbol_tokenizer
-from icotlib.training import Trainer, train
+from icotlib.training import Trainer, load_run, train
 
 ARCHITECTURES = ["gpt2", "llama", "gpt_neox"]
 LAYOUT = Layout(symbol_tokenizer(get_task("mult-2x2").symbols))
@@ -598,3 +600,73 @@ def test_a_damaged_parent_is_named(runs_folder, student):
     weights.write_bytes(weights.read_bytes()[:50])
     with pytest.raises(RunError, match=r"explicit_cot.*cannot be loaded"):
         train(student)
+
+
+SMALL = {
+    "data.task": "mult-2x2",
+    "data.train_examples": 40,
+    "data.valid_examples": 8,
+    "data.test_examples": 8,
+    "train.steps": 4,
+    "train.eval_every": 2,
+}
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_paper_preset_distils_a_pretrained_model(
+    runs_folder, pretrained, architecture, precision
+):
+    """Separator, end and padding are one token; weights on disk in the precision of the run."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    settings = {"model.pretrained": pretrained(architecture, dtype), "train.precision": precision}
+    run = train(presets.icot_kd("paper", overrides=SMALL | settings))
+    assert run.totals["chain_tokens"] == 8 + 1  # with the space that the authors' code leaves
+    assert run.stages.n_test.tolist() == [8]
+    assert run.metrics[["loss", "explained"]].notna().all().all()
+    model, layout, corpus = load_run(run)
+    assert isinstance(model, Coupled)
+    assert model.dtype == torch.float32
+    direct = layout.encode([Example(**row) for row in corpus.test]).direct()
+    texts = layout.texts(generate(model, layout, direct))
+    assert texts[: len(run.samples)] == run.samples.written.tolist()
+
+
+def test_the_mixture_of_all_tokens_trains_on_a_pretrained_model(runs_folder, pretrained):
+    settings = {"model.pretrained": pretrained("gpt2"), "distill.mixture": 0}
+    settings |= {"emulator.distill.mixture_supervision": 1.0}
+    run = train(presets.icot_kd("paper", overrides=SMALL | settings))
+    tokens = load_run(run)[0].config.text_config.vocab_size
+    assert (run.metrics.components <= tokens).all()
+    assert (run.metrics.components >= 1).all()
+
+
+@pytest.mark.parametrize("method", ["mind_reading", "emulation", "icot_kd"])
+def test_a_stage_that_is_cut_short_resumes_to_the_same_numbers(
+    runs_folder, student, emulator, tmp_path, monkeypatch, method
+):
+    parts = {"student": student, "emulator": emulator}
+    whole = student.override({**parts, "teacher": None, "method": "icot_kd"})
+    config = {"mind_reading": student, "emulation": emulator, "icot_kd": whole}[method]
+    config = config.override({"train.steps": 12, "train.eval_every": 4})
+    for parent in config.parents.values():
+        train(parent)
+    evaluate, seen = Trainer._evaluate, []
+
+    def interrupted(self, step):
+        seen.append(step)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return evaluate(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_evaluate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    cut = train(config)
+    monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "again"))
+    straight = train(config)
+    one, other = (run.metrics.drop(columns="seconds") for run in (cut, straight))
+    pd.testing.assert_frame_equal(one, other, check_exact=True)
+    weights = [(run.folder / "model" / "model.safetensors").read_bytes() for run in (cut, straight)]
+    assert weights[0] == weights[1]

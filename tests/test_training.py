@@ -10,12 +10,6 @@ import time
 import pandas as pd
 import pytest
 import torch
-from tokenizers import Tokenizer
-from tokenizers.decoders import ByteLevel as ByteLevelDecoder
-from tokenizers.models import BPE
-from tokenizers.pre_tokenizers import ByteLevel
-from tokenizers.trainers import BpeTrainer
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from icotlib import optim, presets
 from icotlib.config import OptimConfig, TrainConfig, to_dict
@@ -142,25 +136,10 @@ def test_own_files_train_for_epochs(runs_folder, tiny, tmp_path):
     assert run.stages.tokens_removed.tolist() == [0, 1, 2, 3]
 
 
-def byte_tokenizer():
-    """A byte-level BPE with GPT-2's conventions: one special token, spaces lead their word."""
-    tokenizer = Tokenizer(BPE())
-    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = ByteLevelDecoder()
-    trainer = BpeTrainer(special_tokens=["<|endoftext|>"], initial_alphabet=ByteLevel.alphabet())
-    tokenizer.train_from_iterator([" 1 2 3 4 5 6 7 8 9 0 * + #### ( )"] * 5, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")
-
-
-def test_the_paper_preset_runs_on_a_pretrained_model_from_a_folder(runs_folder, tmp_path):
+def test_the_paper_preset_runs_on_a_pretrained_model_from_a_folder(runs_folder, pretrained):
     """The papers' settings in every respect but size, through the hub's own format."""
-    tokenizer = byte_tokenizer()
-    sizes = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}
-    config = GPT2Config(vocab_size=len(tokenizer), **sizes, bos_token_id=0, eos_token_id=0)
-    GPT2LMHeadModel(config).save_pretrained(tmp_path / "gpt2")
-    tokenizer.save_pretrained(tmp_path / "gpt2")
     small = {
-        "model.pretrained": str(tmp_path / "gpt2"),
+        "model.pretrained": pretrained("gpt2"),
         "data.task": "mult-2x2",
         "data.train_examples": 40,
         "data.valid_examples": 8,
