@@ -1,6 +1,7 @@
 """What distillation leaves inside: probes of the teacher's states, what is lost, what it costs."""
 
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from statistics import median
@@ -8,6 +9,7 @@ from statistics import median
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
@@ -29,48 +31,45 @@ from icotlib.tokens import Encoded
 # --- does the diagonal carry the reasoning? ----------------------------------------------------
 
 
-def probe_thoughts(
-    run: Run, subsets: Sequence[str] = ("diagonal", "first_column"), examples: int = 1500
-) -> pd.DataFrame:
-    """How well a linear probe reads the chain's token at t_l from each of the teacher's states.
+#: What is probed: subset of states, places from the state to the token asked for, whether trained.
+PROBES: dict[str, tuple[str, int, bool]] = {
+    "diagonal": ("diagonal", 0, True),
+    "diagonal, next token": ("diagonal", 1, True),
+    "first column": ("first_column", 0, True),
+    "untrained teacher": ("diagonal", 0, False),
+    "untrained, next token": ("diagonal", 1, False),
+}
 
-    A logistic regression per layer, fitted to training examples and tested on the run's test set.
-    Every subset of states is asked for the same tokens; a teacher with random weights is the
-    control. Columns: states, layer, accuracy, ci_low, ci_high, and `majority`, the share of the
-    commonest token: 1 where all examples have the same, as at a separator.
+
+def probe_thoughts(run: Run, examples: int = 1500) -> pd.DataFrame:
+    """How well a linear probe reads the chain from each of the teacher's states.
+
+    A logistic regression per layer, fitted to training examples and tested on the run's test set,
+    is asked for the chain's token at t_l, or for the one after it: from the diagonal, from the
+    first column, and from a teacher with random weights, which shows what the token's embedding
+    alone gives away. Columns: states, layer, accuracy, ci_low, ci_high, and `majority`, the share
+    of the commonest token: 1 where all examples have the same, as at a separator.
 
     Args:
         run: a finished teacher, or any run of distillation.
     """
-    config = run.config
-    if config.distilled:
-        config = teacher_of(config)
+    config = teacher_of(run.config) if run.config.distilled else run.config
     material = Material(config)
     teacher = load_model(Run.of(config).weights())[0].to(best_device())
     torch.manual_seed(config.seed)
     untrained = AutoModelForCausalLM.from_config(teacher.config).eval().to(best_device())
     learn, test = _training_examples(material, examples), material.test
-    named = {"untrained teacher": (untrained, "diagonal")}
-    named = {subset.replace("_", " "): (teacher, subset) for subset in subsets} | named
-    rows = []
-    for name, (model, subset) in named.items():
+    layers, rows = teacher.config.num_hidden_layers, []
+    for name, (subset, offset, trained) in PROBES.items():
+        model = teacher if trained else untrained
         seen, unseen = (teacher_states(model, batch, subset).cpu() for batch in (learn, test))
-        layers = seen.shape[1]
-        asked, truth = gold_tokens(learn, layers).numpy(), gold_tokens(test, layers).numpy()
+        asked, truth = (gold_tokens(x, layers, offset=offset).numpy() for x in (learn, test))
         for layer in range(layers):
             right = probe(seen[:, layer], asked[:, layer], unseen[:, layer], truth[:, layer])
             low, high = wilson_interval(int(right.sum()), len(right))
-            rows.append(
-                {
-                    "states": name,
-                    "layer": layer,
-                    "accuracy": right.mean(),
-                    "ci_low": low,
-                    "ci_high": high,
-                    "majority": np.unique(truth[:, layer], return_counts=True)[1].max()
-                    / len(truth),
-                }
-            )
+            commonest = np.unique(truth[:, layer], return_counts=True)[1].max() / len(truth)
+            row = {"states": name, "layer": layer, "accuracy": right.mean()}
+            rows.append(row | {"ci_low": low, "ci_high": high, "majority": commonest})
     return pd.DataFrame(rows)
 
 
@@ -78,8 +77,10 @@ def probe(seen: Tensor, asked: np.ndarray, unseen: Tensor, truth: np.ndarray) ->
     """Which of the unseen examples a linear probe, fitted on the seen ones, gets right: `[n]`."""
     if len(np.unique(asked)) == 1:
         return truth == asked[0]
-    model = LogisticRegression(C=10.0, max_iter=300)
-    return model.fit(seen.numpy(), asked).predict(unseen.numpy()) == truth
+    model = LogisticRegression(C=1.0, max_iter=100)
+    with warnings.catch_warnings():  # a hundred iterations are enough to read what is there
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(seen.numpy(), asked).predict(unseen.numpy()) == truth
 
 
 def _training_examples(material: Material, examples: int) -> Encoded:

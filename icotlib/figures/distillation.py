@@ -30,15 +30,15 @@ def probed_thoughts(table: pd.DataFrame) -> Figure:
     Args:
         table: rows of `anatomy.probe_thoughts`.
     """
-    figure, ax = new_figure(COLUMN, 2.5)
+    figure, ax = new_figure(PAGE * 0.7, 2.6)
     for color, (name, rows) in zip(CYCLE, table.groupby("states", sort=False), strict=False):
-        ax.plot(rows.layer, rows.accuracy, color=color, marker=".", label=name)
+        rows = rows[rows.majority < 1]  # elsewhere there is nothing to tell apart
+        style = {"color": color, "ls": ":" if "untrained" in name else "-"}
+        ax.plot(rows.layer, rows.accuracy, marker=".", label=name, **style)
         ax.fill_between(rows.layer, rows.ci_low, rows.ci_high, color=color, alpha=0.15, lw=0)
-    first = table[table.states == table.states.iloc[0]]
-    ax.step(first.layer, first.majority, where="mid", color="#999999", ls=":", label="commonest")
     _layers(ax)
-    percent(ax, "chain token at $t_l$ read")
-    ax.legend(loc="best")
+    percent(ax, "chain token read")
+    figure.legend(loc="outside right center")
     return figure
 
 
