@@ -1,10 +1,11 @@
 """The figures of distillation (ICoT-KD): what the teacher thinks, what is lost, what matters."""
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from icotlib.figures.base import COLORS, COLUMN, PAGE, new_figure, percent, styled
 
@@ -54,8 +55,7 @@ def explained(table: pd.DataFrame) -> Figure:
     layers = sorted(known.layer.unique())
     for layer in layers:
         rows = known[known.layer == layer]
-        shade = 0.15 + 0.75 * layer / max(layers[-1], 1)
-        color = (0.53 * shade, 0.13, 0.33 + 0.4 * (1 - shade))
+        color = mpl.colormaps["viridis"](0.9 * layer / max(layers[-1], 1))
         label = f"layer {layer}" if layer in (layers[0], layers[-1]) else None
         left.plot(rows.examples / 1000, rows.explained, color=color, lw=1, label=label)
     left.set_xlabel("training examples (thousands)")
@@ -83,11 +83,12 @@ def coupling(ladder: pd.DataFrame, before: pd.DataFrame, after: pd.DataFrame) ->
     left.bar(names, ladder.accuracy, yerr=_interval(ladder), color=colors, width=0.6, capsize=2)
     percent(left)
     for table, name, color in ((before, "before", "#999999"), (after, "after", COLORS["icot_kd"])):
-        right.plot(table.layer, table.explained, marker=".", color=color, label=f"{name} coupling")
+        shown = table.explained.clip(lower=-1)  # a layer with hardly any variance may fall far
+        right.plot(table.layer, shown, marker=".", color=color, label=f"{name} coupling")
     _layers(right)
-    right.set_ylim(top=1.03)
-    right.yaxis.set_major_formatter("{x:.0%}")
-    right.set_ylabel("explained variance of the teacher's states")
+    right.set_ylim(-1.05, 1.05)
+    right.yaxis.set_major_formatter(PercentFormatter(1))
+    right.set_ylabel("explained variance (cut at −100%)")
     right.legend(loc="best")
     return figure
 
@@ -120,7 +121,7 @@ def time_spent(table: pd.DataFrame) -> Figure:
     ax.set_yticks(range(len(bars)), list(bars))
     ax.invert_yaxis()
     ax.set_xlim(0, 1)
-    ax.xaxis.set_major_formatter("{x:.0%}")
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
     figure.legend(loc="outside upper center", ncols=3)
     return figure
 
@@ -140,7 +141,7 @@ def ablations(table: pd.DataFrame) -> Figure:
     ax.set_yticks(place, list(table.name))
     ax.invert_yaxis()
     ax.set_xlim(0, 1.03)
-    ax.xaxis.set_major_formatter("{x:.0%}")
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
     ax.set_xlabel("exact match, coupled (dots: student on the teacher's true states)")
     return figure
 
@@ -189,7 +190,7 @@ def mixture(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
     left.set_yticks(range(len(names)), names)
     left.invert_yaxis()
     left.set_xlim(-0.03, 1.03)
-    left.xaxis.set_major_formatter("{x:.0%}")
+    left.xaxis.set_major_formatter(PercentFormatter(1))
     left.set_xlabel("exact match, one point per seed")
     left.legend(loc="best")
     for color, (name, rows) in zip(CYCLE, learning.groupby("name", sort=False), strict=False):
