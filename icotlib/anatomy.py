@@ -28,6 +28,9 @@ from icotlib.runs import Run
 from icotlib.thoughts import gold_tokens, teacher_states
 from icotlib.tokens import Encoded
 
+#: What tables of accuracies share.
+SCORE = ["accuracy", "ci_low", "ci_high"]
+
 # --- does the diagonal carry the reasoning? ----------------------------------------------------
 
 
@@ -111,6 +114,12 @@ def explained_table(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def explained_at_end(run: Run) -> pd.DataFrame:
+    """The last evaluation of `explained_table`."""
+    table = explained_table(run)
+    return table[table.step == table.step.max()]
+
+
 def explained(run: Run) -> pd.Series:
     """The median over layers of the explained variance, by evaluation."""
     by_layer = run.metrics.explained_by_layer.str.split()
@@ -141,8 +150,7 @@ def ladder(run: Run) -> pd.DataFrame:
         ("emulated states", pd.Series(vars(emulated))),
         ("coupled", run.stages.iloc[-1]),
     ]
-    columns = ["accuracy", "ci_low", "ci_high"]
-    return pd.DataFrame([{"states": name, **row[columns]} for name, row in steps])
+    return pd.DataFrame([{"states": name, **row[SCORE]} for name, row in steps])
 
 
 # --- what it costs -----------------------------------------------------------------------------
@@ -258,16 +266,13 @@ def compared(configs: dict[str, RunConfig]) -> pd.DataFrame:
     rows = []
     for name, config in configs.items():
         run = Run.of(config)
-        row = {"name": name, "seed": config.seed, **run.stages.iloc[-1][_SCORE]}
+        row = {"name": name, "seed": config.seed, **run.stages.iloc[-1][SCORE]}
         student, emulator = config.student, config.emulator
         row["student"] = np.nan if student is None else Run.of(student).stages.accuracy.iloc[-1]
         row["explained"] = np.nan if emulator is None else explained(Run.of(emulator)).iloc[-1]
         row["drifted"] = explained(run).iloc[-1]
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-_SCORE = ["accuracy", "ci_low", "ci_high"]
 
 
 def depth_table(configs: dict[int, RunConfig]) -> pd.DataFrame:

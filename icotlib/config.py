@@ -326,7 +326,7 @@ class RunConfig(Section):
         """The task as tables name it."""
         return self.data.task if self.data.path is None else Path(self.data.path).name
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """Sixteen hexadecimal digits that change with any setting.
 

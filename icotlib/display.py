@@ -10,6 +10,7 @@ from icotlib import figures
 from icotlib.errors import RunError
 from icotlib.evaluation import generate
 from icotlib.launch import in_notebook
+from icotlib.removal import in_layout
 from icotlib.results import learning_table
 from icotlib.runs import Run
 from icotlib.tasks import get_task
@@ -66,8 +67,7 @@ class Ask:
         """
         truth = self.task.text(self.task.write(self.task.read(question)))[0]
         model, layout = self._model(removed)
-        batch = layout.encode([truth])
-        batch = batch.direct() if self.config.removal.direct else batch
+        batch = in_layout(layout.encode([truth]), self.config.removal)
         start = time.perf_counter()
         tokens = generate(model, layout, batch, removed, self.config.removal.keep_positions)
         seconds = time.perf_counter() - start

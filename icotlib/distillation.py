@@ -55,7 +55,7 @@ class Distillation(Objective):
     @cached_property
     def valid_states(self) -> Tensor:
         """The teacher's states of the validation set."""
-        return in_parts(self.states, self.material.valid)
+        return torch.cat([self.states(part) for part in parts(self.material.valid)])
 
     def start(self) -> PreTrainedModel:
         """The language model that student and emulator begin as."""
@@ -108,30 +108,24 @@ class MindReading(Distillation):
         states = self.states(batch)
 
         def logits_for(rows: Tensor, inputs: Inputs, at: Tensor) -> Tensor:
-            return self._logits(inputs, states[rows.to(self.device)], at)
+            here = states[rows.to(self.device)]
+            return self.model(
+                inputs.ids, here, at.to(self.device), logits_to_keep=inputs.keep
+            ).logits
 
         yield from self.answer_shares(step, batch, logits_for)
 
-    def _logits(self, inputs: Inputs, states: Tensor, at: Tensor) -> Tensor:
-        at = at.to(self.device)
-        return self.model(inputs.ids, states, at, logits_to_keep=inputs.keep).logits
-
     def validation(self) -> dict[str, Any]:
-        found, right = self.material.valid.direct(), 0
-        for first in range(0, len(found), PART):
-            part = found[slice(first, first + PART)]
-            inputs = remove(part, torch.zeros_like(part.chain)).to(self.device)
-            with torch.no_grad():
-                states = self.valid_states[first : first + PART]
-                logits = self._logits(inputs, states, part.question - 1)
-            right += int(matches(logits, inputs)[0].sum())
-        return {"valid_accuracy": right / len(found)}
+        valid, right = self.material.valid, 0.0
+        for part, states in zip(parts(valid), self.valid_states.split(PART), strict=True):
+            reading = Reading(self.model, states)
+            right += len(part) * teacher_forced_match(reading, part.direct(), removed=0)
+        return {"valid_accuracy": right / len(valid)}
 
     def test(self, run: Run) -> Iterator[tuple[int, Score]]:
         material, written = self.material, []
         student = self.accelerator.unwrap_model(self.model)
-        for first in range(0, len(material.test), PART):
-            part = material.test[slice(first, first + PART)]
+        for part in parts(material.test):
             reading = Reading(student, self.states(part))
             written += material.layout.texts(generate(reading, material.layout, part.direct()))
         yield material.longest_chain, score(written, material.answers)
@@ -153,10 +147,9 @@ class Emulating(Distillation):
     def look_inside(self) -> dict[str, Any]:
         """Explained variance of the teacher's states by layer, and the components in use."""
         valid, states, usage = self.material.valid, [], 0.0
-        for first in range(0, len(valid), PART):
-            part = self.emulate(valid[slice(first, first + PART)])
-            states.append(part.states.float())
-            usage = usage + self.emulator.weigh(part.scores.float()).sum(dim=0)
+        for emulated in map(self.emulate, parts(valid)):
+            states.append(emulated.states.float())
+            usage = usage + self.emulator.weigh(emulated.scores.float()).sum(dim=0)
         by_layer = explained_variance(self.valid_states, torch.cat(states))
         used = components_in_use(usage / len(valid))
         return {
@@ -241,10 +234,9 @@ def weights(config: RunConfig):
     return Run.of(config).weights()
 
 
-def in_parts(compute, batch: Encoded) -> Tensor:
-    """A function of encoded examples, a few hundred at a time."""
-    parts = [compute(batch[slice(i, i + PART)]) for i in range(0, len(batch), PART)]
-    return torch.cat(parts)
+def parts(batch: Encoded) -> Iterator[Encoded]:
+    """Encoded examples, a few hundred at a time."""
+    return (batch[slice(first, first + PART)] for first in range(0, len(batch), PART))
 
 
 def explained_variance(true: Tensor, predicted: Tensor) -> list[float]:

@@ -101,8 +101,15 @@ class Reading(nn.Module):
         super().__init__()
         self.student, self.states = student, states
         self.config, self.device = student.config, student.device
+        self.training = student.training
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, past_key_values=None, **kwargs):
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        past_key_values=None,
+        **kwargs,
+    ):
         """As of a causal LM; the thoughts are put in where there is no cache yet."""
         kwargs |= {"attention_mask": attention_mask, "past_key_values": past_key_values}
         if begun(past_key_values):

@@ -20,7 +20,7 @@ from icotlib.config import RunConfig, TrainConfig
 from icotlib.evaluation import Score, evaluate, logits_of, matches, teacher_forced_match
 from icotlib.material import Material
 from icotlib.models import build_model, load_model
-from icotlib.removal import IGNORE, Inputs, Schedule, make_schedule, remove
+from icotlib.removal import IGNORE, Inputs, Schedule, in_layout, make_schedule, remove
 from icotlib.runs import Run
 from icotlib.tokens import Encoded
 
@@ -138,10 +138,10 @@ class Continuation(Objective):
 
     def shares(self, step: int, batch: Encoded, generator: torch.Generator) -> Iterator[Share]:
         removal = self.config.removal
-        k = self.schedule.draw(step, batch.chain, generator).minimum(batch.chain)
+        k = self.schedule.draw(step, batch.chain, generator)
         self.had_chain = bool((batch.chain > k).any())
-        if removal.direct:
-            batch, k = batch.direct(), torch.zeros_like(k)
+        batch = in_layout(batch, removal)
+        k = k.minimum(batch.chain)
         kept = batch.total - k
         learned = int((kept - batch.question).sum())
         for rows in length_groups(kept, self.config.train):
@@ -167,7 +167,7 @@ class Continuation(Objective):
 
     def validation(self) -> dict[str, Any]:
         removal, stage = self.config.removal, self.schedule.shown_stage
-        batch = self.material.valid.direct() if removal.direct else self.material.valid
+        batch = in_layout(self.material.valid, removal)
         found = teacher_forced_match(self.model, batch, stage, removal.side, removal.keep_positions)
         return {"valid_accuracy": found}
 
@@ -176,7 +176,7 @@ class Continuation(Objective):
 
     def test(self, run: Run) -> Iterator[tuple[int, Score]]:
         removal, material = self.config.removal, self.material
-        batch = material.test.direct() if removal.direct else material.test
+        batch = in_layout(material.test, removal)
         model = self.model
         for removed in self.stages(run):
             if self.schedule.staged:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from icotlib import anatomy, figures, paths, presets
 from icotlib.config import RunConfig
@@ -105,40 +106,36 @@ def publish_distillation(coupled: Sequence[Run], folder: Path) -> None:
         return
     run = min(coupled, key=lambda run: run.config.seed)
     config = run.config
-    before, after = anatomy.explained_table(Run.of(config.emulator)), anatomy.explained_table(run)
-    ladder, stages = anatomy.ladder(run), family([config])
-    drawn = figures.explained(before)
-    figures.save(drawn, "kd_explained", before, family([config.emulator]), folder)
-    before, after = (rows[rows.step == rows.step.max()] for rows in (before, after))
-    drawn = figures.coupling(ladder, before, after)
-    figures.save(drawn, "kd_coupling", ladder, stages, folder)
-    probed = anatomy.probe_thoughts(Run.of(config.teacher))
-    drawn = figures.probed_thoughts(probed)
-    figures.save(drawn, "kd_probed_thoughts", probed, family([config.teacher]), folder)
-    spent = anatomy.costs(run)
-    figures.save(figures.time_spent(spent), "kd_time_spent", spent, stages, folder)
     preset, seed = config.preset, config.seed
-    rows = finished(presets.ablations(preset, seed))
-    if len(rows) > 1:
+
+    def save(name: str, drawn: Figure, table: pd.DataFrame, *configs: RunConfig) -> None:
+        figures.save(drawn, f"kd_{name}", table, family(configs), folder)
+
+    probed = anatomy.probe_thoughts(Run.of(config.teacher))
+    save("probed_thoughts", figures.probed_thoughts(probed), probed, config.teacher)
+    emulated = Run.of(config.emulator)
+    explained = anatomy.explained_table(emulated)
+    save("explained", figures.explained(explained), explained, config.emulator)
+    ladder = anatomy.ladder(run)
+    ends = [anatomy.explained_at_end(one) for one in (emulated, run)]
+    save("coupling", figures.coupling(ladder, *ends), ladder, config)
+    spent = anatomy.costs(run)
+    save("time_spent", figures.time_spent(spent), spent, config)
+    if len(rows := finished(presets.ablations(preset, seed))) > 1:
         table = anatomy.compared(rows)
-        origin = family(rows.values())
-        figures.save(figures.ablations(table), "kd_ablations", table, origin, folder)
-    deep = finished(presets.depths(preset, seed))
-    if len(deep) > 1:
-        table = anatomy.depth_table(deep | {config.model.layers: config})
-        origin = family([*deep.values(), config])
-        figures.save(figures.depth(table), "kd_depth", table, origin, folder)
-    few = finished(presets.limited(preset, seed))
-    if len(few) > 1:
+        save("ablations", figures.ablations(table), table, *rows.values())
+    if deep := finished(presets.depths(preset, seed)):
+        deep |= {config.model.layers: config}
+        table = anatomy.depth_table(deep)
+        save("depth", figures.depth(table), table, *deep.values())
+    if few := finished(presets.limited(preset, seed)):
         table = anatomy.coupling_curves(few)
-        figures.save(
-            figures.overfitting(table), "kd_overfitting", table, family(few.values()), folder
-        )
+        save("overfitting", figures.overfitting(table), table, *few.values())
     mixed = [finished(presets.mixtures(preset, one)) for one in (seed, seed + 1, seed + 2)]
-    if all(len(rows) > 1 for rows in mixed):
+    if all(mixed):
         table, learning = anatomy.mixture_tables(mixed)
-        origin = family(config for rows in mixed for config in rows.values())
-        figures.save(figures.mixture(table, learning), "kd_mixture", table, origin, folder)
+        every = [config for rows in mixed for config in rows.values()]
+        save("mixture", figures.mixture(table, learning), table, *every)
 
 
 def finished(configs: dict[Any, RunConfig]) -> dict[Any, RunConfig]:

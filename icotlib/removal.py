@@ -75,6 +75,11 @@ def remove(batch: Encoded, k: Tensor, side: str = "left", keep_positions: bool =
     return Inputs(ids[:, :-1], positions, labels, tail, keep)
 
 
+def in_layout(batch: Encoded, config: RemovalConfig) -> Encoded:
+    """A batch as a run with this config sees it, in distillation's layout or in the usual one."""
+    return batch.direct() if config.direct else batch
+
+
 # --- schedules ---------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from icotlib.errors import RunError
 from icotlib.evaluation import Contestant, measure_speed
 from icotlib.material import examples_of
 from icotlib.models import best_device, load_model
+from icotlib.removal import in_layout
 from icotlib.runs import Run, write_json
 
 COLUMNS = [
@@ -229,7 +230,6 @@ def _contestants(run: Run) -> dict[tuple[str, int], Contestant]:
             model, layout = load_model(folder, config.model.spaced_separators)
             loaded[folder] = model.to(best_device()), layout
         model, layout = loaded[folder]
-        batch = layout.encode(examples)
-        batch = batch.direct() if config.removal.direct else batch
+        batch = in_layout(layout.encode(examples), config.removal)
         made[run.name, removed] = Contestant(model, layout, batch, removed, keep)
     return made
