@@ -192,7 +192,7 @@ TWO_CHAINS: dict[str, dict[str, Any]] = {
     "fast": {
         "data.task": "mult-2x2-any",
         "model.layers": 10,
-        "teacher.train.steps": 600,
+        "teacher.train.steps": 1200,
         "student.train.steps": 800,
         "emulator.train.steps": 800,
         "coupled.train.steps": 300,
