@@ -1,6 +1,11 @@
-"""Reading and replacing hidden states at the input of any layer of any transformers decoder."""
+"""Reading and replacing hidden states, and cutting attention, in any transformers decoder.
+
+The *residual stream* of a decoder with L layers has L + 1 places from bottom to top: stream l is
+the input of layer l, and stream L what the last layer puts out.
+"""
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator
 
 import torch
@@ -34,6 +39,9 @@ def decoder_layers(model: nn.Module) -> nn.ModuleList:
 def layer_inputs(model: PreTrainedModel, edit: Edit, stop: bool = False) -> Iterator[None]:
     """While open, a forward pass of the model shows `edit` the input of each layer.
 
+    Of two such blocks, one inside the other, the inner one acts first: who looks from outside
+    sees what really enters the layer.
+
     Args:
         stop: the `with` block ends when the last layer's input has been seen; the last layer and
             the output head are then never computed, and the pass returns nothing.
@@ -54,12 +62,67 @@ def layer_inputs(model: PreTrainedModel, edit: Edit, stop: bool = False) -> Iter
         return before
 
     handles = [
-        layer.register_forward_pre_hook(hook(number), with_kwargs=True)
+        layer.register_forward_pre_hook(hook(number), with_kwargs=True, prepend=True)
         for number, layer in enumerate(layers)
     ]
     try:
         with contextlib.suppress(_EnoughError):
             yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextlib.contextmanager
+def streams(model: PreTrainedModel, edit: Edit) -> Iterator[None]:
+    """While open, a forward pass shows `edit` the whole residual stream: `layer_inputs`, and L."""
+    layers = decoder_layers(model)
+
+    def after(module: nn.Module, args: tuple, output: Tensor | tuple) -> Tensor | tuple | None:
+        edited = edit(len(layers), output if isinstance(output, Tensor) else output[0])
+        if edited is None or isinstance(output, Tensor):
+            return edited
+        return (edited, *output[1:])
+
+    handle = layers[-1].register_forward_hook(after)
+    try:
+        with layer_inputs(model, edit):
+            yield
+    finally:
+        handle.remove()
+
+
+@contextlib.contextmanager
+def cut_attention(
+    model: PreTrainedModel, open_to: Callable[[int], Tensor | None]
+) -> Iterator[None]:
+    """While open, the layers attend only where they are allowed to.
+
+    Args:
+        open_to: called with a layer's number; `[queries, keys]`, True where that layer may attend,
+            causality included; None leaves the layer as it is.
+    """
+
+    def hook(number: int) -> Callable:
+        def before(module: nn.Module, args: tuple, kwargs: dict) -> tuple | None:
+            allowed = open_to(number)
+            if allowed is None:
+                return None
+            call = inspect.signature(module.forward).bind(*args, **kwargs)
+            hidden = next(iter(call.arguments.values()))
+            mask = torch.zeros(allowed.shape, dtype=hidden.dtype)
+            mask = mask.masked_fill(~allowed, torch.finfo(hidden.dtype).min).to(hidden.device)
+            call.arguments["attention_mask"] = mask[None, None]
+            return call.args, call.kwargs
+
+        return before
+
+    handles = [
+        layer.register_forward_pre_hook(hook(number), with_kwargs=True)
+        for number, layer in enumerate(decoder_layers(model))
+    ]
+    try:
+        yield
     finally:
         for handle in handles:
             handle.remove()

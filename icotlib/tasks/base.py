@@ -66,6 +66,31 @@ class Task(ABC):
     def read(self, typed: str) -> np.ndarray:
         """One question `[1, entries]` as a person types it; `ValueError` if it is none."""
 
+    # --- for looking inside ---
+
+    @property
+    def entry_names(self) -> tuple[str, ...]:
+        """What figures call the entries of a question; here `x0`, `x1`, ..."""
+        entries = self.sample(np.random.default_rng(0), 1).shape[1]
+        return tuple(f"x{i}" for i in range(entries))
+
+    @property
+    def question_names(self) -> tuple[str, ...]:
+        """What figures call the symbols of a question as written; here they are its entries."""
+        return self.entry_names
+
+    def quantities(self, questions: np.ndarray) -> dict[str, np.ndarray]:
+        """Numbers on the way to the answer that no symbol of the chain shows, `[n]` each."""
+        return {}
+
+    def answer_if(self, questions: np.ndarray, token: int, symbols: np.ndarray) -> np.ndarray:
+        """The answers `[n, width]` that follow if a token of the chain were another, `[n]`.
+
+        A row that has no such answer holds `NOTHING`. Raises `ConfigError` where the task cannot
+        tell.
+        """
+        raise ConfigError(f"{self.name} does not say what would follow from another chain")
+
     def text(self, pieces: Pieces) -> list[Example]:
         """The same examples as text."""
         columns = [_join(rows, self.symbols) for rows in pieces]

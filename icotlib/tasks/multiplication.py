@@ -18,7 +18,8 @@ import re
 
 import numpy as np
 
-from icotlib.tasks.base import Pieces, Task, register
+from icotlib.errors import ConfigError
+from icotlib.tasks.base import NOTHING, Pieces, Task, register
 
 MAX_DIGITS = 20
 
@@ -96,6 +97,54 @@ class Multiplication(Task):
             if 0 < i < self.m - 1:
                 chain += [left, running[:, :width], right]
         return Pieces(np.hstack([first, star, second]), np.hstack(chain), running)
+
+    # --- for looking inside ---
+
+    @property
+    def entry_names(self) -> tuple[str, ...]:
+        return (*(f"a{i}" for i in range(self.n)), *(f"b{i}" for i in range(self.m)))
+
+    @property
+    def question_names(self) -> tuple[str, ...]:
+        return (*self.entry_names[: self.n], "*", *self.entry_names[self.n :])
+
+    def quantities(self, questions: np.ndarray) -> dict[str, np.ndarray]:
+        """Products of two digits, `a1 b0`; and by column of the answer the running sum `c1`.
+
+        c_k = sum over i + j = k of a_i b_j, plus the carry floor(c_(k-1) / 10) (arXiv 2510.00184);
+        `carry1` is what reaches column 1.
+        """
+        a, b = questions[:, : self.n], questions[:, self.n :]
+        found = {f"a{i} b{j}": a[:, i] * b[:, j] for i in range(self.n) for j in range(self.m)}
+        carried = np.zeros(len(questions), dtype=np.int64)
+        for k in range(self.n + self.m):
+            pairs = [(i, k - i) for i in range(self.n) if 0 <= k - i < self.m]
+            column = carried + sum(a[:, i] * b[:, j] for i, j in pairs)
+            found |= {f"c{k}": column} | ({f"carry{k}": carried} if k else {})
+            carried = column // 10
+        return found
+
+    def answer_if(self, questions: np.ndarray, token: int, symbols: np.ndarray) -> np.ndarray:
+        """The sum is linear in every digit of the chain: one more there is 10^place more here."""
+        _, chain, answer = self.write(questions)
+        place = self._places()[token]
+        if place is None:
+            raise ConfigError(f"token {token} of the chain of {self.name} is no digit")
+        columns = answer.copy()
+        columns[:, place] += symbols - chain[:, token]
+        columns = carry(columns)
+        fits = (columns[:, -1] >= 0) & (columns[:, -1] < 10)
+        return np.where(fits[:, None], columns, NOTHING)
+
+    def _places(self) -> list[int | None]:
+        """The power of ten that each token of the chain stands for; None for `+ ( )`."""
+        places: list[int | None] = []
+        for i in range(self.m):
+            digits = list(range(self.n + 1 + i))
+            places += [None, *digits] if i else digits
+            if 0 < i < self.m - 1:
+                places += [None, *digits, None]
+        return places
 
 
 def carry(columns: np.ndarray) -> np.ndarray:

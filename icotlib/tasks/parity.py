@@ -44,3 +44,7 @@ class Parity(Task):
     def write(self, questions: np.ndarray, rng: np.random.Generator | None = None) -> Pieces:
         chain = questions.cumsum(axis=1) % 2
         return Pieces(questions, chain, chain[:, -1:])
+
+    def answer_if(self, questions: np.ndarray, token: int, symbols: np.ndarray) -> np.ndarray:
+        _, chain, answer = self.write(questions)
+        return answer ^ (chain[:, [token]] ^ symbols[:, None])

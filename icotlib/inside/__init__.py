@@ -1,0 +1,48 @@
+"""What is inside a trained model: what its states show, and what they are used for.
+
+In the order of the work: a `Subject` is a model at a removal stage with examples before it;
+`activations` are its residual stream; `probes` read variables from them, beside controls;
+`causal` changes states and watches the answer; `geometry` looks at attention and at shapes;
+`report` draws the lines together.
+"""
+
+from icotlib.inside.activations import activations
+from icotlib.inside.causal import ablation, answers, knock_out, minimal_pairs, patching, steering
+from icotlib.inside.geometry import (
+    attention,
+    attention_tree,
+    cka,
+    cka_table,
+    digit_geometry,
+)
+from icotlib.inside.probes import fit_linear, grid, through_removal
+from icotlib.inside.report import Reader, best_places, control_grid, probing_table
+from icotlib.inside.subjects import Examples, Subject, draw_examples
+from icotlib.inside.variables import Variable, variables
+
+__all__ = [
+    "Examples",
+    "Reader",
+    "Subject",
+    "Variable",
+    "ablation",
+    "activations",
+    "answers",
+    "attention",
+    "attention_tree",
+    "best_places",
+    "cka",
+    "cka_table",
+    "control_grid",
+    "digit_geometry",
+    "draw_examples",
+    "fit_linear",
+    "grid",
+    "knock_out",
+    "minimal_pairs",
+    "patching",
+    "probing_table",
+    "steering",
+    "through_removal",
+    "variables",
+]

@@ -1,0 +1,313 @@
+"""Causal tests: change a state, or what may be attended to, and watch the answer.
+
+Every function forces the answer's earlier symbols to be what they are without the change, so that
+each symbol's effect is its own, in one forward pass. Layers and places are those of the residual
+stream (`icotlib.hooks`): patching stream l at a place changes what enters layer l there.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from icotlib.evaluation import logits_of, wilson_interval
+from icotlib.hooks import cut_attention, streams
+from icotlib.inside.activations import activations, residual_stream
+from icotlib.inside.probes import fit_linear, thirds
+from icotlib.inside.subjects import Examples, Subject
+from icotlib.removal import Inputs
+from icotlib.tasks.base import NOTHING
+
+# --- running a model with something changed ----------------------------------------------------
+
+
+@torch.no_grad()
+def answers(
+    subject: Subject, inputs: Inputs, at: Tensor, put: dict[tuple[int, int], Tensor] | None = None
+) -> Tensor:
+    """The token a model gives for every symbol of the answer, `[n, symbols]`, on the CPU.
+
+    Args:
+        at: `[symbols]`, the places whose next token it is (`Subject.answer_places`).
+        put: states `[n, d]` (or `[d]`) to set, by layer and place of the residual stream.
+    """
+
+    def edit(layer: int, hidden: Tensor) -> Tensor | None:
+        here = {place: new for (at_layer, place), new in put.items() if at_layer == layer}
+        if not here:
+            return None
+        hidden = hidden.clone()
+        for place, new in here.items():
+            hidden[:, place] = new.to(hidden)
+        return hidden
+
+    with streams(subject.decoder, edit) if put else nullcontext():
+        logits = logits_of(subject.model, inputs)
+    return logits[:, at - inputs.ids.shape[1]].argmax(dim=-1).cpu()
+
+
+def _truth(inputs: Inputs, at: Tensor) -> Tensor:
+    return inputs.labels[:, at.to(inputs.labels.device)].cpu()
+
+
+def _rate(hits: Tensor) -> dict[str, float]:
+    """The share of hits, with its interval; NaN where nothing was tried."""
+    if not len(hits):
+        return {"effect": np.nan, "low": np.nan, "high": np.nan, "n": 0}
+    low, high = wilson_interval(int(hits.sum()), len(hits))
+    return {"effect": float(hits.float().mean()), "low": low, "high": high, "n": len(hits)}
+
+
+# --- activation patching -----------------------------------------------------------------------
+
+
+def minimal_pairs(examples: Examples, entry: int, seed: int = 0) -> tuple[Examples, Examples]:
+    """Questions, and the same with one entry changed to another valid value.
+
+    Rows whose fresh value happens to be the old one are left out.
+    """
+    fresh = examples.task.sample(np.random.default_rng([seed, entry]), len(examples))[:, entry]
+    differs = fresh != examples.questions[:, entry]
+    changed = examples.questions.copy()
+    changed[:, entry] = fresh
+    return examples[differs], Examples(examples.task, changed[differs])
+
+
+def _with_question_of(inputs: Inputs, other: Inputs, width: int) -> Inputs:
+    """Inputs whose question, the first `width` tokens, is that of others."""
+    ids = torch.cat([other.ids[:, :width], inputs.ids[:, width:]], dim=1)
+    return Inputs(ids, inputs.positions, inputs.labels, inputs.tail, inputs.keep)
+
+
+def patching(
+    subject: Subject,
+    examples: Examples,
+    entries: Sequence[int] | None = None,
+    layers: Iterable[int] | None = None,
+    places: Iterable[int] | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What a state of another question does: effect on each answer symbol by layer and place.
+
+    The other question differs in one entry. Among the pairs whose other question makes the model
+    give another symbol, the effect is the share that gives this other symbol when one state,
+    and nothing else, comes from the other question's pass.
+
+    Returns:
+        columns changed (the entry's name), symbol, layer, place, effect, low, high, n.
+    """
+    names = examples.task.entry_names
+    rows = []
+    for entry in range(len(names)) if entries is None else entries:
+        clean, other = minimal_pairs(examples, entry, seed)
+        for row in _patched(subject, clean, other, layers, places):
+            rows.append({"changed": names[entry]} | row)
+    return pd.DataFrame(rows)
+
+
+def _patched(subject, clean: Examples, other: Examples, layers, places) -> Iterator[dict]:
+    inputs, at = subject.inputs(clean), subject.answer_places(clean)
+    donors = _with_question_of(inputs, subject.inputs(other), len(clean.task.question_names))
+    own, states = residual_stream(subject, inputs), residual_stream(subject, donors)
+    before, wanted = answers(subject, inputs, at), answers(subject, donors, at)
+    differ = before != wanted
+    for layer in range(len(states)) if layers is None else layers:
+        for place in range(states.shape[1]) if places is None else places:
+            after, new = before, states[layer, place]
+            if not torch.equal(own[layer, place], new):  # what no change has reached has no effect
+                after = answers(subject, inputs, at, {(layer, place): new})
+            for symbol in range(len(at)):
+                hits = (after == wanted)[differ[:, symbol], symbol]
+                yield {"symbol": symbol, "layer": layer, "place": place, **_rate(hits)}
+
+
+def patching_for(
+    subject: Subject, examples: Examples, token: int, layer: int, place: int, seed: int = 0
+) -> dict[str, float]:
+    """The effect of one state in those pairs of `patching` in which a token of the chain differs.
+
+    It is the share of pairs in which at least one symbol of the answer becomes the other's; with
+    nothing patched that is 0. Keys effect, low, high, n (pairs).
+
+    Args:
+        token: its number in the chain, from 1 as in t1.
+    """
+    hits = []
+    for entry in range(len(examples.task.entry_names)):
+        clean, other = minimal_pairs(examples, entry, seed)
+        chains = [one.task.write(one.questions).chain[:, token - 1] for one in (clean, other)]
+        differs = chains[0] != chains[1]
+        if differs.any():
+            hits.append(_taken_over(subject, clean[differs], other[differs], layer, place))
+    taken = torch.cat(hits) if hits else torch.empty(0)
+    return _rate(taken)
+
+
+def _taken_over(subject, clean: Examples, other: Examples, layer: int, place: int) -> Tensor:
+    """Of every pair with different answers, whether the patch brings any of the other's symbols."""
+    inputs, at = subject.inputs(clean), subject.answer_places(clean)
+    donors = _with_question_of(inputs, subject.inputs(other), len(clean.task.question_names))
+    new = residual_stream(subject, donors)[layer, place]
+    before, wanted = answers(subject, inputs, at), answers(subject, donors, at)
+    after = answers(subject, inputs, at, {(layer, place): new})
+    differ = before != wanted
+    return ((after == wanted) & differ).any(dim=1)[differ.any(dim=1)]
+
+
+# --- steering ----------------------------------------------------------------------------------
+
+DIRECTIONS = ("means", "probe", "random")
+
+
+def steering(
+    subject: Subject,
+    examples: Examples,
+    token: int,
+    layer: int,
+    place: int,
+    directions: Sequence[str] = DIRECTIONS,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Does changing what a probe decodes change the answer as arithmetic says it must?
+
+    At one layer and place, the state of an example with digit v in the chain is moved so that it
+    looks like one with digit w, another at random. `means` adds the difference of the two mean
+    states; `probe` goes along the difference of the probe's weights until it decodes w as clearly
+    as it did v; `random` goes as far as `means` in a random direction, the control.
+
+    Args:
+        examples: three fifths fit means and probe, the last fifth is steered.
+        token: its number in the chain, from 1 as in t1.
+
+    Returns:
+        per direction: `effect` with `low` and `high`, the share whose first symbol that must
+        change becomes what it must; `whole`, the share whose whole answer does; n.
+
+    Raises `ConfigError` where the task does not say what must follow (`Task.answer_if`).
+    """
+    split = thirds(len(examples))
+    states = torch.from_numpy(np.array(activations(subject, examples)[layer, place]))
+    symbols, labels = np.unique(
+        examples.task.write(examples.questions).chain[:, token - 1], return_inverse=True
+    )
+    rng = np.random.default_rng(seed)
+    held, old = examples[split[2]], labels[split[2]]
+    new = (old + rng.integers(1, len(symbols), len(old))) % len(symbols)
+    answer = held.task.answer_if(held.questions, token - 1, symbols[new])
+    true = held.task.write(held.questions).answer
+    able = (answer != NOTHING).all(axis=1) & (answer != true).any(axis=1)
+    held, old, new = held[able], old[able], new[able]
+    first = torch.from_numpy((answer[able] != true[able]).argmax(axis=1))
+    inputs, at = subject.inputs(held, answer[able]), subject.answer_places(held)
+    wanted = _truth(inputs, at)
+    here = states[split[2]][torch.from_numpy(able)]
+    fitted = states[split[0]], torch.from_numpy(labels[split[0]])
+    rows = []
+    for direction in directions:
+        moved = here + _shift(direction, *fitted, here, old, new, seed)
+        right = answers(subject, inputs, at, {(layer, place): moved}) == wanted
+        row = {"direction": direction, **_rate(right.gather(1, first[:, None])[:, 0])}
+        rows.append(row | {"whole": float(right.all(dim=1).float().mean())})
+    return pd.DataFrame(rows)
+
+
+def _shift(direction, states, labels, here, old, new, seed) -> Tensor:
+    """How to move states `[n, d]` so that they look like another class."""
+    if direction == "probe":
+        probe = fit_linear(states[None], labels[:, None])
+        weight, logits = probe.weight[0, 0], probe.logits(here[None])[0, :, 0]
+        along, n = weight[new] - weight[old], torch.arange(len(here))
+        margin = (logits[n, old] - logits[n, new])[:, None]
+        return 2 * margin.clamp(min=0) * along / along.pow(2).sum(dim=1, keepdim=True)
+    means = torch.stack([states[labels == one].mean(dim=0) for one in range(labels.max() + 1)])
+    shift = means[new] - means[old]
+    if direction == "means":
+        return shift
+    generator = torch.Generator().manual_seed(seed)
+    random = torch.randn(shift.shape, generator=generator)
+    return random * (shift.norm(dim=1) / random.norm(dim=1))[:, None]
+
+
+# --- taking away -------------------------------------------------------------------------------
+
+
+def ablation(
+    subject: Subject,
+    examples: Examples,
+    where: Iterable[tuple[int, int]],
+    how: str = "mean",
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Accuracy of every answer symbol without what a state says.
+
+    Args:
+        where: layers and places of the residual stream, one ablated at a time.
+        how: `mean` puts the mean over the examples in the state's place; `noise` draws from a
+            normal distribution with that mean and the spread of every coordinate.
+
+    Returns:
+        columns layer, place, symbol (-1: all of them), accuracy, low, high, and `intact`, the
+        accuracy with nothing taken away.
+    """
+    inputs, at = subject.inputs(examples), subject.answer_places(examples)
+    states, truth = residual_stream(subject, inputs), _truth(inputs, at)
+    generator = torch.Generator().manual_seed(seed)
+    intact, rows = answers(subject, inputs, at) == truth, []
+    for layer, place in where:
+        own = states[layer, place]
+        new = own.mean(dim=0).expand_as(own)
+        if how == "noise":
+            new = new + own.std(dim=0) * torch.randn(own.shape, generator=generator)
+        right = answers(subject, inputs, at, {(layer, place): new}) == truth
+        rows += [{"layer": layer, "place": place} | row for row in _by_symbol(right, intact)]
+    return pd.DataFrame(rows)
+
+
+def knock_out(
+    subject: Subject,
+    examples: Examples,
+    keys: Sequence[int] | None = None,
+    layers: Sequence[int] | None = None,
+    queries: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """Accuracy of every answer symbol when later places may not attend to an earlier one.
+
+    Args:
+        keys: places to hide, one at a time and from one layer at a time; by default every place.
+        layers: by default every one.
+        queries: places they are hidden from; by default all later ones.
+
+    Returns:
+        columns layer, place (the hidden one), symbol (-1: all of them), accuracy, low, high,
+        intact.
+    """
+    inputs, at = subject.inputs(examples), subject.answer_places(examples)
+    width = inputs.ids.shape[1]
+    truth = _truth(inputs, at)
+    intact, rows = answers(subject, inputs, at) == truth, []
+    for layer in range(subject.layers) if layers is None else layers:
+        for key in range(width) if keys is None else keys:
+            cut = _all_but(width, key, queries)
+            with cut_attention(subject.decoder, {layer: cut}.get):
+                right = answers(subject, inputs, at) == truth
+            rows += [{"layer": layer, "place": key} | row for row in _by_symbol(right, intact)]
+    return pd.DataFrame(rows)
+
+
+def _all_but(width: int, key: int, queries: Sequence[int] | None) -> Tensor:
+    allowed = torch.ones(width, width, dtype=torch.bool).tril()
+    later = range(key + 1, width) if queries is None else [q for q in queries if q > key]
+    allowed[list(later), key] = False
+    return allowed
+
+
+def _by_symbol(right: Tensor, intact: Tensor) -> Iterator[dict]:
+    every = [(-1, right.all(dim=1), intact.all(dim=1))]
+    every += [(i, right[:, i], intact[:, i]) for i in range(right.shape[1])]
+    for symbol, hits, whole in every:
+        low, high = wilson_interval(int(hits.sum()), len(hits))
+        row = {"symbol": symbol, "accuracy": float(hits.float().mean()), "low": low, "high": high}
+        yield row | {"intact": float(whole.float().mean())}

@@ -1,0 +1,332 @@
+"""Probes: what a linear map, or a small network, reads from every layer and position at once.
+
+The logistic probes of all places and variables are fitted together. States are whitened once per
+place. There the Hessian of the cross-entropy is at most 1/2 in every direction (Böhning, 1992), so
+that one step length serves all problems, and accelerated gradient descent on all of them is two
+matrix products a step.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from icotlib.evaluation import wilson_interval
+from icotlib.inside.activations import activations
+from icotlib.inside.subjects import Examples, Subject
+from icotlib.inside.variables import Variable, variables
+
+#: Bytes of logits while a block of places is fitted.
+BLOCK = 64 * 2**20
+PENALTY = 1e-3
+STEPS = 40
+
+# --- fitting -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Linear maps from states to symbols, one for each of P places and T variables."""
+
+    #: `[P, T, classes, d]` and `[P, T, classes]`, for states as they are.
+    weight: Tensor
+    bias: Tensor
+
+    def logits(self, states: Tensor) -> Tensor:
+        """`[P, n, d]` -> `[P, n, T, classes]`."""
+        return torch.einsum("pnd,ptcd->pntc", states, self.weight) + self.bias[:, None]
+
+
+def fit_linear(
+    states: Tensor, labels: Tensor, penalty: float = PENALTY, steps: int = STEPS
+) -> Probes:
+    """Logistic probes of every variable from every place.
+
+    Args:
+        states: `[P, n, d]`.
+        labels: `[n, T]`, classes numbered from 0 within each variable.
+        penalty: of squared weights, on whitened states.
+        steps: of accelerated gradient descent.
+    """
+    mean, whitener = whitening(states)
+    x = (states - mean) @ whitener
+    places, n, d = x.shape
+    variables_, classes, absent = _classes(labels)
+    weight = x.new_zeros(places, d, variables_ * classes)
+    bias = x.new_zeros(places, 1, variables_ * classes)
+    truth = torch.nn.functional.one_hot(labels, classes).to(x).flatten(1)
+    rate = 1 / (0.5 + penalty)
+    ahead, ahead_bias, before = weight, bias, 1.0
+    for _ in range(steps):
+        logits = (x @ ahead + ahead_bias).view(places, n, variables_, classes)
+        residual = logits.masked_fill_(absent, -torch.inf).softmax(-1).flatten(2).sub_(truth)
+        slope = x.mT @ residual / n + penalty * ahead
+        moved, moved_bias = ahead - rate * slope, ahead_bias - rate * residual.mean(1, True)
+        momentum = (1 + (1 + 4 * before**2) ** 0.5) / 2
+        ahead = moved + (before - 1) / momentum * (moved - weight)
+        ahead_bias = moved_bias + (before - 1) / momentum * (moved_bias - bias)
+        weight, bias, before = moved, moved_bias, momentum
+    weight = whitener @ weight
+    bias = bias - mean @ weight
+    shape = (places, variables_, classes)
+    bias = bias.view(shape).masked_fill(absent, -torch.inf)
+    return Probes(weight.mT.reshape(*shape, d), bias)
+
+
+def whitening(states: Tensor, floor: float = 1e-4) -> tuple[Tensor, Tensor]:
+    """Mean `[P, 1, d]` and the map `[P, d, d]` that gives states unit covariance.
+
+    Coordinates are brought to one scale first. Directions that then have less than `floor` of the
+    mean variance are not blown up to the full one: they are rounding errors.
+    """
+    mean = states.mean(dim=1, keepdim=True)
+    spread = states.std(dim=1, keepdim=True).clamp(min=1e-6)
+    x = (states - mean) / spread
+    values, vectors = torch.linalg.eigh(x.mT @ x / states.shape[1])
+    least = floor * values.mean(dim=1, keepdim=True).clamp(min=1e-12)
+    return mean, vectors * (values.clamp(min=0) + least).rsqrt()[:, None] / spread.mT
+
+
+def _classes(labels: Tensor) -> tuple[int, int, Tensor]:
+    """Number of variables, of classes, and which classes a variable has not, `[T, classes]`."""
+    counts = labels.amax(dim=0) + 1
+    classes = int(counts.max())
+    return len(counts), classes, torch.arange(classes)[None] >= counts[:, None]
+
+
+def ridge_predictions(
+    states: Tensor, values: Tensor, new: Tensor, penalty: float = PENALTY
+) -> Tensor:
+    """Ridge regression of numbers `[n, T]` on states `[P, n, d]`, at new ones: `[P, m, T]`."""
+    mean, whitener = whitening(states)
+    x, centre = (states - mean) @ whitener, values.mean(dim=0)
+    weight = x.mT @ (values - centre) / (len(values) * (1 + penalty))
+    return (new - mean) @ whitener @ weight + centre
+
+
+def fit_mlp(
+    states: Tensor,
+    labels: Tensor,
+    split: tuple[slice, slice, slice],
+    hidden: int = 64,
+    epochs: int = 15,
+    seed: int = 0,
+) -> Tensor:
+    """Right answers `[P, held out, T]` of one-hidden-layer networks, one per place and variable.
+
+    Each keeps the weights of the epoch that is best on the validation rows, and is asked about
+    all rows that it was not fitted to.
+    """
+    fit, valid, _ = split
+    mean, whitener = whitening(states[:, fit])
+    x = (states - mean) @ whitener
+    places, _, d = x.shape
+    count, classes, absent = _classes(labels)
+    generator = torch.Generator().manual_seed(seed)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator) * shape[1] ** -0.5
+
+    weights = [random(places, d, count * hidden), torch.zeros(places, 1, count * hidden)]
+    weights += [random(places * count, hidden, classes), torch.zeros(places * count, 1, classes)]
+    weights = [one.requires_grad_() for one in weights]
+
+    def logits(x: Tensor) -> Tensor:
+        inside = (x @ weights[0] + weights[1]).relu()
+        inside = inside.view(places, -1, count, hidden).transpose(1, 2).flatten(0, 1)
+        out = (inside @ weights[2] + weights[3]).view(places, count, -1, classes).transpose(1, 2)
+        return out.masked_fill(absent, -torch.inf)
+
+    optimizer = torch.optim.AdamW(weights, lr=5e-3, weight_decay=0.03)
+    n, batch = fit.stop, 250
+    best = torch.full((places, count), -1.0)
+    right = torch.zeros(places, len(labels) - n, count, dtype=torch.bool)
+    checked = valid.stop - valid.start
+    for _ in range(epochs):
+        for rows in torch.randperm(n, generator=generator).split(batch):
+            out = logits(x[:, rows]).log_softmax(-1)
+            truth = labels[rows][None, :, :, None].expand(places, -1, -1, -1)
+            loss = -out.gather(-1, truth).mean(dim=1).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        with torch.no_grad():
+            now = logits(x[:, n:]).argmax(-1) == labels[n:]
+        score = now[:, :checked].float().mean(dim=1)
+        better = score > best
+        best = torch.where(better, score, best)
+        right = torch.where(better[:, None], now, right)
+    return right
+
+
+# --- the grid ----------------------------------------------------------------------------------
+
+
+def thirds(n: int) -> tuple[slice, slice, slice]:
+    """Rows to fit to, to choose by, and to report on: three, one and one fifths."""
+    return slice(0, n * 3 // 5), slice(n * 3 // 5, n * 4 // 5), slice(n * 4 // 5, n)
+
+
+def grid(
+    states: np.ndarray,
+    wanted: Sequence[Variable],
+    probe: str = "linear",
+    shuffle: int | None = None,
+    block: int = BLOCK,
+) -> pd.DataFrame:
+    """Held-out scores of every variable at every layer and place.
+
+    Symbols are read by logistic regression, or an MLP of one hidden layer (`probe="mlp"`), and
+    scored by accuracy; numbers by ridge regression, and by R^2.
+
+    Args:
+        states: `[layers, places, n, d]`, such as `activations` gives.
+        wanted: variables of the same n examples.
+        shuffle: a seed; the values are then dealt out anew among the examples, a control. Among
+            those reported on, too: a state that takes two values only would else be right always
+            or never.
+        block: bytes of logits at once.
+
+    Returns:
+        columns probe, variable, kind, layer, place, measure, valid, score, low, high: the score on
+        the rows to choose by, and that on the rows to report on with its 95% interval.
+    """
+    layers, places, n, _ = states.shape
+    split, tables = thirds(n), []
+    if shuffle is not None:
+        order = np.random.default_rng(shuffle).permutation(n)
+        wanted = [replace(one, values=one.values[order]) for one in wanted]
+    symbols = [one for one in wanted if one.kind != "number"]
+    numbers = [one for one in wanted if one.kind == "number"] if probe == "linear" else []
+    labels = _numbered(symbols) if symbols else None
+    flat = states.reshape(layers * places, n, -1)
+    width = 4 * n * max(1, sum(len(np.unique(one.values)) for one in symbols))
+    for rows in _blocks(len(flat), max(1, block // width)):
+        x = torch.from_numpy(np.array(flat[rows]))
+        at = [divmod(row, places) for row in range(rows.start, rows.stop)]
+        if symbols:
+            if probe == "mlp":
+                right = fit_mlp(x, labels, split)
+            else:
+                fitted = fit_linear(x[:, split[0]], labels[split[0]])
+                held = x[:, split[1].start :]
+                right = fitted.logits(held).argmax(-1) == labels[split[1].start :]
+            tables += _accuracies(right.numpy(), symbols, at, split, probe)
+        if numbers:
+            values = torch.tensor(np.stack([one.values for one in numbers], axis=1)).float()
+            held = x[:, split[1].start :]
+            guess = ridge_predictions(x[:, split[0]], values[split[0]], held)
+            error = (guess - values[split[1].start :]).numpy()
+            tables += _explained(error, numbers, at, split)
+    return pd.DataFrame(tables)
+
+
+def _blocks(total: int, size: int) -> Iterator[slice]:
+    return (slice(first, min(first + size, total)) for first in range(0, total, size))
+
+
+def _numbered(symbols: Sequence[Variable]) -> Tensor:
+    """Labels `[n, T]`, the values of each variable numbered from 0."""
+    columns = [np.unique(one.values, return_inverse=True)[1] for one in symbols]
+    return torch.from_numpy(np.stack(columns, axis=1))
+
+
+def _accuracies(right: np.ndarray, symbols, at, split, probe: str) -> Iterator[dict]:
+    valid = split[1].stop - split[1].start
+    chosen, reported = right[:, :valid].mean(axis=1), right[:, valid:]
+    hits, n = reported.sum(axis=1), reported.shape[1]
+    for p, (layer, place) in enumerate(at):
+        for t, one in enumerate(symbols):
+            low, high = wilson_interval(int(hits[p, t]), n)
+            yield {
+                "probe": probe,
+                "variable": one.name,
+                "kind": one.kind,
+                "layer": layer,
+                "place": place,
+                "measure": "accuracy",
+                "valid": chosen[p, t],
+                "score": hits[p, t] / n,
+                "low": low,
+                "high": high,
+            }
+
+
+def _explained(error: np.ndarray, numbers, at, split) -> Iterator[dict]:
+    valid = split[1].stop - split[1].start
+    rng = np.random.default_rng(0)
+    n = error.shape[1] - valid
+    again = rng.multinomial(n, np.full(n, 1 / n), 200) / n  # bootstrap weights
+    for t, one in enumerate(numbers):
+        spread = [one.values[rows].var() for rows in split[1:]]
+        chosen = 1 - (error[:, :valid, t] ** 2).mean(axis=1) / spread[0]
+        squared = error[:, valid:, t] ** 2
+        scores = 1 - squared.mean(axis=1) / spread[1]
+        low, high = np.quantile(1 - squared @ again.T / spread[1], (0.025, 0.975), axis=1)
+        for p, (layer, place) in enumerate(at):
+            yield {
+                "probe": "linear",
+                "variable": one.name,
+                "kind": one.kind,
+                "layer": layer,
+                "place": place,
+                "measure": "R2",
+                "valid": max(0.0, chosen[p]),
+                "score": max(0.0, scores[p]),
+                "low": max(0.0, low[p]),
+                "high": max(0.0, high[p]),
+            }
+
+
+def visible_input(subject: Subject, examples: Examples) -> np.ndarray:
+    """What can be known at each place without the model: the tokens so far, one-hot.
+
+    Returns `[1, places, n, places * vocabulary]`, zeros for tokens that come later; like states
+    of a single layer, so that `grid` takes them.
+    """
+    ids = subject.inputs(examples).ids.cpu().numpy()
+    n, places = ids.shape
+    used, numbered = np.unique(ids, return_inverse=True)
+    one_hot = np.eye(len(used), dtype=np.float32)[numbered.reshape(ids.shape)]
+    varied = one_hot.reshape(n, -1).any(axis=0) & ~one_hot.reshape(n, -1).all(axis=0)
+    known = np.repeat(np.tril(np.ones((places, places), dtype=np.float32)), len(used), axis=1)
+    return (one_hot.reshape(1, n, -1) * known[:, None])[None, ..., varied]
+
+
+# --- through training --------------------------------------------------------------------------
+
+
+def through_removal(
+    subjects: Sequence[Subject], examples: Examples, probe: str = "linear"
+) -> pd.DataFrame:
+    """How well each token of the chain is read while tokens are removed: moving inside.
+
+    At every stage: from the separator after the question (`where="separator"`), before anything
+    is written; and from the best place that does not see the token (`where="unseen"`), which for
+    a removed token is any. The place is chosen on other examples than those reported on.
+
+    Returns:
+        columns removed, variable, where, layer, place, score, low, high, and `control`, the score
+        of the input alone at that place.
+    """
+    wanted, rows = variables(examples, "chain"), []
+    for subject in subjects:
+        names = subject.places(examples)
+        separator = names.index("=")
+        table = grid(activations(subject, examples), wanted, probe)
+        control = grid(visible_input(subject, examples), wanted, probe)
+        control = control.set_index(["variable", "place"]).score
+        for variable, found in table.groupby("variable", sort=False):
+            written = names.index(variable) if variable in names else len(names)
+            for where, seen in {
+                "separator": found[found.place == separator],
+                "unseen": found[found.place < written],
+            }.items():
+                best = seen.loc[seen.valid.idxmax()]
+                row = {"removed": subject.removed, "variable": variable, "where": where}
+                row |= best[["layer", "place", "score", "low", "high"]].to_dict()
+                rows.append(row | {"control": control[variable, best.place]})
+    return pd.DataFrame(rows)

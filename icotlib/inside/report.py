@@ -1,0 +1,206 @@
+"""Probes beside their controls, the table of all findings, and one look at one state."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from icotlib.inside.activations import activations, residual_stream
+from icotlib.inside.causal import answers, patching_for, steering
+from icotlib.inside.probes import Probes, fit_linear, grid, visible_input
+from icotlib.inside.subjects import Examples, Subject
+from icotlib.inside.variables import Variable, variables
+
+#: A probe is believed where its interval lies above the best control by at least this much.
+MARGIN = 0.05
+#: Differences between two places that say nothing.
+NEAR = 0.02
+
+
+def control_grid(
+    subject: Subject,
+    examples: Examples,
+    wanted: Sequence[Variable],
+    bare: Subject | None = None,
+    probe: str = "linear",
+) -> pd.DataFrame:
+    """`grid` of a model, with the controls that every reading must beat.
+
+    They are: the same shape with random weights; a No CoT model of the same shape, before the
+    same sequences; shuffled labels; and the input alone, the tokens up to the place, read
+    linearly and by an MLP.
+
+    Returns:
+        the columns of `grid`; `control`, the best control's name at the same layer and place,
+        with `control_score`; `selectivity`, the score minus that, and `valid_selectivity`, the
+        same on the rows to choose by; a column for each control.
+    """
+    states = activations(subject, examples)
+    controls = {"untrained": grid(activations(subject.untrained(), examples), wanted, probe)}
+    if bare is not None:
+        controls["No CoT"] = grid(activations(bare.before(subject), examples), wanted, probe)
+    controls["shuffled labels"] = grid(states, wanted, probe, shuffle=0)
+    seen = visible_input(subject, examples)[:, : states.shape[1]]
+    controls["input"] = grid(seen, wanted, "linear")
+    controls["input, MLP"] = grid(seen, wanted, "mlp")
+    table = grid(states, wanted, probe)
+    scores = {name: _beside(table, found, "score") for name, found in controls.items()}
+    valid = pd.DataFrame({name: _beside(table, found, "valid") for name, found in controls.items()})
+    scores = pd.DataFrame(scores)
+    return table.assign(
+        control=scores.fillna(-1).idxmax(axis=1),
+        control_score=scores.max(axis=1),
+        selectivity=table.score - scores.max(axis=1),
+        valid_selectivity=table.valid - valid.max(axis=1),
+        **scores,
+    )
+
+
+def _beside(table: pd.DataFrame, control: pd.DataFrame, column: str) -> np.ndarray:
+    """A control's scores in the rows of a table; those of the input are the same in every layer."""
+    keys = ["variable", "place"] if control.layer.max() == 0 else ["variable", "layer", "place"]
+    if not len(control):
+        return np.full(len(table), np.nan)
+    return table[keys].join(control.set_index(keys)[column], on=keys)[column].to_numpy()
+
+
+def best_places(table: pd.DataFrame) -> pd.DataFrame:
+    """The layer and place where each variable is best decodable, one row per variable.
+
+    Best is what exceeds the best control most: a token that stands in the input, or equals a
+    symbol of the answer that does, is read everywhere and by everything. Chosen on other examples
+    than those reported on; of all within two points of the best, the lowest layer wins.
+
+    Args:
+        table: rows of `control_grid`.
+    """
+    best = table.groupby("variable").valid_selectivity.transform("max")
+    near = table[table.valid_selectivity >= best - NEAR].sort_values(["layer", "place"])
+    order = pd.unique(table.variable)
+    return near.groupby("variable").first().loc[order].reset_index()
+
+
+def probing_table(
+    subject: Subject, examples: Examples, probed: pd.DataFrame, pairs: int = 300
+) -> pd.DataFrame:
+    """One row per token of the chain: where it is read best, against what, and whether it is used.
+
+    Columns: model, removed, variable, layer, place (its name), probe, low, high, control,
+    control_score, selectivity; patching with patching_low and patching_high (`patching_for`);
+    steering with steering_low and steering_high, along the difference of means, and
+    steering_random (`steering`); readable and used, yes or no. Readable means that the probe's
+    interval lies above the best control by 5 points, used that the steering's interval lies above
+    that of a random direction.
+
+    Args:
+        probed: rows of `control_grid` of this model.
+    """
+    names, rows = subject.places(examples), []
+    few = examples[:pairs]
+    for best in best_places(probed[probed.kind == "chain"]).itertuples():
+        token = int(best.variable[1:])
+        taken = patching_for(subject, few, token, best.layer, best.place)
+        steered = steering(subject, examples, token, best.layer, best.place, ("means", "random"))
+        steered = steered.set_index("direction")
+        means, random = steered.loc["means"], steered.loc["random"]
+        row = {"model": subject.name, "removed": subject.removed, "variable": best.variable}
+        row |= {"layer": best.layer, "place": names[best.place], "probe": best.score}
+        row |= {"low": best.low, "high": best.high, "control": best.control}
+        row |= {"control_score": best.control_score, "selectivity": best.selectivity}
+        row |= {"patching": taken["effect"], "patching_low": taken["low"]}
+        row |= {"patching_high": taken["high"], "steering": means.effect}
+        row |= {"steering_low": means.low, "steering_high": means.high}
+        row |= {"steering_random": random.effect}
+        row["readable"] = best.low > best.control_score + MARGIN
+        row["used"] = means.low > random.high
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+# --- one look ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Look:
+    """One state of one example."""
+
+    #: One row per variable: variable, decoded, truth (as symbols), probability, right.
+    decoded: pd.DataFrame
+    #: The answer the model gives.
+    answer: str
+    #: The answer it gives when this state comes from the other question; None without one.
+    patched: str | None
+
+
+class Reader:
+    """What a widget calls: looks at one model's states, fitting probes where it is asked to.
+
+    Args:
+        subject: a model at a stage; make one reader for each stage.
+        examples: what probes are fitted to; drawn if not given.
+    """
+
+    def __init__(self, subject: Subject, examples: Examples):
+        self.subject, self.examples = subject, examples
+        self.wanted = variables(examples, "chain", "answer")
+        self._fitted: dict[tuple[int, int], Probes] = {}
+
+    @property
+    def places(self) -> list[str]:
+        return self.subject.places(self.examples)
+
+    def look(self, question: str, layer: int, place: int, other: str | None = None) -> Look:
+        """What is decoded from one state, and what putting it there from another question does.
+
+        Args:
+            question: as a person types it, `3719 * 84`.
+            layer: of the residual stream, 0 to the number of layers.
+            place: a position; `places` has their names.
+            other: the question whose state is put there.
+
+        Raises `ValueError` if a question is none of the task, `IndexError` for a state that the
+        model has not.
+        """
+        if not (0 <= layer <= self.subject.layers and 0 <= place < len(self.places)):
+            raise IndexError(
+                f"layer 0 to {self.subject.layers} and place 0 to {len(self.places) - 1}, "
+                f"not {layer} and {place}"
+            )
+        one = self._example(question)
+        subject, at = self.subject, self.subject.answer_places(one)
+        inputs = subject.inputs(one)
+        state = residual_stream(subject, inputs)[layer, place]
+        put = None
+        if other is not None:
+            donor = subject.inputs(self._example(other))
+            put = {(layer, place): residual_stream(subject, donor)[layer, place]}
+        patched = put and self._text(answers(subject, inputs, at, put))
+        given = self._text(answers(subject, inputs, at))
+        return Look(self._decode(one, layer, place, state), given, patched)
+
+    def _example(self, typed: str) -> Examples:
+        task = self.examples.task
+        return Examples(task, task.read(typed))
+
+    def _text(self, tokens: torch.Tensor) -> str:
+        return " ".join(self.subject.layout.tokenizer.decode(tokens[0]).split())
+
+    def _decode(self, one: Examples, layer: int, place: int, state: torch.Tensor) -> pd.DataFrame:
+        if (layer, place) not in self._fitted:
+            states = np.array(activations(self.subject, self.examples)[layer, place])
+            columns = [np.unique(v.values, return_inverse=True)[1] for v in self.wanted]
+            labels = torch.from_numpy(np.stack(columns, axis=1))
+            self._fitted[layer, place] = fit_linear(torch.from_numpy(states)[None], labels)
+        chances = self._fitted[layer, place].logits(state[None])[0, 0].softmax(dim=-1)
+        symbols, pieces = one.task.symbols, one.task.write(one.questions)
+        rows = []
+        for variable, chance in zip(self.wanted, chances, strict=True):
+            decoded = int(np.unique(variable.values)[int(chance.argmax())])
+            part = pieces.chain if variable.kind == "chain" else pieces.answer
+            truth = int(part[0, int(variable.name[1:]) - (variable.kind == "chain")])
+            row = {"variable": variable.name, "decoded": symbols[decoded], "truth": symbols[truth]}
+            row |= {"probability": float(chance.max()), "right": decoded == truth}
+            rows.append(row)
+        return pd.DataFrame(rows)

@@ -1,0 +1,152 @@
+"""A model under examination: at a removal stage, before examples whose answers are forced."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from icotlib.config import RemovalConfig, RunConfig
+from icotlib.coupling import Coupled
+from icotlib.errors import ConfigError
+from icotlib.hooks import decoder_layers
+from icotlib.models import best_device, load_model
+from icotlib.removal import Inputs, in_layout, remove
+from icotlib.runs import Run
+from icotlib.tasks import Task, get_task
+from icotlib.tokens import Encoded, Layout
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Different questions of a task, in random order."""
+
+    task: Task
+    #: Entries `[n, entries]`, as the task draws them.
+    questions: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> "Examples":
+        return Examples(self.task, self.questions[rows])
+
+
+def draw_examples(config: RunConfig, n: int, seed: int = 0) -> Examples:
+    """Up to n different questions of a run's task, fewer where the task has no more.
+
+    Raises `ConfigError` for data from files: variables are computed from a task's questions.
+    """
+    if config.data.path is not None:
+        raise ConfigError("looking inside needs a generated task, and this run learns from files")
+    task, rng = get_task(config.data.task), np.random.default_rng([seed, 17])
+    n = min(n, task.n_questions)
+    found = np.unique(task.sample(rng, 2 * n), axis=0)
+    while len(found) < n:
+        found = np.unique(np.vstack([found, task.sample(rng, n)]), axis=0)
+    return Examples(task, found[rng.permutation(len(found))[:n]])
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model at a removal stage.
+
+    `part` says whose residual stream is looked at: of a coupled system the student's, or the
+    emulator's; of any other model its own.
+    """
+
+    name: str
+    model: PreTrainedModel
+    layout: Layout
+    removal: RemovalConfig
+    removed: int
+    #: What its activations are kept under; None keeps them nowhere.
+    key: str | None = None
+    part: str = "student"
+
+    @classmethod
+    def of(cls, run: Run, removed: int | None = None, name: str | None = None) -> "Subject":
+        """A finished run's model at a removal stage, by default its last."""
+        config = run.config
+        if removed is None:
+            removed = int(run.stages.tokens_removed.max())
+        model, layout = load_model(run.weights(removed), config.model.spaced_separators)
+        model = model.to(best_device())
+        key = f"{run.name}-{removed:03d}"
+        return cls(name or run.name, model, layout, config.removal, removed, key)
+
+    def emulator(self) -> "Subject":
+        """A coupled system's emulator. Raises `ConfigError` for other models."""
+        if not isinstance(self.model, Coupled):
+            raise ConfigError(f"{self.name} has no emulator: it is not a coupled system")
+        key = self.key and f"{self.key}-emulator"
+        return replace(self, name=f"{self.name}, emulator", part="emulator", key=key)
+
+    def untrained(self, seed: int = 0) -> "Subject":
+        """The same shape with random weights, before the same examples."""
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(self.model.config).eval().to(self.model.device)
+        return replace(self, name="untrained", model=model, key=None)
+
+    def before(self, other: "Subject") -> "Subject":
+        """This model before the sequences that another one is given."""
+        return replace(self, removal=other.removal, removed=other.removed, key=None)
+
+    @property
+    def decoder(self) -> PreTrainedModel:
+        """The decoder whose residual stream is looked at."""
+        if not isinstance(self.model, Coupled):
+            return self.model
+        emulating = self.part == "emulator"
+        return self.model.emulator.body if emulating else self.model.student.language_model
+
+    @property
+    def layers(self) -> int:
+        return len(decoder_layers(self.decoder))
+
+    def encode(self, examples: Examples, answer: np.ndarray | None = None) -> Encoded:
+        """The examples as this model is trained to see them, the removed tokens still there.
+
+        Args:
+            answer: symbols `[n, width]` to put in the place of the true answer's.
+        """
+        pieces = examples.task.write(examples.questions)
+        if answer is not None:
+            pieces = pieces._replace(answer=answer)
+        encoded = self.layout.encode(examples.task.text(pieces))
+        if len(set(encoded.total.tolist())) > 1:
+            raise ConfigError(f"{examples.task.name}: places of unequal sequences do not compare")
+        return in_layout(encoded, self.removal)
+
+    def inputs(self, examples: Examples, answer: np.ndarray | None = None) -> Inputs:
+        """What the model reads, its own writing forced to be right, or another; on its device."""
+        batch = self.encode(examples, answer)
+        k = torch.full_like(batch.chain, self.removed)
+        kept = remove(batch, k, self.removal.side, self.removal.keep_positions)
+        return kept.to(self.model.device)
+
+    def places(self, examples: Examples) -> list[str]:
+        """A name for every position of `inputs`: `a0`, `=`, `t3`, `=`, `####`, `s0`, ...
+
+        t counts the chain's tokens from 1 and s the answer's symbols from 0.
+        """
+        batch = self.encode(examples[:1])
+        chain = int(batch.chain[0])
+        left = self.removal.side == "left"
+        k = min(self.removed, chain)
+        kept = range(k + 1, chain + 1) if left else range(1, chain - k + 1)
+        answer = int(batch.total[0] - batch.question[0]) - chain - 1 - len(self.layout.mark)
+        answer -= not self.removal.direct
+        names = [*examples.task.question_names, "="]
+        if len(names) != int(batch.question[0]):  # a tokenizer of its own
+            names = [*(f"q{i}" for i in range(int(batch.question[0]) - 1)), "="]
+        names += [f"t{i}" for i in kept] + ["="] * (not self.removal.direct)
+        names += ["####"] * len(self.layout.mark)
+        return names + [f"s{i}" for i in range(answer)]
+
+    def answer_places(self, examples: Examples) -> Tensor:
+        """The positions whose next token is a symbol of the answer, `[symbols]`."""
+        names = self.places(examples)
+        symbols = [i for i, name in enumerate(names) if name[0] == "s" and name[1:].isdigit()]
+        return torch.tensor(symbols) - 1

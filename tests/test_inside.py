@@ -1,0 +1,540 @@
+"""Looking inside: every tool finds what was planted, and reports nothing else."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression, Ridge
+from torch.nn.functional import one_hot
+
+from icotlib import inside, presets
+from icotlib.config import RunConfig
+from icotlib.data import load_corpus
+from icotlib.errors import ConfigError
+from icotlib.evaluation import logits_of
+from icotlib.hooks import layer_inputs, streams
+from icotlib.inside import probes
+from icotlib.inside.activations import residual_stream
+from icotlib.inside.variables import Variable
+from icotlib.models import build_layout, build_model
+from icotlib.runs import Run
+from icotlib.tasks import Parity, Task, get_task
+from icotlib.tasks.base import NOTHING
+from icotlib.training import train
+from tests.planted import BITS, MARK, SEPARATOR, every_question, plant
+
+RIGHT = {"removal.side": "right", "removal.keep_positions": False}
+DIRECT = {"removal.direct": True, "removal.schedule": "all"}
+BITS_READ = [f"t{i + 1}" for i in range(BITS)]
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return plant(), every_question()
+
+
+@pytest.fixture(scope="module")
+def probed(planted):
+    """The planted model's chain, read beside every control."""
+    subject, examples = planted
+    wanted = inside.variables(examples, "chain")
+    assert [one.name for one in wanted] == BITS_READ
+    return inside.control_grid(subject, examples, wanted, bare=subject.untrained(seed=5))
+
+
+# --- tasks say what may be inside --------------------------------------------------------------
+
+
+def test_the_quantities_of_3719_by_84():
+    task = get_task("mult-4x2")
+    found = task.quantities(task.questions([3719], [84]))
+    assert {name: int(value[0]) for name, value in found.items()} == {
+        "a0 b0": 36,
+        "a1 b0": 4,
+        "a2 b0": 28,
+        "a3 b0": 12,
+        "a0 b1": 72,
+        "a1 b1": 8,
+        "a2 b1": 56,
+        "a3 b1": 24,
+        "c0": 36,
+        "c1": 3 + 4 + 72,
+        "c2": 7 + 28 + 8,
+        "c3": 4 + 12 + 56,
+        "c4": 7 + 24,
+        "c5": 3,
+        "carry1": 3,
+        "carry2": 7,
+        "carry3": 4,
+        "carry4": 7,
+        "carry5": 3,
+    }
+
+
+@pytest.mark.parametrize("name", ["mult-4x2", "mult-3x3"])
+def test_running_sums_and_carries_are_those_of_long_multiplication(name):
+    task = get_task(name)
+    questions = task.sample(np.random.default_rng(0), 50)
+    found, answer = task.quantities(questions), task.write(questions).answer
+    for k in range(answer.shape[1]):
+        assert (found[f"c{k}"] % 10 == answer[:, k]).all()
+
+
+def test_what_follows_from_another_chain():
+    # 3719 x 84: 14876 with a 9 in place of its 7 (tens) is 20 more; 29752 likewise ten times more.
+    task = get_task("mult-4x2")
+    question = task.questions([3719], [84])
+    for token, digit, product in ((1, 9, 312416), (0, 0, 312390), (8, 6, 312496)):
+        answer = task.answer_if(question, token, np.array([digit]))
+        assert int("".join(map(str, answer[0, ::-1]))) == product
+    with pytest.raises(ConfigError, match="no digit"):
+        task.answer_if(question, 5, np.array([1]))
+
+
+def test_an_answer_that_does_not_fit_is_none():
+    task = get_task("mult-1x1")
+    questions = task.questions([9, 2], [9, 2])
+    assert task.answer_if(questions, 1, np.array([9, 5])).tolist() == [[1, 9], [4, 5]]
+    task = get_task("mult-2x2")
+    questions = task.questions([99], [99])  # 891 + 8910, and 891 + 9910 has a digit too many
+    assert (task.answer_if(questions, 7, np.array([9])) == NOTHING).all()
+
+
+def test_parity_follows_every_token():
+    task = get_task("parity-4")
+    questions = np.array([[1, 0, 1, 1]])
+    assert task.answer_if(questions, 2, np.array([1])).tolist() == [[0]]
+    assert task.answer_if(questions, 2, np.array([0])).tolist() == [[1]]
+
+
+def test_a_task_that_cannot_tell_says_so():
+    class Silent(Parity):
+        answer_if = Task.answer_if
+
+    with pytest.raises(ConfigError, match="does not say"):
+        Silent(4).answer_if(np.zeros((1, 4)), 0, np.array([1]))
+
+
+# --- examples and subjects ---------------------------------------------------------------------
+
+
+def test_examples_differ_and_do_not_run_out():
+    config = RunConfig().override({"data.task": "mult-1x1"})
+    examples = inside.draw_examples(config, 1000)
+    assert len(examples) == 81 == len(np.unique(examples.questions, axis=0))
+    assert not (np.sort(examples.questions[:, 0]) == examples.questions[:, 0]).all()
+
+
+def test_files_have_no_variables(tmp_path):
+    config = RunConfig().override({"data.path": str(tmp_path)})
+    with pytest.raises(ConfigError, match="generated task"):
+        inside.draw_examples(config, 10)
+
+
+def made(task, method, removed, architecture="gpt2", **overrides):
+    """A model with random weights as a subject."""
+    sizes = {"model.layers": 2, "model.width": 16, "model.heads": 2}
+    named = {"data.task": task, "method": method, "model.architecture": architecture}
+    config = RunConfig().override(sizes | named | overrides)
+    layout = build_layout(config.model, load_corpus(config.data))
+    torch.manual_seed(0)
+    model = build_model(config.model, layout, longest=40).eval()
+    return inside.Subject("made", model, layout, config.removal, removed), config
+
+
+@pytest.mark.parametrize(
+    ("removed", "overrides", "names"),
+    [
+        (0, {}, "a0 a1 * b0 b1 = t1 t2 t3 t4 t5 t6 t7 t8 = #### s0 s1 s2 s3"),
+        (3, {}, "a0 a1 * b0 b1 = t4 t5 t6 t7 t8 = #### s0 s1 s2 s3"),
+        (3, RIGHT, "a0 a1 * b0 b1 = t1 t2 t3 t4 t5 = #### s0 s1 s2 s3"),
+        (8, DIRECT, "a0 a1 * b0 b1 = #### s0 s1 s2 s3"),
+    ],
+)
+def test_places_have_the_names_of_what_stands_there(removed, overrides, names):
+    method = "no_cot" if overrides is DIRECT else "icot_si"
+    subject, config = made("mult-2x2", method, removed, **overrides)
+    examples = inside.draw_examples(config, 3)
+    names = names.split()
+    assert subject.places(examples) == names
+    inputs = subject.inputs(examples)
+    pieces = examples.task.write(examples.questions)
+    symbols = {"*": "*", "=": "<sep>", "####": "####"}
+    for place, name in enumerate(names):
+        written = subject.layout.tokenizer.convert_ids_to_tokens(inputs.ids[:, place])
+        if name in symbols:
+            assert written == [symbols[name]] * 3
+        elif name[0] in "ts":
+            column = (
+                pieces.chain[:, int(name[1:]) - 1]
+                if name[0] == "t"
+                else (pieces.answer[:, int(name[1:])])
+            )
+            assert written == [examples.task.symbols[i] for i in column]
+    truth = inputs.labels[:, subject.answer_places(examples)]
+    assert subject.layout.tokenizer.convert_ids_to_tokens(truth[0]) == [
+        str(digit) for digit in pieces.answer[0]
+    ]
+
+
+# --- activations -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_the_residual_stream_is_what_transformers_calls_hidden_states(architecture):
+    subject, config = made("mult-2x2", "icot_si", 8, architecture)
+    inputs = subject.inputs(inside.draw_examples(config, 4))
+    states = residual_stream(subject, inputs)
+    with torch.no_grad():
+        truth = subject.model(
+            inputs.ids,
+            position_ids=inputs.positions,
+            attention_mask=torch.ones_like(inputs.ids),
+            output_hidden_states=True,
+        ).hidden_states
+    for layer in (0, 1):  # the last of transformers' is normalised, ours is not
+        assert torch.equal(states[layer], truth[layer].transpose(0, 1))
+    with torch.no_grad():
+        norm = subject.model.base_model
+        norm = norm.ln_f if architecture == "gpt2" else norm.norm
+        assert torch.allclose(norm(states[2]), truth[2].transpose(0, 1), atol=1e-6)
+
+
+def test_an_outer_look_sees_what_an_inner_edit_puts_in():
+    subject, config = made("mult-2x2", "icot_si", 8)
+    inputs, seen = subject.inputs(inside.draw_examples(config, 2)), {}
+    new = torch.randn(*inputs.ids.shape, 16)
+    with (
+        streams(subject.model, lambda layer, hidden: seen.update({layer: hidden})),
+        layer_inputs(subject.model, lambda layer, hidden: new),
+    ):
+        logits_of(subject.model, inputs)
+    assert torch.equal(seen[0], new)
+    assert torch.equal(seen[1], new)
+    assert not torch.equal(seen[2], new)
+
+
+def test_activations_are_the_same_in_any_number_of_pieces_and_kept(planted, runs_folder):
+    subject, examples = planted
+    examples = examples[:50]
+    whole = residual_stream(subject, subject.inputs(examples)).numpy()
+    pieces = inside.activations(subject, examples, bound=7 * whole[:, :, 0].nbytes)
+    assert isinstance(pieces, np.memmap)
+    assert np.array_equal(pieces, whole)
+    assert not runs_folder.exists()  # no run, nothing to keep it under
+    named = inside.Subject(**{**vars(subject), "key": "run-010"})
+    inside.activations(named, examples)
+    (folder,) = (runs_folder / "activations").iterdir()
+    before = (folder / "states.npy").stat().st_mtime_ns
+    assert np.array_equal(inside.activations(named, examples), whole)
+    assert (folder / "states.npy").stat().st_mtime_ns == before
+    (folder / "meta.json").unlink()  # cut short
+    assert np.array_equal(inside.activations(named, examples), whole)
+    inside.activations(named, examples[:20])
+    assert len(list((runs_folder / "activations").iterdir())) == 2
+
+
+def test_a_coupled_system_shows_the_thoughts_its_student_reads(runs_folder):
+    quick = {"train.steps": 2, "train.eval_every": 2, "data.test_examples": 8, "model.layers": 3}
+    run = train(presets.icot_kd("smoke", overrides=quick))
+    subject = inside.Subject.of(run)
+    examples = inside.draw_examples(run.config, 5)
+    inputs, at = subject.inputs(examples), subject.places(examples).index("=")
+    states = residual_stream(subject, inputs)
+    model = subject.model
+    with torch.no_grad():
+        thought = model.emulator(inputs.ids[:, : at + 1], torch.full((5,), at))
+        read = [reader(thought.states[:, i]) for i, reader in enumerate(model.student.readers)]
+    for layer in range(3):
+        assert torch.allclose(states[layer, at], read[layer], atol=1e-5)
+    inner = subject.emulator()
+    assert residual_stream(inner, inputs).shape[1] == at + 1
+    assert inside.attention(subject, examples).shape[0] == 3
+    with pytest.raises(ConfigError, match="no emulator"):
+        inside.Subject.of(Run.of(run.config.teacher)).emulator()
+    untrained = subject.untrained()
+    assert type(untrained.model) is type(model)
+    assert not torch.equal(residual_stream(untrained, inputs), states)
+
+
+# --- probes ------------------------------------------------------------------------------------
+
+
+def test_all_logistic_probes_at_once_agree_with_scikit_learn():
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(3, 900, 12, generator=generator) * torch.logspace(-2, 2, 12)
+    scores = (x[0] / torch.logspace(-2, 2, 12))[:, :3] + torch.randn(900, 3, generator=generator)
+    labels = torch.stack([scores.argmax(dim=1), (scores[:, 0] > 0).long()], dim=1)
+    fitted = inside.fit_linear(x[:, :600], labels[:600], penalty=1e-4, steps=300)
+    ours = fitted.logits(x[:, 600:])
+    scale = torch.logspace(-2, 2, 12)
+    for place in range(3):
+        for t in range(2):
+            theirs = LogisticRegression(C=1e4, max_iter=500)
+            theirs.fit(x[place, :600] / scale, labels[:600, t])
+            classes = int(labels[:, t].max()) + 1
+            chances = ours[place, :, t].softmax(-1)[:, :classes].numpy()
+            assert np.allclose(chances, theirs.predict_proba(x[place, 600:] / scale), atol=0.03)
+
+
+def test_ridge_agrees_with_scikit_learn():
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(1, 400, 5, generator=generator)
+    y = x[0] @ torch.randn(5, 2, generator=generator) + 7
+    guess = probes.ridge_predictions(x[:, :300], y[:300], x[:, 300:])
+    theirs = Ridge(alpha=0.3).fit(x[0, :300], y[:300]).predict(x[0, 300:])
+    assert np.allclose(guess[0], theirs, atol=0.02)
+
+
+def planted_states(n=1500, d=8):
+    """Noise in 2 layers and 3 places; a digit, and a number, in layer 1 at place 2 only."""
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(2, 3, n, d, generator=generator)
+    digit = torch.randint(0, 4, (n,), generator=generator)
+    number = torch.randint(0, 50, (n,), generator=generator)
+    states[1, 2, :, :4] += 8 * one_hot(digit, 4)
+    states[1, 2, :, 5] += number
+    wanted = [Variable("t1", "chain", digit.numpy()), Variable("c0", "number", number.numpy())]
+    return states.numpy(), wanted
+
+
+def test_a_grid_finds_what_is_planted_where_it_is_planted_and_nothing_else():
+    states, wanted = planted_states()
+    table = inside.grid(states, wanted).set_index(["variable", "layer", "place"])
+    assert table.loc[("t1", 1, 2), "low"] > 0.97
+    assert table.loc[("c0", 1, 2), "low"] > 0.98
+    others = table.drop([("t1", 1, 2), ("c0", 1, 2)])
+    assert (others.loc["t1"].score < 0.35).all()
+    assert (others.loc["c0"].score < 0.05).all()
+    assert ((table.low <= table.score) & (table.score <= table.high)).all()
+
+
+def test_a_grid_is_the_same_in_any_number_of_blocks():
+    states, wanted = planted_states(300)
+    pd.testing.assert_frame_equal(
+        inside.grid(states, wanted).sort_values(["variable", "layer", "place"], ignore_index=True),
+        inside.grid(states, wanted, block=1).sort_values(
+            ["variable", "layer", "place"], ignore_index=True
+        ),
+        atol=1e-5,
+    )
+
+
+def test_shuffled_labels_read_nothing():
+    states, wanted = planted_states()
+    table = inside.grid(states, wanted, shuffle=0)
+    assert (table[table.variable == "t1"].score < 0.35).all()
+    assert (table[table.variable == "c0"].score < 0.05).all()
+
+
+def test_an_mlp_reads_what_no_line_divides():
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(1, 2, 2000, 4, generator=generator)
+    both = (states[0, 0, :, 0] > 0) ^ (states[0, 0, :, 1] > 0)
+    wanted = [Variable("t1", "chain", both.long().numpy())]
+    linear = inside.grid(states.numpy(), wanted).set_index("place").score
+    mlp = inside.grid(states.numpy(), wanted, probe="mlp").set_index("place").score
+    assert linear[0] < 0.62
+    assert mlp[0] > 0.9
+    assert mlp[1] < 0.58
+
+
+def test_the_input_alone_knows_the_tokens_so_far(planted):
+    subject, examples = planted
+    seen = probes.visible_input(subject, examples[:200])
+    assert not seen[0, 0, :, 2:].any()  # two columns for the first bit, and nothing later
+    table = inside.grid(seen, inside.variables(examples[:200], "chain"))
+    t1 = table[table.variable == "t1"].set_index("place").score
+    assert (t1 == 1).all()
+    t2 = table[table.variable == "t2"].set_index("place").score
+    assert t2[0] < 0.75  # the parity of two bits is no line, and the second is not yet seen
+
+
+def test_a_planted_parity_is_read_and_everything_else_is_the_inputs(probed):
+    best = inside.best_places(probed).set_index("variable")
+    parity = best.loc[f"t{BITS}"]
+    assert (parity.layer, parity.place) == (1, SEPARATOR)
+    assert parity.score > 0.99
+    assert parity.selectivity > 0.3
+    others = probed[probed.variable != f"t{BITS}"]
+    assert (others.selectivity < 0.12).all()
+    first = probed[probed.variable == "t1"]  # it is the first bit
+    assert (first.selectivity <= 0).all()
+    assert (first.score.groupby(first.layer).max() > 0.99).all()
+
+
+def test_a_token_moves_inside_when_it_is_removed(planted):
+    subject, examples = planted
+    subject = inside.Subject(**{**vars(subject), "removed": BITS})
+    table = inside.through_removal([subject], examples).set_index(["variable", "where"])
+    found = table.loc[(f"t{BITS}", "separator")]
+    assert found.score > 0.99
+    assert found.control < 0.65
+    assert table.loc[("t5", "separator")].score < 0.7
+    assert table.loc[("t1", "unseen")].control == 1
+
+
+# --- causal tests ------------------------------------------------------------------------------
+
+
+def test_patching_finds_the_way_from_bit_to_answer(planted):
+    subject, examples = planted
+    table = inside.patching(subject, examples[:100], entries=[3]).set_index(["layer", "place"])
+    way = [(0, 3), (1, SEPARATOR), (2, MARK)]
+    assert set(table.changed) == {"x3"}
+    assert (table.loc[way].effect == 1).all()
+    assert (table.drop(way).effect == 0).all()
+
+
+def test_minimal_pairs_differ_in_one_entry(planted):
+    examples = planted[1]
+    clean, other = inside.minimal_pairs(examples, 4)
+    assert 0 < len(clean) < len(examples)
+    differ = clean.questions != other.questions
+    assert differ[:, 4].all()
+    assert not np.delete(differ, 4, axis=1).any()
+
+
+def test_steering_changes_the_answer_where_the_state_is_used(planted):
+    subject, examples = planted
+    table = inside.steering(subject, examples, BITS, 1, SEPARATOR).set_index("direction")
+    assert table.loc["means"].effect == 1
+    assert table.loc["probe"].effect == 1
+    assert table.loc["random"].effect < 0.2
+    # The first bit can be read at its own place, but nothing looks there any more.
+    unused = inside.steering(subject, examples, 1, 1, 0).set_index("direction")
+    assert unused.effect.max() == 0
+
+
+def test_the_table_tells_readable_from_used(planted, probed):
+    subject, examples = planted
+    table = inside.probing_table(subject, examples, probed).set_index("variable")
+    assert table.index.tolist() == BITS_READ
+    found = table.loc[f"t{BITS}"]
+    assert (found.layer, found.place) == (1, "=")
+    assert found.readable
+    assert found.used
+    assert found.patching == 1
+    assert not table.drop(f"t{BITS}").readable.any()
+
+
+def test_ablation_destroys_what_is_used_and_nothing_else(planted):
+    subject, examples = planted
+    where = [(1, SEPARATOR), (1, 0), (0, 3), (2, SEPARATOR)]
+    for how in ("mean", "noise"):
+        table = inside.ablation(subject, examples[:300], where, how)
+        table = table[table.symbol == -1].set_index(["layer", "place"])
+        assert (table.intact == 1).all()
+        assert table.loc[(1, SEPARATOR)].accuracy < 0.7
+        assert table.loc[(1, 0)].accuracy == 1
+        assert table.loc[(2, SEPARATOR)].accuracy == 1
+        assert table.loc[(0, 3)].accuracy < 0.9
+
+
+def test_knock_out_finds_who_has_to_look_where(planted):
+    subject, examples = planted
+    table = inside.knock_out(subject, examples[:200])
+    table = table[table.symbol == -1].set_index(["layer", "place"]).accuracy
+    needed = [(0, bit) for bit in range(BITS)] + [(1, SEPARATOR)]
+    assert (table.loc[needed] < 0.8).all()
+    assert (table.drop(needed) == 1).all()
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "gpt_neox"])
+def test_attention_can_be_cut_in_any_architecture(architecture):
+    subject, config = made("mult-2x2", "icot_si", 8, architecture)
+    inputs = subject.inputs(inside.draw_examples(config, 3))
+    width = inputs.ids.shape[1]
+    causal = torch.ones(width, width, dtype=torch.bool).tril()
+    alone = torch.eye(width, dtype=torch.bool)
+    whole = residual_stream(subject, inputs)
+    with inside.causal.cut_attention(subject.model, {0: causal, 1: causal}.get):
+        assert torch.allclose(residual_stream(subject, inputs), whole, atol=1e-5)
+    with inside.causal.cut_attention(subject.model, {0: alone, 1: alone}.get):
+        cut = residual_stream(subject, inputs)
+        changed = inputs.ids.clone()
+        changed[:, 0] = 5
+        again = residual_stream(
+            subject, type(inputs)(changed, inputs.positions, inputs.labels, inputs.tail, 5)
+        )
+    assert not torch.allclose(cut, whole, atol=1e-3)
+    assert torch.equal(cut[:, 1:], again[:, 1:])  # nobody sees the first token any more
+
+
+# --- attention and geometry --------------------------------------------------------------------
+
+
+def test_attention_and_its_tree(planted):
+    subject, examples = planted
+    weights = inside.attention(subject, examples[:60], batch_size=25)
+    assert weights.shape == (2, 1, MARK + 2, MARK + 2)
+    assert np.allclose(weights.sum(axis=-1), 1)
+    names = subject.places(examples)
+    tree = inside.attention_tree(weights, MARK, names, least=0.05)
+    fetched = tree[tree.to == MARK].query("layer == 1")
+    assert fetched.source_name.tolist() == ["="]
+    cached = tree[(tree.layer == 0) & (tree.to == SEPARATOR)]
+    assert cached.source_name.tolist() == [f"x{i}" for i in range(BITS)]
+    assert not len(inside.attention_tree(weights * 0, MARK, names))
+
+
+def test_attention_of_a_transformer_is_what_it_reports():
+    subject, config = made("mult-2x2", "icot_si", 8)
+    examples = inside.draw_examples(config, 7)
+    before = logits_of(subject.model, subject.inputs(examples))
+    found = inside.attention(subject, examples, batch_size=3)
+    assert found.shape[:2] == (2, 2)
+    assert np.allclose(np.triu(found[0, 0], 1), 0)
+    assert subject.model.config._attn_implementation != "eager"
+    assert torch.equal(logits_of(subject.model, subject.inputs(examples)), before)
+
+
+def test_cka_knows_a_rotated_space_from_another():
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(2, 2000, 6, generator=generator)
+    rotated = x @ torch.linalg.qr(torch.randn(6, 6, generator=generator))[0] * 3 + 5
+    assert inside.cka(x, rotated) == pytest.approx(1)
+    assert inside.cka(x, y) < 0.02
+    assert inside.cka(x, torch.ones(2000, 2)) == 0
+
+
+def test_cka_of_layers(planted):
+    subject, examples = planted
+    table = inside.cka_table(subject, subject, examples[:300]).set_index(["first", "second"]).cka
+    assert table[1, 1] == pytest.approx(1)
+    assert table[0, 1] == 0  # before layer 0 every separator looks the same
+
+
+def test_digits_on_a_circle_have_one_frequency():
+    digits = np.arange(500) % 10
+    turn = 2 * np.pi * 2 * digits / 10
+    states = torch.tensor(np.stack([np.cos(turn), np.sin(turn), 0 * turn], axis=1))
+    points, spectrum = inside.digit_geometry(states, digits)
+    assert spectrum.set_index("frequency").share[2] == pytest.approx(1)
+    assert np.allclose(np.hypot(points.pc1, points.pc2), 1)
+    generator = torch.Generator().manual_seed(0)
+    random = torch.randn(10, 400, generator=generator)[digits]
+    spectrum = inside.digit_geometry(random, digits)[1]
+    assert np.allclose(spectrum.share, spectrum.unordered, atol=0.05)
+    parity = torch.tensor(np.outer(digits % 2, [1.0, 2.0, 3.0]))
+    assert inside.digit_geometry(parity, digits)[1].share.iloc[4] == pytest.approx(1)
+
+
+# --- one look ----------------------------------------------------------------------------------
+
+
+def test_one_look_decodes_and_patches(planted):
+    subject, examples = planted
+    reader = inside.Reader(subject, examples)
+    look = reader.look("1011000000", 1, SEPARATOR, other="1010000000")
+    row = look.decoded.set_index("variable").loc[f"t{BITS}"]
+    assert (row.decoded, row.truth, row.right) == ("1", "1", True)
+    assert row.probability > 0.9
+    assert (look.answer, look.patched) == ("1", "0")
+    assert reader.look("1011000000", 1, 0, other="1010000000").patched == "1"
+    assert reader.look("1011000000", 1, 0).patched is None
+    assert reader.places[SEPARATOR] == "="
+    with pytest.raises(IndexError, match="layer 0 to 2"):
+        reader.look("1011000000", 3, 0)
+    with pytest.raises(ValueError, match="bits"):
+        reader.look("12", 1, 0)
