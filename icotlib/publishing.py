@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from icotlib import anatomy, figures, paths, presets
+from icotlib import anatomy, figures, inside, paths, presets
 from icotlib.config import RunConfig
 from icotlib.errors import RunError
 from icotlib.presets import LEVERS
@@ -89,6 +89,7 @@ def publish(folder: Path | None = None, task: str = "mult-4x2") -> pd.DataFrame:
     if every.relative_speed.notna().any():
         figures.save(figures.accuracy_vs_speed(every), "accuracy_vs_speed", every, origin, folder)
     publish_distillation(distilled, folder)
+    publish_inside(main, folder)
     lever_runs = [run for run in runs if is_lever(run) and run.config.seed == 0]
     if lever_runs:
         learning = learning_table(lever_runs)
@@ -136,6 +137,49 @@ def publish_distillation(coupled: Sequence[Run], folder: Path) -> None:
         table, learning = anatomy.mixture_tables(mixed)
         every = [config for rows in mixed for config in rows.values()]
         save("mixture", figures.mixture(table, learning), table, *every)
+
+
+def publish_inside(runs: Sequence[Run], folder: Path) -> None:
+    """What is inside the models of the lowest seed that has all of them, with `probing.csv`."""
+    kinds = sorted({(run.config.preset, run.config.seed) for run in runs}, key=lambda kind: kind[1])
+    choices = [finished(presets.examined(*kind)) for kind in kinds]
+    whole = [configs for configs in choices if {*presets.BARE, "No CoT"} <= set(configs)]
+    if not whole:
+        return
+    configs = whole[0]
+    preset = configs["ICoT-SI"].preset
+    models = inside.Subject.all_of(configs)
+    n, pairs = presets.LOOKED_AT[preset]
+    examples = inside.draw_examples(configs["ICoT-SI"], n, configs["ICoT-SI"].seed)
+    wanted, tables, numbers = inside.variables(examples), {}, {}
+    every = family(configs.values())
+
+    def save(name: str, drawn: Figure, table: pd.DataFrame, origin: Sequence[Run] = every) -> None:
+        figures.save(drawn, name, table, origin, folder)
+
+    for name, bare in presets.BARE.items():
+        model, short = models[name], name.rpartition("-")[2].lower()
+        places = model.places(examples)
+        read = inside.control_grid(model, examples, wanted, models.get(bare))
+        chain = read[read.kind == "chain"]
+        numbers[name] = inside.best_places(read[read.kind == "number"])
+        tables[name] = inside.probing_table(model, examples, chain, pairs)
+        save(f"probes_{short}", figures.probe_map(chain, places), read)
+        patched = inside.patching(model, examples[:pairs])
+        save(f"patching_{short}", figures.patching_map(patched, places), patched)
+    table = pd.concat(tables.values(), ignore_index=True)
+    save("probing", figures.used(tables), table)
+    sums = pd.concat([t.assign(model=name) for name, t in numbers.items()], ignore_index=True)
+    save("probed_numbers", figures.readings(numbers), sums)
+    for name, config in {
+        "moving_inside": configs["ICoT-SI"],
+        "moving_inside_paper_pace": presets.paper_pace(preset, configs["ICoT-SI"].seed),
+    }.items():
+        run = Run.of(config)
+        if run.done:
+            stages = [inside.Subject.of(run, removed) for removed in run.stages.tokens_removed]
+            moved = inside.through_removal(stages, examples[: n // 2])
+            save(name, figures.moving_inside(moved), moved, [run])
 
 
 def finished(configs: dict[Any, RunConfig]) -> dict[Any, RunConfig]:

@@ -5,9 +5,11 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 from icotlib import figures
+from icotlib.inside import digit_geometry
 from icotlib.results import COLUMNS
 
 
@@ -50,6 +52,11 @@ def made_explained():
     return table.assign(explained=explained, examples=100 * table.step)
 
 
+def made_readings():
+    table = made_scores(variable=["t1", "t2"], layer=[0, 1], place=[0, 1])
+    return table.assign(score=0.5, low=0.4, high=0.6, control_score=0.3, selectivity=0.2)
+
+
 DRAWN = {
     "headline": lambda: figures.headline(made_table(), made_learning()),
     "accuracy_vs_removed": lambda: figures.accuracy_vs_removed(made_table()),
@@ -83,6 +90,45 @@ DRAWN = {
         made_scores(name=["all", "fixed"], examples=[10, 20]).assign(
             train_accuracy=0.9, valid_accuracy=0.4
         )
+    ),
+    "probe_map": lambda: figures.probe_map(made_readings(), ["a0", "="]),
+    "readings": lambda: figures.readings({"ICoT-SI": made_readings().iloc[:3]}),
+    "moving_inside": lambda: figures.moving_inside(
+        made_scores(removed=[0, 1, 2], variable=["t1", "t2"], where=["separator", "unseen"]).assign(
+            score=0.5, control=0.1
+        )
+    ),
+    "used": lambda: figures.used(
+        {
+            "ICoT-SI": made_scores(variable=["t1", "t2"]).assign(
+                selectivity=[0.1, 0.5],
+                steering=[0.2, 0.9],
+                steering_low=0.1,
+                steering_high=0.9,
+                steering_random=0.0,
+            )
+        }
+    ),
+    "patching_map": lambda: figures.patching_map(
+        made_scores(changed=["a0", "b0"], symbol=[0, 1], layer=[0, 1], place=[0, 1]).assign(
+            effect=[np.nan, 0.0, 0.5, 1.0] * 4
+        ),
+        ["a0", "="],
+    ),
+    "taken_away": lambda: figures.taken_away(
+        {"mean": made_scores(symbol=[-1, 0], layer=[0, 1], place=[0, 1])}, ["a0", "="]
+    ),
+    "attention_map": lambda: figures.attention_map(np.full((2, 3, 2, 2), 0.5), ["a0", "="]),
+    "attention_trees": lambda: figures.attention_trees(
+        {"writing s0": pd.DataFrame({"layer": [1], "to": [1], "source": [0], "weight": [0.5]})},
+        ["a0", "="],
+        layers=2,
+    ),
+    "cka_maps": lambda: figures.cka_maps(
+        {"this, that": made_scores(first=[0, 1], second=[0, 1]).assign(cka=0.5)}
+    ),
+    "digit_shapes": lambda: figures.digit_shapes(
+        {"s1": digit_geometry(torch.eye(10), np.arange(10))}
     ),
     "digits": lambda: figures.digits(
         pd.DataFrame({"name": ["a", "b"], "by_symbol": [[1.0, 0.5], [0.0, 0.25]]})

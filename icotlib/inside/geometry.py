@@ -117,7 +117,12 @@ def digit_geometry(states: Tensor, digits: np.ndarray) -> tuple[pd.DataFrame, pd
     Returns:
         a table with columns digit, pc1, pc2, pc3; and one with columns frequency, share,
         unordered (the share of digits in no order).
+
+    Raises `ValueError` if a digit does not occur.
     """
+    missing = sorted(set(range(10)) - set(digits.tolist()))
+    if missing:
+        raise ValueError(f"no example has the digit {missing[0]}: draw more of them")
     means = np.stack([states.numpy()[digits == digit].mean(axis=0) for digit in range(10)])
     means = means.astype(np.float64) - means.mean(axis=0)
     u, s, _ = np.linalg.svd(means, full_matrices=False)

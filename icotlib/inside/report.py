@@ -126,6 +126,8 @@ def probing_table(
 class Look:
     """One state of one example."""
 
+    #: The question as text.
+    question: str
     #: One row per variable: variable, decoded, truth (as symbols), probability, right.
     decoded: pd.DataFrame
     #: The answer the model gives.
@@ -151,11 +153,17 @@ class Reader:
     def places(self) -> list[str]:
         return self.subject.places(self.examples)
 
-    def look(self, question: str, layer: int, place: int, other: str | None = None) -> Look:
+    def look(
+        self,
+        question: str | np.ndarray,
+        layer: int,
+        place: int,
+        other: str | np.ndarray | None = None,
+    ) -> Look:
         """What is decoded from one state, and what putting it there from another question does.
 
         Args:
-            question: as a person types it, `3719 * 84`.
+            question: as a person types it, `3719 * 84`, or its entries.
             layer: of the residual stream, 0 to the number of layers.
             place: a position; `places` has their names.
             other: the question whose state is put there.
@@ -178,11 +186,13 @@ class Reader:
             put = {(layer, place): residual_stream(subject, donor)[layer, place]}
         patched = put and self._text(answers(subject, inputs, at, put))
         given = self._text(answers(subject, inputs, at))
-        return Look(self._decode(one, layer, place, state), given, patched)
+        written = one.task.text(one.task.write(one.questions))[0].question
+        return Look(written, self._decode(one, layer, place, state), given, patched)
 
-    def _example(self, typed: str) -> Examples:
+    def _example(self, question: str | np.ndarray) -> Examples:
         task = self.examples.task
-        return Examples(task, task.read(typed))
+        rows = task.read(question) if isinstance(question, str) else question[None]
+        return Examples(task, rows)
 
     def _text(self, tokens: torch.Tensor) -> str:
         return " ".join(self.subject.layout.tokenizer.decode(tokens[0]).split())

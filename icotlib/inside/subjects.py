@@ -76,6 +76,12 @@ class Subject:
         key = f"{run.name}-{removed:03d}"
         return cls(name or run.name, model, layout, config.removal, removed, key)
 
+    @classmethod
+    def all_of(cls, configs: dict[str, RunConfig]) -> dict[str, "Subject"]:
+        """A subject for each of these runs that is finished, at its last stage, by name."""
+        runs = {name: Run.of(config) for name, config in configs.items()}
+        return {name: cls.of(run, name=name) for name, run in runs.items() if run.done}
+
     def emulator(self) -> "Subject":
         """A coupled system's emulator. Raises `ConfigError` for other models."""
         if not isinstance(self.model, Coupled):

@@ -21,6 +21,7 @@ from icotlib.presets.distillation import (
     limited,
     mixtures,
 )
+from icotlib.presets.inside import BARE, LOOKED_AT, examined
 from icotlib.presets.stepwise import (
     LEVERS,
     explicit_cot,
@@ -32,10 +33,13 @@ from icotlib.presets.stepwise import (
 )
 
 __all__ = [
+    "BARE",
     "LEVERS",
+    "LOOKED_AT",
     "PRESETS",
     "ablations",
     "depths",
+    "examined",
     "explicit_cot",
     "icot_kd",
     "icot_si",
