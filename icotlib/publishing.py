@@ -4,7 +4,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 
 from icotlib import anatomy, figures, inside, paths, presets
@@ -167,6 +169,18 @@ def publish_inside(runs: Sequence[Run], folder: Path) -> None:
         save(f"probes_{short}", figures.probe_map(chain, places), read)
         patched = inside.patching(model, examples[:pairs])
         save(f"patching_{short}", figures.patching_map(patched, places), patched)
+    model = models["ICoT-SI"]
+    at = int(model.answer_places(examples)[1])  # where the answer's second symbol is written
+    states = inside.activations(model, examples)[:, at]
+    digits = examples.task.write(examples.questions).answer[:, 1]
+    shapes = {
+        f"s1, layer {layer}": inside.digit_geometry(torch.from_numpy(np.array(one)), digits)
+        for layer, one in enumerate(states)
+        if layer
+    }
+    spectra = [spectrum.assign(states=name) for name, (_, spectrum) in shapes.items()]
+    origin = [Run.of(configs["ICoT-SI"])]
+    save("digit_shapes", figures.digit_shapes(shapes), pd.concat(spectra), origin)
     table = pd.concat(tables.values(), ignore_index=True)
     save("probing", figures.used(tables), table)
     sums = pd.concat([t.assign(model=name) for name, t in numbers.items()], ignore_index=True)

@@ -30,7 +30,8 @@ def _heat(ax: Axes, table: pd.DataFrame, column: str, **kwargs):
 
 
 def _place_names(ax: Axes, names: Sequence[str]) -> None:
-    ax.set_xticks(range(len(names)), names, rotation=90, fontsize=5)
+    short = [name.replace("####", "#") for name in names]
+    ax.set_xticks(range(len(names)), short, rotation=90, fontsize=4.5)
 
 
 @styled
@@ -276,6 +277,7 @@ def cka_maps(tables: dict[str, pd.DataFrame]) -> Figure:
         grid = table.pivot(index="first", columns="second", values="cka")
         image = ax.imshow(grid, origin="lower", vmin=0, vmax=1, cmap="viridis")
         ax.grid(False)
+        ax.set_facecolor("#eeeeee")
         first, _, second = title.partition(", ")
         ax.set_ylabel(first)
         ax.set_xlabel(second)
@@ -305,6 +307,8 @@ def digit_shapes(found: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
         top.set_title(title)
         top.set_xticks([])
         top.set_yticks([])
+        top.spines[:].set_visible(False)
+        bottom.set_xticks(spectrum.frequency)
         bottom.bar(spectrum.frequency, spectrum.share, color=COLORS["icot_si"], width=0.6)
         bottom.step(spectrum.frequency, spectrum.unordered, where="mid", color="#222222", lw=0.9)
         bottom.set_ylim(0, 1)

@@ -7,7 +7,15 @@ In the order of the work: a `Subject` is a model at a removal stage with example
 """
 
 from icotlib.inside.activations import activations
-from icotlib.inside.causal import ablation, answers, knock_out, minimal_pairs, patching, steering
+from icotlib.inside.causal import (
+    ablation,
+    answers,
+    knock_out,
+    minimal_pairs,
+    patching,
+    route,
+    steering,
+)
 from icotlib.inside.geometry import (
     attention,
     attention_tree,
@@ -42,6 +50,7 @@ __all__ = [
     "minimal_pairs",
     "patching",
     "probing_table",
+    "route",
     "steering",
     "through_removal",
     "variables",

@@ -124,6 +124,33 @@ def _patched(subject, clean: Examples, other: Examples, layers, places) -> Itera
                 yield {"symbol": symbol, "layer": layer, "place": place, **_rate(hits)}
 
 
+def route(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """The way of a digit to the answer: the mean effect of patching, by layer and kind of place.
+
+    Kinds are the changed digit's own place, the separator after the question, the place that
+    writes the symbol, and every other place (the largest effect of any).
+
+    Args:
+        table: rows of `patching`.
+        names: names of the places.
+
+    Returns:
+        one row per layer; columns `own place`, `separator`, `writes`, `elsewhere`.
+    """
+    known = table.dropna(subset=["effect"])
+    at = known.place.map(dict(enumerate(names)))
+    mark = len(names) - 1 - names[::-1].index("####")
+    kinds = {
+        "own place": at == known.changed,
+        "separator": known.place == names.index("="),
+        "writes": known.place == mark + known.symbol,
+    }
+    columns = {kind: known[rows].groupby("layer").effect.mean() for kind, rows in kinds.items()}
+    other = known[~np.logical_or.reduce(list(kinds.values()))]
+    means = other.groupby(["layer", "place"]).effect.mean()
+    return pd.DataFrame(columns | {"elsewhere": means.groupby("layer").max()})
+
+
 def patching_for(
     subject: Subject, examples: Examples, token: int, layer: int, place: int, seed: int = 0
 ) -> dict[str, float]:

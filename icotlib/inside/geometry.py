@@ -37,7 +37,7 @@ def attention(subject: Subject, examples: Examples, batch_size: int = 250) -> np
 
 
 def attention_tree(
-    weights: np.ndarray, place: int, names: Sequence[str], least: float = 0.15
+    weights: np.ndarray, place: int, names: Sequence[str], least: float = 0.25
 ) -> pd.DataFrame:
     """Where a place gets what it knows, layer by layer downwards (arXiv 2510.00184).
 
@@ -72,12 +72,15 @@ def cka(x: Tensor, y: Tensor) -> float:
     """Linear centred kernel alignment of two sets of states of the same examples.
 
     Args:
-        x, y: `[n, d]` and `[n, e]`. 1 for the same space up to rotation and scale. (Kornblith et
-            al., 2019.) 0 if either does not vary.
+        x, y: `[n, d]` and `[n, e]`.
+
+    Returns:
+        1 for the same space up to rotation and scale (Kornblith et al., 2019); NaN where either
+        does not vary, so that there is nothing to compare.
     """
     x, y = (one.double() - one.double().mean(dim=0) for one in (x, y))
     scale = (x.T @ x).norm() * (y.T @ y).norm()
-    return float((x.T @ y).pow(2).sum() / scale) if scale > 0 else 0.0
+    return float((x.T @ y).pow(2).sum() / scale) if scale > 0 else float("nan")
 
 
 def cka_table(
