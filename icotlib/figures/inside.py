@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from icotlib.figures.base import COLORS, COLUMN, PAGE, new_figure, percent, styled
+from icotlib.figures.base import COLORS, PAGE, new_figure, percent, styled
 
 CONTROL = "#999999"
 
@@ -62,10 +62,11 @@ def probe_map(table: pd.DataFrame, names: Sequence[str]) -> Figure:
         ax.set_title(title)
     for ax in axes[-1]:
         _place_names(ax, names)
-    for image, columns in ((images[0], axes[:, :2]), (images[2], axes[:, 2])):
-        bar = figure.colorbar(image, ax=list(columns.flat), fraction=0.05, aspect=40, pad=0.01)
+    for image, columns in ((images[0], axes[:, :2]), (images[2], axes[:, 2:])):
+        bar = figure.colorbar(
+            image, ax=columns, location="bottom", fraction=0.02, aspect=30, shrink=0.5, pad=0.02
+        )
         bar.outline.set_visible(False)
-    figure.supxlabel("place: question, separators, answer", fontsize=7)
     figure.supylabel("layer", fontsize=7)
     return figure
 
@@ -98,8 +99,8 @@ def readings(tables: dict[str, pd.DataFrame]) -> Figure:
 def moving_inside(table: pd.DataFrame) -> Figure:
     """How well each token of the chain is read inside, against the number of tokens removed.
 
-    Full lines are tokens already removed, dotted ones those still written; a grey line is the
-    mean of what the input alone gives away.
+    Full lines are tokens already removed, dotted ones those still written. In brackets: what the
+    input alone gives away of a token before anything is written.
 
     Args:
         table: rows of `inside.through_removal`.
@@ -118,16 +119,16 @@ def moving_inside(table: pd.DataFrame) -> Figure:
             gone = rows[rows.removed >= int(variable[1:])]
             kept = rows[rows.removed <= int(variable[1:])]
             ax.plot(kept.removed, kept.score, ":", color=color, lw=0.9)
-            ax.plot(gone.removed, gone.score, "-o", color=color, label=variable)
-        mean = here.groupby("removed").control.mean()
-        ax.plot(mean.index, mean, color=CONTROL, lw=2, zorder=0, label="input alone")
+            label = f"{variable} ({rows.control.mean():.0%})"
+            ax.plot(gone.removed, gone.score, "-o", color=color, label=label)
         ax.set_title(title)
         ax.set_xlabel("chain tokens removed")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         percent(ax, "token read")
     axes[1].set_ylabel("")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center")
+    title = "token (input alone)"
+    figure.legend(handles, labels, loc="outside right center", title=title, title_fontsize=7)
     return figure
 
 
@@ -138,7 +139,7 @@ def used(tables: dict[str, pd.DataFrame]) -> Figure:
     Args:
         tables: rows of `inside.probing_table`, by the name of the model.
     """
-    figure, ax = new_figure(COLUMN, 2.8)
+    figure, ax = new_figure(PAGE * 0.7, 3.0)
     colors = dict(zip(tables, (COLORS["icot_si"], COLORS["icot_kd"]), strict=False))
     for name, table in tables.items():
         error = [table.steering - table.steering_low, table.steering_high - table.steering]

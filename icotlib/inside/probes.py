@@ -309,13 +309,16 @@ def through_removal(
     a removed token is any. The place is chosen on other examples than those reported on.
 
     Returns:
-        columns removed, variable, where, layer, place, score, low, high, and `control`, the score
-        of the input alone at that place.
+        columns removed, variable, where, layer, place, score, low, high, and `control`, what the
+        input alone gives away: all tokens up to that place, read linearly, or the question, read
+        by an MLP, whichever is more.
     """
     wanted, rows = variables(examples, "chain"), []
+    separator = subjects[0].places(examples).index("=")
+    question = visible_input(subjects[0], examples)[:, separator : separator + 1]
+    known = grid(question, wanted, "mlp").set_index("variable").score
     for subject in subjects:
         names = subject.places(examples)
-        separator = names.index("=")
         table = grid(activations(subject, examples), wanted, probe)
         control = grid(visible_input(subject, examples), wanted, probe)
         control = control.set_index(["variable", "place"]).score
@@ -328,5 +331,6 @@ def through_removal(
                 best = seen.loc[seen.valid.idxmax()]
                 row = {"removed": subject.removed, "variable": variable, "where": where}
                 row |= best[["layer", "place", "score", "low", "high"]].to_dict()
-                rows.append(row | {"control": control[variable, best.place]})
+                row["control"] = max(control[variable, best.place], known[variable])
+                rows.append(row)
     return pd.DataFrame(rows)

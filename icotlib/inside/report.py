@@ -29,8 +29,8 @@ def control_grid(
     """`grid` of a model, with the controls that every reading must beat.
 
     They are: the same shape with random weights; a No CoT model of the same shape, before the
-    same sequences; shuffled labels; and the input alone, the tokens up to the place, read
-    linearly and by an MLP.
+    same sequences; shuffled labels; and the input alone, the tokens up to the place or to an
+    earlier one, read linearly and by an MLP.
 
     Returns:
         the columns of `grid`; `control`, the best control's name at the same layer and place,
@@ -43,8 +43,8 @@ def control_grid(
         controls["No CoT"] = grid(activations(bare.before(subject), examples), wanted, probe)
     controls["shuffled labels"] = grid(states, wanted, probe, shuffle=0)
     seen = visible_input(subject, examples)[:, : states.shape[1]]
-    controls["input"] = grid(seen, wanted, "linear")
-    controls["input, MLP"] = grid(seen, wanted, "mlp")
+    controls["input"] = _known_by(grid(seen, wanted, "linear"))
+    controls["input, MLP"] = _known_by(grid(seen, wanted, "mlp"))
     table = grid(states, wanted, probe)
     scores = {name: _beside(table, found, "score") for name, found in controls.items()}
     valid = pd.DataFrame({name: _beside(table, found, "valid") for name, found in controls.items()})
@@ -58,11 +58,20 @@ def control_grid(
     )
 
 
+def _known_by(table: pd.DataFrame) -> pd.DataFrame:
+    """Scores of the input, never lower than at an earlier place: what was seen stays seen."""
+    if not len(table):
+        return table
+    table = table.sort_values("place")
+    best = table.groupby("variable")[["valid", "score"]].cummax()
+    return table.assign(valid=best.valid, score=best.score)
+
+
 def _beside(table: pd.DataFrame, control: pd.DataFrame, column: str) -> np.ndarray:
     """A control's scores in the rows of a table; those of the input are the same in every layer."""
-    keys = ["variable", "place"] if control.layer.max() == 0 else ["variable", "layer", "place"]
     if not len(control):
         return np.full(len(table), np.nan)
+    keys = ["variable", "place"] if control.layer.max() == 0 else ["variable", "layer", "place"]
     return table[keys].join(control.set_index(keys)[column], on=keys)[column].to_numpy()
 
 
@@ -71,15 +80,17 @@ def best_places(table: pd.DataFrame) -> pd.DataFrame:
 
     Best is what exceeds the best control most: a token that stands in the input, or equals a
     symbol of the answer that does, is read everywhere and by everything. Chosen on other examples
-    than those reported on; of all within two points of the best, the lowest layer wins.
+    than those reported on. Of all within two points of the best, the one with the highest score
+    wins, then the lowest layer.
 
     Args:
         table: rows of `control_grid`.
     """
     best = table.groupby("variable").valid_selectivity.transform("max")
-    near = table[table.valid_selectivity >= best - NEAR].sort_values(["layer", "place"])
+    near = table[table.valid_selectivity >= best - NEAR]
+    near = near.assign(rank=-near.valid.round(2)).sort_values(["rank", "layer", "place"])
     order = pd.unique(table.variable)
-    return near.groupby("variable").first().loc[order].reset_index()
+    return near.drop(columns="rank").groupby("variable").first().loc[order].reset_index()
 
 
 def probing_table(
