@@ -52,28 +52,35 @@ def fit_linear(
         steps: of accelerated gradient descent.
     """
     mean, whitener = whitening(states)
-    x = (states - mean) @ whitener
+    x = torch.nn.functional.pad((states - mean) @ whitener, (0, 1), value=1.0)  # for the bias
     places, n, d = x.shape
-    variables_, classes, absent = _classes(labels)
-    weight = x.new_zeros(places, d, variables_ * classes)
-    bias = x.new_zeros(places, 1, variables_ * classes)
+    count, classes, absent = _classes(labels)
+    shape = (places, n, count, classes)
     truth = torch.nn.functional.one_hot(labels, classes).to(x).flatten(1)
-    rate = 1 / (0.5 + penalty)
-    ahead, ahead_bias, before = weight, bias, 1.0
+    shrink = torch.full((d, 1), penalty)
+    shrink[-1] = 0.0
+    rate, xt = 1 / (0.5 + penalty), x.mT.contiguous()
+    weight = ahead = x.new_zeros(places, d, count * classes)
+    before = 1.0
     for _ in range(steps):
-        logits = (x @ ahead + ahead_bias).view(places, n, variables_, classes)
-        residual = logits.masked_fill_(absent, -torch.inf).softmax(-1).flatten(2).sub_(truth)
-        slope = x.mT @ residual / n + penalty * ahead
-        moved, moved_bias = ahead - rate * slope, ahead_bias - rate * residual.mean(1, True)
+        chances = x @ ahead
+        softmax_(chances.view(shape), absent)
+        slope = xt @ chances.sub_(truth) / n + shrink * ahead
+        moved = ahead - rate * slope
         momentum = (1 + (1 + 4 * before**2) ** 0.5) / 2
         ahead = moved + (before - 1) / momentum * (moved - weight)
-        ahead_bias = moved_bias + (before - 1) / momentum * (moved_bias - bias)
-        weight, bias, before = moved, moved_bias, momentum
-    weight = whitener @ weight
-    bias = bias - mean @ weight
-    shape = (places, variables_, classes)
-    bias = bias.view(shape).masked_fill(absent, -torch.inf)
-    return Probes(weight.mT.reshape(*shape, d), bias)
+        weight, before = moved, momentum
+    weight, bias = whitener @ weight[:, :-1], weight[:, -1:]
+    bias = (bias - mean @ weight).view(places, count, classes).masked_fill(absent, -torch.inf)
+    return Probes(weight.mT.reshape(places, count, classes, d - 1), bias)
+
+
+def softmax_(logits: Tensor, absent: Tensor) -> Tensor:
+    """Softmax in place; over ten classes, torch's own takes five times as long on a CPU."""
+    if absent.any():
+        logits.masked_fill_(absent, -torch.inf)
+    logits.sub_(logits.amax(dim=-1, keepdim=True)).exp_()
+    return logits.div_(logits.sum(dim=-1, keepdim=True))
 
 
 def whitening(states: Tensor, floor: float = 1e-4) -> tuple[Tensor, Tensor]:
