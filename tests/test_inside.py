@@ -419,7 +419,8 @@ def test_the_table_tells_readable_from_used(planted, probed):
     assert (found.layer, found.place) == (1, "=")
     assert found.readable
     assert found.used
-    assert found.patching == 1
+    assert found.patching == found.steering_probe == 1
+    assert found.mlp > 0.99
     assert not table.drop(f"t{BITS}").readable.any()
 
 

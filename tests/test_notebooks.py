@@ -1,6 +1,7 @@
 """Notebooks: thin, without outputs, and all of them run at smoke."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from papermill.inspection import inspect_notebook
 
 import icotlib as icot
-from icotlib import paths, presets, workbook
+from icotlib import paths, presets, publishing, workbook
 from icotlib.errors import ConfigError, IcotError
 from icotlib.runs import Run, all_runs
 
@@ -138,6 +139,22 @@ def test_the_results_notebook_leaves_its_tables(series):
     assert set(table.preset) == {"smoke"}
     assert {config.run_name for config in presets.workbook("smoke")} <= set(table.run)
     assert r"\begin{tabular}" in (folder / "results.tex").read_text()
+
+
+def test_distillation_and_what_is_inside_can_be_published(series, tmp_path):
+    configs = presets.examined("smoke")
+    publishing.publish_distillation([Run.of(configs["ICoT-KD"])], tmp_path)
+    publishing.publish_inside([Run.of(config) for config in configs.values()], tmp_path)
+    table = pd.read_csv(tmp_path / "probing.csv")
+    assert set(table.model) == {"ICoT-SI", "ICoT-KD"}
+    assert table.groupby("model").variable.unique().map(len).tolist() == [4, 4]  # all that vary
+    bounds = table[["low", "probe", "high", "steering_low", "steering", "steering_high"]].fillna(0)
+    assert (bounds.diff(axis=1)[["probe", "high", "steering", "steering_high"]] >= 0).all(axis=None)
+    written = {path.stem for path in tmp_path.glob("*.png")}
+    assert written >= {"kd_ablations", "kd_depth", "kd_overfitting", "probes_kd", "patching_si"}
+    assert written >= {"moving_inside", "probed_numbers", "digit_shapes"}
+    origin = json.loads((tmp_path / "probing.json").read_text())
+    assert len(origin["runs"]) >= 6
 
 
 def test_a_parameter_that_does_not_exist_is_refused(runs_folder):

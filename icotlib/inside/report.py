@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from icotlib.inside.activations import activations, residual_stream
-from icotlib.inside.causal import answers, patching_for, steering
+from icotlib.inside.causal import DIRECTIONS, answers, patching_for, steering
 from icotlib.inside.probes import Probes, fit_linear, grid, visible_input
 from icotlib.inside.subjects import Examples, Subject
 from icotlib.inside.variables import Variable, variables
@@ -99,31 +99,34 @@ def probing_table(
     """One row per token of the chain: where it is read best, against what, and whether it is used.
 
     Columns: model, removed, variable, layer, place (its name), probe, low, high, control,
-    control_score, selectivity; patching with patching_low and patching_high (`patching_for`);
-    steering with steering_low and steering_high, along the difference of means, and
-    steering_random (`steering`); readable and used, yes or no. Readable means that the probe's
-    interval lies above the best control by 5 points, used that the steering's interval lies above
-    that of a random direction.
+    control_score, selectivity; mlp, what an MLP reads from the same state; patching with
+    patching_low and patching_high (`patching_for`); steering with steering_low and steering_high,
+    along the difference of means, steering_probe and steering_random (`steering`); readable and
+    used, yes or no. Readable means that the probe's interval lies above the best control by 5
+    points, used that the steering's interval lies above that of a random direction.
 
     Args:
         probed: rows of `control_grid` of this model.
     """
-    names, rows = subject.places(examples), []
+    names, rows, states = subject.places(examples), [], activations(subject, examples)
+    chain = {one.name: one for one in variables(examples, "chain")}
     few = examples[:pairs]
     for best in best_places(probed[probed.kind == "chain"]).itertuples():
         token = int(best.variable[1:])
         taken = patching_for(subject, few, token, best.layer, best.place)
-        steered = steering(subject, examples, token, best.layer, best.place, ("means", "random"))
-        steered = steered.set_index("direction")
-        means, random = steered.loc["means"], steered.loc["random"]
+        steered = steering(subject, examples, token, best.layer, best.place)
+        means, along, random = (steered.set_index("direction").loc[one] for one in DIRECTIONS)
+        here = states[best.layer : best.layer + 1, best.place : best.place + 1]
+        mlp = grid(here, [chain[best.variable]], "mlp").score.iloc[0]
         row = {"model": subject.name, "removed": subject.removed, "variable": best.variable}
         row |= {"layer": best.layer, "place": names[best.place], "probe": best.score}
         row |= {"low": best.low, "high": best.high, "control": best.control}
         row |= {"control_score": best.control_score, "selectivity": best.selectivity}
+        row["mlp"] = mlp
         row |= {"patching": taken["effect"], "patching_low": taken["low"]}
         row |= {"patching_high": taken["high"], "steering": means.effect}
         row |= {"steering_low": means.low, "steering_high": means.high}
-        row |= {"steering_random": random.effect}
+        row |= {"steering_probe": along.effect, "steering_random": random.effect}
         row["readable"] = best.low > best.control_score + MARGIN
         row["used"] = means.low > random.high
         rows.append(row)
