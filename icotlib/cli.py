@@ -24,7 +24,18 @@ examples:
   icot runs                             what is finished and what is under way
   icot show icot_si-random              one run: settings, provenance, accuracy by stage
   icot data mult-4x4 --out my-data      a data set as text files in the papers' format
+  icot prepare train.jsonl --out mine   your own questions with steps, or GSM8K, as such files
   icot publish                          figures/ and results.csv from the finished runs
+"""
+
+
+SOURCES = """\
+examples:
+  icot prepare gsm8k/train.jsonl --test gsm8k/test.jsonl --out gsm8k-text
+  icot prepare whynlp/gsm8k-aug --out gsm8k-aug
+  icot prepare problems.csv --question problem --steps working --answer result --out mine
+then:
+  icot train icot_si --set data.path=gsm8k-text --set model.pretrained=FOLDER-OR-HUB-ID
 """
 
 
@@ -86,6 +97,24 @@ def parser() -> argparse.ArgumentParser:
     data.add_argument("--valid", type=int, default=1000, help="validation examples")
     data.add_argument("--test", type=int, default=1000, help="test examples")
     data.add_argument("--seed", type=int, default=0, help="seed of the splits")
+    prepare = command(
+        "prepare",
+        _prepare,
+        "bring questions with steps (GSM8K, CSV, JSON lines, parquet) into text files to train on",
+        epilog=SOURCES,
+    )
+    prepare.add_argument(
+        "source", help="a file, a folder with a file per split, or owner/name on the hub"
+    )
+    prepare.add_argument("--out", type=Path, required=True, help="folder to write")
+    for split in ("valid", "test"):
+        prepare.add_argument(f"--{split}", type=Path, help=f"the file of the {split} split")
+    for part in ("question", "steps", "answer"):
+        prepare.add_argument(f"--{part}", metavar="COLUMN", help=f"the column with the {part}")
+    prepare.add_argument(
+        "--held-out", type=int, default=500, help="examples for a split that the source has not"
+    )
+    prepare.add_argument("--seed", type=int, default=0, help="seed of that draw")
     publish = command("publish", _publish, "write figures/ and results.csv from finished runs")
     publish.add_argument("--out", type=Path, default=paths.FIGURES, help="folder to write")
     publish.add_argument("--task", default="mult-4x2", help="the task of the headline figures")
@@ -227,6 +256,20 @@ def _data(options: argparse.Namespace) -> None:
         write_examples(path, examples_of(getattr(corpus, split)))
         print(f"{path}: {len(getattr(corpus, split))} examples")
     print(f"content hash {corpus.digest}; no question stands in two files")
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from icotlib import sources
+
+    columns = sources.Columns(options.question, options.steps, options.answer)
+    source: str | dict = options.source
+    if options.valid or options.test:
+        source = {"train": options.source, "valid": options.valid, "test": options.test}
+    reports = sources.prepare(source, columns, options.held_out, options.seed)
+    sources.write(reports, options.out)
+    for split, report in reports.items():
+        print("\n".join(report.lines(split)))
+    print(f"no question stands in two splits; train with --set data.path={options.out}")
 
 
 def _publish(options: argparse.Namespace) -> None:

@@ -5,9 +5,11 @@ then its answer. `teacher_forced_match` needs one forward pass instead and serve
 the whole sequence is right under teacher forcing exactly when greedy decoding writes it.
 """
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from statistics import median
 from typing import Any
 
@@ -195,11 +197,33 @@ def evaluate(
 def score(written: Sequence[str], answers: Sequence[str]) -> Score:
     """Compare the answers in generated texts with the true ones."""
     given = [Layout.answer(text) for text in written]
-    right = [answer == truth for answer, truth in zip(given, answers, strict=True)]
+    right = [same_answer(answer, truth) for answer, truth in zip(given, answers, strict=True)]
     symbols = symbol_accuracy(given, answers)
     low, high = wilson_interval(sum(right), len(right))
     mean = float(np.mean(right))
     return Score(mean, low, high, len(right), symbols, tuple(written), tuple(right))
+
+
+def same_answer(given: str | None, truth: str) -> bool:
+    """Whether two answers are the same text or the same number.
+
+    Numbers may have a currency, a percent sign, and commas between thousands: `$1,200.00` is
+    `1200`. Digits with spaces between them are text.
+    """
+    if given is None or given == truth:
+        return given == truth
+    ours, theirs = _number(given), _number(truth)
+    return ours is not None and ours == theirs
+
+
+_NUMBER = re.compile(r"[$€£]?(-?)[$€£]?(\d+(?:,\d{3})*|)(\.\d+)?\s?%?\.?")
+
+
+def _number(text: str) -> Decimal | None:
+    found = _NUMBER.fullmatch(text.strip())
+    if found is None or not (found[2] or found[3]):
+        return None
+    return Decimal(f"{found[1]}{found[2].replace(',', '') or 0}{found[3] or ''}")
 
 
 def symbol_accuracy(given: Sequence[str | None], answers: Sequence[str]) -> tuple[float, ...]:

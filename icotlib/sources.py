@@ -1,0 +1,363 @@
+"""Other people's data, brought into the papers' format: GSM8K in its shapes, tables, JSON, parquet.
+
+A source is a file, a folder, or a data set of the hub. Every row becomes `question, steps,
+answer`; what cannot is counted with its reason, never dropped silently and never half read.
+"""
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from icotlib.data import SPLITS, parse_line, write_examples
+from icotlib.errors import ConfigError, DataError, did_you_mean
+from icotlib.tasks import Example
+
+#: Columns as they are called in the wild, in the order in which they are looked for.
+NAMES = {
+    "question": ("question", "problem", "input", "prompt"),
+    "steps": ("steps", "cot", "chain", "rationale", "solution", "explanation"),
+    "answer": ("answer", "output", "target", "label"),
+}
+#: Files that are read, and the stems that name a split.
+KINDS = (".txt", ".jsonl", ".json", ".csv", ".tsv", ".parquet")
+STEMS = {"train": "train", "valid": "valid", "validation": "valid", "dev": "valid", "test": "test"}
+#: The longest line that is taken for an example, in characters.
+LONGEST = 100_000
+
+_EQUATION = re.compile(r"<<(.*?)>>", re.DOTALL)
+_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns that hold question, steps and answer; None finds them by `NAMES`."""
+
+    question: str | None = None
+    steps: str | None = None
+    answer: str | None = None
+
+
+@dataclass
+class Report:
+    """What became of the rows of one split."""
+
+    kept: list[Example] = field(default_factory=list)
+    #: Rows that were left out, by reason.
+    dropped: Counter = field(default_factory=Counter)
+    #: The first row left out for each reason, as `file:line`.
+    first: dict[str, str] = field(default_factory=dict)
+
+    def drop(self, reason: str, where: str) -> None:
+        self.dropped[reason] += 1
+        self.first.setdefault(reason, where)
+
+    def lines(self, split: str) -> Iterator[str]:
+        """The report as text."""
+        lengths = [len(example.chain.split()) for example in self.kept]
+        without = sum(not length for length in lengths)
+        yield f"{split}: {len(self.kept):,} examples"
+        if lengths:
+            text = f"{min(lengths)} to {max(lengths)}, median {median(lengths):g}"
+            yield f"  chain, symbols between spaces: {text}; {without:,} without any step"
+        for reason, count in self.dropped.most_common():
+            yield f"  left out: {count:,} because {reason} (first at {self.first[reason]})"
+
+
+# --- rows --------------------------------------------------------------------------------------
+
+
+def to_example(row: dict[str, Any], columns: Columns = Columns()) -> Example:
+    """One row as an example. `ValueError` says what is wrong with it.
+
+    Steps may be a list or a text. Without steps, an answer in GSM8K's form, prose with equations
+    in `<<...>>` and the number behind `####`, is taken apart: its equations are the steps.
+    """
+    question = _text(_column(row, "question", columns.question))
+    answer = _column(row, "answer", columns.answer)
+    steps = _column(row, "steps", columns.steps, required=columns.steps is not None)
+    if steps is None and isinstance(answer, str) and "####" in answer:
+        prose, _, answer = answer.rpartition("####")
+        steps = [f"<<{equation}>>" for equation in _EQUATION.findall(prose)]
+    if isinstance(steps, (list, tuple, np.ndarray)):
+        steps = " ".join(_text(step) for step in steps)
+    chain, answer = _plain(_text(steps)), _plain(_text(answer))
+    if not question:
+        raise ValueError("the question is empty")
+    if not answer:
+        raise ValueError("the answer is empty")
+    for part in (question, chain, answer):
+        if "||" in part or "####" in part:
+            raise ValueError("'||' or '####', which separate the parts, stands inside one")
+    return Example(question, chain, answer)
+
+
+def _column(row: dict[str, Any], part: str, name: str | None, required: bool = True) -> Any:
+    if name is not None:
+        if name not in row:
+            known = ", ".join(map(str, row))
+            raise ValueError(f"there is no column {name!r} but {known}{did_you_mean(name, row)}")
+        return row[name]
+    found = next((known for known in NAMES[part] if known in row), None)
+    if found is None and required:
+        raise ValueError(f"no column looks like the {part}: name it (--{part} COLUMN)")
+    return None if found is None else row[found]
+
+
+def _text(value: Any) -> str:
+    """A cell as one line of text; nothing for a missing one."""
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return ""
+    if isinstance(value, (dict, list)):
+        raise ValueError(f"a cell holds {type(value).__name__}, not text")
+    text = str(value)
+    if "\0" in text:
+        raise ValueError("a cell holds a NUL byte")
+    return " ".join(text.split())
+
+
+def _plain(text: str) -> str:
+    """Numbers without the commas between their thousands."""
+    return _COMMA.sub("", text)
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def read_rows(path: Path, report: Report, columns: Columns = Columns()) -> None:
+    """Add the examples of a file to a report; what is no example is counted with its reason.
+
+    Raises `DataError` for a file that cannot be read at all.
+    """
+    reader = {
+        ".txt": _text_lines,
+        ".jsonl": _json_lines,
+        ".json": _json,
+        ".csv": _table,
+        ".tsv": _table,
+        ".parquet": _parquet,
+    }.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"{path}: a file of unknown kind; known are {', '.join(KINDS)}")
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    for where, row in reader(path):
+        try:
+            if isinstance(row, ValueError):
+                raise row
+            example = row if isinstance(row, Example) else to_example(row, columns)
+        except ValueError as error:
+            report.drop(str(error), where)
+        else:
+            report.kept.append(example)
+
+
+def _raw_lines(path: Path) -> Iterator[tuple[str, str | ValueError]]:
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            where = f"{path.name}:{number}"
+            if len(raw) > LONGEST:
+                yield where, ValueError(f"the line is longer than {LONGEST:,} characters")
+                continue
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            except UnicodeDecodeError:
+                yield where, ValueError("the line is not UTF-8")
+                continue
+            if line:
+                yield where, line
+
+
+def _text_lines(path: Path) -> Iterator[tuple[str, Example | ValueError]]:
+    """The authors' files, `question||chain #### answer`."""
+    for where, line in _raw_lines(path):
+        if isinstance(line, ValueError):
+            yield where, line
+            continue
+        try:
+            question, chain, answer = map(_text, parse_line(line))
+            yield where, Example(question, _plain(chain), _plain(answer))
+        except ValueError as error:
+            yield where, ValueError(str(error).partition(", found")[0])
+
+
+def _json_lines(path: Path) -> Iterator[tuple[str, dict | ValueError]]:
+    for where, line in _raw_lines(path):
+        yield where, line if isinstance(line, ValueError) else _json_row(line)
+
+
+def _json_row(text: str) -> dict | ValueError:
+    try:
+        row = json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        return ValueError("the line is no JSON")
+    return row if isinstance(row, dict) else ValueError("the line is JSON, but no object")
+
+
+def _json(path: Path) -> Iterator[tuple[str, dict | ValueError]]:
+    """A list of objects, or one object per line under the wrong name."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        yield from _json_lines(path)
+        return
+    if isinstance(rows, dict):  # {"data": [...]}, or an object that is the only row
+        lists = [value for value in rows.values() if isinstance(value, list)]
+        rows = lists[0] if len(lists) == 1 and len(rows) == 1 else [rows]
+    if not isinstance(rows, list):
+        raise DataError(f"{path}: holds neither a list of objects nor one object per line")
+    for number, row in enumerate(rows):
+        good = isinstance(row, dict)
+        yield f"{path.name}:[{number}]", row if good else ValueError("an entry is no object")
+
+
+def _table(path: Path) -> Iterator[tuple[str, dict | ValueError]]:
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter=separator)
+            for row in reader:
+                where = f"{path.name}:{reader.line_num}"
+                if None in row or None in row.values():
+                    yield where, ValueError("the row has not as many cells as the header")
+                else:
+                    yield where, row
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: no readable table: {error}") from None
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, dict]]:
+    from datasets import Dataset
+
+    try:
+        rows = Dataset.from_parquet(str(path))
+    except Exception as error:  # pyarrow raises types of its own
+        raise DataError(f"{path}: no readable parquet file: {error}") from None
+    yield from ((f"{path.name}:[{number}]", row) for number, row in enumerate(rows))
+
+
+# --- a whole data set --------------------------------------------------------------------------
+
+
+def prepare(
+    sources: dict[str, str | Path] | str | Path,
+    columns: Columns = Columns(),
+    held_out: int = 500,
+    seed: int = 0,
+) -> dict[str, Report]:
+    """The three splits of a data set, no question in two of them.
+
+    Args:
+        sources: a file for each split (`train`, `valid`, `test`); or a folder whose files are
+            named after the splits; or one file; or a data set of the hub by its id.
+        held_out: examples drawn from the training ones for a split that the source has not.
+        seed: of that draw.
+
+    A question that stands in test is taken out of valid and train, one of valid out of train; each
+    is counted, and so is one that comes twice. Raises `DataError` if a source cannot be read or a
+    split is left without an example.
+    """
+    reports = {split: Report() for split in SPLITS}
+    for split, path in _found(sources):
+        if isinstance(path, Path):
+            read_rows(path, reports[split], columns)
+        else:
+            _add_rows(path, split, reports[split], columns)
+    _separate(reports)
+    rng = np.random.default_rng([seed, 5])
+    for split in ("test", "valid"):
+        if not reports[split].kept and not reports[split].dropped:
+            pool = reports["train"].kept
+            if len(pool) < 3 * held_out:
+                held_out = len(pool) // 3
+            chosen = set(rng.permutation(len(pool))[:held_out].tolist())
+            reports[split].kept = [x for i, x in enumerate(pool) if i in chosen]
+            reports["train"].kept = [x for i, x in enumerate(pool) if i not in chosen]
+    for split, report in reports.items():
+        if not report.kept:
+            reasons = "; ".join(report.lines(split))
+            raise DataError(f"no example is left for {split} ({reasons})")
+    return reports
+
+
+def _found(sources) -> Iterable[tuple[str, Any]]:
+    """Every split's file, or its rows where the hub has it."""
+    if isinstance(sources, dict):
+        return [(split, Path(path)) for split, path in sources.items() if path]
+    path = Path(sources)
+    if path.is_dir():
+        files = sorted(one for one in path.iterdir() if one.suffix.lower() in KINDS)
+        named = [(_split_of(one), one) for one in files]
+        found = [(split, one) for split, one in named if split]
+        if not any(split == "train" for split, _ in found):
+            raise DataError(
+                f"{path}: no file is named after the training split; train.jsonl is, for example"
+            )
+        return found
+    if path.is_file():
+        return [("train", path)]
+    if path.suffix.lower() in KINDS or str(sources).count("/") != 1:
+        raise DataError(f"{sources}: no such file or folder, and no hub id like owner/name")
+    return _hub(str(sources))
+
+
+def _split_of(path: Path) -> str | None:
+    """The split a file is named after: train.jsonl, openai_test.jsonl, data-validation.csv."""
+    words = re.split(r"[^a-z]+", path.stem.lower())
+    return next((STEMS[word] for word in reversed(words) if word in STEMS), None)
+
+
+def _hub(name: str) -> list[tuple[str, Any]]:
+    from datasets import load_dataset
+
+    try:
+        found = load_dataset(name)
+    except Exception as error:  # the hub and its file systems raise types of their own
+        raise DataError(
+            f"{name}: neither a file here nor a data set that the hub gives: {error}\nDownload "
+            "its files by hand, put them into a folder as train.jsonl, valid.jsonl and "
+            "test.jsonl (or .json, .csv, .parquet), and give that folder."
+        ) from None
+    return [(STEMS[split], rows) for split, rows in found.items() if split in STEMS]
+
+
+def _add_rows(rows: Iterable[dict], split: str, report: Report, columns: Columns) -> None:
+    for number, row in enumerate(rows):
+        try:
+            report.kept.append(to_example(row, columns))
+        except ValueError as error:
+            report.drop(str(error), f"{split}:[{number}]")
+
+
+def _separate(reports: dict[str, Report]) -> None:
+    """Leave every question once, in the first of test, valid and train that has it."""
+    seen: dict[str, str] = {}
+    for split in ("test", "valid", "train"):
+        report, before = reports[split], dict(seen)
+        examples, report.kept = report.kept, []
+        for number, example in enumerate(examples):
+            key = example.question.lower()
+            if key in before:
+                reason = f"the question stands in {before[key]}, too"
+                report.drop(reason, f"{split} example {number}")
+            elif key in seen:
+                report.drop("the question came before", f"{split} example {number}")
+            else:
+                seen[key] = split
+                report.kept.append(example)
+
+
+def write(reports: dict[str, Report], folder: Path) -> None:
+    """Write train.txt, valid.txt and test.txt. Raises `ConfigError` if one of them exists."""
+    for split in SPLITS:
+        if (folder / f"{split}.txt").exists():
+            raise ConfigError(f"{folder / f'{split}.txt'} exists; give --out another folder")
+    for split, report in reports.items():
+        write_examples(folder / f"{split}.txt", report.kept)

@@ -1,0 +1,278 @@
+"""Other people's data: read whole, counted where it cannot be, never half read."""
+
+import contextlib
+import csv
+import json
+import random
+
+import pytest
+from datasets import Dataset
+
+from icotlib import sources
+from icotlib.cli import main
+from icotlib.config import DataConfig
+from icotlib.data import format_line, load_corpus, read_examples
+from icotlib.errors import ConfigError, DataError
+from icotlib.evaluation import same_answer
+from icotlib.sources import Columns, Report, prepare, read_rows, to_example
+from icotlib.tasks import Example
+
+OPENAI = {
+    "question": "Ann has  $1,200 and spends half.\nHow much is left?",
+    "answer": "She spends 1,200/2 = $<<1,200/2=600>>600.\nLeft: <<1200-600=600>>600\n#### 1,600",
+}
+
+
+def test_an_answer_in_gsm8ks_form_is_taken_apart():
+    assert to_example(OPENAI) == Example(
+        "Ann has $1,200 and spends half. How much is left?",
+        "<<1200/2=600>> <<1200-600=600>>",
+        "1600",
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [
+        ({"question": "q", "steps": ["<<1+1=2>>", "<<2*2=4>>"], "answer": 4}, Columns()),
+        ({"question": "q", "cot": "<<1+1=2>> <<2*2=4>>", "answer": "4"}, Columns()),
+        ({"Frage": "q", "Weg": "<<1+1=2>>\n<<2*2=4>>", "Wert": 4}, Columns("Frage", "Weg", "Wert")),
+    ],
+)
+def test_columns_are_found_or_named(row, columns):
+    assert to_example(row, columns) == Example("q", "<<1+1=2>> <<2*2=4>>", "4")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"question": "q"}, "no column looks like the answer"),
+        ({"question": " ", "answer": "4"}, "the question is empty"),
+        ({"question": "q", "answer": None}, "the answer is empty"),
+        ({"question": "a||b", "answer": "4"}, "stands inside one"),
+        ({"question": "a\0b", "answer": "4"}, "NUL"),
+        ({"question": {"text": "q"}, "answer": "4"}, "a cell holds dict"),
+    ],
+)
+def test_a_row_that_is_no_example_says_why(row, reason):
+    with pytest.raises(ValueError, match=reason):
+        to_example(row)
+
+
+def test_a_column_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match=r"no column 'anser' but question, answer.*'answer'"):
+        to_example({"question": "q", "answer": "4"}, Columns(answer="anser"))
+
+
+ROWS = [{"question": f"what is {i} + {i}?", "steps": f"{i}+{i}", "answer": 2 * i} for i in range(9)]
+EXAMPLES = [Example(row["question"], row["steps"], str(row["answer"])) for row in ROWS]
+
+
+def write_rows(path):
+    """The same nine rows in any kind of file."""
+    kind = path.suffix
+    if kind == ".txt":
+        path.write_text("".join(format_line(one) + "\r\n" for one in EXAMPLES))
+    elif kind == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    elif kind == ".json":
+        path.write_text(json.dumps({"data": ROWS}))
+    elif kind == ".parquet":
+        Dataset.from_list(ROWS).to_parquet(str(path))
+    else:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, ROWS[0], delimiter="\t" if kind == ".tsv" else ",")
+            writer.writeheader()
+            writer.writerows(ROWS)
+    return path
+
+
+@pytest.mark.parametrize("kind", sources.KINDS)
+def test_every_kind_of_file_gives_the_same_examples(tmp_path, kind):
+    report = Report()
+    read_rows(write_rows(tmp_path / f"data{kind}"), report)
+    assert report.kept == EXAMPLES
+    assert not report.dropped
+
+
+def test_what_is_left_out_is_counted_with_its_reason_and_place(tmp_path):
+    path = tmp_path / "train.jsonl"
+    lines = [json.dumps(ROWS[0]), "{broken", json.dumps([1]), json.dumps({"question": "q"})]
+    path.write_bytes("\n".join([*lines, "{again"]).encode() + b"\n\xff\xfe\n" + b"x" * 100_001)
+    report = Report()
+    read_rows(path, report)
+    assert report.kept == EXAMPLES[:1]
+    assert dict(report.dropped) == {
+        "the line is no JSON": 2,
+        "the line is JSON, but no object": 1,
+        "no column looks like the answer: name it (--answer COLUMN)": 1,
+        "the line is not UTF-8": 1,
+        "the line is longer than 100,000 characters": 1,
+    }
+    assert report.first["the line is no JSON"] == "train.jsonl:2"
+    assert "left out: 2 because the line is no JSON (first at train.jsonl:2)" in "".join(
+        report.lines("train")
+    )
+
+
+def test_no_question_stands_in_two_splits(tmp_path):
+    for split, rows in (
+        ("train", ROWS + ROWS[:1]),
+        ("validation", ROWS[:3]),
+        ("my_test", ROWS[2:4]),
+    ):
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    reports = prepare(tmp_path)
+    assert {split: len(report.kept) for split, report in reports.items()} == {
+        "train": 5,
+        "valid": 2,
+        "test": 2,
+    }
+    assert dict(reports["train"].dropped) == {
+        "the question stands in test, too": 2,
+        "the question stands in valid, too": 3,
+    }
+    reports = prepare({"train": write_rows(tmp_path / "x.csv"), "test": tmp_path / "my_test.jsonl"})
+    assert len(reports["valid"].kept) == 2  # a third of the training examples, at most
+
+
+def test_one_command_prepares_what_training_reads(tmp_path, capsys):
+    source, out = write_rows(tmp_path / "mine.csv"), tmp_path / "out"
+    assert main(["prepare", str(source), "--out", str(out), "--held-out", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert "train: 5 examples" in printed
+    assert "1 to 1, median 1; 0 without any step" in printed
+    corpus = load_corpus(DataConfig(path=str(out)))
+    found = [*corpus.train["question"], *corpus.valid["question"], *corpus.test["question"]]
+    assert sorted(found) == sorted(row["question"] for row in ROWS)
+    assert main(["prepare", str(source), "--out", str(out)]) == 1
+    assert "exists; give --out another folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nothing.jsonl", "no such file"),
+        ("two/three/four", "no hub id"),
+        ("owner/name", "Download its files by hand"),
+    ],
+)
+def test_a_source_that_is_not_there(source, message, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datasets.load_dataset", lambda name: 1 / 0)
+    with pytest.raises(DataError, match=message):
+        prepare(source)
+
+
+def test_a_split_without_an_example_says_what_happened(tmp_path):
+    (tmp_path / "train.jsonl").write_text("{}\n")
+    with pytest.raises(DataError, match=r"no example is left for train .*no column looks like"):
+        prepare(tmp_path)
+    (tmp_path / "train.txt").touch()
+    with pytest.raises(ConfigError, match="exists"):
+        sources.write({}, tmp_path)
+
+
+def damage(data: bytes, rng: random.Random) -> bytes:
+    """A file with something done to it."""
+    at, end = sorted(rng.randrange(len(data) + 1) for _ in range(2))
+    piece = rng.choice([
+        b"", b"||", b"####", b"\0", b"\xff", b"\r\n", b"\n", b'"', b",", b"{", b"]" * 2000,
+        b"[" * 2000, b"\xef\xbb\xbf", data[at:end], b"9" * 500, "ß\u2028".encode(),
+    ])  # fmt: skip
+    return data[:at] + piece + data[rng.choice([at, end]) :]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in sources.KINDS if kind != ".parquet"])
+def test_damaged_files_end_in_a_count_or_a_clear_error(tmp_path, kind):
+    whole = write_rows(tmp_path / f"whole{kind}").read_bytes()
+    path, rng = tmp_path / f"data{kind}", random.Random(0)
+    read = 0
+    for _ in range(400):
+        data = whole
+        for _ in range(rng.randint(1, 4)):
+            data = damage(data, rng)
+        path.write_bytes(data)
+        report = Report()
+        with contextlib.suppress(DataError):
+            read_rows(path, report)
+        read += len(report.kept)
+        for example in report.kept:  # what is kept can be written, and read back as it is
+            (tmp_path / "again.txt").write_text(format_line(example) + "\n")
+            assert read_examples(tmp_path / "again.txt")[0] == [example]
+    assert read > 400
+
+
+def test_damaged_parquet_is_a_clear_error(tmp_path):
+    whole = write_rows(tmp_path / "whole.parquet").read_bytes()
+    rng = random.Random(0)
+    for i in range(20):
+        path = tmp_path / f"{i}.parquet"
+        path.write_bytes(damage(whole, rng)[: rng.randrange(len(whole))])
+        with pytest.raises(DataError, match="no readable parquet"):
+            read_rows(path, Report())
+
+
+@pytest.mark.parametrize(
+    ("given", "truth", "same"),
+    [
+        ("1200", "1,200", True),
+        ("$1,200.00", "1200", True),
+        ("50%", "50", True),
+        ("-$3", "-3", True),
+        (".5", "0.50", True),
+        ("18.", "18", True),
+        ("1 2", "12", False),
+        ("0 1 2", "1 2", False),
+        ("12,00", "1200", False),
+        ("yes", "no", False),
+        ("", "0", False),
+        (None, "0", False),
+        ("3.0001", "3", False),
+    ],
+)
+def test_answers_compare_as_numbers(given, truth, same):
+    assert same_answer(given, truth) is same
+
+
+# --- the field's own files ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def gsm8k(reference):
+    return reference / "gsm8k"
+
+
+def test_the_authors_validation_lines_come_out_of_openais_file(gsm8k):
+    ours, theirs = Report(), Report()
+    read_rows(gsm8k / "openai_train.jsonl", ours)
+    read_rows(gsm8k / "valid.txt", theirs)
+    assert len(ours.kept) == 7473
+    assert len(theirs.kept) == 500
+    assert not ours.dropped
+    assert not theirs.dropped
+
+    def bare(example):
+        return example.question.replace(",", ""), example.chain.replace(",", ""), example.answer
+
+    assert {bare(one) for one in theirs.kept} <= {bare(one) for one in ours.kept}
+
+
+def test_gsm8ks_test_set(gsm8k):
+    report = Report()
+    read_rows(gsm8k / "openai_test.jsonl", report)
+    assert len(report.kept) == 1319
+    assert sum(not example.chain for example in report.kept) == 18
+    assert all(
+        same_answer(example.answer, example.answer.replace(",", "")) for example in report.kept
+    )
+
+
+def test_gsm8k_is_prepared_with_its_overlap_counted(gsm8k, tmp_path, capsys):
+    command = ["prepare", str(gsm8k / "openai_train.jsonl"), "--out", str(tmp_path / "out")]
+    command += ["--valid", str(gsm8k / "valid.txt"), "--test", str(gsm8k / "openai_test.jsonl")]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "test: 1,319 examples" in printed
+    assert "because the question stands in valid, too" in printed
+    assert load_corpus(DataConfig(path=str(tmp_path / "out"))).train.num_rows <= 7473 - 490
