@@ -23,7 +23,7 @@ _HOMES = {
     "training": ["load_run", "train"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
-_MODULES = ["figures", "presets"]
+_MODULES = ["figures", "inside", "presets"]
 
 __all__ = sorted([*_HOME, *_MODULES])
 

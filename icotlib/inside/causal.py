@@ -16,7 +16,7 @@ from torch import Tensor
 from icotlib.evaluation import logits_of, wilson_interval
 from icotlib.hooks import cut_attention, streams
 from icotlib.inside.activations import activations, residual_stream
-from icotlib.inside.probes import fit_linear, thirds
+from icotlib.inside.probes import fifths, fit_linear
 from icotlib.inside.subjects import Examples, Subject
 from icotlib.removal import Inputs
 from icotlib.tasks.base import NOTHING
@@ -215,7 +215,7 @@ def steering(
 
     Raises `ConfigError` where the task does not say what must follow (`Task.answer_if`).
     """
-    split = thirds(len(examples))
+    split = fifths(len(examples))
     states = torch.from_numpy(np.array(activations(subject, examples)[layer, place]))
     symbols, labels = np.unique(
         examples.task.write(examples.questions).chain[:, token - 1], return_inverse=True

@@ -172,7 +172,7 @@ def fit_mlp(
 # --- the grid ----------------------------------------------------------------------------------
 
 
-def thirds(n: int) -> tuple[slice, slice, slice]:
+def fifths(n: int) -> tuple[slice, slice, slice]:
     """Rows to fit to, to choose by, and to report on: three, one and one fifths."""
     return slice(0, n * 3 // 5), slice(n * 3 // 5, n * 4 // 5), slice(n * 4 // 5, n)
 
@@ -202,7 +202,7 @@ def grid(
         the rows to choose by, and that on the rows to report on with its 95% interval.
     """
     layers, places, n, _ = states.shape
-    split, tables = thirds(n), []
+    split, tables = fifths(n), []
     if shuffle is not None:
         order = np.random.default_rng(shuffle).permutation(n)
         wanted = [replace(one, values=one.values[order]) for one in wanted]
