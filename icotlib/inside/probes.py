@@ -326,7 +326,8 @@ def through_removal(
     known = grid(question, wanted, "mlp").set_index("variable").score
     for subject in subjects:
         names = subject.places(examples)
-        table = grid(activations(subject, examples), wanted, probe)
+        states = activations(replace(subject, key=None), examples)  # many stages: kept by none
+        table = grid(states, wanted, probe)
         control = grid(visible_input(subject, examples), wanted, probe)
         control = control.set_index(["variable", "place"]).score
         for variable, found in table.groupby("variable", sort=False):
