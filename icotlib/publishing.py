@@ -219,20 +219,23 @@ def by_task_and_model(runs: Sequence[Run]) -> list[list[Run]]:
 
 # --- the README --------------------------------------------------------------------------------
 
-#: Blocks of the README that are drawn from figures/results.csv.
-README_BLOCKS = ("headline", "results", "distillation")
+#: Blocks of the README that are drawn from tables in figures/, and from which.
+README_BLOCKS = {
+    "headline": "results",
+    "results": "results",
+    "distillation": "results",
+    "inside": "probing",
+}
 
 
-def readme_block(name: str, table: pd.DataFrame) -> str:
-    """One block of the README, from the columns of `figures/results.csv`.
-
-    Args:
-        table: results as read by pandas with `keep_default_na=False`, or as made.
-    """
+def readme_block(name: str, folder: Path = paths.FIGURES) -> str:
+    """One block of the README, from the published table that it is drawn from."""
+    table = pd.read_csv(folder / f"{README_BLOCKS[name]}.csv", keep_default_na=False)
     blocks = {
         "headline": _headline_block,
         "results": _results_block,
         "distillation": _distillation_block,
+        "inside": _inside_block,
     }
     return blocks[name](table)
 
@@ -319,19 +322,33 @@ def _line(name: str, group: pd.DataFrame) -> str:
     )
 
 
+def _inside_block(table: pd.DataFrame) -> str:
+    lines = [
+        "| model | token | read best at | probe | best control | MLP | patching | steering "
+        "| random | readable | used |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    shares = ("probe", "control_score", "mlp", "patching", "steering", "steering_random")
+    for row in table.to_dict("records"):
+        numbers = " | ".join(f"{100 * float(row[name]):.0f}" for name in shares)
+        verdicts = " | ".join("yes" if row[name] else "no" for name in ("readable", "used"))
+        where = f"layer {row['layer']}, `{row['place']}`"
+        lines.append(f"| {row['model']} | {row['variable']} | {where} | {numbers} | {verdicts} |")
+    return "\n".join(lines)
+
+
 def _span(values: pd.Series) -> str:
     low, high = (f"{100 * value:.1f}" for value in (values.min(), values.max()))
     return f"{low}%" if low == high else f"{low} to {high}%"
 
 
 def update_readme() -> None:
-    """Rewrite the blocks of the README from `figures/results.csv`, between their markers."""
+    """Rewrite the blocks of the README from the tables in `figures/`, between their markers."""
     path = paths.PROJECT / "README.md"
-    table = pd.read_csv(paths.FIGURES / "results.csv", keep_default_na=False)
     text = path.read_text()
     for name in README_BLOCKS:
         start, end = f"<!-- {name} -->\n", f"\n<!-- end {name} -->"
         before, rest = text.split(start)
         after = rest.split(end.strip("\n"))[1]
-        text = before + start + readme_block(name, table) + end + after
+        text = before + start + readme_block(name) + end + after
     path.write_text(text)

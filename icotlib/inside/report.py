@@ -13,7 +13,7 @@ from icotlib.inside.probes import Probes, fit_linear, grid, visible_input
 from icotlib.inside.subjects import Examples, Subject
 from icotlib.inside.variables import Variable, variables
 
-#: A probe is believed where its interval lies above the best control by at least this much.
+#: A probe, or an effect, is believed where its interval lies above its control by this much.
 MARGIN = 0.05
 #: Differences between two places that say nothing.
 NEAR = 0.02
@@ -103,7 +103,7 @@ def probing_table(
     patching_low and patching_high (`patching_for`); steering with steering_low and steering_high,
     along the difference of means, steering_probe and steering_random (`steering`); readable and
     used, yes or no. Readable means that the probe's interval lies above the best control by 5
-    points, used that the steering's interval lies above that of a random direction.
+    points, used that the steering's lies above that of a random direction by as many.
 
     Args:
         probed: rows of `control_grid` of this model.
@@ -128,7 +128,7 @@ def probing_table(
         row |= {"steering_low": means.low, "steering_high": means.high}
         row |= {"steering_probe": along.effect, "steering_random": random.effect}
         row["readable"] = best.low > best.control_score + MARGIN
-        row["used"] = means.low > random.high
+        row["used"] = means.low > random.high + MARGIN
         rows.append(row)
     return pd.DataFrame(rows)
 
