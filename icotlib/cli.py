@@ -25,6 +25,7 @@ examples:
   icot show icot_si-random              one run: settings, provenance, accuracy by stage
   icot data mult-4x4 --out my-data      a data set as text files in the papers' format
   icot prepare train.jsonl --out mine   your own questions with steps, or GSM8K, as such files
+  icot export icot_si-random --out m    a model as a folder for the hub, with its card
   icot publish                          figures/ and results.csv from the finished runs
 """
 
@@ -115,6 +116,11 @@ def parser() -> argparse.ArgumentParser:
         "--held-out", type=int, default=500, help="examples for a split that the source has not"
     )
     prepare.add_argument("--seed", type=int, default=0, help="seed of that draw")
+    export = command("export", _export, "write a run's model as a folder for the hub, with a card")
+    export.add_argument("run_name", metavar="RUN", help="a run by its name or a part of it")
+    export.add_argument("--out", type=Path, required=True, help="folder to write")
+    export.add_argument("--removed", type=int, help="tokens removed; by default the last stage")
+    export.add_argument("--push", metavar="OWNER/NAME", help="upload it, too (after hf auth login)")
     publish = command("publish", _publish, "write figures/ and results.csv from finished runs")
     publish.add_argument("--out", type=Path, default=paths.FIGURES, help="folder to write")
     publish.add_argument("--task", default="mult-4x2", help="the task of the headline figures")
@@ -270,6 +276,16 @@ def _prepare(options: argparse.Namespace) -> None:
     for split, report in reports.items():
         print("\n".join(report.lines(split)))
     print(f"no question stands in two splits; train with --set data.path={options.out}")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from icotlib.runs import find_run
+    from icotlib.sharing import export, push
+
+    folder = export(find_run(options.run_name), options.out, options.removed)
+    print(f"{folder}: model, tokenizer and card")
+    if options.push:
+        print(push(folder, options.push))
 
 
 def _publish(options: argparse.Namespace) -> None:

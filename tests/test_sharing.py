@@ -1,0 +1,92 @@
+"""Exported models: a folder that stands for itself, with a card whose code works."""
+
+import contextlib
+import io
+import json
+import re
+import shutil
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+from icotlib import presets, sharing
+from icotlib.cli import main
+from icotlib.errors import ConfigError, RunError
+from icotlib.evaluation import generate
+from icotlib.material import examples_of
+from icotlib.runs import Run
+from icotlib.training import load_run, train
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Runs of a second: No CoT, stepwise with and without kept positions, and a coupled one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ICOT_RUNS", str(tmp_path_factory.mktemp("runs")))
+        quick = {"train.steps": 3, "train.eval_every": 3, "data.test_examples": 8}
+        shifting = quick | {"removal.keep_positions": False}
+        yield {
+            "no_cot": train(presets.no_cot("smoke", overrides=quick)),
+            "kept": train(presets.icot_si("smoke", overrides=quick)),
+            "plain": train(presets.icot_si("smoke", overrides=shifting)),
+            "coupled": train(presets.icot_kd("smoke", overrides=quick | {"model.layers": 3})),
+        }
+
+
+@pytest.mark.parametrize("name", ["no_cot", "kept", "plain", "coupled"])
+def test_the_code_of_the_card_writes_what_the_run_writes(runs, name, tmp_path):
+    run = runs[name]
+    folder = sharing.export(run, tmp_path / "model")
+    card = (folder / "README.md").read_text()
+    code = card.split("```python\n")[1].split("```")[0]
+    assert ("icotlib" in code) == (name != "plain")
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(code, {})
+    model, layout, corpus = load_run(run)
+    removal, removed = run.config.removal, int(run.stages.tokens_removed.max())
+    batch = layout.encode(examples_of(corpus.test)[:1])
+    batch = batch.direct() if removal.direct else batch
+    new = int(re.search(r"max_new_tokens=(\d+)", code)[1])
+    tokens = generate(model, layout, batch, removed, removal.keep_positions, new)
+    (truth,) = layout.texts(tokens)
+    said = " ".join(printed.getvalue().replace("<eos>", "").split())
+    assert said.endswith(truth)
+
+
+def test_the_card_says_what_it_is_and_where_it_comes_from(runs, tmp_path):
+    run = runs["plain"]
+    folder = sharing.export(run, tmp_path / "model", removed=2)
+    card = (folder / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: transformers")
+    assert f"`{run.name}`" in card
+    assert run.provenance["data"] in card
+    assert "| 2 (this model) |" in card
+    settings = json.loads(card.split("```json\n")[1].split("```")[0])
+    assert settings == json.loads((run.folder / "config.json").read_text())
+    assert AutoModelForCausalLM.from_pretrained(folder).config.model_type == "gpt2"
+
+
+def test_what_cannot_be_exported_says_why(runs, tmp_path):
+    student = Run.of(runs["coupled"].config.student)
+    with pytest.raises(RunError, match="export the coupled run"):
+        sharing.export(student, tmp_path / "model")
+    with pytest.raises(ConfigError, match="no stage with 99"):
+        sharing.export(runs["no_cot"], tmp_path / "model", removed=99)
+    with pytest.raises(ConfigError, match="exists"):
+        sharing.export(runs["no_cot"], tmp_path)
+    unfinished = tmp_path / "run"
+    shutil.copytree(runs["no_cot"].folder, unfinished)
+    (unfinished / "done.json").unlink()
+    with pytest.raises(RunError, match="not finished"):
+        sharing.export(Run(unfinished), tmp_path / "model")
+
+
+def test_it_is_pushed_only_when_asked(runs, tmp_path, monkeypatch, capsys):
+    pushed = []
+    monkeypatch.setattr(sharing, "push", lambda folder, name: pushed.append(name) or "address")
+    command = ["export", runs["kept"].name, "--out"]
+    assert main([*command, str(tmp_path / "one")]) == 0
+    assert not pushed
+    assert main([*command, str(tmp_path / "two"), "--push", "owner/name"]) == 0
+    assert pushed == ["owner/name"]
+    assert "address" in capsys.readouterr().out
