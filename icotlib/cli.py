@@ -21,6 +21,7 @@ examples:
   icot train icot_kd --set student.train.steps=2000
                                         distillation, one of its stages longer
   icot train icot_si --set train.steps=200 --set removal.schedule=adaptive
+  icot train icot_kd --plan             what that will take, before anything starts
   icot runs                             what is finished and what is under way
   icot show icot_si-random              one run: settings, provenance, accuracy by stage
   icot data mult-4x4 --out my-data      a data set as text files in the papers' format
@@ -86,6 +87,9 @@ def parser() -> argparse.ArgumentParser:
     train = command("train", _train, "train one run, or show it if it is finished")
     train.add_argument("name", choices=sorted(RUNS), help="which run of the preset")
     _common(train)
+    train.add_argument(
+        "--plan", action="store_true", help="say what it will take (steps, memory, time), and stop"
+    )
     train.add_argument("--fields", action="store_true", help="list every setting, and stop")
     runs = command("runs", _runs, "list the runs")
     runs.add_argument("--csv", action="store_true", help="print the results table as CSV instead")
@@ -199,6 +203,12 @@ def _train(options: argparse.Namespace) -> None:
     from icotlib.launch import ensure
 
     config = RUNS[options.name](options.preset, options.seed, _overrides(options.set))
+    if options.plan:
+        from icotlib.planning import plan
+
+        plans = plan(config)
+        print("\n".join(line for one in plans for line in one.lines()) or "finished already")
+        return
     run = ensure(config, options.jobs)[0]
     print(f"finished: {run.folder}\n")
     _print_run(run)

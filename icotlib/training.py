@@ -118,7 +118,7 @@ class Trainer:
         self.run.begin(self.config, self.material.corpus.digest, device_name(device))
         rows = self._resume()
         self.model.train(self.objective.dropout)
-        for step in range(self.counters.step, self._steps):
+        for step in range(self.counters.step, self.steps):
             if rows and self._reached(rows[-1]):
                 break
             start = self.clock()
@@ -127,8 +127,8 @@ class Trainer:
                 self._save_stage(ended)
                 if self.objective.reset:
                     optim.reset(self.optimizers)
-            self._step(step)
-            last = step + 1 == self._steps
+            self.step(step)
+            last = step + 1 == self.steps
             evaluating = last or (step + 1) % self.config.train.eval_every == 0
             if evaluating or (step + 1) % BLOCK == 0:
                 self._look()
@@ -139,12 +139,12 @@ class Trainer:
                 self._save_checkpoint(rows)
         self._finish()
 
-    def _step(self, step: int) -> None:
+    def step(self, step: int) -> None:
         """One optimizer step."""
         generator = seeded(self.config.seed, step)
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))  # dropout
         batch = self.material.batches(step)
-        optim.set_rate(self.optimizers, optim.rate_at(self.config.optim, step, self._steps))
+        optim.set_rate(self.optimizers, optim.rate_at(self.config.optim, step, self.steps))
         loss = torch.zeros((), device=self.accelerator.device)
         for share in self.objective.shares(step, batch, generator):
             self.accelerator.backward(share.loss)
@@ -159,7 +159,7 @@ class Trainer:
         self.counters.examples += len(batch)
 
     @property
-    def _steps(self) -> int:
+    def steps(self) -> int:
         return self.config.train.steps
 
     def _look(self) -> None:
@@ -178,7 +178,7 @@ class Trainer:
         self.objective.look()
         self.run.report(
             step=self.counters.step + 1,
-            steps=self._steps,
+            steps=self.steps,
             loss=losses[-1],
             **self.objective.stage(),
             seconds=self.counters.seconds,
@@ -190,7 +190,7 @@ class Trainer:
             "step": step + 1,
             "examples": self.counters.examples,
             "tokens": self.counters.tokens,
-            "rate": optim.rate_at(self.config.optim, step, self._steps),
+            "rate": optim.rate_at(self.config.optim, step, self.steps),
             "loss": self.total / self.steps_seen,
             **self.objective.validate(),
             "seconds": round(self.counters.seconds, 3),
@@ -279,9 +279,9 @@ class Trainer:
         save_model(run.folder / "model", model, self.material.layout)
         questions, answers = self.material.corpus.test["question"], self.material.answers
         rows, samples = [], []
-        run.report(step=self._steps, steps=self._steps, testing=0)
+        run.report(step=self.steps, steps=self.steps, testing=0)
         for removed, score in objective.test(run):
-            run.report(step=self._steps, steps=self._steps, testing=len(rows) + 1)
+            run.report(step=self.steps, steps=self.steps, testing=len(rows) + 1)
             counters = vars(self.counters)
             if (run.stage_folder(removed) / "counters.json").is_file():
                 counters = json.loads((run.stage_folder(removed) / "counters.json").read_text())

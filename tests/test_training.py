@@ -261,7 +261,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
     runs_folder, tiny, monkeypatch
 ):
     config = tiny.override({"train.eval_every": 4})
-    step = Trainer._step
+    step = Trainer.step
 
     def poisoned(self, number):
         if number == 6:
@@ -270,7 +270,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
         return step(self, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", poisoned)
+        patch.setattr(Trainer, "step", poisoned)
         with pytest.raises(TrainingError, match=r"the loss at step 7 is nan.*optim\.lr"):
             train(config)
     run = Run.of(config)
