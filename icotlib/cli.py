@@ -27,6 +27,7 @@ examples:
   icot data mult-4x4 --out my-data      a data set as text files in the papers' format
   icot prepare train.jsonl --out mine   your own questions with steps, or GSM8K, as such files
   icot export icot_si-random --out m    a model as a folder for the hub, with its card
+  icot benchmark --size gpt2            examples per second, beside plain loops in the same run
   icot publish                          figures/ and results.csv from the finished runs
 """
 
@@ -125,6 +126,20 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--out", type=Path, required=True, help="folder to write")
     export.add_argument("--removed", type=int, help="tokens removed; by default the last stage")
     export.add_argument("--push", metavar="OWNER/NAME", help="upload it, too (after hf auth login)")
+    bench = command(
+        "benchmark",
+        _benchmark,
+        "measure training and evaluation beside plain loops, on this machine",
+    )
+    bench.add_argument(
+        "--size", choices=("smoke", "fast", "gpt2"), default="fast", help="which model and task"
+    )
+    bench.add_argument("--rounds", type=int, default=5, help="turns; the median counts")
+    bench.add_argument("--steps", type=int, default=2, help="optimizer steps in a turn")
+    bench.add_argument(
+        "--precision", nargs="+", default=["fp32"], choices=("fp32", "bf16"), help="one or both"
+    )
+    bench.add_argument("--out", type=Path, help="a CSV file to add the rows to")
     publish = command("publish", _publish, "write figures/ and results.csv from finished runs")
     publish.add_argument("--out", type=Path, default=paths.FIGURES, help="folder to write")
     publish.add_argument("--task", default="mult-4x2", help="the task of the headline figures")
@@ -296,6 +311,19 @@ def _export(options: argparse.Namespace) -> None:
     print(f"{folder}: model, tokenizer and card")
     if options.push:
         print(push(folder, options.push))
+
+
+def _benchmark(options: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from icotlib.benchmark import benchmark
+
+    table = benchmark(options.size, options.rounds, options.steps, tuple(options.precision))
+    print(table.drop(columns="device").round(3).to_string(index=False))
+    if options.out:
+        if options.out.is_file():
+            table = pd.concat([pd.read_csv(options.out), table], ignore_index=True)
+        table.to_csv(options.out, index=False)
 
 
 def _publish(options: argparse.Namespace) -> None:

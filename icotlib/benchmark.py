@@ -1,0 +1,320 @@
+"""Speed, measured beside plain loops in one run: training, evaluation, and how busy the device is.
+
+*Reference* is how public code for these methods goes about it, written plainly: fp32, logits of
+the whole vocabulary at every position, removal by slicing one example after the other with a wait
+for the device each time, an optimizer that takes one tensor after the other. *Bare* is our own
+optimizer step with everything around it taken away, batches made beforehand: what the loop costs.
+All take turns in every round, so that a slow moment of the machine meets them alike; what counts
+is the median over rounds.
+"""
+
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pandas as pd
+import torch
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.flop_counter import FlopCounterMode
+
+from icotlib import presets
+from icotlib.config import RunConfig
+from icotlib.evaluation import generate, left_padded_questions, logits_of
+from icotlib.models import best_device, build_model, count_parameters
+from icotlib.objectives import length_groups, token_loss
+from icotlib.removal import IGNORE, Inputs, in_layout, make_schedule, remove
+from icotlib.runs import Run, device_name
+from icotlib.training import Trainer, seeded
+
+#: What is benchmarked: the papers' shape and vocabulary, or the preset's own small model.
+SIZES: dict[str, dict[str, Any]] = {
+    "smoke": {"data.task": "mult-1x2", "model.layers": 2, "model.width": 32, "model.heads": 2},
+    "fast": {"data.task": "mult-4x2"},
+    "gpt2": {
+        "data.task": "mult-4x4",
+        "model.layers": 12,
+        "model.width": 768,
+        "model.heads": 12,
+        "model.options": {"vocab_size": 50_257},
+        "optim.name": "adamw",
+        "train.batch_size": 32,
+    },
+}
+METHODS = {
+    "explicit_cot": presets.explicit_cot,
+    "icot_si": presets.icot_si,
+    "no_cot": presets.no_cot,
+}
+
+
+def configs(size: str, precision: str = "fp32", threads: int | None = None) -> dict[str, RunConfig]:
+    """The runs whose steps are measured, by method."""
+    threads = threads or torch.get_num_threads()
+    changes = SIZES[size] | {"train.precision": precision, "train.threads": threads}
+    changes |= {"data.valid_examples": 8, "data.test_examples": 64, "removal.warmup_steps": 0}
+    return {name: make("fast", overrides=changes) for name, make in METHODS.items()}
+
+
+def benchmark(
+    size: str = "fast", rounds: int = 5, steps: int = 2, precisions: tuple[str, ...] = ("fp32",)
+) -> pd.DataFrame:
+    """Measure everything at one size; one row per method and precision, and per kind of evaluation.
+
+    Args:
+        rounds: turns, after one that warms up.
+        steps: optimizer steps in a turn.
+
+    Returns:
+        columns what, method, model, parameters, device, precision, ours, reference, ratio (ours to
+        reference), bare, to_bare, tokens_per_second, utilisation (of the device's own matrix
+        products in fp32), peak_mib, rounds. Speeds are examples per second.
+    """
+    rows, ceiling = [], matmul_ceiling()
+    for precision in precisions:
+        for method, config in configs(size, precision).items():
+            rows.append(_training(method, config, size, rounds, steps, ceiling))
+    rows += _evaluation(configs(size)["icot_si"], size, rounds)
+    return pd.DataFrame(rows)
+
+
+# --- training ----------------------------------------------------------------------------------
+
+
+class Reference:
+    """The reference loop of one run."""
+
+    def __init__(self, config: RunConfig, trainer: Trainer):
+        self.config, self.material = config, trainer.material
+        self.device = trainer.accelerator.device
+        self.schedule = make_schedule(config.removal, self.material.longest_chain)
+        torch.manual_seed(config.seed)
+        model = build_model(config.model, self.material.layout, self.material.longest_total)
+        self.model = model.to(self.device).train()
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=config.optim.lr, foreach=False, fused=False
+        )
+
+    def step(self, step: int) -> float:
+        """One optimizer step on the same examples and removals as ours; the loss."""
+        batch = in_layout(self.material.batches(step), self.config.removal)
+        k = self.schedule.draw(step, batch.chain, seeded(self.config.seed, step))
+        k = k.minimum(batch.chain).to(self.device)
+        ids, question = batch.ids.to(self.device), batch.question.to(self.device)
+        total = batch.total.to(self.device)
+        rows, labels = [], []
+        for i in range(len(batch)):
+            start, cut, end = question[i].item(), k[i].item(), total[i].item()
+            row = torch.cat([ids[i, :start], ids[i, start + cut : end]])
+            label = row.clone()
+            label[:start] = IGNORE
+            rows.append(row)
+            labels.append(label)
+        inputs = pad_sequence(rows, batch_first=True, padding_value=self.material.layout.pad)
+        targets = pad_sequence(labels, batch_first=True, padding_value=IGNORE)
+        logits = self.model(inputs).logits
+        shifted = logits[:, :-1].contiguous().flatten(0, 1)
+        loss = cross_entropy(shifted, targets[:, 1:].contiguous().flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0, foreach=False)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss.item()
+
+
+class Bare:
+    """Forward pass, backward pass and optimizers of ours, on batches made beforehand."""
+
+    def __init__(self, trainer: Trainer, count: int):
+        self.trainer = trainer
+        self.batches = [self._inputs(step) for step in range(count)]
+
+    def _inputs(self, step: int) -> list[tuple[Inputs, int]]:
+        config, objective = self.trainer.config, self.trainer.objective
+        batch, removal = self.trainer.material.batches(step), config.removal
+        k = objective.schedule.draw(step, batch.chain, seeded(config.seed, step))
+        batch = in_layout(batch, removal)
+        k = k.minimum(batch.chain)
+        kept = batch.total - k
+        learned = int((kept - batch.question).sum())
+        parts = length_groups(kept, config.train)
+        made = (remove(batch[r], k[r], removal.side, removal.keep_positions) for r in parts)
+        return [(inputs.to(objective.device), learned) for inputs in made]
+
+    def step(self, step: int) -> None:
+        trainer = self.trainer
+        for inputs, learned in self.batches[step % len(self.batches)]:
+            with trainer.accelerator.autocast():
+                loss = token_loss(logits_of(trainer.model, inputs), inputs) / learned
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), trainer.config.optim.clip)
+        for optimizer in trainer.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        wait(trainer.accelerator.device)
+
+
+def _training(
+    method: str, config: RunConfig, size: str, rounds: int, steps: int, ceiling: float
+) -> dict[str, Any]:
+    """One row: our training steps beside the reference's, and beside bare ones."""
+    with tempfile.TemporaryDirectory(prefix="icotlib-benchmark-") as folder:
+        ours = Trainer(config, Run(Path(folder) / "ours"))
+        bare = Bare(Trainer(config, Run(Path(folder) / "bare")), steps)
+        reference = Reference(config, ours)
+        device = ours.accelerator.device
+
+        def train(trainer: Trainer, step: int) -> None:
+            trainer.model.train(trainer.objective.dropout)
+            trainer.step(step)
+            trainer.objective.look()
+            wait(device)
+
+        contestants = {
+            "ours": lambda step: train(ours, step),
+            "reference": reference.step,
+            "bare": bare.step,
+        }
+        seconds, peaks = take_turns(contestants, rounds, steps, device)
+        with FlopCounterMode(display=False) as counted:
+            before = ours.counters.tokens
+            train(ours, 0)
+        tokens = ours.counters.tokens - before
+    speeds = {name: config.train.batch_size / each for name, each in seconds.items()}
+    return {
+        "what": "training",
+        **_described(method, size, ours.model, device, config.train.precision, rounds),
+        "ours": speeds["ours"],
+        "reference": speeds["reference"],
+        "ratio": speeds["ours"] / speeds["reference"],
+        "bare": speeds["bare"],
+        "to_bare": speeds["ours"] / speeds["bare"],
+        "tokens_per_second": tokens / seconds["ours"],
+        "utilisation": counted.get_total_flops() / seconds["ours"] / ceiling,
+        "peak_mib": peaks["ours"],
+        "reference_peak_mib": peaks["reference"],
+    }
+
+
+# --- evaluation --------------------------------------------------------------------------------
+
+
+def _evaluation(config: RunConfig, size: str, rounds: int) -> list[dict[str, Any]]:
+    """Greedy answers with nothing removed: batched, and one by one, as theirs are.
+
+    Ours is always batched. Random weights never end an answer, so that all write as many tokens.
+    """
+    with tempfile.TemporaryDirectory(prefix="icotlib-benchmark-") as folder:
+        trainer = Trainer(config, Run(Path(folder) / "ours"))
+    model, layout, batch = trainer.model.eval(), trainer.material.layout, trainer.material.test
+    new = int((batch.total - batch.question).max())
+    ids, mask, _ = left_padded_questions(batch, layout.pad)
+    device = trainer.accelerator.device
+    ids, mask = ids.to(device), mask.to(device)
+
+    def theirs(rows: slice) -> None:
+        model.generate(
+            input_ids=ids[rows],
+            attention_mask=mask[rows],
+            do_sample=False,
+            min_new_tokens=new,
+            max_new_tokens=new,
+            pad_token_id=layout.pad,
+        )
+
+    few = range(min(8, len(batch)))  # one by one is slow, and every one takes as long
+    contestants = {
+        "ours": lambda step: generate(model, layout, batch, max_new_tokens=new),
+        "batched": lambda step: theirs(slice(None)),
+        "one by one": lambda step: [theirs(slice(i, i + 1)) for i in few],
+    }
+    seconds, peaks = take_turns(contestants, rounds, 1, device)
+    examples = {"ours": len(batch), "batched": len(batch), "one by one": len(few)}
+    speeds = {name: examples[name] / each for name, each in seconds.items()}
+    return [
+        {
+            "what": f"evaluation, reference {name}",
+            **_described("explicit_cot", size, model, device, "fp32", rounds),
+            "ours": speeds["ours"],
+            "reference": speeds[name],
+            "ratio": speeds["ours"] / speeds[name],
+            "peak_mib": peaks["ours"],
+            "reference_peak_mib": peaks[name],
+        }
+        for name in ("batched", "one by one")
+    ]
+
+
+def _described(method, size, model, device, precision: str, rounds: int) -> dict[str, Any]:
+    return {
+        "method": method,
+        "model": size,
+        "parameters": count_parameters(model),
+        "device": device_name(device),
+        "precision": precision,
+        "rounds": rounds,
+    }
+
+
+# --- measuring ---------------------------------------------------------------------------------
+
+
+def take_turns(
+    contestants: dict[str, Callable[[int], Any]], rounds: int, steps: int, device: torch.device
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Median seconds of one step, and peak memory in MiB, of contestants taking turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    peaks = dict.fromkeys(contestants, 0.0)
+    for number in range(rounds + 1):
+        for name, work in contestants.items():
+            reset_peak(device)
+            start = time.perf_counter()
+            for step in range(steps):
+                work(step)
+            wait(device)
+            if number:  # the first round warms up
+                seconds[name].append((time.perf_counter() - start) / steps)
+            peaks[name] = max(peaks[name], peak(device))
+    return {name: median(found) for name, found in seconds.items()}, peaks
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was asked."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def reset_peak(device: torch.device) -> None:
+    """Start a new peak of memory; on a CPU that needs Linux."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif Path("/proc/self/clear_refs").exists():
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak(device: torch.device) -> float:
+    """Peak memory in MiB since `reset_peak`: of the GPU, or of this whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def matmul_ceiling(size: int = 1536, rounds: int = 5) -> float:
+    """Floating-point operations per second of a large fp32 matrix product on this device."""
+    device = best_device()
+    a = torch.randn(size, size, device=device)
+    times = []
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        a @ a
+        wait(device)
+        times.append(time.perf_counter() - start)
+    return 2 * size**3 / median(times[1:])
