@@ -91,7 +91,7 @@ def publish(folder: Path | None = None, task: str = "mult-4x2") -> pd.DataFrame:
     if every.relative_speed.notna().any():
         figures.save(figures.accuracy_vs_speed(every), "accuracy_vs_speed", every, origin, folder)
     publish_distillation(distilled, folder)
-    publish_inside(main, folder)
+    publish_inside(main, folder, task)
     lever_runs = [run for run in runs if is_lever(run) and run.config.seed == 0]
     if lever_runs:
         learning = learning_table(lever_runs)
@@ -141,10 +141,11 @@ def publish_distillation(coupled: Sequence[Run], folder: Path) -> None:
         save("mixture", figures.mixture(table, learning), table, *every)
 
 
-def publish_inside(runs: Sequence[Run], folder: Path) -> None:
-    """What is inside the models of the lowest seed that has all of them, with `probing.csv`."""
-    kinds = sorted({(run.config.preset, run.config.seed) for run in runs}, key=lambda kind: kind[1])
-    choices = [finished(presets.examined(*kind)) for kind in kinds]
+def publish_inside(runs: Sequence[Run], folder: Path, task: str) -> None:
+    """What is inside the models of a task at the lowest seed that has all, with `probing.csv`."""
+    kinds = sorted({(run.config.seed, run.config.preset) for run in runs})
+    choices = [finished(presets.examined(preset, seed)) for seed, preset in kinds]
+    choices = [found for found in choices if {one.task for one in found.values()} <= {task}]
     whole = [configs for configs in choices if {*presets.BARE, "No CoT"} <= set(configs)]
     if not whole:
         return
@@ -169,18 +170,10 @@ def publish_inside(runs: Sequence[Run], folder: Path) -> None:
         save(f"probes_{short}", figures.probe_map(chain, places), read)
         patched = inside.patching(model, examples[:pairs])
         save(f"patching_{short}", figures.patching_map(patched, places), patched)
-    model = models["ICoT-SI"]
-    at = int(model.answer_places(examples)[1])  # where the answer's second symbol is written
-    states = inside.activations(model, examples)[:, at]
-    digits = examples.task.write(examples.questions).answer[:, 1]
-    shapes = {
-        f"s1, layer {layer}": inside.digit_geometry(torch.from_numpy(np.array(one)), digits)
-        for layer, one in enumerate(states)
-        if layer
-    }
-    spectra = [spectrum.assign(states=name) for name, (_, spectrum) in shapes.items()]
-    origin = [Run.of(configs["ICoT-SI"])]
-    save("digit_shapes", figures.digit_shapes(shapes), pd.concat(spectra), origin)
+    models["ICoT-SI, nothing removed"] = inside.Subject.of(Run.of(configs["ICoT-SI"]), 0)
+    shapes = {name: digits_before(model, examples) for name, model in models.items()}
+    spectra = [spectrum.assign(model=name) for name, (_, spectrum) in shapes.items()]
+    save("digit_shapes", figures.digit_shapes(shapes), pd.concat(spectra))
     table = pd.concat(tables.values(), ignore_index=True)
     save("probing", figures.used(tables), table)
     sums = pd.concat([t.assign(model=name) for name, t in numbers.items()], ignore_index=True)
@@ -194,6 +187,13 @@ def publish_inside(runs: Sequence[Run], folder: Path) -> None:
             stages = [inside.Subject.of(run, removed) for removed in run.stages.tokens_removed]
             moved = inside.through_removal(stages, examples[: n // 2])
             save(name, figures.moving_inside(moved), moved, [run])
+
+
+def digits_before(model: inside.Subject, examples: inside.Examples, symbol: int = 1):
+    """`digit_geometry` of a symbol of the answer, in the last state of the place that writes it."""
+    states = inside.activations(model, examples)[-1, int(model.answer_places(examples)[symbol])]
+    digits = examples.task.write(examples.questions).answer[:, symbol]
+    return inside.digit_geometry(torch.from_numpy(np.array(states)), digits)
 
 
 def finished(configs: dict[Any, RunConfig]) -> dict[Any, RunConfig]:
@@ -324,11 +324,12 @@ def _line(name: str, group: pd.DataFrame) -> str:
 
 def _inside_block(table: pd.DataFrame) -> str:
     lines = [
-        "| model | token | read best at | probe | best control | MLP | patching | steering "
-        "| random | readable | used |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| model | token | read best at | probe | best control | MLP | MLP on the input "
+        "| patching | steering: means | pattern | weights | random | readable | used |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    shares = ("probe", "control_score", "mlp", "patching", "steering", "steering_random")
+    shares = ("probe", "control_score", "mlp", "mlp_input", "patching", "steering")
+    shares += ("steering_pattern", "steering_weights", "steering_random")
     for row in table.to_dict("records"):
         numbers = " | ".join(f"{100 * float(row[name]):.0f}" for name in shares)
         verdicts = " | ".join("yes" if row[name] else "no" for name in ("readable", "used"))

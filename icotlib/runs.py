@@ -9,6 +9,7 @@
     model/            the final weights and tokenizer (safetensors)
     stages/           weights at the end of every removal stage, where they differ
     checkpoint/       only while unfinished: what a resumed run starts from
+    activations/      what its model's states were, where they have been looked at
     done.json         totals; written last, so that it marks a finished run
 """
 

@@ -1,5 +1,7 @@
 """Looking inside: every tool finds what was planted, and reports nothing else."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +19,6 @@ from icotlib.inside import probes
 from icotlib.inside.activations import residual_stream
 from icotlib.inside.variables import Variable
 from icotlib.models import build_layout, build_model
-from icotlib.runs import Run
 from icotlib.tasks import Parity, Task, get_task
 from icotlib.tasks.base import NOTHING
 from icotlib.training import train
@@ -142,6 +143,18 @@ def made(task, method, removed, architecture="gpt2", **overrides):
     return inside.Subject("made", model, layout, config.removal, removed), config
 
 
+@pytest.mark.parametrize("spaced", [False, True])
+def test_places_of_a_tokenizer_that_adds_spaces(pretrained, spaced):
+    model = {"model.pretrained": pretrained("gpt2"), "model.spaced_separators": spaced}
+    subject, config = made("mult-2x2", "icot_si", 3, **model)
+    names = subject.places(inside.draw_examples(config, 3))
+    space, mark = ["_"] * spaced, ["####"] * len(subject.layout.mark)
+    chain = ["t4", "t5", "t6", "t7", "t8", *space]
+    answer = ["s0", "s1", "s2", "s3", *space]
+    assert names == ["a0", "a1", "*", "b0", "b1", *space, "=", *chain, "=", *mark, *answer]
+    assert len(subject.answer_places(inside.draw_examples(config, 3))) == 4
+
+
 @pytest.mark.parametrize(
     ("removed", "overrides", "names"),
     [
@@ -221,17 +234,15 @@ def test_activations_are_the_same_in_any_number_of_pieces_and_kept(planted, runs
     pieces = inside.activations(subject, examples, bound=7 * whole[:, :, 0].nbytes)
     assert isinstance(pieces, np.memmap)
     assert np.array_equal(pieces, whole)
-    assert not runs_folder.exists()  # no run, nothing to keep it under
-    named = inside.Subject(**{**vars(subject), "key": "run-010"})
+    assert not list(runs_folder.iterdir())  # no run, nothing to keep it under
+    named = replace(subject, folder=runs_folder / "run" / "activations")
     inside.activations(named, examples)
-    (folder,) = (runs_folder / "activations").iterdir()
-    before = (folder / "states.npy").stat().st_mtime_ns
+    (file,) = named.folder.iterdir()
+    before = file.stat().st_mtime_ns
     assert np.array_equal(inside.activations(named, examples), whole)
-    assert (folder / "states.npy").stat().st_mtime_ns == before
-    (folder / "meta.json").unlink()  # cut short
-    assert np.array_equal(inside.activations(named, examples), whole)
+    assert file.stat().st_mtime_ns == before
     inside.activations(named, examples[:20])
-    assert len(list((runs_folder / "activations").iterdir())) == 2
+    assert len(list(named.folder.iterdir())) == 2
 
 
 def test_a_coupled_system_shows_the_thoughts_its_student_reads(runs_folder):
@@ -242,16 +253,13 @@ def test_a_coupled_system_shows_the_thoughts_its_student_reads(runs_folder):
     inputs, at = subject.inputs(examples), subject.places(examples).index("=")
     states = residual_stream(subject, inputs)
     model = subject.model
+    ends = torch.full((5,), at, device=model.device)
     with torch.no_grad():
-        thought = model.emulator(inputs.ids[:, : at + 1], torch.full((5,), at))
+        thought = model.emulator(inputs.ids[:, : at + 1], ends)
         read = [reader(thought.states[:, i]) for i, reader in enumerate(model.student.readers)]
     for layer in range(3):
-        assert torch.allclose(states[layer, at], read[layer], atol=1e-5)
-    inner = subject.emulator()
-    assert residual_stream(inner, inputs).shape[1] == at + 1
+        assert torch.allclose(states[layer, at], read[layer].cpu(), atol=1e-5)
     assert inside.attention(subject, examples).shape[0] == 3
-    with pytest.raises(ConfigError, match="no emulator"):
-        inside.Subject.of(Run.of(run.config.teacher)).emulator()
     untrained = subject.untrained()
     assert type(untrained.model) is type(model)
     assert not torch.equal(residual_stream(untrained, inputs), states)
@@ -339,6 +347,17 @@ def test_an_mlp_reads_what_no_line_divides():
     assert mlp[1] < 0.58
 
 
+def test_a_number_that_the_input_gives_away_is_not_selective():
+    # A product is no line over the digits, but an MLP on them has it, too.
+    subject, config = made("mult-2x2", "icot_si", 8)
+    examples = inside.draw_examples(config, 1500)
+    wanted = [one for one in inside.variables(examples, "number") if one.name == "a0 b0"]
+    table = inside.control_grid(subject, examples, wanted)
+    assert (table["input, MLP"][table.place > 4] > 0.9).all()
+    assert (table["input"] < 0.9).all()
+    assert (table.selectivity < 0.05).all()
+
+
 def test_the_input_alone_knows_the_tokens_so_far(planted):
     subject, examples = planted
     seen = probes.visible_input(subject, examples[:200])
@@ -365,7 +384,6 @@ def test_a_planted_parity_is_read_and_everything_else_is_the_inputs(probed):
 
 def test_a_token_moves_inside_when_it_is_removed(planted):
     subject, examples = planted
-    subject = inside.Subject(**{**vars(subject), "removed": BITS})
     table = inside.through_removal([subject], examples).set_index(["variable", "where"])
     found = table.loc[(f"t{BITS}", "separator")]
     assert found.score > 0.99
@@ -404,7 +422,9 @@ def test_steering_changes_the_answer_where_the_state_is_used(planted):
     subject, examples = planted
     table = inside.steering(subject, examples, BITS, 1, SEPARATOR).set_index("direction")
     assert table.loc["means"].effect == 1
-    assert table.loc["probe"].effect == 1
+    assert table.loc["weights"].effect == 1
+    assert table.loc["pattern"].effect == 1
+    assert (table.loc[["means", "weights", "pattern"]].decoded == 1).all()
     assert table.loc["random"].effect < 0.2
     # The first bit can be read at its own place, but nothing looks there any more.
     unused = inside.steering(subject, examples, 1, 1, 0).set_index("direction")
@@ -419,9 +439,46 @@ def test_the_table_tells_readable_from_used(planted, probed):
     assert (found.layer, found.place) == (1, "=")
     assert found.readable
     assert found.used
-    assert found.patching == found.steering_probe == 1
+    assert found.patching == found.steering_weights == found.steering_pattern == 1
+    assert found.mlp_input < 0.65
     assert found.mlp > 0.99
     assert not table.drop(f"t{BITS}").readable.any()
+
+
+def test_only_states_that_can_matter_are_asked_whether_they_do(planted, probed):
+    subject, examples = planted
+    table = inside.probing_table(subject, examples, probed, pairs=20)
+    assert table.layer.max() < subject.layers
+    assert not table.place.isin(["s0"]).any()  # the answer is written before
+    assert inside.causal.first_affected(examples[:50], 3) == 0
+
+
+def test_steering_goes_only_where_a_probe_has_been(planted):
+    subject, examples = planted
+    ones = examples.questions.sum(axis=1) % 2 == 1
+    odd, even = examples[ones][:90], examples[~ones][:60]
+    for fitted, held, n in ((odd, even, 0), (even, odd[:30], 0)):
+        rows = inside.Examples(examples.task, np.vstack([fitted.questions, held.questions]))
+        table = inside.steering(subject, rows, BITS, 1, SEPARATOR)
+        assert (table.n == n).all()  # one class has been seen: there is nowhere to go
+        assert table.effect.isna().all()
+
+
+def test_the_pattern_is_where_states_differ_and_the_weights_are_not():
+    # Three digits along one direction, under noise that a second coordinate measures alone.
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 3, (900,), generator=generator)
+    noise = 3 * torch.randn(900, generator=generator)
+    states = torch.stack([labels + noise, noise, 0.1 * torch.randn(900, generator=generator)], 1)
+    probe = inside.fit_linear(states[None], labels[:, None], steps=200)
+    old, new = labels.numpy(), ((labels + 1) % 3).numpy()
+    shift = {
+        name: inside.causal._shift(name, states, labels, probe, states, old, new, 0)
+        for name in ("weights", "pattern", "means")
+    }
+    angle = {k: torch.cosine_similarity(v, shift["means"]).abs().median() for k, v in shift.items()}
+    assert angle["pattern"] > 0.9
+    assert angle["weights"] < 0.85
 
 
 def test_ablation_destroys_what_is_used_and_nothing_else(planted):

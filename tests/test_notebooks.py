@@ -144,7 +144,7 @@ def test_the_results_notebook_leaves_its_tables(series):
 def test_distillation_and_what_is_inside_can_be_published(series, tmp_path):
     configs = presets.examined("smoke")
     publishing.publish_distillation([Run.of(configs["ICoT-KD"])], tmp_path)
-    publishing.publish_inside([Run.of(config) for config in configs.values()], tmp_path)
+    publishing.publish_inside([Run.of(config) for config in configs.values()], tmp_path, "mult-1x2")
     table = pd.read_csv(tmp_path / "probing.csv")
     assert set(table.model) == {"ICoT-SI", "ICoT-KD"}
     assert table.groupby("model").variable.unique().map(len).tolist() == [4, 4]  # all that vary

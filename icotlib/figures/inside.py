@@ -116,8 +116,8 @@ def moving_inside(table: pd.DataFrame) -> Figure:
         for i, variable in enumerate(wanted):
             rows = here[here.variable == variable].sort_values("removed")
             color = mpl.colormaps["viridis"](0.92 * i / max(1, len(wanted) - 1))
-            gone = rows[rows.removed >= int(variable[1:])]
-            kept = rows[rows.removed <= int(variable[1:])]
+            gone = rows[~rows.written]
+            kept = rows[rows.written | (rows.removed == gone.removed.min())]
             ax.plot(kept.removed, kept.score, ":", color=color, lw=0.9)
             label = f"{variable} ({rows.control.mean():.0%})"
             ax.plot(gone.removed, gone.score, "-o", color=color, label=label)

@@ -1,7 +1,9 @@
 """The residual stream of a model before many examples, on disk, and never whole in memory."""
 
 import hashlib
+import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,6 @@ from icotlib.evaluation import logits_of
 from icotlib.hooks import streams
 from icotlib.inside.subjects import Examples, Subject
 from icotlib.removal import Inputs
-from icotlib.runs import write_json
 
 #: Bytes of states that are in memory at once, while they are captured and while they are read.
 BOUND = 256 * 2**20
@@ -22,31 +23,29 @@ BOUND = 256 * 2**20
 def activations(subject: Subject, examples: Examples, bound: int = BOUND) -> np.ndarray:
     """The residual stream `[layers + 1, places, n, d]`, a memory-mapped array in float32.
 
-    A subject of a finished run keeps it in `runs/activations`, under the run's name, its stage
-    and a hash of the questions, and is not run twice; the folder can be deleted at any time.
+    A subject of a finished run keeps it in the run's folder, under its stage and a hash of the
+    questions, and is not run twice; `activations/` there can be deleted at any time.
 
     Args:
         bound: bytes of states in memory at once.
     """
     inputs = subject.inputs(examples)
-    questions = np.ascontiguousarray(examples.questions)
-    digest = hashlib.sha256(questions.tobytes()).hexdigest()[:16]
-    if subject.key is None:
+    if subject.folder is None:
         # Unlinked at once: the mapping keeps the file alive, and nothing is left behind.
-        with tempfile.TemporaryDirectory(prefix="icotlib-") as folder:
-            _capture(subject, inputs, Path(folder) / "states.npy", bound)
-            return np.load(Path(folder) / "states.npy", mmap_mode="r")
-    folder = paths.runs_root() / "activations" / f"{subject.key}-{digest}"
-    if not (folder / "meta.json").is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        shape = _capture(subject, inputs, folder / "states.npy", bound)
-        places = subject.places(examples)
-        meta = {"subject": subject.key, "questions": digest, "shape": shape, "places": places}
-        write_json(folder / "meta.json", meta)  # last: it marks the array as whole
-    return np.load(folder / "states.npy", mmap_mode="r")
+        paths.runs_root().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".states-", dir=paths.runs_root()) as folder:
+            return _capture(subject, inputs, Path(folder) / "states.npy", bound)
+    questions = np.ascontiguousarray(examples.questions)
+    path = subject.folder / f"{hashlib.sha256(questions.tobytes()).hexdigest()[:16]}.npy"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        _capture(subject, inputs, part, bound)
+        part.replace(path)  # whole, or not there
+    return np.load(path, mmap_mode="r")
 
 
-def _capture(subject: Subject, inputs: Inputs, path: Path, bound: int) -> list[int]:
+def _capture(subject: Subject, inputs: Inputs, path: Path, bound: int) -> np.ndarray:
     first = residual_stream(subject, rows_of(inputs, slice(0, 1)))
     layers, places, _, d = first.shape
     n = len(inputs.ids)
@@ -57,7 +56,7 @@ def _capture(subject: Subject, inputs: Inputs, path: Path, bound: int) -> list[i
         rows = slice(start, start + step)
         file[:, :, rows] = residual_stream(subject, rows_of(inputs, rows)).numpy()
     file.flush()
-    return list(shape)
+    return file
 
 
 @torch.no_grad()
@@ -69,7 +68,7 @@ def residual_stream(subject: Subject, inputs: Inputs) -> Tensor:
         found[layer] = hidden.transpose(0, 1).float().cpu()
 
     with streams(subject.decoder, keep):
-        logits_of(subject.model, inputs)
+        logits_of(subject.model, replace(inputs, keep=1))
     return torch.stack([found[layer] for layer in sorted(found)])
 
 

@@ -1,12 +1,14 @@
 """Causal tests: change a state, or what may be attended to, and watch the answer.
 
-Every function forces the answer's earlier symbols to be what they are without the change, so that
-each symbol's effect is its own, in one forward pass. Layers and places are those of the residual
-stream (`icotlib.hooks`): patching stream l at a place changes what enters layer l there.
+The answer's earlier symbols are forced, so that each symbol's effect is its own, in one forward
+pass: to be what they are without the change, or, for steering, what must follow from it. Layers
+and places are those of the residual stream (`icotlib.hooks`): patching stream l at a place changes
+what enters layer l there.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,13 +17,17 @@ from torch import Tensor
 
 from icotlib.evaluation import logits_of, wilson_interval
 from icotlib.hooks import cut_attention, streams
-from icotlib.inside.activations import activations, residual_stream
-from icotlib.inside.probes import fifths, fit_linear
+from icotlib.inside.activations import activations, residual_stream, rows_of
+from icotlib.inside.probes import Probes, fifths, fit_linear
 from icotlib.inside.subjects import Examples, Subject
 from icotlib.removal import Inputs
 from icotlib.tasks.base import NOTHING
 
 # --- running a model with something changed ----------------------------------------------------
+
+
+#: Rows that go through a model at once.
+BATCH = 250
 
 
 @torch.no_grad()
@@ -32,21 +38,26 @@ def answers(
 
     Args:
         at: `[symbols]`, the places whose next token it is (`Subject.answer_places`).
-        put: states `[n, d]` (or `[d]`) to set, by layer and place of the residual stream.
+        put: states `[n, d]` to set, by layer and place of the residual stream.
     """
+    found, back = [], at - inputs.ids.shape[1]
+    inputs = replace(inputs, keep=int(-back.min()))
+    for first in range(0, len(inputs.ids), BATCH):
+        rows = slice(first, first + BATCH)
 
-    def edit(layer: int, hidden: Tensor) -> Tensor | None:
-        here = {place: new for (at_layer, place), new in put.items() if at_layer == layer}
-        if not here:
-            return None
-        hidden = hidden.clone()
-        for place, new in here.items():
-            hidden[:, place] = new.to(hidden)
-        return hidden
+        def edit(layer: int, hidden: Tensor, rows: slice = rows) -> Tensor | None:
+            here = {place: new for (at_layer, place), new in put.items() if at_layer == layer}
+            if not here:
+                return None
+            hidden = hidden.clone()
+            for place, new in here.items():
+                hidden[:, place] = new[rows].to(hidden)
+            return hidden
 
-    with streams(subject.decoder, edit) if put else nullcontext():
-        logits = logits_of(subject.model, inputs)
-    return logits[:, at - inputs.ids.shape[1]].argmax(dim=-1).cpu()
+        with streams(subject.decoder, edit) if put else nullcontext():
+            logits = logits_of(subject.model, rows_of(inputs, rows))
+        found.append(logits[:, back].argmax(dim=-1).cpu())
+    return torch.cat(found)
 
 
 def _truth(inputs: Inputs, at: Tensor) -> Tensor:
@@ -157,14 +168,15 @@ def patching_for(
     """The effect of one state in those pairs of `patching` in which a token of the chain differs.
 
     It is the share of pairs in which at least one symbol of the answer becomes the other's; with
-    nothing patched that is 0. Keys effect, low, high, n (pairs).
+    nothing patched that is 0. Every question is in one pair at most: the entries share them out.
+    Keys effect, low, high, n (pairs).
 
     Args:
         token: its number in the chain, from 1 as in t1.
     """
-    hits = []
-    for entry in range(len(examples.task.entry_names)):
-        clean, other = minimal_pairs(examples, entry, seed)
+    hits, entries = [], len(examples.task.entry_names)
+    for entry in range(entries):
+        clean, other = minimal_pairs(examples[entry::entries], entry, seed)
         chains = [one.task.write(one.questions).chain[:, token - 1] for one in (clean, other)]
         differs = chains[0] != chains[1]
         if differs.any():
@@ -186,7 +198,7 @@ def _taken_over(subject, clean: Examples, other: Examples, layer: int, place: in
 
 # --- steering ----------------------------------------------------------------------------------
 
-DIRECTIONS = ("means", "probe", "random")
+DIRECTIONS = ("means", "pattern", "weights", "random")
 
 
 def steering(
@@ -201,9 +213,14 @@ def steering(
     """Does changing what a probe decodes change the answer as arithmetic says it must?
 
     At one layer and place, the state of an example with digit v in the chain is moved so that it
-    looks like one with digit w, another at random. `means` adds the difference of the two mean
-    states; `probe` goes along the difference of the probe's weights until it decodes w as clearly
-    as it did v; `random` goes as far as `means` in a random direction, the control.
+    looks like one with digit w, another at random:
+
+    - `means` adds the difference of the two mean states;
+    - `weights` goes along the difference of a linear probe's weights until its score of w stands
+      as far above that of v as it stood below: the shortest way;
+    - `pattern` does so along the covariance of states times those weights, the direction in which
+      states really differ where the probe's scores do (Haufe et al., 2014);
+    - `random` goes as far as `means` in a random direction, the control.
 
     Args:
         examples: three fifths fit means and probe, the last fifth is steered.
@@ -211,44 +228,54 @@ def steering(
 
     Returns:
         per direction: `effect` with `low` and `high`, the share whose first symbol that must
-        change becomes what it must; `whole`, the share whose whole answer does; n.
+        change becomes what it must; `whole`, the share whose whole answer does; `decoded`, the
+        share in which the probe then decodes w; `length`, how far states were moved; n.
 
     Raises `ConfigError` where the task does not say what must follow (`Task.answer_if`).
     """
     split = fifths(len(examples))
     states = torch.from_numpy(np.array(activations(subject, examples)[layer, place]))
-    symbols, labels = np.unique(
-        examples.task.write(examples.questions).chain[:, token - 1], return_inverse=True
-    )
+    values = examples.task.write(examples.questions).chain[:, token - 1]
+    symbols = np.unique(values[split[0]])  # what has not been fitted to cannot be steered to
+    known = np.isin(values, symbols)
+    labels = np.searchsorted(symbols, values).clip(max=len(symbols) - 1)
     rng = np.random.default_rng(seed)
     held, old = examples[split[2]], labels[split[2]]
-    new = (old + rng.integers(1, len(symbols), len(old))) % len(symbols)
+    new = (old + rng.integers(1, max(2, len(symbols)), len(old))) % len(symbols)
     answer = held.task.answer_if(held.questions, token - 1, symbols[new])
     true = held.task.write(held.questions).answer
-    able = (answer != NOTHING).all(axis=1) & (answer != true).any(axis=1)
+    able = (answer != NOTHING).all(axis=1) & (answer != true).any(axis=1) & known[split[2]]
+    if not able.any():
+        nothing = {"effect": np.nan, "low": np.nan, "high": np.nan, "n": 0, "whole": np.nan}
+        nothing |= {"decoded": np.nan, "length": np.nan}
+        return pd.DataFrame([{"direction": one, **nothing} for one in directions])
     held, old, new = held[able], old[able], new[able]
     first = torch.from_numpy((answer[able] != true[able]).argmax(axis=1))
     inputs, at = subject.inputs(held, answer[able]), subject.answer_places(held)
     wanted = _truth(inputs, at)
     here = states[split[2]][torch.from_numpy(able)]
     fitted = states[split[0]], torch.from_numpy(labels[split[0]])
+    probe = fit_linear(fitted[0][None], fitted[1][:, None])
     rows = []
     for direction in directions:
-        moved = here + _shift(direction, *fitted, here, old, new, seed)
-        right = answers(subject, inputs, at, {(layer, place): moved}) == wanted
+        shift = _shift(direction, *fitted, probe, here, old, new, seed)
+        right = answers(subject, inputs, at, {(layer, place): here + shift}) == wanted
         row = {"direction": direction, **_rate(right.gather(1, first[:, None])[:, 0])}
-        rows.append(row | {"whole": float(right.all(dim=1).float().mean())})
+        row["whole"] = float(right.all(dim=1).float().mean())
+        decoded = probe.logits((here + shift)[None])[0, :, 0].argmax(dim=1)
+        row["decoded"] = float((decoded == torch.from_numpy(new)).float().mean())
+        rows.append(row | {"length": float(shift.norm(dim=1).mean())})
     return pd.DataFrame(rows)
 
 
-def _shift(direction, states, labels, here, old, new, seed) -> Tensor:
+def _shift(direction, states, labels, probe: Probes, here, old, new, seed) -> Tensor:
     """How to move states `[n, d]` so that they look like another class."""
-    if direction == "probe":
-        probe = fit_linear(states[None], labels[:, None])
+    if direction in ("weights", "pattern"):
         weight, logits = probe.weight[0, 0], probe.logits(here[None])[0, :, 0]
-        along, n = weight[new] - weight[old], torch.arange(len(here))
-        margin = (logits[n, old] - logits[n, new])[:, None]
-        return 2 * margin.clamp(min=0) * along / along.pow(2).sum(dim=1, keepdim=True)
+        apart, n = weight[new] - weight[old], torch.arange(len(here))
+        along = apart @ states.T.cov() if direction == "pattern" else apart
+        margin = (logits[n, old] - logits[n, new])[:, None].clamp(min=0)
+        return 2 * margin * along / (along * apart).sum(dim=1, keepdim=True)
     means = torch.stack([states[labels == one].mean(dim=0) for one in range(labels.max() + 1)])
     shift = means[new] - means[old]
     if direction == "means":
@@ -256,6 +283,23 @@ def _shift(direction, states, labels, here, old, new, seed) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     random = torch.randn(shift.shape, generator=generator)
     return random * (shift.norm(dim=1) / random.norm(dim=1))[:, None]
+
+
+def first_affected(examples: Examples, token: int) -> int:
+    """The first symbol of the answer that a token of the chain can change.
+
+    Raises `ConfigError` where the task does not say what must follow.
+    """
+    pieces = examples.task.write(examples.questions)
+    values, found = pieces.chain[:, token - 1], len(pieces.answer[0])
+    for symbol in np.unique(values):
+        answer = examples.task.answer_if(
+            examples.questions, token - 1, np.full_like(values, symbol)
+        )
+        differ = (answer != pieces.answer) & (answer != NOTHING)
+        if differ.any():
+            found = min(found, int(differ.any(axis=0).argmax()))
+    return found
 
 
 # --- taking away -------------------------------------------------------------------------------
@@ -298,14 +342,12 @@ def knock_out(
     examples: Examples,
     keys: Sequence[int] | None = None,
     layers: Sequence[int] | None = None,
-    queries: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     """Accuracy of every answer symbol when later places may not attend to an earlier one.
 
     Args:
         keys: places to hide, one at a time and from one layer at a time; by default every place.
         layers: by default every one.
-        queries: places they are hidden from; by default all later ones.
 
     Returns:
         columns layer, place (the hidden one), symbol (-1: all of them), accuracy, low, high,
@@ -317,18 +359,12 @@ def knock_out(
     intact, rows = answers(subject, inputs, at) == truth, []
     for layer in range(subject.layers) if layers is None else layers:
         for key in range(width) if keys is None else keys:
-            cut = _all_but(width, key, queries)
+            cut = torch.ones(width, width, dtype=torch.bool).tril()
+            cut[key + 1 :, key] = False
             with cut_attention(subject.decoder, {layer: cut}.get):
                 right = answers(subject, inputs, at) == truth
             rows += [{"layer": layer, "place": key} | row for row in _by_symbol(right, intact)]
     return pd.DataFrame(rows)
-
-
-def _all_but(width: int, key: int, queries: Sequence[int] | None) -> Tensor:
-    allowed = torch.ones(width, width, dtype=torch.bool).tril()
-    later = range(key + 1, width) if queries is None else [q for q in queries if q > key]
-    allowed[list(later), key] = False
-    return allowed
 
 
 def _by_symbol(right: Tensor, intact: Tensor) -> Iterator[dict]:

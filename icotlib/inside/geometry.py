@@ -28,6 +28,7 @@ def attention(subject: Subject, examples: Examples, batch_size: int = 250) -> np
                 position_ids=part.positions,
                 attention_mask=mask,
                 output_attentions=True,
+                logits_to_keep=1,
                 use_cache=False,
             ).attentions
             total = total + torch.stack([layer.float().sum(dim=0) for layer in found]).cpu()

@@ -122,16 +122,29 @@ def fit_mlp(
     epochs: int = 15,
     seed: int = 0,
 ) -> Tensor:
-    """Right answers `[P, held out, T]` of one-hidden-layer networks, one per place and variable.
+    """What one-hidden-layer networks say, one for each of P places and T variables.
 
     Each keeps the weights of the epoch that is best on the validation rows, and is asked about
     all rows that it was not fitted to.
+
+    Args:
+        states: `[P, n, d]`.
+        labels: `[n, T]`; integers are classes, and learned by cross-entropy; floats are numbers,
+            and learned by squared error.
+
+    Returns:
+        classes, or numbers, `[P, held out, T]`.
     """
     fit, valid, _ = split
     mean, whitener = whitening(states[:, fit])
     x = (states - mean) @ whitener
     places, _, d = x.shape
-    count, classes, absent = _classes(labels)
+    numbers = labels.is_floating_point()
+    if numbers:
+        centre, spread = labels[fit].mean(dim=0), labels[fit].std(dim=0).clamp(min=1e-6)
+        truth, count, classes = (labels - centre) / spread, labels.shape[1], 1
+    else:
+        truth, (count, classes, absent) = labels, _classes(labels)
     generator = torch.Generator().manual_seed(seed)
 
     def random(*shape: int) -> Tensor:
@@ -141,32 +154,36 @@ def fit_mlp(
     weights += [random(places * count, hidden, classes), torch.zeros(places * count, 1, classes)]
     weights = [one.requires_grad_() for one in weights]
 
-    def logits(x: Tensor) -> Tensor:
+    def outputs(x: Tensor) -> Tensor:
         inside = (x @ weights[0] + weights[1]).relu()
         inside = inside.view(places, -1, count, hidden).transpose(1, 2).flatten(0, 1)
         out = (inside @ weights[2] + weights[3]).view(places, count, -1, classes).transpose(1, 2)
-        return out.masked_fill(absent, -torch.inf)
+        return out[..., 0] if numbers else out.masked_fill(absent, -torch.inf)
+
+    def loss_of(out: Tensor, rows: Tensor) -> Tensor:
+        if numbers:
+            return (out - truth[rows]).pow(2).mean(dim=1).sum()
+        wanted = truth[rows][None, :, :, None].expand(places, -1, -1, -1)
+        return -out.log_softmax(-1).gather(-1, wanted).mean(dim=1).sum()
 
     optimizer = torch.optim.AdamW(weights, lr=5e-3, weight_decay=0.03)
-    n, batch = fit.stop, 250
-    best = torch.full((places, count), -1.0)
-    right = torch.zeros(places, len(labels) - n, count, dtype=torch.bool)
-    checked = valid.stop - valid.start
+    n, batch, checked = fit.stop, 250, valid.stop - valid.start
+    best = torch.full((places, count), -torch.inf)
+    said = torch.zeros(places, len(labels) - n, count, dtype=labels.dtype)
     for _ in range(epochs):
         for rows in torch.randperm(n, generator=generator).split(batch):
-            out = logits(x[:, rows]).log_softmax(-1)
-            truth = labels[rows][None, :, :, None].expand(places, -1, -1, -1)
-            loss = -out.gather(-1, truth).mean(dim=1).sum()
             optimizer.zero_grad()
-            loss.backward()
+            loss_of(outputs(x[:, rows]), rows).backward()
             optimizer.step()
         with torch.no_grad():
-            now = logits(x[:, n:]).argmax(-1) == labels[n:]
-        score = now[:, :checked].float().mean(dim=1)
+            now = outputs(x[:, n:])
+        now = now if numbers else now.argmax(-1)
+        error = (now - truth[n:])[:, :checked]
+        score = -error.pow(2).mean(dim=1) if numbers else (error == 0).float().mean(dim=1)
         better = score > best
         best = torch.where(better, score, best)
-        right = torch.where(better[:, None], now, right)
-    return right
+        said = torch.where(better[:, None], now, said)
+    return said * spread + centre if numbers else said
 
 
 # --- the grid ----------------------------------------------------------------------------------
@@ -186,8 +203,8 @@ def grid(
 ) -> pd.DataFrame:
     """Held-out scores of every variable at every layer and place.
 
-    Symbols are read by logistic regression, or an MLP of one hidden layer (`probe="mlp"`), and
-    scored by accuracy; numbers by ridge regression, and by R^2.
+    Symbols are read by logistic regression and scored by accuracy, numbers by ridge regression
+    and scored by R^2; with `probe="mlp"` both by MLPs of one hidden layer.
 
     Args:
         states: `[layers, places, n, d]`, such as `activations` gives.
@@ -207,27 +224,29 @@ def grid(
         order = np.random.default_rng(shuffle).permutation(n)
         wanted = [replace(one, values=one.values[order]) for one in wanted]
     symbols = [one for one in wanted if one.kind != "number"]
-    numbers = [one for one in wanted if one.kind == "number"] if probe == "linear" else []
+    numbers = [one for one in wanted if one.kind == "number"]
     labels = _numbered(symbols) if symbols else None
     flat = states.reshape(layers * places, n, -1)
     width = 4 * n * max(1, sum(len(np.unique(one.values)) for one in symbols))
     for rows in _blocks(len(flat), max(1, block // width)):
         x = torch.from_numpy(np.array(flat[rows]))
+        held = x[:, split[1].start :]
         at = [divmod(row, places) for row in range(rows.start, rows.stop)]
         if symbols:
             if probe == "mlp":
-                right = fit_mlp(x, labels, split)
+                said = fit_mlp(x, labels, split)
             else:
-                fitted = fit_linear(x[:, split[0]], labels[split[0]])
-                held = x[:, split[1].start :]
-                right = fitted.logits(held).argmax(-1) == labels[split[1].start :]
+                said = fit_linear(x[:, split[0]], labels[split[0]]).logits(held).argmax(-1)
+            right = said == labels[split[1].start :]
             tables += _accuracies(right.numpy(), symbols, at, split, probe)
         if numbers:
             values = torch.tensor(np.stack([one.values for one in numbers], axis=1)).float()
-            held = x[:, split[1].start :]
-            guess = ridge_predictions(x[:, split[0]], values[split[0]], held)
+            if probe == "mlp":
+                guess = fit_mlp(x, values, split)
+            else:
+                guess = ridge_predictions(x[:, split[0]], values[split[0]], held)
             error = (guess - values[split[1].start :]).numpy()
-            tables += _explained(error, numbers, at, split)
+            tables += _explained(error, numbers, at, split, probe)
     return pd.DataFrame(tables)
 
 
@@ -262,7 +281,7 @@ def _accuracies(right: np.ndarray, symbols, at, split, probe: str) -> Iterator[d
             }
 
 
-def _explained(error: np.ndarray, numbers, at, split) -> Iterator[dict]:
+def _explained(error: np.ndarray, numbers, at, split, probe: str) -> Iterator[dict]:
     valid = split[1].stop - split[1].start
     rng = np.random.default_rng(0)
     n = error.shape[1] - valid
@@ -275,7 +294,7 @@ def _explained(error: np.ndarray, numbers, at, split) -> Iterator[dict]:
         low, high = np.quantile(1 - squared @ again.T / spread[1], (0.025, 0.975), axis=1)
         for p, (layer, place) in enumerate(at):
             yield {
-                "probe": "linear",
+                "probe": probe,
                 "variable": one.name,
                 "kind": one.kind,
                 "layer": layer,
@@ -291,16 +310,16 @@ def _explained(error: np.ndarray, numbers, at, split) -> Iterator[dict]:
 def visible_input(subject: Subject, examples: Examples) -> np.ndarray:
     """What can be known at each place without the model: the tokens so far, one-hot.
 
-    Returns `[1, places, n, places * vocabulary]`, zeros for tokens that come later; like states
-    of a single layer, so that `grid` takes them.
+    Returns `[1, places, n, columns]`, a column for every token that varies at its place, zeros
+    for those that come later; like states of a single layer, so that `grid` takes them.
     """
     ids = subject.inputs(examples).ids.cpu().numpy()
     n, places = ids.shape
     used, numbered = np.unique(ids, return_inverse=True)
-    one_hot = np.eye(len(used), dtype=np.float32)[numbered.reshape(ids.shape)]
-    varied = one_hot.reshape(n, -1).any(axis=0) & ~one_hot.reshape(n, -1).all(axis=0)
+    one_hot = np.eye(len(used), dtype=np.float32)[numbered.reshape(ids.shape)].reshape(n, -1)
+    varied = one_hot.any(axis=0) & ~one_hot.all(axis=0)
     known = np.repeat(np.tril(np.ones((places, places), dtype=np.float32)), len(used), axis=1)
-    return (one_hot.reshape(1, n, -1) * known[:, None])[None, ..., varied]
+    return (one_hot[:, varied] * known[:, None, varied])[None]
 
 
 # --- through training --------------------------------------------------------------------------
@@ -316,9 +335,9 @@ def through_removal(
     a removed token is any. The place is chosen on other examples than those reported on.
 
     Returns:
-        columns removed, variable, where, layer, place, score, low, high, and `control`, what the
-        input alone gives away: all tokens up to that place, read linearly, or the question, read
-        by an MLP, whichever is more.
+        columns removed, variable, where, written (whether the token still stands in the chain),
+        layer, place, score, low, high, and `control`, what the input alone gives away: all tokens
+        up to that place, read linearly, or the question, read by an MLP, whichever is more.
     """
     wanted, rows = variables(examples, "chain"), []
     separator = subjects[0].places(examples).index("=")
@@ -326,7 +345,7 @@ def through_removal(
     known = grid(question, wanted, "mlp").set_index("variable").score
     for subject in subjects:
         names = subject.places(examples)
-        states = activations(replace(subject, key=None), examples)  # many stages: kept by none
+        states = activations(replace(subject, folder=None), examples)  # many stages: kept by none
         table = grid(states, wanted, probe)
         control = grid(visible_input(subject, examples), wanted, probe)
         control = control.set_index(["variable", "place"]).score
@@ -338,6 +357,7 @@ def through_removal(
             }.items():
                 best = seen.loc[seen.valid.idxmax()]
                 row = {"removed": subject.removed, "variable": variable, "where": where}
+                row["written"] = variable in names
                 row |= best[["layer", "place", "score", "low", "high"]].to_dict()
                 row["control"] = max(control[variable, best.place], known[variable])
                 rows.append(row)

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from icotlib.inside.activations import activations, residual_stream
-from icotlib.inside.causal import DIRECTIONS, answers, patching_for, steering
+from icotlib.inside.causal import DIRECTIONS, answers, first_affected, patching_for, steering
 from icotlib.inside.probes import Probes, fit_linear, grid, visible_input
 from icotlib.inside.subjects import Examples, Subject
 from icotlib.inside.variables import Variable, variables
@@ -81,7 +81,7 @@ def best_places(table: pd.DataFrame) -> pd.DataFrame:
     Best is what exceeds the best control most: a token that stands in the input, or equals a
     symbol of the answer that does, is read everywhere and by everything. Chosen on other examples
     than those reported on. Of all within two points of the best, the one with the highest score
-    wins, then the lowest layer.
+    wins, then the lowest layer. Column `row` says which row of the table it is.
 
     Args:
         table: rows of `control_grid`.
@@ -90,7 +90,8 @@ def best_places(table: pd.DataFrame) -> pd.DataFrame:
     near = table[table.valid_selectivity >= best - NEAR]
     near = near.assign(rank=-near.valid.round(2)).sort_values(["rank", "layer", "place"])
     order = pd.unique(table.variable)
-    return near.drop(columns="rank").groupby("variable").first().loc[order].reset_index()
+    near = near.drop(columns="rank").assign(row=near.index)
+    return near.groupby("variable").head(1).set_index("variable").loc[order].reset_index()
 
 
 def probing_table(
@@ -98,35 +99,48 @@ def probing_table(
 ) -> pd.DataFrame:
     """One row per token of the chain: where it is read best, against what, and whether it is used.
 
+    Only states that could matter are looked at: below the last layer, and no later than the
+    place that writes the first symbol of the answer that the token can change.
+
     Columns: model, removed, variable, layer, place (its name), probe, low, high, control,
-    control_score, selectivity; mlp, what an MLP reads from the same state; patching with
-    patching_low and patching_high (`patching_for`); steering with steering_low and steering_high,
-    along the difference of means, steering_probe and steering_random (`steering`); readable and
-    used, yes or no. Readable means that the probe's interval lies above the best control by 5
-    points, used that the steering's lies above that of a random direction by as many.
+    control_score, selectivity; mlp and mlp_input, what an MLP reads from the same state and from
+    the input; patching with patching_low and patching_high (`patching_for`); steering with
+    steering_low and steering_high, along the difference of means, and steering_pattern,
+    steering_weights, steering_random (`steering`); readable and used, yes or no. Readable means
+    that the probe's interval lies above the best control by 5 points, used that the steering's
+    lies above that of a random direction by as many.
 
     Args:
         probed: rows of `control_grid` of this model.
+        pairs: pairs of questions to patch, for each entry of a question.
     """
     names, rows, states = subject.places(examples), [], activations(subject, examples)
     chain = {one.name: one for one in variables(examples, "chain")}
-    few = examples[:pairs]
-    for best in best_places(probed[probed.kind == "chain"]).itertuples():
+    few = examples[: pairs * len(examples.task.entry_names)]
+    writes = subject.answer_places(examples)
+    last = writes[[first_affected(few, int(name[1:])) for name in chain]].tolist()
+    last = dict(zip(chain, last, strict=True))
+    able = probed[(probed.kind == "chain") & (probed.layer < subject.layers)]
+    able = able[able.place <= able.variable.map(last)]
+    for best in best_places(able).itertuples():
         token = int(best.variable[1:])
         taken = patching_for(subject, few, token, best.layer, best.place)
         steered = steering(subject, examples, token, best.layer, best.place)
-        means, along, random = (steered.set_index("direction").loc[one] for one in DIRECTIONS)
+        means, pattern, weights, random = (
+            steered.set_index("direction").loc[one] for one in DIRECTIONS
+        )
         here = states[best.layer : best.layer + 1, best.place : best.place + 1]
-        mlp = grid(here, [chain[best.variable]], "mlp").score.iloc[0]
         row = {"model": subject.name, "removed": subject.removed, "variable": best.variable}
         row |= {"layer": best.layer, "place": names[best.place], "probe": best.score}
         row |= {"low": best.low, "high": best.high, "control": best.control}
         row |= {"control_score": best.control_score, "selectivity": best.selectivity}
-        row["mlp"] = mlp
+        row["mlp"] = grid(here, [chain[best.variable]], "mlp").score.iloc[0]
+        row["mlp_input"] = probed.loc[best.row, "input, MLP"]
         row |= {"patching": taken["effect"], "patching_low": taken["low"]}
         row |= {"patching_high": taken["high"], "steering": means.effect}
         row |= {"steering_low": means.low, "steering_high": means.high}
-        row |= {"steering_probe": along.effect, "steering_random": random.effect}
+        row |= {"steering_pattern": pattern.effect, "steering_weights": weights.effect}
+        row["steering_random"] = random.effect
         row["readable"] = best.low > best.control_score + MARGIN
         row["used"] = means.low > random.high + MARGIN
         rows.append(row)
@@ -144,9 +158,9 @@ class Look:
     question: str
     #: One row per variable: variable, decoded, truth (as symbols), probability, right.
     decoded: pd.DataFrame
-    #: The answer the model gives.
+    #: What the model gives for every symbol of the answer, those before it forced to be right.
     answer: str
-    #: The answer it gives when this state comes from the other question; None without one.
+    #: The same when this state comes from the other question; None without one.
     patched: str | None
 
 
@@ -155,7 +169,7 @@ class Reader:
 
     Args:
         subject: a model at a stage; make one reader for each stage.
-        examples: what probes are fitted to; drawn if not given.
+        examples: what probes are fitted to.
     """
 
     def __init__(self, subject: Subject, examples: Examples):

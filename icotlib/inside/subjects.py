@@ -1,6 +1,8 @@
 """A model under examination: at a removal stage, before examples whose answers are forced."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -50,20 +52,16 @@ def draw_examples(config: RunConfig, n: int, seed: int = 0) -> Examples:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model at a removal stage.
-
-    `part` says whose residual stream is looked at: of a coupled system the student's, or the
-    emulator's; of any other model its own.
-    """
+    """A model at a removal stage. Of a coupled system, the student is looked at: what enters its
+    layers at the separator is what it reads from the emulator's thoughts."""
 
     name: str
     model: PreTrainedModel
     layout: Layout
     removal: RemovalConfig
     removed: int
-    #: What its activations are kept under; None keeps them nowhere.
-    key: str | None = None
-    part: str = "student"
+    #: The folder that keeps its activations; None keeps them nowhere.
+    folder: Path | None = None
 
     @classmethod
     def of(cls, run: Run, removed: int | None = None, name: str | None = None) -> "Subject":
@@ -73,8 +71,8 @@ class Subject:
             removed = int(run.stages.tokens_removed.max())
         model, layout = load_model(run.weights(removed), config.model.spaced_separators)
         model = model.to(best_device())
-        key = f"{run.name}-{removed:03d}"
-        return cls(name or run.name, model, layout, config.removal, removed, key)
+        folder = run.folder / "activations" / f"removed-{removed:03d}"
+        return cls(name or run.name, model, layout, config.removal, removed, folder)
 
     @classmethod
     def all_of(cls, configs: dict[str, RunConfig]) -> dict[str, "Subject"]:
@@ -82,30 +80,22 @@ class Subject:
         runs = {name: Run.of(config) for name, config in configs.items()}
         return {name: cls.of(run, name=name) for name, run in runs.items() if run.done}
 
-    def emulator(self) -> "Subject":
-        """A coupled system's emulator. Raises `ConfigError` for other models."""
-        if not isinstance(self.model, Coupled):
-            raise ConfigError(f"{self.name} has no emulator: it is not a coupled system")
-        key = self.key and f"{self.key}-emulator"
-        return replace(self, name=f"{self.name}, emulator", part="emulator", key=key)
-
     def untrained(self, seed: int = 0) -> "Subject":
         """The same shape with random weights, before the same examples."""
-        torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(self.model.config).eval().to(self.model.device)
-        return replace(self, name="untrained", model=model, key=None)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = AutoModelForCausalLM.from_config(self.model.config).eval()
+        return replace(self, name="untrained", model=model.to(self.model.device), folder=None)
 
     def before(self, other: "Subject") -> "Subject":
         """This model before the sequences that another one is given."""
-        return replace(self, removal=other.removal, removed=other.removed, key=None)
+        return replace(self, removal=other.removal, removed=other.removed, folder=None)
 
     @property
     def decoder(self) -> PreTrainedModel:
         """The decoder whose residual stream is looked at."""
-        if not isinstance(self.model, Coupled):
-            return self.model
-        emulating = self.part == "emulator"
-        return self.model.emulator.body if emulating else self.model.student.language_model
+        coupled = isinstance(self.model, Coupled)
+        return self.model.student.language_model if coupled else self.model
 
     @property
     def layers(self) -> int:
@@ -137,22 +127,33 @@ class Subject:
 
         t counts the chain's tokens from 1 and s the answer's symbols from 0.
         """
-        batch = self.encode(examples[:1])
-        chain = int(batch.chain[0])
-        left = self.removal.side == "left"
-        k = min(self.removed, chain)
-        kept = range(k + 1, chain + 1) if left else range(1, chain - k + 1)
-        answer = int(batch.total[0] - batch.question[0]) - chain - 1 - len(self.layout.mark)
-        answer -= not self.removal.direct
-        names = [*examples.task.question_names, "="]
-        if len(names) != int(batch.question[0]):  # a tokenizer of its own
-            names = [*(f"q{i}" for i in range(int(batch.question[0]) - 1)), "="]
-        names += [f"t{i}" for i in kept] + ["="] * (not self.removal.direct)
-        names += ["####"] * len(self.layout.mark)
-        return names + [f"s{i}" for i in range(answer)]
+        task, batch = examples.task, self.encode(examples[:1])
+        answer = task.write(examples.questions[:1]).answer.shape[1]
+        question, chain, total = (int(x[0]) for x in (batch.question, batch.chain, batch.total))
+        k, mark = min(self.removed, chain), len(self.layout.mark)
+        separators = 1 if self.removal.direct else 2
+        said = total - question - chain - mark - separators
+        kept = slice(k, chain) if self.removal.side == "left" else slice(0, chain - k)
+        tokens = self._tokens_of(task) if chain else []
+        names = [*_named(task.question_names, question - 1, "q"), "="]
+        names += _named(tokens, chain, "t")[kept] + ["="] * (separators - 1) + ["####"] * mark
+        return names + _named([f"s{i}" for i in range(answer)], said, "s")
+
+    @staticmethod
+    def _tokens_of(task: Task) -> list[str]:
+        chain = task.write(task.sample(np.random.default_rng(0), 1)).chain.shape[1]
+        return [f"t{i + 1}" for i in range(chain)]
 
     def answer_places(self, examples: Examples) -> Tensor:
         """The positions whose next token is a symbol of the answer, `[symbols]`."""
         names = self.places(examples)
         symbols = [i for i, name in enumerate(names) if name[0] == "s" and name[1:].isdigit()]
         return torch.tensor(symbols) - 1
+
+
+def _named(names: Sequence[str], count: int, letter: str) -> list[str]:
+    """Names for `count` tokens; a tokenizer may add a space (`_`), or cut quite another way."""
+    names = list(names)
+    if count == len(names) + 1:
+        return [*names, "_"]
+    return names if count == len(names) else [f"{letter}.{i}" for i in range(count)]
