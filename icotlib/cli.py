@@ -110,7 +110,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=SOURCES,
     )
     prepare.add_argument(
-        "source", help="a file, a folder with a file per split, or owner/name on the hub"
+        "source", help="a file, a folder with a file per split, or owner/name[:config] on the hub"
     )
     prepare.add_argument("--out", type=Path, required=True, help="folder to write")
     for split in ("valid", "test"):
@@ -307,7 +307,7 @@ def _export(options: argparse.Namespace) -> None:
     from icotlib.runs import find_run
     from icotlib.sharing import export, push
 
-    folder = export(find_run(options.run_name), options.out, options.removed)
+    folder = export(find_run(options.run_name), options.out, options.removed, options.push)
     print(f"{folder}: model, tokenizer and card")
     if options.push:
         print(push(folder, options.push))

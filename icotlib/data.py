@@ -18,7 +18,7 @@ from icotlib.errors import ConfigError, DataError
 from icotlib.tasks import Example, Pieces, Task, get_task
 
 SPLITS = ("train", "valid", "test")
-_LINE = re.compile(r"(?P<question>[^|]+)\|\|(?P<chain>.*?)\s*####(?P<answer>.+)", re.DOTALL)
+_LINE = re.compile(r"(?P<question>.+?)\|\|(?P<chain>.*?)\s*####(?P<answer>.+)", re.DOTALL)
 
 
 # --- files -------------------------------------------------------------------------------------

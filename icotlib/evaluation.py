@@ -207,23 +207,28 @@ def score(written: Sequence[str], answers: Sequence[str]) -> Score:
 def same_answer(given: str | None, truth: str) -> bool:
     """Whether two answers are the same text or the same number.
 
-    Numbers may have a currency, a percent sign, and commas between thousands: `$1,200.00` is
-    `1200`. Digits with spaces between them are text.
+    Numbers may have a currency or a percent sign, and commas between thousands: `$1,200.00` is
+    `1200`, but `$5` is not `5%`. Digits with spaces between them are text.
     """
     if given is None or given == truth:
         return given == truth
-    ours, theirs = _number(given), _number(truth)
-    return ours is not None and ours == theirs
+    ours, theirs = _NUMBER.fullmatch(given.strip()), _NUMBER.fullmatch(truth.strip())
+    if ours is None or theirs is None:
+        return False
+    units = [("%" if "%" in x[0] else "") + ("$" if x["money"] else "") for x in (ours, theirs)]
+    return _value(ours) == _value(theirs) and (units[0] == units[1] or not all(units))
 
 
-_NUMBER = re.compile(r"[$€£]?(-?)[$€£]?(\d+(?:,\d{3})*|)(\.\d+)?\s?%?\.?")
+_NUMBER = re.compile(
+    r"(?P<minus>-?)(?P<money>[$€£]?)(?P<whole>\d{1,3}(?:,\d{3})+|\d*)(?P<part>\.\d+)?\s?%?\.?"
+)
 
 
-def _number(text: str) -> Decimal | None:
-    found = _NUMBER.fullmatch(text.strip())
-    if found is None or not (found[2] or found[3]):
+def _value(found: re.Match) -> Decimal | None:
+    if not (found["whole"] or found["part"]):
         return None
-    return Decimal(f"{found[1]}{found[2].replace(',', '') or 0}{found[3] or ''}")
+    whole = found["whole"].replace(",", "") or "0"
+    return Decimal(found["minus"] + whole + (found["part"] or ""))
 
 
 def symbol_accuracy(given: Sequence[str | None], answers: Sequence[str]) -> tuple[float, ...]:

@@ -102,7 +102,8 @@ def _stages(config: RunConfig, schedule) -> tuple[list[tuple[int, int]], str]:
         return [], f"0 to {schedule.longest} tokens removed, drawn for each example"
     if kind == "adaptive":
         cap = config.removal.max_steps_per_stage
-        return [], f"one of {schedule.longest} tokens more whenever accuracy allows, or {cap} steps"
+        words = f"one of {schedule.longest} tokens more whenever accuracy allows, or after {cap}"
+        return [], words + " steps; tokens and time at most, as if nothing went"
     changes = [(0, 0)]
     for step in range(config.train.steps):
         if schedule.advance(step):

@@ -19,7 +19,7 @@ NEW_TOKENS = 200
 _PLAIN = """\
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-path = {folder!r}
+path = {source!r}
 model = AutoModelForCausalLM.from_pretrained(path)
 tokenizer = AutoTokenizer.from_pretrained(path)
 inputs = tokenizer({prompt!r}, return_tensors="pt")
@@ -34,7 +34,7 @@ _LIBRARY = """\
 import icotlib as icot
 from icotlib.tasks import Example
 
-path = {folder!r}
+path = {source!r}
 model, layout = icot.load_model(path, spaced_separators={spaced})
 # Only the question is read; the chain's length says how far positions are shifted.
 batch = layout.encode([Example({question!r}, {chain!r}, {answer!r})]){direct}
@@ -43,11 +43,12 @@ print(layout.texts(written)[0])
 """
 
 
-def export(run: Run, folder: Path, removed: int | None = None) -> Path:
+def export(run: Run, folder: Path, removed: int | None = None, name: str | None = None) -> Path:
     """Write a finished run's model, tokenizer and card as a folder that the hub takes.
 
     Args:
         removed: the removal stage, by default the last.
+        name: `owner/name` on the hub, if it is to go there: what the card's code then loads.
 
     Raises `RunError` if the run is not finished, or answers no question by itself (student and
     emulator need each other), `ConfigError` if the folder exists or the stage does not.
@@ -65,7 +66,7 @@ def export(run: Run, folder: Path, removed: int | None = None) -> Path:
     if folder.exists():
         raise ConfigError(f"{folder} exists; give another folder")
     shutil.copytree(run.weights(removed), folder)
-    (folder / "README.md").write_text(card(run, folder, removed))
+    (folder / "README.md").write_text(card(run, name or str(folder), removed))
     return folder
 
 
@@ -79,7 +80,7 @@ def push(folder: Path, name: str) -> str:
     return str(address)
 
 
-def card(run: Run, folder: Path, removed: int) -> str:
+def card(run: Run, source: str, removed: int) -> str:
     """The model card: what it is, how to use it, how good it is, where it comes from."""
     config, origin, totals = run.config, run.provenance, run.totals
     row = run.stages.set_index("tokens_removed").loc[removed]
@@ -102,8 +103,8 @@ def card(run: Run, folder: Path, removed: int) -> str:
         f"A language model trained by {method} to answer questions of `{config.task}` with "
         f"{removed} of {totals['chain_tokens']} tokens of its chain of thought left out. It "
         f"answers {row.accuracy:.1%} of {int(row.n_test)} unseen questions right (greedy "
-        "generation, exact match). It knows nothing else.",
-        "## Use\n\n```python\n" + usage(run, folder, removed) + "```",
+        "generation, exact match).",
+        "## Use\n\n```python\n" + usage(run, source, removed) + "```",
         "## Accuracy\n\n" + "\n".join(lines),
         "## Origin\n\n"
         f"Run `{run.name}` of icotlib, seed {config.seed}, commit `{origin['commit']}`, on "
@@ -114,11 +115,12 @@ def card(run: Run, folder: Path, removed: int) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def usage(run: Run, folder: Path, removed: int) -> str:
+def usage(run: Run, source: str, removed: int) -> str:
     """Python that writes an answer; with transformers alone where the method allows it.
 
     It does not where positions are kept, where icotlib holds the class of the model, and where
-    separator and end are one token, so that `generate` would stop at the first.
+    the tokenizer is not of single symbols: separator and end may then be one token, at which
+    `generate` would stop.
     """
     config = run.config
     model, layout = load_model(run.weights(removed), config.model.spaced_separators)
@@ -126,9 +128,9 @@ def usage(run: Run, folder: Path, removed: int) -> str:
     length = int(layout.encode([Example(**example)]).question)
     room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     new = NEW_TOKENS if room is None else min(NEW_TOKENS, room - length)
-    names = {"folder": str(folder), "question": example["question"], "new": new}
+    names = {"source": source, "question": example["question"], "new": new}
     shifted = config.removal.keep_positions and removed
-    if config.method != "icot_kd" and not shifted and layout.sep != layout.eos:
+    if config.method != "icot_kd" and not shifted and config.model.pretrained is None:
         prompt = f"{example['question']} {layout.tokenizer.sep_token}"
         return _PLAIN.format(**names, prompt=prompt, eos=layout.eos)
     return _LIBRARY.format(

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from icotlib.data import SPLITS, parse_line, write_examples
+from icotlib.data import SPLITS, format_line, parse_line, write_examples
 from icotlib.errors import ConfigError, DataError, did_you_mean
 from icotlib.tasks import Example
 
@@ -96,7 +96,10 @@ def to_example(row: dict[str, Any], columns: Columns = Columns()) -> Example:
     for part in (question, chain, answer):
         if "||" in part or "####" in part:
             raise ValueError("'||' or '####', which separate the parts, stands inside one")
-    return Example(question, chain, answer)
+    example = Example(question, chain, answer)
+    if parse_line(format_line(example)) != example:
+        raise ValueError("its parts run together when they are written as one line")
+    return example
 
 
 def _column(row: dict[str, Any], part: str, name: str | None, required: bool = True) -> Any:
@@ -120,6 +123,8 @@ def _text(value: Any) -> str:
     text = str(value)
     if "\0" in text:
         raise ValueError("a cell holds a NUL byte")
+    if not text.isascii() and text != text.encode("utf-8", "ignore").decode():
+        raise ValueError("a cell holds half a character")
     return " ".join(text.split())
 
 
@@ -196,7 +201,7 @@ def _json_lines(path: Path) -> Iterator[tuple[str, dict | ValueError]]:
 def _json_row(text: str) -> dict | ValueError:
     try:
         row = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # a number of thousands of digits is a ValueError, too
         return ValueError("the line is no JSON")
     return row if isinstance(row, dict) else ValueError("the line is JSON, but no object")
 
@@ -205,7 +210,7 @@ def _json(path: Path) -> Iterator[tuple[str, dict | ValueError]]:
     """A list of objects, or one object per line under the wrong name."""
     try:
         rows = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         yield from _json_lines(path)
         return
     if isinstance(rows, dict):  # {"data": [...]}, or an object that is the only row
@@ -219,10 +224,12 @@ def _json(path: Path) -> Iterator[tuple[str, dict | ValueError]]:
 
 
 def _table(path: Path) -> Iterator[tuple[str, dict | ValueError]]:
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    # Tables with tabs do not quote; in the others a quote left open would swallow rows.
+    tabs = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+    dialect = tabs if path.suffix.lower() == ".tsv" else {"strict": True}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter=separator)
+            reader = csv.DictReader(file, **dialect)
             for row in reader:
                 where = f"{path.name}:{reader.line_num}"
                 if None in row or None in row.values():
@@ -256,7 +263,8 @@ def prepare(
 
     Args:
         sources: a file for each split (`train`, `valid`, `test`); or a folder whose files are
-            named after the splits; or one file; or a data set of the hub by its id.
+            named after the splits; or one file; or a data set of the hub by its id, `owner/name`
+            or `owner/name:configuration`.
         held_out: examples drawn from the training ones for a split that the source has not.
         seed: of that draw.
 
@@ -318,14 +326,20 @@ def _hub(name: str) -> list[tuple[str, Any]]:
     from datasets import load_dataset
 
     try:
-        found = load_dataset(name)
+        found = load_dataset(*name.split(":"))  # owner/name, or owner/name:configuration
     except Exception as error:  # the hub and its file systems raise types of their own
         raise DataError(
             f"{name}: neither a file here nor a data set that the hub gives: {error}\nDownload "
             "its files by hand, put them into a folder as train.jsonl, valid.jsonl and "
             "test.jsonl (or .json, .csv, .parquet), and give that folder."
         ) from None
-    return [(STEMS[split], rows) for split, rows in found.items() if split in STEMS]
+    unknown = sorted(set(found) - set(STEMS))
+    if unknown or "train" not in found:
+        raise DataError(
+            f"{name}: its splits are {', '.join(found)}; download the files you want, name them "
+            "train, valid and test, and give their folder"
+        )
+    return [(STEMS[split], rows) for split, rows in found.items()]
 
 
 def _add_rows(rows: Iterable[dict], split: str, report: Report, columns: Columns) -> None:

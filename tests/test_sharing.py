@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from transformers import AutoModelForCausalLM
@@ -82,11 +83,21 @@ def test_what_cannot_be_exported_says_why(runs, tmp_path):
 
 
 def test_it_is_pushed_only_when_asked(runs, tmp_path, monkeypatch, capsys):
-    pushed = []
-    monkeypatch.setattr(sharing, "push", lambda folder, name: pushed.append(name) or "address")
+    asked = []
+
+    class Hub:
+        def create_repo(self, name, exist_ok):
+            asked.append(name)
+            return f"https://hub/{name}"
+
+        def upload_folder(self, repo_id, folder_path):
+            asked.append((Path(folder_path) / "README.md").read_text())
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
     command = ["export", runs["kept"].name, "--out"]
     assert main([*command, str(tmp_path / "one")]) == 0
-    assert not pushed
+    assert not asked
     assert main([*command, str(tmp_path / "two"), "--push", "owner/name"]) == 0
-    assert pushed == ["owner/name"]
-    assert "address" in capsys.readouterr().out
+    assert asked[0] == "owner/name"
+    assert "path = 'owner/name'" in asked[1]
+    assert "https://hub/owner/name" in capsys.readouterr().out

@@ -95,6 +95,36 @@ def test_every_kind_of_file_gives_the_same_examples(tmp_path, kind):
     assert not report.dropped
 
 
+def test_a_quote_left_open_swallows_no_rows(tmp_path):
+    path = tmp_path / "open.csv"
+    path.write_text('question,answer\n"what is 1,1\nwhat is 2,2\nwhat is 3,3\n')
+    with pytest.raises(DataError, match="no readable table"):
+        read_rows(path, Report())
+    path = tmp_path / "open.tsv"
+    path.write_text('question\tanswer\n"what" is 1\t1\n"what is 2\t2\nwhat is 3\t3\n')
+    report = Report()
+    read_rows(path, report)
+    assert [example.answer for example in report.kept] == ["1", "2", "3"]
+
+
+def test_a_bar_in_a_question_is_read_back(tmp_path):
+    example = to_example({"question": "What is |3 - 5|?", "steps": "2", "answer": "2"})
+    (tmp_path / "x.txt").write_text(format_line(example) + "\n")
+    assert read_examples(tmp_path / "x.txt")[0] == [example]
+
+
+def test_a_hub_set_gives_its_splits(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    asked, splits = [], {"train": ROWS[2:], "validation": ROWS[:1], "test": ROWS[1:2]}
+    monkeypatch.setattr("datasets.load_dataset", lambda *name: asked.append(name) or splits)
+    reports = prepare("owner/name:main")
+    assert asked == [("owner/name", "main")]
+    assert [len(reports[split].kept) for split in ("train", "valid", "test")] == [7, 1, 1]
+    splits["extra"] = []
+    with pytest.raises(DataError, match="its splits are train, validation, test, extra"):
+        prepare("owner/name")
+
+
 def test_what_is_left_out_is_counted_with_its_reason_and_place(tmp_path):
     path = tmp_path / "train.jsonl"
     lines = [json.dumps(ROWS[0]), "{broken", json.dumps([1]), json.dumps({"question": "q"})]
@@ -159,7 +189,7 @@ def test_one_command_prepares_what_training_reads(tmp_path, capsys):
 )
 def test_a_source_that_is_not_there(source, message, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("datasets.load_dataset", lambda name: 1 / 0)
+    monkeypatch.setattr("datasets.load_dataset", lambda *name: 1 / 0)
     with pytest.raises(DataError, match=message):
         prepare(source)
 
@@ -178,7 +208,8 @@ def damage(data: bytes, rng: random.Random) -> bytes:
     at, end = sorted(rng.randrange(len(data) + 1) for _ in range(2))
     piece = rng.choice([
         b"", b"||", b"####", b"\0", b"\xff", b"\r\n", b"\n", b'"', b",", b"{", b"]" * 2000,
-        b"[" * 2000, b"\xef\xbb\xbf", data[at:end], b"9" * 500, "ß\u2028".encode(),
+        b"[" * 2000, b"|", b"\\ud83d", b"9" * 5000, b"\xef\xbb\xbf", data[at:end],
+        "ß\u2028".encode(),
     ])  # fmt: skip
     return data[:at] + piece + data[rng.choice([at, end]) :]
 
@@ -225,6 +256,8 @@ def test_damaged_parquet_is_a_clear_error(tmp_path):
         ("1 2", "12", False),
         ("0 1 2", "1 2", False),
         ("12,00", "1200", False),
+        ("1200,300", "1200300", False),
+        ("$5", "5%", False),
         ("yes", "no", False),
         ("", "0", False),
         (None, "0", False),
