@@ -305,7 +305,7 @@ def digit_shapes(found: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
         for row in points.itertuples():
             top.text(row.pc1, row.pc2, row.digit, ha="center", va="center")
         top.margins(0.15)
-        top.set_title(title)
+        top.set_title(title.replace(", ", ",\n"), fontsize=7)
         top.set_xticks([])
         top.set_yticks([])
         top.spines[:].set_visible(False)
