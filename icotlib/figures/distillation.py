@@ -179,7 +179,7 @@ def mixture(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
         table: columns `name`, `seed`, `states` (emulated or coupled), `accuracy`.
         learning: columns `name`, `seed`, `examples`, `components`, while emulators train.
     """
-    figure, (left, right) = new_figure(PAGE, 2.6, 2, width_ratios=(1.2, 1))
+    figure, (left, right) = new_figure(PAGE, 3.0, 2, width_ratios=(1.2, 1))
     names = list(dict.fromkeys(table.name))
     for shift, (states, color) in zip(
         (-0.12, 0.12), (("emulated", "#999999"), ("coupled", COLORS["icot_kd"])), strict=True
@@ -200,7 +200,7 @@ def mixture(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
     right.set_yscale("log")
     right.set_xlabel("emulation, examples (thousands)")
     right.set_ylabel("components in use")
-    right.legend(loc="best")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
