@@ -95,7 +95,7 @@ DRAWN = {
     "readings": lambda: figures.readings({"ICoT-SI": made_readings().iloc[:3]}),
     "moving_inside": lambda: figures.moving_inside(
         made_scores(removed=[0, 1, 2], variable=["t1", "t2"], where=["separator", "unseen"]).assign(
-            score=0.5, control=0.1
+            score=0.5, control=0.1, written=[True] * 4 + [False] * 8
         )
     ),
     "used": lambda: figures.used(
