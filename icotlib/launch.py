@@ -74,9 +74,13 @@ def default_jobs(configs: Sequence[RunConfig]) -> int:
     if torch.cuda.is_available():
         return 1
     threads = max(config.train.threads for config in configs)
+    return max(1, cores() // threads)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
     has_affinity = hasattr(os, "sched_getaffinity")  # only Linux has
-    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    return max(1, cores // threads)
+    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
 
 
 def _train_all(
@@ -174,6 +178,20 @@ def single_threaded():
             os.environ.pop("OMP_NUM_THREADS", None)
         else:
             os.environ["OMP_NUM_THREADS"] = before
+
+
+@contextlib.contextmanager
+def all_cores():
+    """Computing here uses every core, also in a kernel that was started with one thread.
+
+    A decorator as well: `@all_cores()`.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(before, cores()))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 # --- showing progress --------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch.nn.functional import one_hot
 
-from icotlib import inside, presets
+from icotlib import inside, launch, presets
 from icotlib.config import RunConfig
 from icotlib.data import load_corpus
 from icotlib.errors import ConfigError
@@ -581,6 +581,16 @@ def test_digits_on_a_circle_have_one_frequency():
     assert np.allclose(spectrum.share, spectrum.unordered, atol=0.05)
     parity = torch.tensor(np.outer(digits % 2, [1.0, 2.0, 3.0]))
     assert inside.digit_geometry(parity, digits)[1].share.iloc[4] == pytest.approx(1)
+
+
+def test_looking_inside_uses_every_core_and_leaves_the_threads_alone(planted, monkeypatch):
+    monkeypatch.setattr(launch, "cores", lambda: 3)
+    before, seen = torch.get_num_threads(), []
+    with launch.all_cores():
+        seen.append(torch.get_num_threads())
+    inside.patching(planted[0], planted[1][:20], entries=[0], layers=[0])
+    assert seen == [max(3, before)]
+    assert torch.get_num_threads() == before
 
 
 # --- one look ----------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from icotlib.hooks import cut_attention, streams
 from icotlib.inside.activations import activations, residual_stream, rows_of
 from icotlib.inside.probes import Probes, fifths, fit_linear
 from icotlib.inside.subjects import Examples, Subject
+from icotlib.launch import all_cores
 from icotlib.removal import Inputs
 from icotlib.tasks.base import NOTHING
 
@@ -93,6 +94,7 @@ def _with_question_of(inputs: Inputs, other: Inputs, width: int) -> Inputs:
     return Inputs(ids, inputs.positions, inputs.labels, inputs.tail, inputs.keep)
 
 
+@all_cores()
 def patching(
     subject: Subject,
     examples: Examples,
@@ -305,6 +307,7 @@ def first_affected(examples: Examples, token: int) -> int:
 # --- taking away -------------------------------------------------------------------------------
 
 
+@all_cores()
 def ablation(
     subject: Subject,
     examples: Examples,
@@ -337,6 +340,7 @@ def ablation(
     return pd.DataFrame(rows)
 
 
+@all_cores()
 def knock_out(
     subject: Subject,
     examples: Examples,

@@ -18,6 +18,7 @@ from icotlib.evaluation import wilson_interval
 from icotlib.inside.activations import activations
 from icotlib.inside.subjects import Examples, Subject
 from icotlib.inside.variables import Variable, variables
+from icotlib.launch import all_cores
 
 #: Bytes of logits while a block of places is fitted.
 BLOCK = 64 * 2**20
@@ -325,6 +326,7 @@ def visible_input(subject: Subject, examples: Examples) -> np.ndarray:
 # --- through training --------------------------------------------------------------------------
 
 
+@all_cores()
 def through_removal(
     subjects: Sequence[Subject], examples: Examples, probe: str = "linear"
 ) -> pd.DataFrame:

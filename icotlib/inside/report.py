@@ -12,6 +12,7 @@ from icotlib.inside.causal import DIRECTIONS, answers, first_affected, patching_
 from icotlib.inside.probes import Probes, fit_linear, grid, visible_input
 from icotlib.inside.subjects import Examples, Subject
 from icotlib.inside.variables import Variable, variables
+from icotlib.launch import all_cores
 
 #: A probe, or an effect, is believed where its interval lies above its control by this much.
 MARGIN = 0.05
@@ -19,6 +20,7 @@ MARGIN = 0.05
 NEAR = 0.02
 
 
+@all_cores()
 def control_grid(
     subject: Subject,
     examples: Examples,
@@ -94,6 +96,7 @@ def best_places(table: pd.DataFrame) -> pd.DataFrame:
     return near.groupby("variable").head(1).set_index("variable").loc[order].reset_index()
 
 
+@all_cores()
 def probing_table(
     subject: Subject, examples: Examples, probed: pd.DataFrame, pairs: int = 300
 ) -> pd.DataFrame:
