@@ -185,8 +185,7 @@ class Typical:
             self.longest_chain, self.longest_total = GSM8K_LONGEST
             return
         task, space = get_task(config.data.task), int(config.model.spaced_separators)
-        one = task.write(task.sample(np.random.default_rng(0), 1))
-        question, chain, answer = (piece.shape[1] for piece in one)
+        question, chain, answer = task.widths
         self.question = torch.tensor([question + space + 1])
         self.chain = torch.tensor([chain + space])
         self.total = self.question + self.chain + (1 + 2 + answer + space + 1)

@@ -24,7 +24,6 @@ from tqdm.std import tqdm as terminal_tqdm
 
 from icotlib.config import RunConfig
 from icotlib.errors import RunError
-from icotlib.material import check
 from icotlib.runs import Run
 
 #: Seconds between two looks at the runs in training.
@@ -55,6 +54,9 @@ def ensure(
     runs = [Run.of(config) for config in configs]
     missing = unfinished(configs)
     if missing:
+        # Imports transformers, for which finished runs need not wait.
+        from icotlib.material import check
+
         check(missing)
         _train_all(missing, jobs, watch or (lambda runs: None), runs)
     return runs

@@ -87,12 +87,22 @@ def _rows(run: Run, n: int, seed: int) -> Iterator[dict[str, Any]]:
         "n": int(last.n_test),
         "reason": "",
     }
-    removed = int(last.tokens_removed)
+    shifted = shifted_questions(config.data, n, seed)
+    if shifted:
+        yield from _shifted_rows(run, shifted, int(last.tokens_removed))
+    if config.data.path is None and not config.data.reserve and get_task(config.task).n_reserved:
+        yield _untested(COMBINATIONS, "training held them: it needs data.reserve=True")
+
+
+def _shifted_rows(
+    run: Run, shifted: dict[str, tuple[Task, np.ndarray]], removed: int
+) -> Iterator[dict[str, Any]]:
+    config = run.config
     whole = removed >= run.totals["chain_tokens"]
     keep = config.removal.keep_positions
     model, layout = load_stage(run, removed)
     model, seen = model.to(best_device()), training_keys(config)
-    for name, (task, questions) in shifted_questions(config.data, n, seed).items():
+    for name, (task, questions) in shifted.items():
         pieces = task.write(questions)
         encoded = layout.encode_pieces(pieces, task)
         if is_in_sorted(encoded_keys(encoded), seen).any():
@@ -117,8 +127,6 @@ def _rows(run: Run, n: int, seed: int) -> Iterator[dict[str, Any]]:
             "n": score.n,
             "reason": "",
         }
-    if config.data.path is None and not config.data.reserve and get_task(config.task).n_reserved:
-        yield _untested(COMBINATIONS, "training held them: it needs data.reserve=True")
 
 
 def _untested(shift: str, reason: str) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from icotlib.config import RunConfig, parse_overrides
-from icotlib.data import read_examples
 from icotlib.errors import ConfigError
 from icotlib.presets.base import PAPER_OPTIM, PAPER_REMOVAL, check, make
 from icotlib.presets.distillation import icot_kd
@@ -109,11 +108,11 @@ def own_si(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
 def own_kd(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """Distillation of a pretrained model on a folder of data; overrides as of `icot_kd`."""
     check(preset)
-    sizes = {name: x for name, x in SIZES[preset].items() if not name.startswith("removal.")}
-    optim = {name: x for name, x in OWN.items() if not name.startswith("removal.")}
+    settings = OWN | SIZES[preset]
+    settings = {name: x for name, x in settings.items() if not name.startswith("removal.")}
     steps = {f"{stage}.train.steps": count for stage, count in STAGES[preset].items()}
     # What distillation's own preset sets for its small models is none of a pretrained one's.
-    own = {"label": "own", "model.options": {}} | optim | sizes | steps
+    own = {"label": "own", "model.options": {}} | settings | steps
     return _complete(icot_kd(preset, seed, own | parse_overrides(overrides)))
 
 
@@ -148,7 +147,9 @@ def own(
         raise ConfigError(f"method must be one of {', '.join(made)}, got {method!r}")
     changes: dict[str, Any] = {"data.path": str(data), "model.pretrained": str(model)}
     if model is None:
-        from icotlib.models import new_model  # imports torch, which help texts can do without
+        # These import torch and datasets, which help texts can do without.
+        from icotlib.data import read_examples
+        from icotlib.models import new_model
 
         texts = [" ".join(x) for x in read_examples(data / "train.txt")[0]]
         made_here = new_model(data / f"model-{preset}", texts, **SMALL_MODEL[preset])

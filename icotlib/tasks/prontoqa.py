@@ -15,16 +15,18 @@ question says the opposite. The two are drawn alike, so that the answer hangs on
 person alone: were the two people exchanged in the facts, the answer would be the other one.
 """
 
+import math
 import re
 from typing import Any
 
 import numpy as np
 
-from icotlib.tasks.base import NOTHING, Example, Pieces, Task, register
+from icotlib.tasks.base import NOTHING, Example, Pieces, register
 from icotlib.tasks.prose import (
     CONCEPTS,
     FRAME,
     PEOPLE,
+    ProseTask,
     join,
     permutations,
     sentences,
@@ -42,7 +44,7 @@ MAX_HOPS = len(PROPERTIES) // 2 - 1
 
 
 @register("prontoqa")
-class ProntoQA(Task):
+class ProntoQA(ProseTask):
     """`prontoqa-<hops>`: 1 to 10 rules to apply; `prontoqa-<least>to<most>`: as many as drawn.
 
     `prontoqa-5` has proofs of the original's longest kind; `prontoqa-1to5` chains of unequal
@@ -68,8 +70,6 @@ class ProntoQA(Task):
         words = CONCEPTS[: 2 * self.length], PROPERTIES[: 2 * self.length]
         self.symbols = (*self._frame, *PEOPLE, *words[0], *words[1])
         self.n_questions = self._count()
-        one = self.text(self.write(self.sample(np.random.default_rng(0), 1)))[0]
-        self.typed = typeset(one.question)
 
     @classmethod
     def parse(cls, size: str) -> "ProntoQA":
@@ -81,19 +81,15 @@ class ProntoQA(Task):
     def _count(self) -> int:
         """Every way to choose people, words, denials, proofs and the order of the facts."""
         places = sum(self.length - hops + 1 for hops in range(self.least, self.most + 1))
-        count = len(PEOPLE) * (len(PEOPLE) - 1) * places**2 * 2 ** (2 * self.length)
-        for i in range(2 * self.length):
-            count *= (i + 1) ** 2  # concepts; properties, one of which is left over
-        for i in range(self.n_facts):
-            count *= i + 1
-        return count
+        # Concepts, and properties, of which one is left over.
+        words = math.factorial(2 * self.length) ** 2 * 2 ** (2 * self.length)
+        return math.perm(len(PEOPLE), 2) * places**2 * words * math.factorial(self.n_facts)
 
     def read(self, typed: str) -> np.ndarray:
-        numbers = {word: i for i, word in enumerate(self.symbols[len(self._frame) :])}
         text = split_marks(typed)
         found = re.findall(r"(\w+) is (?:a )?(not )?(\w+) \.", text)
-        facts = [(numbers.get(a, -1), numbers.get(b, -1), bool(no)) for a, no, b in found]
-        columns = np.array(facts or [(-1, -1, False)]).T
+        facts = [(*self._entries([a, b]), bool(no)) for a, no, b in found]
+        columns = np.array(facts or [(NOTHING, NOTHING, False)]).T
         row = np.concatenate([*columns[:, :-1], columns[:, -1]])[None]
         fits = len(facts) == self.n_facts + 1 and (row != NOTHING).all()
         # Written out again it must be what was typed, so that nothing was passed over.
@@ -191,10 +187,6 @@ class ProntoQA(Task):
         end = np.take_along_axis(proof, (proof != NOTHING).sum(axis=1, keepdims=True) - 1, axis=1)
         proved = np.take_along_axis(objects, end, axis=1)[:, 0] == asked
         return np.where(proved[:, None], proof, NOTHING)
-
-    @property
-    def question_names(self) -> tuple[str, ...]:
-        return tuple(f"q{i}" for i in range(24 * self.length + 6))
 
     def to_json(self, examples: list[Example]) -> dict[str, Any]:
         """The published form, `{"example1": {"test_example": {...}}, ...}`; no example in context.

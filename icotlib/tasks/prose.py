@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
-from icotlib.tasks.base import NOTHING
+from icotlib.tasks.base import NOTHING, Task
 
 #: Who is asked about.
 PEOPLE = ("Alex", "Fae", "Max", "Polly", "Rex", "Sally", "Sam", "Stella")
@@ -56,3 +57,24 @@ def typeset(text: str) -> str:
 def split_sentences(text: str) -> list[str]:
     """Typeset sentences, each with its full stop."""
     return re.findall(r"[^.]+\.", text.replace(". ", "."))
+
+
+class ProseTask(Task):
+    """A task in sentences: its symbols are words of the frame, then those that questions number."""
+
+    #: The words that no question numbers; the rest of the symbols follow them.
+    _frame: tuple[str, ...]
+
+    @cached_property
+    def typed(self) -> str:
+        one = self.text(self.write(self.sample(np.random.default_rng(0), 1)))[0]
+        return typeset(one.question)
+
+    @property
+    def question_names(self) -> tuple[str, ...]:
+        return tuple(f"q{i}" for i in range(self.widths[0]))
+
+    def _entries(self, words: Sequence[str]) -> list[int]:
+        """What a question holds for each word; `NOTHING` for one that it does not number."""
+        numbers = {word: i for i, word in enumerate(self.symbols[len(self._frame) :])}
+        return [numbers.get(word, NOTHING) for word in words]

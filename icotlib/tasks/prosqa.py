@@ -16,16 +16,18 @@ would be the answer, and nothing else in the question would be different.
 """
 
 import itertools
+import math
 import re
 from typing import Any
 
 import numpy as np
 
-from icotlib.tasks.base import NOTHING, Example, Pieces, Task, register
+from icotlib.tasks.base import NOTHING, Example, Pieces, register
 from icotlib.tasks.prose import (
     CONCEPTS,
     FRAME,
     PEOPLE,
+    ProseTask,
     join,
     permutations,
     sentences,
@@ -39,7 +41,7 @@ _UPSTREAM, _PATH, _DOWNSTREAM = range(3)
 
 
 @register("prosqa")
-class ProsQA(Task):
+class ProsQA(ProseTask):
     """`prosqa-<concepts>x<hops>`: 4 to 100 concepts, paths of 2 or more facts, as in prosqa-20x4.
 
     The first of the hops is the fact about the person. The concepts must suffice for two paths,
@@ -62,8 +64,6 @@ class ProsQA(Task):
         self._frame = (*FRAME, "Is", "or", "?")
         self.symbols = (*self._frame, *PEOPLE, *CONCEPTS[:concepts])
         self.n_questions = self._count()
-        one = self.text(self.write(self.sample(np.random.default_rng(0), 1)))[0]
-        self.typed = typeset(one.question)
 
     @classmethod
     def parse(cls, size: str) -> "ProsQA":
@@ -78,20 +78,15 @@ class ProsQA(Task):
         A question fixes its two people, its paths and the order of its facts and candidates, and
         any of these can be combined.
         """
-        count = len(PEOPLE) * (len(PEOPLE) - 1) * 2
-        for i in range(2 * self.hops):
-            count *= self.concepts - i
-        for i in range(self.n_facts):
-            count *= i + 1
-        return count
+        paths = math.perm(self.concepts, 2 * self.hops)
+        return math.perm(len(PEOPLE), 2) * 2 * paths * math.factorial(self.n_facts)
 
     def read(self, typed: str) -> np.ndarray:
-        numbers = {word: i for i, word in enumerate(self.symbols[len(self._frame) :])}
         text = split_marks(typed)
         facts = re.findall(r"(\w+) is a (\w+) \.", text)
         asked = re.findall(r"Is (\w+) a (\w+) or (\w+) \?", text)
         words = [word for column in (*zip(*facts, strict=True), *asked) for word in column]
-        row = np.array([[numbers.get(word, NOTHING) for word in words]])
+        row = np.array([self._entries(words)])
         fits = row.shape[1] == 2 * self.n_facts + 3 and (row != NOTHING).all()
         # Written out again it must be what was typed, so that nothing was passed over.
         if not fits or self.text(self.write(row))[0].question != text or not self._one_answer(row):
@@ -207,10 +202,6 @@ class ProsQA(Task):
         candidates = self._parts(question)[3][0]
         reached = self._reached(question, len(PEOPLE) + self.concepts)[:, 0, candidates]
         return bool(reached.any(axis=0).sum() == 1 and reached[self.hops].any())
-
-    @property
-    def question_names(self) -> tuple[str, ...]:
-        return tuple(f"q{i}" for i in range(6 * self.n_facts + 5))
 
     def to_json(self, examples: list[Example]) -> list[dict[str, Any]]:
         """The published form: sentences, and the graph by the numbers of its words."""
