@@ -118,7 +118,7 @@ def _shifted_rows(
             yield _untested(name, reason)
             continue
         answers = [example.answer for example in task.text(pieces)]
-        score = evaluate(model, layout, batch, answers, here, keep)
+        score = evaluate(model, layout, batch, answers, here, keep, config.removal.side)
         yield {
             "shift": name,
             "accuracy": score.accuracy,

@@ -42,8 +42,8 @@ def make(architecture, seed=0, **options):
     return build_model(config, LAYOUT, longest=24).eval()
 
 
-def memorise(model, batch, k, keep_positions):
-    inputs = remove(batch, k, keep_positions=keep_positions)
+def memorise(model, batch, k, keep_positions, side="left"):
+    inputs = remove(batch, k, side, keep_positions)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(200):
         logits = logits_of(model, inputs)
@@ -225,6 +225,32 @@ def test_evaluate_scores_every_batch_in_order():
     model = memorise(make("gpt2"), batch, torch.zeros(4, dtype=torch.long), False)
     result = evaluate(model, LAYOUT, batch, ANSWERS, batch_size=3)
     assert (result.accuracy, result.n) == (1.0, 4)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("keep_positions", [False, True])
+def test_evaluate_writes_what_generate_writes(side, keep_positions, monkeypatch):
+    """A model that knows some of the examples: those are checked in one pass, the rest decoded."""
+    batch = LAYOUT.encode(EXAMPLES)
+    k, known = torch.tensor([2, 1, 0, 1]), torch.tensor([True, False, True, True])
+    model = memorise(make("gpt2"), batch[known], k[known], keep_positions, side)
+    expected = LAYOUT.texts(generate(model, LAYOUT, batch, k, keep_positions))
+    decoded = []
+
+    def counting(model, layout, part, *args):
+        decoded.append(len(part))
+        return generate(model, layout, part, *args)
+
+    monkeypatch.setattr("icotlib.evaluation.generate", counting)
+    monkeypatch.setattr("icotlib.evaluation.LOGITS", 2000)  # in several passes
+    made = evaluate(model, LAYOUT, batch, ANSWERS, k, keep_positions, side)
+    assert made.written == tuple(expected)
+    assert decoded == [1]
+    decoded.clear()
+    monkeypatch.setattr("icotlib.evaluation.WORTHWHILE", 2)  # hopeless after the first part
+    made = evaluate(model, LAYOUT, batch, ANSWERS, k, keep_positions, side, batch_size=2)
+    assert made.written == tuple(expected)
+    assert decoded == [1, 2]
 
 
 def test_speed_is_measured_for_every_contestant():

@@ -192,10 +192,14 @@ class Oracle(nn.Module):
     def __init__(self, layout, room):
         super().__init__()
         self.layout, self.device = layout, torch.device("cpu")
-        text = SimpleNamespace(max_position_embeddings=room)
+        vocabulary = len(layout.tokenizer)
+        text = SimpleNamespace(max_position_embeddings=room, vocab_size=vocabulary)
         self.config = SimpleNamespace(get_text_config=lambda: text)
 
     def forward(self, input_ids, position_ids, past_key_values=None, **kwargs):
+        if not kwargs["use_cache"]:  # it knows nothing of whole sequences, so all are decoded
+            kept = len(input_ids), kwargs["logits_to_keep"], len(self.layout.tokenizer)
+            return SimpleNamespace(logits=torch.zeros(kept))
         if past_key_values is None:
             layout, (one,) = self.layout, self.layout.tokenizer.convert_tokens_to_ids(["1"])
             ones = (input_ids == one).sum(dim=1)
