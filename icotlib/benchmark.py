@@ -160,9 +160,9 @@ class Bare:
     def step(self, step: int) -> None:
         trainer = self.trainer
         for inputs, learned in self.batches[step % len(self.batches)]:
-            with trainer.accelerator.autocast():
+            with trainer.accelerator.autocast(), trainer.products:
                 loss = token_loss(logits_of(trainer.model, inputs), inputs) / learned
-            loss.backward()
+                loss.backward()
         torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), trainer.config.optim.clip)
         for optimizer in trainer.optimizers:
             optimizer.step()

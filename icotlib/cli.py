@@ -180,7 +180,11 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--rounds", type=int, default=5, help="turns; the median counts")
     bench.add_argument("--steps", type=int, default=2, help="optimizer steps in a turn")
     bench.add_argument(
-        "--precision", nargs="+", default=["fp32"], choices=("fp32", "bf16"), help="one or both"
+        "--precision",
+        nargs="+",
+        default=["fp32"],
+        choices=("fp32", "bf16", "int8"),
+        help="one or several; int8 on a CPU",
     )
     bench.add_argument(
         "--costs",

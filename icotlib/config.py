@@ -258,8 +258,9 @@ class TrainConfig(Section):
     eval_every: int = at_least(1, 100)
     #: Stop once validation accuracy at the last stage reaches this.
     stop_accuracy: float | None = at_least(0, None, 1)
-    #: `auto` is bf16 on a GPU that has it, and fp32 elsewhere.
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    #: `auto` is bf16 on a GPU that has it, and fp32 elsewhere. `int8` is for CPUs: the products
+    #: of hidden matrices (`icotlib.int8`).
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     #: CPU threads of the run. A setting, because sums are rounded in another order with another
     #: number; two runs side by side with one thread each do more work than one run with two.
     threads: int = at_least(1, 1)
@@ -316,6 +317,13 @@ class RunConfig(Section):
             raise ConfigError(
                 f"method {self.method!r} trains neither with train.gradient_checkpointing nor with "
                 "model.lora: its states go into the layers from outside"
+            )
+        if self.train.precision == "int8" and (
+            self.train.gradient_checkpointing or self.model.lora
+        ):
+            raise ConfigError(
+                "train.precision=int8 goes neither with train.gradient_checkpointing nor with "
+                "model.lora: a step must see every hidden matrix and train it"
             )
         if self.distilled and not self.removal.direct:
             raise ConfigError(f"method {self.method!r} needs removal.direct=True, its layout")

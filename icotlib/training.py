@@ -5,12 +5,14 @@ how many tokens go, which dropout masks. So a run that is killed starts again fr
 checkpoint and ends with the same numbers.
 """
 
+import contextlib
 import json
 import math
 import shutil
 import time
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -25,6 +27,7 @@ from icotlib.config import RunConfig, to_dict
 from icotlib.data import Corpus, load_corpus
 from icotlib.distillation import Coupling, Emulation, MindReading
 from icotlib.errors import ConfigError, RunError, TrainingError
+from icotlib.int8 import Int8Products
 from icotlib.material import Material
 from icotlib.models import count_parameters, load_stage, save_model
 from icotlib.objectives import Continuation, Objective
@@ -83,6 +86,8 @@ class Trainer:
         torch.set_flush_denormal(True)
         AcceleratorState._reset_state(reset_partial_state=True)  # another precision, perhaps
         self.accelerator = Accelerator(mixed_precision=mixed_precision(config.train.precision))
+        if config.train.precision == "int8" and self.accelerator.device.type != "cpu":
+            raise ConfigError("train.precision=int8 is for CPUs; bf16 is faster on this device")
         if self.accelerator.num_processes > 1:
             raise ConfigError(
                 "a run trains in one process; start several runs side by side instead (--jobs)"
@@ -146,10 +151,11 @@ class Trainer:
         batch = self.material.batches(step)
         optim.set_rate(self.optimizers, optim.rate_at(self.config.optim, step, self.steps))
         loss = torch.zeros((), device=self.accelerator.device)
-        for share in self.objective.shares(step, batch, generator):
-            self.accelerator.backward(share.loss)
-            loss += share.loss.detach()
-            self.counters.tokens += share.tokens
+        with self.products:
+            for share in self.objective.shares(step, batch, generator):
+                self.accelerator.backward(share.loss)
+                loss += share.loss.detach()
+                self.counters.tokens += share.tokens
         if self.config.optim.clip:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.optim.clip)
         for optimizer in self.optimizers:
@@ -157,6 +163,13 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         self.losses.append(loss)
         self.counters.examples += len(batch)
+
+    @cached_property
+    def products(self) -> contextlib.AbstractContextManager:
+        """How matrices are multiplied in a step, where accelerate does not see to it."""
+        if self.config.train.precision != "int8":
+            return contextlib.nullcontext()
+        return Int8Products(optim.split_parameters(self.model)[0])
 
     @property
     def steps(self) -> int:
@@ -334,7 +347,7 @@ def mixed_precision(precision: str) -> str:
     """The precision as accelerate names it; `auto` is bf16 on a GPU that has it."""
     if precision == "auto":
         return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
-    return {"fp32": "no"}.get(precision, precision)
+    return {"fp32": "no", "int8": "no"}.get(precision, precision)
 
 
 def trained(model: torch.nn.Module) -> dict[str, Tensor]:

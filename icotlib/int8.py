@@ -1,0 +1,107 @@
+"""Matrix products in int8, for CPUs that multiply small integers far faster than floats.
+
+    x w  ~  (a b) (q_x q_w)      q = round(127 x / largest of its row or column), in int8
+
+Along the dimension that is summed over the scale is the same, so that the products are summed
+exactly, in int32, and scaled afterwards. All three products of a linear layer are taken so, its
+output and the gradients of input and weights; weights and optimizer stay in fp32. So does
+everything that is no hidden matrix: embeddings, norms, attention, and the output head, whose
+gradient for all but a few tokens is far below a 127th of the largest.
+"""
+
+import itertools
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+from torch.overrides import TorchFunctionMode
+
+#: Numbers that are rounded at a time: so few stay in a core's cache from one step to the next.
+PART = 2**17
+
+
+class Rounded(NamedTuple):
+    """A matrix in int8, and the scales to multiply with to have it back."""
+
+    numbers: Tensor
+    scales: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, dim: int) -> "Rounded":
+        """A matrix rounded, with one scale along `dim`: `[rows, 1]` or `[1, columns]`."""
+        if x.stride(0) == 1:  # a transposed matrix is read along its memory
+            made = cls.of(x.T, 1 - dim)
+            return cls(made.numbers.T, made.scales.T)
+        parts = x.split(max(1, PART // x.shape[1]))
+        largest = torch.cat([part.abs().amax(dim, keepdim=True) for part in parts])
+        if dim == 0:
+            largest = largest.amax(0, keepdim=True)
+        largest.clamp_(min=1e-30)
+        factor, numbers = 127 / largest, torch.empty_like(x, dtype=torch.int8)
+        factors = factor.split(len(parts[0])) if dim == 1 else itertools.repeat(factor)
+        for part, rows, scale in zip(parts, numbers.split(len(parts[0])), factors, strict=False):
+            rows.copy_((part * scale).round_())
+        return cls(numbers, largest / 127)
+
+
+def product(x: Rounded, w: Rounded) -> Tensor:
+    """`[m, k]` with a scale for each row times `[k, n]` with a scale for each column, in fp32."""
+    return torch._int_mm(x.numbers, w.numbers).float().mul_(x.scales).mul_(w.scales)
+
+
+class Linear(torch.autograd.Function):
+    """x w + bias by way of int8, and its gradients."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, w: Tensor, bias: Tensor | None, rounded: Rounded) -> Tensor:
+        """Args: `[m, k]`, `[k, n]`, `[n]`, and w with a scale for each column."""
+        ctx.save_for_backward(x, *rounded)
+        made = product(Rounded.of(x, 1), rounded)
+        return made if bias is None else made.add_(bias)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, numbers, scales = ctx.saved_tensors
+        to_x = to_w = to_bias = None
+        if ctx.needs_input_grad[0]:
+            # w has a scale for each column, over which this product sums: the gradient takes it.
+            to_x = torch._int_mm((scaled := Rounded.of(gradient * scales, 1)).numbers, numbers.T)
+            to_x = to_x.float().mul_(scaled.scales)
+        if ctx.needs_input_grad[1]:
+            to_w = product(Rounded.of(x.T, 1), Rounded.of(gradient, 0))
+        if ctx.needs_input_grad[2]:
+            to_bias = gradient.sum(dim=0)
+        return to_x, to_w, to_bias, None
+
+
+class Int8Products(TorchFunctionMode):
+    """While open, linear layers with these weights multiply in int8, forward and backward.
+
+    Like autocast it needs nothing of the model: it sees to `torch.nn.Linear` and to the
+    transposed layers of GPT-2 wherever they are called. Weights are rounded once, until an
+    optimizer changes them.
+    """
+
+    def __init__(self, weights: Iterable[Tensor]):
+        super().__init__()
+        self.weights = {id(weight) for weight in weights}
+        self.rounded: dict[int, tuple[int, Rounded]] = {}
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is linear and id(args[1]) in self.weights:
+            x, weight, bias = (*args, kwargs.get("bias"))[:3]
+            return self._linear(x, weight, weight.T, bias)
+        if func is torch.addmm and id(args[2]) in self.weights and not kwargs:
+            bias, x, weight = args
+            return self._linear(x, weight, weight, bias)
+        return func(*args, **kwargs)
+
+    def _linear(self, x: Tensor, weight: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
+        version, rounded = self.rounded.get(id(weight), (None, None))
+        if version != weight._version:
+            rounded = Rounded.of(w.detach(), 0)
+            self.rounded[id(weight)] = weight._version, rounded
+        return Linear.apply(x.flatten(0, -2), w, bias, rounded).unflatten(0, x.shape[:-1])
