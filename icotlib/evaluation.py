@@ -1,4 +1,4 @@
-"""Evaluation: greedy generation, exact match with intervals, accuracy per symbol, speed.
+"""Evaluation: greedy generation, exact match with intervals, accuracy per symbol.
 
 Reported accuracy is always that of greedy generation: the model writes its own remaining chain,
 then its answer. One forward pass says for which examples that is the truth itself: a sequence is
@@ -7,12 +7,9 @@ right under teacher forcing, every token of it, exactly when greedy decoding wri
 """
 
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from statistics import median
-from typing import Any
 
 import numpy as np
 import torch
@@ -305,42 +302,3 @@ def wilson_interval(right: int, n: int, z: float = 1.959964) -> tuple[float, flo
     centre = (p + z * z / (2 * n)) / scale
     half = z / scale * float(np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)))
     return max(0.0, centre - half), min(1.0, centre + half)
-
-
-# --- speed -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """A model at a removal stage whose speed is to be measured."""
-
-    model: PreTrainedModel
-    layout: Layout
-    batch: Encoded
-    #: As `generate` takes it.
-    removed: Tensor | int = 0
-    keep_positions: bool = False
-
-
-def measure_speed(
-    contestants: dict[Any, Contestant], batch_size: int = 1, examples: int = 20, rounds: int = 5
-) -> dict[Any, float]:
-    """Examples per second of greedy generation, measured side by side.
-
-    The contestants take turns in every round, so that a slow moment of the machine meets all of
-    them; the result is the median over rounds. The papers measure at batch size 1.
-    """
-    rates: dict[Any, list[float]] = {key: [] for key in contestants}
-    for round_number in range(rounds + 1):
-        for key, one in contestants.items():
-            start = time.perf_counter()
-            removed = torch.as_tensor(one.removed).expand(len(one.batch))
-            for first in range(0, examples, batch_size):
-                rows = slice(first, first + batch_size)
-                part = one.batch[rows]
-                generate(one.model, one.layout, part, removed[rows], one.keep_positions)
-            if one.model.device.type == "cuda":
-                torch.cuda.synchronize()
-            if round_number:  # the first round only warms up
-                rates[key].append(examples / (time.perf_counter() - start))
-    return {key: median(values) for key, values in rates.items()}

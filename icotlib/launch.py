@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
@@ -83,7 +83,9 @@ def default_jobs(configs: Sequence[RunConfig]) -> int:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Cores that this process may use; `ICOT_CORES` is its share where several run at once."""
+    if os.environ.get("ICOT_CORES"):
+        return int(os.environ["ICOT_CORES"])
     has_affinity = hasattr(os, "sched_getaffinity")  # only Linux has
     return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
 
@@ -94,7 +96,7 @@ def _train_all(
     jobs = min(jobs or default_jobs(configs), len(configs))
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker)
-    with single_threaded(), _display(configs) as display:
+    with environment(**ONE_THREAD), _display(configs) as display:
         try:
             _work_through(configs, pool, display, lambda: watch(runs))
         except BaseException:
@@ -172,17 +174,22 @@ def _train_in_worker(config: RunConfig) -> None:
 
 
 @contextlib.contextmanager
-def single_threaded():
-    """Processes started here begin with one OpenMP thread; a run then sets its own number."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
+def environment(**values: str) -> Iterator[None]:
+    """Processes started here see these environment variables."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
-        if before is None:
-            os.environ.pop("OMP_NUM_THREADS", None)
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+#: Processes begin with one thread, and keep out of each other's way; a run sets its own number.
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 @contextlib.contextmanager

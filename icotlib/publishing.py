@@ -20,11 +20,11 @@ from icotlib.results import (
     final_rows,
     learning_table,
     model_name,
-    record_speed,
     results_table,
 )
 from icotlib.runs import Run, all_runs
 from icotlib.shifts import shift_table
+from icotlib.speed import record_speed
 
 
 def publishable(runs: Sequence[Run]) -> list[Run]:

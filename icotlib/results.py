@@ -1,17 +1,11 @@
 """Results of many runs as tidy tables: what figures, README and papers are drawn from."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import pandas as pd
 
 from icotlib.config import RunConfig
-from icotlib.data import load_corpus
-from icotlib.errors import RunError
-from icotlib.evaluation import Contestant, measure_speed
-from icotlib.material import examples_of
-from icotlib.models import best_device, load_stage
-from icotlib.removal import in_layout
-from icotlib.runs import Run, write_json
+from icotlib.runs import Run
 
 COLUMNS = [
     "method",
@@ -167,52 +161,6 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return made.sort_values("accuracy", ascending=False, ignore_index=True)
 
 
-# --- speed -------------------------------------------------------------------------------------
-
-
-def record_speed(
-    runs: Sequence[Run], reference: Run, rounds: int = 5, examples: int = 20, again: bool = False
-) -> pd.DataFrame:
-    """Measure the speed of every stage of these runs beside No CoT and keep it with each run.
-
-    All take turns in one process, so do this while the machine is otherwise idle. Examples per
-    second at batch 1 (the papers' measure) and batched, and speed relative to the reference.
-    Students and emulators alone answer no questions and are left out.
-    Kept in `speed.json` of each run; measured again only if asked.
-
-    Raises `RunError` if the reference is not a No CoT run on the same task.
-    """
-    runs = [run for run in runs if run.config.method not in ("mind_reading", "emulation")]
-    if reference.config.method != "no_cot":
-        raise RunError(f"the reference of relative speed is No CoT, {reference.name} is not")
-    for run in runs:
-        if run.config.task != reference.config.task:
-            raise RunError(f"{run.name} and the reference {reference.name} do different tasks")
-    wanted = [run for run in runs if again or not (run.folder / "speed.json").is_file()]
-    if not wanted:
-        return pd.concat([speed_table(run).assign(run=run.name) for run in runs])
-    base = (reference.name, int(reference.stages.tokens_removed.iloc[0]))
-    contestants = _contestants(reference)
-    for run in wanted:
-        contestants |= _contestants(run)
-    single = measure_speed(contestants, 1, examples, rounds)
-    batch = min(256, len(next(iter(contestants.values())).batch))
-    batched = measure_speed(contestants, batch, batch, rounds)
-    for run in wanted:
-        rows = [
-            {
-                "tokens_removed": removed,
-                "examples_per_second": round(single[name, removed], 2),
-                "examples_per_second_batched": round(batched[name, removed], 1),
-                "relative_speed": round(single[name, removed] / single[base], 3),
-            }
-            for name, removed in contestants
-            if name == run.name
-        ]
-        write_json(run.folder / "speed.json", rows)
-    return pd.concat([speed_table(run).assign(run=run.name) for run in runs])
-
-
 def speed_table(run: Run) -> pd.DataFrame:
     """What `record_speed` has measured for a run; empty before."""
     path = run.folder / "speed.json"
@@ -223,20 +171,3 @@ def speed_table(run: Run) -> pd.DataFrame:
         "relative_speed",
     ]
     return pd.read_json(path) if path.is_file() else pd.DataFrame(columns=columns)
-
-
-def _contestants(run: Run) -> dict[tuple[str, int], Contestant]:
-    """A run at each of its stages; weights that serve several stages are loaded once."""
-    config = run.config
-    examples = examples_of(load_corpus(config.data).test)[:256]
-    keep, loaded, made = config.removal.keep_positions, {}, {}
-    for removed in map(int, run.stages.tokens_removed):
-        folder = run.weights(removed)
-        if folder not in loaded:
-            model, layout = load_stage(run, removed)
-            loaded[folder] = model.to(best_device()), layout
-        model, layout = loaded[folder]
-        batch = in_layout(layout.encode(examples), config.removal)
-        gone = batch.tokens(removed, config.removal.side)
-        made[run.name, removed] = Contestant(model, layout, batch, gone, keep)
-    return made

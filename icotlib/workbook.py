@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import multiprocessing
 import os
 import re
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ from icotlib.errors import ConfigError, IcotError, did_you_mean
 
 #: Notebooks whose runs take longer than those of all others together.
 STUDIES = ("09", "10")
+
+#: Notebooks executed at the same time, each with its share of the cores.
+SIDE_BY_SIDE = 2
 
 
 def notebooks(studies: bool = True) -> list[Path]:
@@ -74,7 +79,7 @@ def execute(
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    from icotlib.launch import single_threaded  # imports torch, which help texts can do without
+    from icotlib.launch import ONE_THREAD, environment  # torch, which help texts can do without
 
     known = parameters(notebook)
     for name in values:
@@ -87,7 +92,7 @@ def execute(
     output.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     try:
-        with single_threaded():  # the kernel keeps out of the way of the workers that train
+        with environment(**ONE_THREAD):
             papermill.execute_notebook(
                 str(notebook),
                 str(output),
@@ -118,9 +123,9 @@ def run_all(
     """Train every run the workbook needs, side by side, then execute the notebooks.
 
     Args:
-        names: notebooks to execute, by number or name; all by default. With names given, each
-            notebook trains what it needs itself.
-        jobs: runs trained side by side.
+        names: notebooks to execute, by number or name; all by default. With names given, one
+            follows the other, and each trains what it needs itself.
+        jobs: runs trained side by side, and notebooks executed.
         studies: the studies, too, which take longer than all else.
     """
     overrides = parse_overrides(overrides)
@@ -135,7 +140,37 @@ def run_all(
         say(f"training {len(unfinished(configs))} runs at preset {preset}, seed {seed}")
         ensure(configs)
     values = {"preset": preset, "seed": seed, "overrides": overrides}
-    return [execute(notebook, say=say, **values) for notebook in chosen]
+    if names:
+        return [execute(notebook, say=say, **values) for notebook in chosen]
+    return _execute_all(chosen, jobs or SIDE_BY_SIDE, say, values)
+
+
+def _execute_all(
+    chosen: Sequence[Path], jobs: int, say: Callable[[str], None], values: dict[str, Any]
+) -> list[Path]:
+    """The copies of the notebooks, in order; the last, which shows all results, runs alone."""
+    from icotlib.launch import cores, environment
+
+    *others, last = chosen
+    share = str(max(1, cores() // jobs))
+    context, copies = multiprocessing.get_context("spawn"), {}
+    with environment(ICOT_CORES=share), ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        # Those with the higher numbers take longest.
+        running = {pool.submit(_execute_quietly, path, values): path for path in others[::-1]}
+        try:
+            for future in as_completed(running):
+                copies[running[future]], lines = future.result()
+                say("\n".join(lines))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    copies[last] = execute(last, say=say, **values)
+    return [copies[path] for path in chosen]
+
+
+def _execute_quietly(notebook: Path, values: dict[str, Any]) -> tuple[Path, list[str]]:
+    lines: list[str] = []
+    return execute(notebook, say=lines.append, **values), lines
 
 
 def manual() -> str:

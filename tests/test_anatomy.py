@@ -7,8 +7,9 @@ import torch
 from icotlib import anatomy, presets
 from icotlib.errors import RunError
 from icotlib.models import count_parameters, load_model
-from icotlib.results import ancestors, record_speed, results_table
+from icotlib.results import ancestors, results_table
 from icotlib.runs import Run
+from icotlib.speed import record_speed
 from icotlib.training import train
 
 QUICK = {"train.steps": 4, "train.eval_every": 2, "data.test_examples": 20, "model.layers": 3}

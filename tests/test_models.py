@@ -8,12 +8,10 @@ from torch.nn.functional import cross_entropy
 from icotlib.config import ModelConfig
 from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation import (
-    Contestant,
     evaluate,
     generate,
     logits_of,
     matches,
-    measure_speed,
     room_of,
     score,
     teacher_forced_match,
@@ -21,6 +19,7 @@ from icotlib.evaluation import (
 )
 from icotlib.models import build_model, count_parameters, load_model, save_model
 from icotlib.removal import IGNORE, remove
+from icotlib.speed import Contestant, measure_speed
 from icotlib.tasks import Example, get_task
 from icotlib.tokens import Layout, symbol_tokenizer
 

@@ -12,8 +12,9 @@ from icotlib.cli import main
 from icotlib.config import to_dict
 from icotlib.errors import ConfigError, RunError, TrainingError
 from icotlib.launch import Display, ensure, is_live
-from icotlib.results import final_rows, learning_table, record_speed, results_table, summary
+from icotlib.results import final_rows, learning_table, results_table, summary
 from icotlib.runs import Run, all_runs, find_run
+from icotlib.speed import record_speed
 from icotlib.training import Trainer, train
 
 
