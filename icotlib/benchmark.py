@@ -26,11 +26,11 @@ from icotlib import figures, presets
 from icotlib.anatomy import ATTENTION
 from icotlib.config import RunConfig
 from icotlib.costs import cost_of, fit, predicted
-from icotlib.evaluation import generate, left_padded_questions, logits_of
+from icotlib.evaluation import generate, left_padded_questions, logits_of, written_as_is
 from icotlib.models import best_device, build_model, count_parameters
 from icotlib.objectives import length_groups, token_loss
 from icotlib.removal import IGNORE, Inputs, make_schedule, remove
-from icotlib.runs import Run, device_name, provenance
+from icotlib.runs import Run, device_name, git_commit, provenance
 from icotlib.training import Trainer, seeded
 
 #: What is benchmarked: the papers' shape and vocabulary, or the preset's own small model.
@@ -84,9 +84,10 @@ def benchmark(
         steps: optimizer steps in a turn.
 
     Returns:
-        columns what, method, model, parameters, device, precision, ours, reference, ratio (ours to
-        reference), bare, to_bare, tokens_per_second, utilisation (of the device's own matrix
-        products in fp32), peak_mib, rounds. Speeds are examples per second.
+        columns what, method, model, parameters, device, threads, precision (the reference's is
+        always fp32), rounds, commit, ours, reference, ratio (ours to reference), bare, to_bare,
+        tokens_per_second, utilisation (of the device's own matrix products in fp32), peak_mib,
+        reference_peak_mib. Speeds are examples per second.
     """
     rows, ceiling = [], matmul_ceiling()
     for precision in precisions:
@@ -199,7 +200,7 @@ def _training(
     speeds = {name: config.train.batch_size / each for name, each in seconds.items()}
     return {
         "what": "training",
-        **_described(method, size, ours.model, device, config.train.precision, rounds),
+        **_described(method, size, ours.model, config, device, rounds),
         "ours": speeds["ours"],
         "reference": speeds["reference"],
         "ratio": speeds["ours"] / speeds["reference"],
@@ -216,9 +217,11 @@ def _training(
 
 
 def _evaluation(config: RunConfig, size: str, rounds: int) -> list[dict[str, Any]]:
-    """Greedy answers with nothing removed: batched, and one by one, as theirs are.
+    """Greedy answers with nothing removed: theirs in batches of 32, as ICoT-SI's, or one by one.
 
-    Ours is always batched. Random weights never end an answer, so that all write as many tokens.
+    What ours takes hangs on the model: one pass where it writes the truth, decoding beside that
+    where it does not. Either is timed as if it were so of all examples; what random weights say
+    does not matter, and never ends an answer, so that all write as many tokens.
     """
     with tempfile.TemporaryDirectory(prefix="icotlib-benchmark-") as folder:
         trainer = Trainer(config, Run(Path(folder) / "ours"))
@@ -228,47 +231,61 @@ def _evaluation(config: RunConfig, size: str, rounds: int) -> list[dict[str, Any
     device = trainer.accelerator.device
     ids, mask = ids.to(device), mask.to(device)
 
-    def theirs(rows: slice) -> None:
-        model.generate(
-            input_ids=ids[rows],
-            attention_mask=mask[rows],
-            do_sample=False,
-            min_new_tokens=new,
-            max_new_tokens=new,
-            pad_token_id=layout.pad,
-        )
+    def theirs(count: int, size: int) -> None:
+        for first in range(0, count, size):
+            rows = slice(first, first + size)
+            model.generate(
+                input_ids=ids[rows],
+                attention_mask=mask[rows],
+                do_sample=False,
+                min_new_tokens=new,
+                max_new_tokens=new,
+                pad_token_id=layout.pad,
+            )
 
-    few = range(min(8, len(batch)))  # one by one is slow, and every one takes as long
+    few = min(8, len(batch))  # one by one is slow, and every one takes as long
+
+    def decoding() -> None:
+        written_as_is(model, batch, 0)
+        generate(model, layout, batch, max_new_tokens=new)
+
     contestants = {
-        "ours": lambda step: generate(model, layout, batch, max_new_tokens=new),
-        "batched": lambda step: theirs(slice(None)),
-        "one by one": lambda step: [theirs(slice(i, i + 1)) for i in few],
+        "all right": lambda step: written_as_is(model, batch, 0),
+        "all wrong": lambda step: decoding(),
+        "batched": lambda step: theirs(len(batch), 32),
+        "one by one": lambda step: theirs(few, 1),
     }
     seconds, peaks = take_turns(contestants, rounds, 1, device)
-    examples = {"ours": len(batch), "batched": len(batch), "one by one": len(few)}
-    speeds = {name: examples[name] / each for name, each in seconds.items()}
+    speeds = {
+        name: (few if name == "one by one" else len(batch)) / each for name, each in seconds.items()
+    }
     return [
         {
-            "what": f"evaluation, reference {name}",
-            **_described("explicit_cot", size, model, device, "fp32", rounds),
-            "ours": speeds["ours"],
-            "reference": speeds[name],
-            "ratio": speeds["ours"] / speeds[name],
-            "peak_mib": peaks["ours"],
-            "reference_peak_mib": peaks[name],
+            "what": f"evaluation, {ours}, reference {reference}",
+            **_described("explicit_cot", size, model, config, device, rounds),
+            "ours": speeds[ours],
+            "reference": speeds[reference],
+            "ratio": speeds[ours] / speeds[reference],
+            "peak_mib": peaks[ours],
+            "reference_peak_mib": peaks[reference],
         }
-        for name in ("batched", "one by one")
+        for ours in ("all right", "all wrong")
+        for reference in ("batched", "one by one")
     ]
 
 
-def _described(method, size, model, device, precision: str, rounds: int) -> dict[str, Any]:
+def _described(
+    method: str, size: str, model, config: RunConfig, device: torch.device, rounds: int
+) -> dict[str, Any]:
     return {
         "method": method,
         "model": size,
         "parameters": count_parameters(model),
         "device": device_name(device),
-        "precision": precision,
+        "threads": config.train.threads,
+        "precision": config.train.precision,
         "rounds": rounds,
+        "commit": git_commit(),
     }
 
 

@@ -423,7 +423,7 @@ def _benchmark(options: argparse.Namespace) -> None:
         print(f"\nwritten to {folder}")
         return
     table = benchmark(options.size, options.rounds, options.steps, tuple(options.precision))
-    print(table.drop(columns="device").round(3).to_string(index=False))
+    print(table.drop(columns=["device", "commit"]).round(3).to_string(index=False))
     if options.out:
         if options.out.is_file():
             table = pd.concat([pd.read_csv(options.out), table], ignore_index=True)
