@@ -257,6 +257,7 @@ README_BLOCKS = {
     "results": "results",
     "distillation": "results",
     "inside": "probing",
+    "benchmark": "benchmark",
     "papers": None,
 }
 
@@ -271,6 +272,7 @@ def readme_block(name: str, folder: Path = paths.FIGURES) -> str:
         "results": _results_block,
         "distillation": _distillation_block,
         "inside": _inside_block,
+        "benchmark": _benchmark_block,
     }
     return blocks[name](table)
 
@@ -370,6 +372,24 @@ def _inside_block(table: pd.DataFrame) -> str:
         verdicts = " | ".join("yes" if row[name] else "no" for name in ("readable", "used"))
         where = f"layer {row['layer']}, `{row['place']}`"
         lines.append(f"| {row['model']} | {row['variable']} | {where} | {numbers} | {verdicts} |")
+    return "\n".join(lines)
+
+
+#: Columns of the README's table of speed: of what is measured in examples per second.
+SPEEDS = {"ours": "{:.4g}", "reference": "{:.4g}", "ratio": "{:.2f}", "to_bare": "{:.2f}"}
+
+
+def _benchmark_block(table: pd.DataFrame) -> str:
+    """Examples per second beside plain loops, all rows of the benchmark."""
+    lines = [
+        "| | method | model | precision | ours | reference | ratio | ours to bare |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in table.to_dict("records"):
+        speeds = ["-" if row[x] == "" else form.format(float(row[x])) for x, form in SPEEDS.items()]
+        method = NAMES[row["method"]] if row["what"] == "training" else "any"
+        cells = [row["what"], method, f"`{row['model']}`", row["precision"], *speeds]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
