@@ -67,8 +67,8 @@ class Linear(torch.autograd.Function):
         to_x = to_w = to_bias = None
         if ctx.needs_input_grad[0]:
             # w has a scale for each column, over which this product sums: the gradient takes it.
-            to_x = torch._int_mm((scaled := Rounded.of(gradient * scales, 1)).numbers, numbers.T)
-            to_x = to_x.float().mul_(scaled.scales)
+            rounded = Rounded.of(gradient * scales, 1)
+            to_x = torch._int_mm(rounded.numbers, numbers.T).float().mul_(rounded.scales)
         if ctx.needs_input_grad[1]:
             to_w = product(Rounded.of(x.T, 1), Rounded.of(gradient, 0))
         if ctx.needs_input_grad[2]:
