@@ -20,9 +20,9 @@ import pandas as pd
 import torch
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from icotlib import figures, presets
+from icotlib import figures, int8, presets
 from icotlib.anatomy import ATTENTION
 from icotlib.config import RunConfig
 from icotlib.costs import cost_of, fit, predicted
@@ -59,6 +59,8 @@ COSTED: dict[str, tuple[list[tuple[int, int]], list[str]]] = {
         ["mult-4x4", "mult-5x5", "mult-7x7", "mult-9x9"],
     ),
 }
+#: What torch's counter of operations does not know by itself.
+COUNTED = {**ATTENTION, torch.ops.aten._int_mm: flop_registry[torch.ops.aten.mm]}
 METHODS = {
     "explicit_cot": presets.explicit_cot,
     "icot_si": presets.icot_si,
@@ -89,6 +91,8 @@ def benchmark(
         tokens_per_second, utilisation (of the device's own matrix products in fp32), peak_mib,
         reference_peak_mib. Speeds are examples per second.
     """
+    if "int8" in precisions:
+        int8.check(best_device())
     rows, ceiling = [], matmul_ceiling()
     for precision in precisions:
         for method, config in configs(size, precision).items():
@@ -160,9 +164,10 @@ class Bare:
 
     def step(self, step: int) -> None:
         trainer = self.trainer
-        for inputs, learned in self.batches[step % len(self.batches)]:
-            with trainer.accelerator.autocast(), trainer.products:
-                loss = token_loss(logits_of(trainer.model, inputs), inputs) / learned
+        with trainer.products:
+            for inputs, learned in self.batches[step % len(self.batches)]:
+                with trainer.accelerator.autocast():
+                    loss = token_loss(logits_of(trainer.model, inputs), inputs) / learned
                 loss.backward()
         torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), trainer.config.optim.clip)
         for optimizer in trainer.optimizers:
@@ -193,7 +198,7 @@ def _training(
             "bare": bare.step,
         }
         seconds, peaks = take_turns(contestants, rounds, steps, device)
-        with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counted:
+        with FlopCounterMode(display=False, custom_mapping=COUNTED) as counted:
             before = ours.counters.tokens
             train(ours, 0)
         tokens = ours.counters.tokens - before

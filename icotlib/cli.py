@@ -237,7 +237,7 @@ def _common(command: argparse.ArgumentParser, preset: str | None = "fast") -> No
         help="change any setting, e.g. train.steps=200 (icot train icot_si --fields lists them)",
     )
     command.add_argument(
-        "--jobs", type=int, default=None, help="runs trained side by side (default: by cores)"
+        "--jobs", type=int, default=None, help="runs side by side (default: by cores)"
     )
 
 

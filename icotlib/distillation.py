@@ -120,7 +120,8 @@ class MindReading(Distillation):
         valid, right = self.material.valid, 0.0
         for part, states in zip(parts(valid), self.valid_states.split(PART), strict=True):
             reading = Reading(self.model, states)
-            right += len(part) * teacher_forced_match(reading, part.direct(), removed=0)
+            # The states are those of this part as a whole.
+            right += len(part) * teacher_forced_match(reading, part.direct(), 0, size=len(part))
         return {"valid_accuracy": right / len(valid)}
 
     def test(self, run: Run) -> Iterator[tuple[int, Score]]:

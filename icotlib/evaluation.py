@@ -51,8 +51,8 @@ def matches(logits: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
     return whole, tail
 
 
-#: Logits that one forward pass of an evaluation makes at most: 1 GiB in fp32.
-LOGITS = 2**28
+#: Examples, and logits, that one forward pass of an evaluation takes at most: 1 GiB in fp32.
+EXAMPLES, LOGITS = 512, 2**28
 
 
 @torch.no_grad()
@@ -62,14 +62,20 @@ def written_as_is(
     removed: Tensor | int,
     side: str = "left",
     keep_positions: bool = False,
+    size: int | None = None,
 ) -> Tensor:
     """Which examples greedy decoding writes token for token as they are, `[n]`, on the CPU.
 
     The model must be in evaluation mode; arguments as of `generate`, and `side` as of `remove`.
+
+    Args:
+        size: examples in a forward pass; by default as many as there is room for.
     """
     removed = torch.as_tensor(removed).expand(len(batch))
-    longest = int((batch.total - batch.question).max()) + 1
-    size = max(1, LOGITS // (longest * model.config.get_text_config().vocab_size))
+    if size is None:
+        kept = int(batch.total.max() - batch.question.min()) + 1
+        vocabulary = model.config.get_text_config().vocab_size
+        size = max(1, min(EXAMPLES, LOGITS // (kept * vocabulary)))
     found = []
     for start in range(0, len(batch), size):
         rows = slice(start, start + size)
@@ -84,18 +90,18 @@ def teacher_forced_match(
     removed: int,
     side: str = "left",
     keep_positions: bool = False,
-    batch_size: int = 512,
+    size: int | None = None,
 ) -> float:
-    """The fraction of examples whose every learned token is the most likely one."""
+    """The fraction of examples whose every learned token is the most likely one.
+
+    Arguments as of `written_as_is`.
+    """
     was_training = model.training
     model.eval()
-    right = 0
-    for start in range(0, len(batch), batch_size):
-        part = batch[slice(start, start + batch_size)]
-        k = part.tokens(removed, side)
-        right += int(written_as_is(model, part, k, side, keep_positions).sum())
+    k = batch.tokens(removed, side)
+    right = written_as_is(model, batch, k, side, keep_positions, size)
     model.train(was_training)
-    return right / len(batch)
+    return right.double().mean().item()
 
 
 # --- greedy generation -------------------------------------------------------------------------
@@ -123,7 +129,7 @@ def generate(
     device = model.device
     removed = torch.as_tensor(removed).expand(len(batch)).minimum(batch.chain)
     if max_new_tokens is None:
-        max_new_tokens = int((batch.total - batch.question - removed).max()) + 8
+        max_new_tokens = longest_rest(batch, removed)
     ids, mask, positions = left_padded_questions(batch, layout.pad)
     if keep_positions:
         positions[:, -1] += removed
@@ -150,6 +156,11 @@ def generate(
         if room is not None:  # a model that never stops must not run off its position table
             positions = positions.clamp(max=room - 1)
     return torch.cat(written, dim=1)
+
+
+def longest_rest(batch: Encoded, removed: Tensor) -> int:
+    """What the longest remaining chain and answer need, and eight tokens more."""
+    return int((batch.total - batch.question - removed.minimum(batch.chain)).max()) + 8
 
 
 def room_of(model: PreTrainedModel) -> int | None:
@@ -241,7 +252,8 @@ def evaluate(
             truth = remove(part[right], k[right], side, keep_positions).labels
             texts[right.numpy()] = layout.texts(truth.masked_fill(truth == IGNORE, layout.pad))
         if not right.all():
-            rest = generate(model, layout, part[~right], k[~right], keep_positions)
+            new = longest_rest(part, k)  # of all: what an example gets hangs on no other
+            rest = generate(model, layout, part[~right], k[~right], keep_positions, new)
             texts[~right.numpy()] = layout.texts(rest)
         written += texts.tolist()
     model.train(was_training)

@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
+from icotlib.errors import ConfigError
+
 #: Numbers that are rounded at a time: so few stay in a core's cache from one step to the next.
 PART = 2**17
 
@@ -31,7 +33,7 @@ class Rounded(NamedTuple):
     @classmethod
     def of(cls, x: Tensor, dim: int) -> "Rounded":
         """A matrix rounded, with one scale along `dim`: `[rows, 1]` or `[1, columns]`."""
-        if x.stride(0) == 1:  # a transposed matrix is read along its memory
+        if x.stride(0) == 1 != x.stride(1):  # a transposed matrix is read along its memory
             made = cls.of(x.T, 1 - dim)
             return cls(made.numbers.T, made.scales.T)
         parts = x.split(max(1, PART // x.shape[1]))
@@ -44,6 +46,21 @@ class Rounded(NamedTuple):
         for part, rows, scale in zip(parts, numbers.split(len(parts[0])), factors, strict=False):
             rows.copy_((part * scale).round_())
         return cls(numbers, largest / 127)
+
+
+def check(device: torch.device) -> None:
+    """Raises `ConfigError` on a GPU, and on a CPU whose products of int8 are not exact.
+
+    Without instructions for it sums of neighbours go through 16 bits, where large ones are cut.
+    """
+    if device.type != "cpu":
+        raise ConfigError("train.precision=int8 is for CPUs: leave it `auto` on this device")
+    largest = torch.full((64, 192), 127, dtype=torch.int8)
+    if int(torch._int_mm(largest, largest.T).amin()) != 192 * 127**2:
+        raise ConfigError(
+            "train.precision=int8 needs a CPU that sums products of int8 exactly (VNNI or AMX); "
+            "this one does not: use fp32"
+        )
 
 
 def product(x: Rounded, w: Rounded) -> Tensor:
@@ -80,28 +97,35 @@ class Int8Products(TorchFunctionMode):
     """While open, linear layers with these weights multiply in int8, forward and backward.
 
     Like autocast it needs nothing of the model: it sees to `torch.nn.Linear` and to the
-    transposed layers of GPT-2 wherever they are called. Weights are rounded once, until an
-    optimizer changes them.
+    transposed layers of GPT-2 wherever they are called. Weights are rounded once each time it is
+    opened, and must not change before it is closed.
     """
 
     def __init__(self, weights: Iterable[Tensor]):
         super().__init__()
         self.weights = {id(weight) for weight in weights}
-        self.rounded: dict[int, tuple[int, Rounded]] = {}
+        self.rounded: dict[int, Rounded] = {}
+
+    def __enter__(self) -> "Int8Products":
+        self.rounded.clear()  # versions would not tell: fused optimizers do not count them up
+        return super().__enter__()
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if func is linear and id(args[1]) in self.weights:
+        if func is linear and len(args) > 1 and self._ours(args[0], args[1]):
             x, weight, bias = (*args, kwargs.get("bias"))[:3]
             return self._linear(x, weight, weight.T, bias)
-        if func is torch.addmm and id(args[2]) in self.weights and not kwargs:
+        if func is torch.addmm and len(args) == 3 and not kwargs and self._ours(*args[1:]):
             bias, x, weight = args
             return self._linear(x, weight, weight, bias)
         return func(*args, **kwargs)
 
+    def _ours(self, x: Tensor, weight: Tensor) -> bool:
+        whole = x.dtype == weight.dtype == torch.float32 and x.numel() > 0
+        return whole and id(weight) in self.weights
+
     def _linear(self, x: Tensor, weight: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
-        version, rounded = self.rounded.get(id(weight), (None, None))
-        if version != weight._version:
-            rounded = Rounded.of(w.detach(), 0)
-            self.rounded[id(weight)] = weight._version, rounded
-        return Linear.apply(x.flatten(0, -2), w, bias, rounded).unflatten(0, x.shape[:-1])
+        if id(weight) not in self.rounded:
+            self.rounded[id(weight)] = Rounded.of(w.detach(), 0)
+        made = Linear.apply(x.reshape(-1, x.shape[-1]), w, bias, self.rounded[id(weight)])
+        return made.reshape(*x.shape[:-1], -1)

@@ -98,11 +98,9 @@ def _train_all(
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker)
     with environment(**ONE_THREAD), _display(configs) as display:
         try:
-            _work_through(configs, pool, display, lambda: watch(runs))
+            _work_through(configs, pool, jobs, display, lambda: watch(runs))
         except BaseException:
-            for process in list(pool._processes.values()):
-                process.terminate()
-            pool.shutdown(wait=False, cancel_futures=True)
+            stop(pool)
             raise
     pool.shutdown()
 
@@ -110,10 +108,14 @@ def _train_all(
 def _work_through(
     configs: Sequence[RunConfig],
     pool: ProcessPoolExecutor,
+    jobs: int,
     display: "Display",
     watch: Callable[[], None],
 ) -> None:
-    """Train all configs, each once those it builds on are finished, and show how it goes."""
+    """Train all configs, each once those it builds on are finished, and show how it goes.
+
+    Whenever a worker is free, the first that can begin does: put first what most depends on.
+    """
     waiting, training, failures = list(configs), {}, []
     evaluations = -1
     while waiting or training:
@@ -126,6 +128,8 @@ def _work_through(
         for config in list(waiting):
             if any(_builds_on(config, failed) for failed, _ in failures):
                 waiting.remove(config)
+            elif len(training) == jobs:
+                break
             elif all(Run.of(parent).done for parent in config.parents.values()):
                 waiting.remove(config)
                 training[pool.submit(_train_in_worker, config)] = config
@@ -154,17 +158,27 @@ def _begin_worker() -> None:
     """Workers end with the process that asked, and leave the terminal to its bars."""
     from transformers.utils import logging
 
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
+    end_with_parent()
     warnings.filterwarnings("ignore")
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 
 
-def _end_with_parent() -> None:
-    """A killed parent cannot stop its workers; without it they would train on unseen."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
+def end_with_parent() -> None:
+    """A killed parent cannot stop its workers; without this they would go on unseen."""
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def stop(pool: ProcessPoolExecutor) -> None:
+    """End the workers of a pool at once, whatever they are at."""
+    for process in list(pool._processes.values()):
+        process.terminate()
+    pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _train_in_worker(config: RunConfig) -> None:

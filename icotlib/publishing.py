@@ -376,19 +376,20 @@ def _inside_block(table: pd.DataFrame) -> str:
 
 
 #: Columns of the README's table of speed: of what is measured in examples per second.
-SPEEDS = {"ours": "{:.4g}", "reference": "{:.4g}", "ratio": "{:.2f}", "to_bare": "{:.2f}"}
+SPEEDS = ("ours", "reference", "ratio", "to_bare")
 
 
 def _benchmark_block(table: pd.DataFrame) -> str:
     """Examples per second beside plain loops, all rows of the benchmark."""
     lines = [
-        "| | method | model | precision | ours | reference | ratio | ours to bare |",
-        "|---|---|---|---|---|---|---|---|",
+        "| | method | model | threads | precision | ours | reference | ratio | ours to bare |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in table.to_dict("records"):
-        speeds = ["-" if row[x] == "" else form.format(float(row[x])) for x, form in SPEEDS.items()]
+        speeds = ["-" if row[x] == "" else f"{float(row[x]):,.2f}" for x in SPEEDS]
         method = NAMES[row["method"]] if row["what"] == "training" else "any"
-        cells = [row["what"], method, f"`{row['model']}`", row["precision"], *speeds]
+        cells = [row["what"], method, f"`{row['model']}`", str(row["threads"]), row["precision"]]
+        cells += speeds
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

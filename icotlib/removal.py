@@ -71,7 +71,7 @@ def remove(batch: Encoded, k: Tensor, side: str = "left", keep_positions: bool =
     # With right-padding the causal mask alone keeps the padding out of every position that counts.
     positions = (column + k * (column >= first))[:, :-1] if keep_positions else None
     if positions is not None:
-        positions = positions.clamp(max=batch.ids.shape[1] - 1)
+        positions = positions.clamp(max=batch.ids.shape[1] - 2)  # padding needs no room
     keep = width - 1 - int(first.min())
     return Inputs(ids[:, :-1], positions, labels, tail, keep)
 

@@ -22,12 +22,11 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from icotlib import optim
+from icotlib import int8, optim
 from icotlib.config import RunConfig, to_dict
 from icotlib.data import Corpus, load_corpus
 from icotlib.distillation import Coupling, Emulation, MindReading
 from icotlib.errors import ConfigError, RunError, TrainingError
-from icotlib.int8 import Int8Products
 from icotlib.material import Material
 from icotlib.models import count_parameters, load_stage, save_model
 from icotlib.objectives import Continuation, Objective
@@ -86,8 +85,8 @@ class Trainer:
         torch.set_flush_denormal(True)
         AcceleratorState._reset_state(reset_partial_state=True)  # another precision, perhaps
         self.accelerator = Accelerator(mixed_precision=mixed_precision(config.train.precision))
-        if config.train.precision == "int8" and self.accelerator.device.type != "cpu":
-            raise ConfigError("train.precision=int8 is for CPUs; bf16 is faster on this device")
+        if config.train.precision == "int8":
+            int8.check(self.accelerator.device)
         if self.accelerator.num_processes > 1:
             raise ConfigError(
                 "a run trains in one process; start several runs side by side instead (--jobs)"
@@ -169,7 +168,7 @@ class Trainer:
         """How matrices are multiplied in a step, where accelerate does not see to it."""
         if self.config.train.precision != "int8":
             return contextlib.nullcontext()
-        return Int8Products(optim.split_parameters(self.model)[0])
+        return int8.Int8Products(optim.split_parameters(self.model)[0])
 
     @property
     def steps(self) -> int:

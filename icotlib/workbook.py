@@ -20,8 +20,11 @@ from icotlib.errors import ConfigError, IcotError, did_you_mean
 #: Notebooks whose runs take longer than those of all others together.
 STUDIES = ("09", "10")
 
-#: Notebooks executed at the same time, each with its share of the cores.
+#: Notebooks executed at the same time, each with its share of the cores; one on a GPU.
 SIDE_BY_SIDE = 2
+
+#: Those that measure speed, and the one that shows all results, are executed alone, at the end.
+ALONE = ("05", "08", "99")
 
 
 def notebooks(studies: bool = True) -> list[Path]:
@@ -142,19 +145,24 @@ def run_all(
     values = {"preset": preset, "seed": seed, "overrides": overrides}
     if names:
         return [execute(notebook, say=say, **values) for notebook in chosen]
-    return _execute_all(chosen, jobs or SIDE_BY_SIDE, say, values)
+    return _execute_all(chosen, jobs, say, values)
 
 
 def _execute_all(
-    chosen: Sequence[Path], jobs: int, say: Callable[[str], None], values: dict[str, Any]
+    chosen: Sequence[Path], jobs: int | None, say: Callable[[str], None], values: dict[str, Any]
 ) -> list[Path]:
-    """The copies of the notebooks, in order; the last, which shows all results, runs alone."""
-    from icotlib.launch import cores, environment
+    """The copies of the notebooks, in order."""
+    import torch
 
-    *others, last = chosen
-    share = str(max(1, cores() // jobs))
+    from icotlib.launch import cores, end_with_parent, environment, stop
+
+    jobs = jobs or (1 if torch.cuda.is_available() else SIDE_BY_SIDE)
+    alone = [path for path in chosen if path.stem.startswith(ALONE)]
+    others = [path for path in chosen if path not in alone]
+    share = {"ICOT_CORES": str(max(1, cores() // jobs)), "ICOT_JOBS": "1"}
     context, copies = multiprocessing.get_context("spawn"), {}
-    with environment(ICOT_CORES=share), ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=end_with_parent)
+    with environment(**share):
         # Those with the higher numbers take longest.
         running = {pool.submit(_execute_quietly, path, values): path for path in others[::-1]}
         try:
@@ -162,9 +170,10 @@ def _execute_all(
                 copies[running[future]], lines = future.result()
                 say("\n".join(lines))
         except BaseException:
-            pool.shutdown(cancel_futures=True)
+            stop(pool)
             raise
-    copies[last] = execute(last, say=say, **values)
+    pool.shutdown()
+    copies |= {path: execute(path, say=say, **values) for path in alone}
     return [copies[path] for path in chosen]
 
 

@@ -6,7 +6,7 @@ from transformers.pytorch_utils import Conv1D
 
 from icotlib.config import RunConfig
 from icotlib.errors import ConfigError, TrainingError
-from icotlib.int8 import Int8Products, Rounded, product
+from icotlib.int8 import Int8Products, Rounded, check, product
 from icotlib.optim import split_parameters
 from icotlib.runs import Run
 from icotlib.training import Trainer, train
@@ -76,19 +76,66 @@ def test_other_weights_are_left_alone():
         assert torch.equal(other(x), x @ other.weight.T + other.bias)
 
 
-def test_a_changed_weight_is_rounded_again():
-    layer = torch.nn.Linear(8, 8, bias=False)
-    x = torch.randn(3, 8)
+@pytest.mark.parametrize("fused", [False, True])
+def test_weights_are_rounded_again_after_a_step_of_the_optimizer(fused):
+    torch.manual_seed(0)
+    layer, x = torch.nn.Linear(8, 8, bias=False), torch.randn(3, 8)
+    optimizer = torch.optim.AdamW(layer.parameters(), lr=0.5, fused=fused)
+    products = Int8Products([layer.weight])
+    with products:
+        before = layer(x)
+        before.sum().backward()
+    optimizer.step()
+    with products:
+        after = layer(x)
+    assert (after - x @ layer.weight.T).norm() < 0.02 * after.norm()
+    assert (after - before).norm() > 0.1 * after.norm()
+
+
+def test_a_weight_is_rounded_once_while_it_is_open(monkeypatch):
+    layer, x, calls = torch.nn.Linear(8, 8), torch.randn(3, 8), []
+    of = Rounded.of
+    monkeypatch.setattr(Rounded, "of", lambda x, dim: calls.append(dim) or of(x, dim))
     with Int8Products([layer.weight]):
-        layer(x)
-        with torch.no_grad():
-            layer.weight.mul_(2).add_(1)
-        torch.testing.assert_close(layer(x), x @ layer.weight.T, atol=0.1, rtol=0.05)
+        layer(layer(x))
+    assert calls == [0, 1, 1, 1]  # the weight, by way of its memory, and what it is applied to
+
+
+def test_layers_of_every_shape_and_call():
+    """One output, one input, one example, none, other precisions, arguments by name."""
+    linear = torch.nn.functional.linear
+    for rows, columns in [(1, 8), (8, 1), (1, 1), (5, 8)]:
+        weight = torch.randn(rows, columns, requires_grad=True)
+        for shape in [(columns,), (1, columns), (4, columns), (2, 3, columns), (0, columns)]:
+            x = torch.randn(shape, requires_grad=True)
+            with Int8Products([weight]):
+                out = linear(x, weight)
+                out.sum().backward()
+            assert out.shape == (*shape[:-1], rows)
+            assert x.grad.shape == x.shape
+    weight, bias, x = torch.randn(4, 8), torch.randn(4), torch.randn(3, 8)
+    with Int8Products([weight]):
+        assert torch.equal(linear(x, weight=weight), x @ weight.T)
+        assert torch.equal(torch.addmm(bias, mat1=x, mat2=weight.T), bias + x @ weight.T)
+        half = linear(x.bfloat16(), weight.bfloat16())
+    assert half.dtype == torch.bfloat16
+
+
+def test_a_cpu_without_exact_products_is_refused(monkeypatch):
+    check(torch.device("cpu"))
+    with pytest.raises(ConfigError, match="leave it `auto`"):
+        check(torch.device("cuda"))
+    cut = torch.full((64, 64), 2 * 32767, dtype=torch.int32)
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: cut)
+    with pytest.raises(ConfigError, match="needs a CPU that sums products of int8 exactly"):
+        check(torch.device("cpu"))
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
-def test_a_run_in_int8_learns_as_one_in_fp32(runs_folder, architecture):
-    config = RunConfig().override(TINY | {"model.architecture": architecture})
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_run_in_int8_learns_as_one_in_fp32(runs_folder, architecture, optimizer):
+    settings = {"model.architecture": architecture, "optim.name": optimizer, "optim.lr": 1e-2}
+    config = RunConfig().override(TINY | settings)
     losses = {}
     for precision in ("fp32", "int8"):
         trainer = Trainer(config.override({"train.precision": precision}), Run(runs_folder / "x"))

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,6 +51,37 @@ def test_ensure_trains_what_is_missing_side_by_side_and_in_order(runs_folder, ti
     assert sum(tiny.override(seed=0).run_name in line for line in lines) == 3  # one per evaluation
     ensure(configs)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("jobs", "order"),
+    [
+        (1, "explicit_cot mind_reading emulation icot_kd icot_si no_cot"),
+        (2, "explicit_cot icot_si mind_reading emulation icot_kd no_cot"),
+    ],
+)
+def test_a_free_worker_takes_the_first_run_that_can_begin(jobs, order, runs_folder, monkeypatch):
+    """What others build on must not wait behind runs that came after it in the list."""
+    asked = [make("smoke") for make in (presets.icot_kd, presets.icot_si, presets.no_cot)]
+    begun, training = [], []
+
+    class Pool:
+        def submit(self, function, config):
+            begun.append(config.method)
+            training.append((config.run_name, Future()))
+            return training[-1][1]
+
+    def time_goes_by(seconds):
+        for name, future in training:
+            if not future.done():
+                (runs_folder / name).mkdir(parents=True)
+                (runs_folder / name / "done.json").write_text("{}")
+                future.set_result(None)
+
+    monkeypatch.setattr(launch.time, "sleep", time_goes_by)
+    shown = SimpleNamespace(update=lambda: None, evaluations=0)
+    launch._work_through(launch.unfinished(asked), Pool(), jobs, shown, lambda: None)
+    assert begun == order.split()
 
 
 def test_an_error_in_a_worker_reaches_the_caller(runs_folder, tiny):
