@@ -23,6 +23,9 @@ STUDIES = ("09", "10")
 #: Notebooks executed at the same time, each with its share of the cores; one on a GPU.
 SIDE_BY_SIDE = 2
 
+#: Those that take minutes at `fast`, executed first.
+LONG = ("11", "12", "14")
+
 #: Those that measure speed, and the one that shows all results, are executed alone, at the end.
 ALONE = ("05", "08", "99")
 
@@ -159,12 +162,12 @@ def _execute_all(
     jobs = jobs or (1 if torch.cuda.is_available() else SIDE_BY_SIDE)
     alone = [path for path in chosen if path.stem.startswith(ALONE)]
     others = [path for path in chosen if path not in alone]
+    others.sort(key=lambda path: not path.stem.startswith(LONG))
     share = {"ICOT_CORES": str(max(1, cores() // jobs)), "ICOT_JOBS": "1"}
     context, copies = multiprocessing.get_context("spawn"), {}
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=end_with_parent)
     with environment(**share):
-        # Those with the higher numbers take longest.
-        running = {pool.submit(_execute_quietly, path, values): path for path in others[::-1]}
+        running = {pool.submit(_execute_quietly, path, values): path for path in others}
         try:
             for future in as_completed(running):
                 copies[running[future]], lines = future.result()
