@@ -32,16 +32,18 @@ def test_the_reference_loop_computes_our_loss(method, tmp_path):
 
 def test_every_number_is_measured(tmp_path, capsys):
     command = ["benchmark", "--size", "smoke", "--rounds", "1", "--steps", "1"]
+    command += ["--precision", "fp32", "int8"]
     command += ["--out", str(tmp_path / "table.csv")]
     assert main(command) == 0
     assert "one by one" in capsys.readouterr().out
     assert main(command) == 0
 
     table = pd.read_csv(tmp_path / "table.csv")
-    assert len(table) == 14  # added to, not replaced
+    assert len(table) == 20  # added to, not replaced
     training = table[table.what == "training"]
     assert set(training.method) == set(benchmark.METHODS)
     numbers = ["ours", "reference", "ratio", "bare", "to_bare", "tokens_per_second", "peak_mib"]
     assert (training[numbers] > 0).all(axis=None)
     assert (training.utilisation > 0).all()
+    assert set(training.precision) == {"fp32", "int8"}
     assert np.allclose(table.ratio, table.ours / table.reference)
