@@ -8,10 +8,8 @@ All take turns in every round, so that a slow moment of the machine meets them a
 is the median over rounds.
 """
 
-import resource
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,6 +29,7 @@ from icotlib.models import best_device, build_model, count_parameters
 from icotlib.objectives import length_groups, token_loss
 from icotlib.removal import IGNORE, Inputs, make_schedule, remove
 from icotlib.runs import Run, device_name, git_commit, provenance
+from icotlib.speed import take_turns, wait
 from icotlib.training import Trainer, seeded
 
 #: What is benchmarked: the papers' shape and vocabulary, or the preset's own small model.
@@ -264,9 +263,8 @@ def _evaluation(config: RunConfig, size: str, rounds: int) -> list[dict[str, Any
         "one by one": lambda step: theirs(few, 1),
     }
     seconds, peaks = take_turns(contestants, rounds, 1, device)
-    speeds = {
-        name: (few if name == "one by one" else len(batch)) / each for name, each in seconds.items()
-    }
+    examples = dict.fromkeys(contestants, len(batch)) | {"one by one": few}
+    speeds = {name: examples[name] / each for name, each in seconds.items()}
     return [
         {
             "what": f"evaluation, {ours}, reference {reference}",
@@ -375,50 +373,6 @@ def _costed(
 
 
 # --- measuring ---------------------------------------------------------------------------------
-
-
-def take_turns(
-    contestants: dict[str, Callable[[int], Any]], rounds: int, steps: int, device: torch.device
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Median seconds of one step, and peak memory in MiB, of contestants taking turns."""
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    peaks = dict.fromkeys(contestants, 0.0)
-    for number in range(rounds + 1):
-        for name, work in contestants.items():
-            reset_peak(device)
-            start = time.perf_counter()
-            for step in range(steps):
-                work(step)
-            wait(device)
-            if number:  # the first round warms up
-                seconds[name].append((time.perf_counter() - start) / steps)
-            peaks[name] = max(peaks[name], peak(device))
-    return {name: median(found) for name, found in seconds.items()}, peaks
-
-
-def wait(device: torch.device) -> None:
-    """Until the device has done what it was asked."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def reset_peak(device: torch.device) -> None:
-    """Start a new peak of memory; on a CPU that needs Linux."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    elif Path("/proc/self/clear_refs").exists():
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak(device: torch.device) -> float:
-    """Peak memory in MiB since `reset_peak`: of the GPU, or of this whole process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def matmul_ceiling(size: int = 1536, rounds: int = 5) -> float:

@@ -249,8 +249,7 @@ def evaluate(
             worthwhile = right.double().mean() >= WORTHWHILE
         texts = np.empty(len(part), dtype=object)
         if right.any():
-            truth = remove(part[right], k[right], side, keep_positions).labels
-            texts[right.numpy()] = layout.texts(truth.masked_fill(truth == IGNORE, layout.pad))
+            texts[right.numpy()] = layout.texts(_truth(part[right], k[right], side, layout.pad))
         if not right.all():
             new = longest_rest(part, k)  # of all: what an example gets hangs on no other
             rest = generate(model, layout, part[~right], k[~right], keep_positions, new)
@@ -258,6 +257,12 @@ def evaluate(
         written += texts.tolist()
     model.train(was_training)
     return score(written, answers)
+
+
+def _truth(batch: Encoded, removed: Tensor, side: str, pad: int) -> Tensor:
+    """What should be written after the questions, `[n, width]`, padding before and behind it."""
+    labels = remove(batch, removed, side).labels
+    return labels.masked_fill(labels == IGNORE, pad)
 
 
 def score(written: Sequence[str], answers: Sequence[str]) -> Score:

@@ -9,7 +9,6 @@ everything that is no hidden matrix: embeddings, norms, attention, and the outpu
 gradient for all but a few tokens is far below a 127th of the largest.
 """
 
-import itertools
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -41,10 +40,10 @@ class Rounded(NamedTuple):
         if dim == 0:
             largest = largest.amax(0, keepdim=True)
         largest.clamp_(min=1e-30)
-        factor, numbers = 127 / largest, torch.empty_like(x, dtype=torch.int8)
-        factors = factor.split(len(parts[0])) if dim == 1 else itertools.repeat(factor)
-        for part, rows, scale in zip(parts, numbers.split(len(parts[0])), factors, strict=False):
-            rows.copy_((part * scale).round_())
+        numbers, size = torch.empty_like(x, dtype=torch.int8), len(parts[0])
+        factors = (127 / largest).expand_as(x).split(size)
+        for part, rows, factor in zip(parts, numbers.split(size), factors, strict=True):
+            rows.copy_((part * factor).round_())
         return cls(numbers, largest / 127)
 
 

@@ -188,19 +188,9 @@ class Continuation(Objective):
         for removed in self.stages(run):
             if self.schedule.staged:
                 model = load_model(run.stage_folder(removed))[0].to(self.device)
-            gone = batch.tokens(removed, removal.side)
-            yield (
-                removed,
-                evaluate(
-                    model,
-                    material.layout,
-                    batch,
-                    material.answers,
-                    gone,
-                    removal.keep_positions,
-                    removal.side,
-                ),
-            )
+            gone, keep = batch.tokens(removed, removal.side), removal.keep_positions
+            layout, answers = material.layout, material.answers
+            yield removed, evaluate(model, layout, batch, answers, gone, keep, removal.side)
 
     def stages(self, run: Run) -> list[int]:
         """The removal stages to report: those with weights, or those one model serves."""

@@ -1,8 +1,12 @@
-"""Speed of greedy generation: models side by side, and runs beside No CoT."""
+"""Speed: contestants taking turns, models that answer, and runs beside No CoT."""
 
+import os
+import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -20,6 +24,55 @@ from icotlib.removal import in_layout
 from icotlib.results import speed_table
 from icotlib.runs import Run, write_json
 from icotlib.tokens import Encoded, Layout
+
+# --- taking turns ------------------------------------------------------------------------------
+
+
+def take_turns(
+    contestants: dict[Any, Callable[[int], Any]], rounds: int, steps: int, device: torch.device
+) -> tuple[dict[Any, float], dict[Any, float]]:
+    """Median seconds of one step, and peak memory in MiB, of contestants taking turns."""
+    seconds: dict[Any, list[float]] = {name: [] for name in contestants}
+    peaks = dict.fromkeys(contestants, 0.0)
+    for number in range(rounds + 1):
+        for name, work in contestants.items():
+            reset_peak(device)
+            start = time.perf_counter()
+            for step in range(steps):
+                work(step)
+            wait(device)
+            if number:  # the first round warms up
+                seconds[name].append((time.perf_counter() - start) / steps)
+            peaks[name] = max(peaks[name], peak(device))
+    return {name: median(found) for name, found in seconds.items()}, peaks
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was asked."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def reset_peak(device: torch.device) -> None:
+    """Start a new peak of memory; on a CPU that needs Linux."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif os.access("/proc/self/clear_refs", os.W_OK):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak(device: torch.device) -> float:
+    """Peak memory in MiB since `reset_peak`: of the GPU, or of this whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+# --- greedy generation -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -42,20 +95,17 @@ def measure_speed(
     The contestants take turns in every round, so that a slow moment of the machine meets all of
     them; the result is the median over rounds. The papers measure at batch size 1.
     """
-    rates: dict[Any, list[float]] = {key: [] for key in contestants}
-    for round_number in range(rounds + 1):
-        for key, one in contestants.items():
-            start = time.perf_counter()
-            removed = torch.as_tensor(one.removed).expand(len(one.batch))
-            for first in range(0, examples, batch_size):
-                rows = slice(first, first + batch_size)
-                part = one.batch[rows]
-                generate(one.model, one.layout, part, removed[rows], one.keep_positions)
-            if one.model.device.type == "cuda":
-                torch.cuda.synchronize()
-            if round_number:  # the first round only warms up
-                rates[key].append(examples / (time.perf_counter() - start))
-    return {key: median(values) for key, values in rates.items()}
+    turns = {key: partial(_answer, one, batch_size, examples) for key, one in contestants.items()}
+    device = next(iter(contestants.values())).model.device
+    seconds, _ = take_turns(turns, rounds, 1, device)
+    return {key: examples / each for key, each in seconds.items()}
+
+
+def _answer(one: Contestant, batch_size: int, examples: int, step: int) -> None:
+    removed = torch.as_tensor(one.removed).expand(len(one.batch))
+    for first in range(0, examples, batch_size):
+        rows = slice(first, first + batch_size)
+        generate(one.model, one.layout, one.batch[rows], removed[rows], one.keep_positions)
 
 
 def record_speed(

@@ -88,7 +88,8 @@ class ProntoQA(ProseTask):
     def read(self, typed: str) -> np.ndarray:
         text = split_marks(typed)
         found = re.findall(r"(\w+) is (?:a )?(not )?(\w+) \.", text)
-        facts = [(*self._entries([a, b]), bool(no)) for a, no, b in found]
+        number = self._numbers.get
+        facts = [(number(a, NOTHING), number(b, NOTHING), bool(no)) for a, no, b in found]
         columns = np.array(facts or [(NOTHING, NOTHING, False)]).T
         row = np.concatenate([*columns[:, :-1], columns[:, -1]])[None]
         fits = len(facts) == self.n_facts + 1 and (row != NOTHING).all()

@@ -74,7 +74,7 @@ class ProseTask(Task):
     def question_names(self) -> tuple[str, ...]:
         return tuple(f"q{i}" for i in range(self.widths[0]))
 
-    def _entries(self, words: Sequence[str]) -> list[int]:
-        """What a question holds for each word; `NOTHING` for one that it does not number."""
-        numbers = {word: i for i, word in enumerate(self.symbols[len(self._frame) :])}
-        return [numbers.get(word, NOTHING) for word in words]
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        """What a question holds for each word that is not of the frame."""
+        return {word: i for i, word in enumerate(self.symbols[len(self._frame) :])}

@@ -86,7 +86,7 @@ class ProsQA(ProseTask):
         facts = re.findall(r"(\w+) is a (\w+) \.", text)
         asked = re.findall(r"Is (\w+) a (\w+) or (\w+) \?", text)
         words = [word for column in (*zip(*facts, strict=True), *asked) for word in column]
-        row = np.array([self._entries(words)])
+        row = np.array([[self._numbers.get(word, NOTHING) for word in words]])
         fits = row.shape[1] == 2 * self.n_facts + 3 and (row != NOTHING).all()
         # Written out again it must be what was typed, so that nothing was passed over.
         if not fits or self.text(self.write(row))[0].question != text or not self._one_answer(row):
