@@ -4,12 +4,14 @@
 the whole vocabulary at every position, removal by slicing one example after the other with a wait
 for the device each time, an optimizer that takes one tensor after the other. *Bare* is our own
 optimizer step with everything around it taken away, batches made beforehand: what the loop costs.
-All take turns in every round, so that a slow moment of the machine meets them alike; what counts
-is the median over rounds.
+Each is in a process of its own, with its own memory. All take turns in every round, so that a slow
+moment of the machine meets them alike; what counts is the median over rounds.
 """
 
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,17 +21,19 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
 
 from icotlib import figures, int8, presets
 from icotlib.anatomy import ATTENTION
 from icotlib.config import RunConfig
 from icotlib.costs import cost_of, fit, predicted
 from icotlib.evaluation import generate, left_padded_questions, logits_of, written_as_is
+from icotlib.material import Material
 from icotlib.models import best_device, build_model, count_parameters
 from icotlib.objectives import length_groups, token_loss
 from icotlib.removal import IGNORE, Inputs, make_schedule, remove
 from icotlib.runs import Run, device_name, git_commit, provenance
-from icotlib.speed import take_turns, wait
+from icotlib.speed import Apart, take_turns, turn, wait
 from icotlib.training import Trainer, seeded
 
 #: What is benchmarked: the papers' shape and vocabulary, or the preset's own small model.
@@ -96,11 +100,39 @@ def benchmark(
     if "int8" in precisions:
         int8.check(best_device())
     rows, ceiling = [], matmul_ceiling()
-    for precision in precisions:
-        for method, config in configs(size, precision).items():
-            rows.append(_training(method, config, size, rounds, steps, ceiling))
-    rows += _evaluation(configs(size)["icot_si"], size, rounds)
+    with Apart() as ours, Apart() as bare, Apart() as reference:
+        for precision in precisions:
+            chosen = configs(size, precision)
+            for method, config in chosen.items():
+                ours.enter(our_training, config)
+                bare.enter(bare_training, config, steps)
+                reference.enter(reference_training, config)
+                contestants = {"ours": ours, "bare": bare, "reference": reference}
+                row = _described(method, size, config, rounds)
+                rows.append(row | _training(config, contestants, rounds, steps, ceiling))
+            ours.enter(our_answers, chosen["explicit_cot"])
+            reference.enter(reference_answers, chosen["explicit_cot"])
+            row = _described("explicit_cot", size, chosen["explicit_cot"], rounds)
+            rows += [row | one for one in _evaluation(ours, reference, rounds)]
     return pd.DataFrame(rows)
+
+
+def _described(method: str, size: str, config: RunConfig, rounds: int) -> dict[str, Any]:
+    """What a row says of its circumstances."""
+    material = Material(config)
+    with torch.device("meta"):
+        model = build_model(config.model, material.layout, material.longest_total)
+    return {
+        "what": "training",
+        "method": method,
+        "model": size,
+        "parameters": count_parameters(model),
+        "device": device_name(best_device()),
+        "threads": config.train.threads,
+        "precision": config.train.precision,
+        "rounds": rounds,
+        "commit": git_commit(),
+    }
 
 
 # --- training ----------------------------------------------------------------------------------
@@ -109,13 +141,11 @@ def benchmark(
 class Reference:
     """The reference loop of one run."""
 
-    def __init__(self, config: RunConfig, trainer: Trainer):
-        self.config, self.material = config, trainer.material
-        self.device = trainer.accelerator.device
+    def __init__(self, config: RunConfig):
+        torch.set_num_threads(config.train.threads)
+        self.config, self.material, self.device = config, Material(config), best_device()
         self.schedule = make_schedule(config.removal, self.material.longest_chain)
-        torch.manual_seed(config.seed)
-        model = build_model(config.model, self.material.layout, self.material.longest_total)
-        self.model = model.to(self.device).train()
+        self.model = reference_model(config, self.material).to(self.device).train()
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.optim.lr, foreach=False, fused=False
         )
@@ -178,43 +208,55 @@ class Bare:
         wait(trainer.accelerator.device)
 
 
+def our_training(config: RunConfig) -> dict[str, Callable]:
+    """Our training steps; `count` gives a step's tokens and operations."""
+    trainer = Trainer(config, Run.of(config))
+    trainer.model.train(trainer.objective.dropout)
+
+    def train(step: int) -> None:
+        trainer.step(step)
+        trainer.objective.look()
+
+    def count() -> tuple[int, int]:
+        before = trainer.counters.tokens
+        with FlopCounterMode(display=False, custom_mapping=COUNTED) as counted:
+            train(0)
+        return trainer.counters.tokens - before, counted.get_total_flops()
+
+    return {"ours": train, "count": count}
+
+
+def bare_training(config: RunConfig, steps: int) -> dict[str, Callable]:
+    trainer = Trainer(config, Run.of(config))
+    trainer.model.train(trainer.objective.dropout)
+    return {"bare": Bare(trainer, steps).step}
+
+
+def reference_training(config: RunConfig) -> dict[str, Callable]:
+    return {"reference": Reference(config).step}
+
+
+def reference_model(config: RunConfig, material: Material) -> PreTrainedModel:
+    torch.manual_seed(config.seed)
+    return build_model(config.model, material.layout, material.longest_total)
+
+
 def _training(
-    method: str, config: RunConfig, size: str, rounds: int, steps: int, ceiling: float
+    config: RunConfig, contestants: dict[str, Apart], rounds: int, steps: int, ceiling: float
 ) -> dict[str, Any]:
     """One row: our training steps beside the reference's, and beside bare ones."""
-    with tempfile.TemporaryDirectory(prefix="icotlib-benchmark-") as folder:
-        ours = Trainer(config, Run(Path(folder) / "ours"))
-        bare = Bare(Trainer(config, Run(Path(folder) / "bare")), steps)
-        reference = Reference(config, ours)
-        device = ours.accelerator.device
-
-        def train(trainer: Trainer, step: int) -> None:
-            trainer.model.train(trainer.objective.dropout)
-            trainer.step(step)
-            trainer.objective.look()
-            wait(device)
-
-        contestants = {
-            "ours": lambda step: train(ours, step),
-            "reference": reference.step,
-            "bare": bare.step,
-        }
-        seconds, peaks = take_turns(contestants, rounds, steps, device)
-        with FlopCounterMode(display=False, custom_mapping=COUNTED) as counted:
-            before = ours.counters.tokens
-            train(ours, 0)
-        tokens = ours.counters.tokens - before
+    turns = {name: partial(one.turn, name, steps) for name, one in contestants.items()}
+    seconds, peaks = take_turns(turns, rounds)
+    tokens, operations = contestants["ours"].ask("count")
     speeds = {name: config.train.batch_size / each for name, each in seconds.items()}
     return {
-        "what": "training",
-        **_described(method, size, ours.model, config, device, rounds),
         "ours": speeds["ours"],
         "reference": speeds["reference"],
         "ratio": speeds["ours"] / speeds["reference"],
         "bare": speeds["bare"],
         "to_bare": speeds["ours"] / speeds["bare"],
         "tokens_per_second": tokens / seconds["ours"],
-        "utilisation": counted.get_total_flops() / seconds["ours"] / ceiling,
+        "utilisation": operations / seconds["ours"] / ceiling,
         "peak_mib": peaks["ours"],
         "reference_peak_mib": peaks["reference"],
     }
@@ -223,22 +265,44 @@ def _training(
 # --- evaluation --------------------------------------------------------------------------------
 
 
-def _evaluation(config: RunConfig, size: str, rounds: int) -> list[dict[str, Any]]:
-    """Greedy answers with nothing removed: theirs in batches of 32, as ICoT-SI's, or one by one.
+#: Examples of the test set that the reference answers one by one: every one takes as long.
+FEW = 8
 
-    What ours takes hangs on the model: one pass where it writes the truth, decoding beside that
+
+def our_answers(config: RunConfig) -> dict[str, Callable]:
+    """Greedy answers with nothing removed; `count` gives the number of examples.
+
+    What they take hangs on the model: one pass where it writes the truth, decoding beside that
     where it does not. Either is timed as if it were so of all examples; what random weights say
     does not matter, and never ends an answer, so that all write as many tokens.
     """
-    with tempfile.TemporaryDirectory(prefix="icotlib-benchmark-") as folder:
-        trainer = Trainer(config, Run(Path(folder) / "ours"))
+    trainer = Trainer(config, Run.of(config))
     model, layout, batch = trainer.model.eval(), trainer.material.layout, trainer.material.test
     new = int((batch.total - batch.question).max())
+
+    def all_right(step: int) -> None:
+        with trainer.products, trainer.accelerator.autocast():
+            written_as_is(model, batch, 0)
+
+    def all_wrong(step: int) -> None:
+        all_right(step)
+        with trainer.products, trainer.accelerator.autocast():
+            generate(model, layout, batch, max_new_tokens=new)
+
+    return {"all right": all_right, "all wrong": all_wrong, "count": lambda: len(batch)}
+
+
+def reference_answers(config: RunConfig) -> dict[str, Callable]:
+    """The same, as public code does it: in batches of 32 for ICoT-SI, one by one for ICoT-KD."""
+    torch.set_num_threads(config.train.threads)
+    material, device = Material(config), best_device()
+    model = reference_model(config, material).to(device).eval()
+    layout, batch = material.layout, material.test
+    new = int((batch.total - batch.question).max())
     ids, mask, _ = left_padded_questions(batch, layout.pad)
-    device = trainer.accelerator.device
     ids, mask = ids.to(device), mask.to(device)
 
-    def theirs(count: int, size: int) -> None:
+    def answer(count: int, size: int) -> None:
         for first in range(0, count, size):
             rows = slice(first, first + size)
             model.generate(
@@ -250,49 +314,32 @@ def _evaluation(config: RunConfig, size: str, rounds: int) -> list[dict[str, Any
                 pad_token_id=layout.pad,
             )
 
-    few = min(8, len(batch))  # one by one is slow, and every one takes as long
-
-    def decoding() -> None:
-        written_as_is(model, batch, 0)
-        generate(model, layout, batch, max_new_tokens=new)
-
-    contestants = {
-        "all right": lambda step: written_as_is(model, batch, 0),
-        "all wrong": lambda step: decoding(),
-        "batched": lambda step: theirs(len(batch), 32),
-        "one by one": lambda step: theirs(few, 1),
+    return {
+        "batched": lambda step: answer(len(batch), 32),
+        "one by one": lambda step: answer(min(FEW, len(batch)), 1),
     }
-    seconds, peaks = take_turns(contestants, rounds, 1, device)
-    examples = dict.fromkeys(contestants, len(batch)) | {"one by one": few}
+
+
+def _evaluation(ours: Apart, reference: Apart, rounds: int) -> list[dict[str, Any]]:
+    """A row for each of our two cases beside each of the reference's two ways."""
+    sides = {"all right": ours, "all wrong": ours, "batched": reference, "one by one": reference}
+    turns = {name: partial(one.turn, name, 1) for name, one in sides.items()}
+    seconds, peaks = take_turns(turns, rounds)
+    every = ours.ask("count")
+    examples = dict.fromkeys(sides, every) | {"one by one": min(FEW, every)}
     speeds = {name: examples[name] / each for name, each in seconds.items()}
     return [
         {
-            "what": f"evaluation, {ours}, reference {reference}",
-            **_described("explicit_cot", size, model, config, device, rounds),
-            "ours": speeds[ours],
-            "reference": speeds[reference],
-            "ratio": speeds[ours] / speeds[reference],
-            "peak_mib": peaks[ours],
-            "reference_peak_mib": peaks[reference],
+            "what": f"evaluation, {our}, reference {their}",
+            "ours": speeds[our],
+            "reference": speeds[their],
+            "ratio": speeds[our] / speeds[their],
+            "peak_mib": peaks[our],
+            "reference_peak_mib": peaks[their],
         }
-        for ours in ("all right", "all wrong")
-        for reference in ("batched", "one by one")
+        for our in ("all right", "all wrong")
+        for their in ("batched", "one by one")
     ]
-
-
-def _described(
-    method: str, size: str, model, config: RunConfig, device: torch.device, rounds: int
-) -> dict[str, Any]:
-    return {
-        "method": method,
-        "model": size,
-        "parameters": count_parameters(model),
-        "device": device_name(device),
-        "threads": config.train.threads,
-        "precision": config.train.precision,
-        "rounds": rounds,
-        "commit": git_commit(),
-    }
 
 
 # --- beside what is calculated -----------------------------------------------------------------
@@ -345,8 +392,8 @@ def _costed(
             config = base.override(changes | {"data.task": task})
             made[task] = Trainer(config, Run(Path(folder) / task))
             made[task].model.train()
-        contestants = {task: trainer.step for task, trainer in made.items()}
-        seconds, _ = take_turns(contestants, rounds, steps, device)
+        turns = {task: partial(turn, one.step, steps, device) for task, one in made.items()}
+        seconds, _ = take_turns(turns, rounds)
     rows = []
     for task, trainer in made.items():
         config, material = trainer.config, trainer.material

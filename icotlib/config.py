@@ -259,7 +259,7 @@ class TrainConfig(Section):
     #: Stop once validation accuracy at the last stage reaches this.
     stop_accuracy: float | None = at_least(0, None, 1)
     #: `auto` is bf16 on a GPU that has it, and fp32 elsewhere. `int8` is for CPUs: the products
-    #: of hidden matrices (`icotlib.int8`).
+    #: of hidden matrices, in training and in testing (`icotlib.int8`).
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     #: CPU threads of the run. A setting, because sums are rounded in another order with another
     #: number; two runs side by side with one thread each do more work than one run with two.

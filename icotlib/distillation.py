@@ -129,7 +129,9 @@ class MindReading(Distillation):
         student = self.accelerator.unwrap_model(self.model)
         for part in parts(material.test):
             reading = Reading(student, self.states(part))
-            written += material.layout.texts(generate(reading, material.layout, part.direct()))
+            with self.products(student):
+                found = generate(reading, material.layout, part.direct())
+            written += material.layout.texts(found)
         yield material.longest_chain, score(written, material.answers)
 
 
@@ -221,8 +223,9 @@ class Coupling(Emulating):
     def test(self, run: Run) -> Iterator[tuple[int, Score]]:
         material = self.material
         model = self.accelerator.unwrap_model(self.model)
-        score = evaluate(model, material.layout, material.test.direct(), material.answers)
-        yield material.longest_chain, score
+        with self.products(model):
+            found = evaluate(model, material.layout, material.test.direct(), material.answers)
+        yield material.longest_chain, found
 
 
 def teacher_of(config: RunConfig) -> RunConfig:

@@ -9,18 +9,20 @@ everything that is no hidden matrix: embeddings, norms, attention, and the outpu
 gradient for all but a few tokens is far below a 127th of the largest.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
 from icotlib.errors import ConfigError
+from icotlib.optim import split_parameters
 
 #: Numbers that are rounded at a time: so few stay in a core's cache from one step to the next.
-PART = 2**17
+PART = 2**18
 
 
 class Rounded(NamedTuple):
@@ -30,21 +32,52 @@ class Rounded(NamedTuple):
     scales: Tensor
 
     @classmethod
-    def of(cls, x: Tensor, dim: int) -> "Rounded":
-        """A matrix rounded, with one scale along `dim`: `[rows, 1]` or `[1, columns]`."""
-        if x.stride(0) == 1 != x.stride(1):  # a transposed matrix is read along its memory
-            made = cls.of(x.T, 1 - dim)
-            return cls(made.numbers.T, made.scales.T)
-        parts = x.split(max(1, PART // x.shape[1]))
-        largest = torch.cat([part.abs().amax(dim, keepdim=True) for part in parts])
-        if dim == 0:
-            largest = largest.amax(0, keepdim=True)
-        largest.clamp_(min=1e-30)
-        numbers, size = torch.empty_like(x, dtype=torch.int8), len(parts[0])
-        factors = (127 / largest).expand_as(x).split(size)
-        for part, rows, factor in zip(parts, numbers.split(size), factors, strict=True):
-            rows.copy_((part * factor).round_())
+    def by_row(cls, x: Tensor, factors: Tensor | None = None) -> "Rounded":
+        """A matrix, times `factors` `[1, columns]`, with a scale for each row, `[rows, 1]`."""
+        if _is_transposed(x):  # it is read along its memory
+            return cls(*(one.T for one in cls.by_column(x.T, _transposed(factors))))
+        numbers, scales = torch.empty_like(x, dtype=torch.int8), []
+        for part, rounded in zip(_parts(x, factors), _parts(numbers), strict=True):
+            largest = _largest(part, 1)
+            rounded.copy_((part * (127 / largest)).round_())
+            scales.append(largest / 127)
+        return cls(numbers, torch.cat(scales))
+
+    @classmethod
+    def by_column(cls, x: Tensor, factors: Tensor | None = None) -> "Rounded":
+        """A matrix, times `factors` `[rows, 1]`, with a scale for each column, `[1, columns]`."""
+        if _is_transposed(x):
+            return cls(*(one.T for one in cls.by_row(x.T, _transposed(factors))))
+        numbers = torch.empty_like(x, dtype=torch.int8)
+        largest = torch.cat([_largest(part, 0) for part in _parts(x, factors)]).amax(0, True)
+        factor = 127 / largest
+        for part, rounded in zip(_parts(x, factors), _parts(numbers), strict=True):
+            rounded.copy_((part * factor).round_())
         return cls(numbers, largest / 127)
+
+
+def _parts(x: Tensor, factors: Tensor | None = None) -> Iterator[Tensor]:
+    """Some rows at a time, times their factors."""
+    size = max(1, PART // x.shape[1])
+    if factors is None:
+        yield from x.split(size)
+    else:
+        for part, factor in zip(x.split(size), factors.expand_as(x).split(size), strict=True):
+            yield part * factor
+
+
+def _largest(x: Tensor, dim: int) -> Tensor:
+    """The largest magnitude along a dimension; never zero, as it is divided by."""
+    most, least = x.amax(dim, keepdim=True), x.amin(dim, keepdim=True)
+    return torch.maximum(most, least.neg_()).clamp_(min=1e-30)
+
+
+def _is_transposed(x: Tensor) -> bool:
+    return x.stride(0) == 1 != x.stride(1)
+
+
+def _transposed(factors: Tensor | None) -> Tensor | None:
+    return None if factors is None else factors.T
 
 
 def check(device: torch.device) -> None:
@@ -68,28 +101,34 @@ def product(x: Rounded, w: Rounded) -> Tensor:
 
 
 class Linear(torch.autograd.Function):
-    """x w + bias by way of int8, and its gradients."""
+    """x w + bias by way of int8, and its gradients.
+
+    Each product sums along another dimension, where scales must be the same. What was rounded with
+    scales along it is rounded once all the same: its scales go to the gradient, the other factor,
+    before that is rounded.
+    """
 
     @staticmethod
-    def forward(ctx, x: Tensor, w: Tensor, bias: Tensor | None, rounded: Rounded) -> Tensor:
-        """Args: `[m, k]`, `[k, n]`, `[n]`, and w with a scale for each column."""
-        ctx.save_for_backward(x, *rounded)
-        made = product(Rounded.of(x, 1), rounded)
+    def forward(ctx, x: Tensor, w: Rounded, bias: Tensor | None, weight: Tensor) -> Tensor:
+        """Args: `[m, k]`; `[k, n]` with a scale for each column; `[n]`; what w was before."""
+        rounded = Rounded.by_row(x)
+        ctx.save_for_backward(*rounded, *w)
+        made = product(rounded, w)
         return made if bias is None else made.add_(bias)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, numbers, scales = ctx.saved_tensors
-        to_x = to_w = to_bias = None
+        x, x_scales, w, w_scales = ctx.saved_tensors
+        to_x = to_bias = to_weight = None
         if ctx.needs_input_grad[0]:
-            # w has a scale for each column, over which this product sums: the gradient takes it.
-            rounded = Rounded.of(gradient * scales, 1)
-            to_x = torch._int_mm(rounded.numbers, numbers.T).float().mul_(rounded.scales)
-        if ctx.needs_input_grad[1]:
-            to_w = product(Rounded.of(x.T, 1), Rounded.of(gradient, 0))
+            by_row = Rounded.by_row(gradient, w_scales)
+            to_x = torch._int_mm(by_row.numbers, w.T).float().mul_(by_row.scales)
         if ctx.needs_input_grad[2]:
             to_bias = gradient.sum(dim=0)
-        return to_x, to_w, to_bias, None
+        if ctx.needs_input_grad[3]:
+            by_column = Rounded.by_column(gradient, x_scales)
+            to_weight = torch._int_mm(x.T, by_column.numbers).float().mul_(by_column.scales)
+        return to_x, None, to_bias, to_weight
 
 
 class Int8Products(TorchFunctionMode):
@@ -125,6 +164,13 @@ class Int8Products(TorchFunctionMode):
 
     def _linear(self, x: Tensor, weight: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
         if id(weight) not in self.rounded:
-            self.rounded[id(weight)] = Rounded.of(w.detach(), 0)
-        made = Linear.apply(x.reshape(-1, x.shape[-1]), w, bias, self.rounded[id(weight)])
+            self.rounded[id(weight)] = Rounded.by_column(w.detach())
+        made = Linear.apply(x.reshape(-1, x.shape[-1]), self.rounded[id(weight)], bias, w)
         return made.reshape(*x.shape[:-1], -1)
+
+
+def products(precision: str, model: nn.Module) -> AbstractContextManager:
+    """While open, a model's hidden matrices multiply in int8, if that is the precision."""
+    if precision != "int8":
+        return nullcontext()
+    return Int8Products(split_parameters(model)[0])

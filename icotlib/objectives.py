@@ -8,6 +8,7 @@ schedule of removal. The three stages of distillation are in `icotlib.distillati
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
+from icotlib import int8
 from icotlib.config import RunConfig, TrainConfig
 from icotlib.errors import ConfigError
 from icotlib.evaluation import Score, evaluate, logits_of, matches, teacher_forced_match
@@ -67,6 +69,10 @@ class Objective(ABC):
     @abstractmethod
     def build(self) -> nn.Module:
         """The model at its start; called under the seed of the run."""
+
+    def products(self, model: nn.Module) -> AbstractContextManager:
+        """How a model's matrices are multiplied, where accelerate does not see to it."""
+        return int8.products(self.config.train.precision, model)
 
     def advance(self, step: int) -> int | None:
         """Begin a step; the removal stage that has just ended, if one has."""
@@ -186,11 +192,13 @@ class Continuation(Objective):
         batch = in_layout(material.test, removal)
         model = self.model
         for removed in self.stages(run):
-            if self.schedule.staged:
+            if self.schedule.staged:  # weights of its own
                 model = load_model(run.stage_folder(removed))[0].to(self.device)
             gone, keep = batch.tokens(removed, removal.side), removal.keep_positions
             layout, answers = material.layout, material.answers
-            yield removed, evaluate(model, layout, batch, answers, gone, keep, removal.side)
+            with self.products(model):
+                found = evaluate(model, layout, batch, answers, gone, keep, removal.side)
+            yield removed, found
 
     def stages(self, run: Run) -> list[int]:
         """The removal stages to report: those with weights, or those one model serves."""

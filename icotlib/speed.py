@@ -1,12 +1,11 @@
 """Speed: contestants taking turns, models that answer, and runs beside No CoT."""
 
-import os
-import resource
+import multiprocessing
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -15,9 +14,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from icotlib import memory
 from icotlib.data import load_corpus
 from icotlib.errors import RunError
 from icotlib.evaluation import generate
+from icotlib.launch import end_with_parent, stop
 from icotlib.material import examples_of
 from icotlib.models import best_device, load_stage
 from icotlib.removal import in_layout
@@ -29,47 +30,85 @@ from icotlib.tokens import Encoded, Layout
 
 
 def take_turns(
-    contestants: dict[Any, Callable[[int], Any]], rounds: int, steps: int, device: torch.device
+    turns: dict[Any, Callable[[], tuple[float, float]]], rounds: int
 ) -> tuple[dict[Any, float], dict[Any, float]]:
-    """Median seconds of one step, and peak memory in MiB, of contestants taking turns."""
-    seconds: dict[Any, list[float]] = {name: [] for name in contestants}
-    peaks = dict.fromkeys(contestants, 0.0)
+    """Median seconds of one step, and peak memory in MiB, of contestants taking turns.
+
+    Args:
+        turns: what a contestant's turn is, seconds and MiB, by its name; see `turn`.
+    """
+    seconds: dict[Any, list[float]] = {name: [] for name in turns}
+    peaks = dict.fromkeys(turns, 0.0)
     for number in range(rounds + 1):
-        for name, work in contestants.items():
-            reset_peak(device)
-            start = time.perf_counter()
-            for step in range(steps):
-                work(step)
-            wait(device)
+        for name, take in turns.items():
+            each, used = take()
             if number:  # the first round warms up
-                seconds[name].append((time.perf_counter() - start) / steps)
-            peaks[name] = max(peaks[name], peak(device))
+                seconds[name].append(each)
+            peaks[name] = max(peaks[name], used)
     return {name: median(found) for name, found in seconds.items()}, peaks
+
+
+def turn(work: Callable[[int], Any], steps: int, device: torch.device) -> tuple[float, float]:
+    """Do some steps: the seconds of one, and the peak memory of this process in MiB."""
+    memory.reset_peak(device)
+    start = time.perf_counter()
+    for step in range(steps):
+        work(step)
+    wait(device)
+    return (time.perf_counter() - start) / steps, memory.peak(device)
+
+
+class Apart:
+    """Contestants in a process of their own: what memory it keeps, and its peak, are theirs."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pool = ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent)
+        self.pool.submit(memory.give_back)  # to start up while the next one does
+
+    def enter(self, make: Callable[..., dict[str, Callable]], *args: Any) -> None:
+        """In there, make contestants and forget those before: what each does, by its name."""
+        self.pool.submit(_enter, make, args).result()
+
+    def ask(self, name: str, *args: Any) -> Any:
+        """What one of them gives for these arguments."""
+        return self.pool.submit(_ask, name, args).result()
+
+    def turn(self, name: str, steps: int) -> tuple[float, float]:
+        """`turn` of one of them, timed in there."""
+        return self.pool.submit(_turn, name, steps).result()
+
+    def __enter__(self) -> "Apart":
+        return self
+
+    def __exit__(self, kind: type | None, *args: Any) -> None:
+        if kind is not None:
+            stop(self.pool)
+        self.pool.shutdown()
+
+
+#: The contestants of this process.
+_entered: dict[str, Callable] = {}
+
+
+def _enter(make: Callable[..., dict[str, Callable]], args: tuple) -> None:
+    _entered.clear()
+    memory.give_back()
+    _entered.update(make(*args))
+
+
+def _ask(name: str, args: tuple) -> Any:
+    return _entered[name](*args)
+
+
+def _turn(name: str, steps: int) -> tuple[float, float]:
+    return turn(_entered[name], steps, best_device())
 
 
 def wait(device: torch.device) -> None:
     """Until the device has done what it was asked."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def reset_peak(device: torch.device) -> None:
-    """Start a new peak of memory; on a CPU that needs Linux."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    elif os.access("/proc/self/clear_refs", os.W_OK):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak(device: torch.device) -> float:
-    """Peak memory in MiB since `reset_peak`: of the GPU, or of this whole process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 # --- greedy generation -------------------------------------------------------------------------
@@ -95,9 +134,13 @@ def measure_speed(
     The contestants take turns in every round, so that a slow moment of the machine meets all of
     them; the result is the median over rounds. The papers measure at batch size 1.
     """
-    turns = {key: partial(_answer, one, batch_size, examples) for key, one in contestants.items()}
-    device = next(iter(contestants.values())).model.device
-    seconds, _ = take_turns(turns, rounds, 1, device)
+    seconds, _ = take_turns(
+        {
+            key: partial(turn, partial(_answer, one, batch_size, examples), 1, one.model.device)
+            for key, one in contestants.items()
+        },
+        rounds,
+    )
     return {key: examples / each for key, each in seconds.items()}
 
 

@@ -22,7 +22,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from icotlib import int8, optim
+from icotlib import int8, memory, optim
 from icotlib.config import RunConfig, to_dict
 from icotlib.data import Corpus, load_corpus
 from icotlib.distillation import Coupling, Emulation, MindReading
@@ -83,6 +83,7 @@ class Trainer:
         # Numbers next to zero take a CPU a hundred times longer; a run that meets them late, in
         # gradients that vanish, would slow down to a quarter of its speed.
         torch.set_flush_denormal(True)
+        memory.keep()
         AcceleratorState._reset_state(reset_partial_state=True)  # another precision, perhaps
         self.accelerator = Accelerator(mixed_precision=mixed_precision(config.train.precision))
         if config.train.precision == "int8":
@@ -165,10 +166,8 @@ class Trainer:
 
     @cached_property
     def products(self) -> contextlib.AbstractContextManager:
-        """How matrices are multiplied in a step, where accelerate does not see to it."""
-        if self.config.train.precision != "int8":
-            return contextlib.nullcontext()
-        return int8.Int8Products(optim.split_parameters(self.model)[0])
+        """How matrices are multiplied in a step."""
+        return self.objective.products(self.model)
 
     @property
     def steps(self) -> int:
@@ -198,13 +197,15 @@ class Trainer:
 
     def _evaluate(self, step: int) -> dict[str, Any]:
         """One row of metrics.csv."""
+        with self.products:
+            found = self.objective.validate()
         row = {
             "step": step + 1,
             "examples": self.counters.examples,
             "tokens": self.counters.tokens,
             "rate": optim.rate_at(self.config.optim, step, self.steps),
             "loss": self.total / self.steps_seen,
-            **self.objective.validate(),
+            **found,
             "seconds": round(self.counters.seconds, 3),
         }
         self.total, self.steps_seen = 0.0, 0

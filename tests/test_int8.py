@@ -17,7 +17,7 @@ def test_numbers_that_fit_are_multiplied_exactly():
     """Each row of x and column of w has its own scale: 127 of them are its largest number."""
     x = torch.tensor([[1.27, -0.5], [0.0, 254.0]])
     w = torch.tensor([[127.0, 0.0], [3.0, -12.7]])
-    rounded = Rounded.of(x, 1), Rounded.of(w, 0)
+    rounded = Rounded.by_row(x), Rounded.by_column(w)
     assert rounded[0].numbers.tolist() == [[127, -50], [0, 127]]
     assert rounded[1].numbers.tolist() == [[127, 0], [3, -127]]
     torch.testing.assert_close(product(*rounded), x @ w)
@@ -25,22 +25,24 @@ def test_numbers_that_fit_are_multiplied_exactly():
 
 def test_rows_of_nothing_stay_nothing():
     zero = torch.zeros(3, 4)
-    assert torch.equal(product(Rounded.of(zero, 1), Rounded.of(zero.T, 0)), torch.zeros(3, 3))
+    assert torch.equal(product(Rounded.by_row(zero), Rounded.by_column(zero.T)), torch.zeros(3, 3))
 
 
-@pytest.mark.parametrize("part", [1, 100, 2**17])
+@pytest.mark.parametrize("part", [1, 100, 2**18])
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("dim", [0, 1])
 def test_a_matrix_is_rounded_alike_whatever_its_memory_and_the_parts(
     dim, transposed, part, monkeypatch
 ):
     torch.manual_seed(0)
-    x = torch.randn(37, 23)
+    x, factors = torch.randn(37, 23), torch.rand((1, 23) if dim else (37, 1)) + 0.5
     monkeypatch.setattr("icotlib.int8.PART", part)
-    made = Rounded.of(x.T.contiguous().T if transposed else x, dim)
-    expected = 127 * x / x.abs().amax(dim, keepdim=True)
-    assert torch.equal(made.numbers, expected.round().to(torch.int8))
-    torch.testing.assert_close(made.scales, x.abs().amax(dim, keepdim=True) / 127)
+    rounded = Rounded.by_row if dim else Rounded.by_column
+    for factor, whole in [(None, x), (factors, x * factors)]:
+        made = rounded(x.T.contiguous().T if transposed else x, factor)
+        largest = whole.abs().amax(dim, keepdim=True)
+        assert torch.equal(made.numbers, (whole * (127 / largest)).round().to(torch.int8))
+        assert torch.equal(made.scales, largest / 127)
 
 
 @pytest.mark.parametrize("kind", ["linear", "linear without bias", "conv1d"])
@@ -93,12 +95,12 @@ def test_weights_are_rounded_again_after_a_step_of_the_optimizer(fused):
 
 
 def test_a_weight_is_rounded_once_while_it_is_open(monkeypatch):
-    layer, x, calls = torch.nn.Linear(8, 8), torch.randn(3, 8), []
-    of = Rounded.of
-    monkeypatch.setattr(Rounded, "of", lambda x, dim: calls.append(dim) or of(x, dim))
+    layer, x, rounded = torch.nn.Linear(8, 8), torch.randn(3, 8), []
+    by_column = Rounded.by_column
+    monkeypatch.setattr(Rounded, "by_column", lambda x: rounded.append(x) or by_column(x))
     with Int8Products([layer.weight]):
         layer(layer(x))
-    assert calls == [0, 1, 1, 1]  # the weight, by way of its memory, and what it is applied to
+    assert len(rounded) == 1
 
 
 def test_layers_of_every_shape_and_call():
