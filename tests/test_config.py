@@ -164,6 +164,21 @@ def test_presets_take_overrides_and_refuse_typos():
         presets.icot_si("fast", overrides={"stepz": 3})
 
 
+@pytest.mark.parametrize(
+    "other", [{"model.architecture": "llama"}, {"model.pretrained": "somewhere"}]
+)
+def test_what_a_preset_sets_for_its_architecture_is_left_out_of_another(other):
+    usual = presets.icot_si("fast").model.options
+    assert usual
+    for make in (presets.icot_si, presets.no_cot, presets.explicit_cot, presets.icot_kd):
+        assert make("fast", overrides={"model.architecture": "gpt2"}).model.options == usual
+        assert make("fast", overrides=other).model.options == {}
+        asked = make("fast", overrides=other | {"model.options": {"vocab_size": 99}})
+        assert asked.model.options == {"vocab_size": 99}
+        parents = make("fast", overrides=other).parents.values()
+        assert all(parent.model.options == {} for parent in parents)
+
+
 def test_the_paper_preset_is_the_papers():
     """Section 4 of arXiv 2405.14838: delta 8, lambda 4, learning rate 5e-5, batch 32."""
     config = presets.icot_si("paper")

@@ -1,5 +1,6 @@
 """Looking inside: every tool finds what was planted, and reports nothing else."""
 
+import contextlib
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from icotlib.data import load_corpus
 from icotlib.errors import ConfigError
 from icotlib.evaluation import logits_of
 from icotlib.hooks import layer_inputs, streams
-from icotlib.inside import probes
+from icotlib.inside import causal, probes
 from icotlib.inside.activations import residual_stream
 from icotlib.inside.variables import Variable
 from icotlib.models import build_layout, build_model
@@ -417,6 +418,31 @@ def test_patching_finds_the_way_from_bit_to_answer(planted):
     assert route["separator"].tolist() == [0, 1, 0]
     assert route["writes"].tolist() == [0, 0, 1]
     assert route["elsewhere"].tolist() == [0, 0, 0]
+
+
+def test_a_coupled_system_is_changed_as_it_is_but_thinks_once(runs_folder, monkeypatch):
+    quick = {"train.steps": 2, "train.eval_every": 2, "data.test_examples": 8}
+    subject = inside.Subject.of(train(presets.icot_kd("smoke", overrides=quick)))
+    examples, passes = inside.draw_examples(presets.icot_kd("smoke"), 9), []
+    emulator = subject.model.emulator
+    emulator.body.register_forward_pre_hook(lambda *args: passes.append(args))
+
+    def tables():
+        passes.clear()
+        return [
+            inside.patching(subject, examples, entries=[0]),
+            inside.ablation(subject, examples, [(1, 2), (2, 3)]),
+            inside.knock_out(subject, examples, layers=[1]),
+        ], len(passes)
+
+    ours, few = tables()
+    assert "forward" not in vars(emulator)  # it is as it was
+    with monkeypatch.context() as patched:
+        patched.setattr(causal, "thinking_once", lambda subject: contextlib.nullcontext())
+        expected, many = tables()
+    for one, other in zip(ours, expected, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+    assert few < many / 3
 
 
 def test_minimal_pairs_differ_in_one_entry(planted):

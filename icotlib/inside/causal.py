@@ -7,14 +7,17 @@ what enters layer l there.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from icotlib.coupling import Coupled
+from icotlib.emulation import Emulated
 from icotlib.evaluation import logits_of, wilson_interval
 from icotlib.hooks import cut_attention, streams
 from icotlib.inside.activations import activations, residual_stream, rows_of
@@ -59,6 +62,31 @@ def answers(
             logits = logits_of(subject.model, rows_of(inputs, rows))
         found.append(logits[:, back].argmax(dim=-1).cpu())
     return torch.cat(found)
+
+
+@contextmanager
+def thinking_once(subject: Subject) -> Iterator[None]:
+    """While open, the emulator of a coupled system thinks once about the same questions.
+
+    Only the student's states are changed, so that the thoughts it reads stay what they are.
+    """
+    if not isinstance(subject.model, Coupled):
+        yield
+        return
+    emulator, thoughts = subject.model.emulator, {}
+    think = emulator.forward
+
+    def recall(ids: Tensor, *args: Any, **kwargs: Any) -> Emulated:
+        key = ids.cpu().numpy().tobytes()
+        if key not in thoughts:
+            thoughts[key] = think(ids, *args, **kwargs)
+        return thoughts[key]
+
+    emulator.forward = recall
+    try:
+        yield
+    finally:
+        del emulator.forward
 
 
 def _truth(inputs: Inputs, at: Tensor) -> Tensor:
@@ -130,8 +158,9 @@ def patching(
     rows = []
     for entry in range(len(names)) if entries is None else entries:
         clean, other = minimal_pairs(examples, entry, seed)
-        for row in _patched(subject, clean, other, layers, places):
-            rows.append({"changed": names[entry]} | row)
+        with thinking_once(subject):
+            for row in _patched(subject, clean, other, layers, places):
+                rows.append({"changed": names[entry]} | row)
     return pd.DataFrame(rows)
 
 
@@ -200,8 +229,9 @@ def patching_for(
 
 def _taken_over(subject, clean: Examples, other: Examples, layer: int, place: int) -> Tensor:
     """Of every pair with different answers, whether the patch brings any of the other's symbols."""
-    pairs = _Pairs(subject, clean, other)
-    taken = (pairs.patched(layer, place) == pairs.wanted) & pairs.differ
+    with thinking_once(subject):
+        pairs = _Pairs(subject, clean, other)
+        taken = (pairs.patched(layer, place) == pairs.wanted) & pairs.differ
     return taken.any(dim=1)[pairs.differ.any(dim=1)]
 
 
@@ -265,14 +295,15 @@ def steering(
     fitted = states[split[0]], torch.from_numpy(labels[split[0]])
     probe = fit_linear(fitted[0][None], fitted[1][:, None])
     rows = []
-    for direction in directions:
-        shift = _shift(direction, *fitted, probe, here, old, new, seed)
-        right = answers(subject, inputs, at, {(layer, place): here + shift}) == wanted
-        row = {"direction": direction, **_rate(right.gather(1, first[:, None])[:, 0])}
-        row["whole"] = float(right.all(dim=1).float().mean())
-        decoded = probe.logits((here + shift)[None])[0, :, 0].argmax(dim=1)
-        row["decoded"] = float((decoded == torch.from_numpy(new)).float().mean())
-        rows.append(row | {"length": float(shift.norm(dim=1).mean())})
+    with thinking_once(subject):
+        for direction in directions:
+            shift = _shift(direction, *fitted, probe, here, old, new, seed)
+            right = answers(subject, inputs, at, {(layer, place): here + shift}) == wanted
+            row = {"direction": direction, **_rate(right.gather(1, first[:, None])[:, 0])}
+            row["whole"] = float(right.all(dim=1).float().mean())
+            decoded = probe.logits((here + shift)[None])[0, :, 0].argmax(dim=1)
+            row["decoded"] = float((decoded == torch.from_numpy(new)).float().mean())
+            rows.append(row | {"length": float(shift.norm(dim=1).mean())})
     return pd.DataFrame(rows)
 
 
@@ -336,13 +367,14 @@ def ablation(
     states, truth = residual_stream(subject, inputs), _truth(inputs, at)
     generator = torch.Generator().manual_seed(seed)
     intact, rows = answers(subject, inputs, at) == truth, []
-    for layer, place in where:
-        own = states[layer, place]
-        new = own.mean(dim=0).expand_as(own)
-        if how == "noise":
-            new = new + own.std(dim=0) * torch.randn(own.shape, generator=generator)
-        right = answers(subject, inputs, at, {(layer, place): new}) == truth
-        rows += [{"layer": layer, "place": place} | row for row in _by_symbol(right, intact)]
+    with thinking_once(subject):
+        for layer, place in where:
+            own = states[layer, place]
+            new = own.mean(dim=0).expand_as(own)
+            if how == "noise":
+                new = new + own.std(dim=0) * torch.randn(own.shape, generator=generator)
+            right = answers(subject, inputs, at, {(layer, place): new}) == truth
+            rows += [{"layer": layer, "place": place} | row for row in _by_symbol(right, intact)]
     return pd.DataFrame(rows)
 
 
@@ -367,13 +399,14 @@ def knock_out(
     width = inputs.ids.shape[1]
     truth = _truth(inputs, at)
     intact, rows = answers(subject, inputs, at) == truth, []
-    for layer in range(subject.layers) if layers is None else layers:
-        for key in range(width) if keys is None else keys:
-            cut = torch.ones(width, width, dtype=torch.bool).tril()
-            cut[key + 1 :, key] = False
-            with cut_attention(subject.decoder, {layer: cut}.get):
-                right = answers(subject, inputs, at) == truth
-            rows += [{"layer": layer, "place": key} | row for row in _by_symbol(right, intact)]
+    with thinking_once(subject):
+        for layer in range(subject.layers) if layers is None else layers:
+            for key in range(width) if keys is None else keys:
+                cut = torch.ones(width, width, dtype=torch.bool).tril()
+                cut[key + 1 :, key] = False
+                with cut_attention(subject.decoder, {layer: cut}.get):
+                    right = answers(subject, inputs, at) == truth
+                rows += [{"layer": layer, "place": key} | row for row in _by_symbol(right, intact)]
     return pd.DataFrame(rows)
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from icotlib import memory
 from icotlib.evaluation import wilson_interval
 from icotlib.inside.activations import activations
 from icotlib.inside.subjects import Examples, Subject
@@ -25,6 +26,8 @@ from icotlib.models import best_device
 BLOCK = 64 * 2**20
 PENALTY = 1e-3
 STEPS = 40
+#: Bias of a class that a variable does not have.
+NEVER = -1e4
 
 # --- fitting -----------------------------------------------------------------------------------
 
@@ -57,32 +60,36 @@ def fit_linear(
     x = torch.nn.functional.pad((states - mean) @ whitener, (0, 1), value=1.0)  # for the bias
     places, n, d = x.shape
     count, classes, absent = _classes(labels)
-    shape = (places, n, count, classes)
-    truth = torch.nn.functional.one_hot(labels, classes).to(x).flatten(1)
-    shrink = x.new_full((d, 1), penalty)
+    shape = (places, count, classes, n)
+    truth = torch.nn.functional.one_hot(labels, classes).to(x).flatten(1).T.contiguous()
+    shrink = x.new_full((d,), penalty)
     shrink[-1] = 0.0
-    rate, xt = 1 / (0.5 + penalty), x.mT.contiguous()
-    weight = ahead = x.new_zeros(places, d, count * classes)
+    rate = 1 / (0.5 + penalty)
+    weight = x.new_zeros(places, count * classes, d)
+    weight[:, absent.flatten(), -1] = NEVER  # where it stays: its gradient is zero
+    ahead = weight
     before = 1.0
     for _ in range(steps):
-        chances = x @ ahead
-        softmax_(chances.view(shape), absent)
-        slope = xt @ chances.sub_(truth) / n + shrink * ahead
+        chances = ahead @ x.mT
+        softmax_(chances.view(shape))
+        slope = chances.sub_(truth) @ x / n + shrink * ahead
         moved = ahead - rate * slope
         momentum = (1 + (1 + 4 * before**2) ** 0.5) / 2
         ahead = moved + (before - 1) / momentum * (moved - weight)
         weight, before = moved, momentum
-    weight, bias = whitener @ weight[:, :-1], weight[:, -1:]
-    bias = (bias - mean @ weight).view(places, count, classes).masked_fill(absent, -torch.inf)
-    return Probes(weight.mT.reshape(places, count, classes, d - 1), bias)
+    weight, bias = weight[..., :-1] @ whitener.mT, weight[..., -1]
+    bias = (bias - (weight @ mean.mT)[..., 0]).view(places, count, classes)
+    bias = bias.masked_fill(absent, -torch.inf)
+    return Probes(weight.view(places, count, classes, d - 1), bias)
 
 
-def softmax_(logits: Tensor, absent: Tensor) -> Tensor:
-    """Softmax in place; over ten classes, torch's own takes five times as long on a CPU."""
-    if absent.any():
-        logits.masked_fill_(absent, -torch.inf)
-    logits.sub_(logits.amax(dim=-1, keepdim=True)).exp_()
-    return logits.div_(logits.sum(dim=-1, keepdim=True))
+def softmax_(logits: Tensor) -> Tensor:
+    """Softmax over classes in place, `[P, T, classes, n]`.
+
+    Examples come last, because a CPU takes many neighbours at a time; ten classes are not many.
+    """
+    logits.sub_(logits.amax(dim=2, keepdim=True)).exp_()
+    return logits.div_(logits.sum(dim=2, keepdim=True))
 
 
 def whitening(states: Tensor, floor: float = 1e-4) -> tuple[Tensor, Tensor]:
@@ -151,25 +158,28 @@ def fit_mlp(
     generator = torch.Generator().manual_seed(seed)
 
     def random(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator).to(x.device) * shape[1] ** -0.5
+        made = torch.randn(shape, generator=generator).to(x.device) * shape[1] ** -0.5
+        return made.mT.contiguous()
 
-    weights = [random(places, d, count * hidden), x.new_zeros(places, 1, count * hidden)]
-    weights += [random(places * count, hidden, classes), x.new_zeros(places * count, 1, classes)]
+    # Examples come last in everything between, as in `softmax_`.
+    weights = [random(places, d, count * hidden), x.new_zeros(places, count * hidden, 1)]
+    weights += [random(places * count, hidden, classes), x.new_zeros(places * count, classes, 1)]
     weights = [one.requires_grad_() for one in weights]
 
     def outputs(x: Tensor) -> Tensor:
-        inside = (x @ weights[0] + weights[1]).relu()
-        inside = inside.view(places, -1, count, hidden).transpose(1, 2).flatten(0, 1)
-        out = (inside @ weights[2] + weights[3]).view(places, count, -1, classes).transpose(1, 2)
-        return out[..., 0] if numbers else out.masked_fill(absent, -torch.inf)
+        inside = torch.baddbmm(weights[1], weights[0], x.mT).relu_()
+        inside = inside.view(places * count, hidden, -1)
+        out = torch.baddbmm(weights[3], weights[2], inside).view(places, count, classes, -1)
+        return out[:, :, 0] if numbers else out.masked_fill(absent[..., None], -torch.inf)
 
     def loss_of(out: Tensor, rows: Tensor) -> Tensor:
+        wanted = truth[rows].T
         if numbers:
-            return (out - truth[rows]).pow(2).mean(dim=1).sum()
-        wanted = truth[rows][None, :, :, None].expand(places, -1, -1, -1)
-        return -out.log_softmax(-1).gather(-1, wanted).mean(dim=1).sum()
+            return (out - wanted).pow(2).mean(dim=-1).sum()
+        wanted = wanted[None, :, None].expand(places, -1, -1, -1)
+        return -out.log_softmax(2).gather(2, wanted).mean(dim=-1).sum()
 
-    optimizer = torch.optim.AdamW(weights, lr=5e-3, weight_decay=0.03)
+    optimizer = torch.optim.AdamW(weights, lr=5e-3, weight_decay=0.03, fused=True)
     n, batch, checked = fit.stop, 250, valid.stop - valid.start
     best = x.new_full((places, count), -torch.inf)
     said = labels.new_zeros(places, len(labels) - n, count)
@@ -180,7 +190,7 @@ def fit_mlp(
             optimizer.step()
         with torch.no_grad():
             now = outputs(x[:, n:])
-        now = now if numbers else now.argmax(-1)
+        now = (now if numbers else now.argmax(2)).mT
         error = (now - truth[n:])[:, :checked]
         score = -error.pow(2).mean(dim=1) if numbers else (error == 0).float().mean(dim=1)
         better = score > best
@@ -229,6 +239,7 @@ def grid(
     symbols = [one for one in wanted if one.kind != "number"]
     numbers = [one for one in wanted if one.kind == "number"]
     device = best_device()
+    memory.keep()  # one block is as large as the next
     labels = _numbered(symbols).to(device) if symbols else None
     flat = states.reshape(layers * places, n, -1)
     width = 4 * n * max(1, sum(len(np.unique(one.values)) for one in symbols))
@@ -357,19 +368,21 @@ def through_removal(
             question = visible_input(subject, examples)[:, separator : separator + 1]
             known = grid(question, wanted, "mlp").set_index("variable").score
         states = activations(replace(subject, folder=None), examples)  # many stages: kept by none
-        table = grid(states, wanted, probe)
-        control = grid(visible_input(subject, examples), wanted, probe)
-        control = control.set_index(["variable", "place"]).score
-        for variable, found in table.groupby("variable", sort=False):
+        chosen = []
+        for variable, found in grid(states, wanted, probe).groupby("variable", sort=False):
             written = names.index(variable) if variable in names else len(names)
             for where, seen in {
                 "separator": found[found.place == separator],
                 "unseen": found[found.place < written],
             }.items():
-                best = seen.loc[seen.valid.idxmax()]
                 row = {"removed": subject.removed, "variable": variable, "where": where}
                 row["written"] = variable in names
-                row |= best[["layer", "place", "score", "low", "high"]].to_dict()
-                row["control"] = max(control[variable, best.place], known[variable])
-                rows.append(row)
+                best = seen.loc[seen.valid.idxmax()]
+                chosen.append(row | best[["layer", "place", "score", "low", "high"]].to_dict())
+        places = sorted({row["place"] for row in chosen})
+        control = grid(visible_input(subject, examples)[:, places], wanted, probe)
+        control = control.set_index(["variable", "place"]).score
+        for row in chosen:
+            linear = control[row["variable"], places.index(row["place"])]
+            rows.append(row | {"control": max(linear, known[row["variable"]])})
     return pd.DataFrame(rows)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from icotlib.config import RunConfig, parse_overrides
+from icotlib.config import ModelConfig, RunConfig, parse_overrides
 from icotlib.errors import ConfigError, did_you_mean
 
 PRESETS = ("smoke", "fast", "paper")
@@ -67,7 +67,18 @@ def make(preset: str, seed: int, overrides: Any, *changes: dict[str, Any]) -> Ru
     merged: dict[str, Any] = {"preset": preset, "seed": seed, **MAIN[preset]}
     for change in changes:
         merged |= change
-    return RunConfig().override(merged | parse_overrides(overrides))
+    overrides = parse_overrides(overrides)
+    return RunConfig().override(fitting(merged, overrides) | overrides)
+
+
+def fitting(settings: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """A preset's settings, less options of its architecture where overrides name another model."""
+    usual = ModelConfig()
+    another = (
+        overrides.get("model.architecture", usual.architecture) != usual.architecture
+        or overrides.get("model.pretrained") is not None
+    )
+    return {name: x for name, x in settings.items() if not (another and name == "model.options")}
 
 
 def check(preset: str) -> None:

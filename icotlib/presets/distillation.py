@@ -7,7 +7,7 @@ An override counts for every stage, or, behind a stage's name, for that stage al
 from typing import Any
 
 from icotlib.config import RunConfig, parse_overrides
-from icotlib.presets.base import check, make
+from icotlib.presets.base import check, fitting, make
 from icotlib.presets.stepwise import explicit_cot
 
 #: The layout without chain and second separator.
@@ -96,7 +96,8 @@ def _stage(stage: str, preset: str, overrides: Any) -> dict[str, Any]:
             every[name] = value
         elif first == stage:
             own[rest] = value
-    changes = SHARED[preset] | STAGES[preset][stage] | every | own
+    own = every | own
+    changes = fitting(SHARED[preset] | STAGES[preset][stage], own) | own
     if stage == "teacher":  # it is the same whatever is distilled from it
         changes = {name: x for name, x in changes.items() if not name.startswith("distill.")}
     return changes

@@ -111,8 +111,7 @@ def own_kd(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     settings = OWN | SIZES[preset]
     settings = {name: x for name, x in settings.items() if not name.startswith("removal.")}
     steps = {f"{stage}.train.steps": count for stage, count in STAGES[preset].items()}
-    # What distillation's own preset sets for its small models is none of a pretrained one's.
-    own = {"label": "own", "model.options": {}} | settings | steps
+    own = {"label": "own"} | settings | steps
     return _complete(icot_kd(preset, seed, own | parse_overrides(overrides)))
 
 

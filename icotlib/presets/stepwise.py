@@ -12,6 +12,14 @@ STEPS = {
     "paper": {"icot_si": 25_250 * 9, "explicit_cot": 25_250, "no_cot_seconds": 25_250 * 12},
 }
 
+#: What the three methods share beyond that: ReLU takes a seventh less time than GELU, and no
+#: fewer answers are right.
+MODEL: dict[str, dict[str, Any]] = {
+    "smoke": {},
+    "fast": {"model.options": {"activation_function": "relu"}},
+    "paper": {},
+}
+
 #: A problem that takes a minute, and a model and rates that suit it. AdamW is too slow for it.
 SMALL = {
     "data.task": "mult-2x2",
@@ -56,7 +64,7 @@ def explicit_cot(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig
     changes: dict[str, Any] = {"method": "explicit_cot", "removal.schedule": "none"}
     if preset == "fast":  # it learns early; a rate that falls too soon stops it short
         changes["optim.decay_fraction"] = 0.4
-    return make(preset, seed, overrides, _steps(preset, "explicit_cot") | changes)
+    return make(preset, seed, overrides, _size(preset, "explicit_cot") | changes)
 
 
 def no_cot(preset: str, seed: int = 0, overrides: Any = None, budget: str = "seconds") -> RunConfig:
@@ -65,15 +73,15 @@ def no_cot(preset: str, seed: int = 0, overrides: Any = None, budget: str = "sec
     Its sequences are shorter, so that it sees more examples in the same time: the workbook trains
     that, the harder of the two comparisons. Both end with the same decay of the learning rate.
     """
-    steps = _steps(preset, {"examples": "icot_si", "seconds": "no_cot_seconds"}[budget])
+    size = _size(preset, {"examples": "icot_si", "seconds": "no_cot_seconds"}[budget])
     changes = {"method": "no_cot", "removal.schedule": "all", "label": f"equal-{budget}"}
-    return make(preset, seed, overrides, steps | changes)
+    return make(preset, seed, overrides, size | changes)
 
 
 def icot_si(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """Stepwise internalization as the preset does it best (`paper`: as the paper does it)."""
     changes = PAPER_REMOVAL | {"removal.steps_per_epoch": 25_250} if preset == "paper" else {}
-    return make(preset, seed, overrides, _steps(preset, "icot_si") | changes)
+    return make(preset, seed, overrides, _size(preset, "icot_si") | changes)
 
 
 def paper_pace(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
@@ -119,6 +127,6 @@ def tour(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     return make(preset, seed, overrides, changes)
 
 
-def _steps(preset: str, run: str) -> dict[str, int]:
+def _size(preset: str, run: str) -> dict[str, int]:
     check(preset)
-    return {"train.steps": STEPS[preset][run]}
+    return MODEL[preset] | {"train.steps": STEPS[preset][run]}
