@@ -9,10 +9,11 @@ BIN  := $(VENV)/bin
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 STRIP := $(BIN)/nbstripout --keep-id --extra-keys "metadata.papermill cell.metadata.papermill metadata.language_info.version"
 
-.PHONY: help setup workbook studies test check lint format smoke publish lab clean
+.PHONY: help setup workbook series studies test check lint format smoke publish lab clean
 
 help:
 	@echo "make workbook            set up, train every run and execute every notebook (PRESET, SEED)"
+	@echo "make series              the same for stepwise internalization alone (ten minutes)"
 	@echo "make studies             the same, and the studies: ablations, depth, mixture, shifts (hours)"
 	@echo "make test                set up, run the tests, every notebook at smoke among them"
 	@echo "make check               what CI runs: lint, then test"
@@ -34,6 +35,9 @@ setup: $(VENV)/.ready
 workbook: setup
 	$(BIN)/icot workbook --preset $(PRESET) --seed $(SEED)
 	@$(BIN)/icot runs
+
+series: setup
+	$(BIN)/icot workbook --preset $(PRESET) --seed $(SEED) --series
 
 studies: setup
 	$(BIN)/icot workbook --preset $(PRESET) --seed $(SEED) --studies

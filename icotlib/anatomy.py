@@ -24,6 +24,7 @@ from icotlib.evaluation import evaluate, generate, wilson_interval
 from icotlib.material import Material
 from icotlib.mind_reading import Student
 from icotlib.models import best_device, count_parameters, load_stage, load_weights
+from icotlib.precision import as_trained
 from icotlib.runs import Run
 from icotlib.thoughts import gold_tokens, teacher_states
 from icotlib.tokens import Encoded
@@ -142,9 +143,9 @@ def ladder(run: Run) -> pd.DataFrame:
         run: a finished coupled run with student and emulator.
     """
     config, material = run.config, Material(run.config)
-    emulated = evaluate(
-        uncoupled(config), material.layout, material.test.direct(), material.answers
-    )
+    model, batch = uncoupled(config), material.test.direct()
+    with as_trained(config.train.precision, model):
+        emulated = evaluate(model, material.layout, batch, material.answers)
     steps = [
         ("true states", Run.of(config.student).stages.iloc[-1]),
         ("emulated states", pd.Series(vars(emulated))),

@@ -4,13 +4,14 @@
 the whole vocabulary at every position, removal by slicing one example after the other with a wait
 for the device each time, an optimizer that takes one tensor after the other. *Bare* is our own
 optimizer step with everything around it taken away, batches made beforehand: what the loop costs.
-Each is in a process of its own, with its own memory. All take turns in every round, so that a slow
-moment of the machine meets them alike; what counts is the median over rounds.
+Each is in a process of its own: ours keeps the memory that it frees (`icotlib.memory`) and takes
+numbers next to zero for zero, the reference's is as torch starts it. All take turns in every round,
+so that a slow moment of the machine meets them alike; what counts is the median over rounds.
 """
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -31,6 +32,7 @@ from icotlib.evaluation import generate, left_padded_questions, logits_of, writt
 from icotlib.material import Material
 from icotlib.models import best_device, build_model, count_parameters
 from icotlib.objectives import length_groups, token_loss
+from icotlib.precision import as_trained
 from icotlib.removal import IGNORE, Inputs, make_schedule, remove
 from icotlib.runs import Run, device_name, git_commit, provenance
 from icotlib.speed import Apart, take_turns, turn, wait
@@ -85,7 +87,9 @@ def configs(size: str, precision: str = "fp32", threads: int | None = None) -> d
 def benchmark(
     size: str = "fast", rounds: int = 5, steps: int = 2, precisions: tuple[str, ...] = ("fp32",)
 ) -> pd.DataFrame:
-    """Measure everything at one size; one row per method and precision, and per kind of evaluation.
+    """Measure everything at one size; for each precision a row per method and kind of evaluation.
+
+    In a script, call it below `if __name__ == "__main__":` (see `icotlib.speed.Apart`).
 
     Args:
         rounds: turns, after one that warms up.
@@ -100,33 +104,23 @@ def benchmark(
     if "int8" in precisions:
         int8.check(best_device())
     rows, ceiling = [], matmul_ceiling()
-    with Apart() as ours, Apart() as bare, Apart() as reference:
+    with Apart() as ours, Apart() as other, Apart() as reference:
+        sides = (ours, other, reference)
         for precision in precisions:
             chosen = configs(size, precision)
             for method, config in chosen.items():
-                ours.enter(our_training, config)
-                bare.enter(bare_training, config, steps)
-                reference.enter(reference_training, config)
-                contestants = {"ours": ours, "bare": bare, "reference": reference}
-                row = _described(method, size, config, rounds)
-                rows.append(row | _training(config, contestants, rounds, steps, ceiling))
-            ours.enter(our_answers, chosen["explicit_cot"])
-            reference.enter(reference_answers, chosen["explicit_cot"])
-            row = _described("explicit_cot", size, chosen["explicit_cot"], rounds)
-            rows += [row | one for one in _evaluation(ours, reference, rounds)]
+                about = _about(method, size, config, rounds)
+                rows.append(_training(config, sides, about, steps, ceiling))
+            about = _about("explicit_cot", size, chosen["explicit_cot"], rounds)
+            rows += _evaluation(chosen["explicit_cot"], sides, about)
     return pd.DataFrame(rows)
 
 
-def _described(method: str, size: str, config: RunConfig, rounds: int) -> dict[str, Any]:
+def _about(method: str, size: str, config: RunConfig, rounds: int) -> dict[str, Any]:
     """What a row says of its circumstances."""
-    material = Material(config)
-    with torch.device("meta"):
-        model = build_model(config.model, material.layout, material.longest_total)
     return {
-        "what": "training",
         "method": method,
         "model": size,
-        "parameters": count_parameters(model),
         "device": device_name(best_device()),
         "threads": config.train.threads,
         "precision": config.train.precision,
@@ -209,47 +203,66 @@ class Bare:
 
 
 def our_training(config: RunConfig) -> dict[str, Callable]:
-    """Our training steps; `count` gives a step's tokens and operations."""
-    trainer = Trainer(config, Run.of(config))
-    trainer.model.train(trainer.objective.dropout)
+    """Our training steps as a contestant; `count` gives parameters, a step's tokens, operations."""
+    trainer = trainer_of(config)
 
     def train(step: int) -> None:
         trainer.step(step)
         trainer.objective.look()
 
-    def count() -> tuple[int, int]:
+    def count() -> tuple[int, int, int]:
         before = trainer.counters.tokens
         with FlopCounterMode(display=False, custom_mapping=COUNTED) as counted:
             train(0)
-        return trainer.counters.tokens - before, counted.get_total_flops()
+        tokens = trainer.counters.tokens - before
+        return count_parameters(trainer.model), tokens, counted.get_total_flops()
 
     return {"ours": train, "count": count}
 
 
 def bare_training(config: RunConfig, steps: int) -> dict[str, Callable]:
-    trainer = Trainer(config, Run.of(config))
-    trainer.model.train(trainer.objective.dropout)
-    return {"bare": Bare(trainer, steps).step}
+    """The same steps with nothing around them."""
+    return {"bare": Bare(trainer_of(config), steps).step}
 
 
 def reference_training(config: RunConfig) -> dict[str, Callable]:
+    """The reference's steps."""
     return {"reference": Reference(config).step}
 
 
+def trainer_of(config: RunConfig) -> Trainer:
+    """A run's trainer, its model in training; steps alone write nothing to the run's folder."""
+    trainer = Trainer(config, Run.of(config))
+    trainer.model.train(trainer.objective.dropout)
+    return trainer
+
+
 def reference_model(config: RunConfig, material: Material) -> PreTrainedModel:
+    """The model of a run as it begins."""
     torch.manual_seed(config.seed)
     return build_model(config.model, material.layout, material.longest_total)
 
 
 def _training(
-    config: RunConfig, contestants: dict[str, Apart], rounds: int, steps: int, ceiling: float
+    config: RunConfig, sides: Sequence[Apart], about: dict[str, Any], steps: int, ceiling: float
 ) -> dict[str, Any]:
     """One row: our training steps beside the reference's, and beside bare ones."""
-    turns = {name: partial(one.turn, name, steps) for name, one in contestants.items()}
-    seconds, peaks = take_turns(turns, rounds)
-    tokens, operations = contestants["ours"].ask("count")
+    ours, bare, reference = sides
+    ours.enter(our_training, config)
+    bare.enter(bare_training, config, steps)
+    reference.enter(reference_training, config)
+    turns = {
+        "ours": partial(ours.turn, "ours", steps),
+        "bare": partial(bare.turn, "bare", steps),
+        "reference": partial(reference.turn, "reference", steps),
+    }
+    seconds, peaks = take_turns(turns, about["rounds"])
+    parameters, tokens, operations = ours.ask("count")
     speeds = {name: config.train.batch_size / each for name, each in seconds.items()}
     return {
+        "what": "training",
+        **about,
+        "parameters": parameters,
         "ours": speeds["ours"],
         "reference": speeds["reference"],
         "ratio": speeds["ours"] / speeds["reference"],
@@ -265,31 +278,32 @@ def _training(
 # --- evaluation --------------------------------------------------------------------------------
 
 
-#: Examples of the test set that the reference answers one by one: every one takes as long.
+#: Examples of the test set that are answered one by one: every one takes as long.
 FEW = 8
 
 
 def our_answers(config: RunConfig) -> dict[str, Callable]:
-    """Greedy answers with nothing removed; `count` gives the number of examples.
+    """Greedy answers with nothing removed; `count` gives parameters and examples.
 
     What they take hangs on the model: one pass where it writes the truth, decoding beside that
     where it does not. Either is timed as if it were so of all examples; what random weights say
     does not matter, and never ends an answer, so that all write as many tokens.
     """
-    trainer = Trainer(config, Run.of(config))
+    trainer = trainer_of(config)
     model, layout, batch = trainer.model.eval(), trainer.material.layout, trainer.material.test
     new = int((batch.total - batch.question).max())
 
-    def all_right(step: int) -> None:
-        with trainer.products, trainer.accelerator.autocast():
+    def answer(right: bool) -> None:
+        with as_trained(config.train.precision, model):
             written_as_is(model, batch, 0)
+            if not right:
+                generate(model, layout, batch, max_new_tokens=new)
 
-    def all_wrong(step: int) -> None:
-        all_right(step)
-        with trainer.products, trainer.accelerator.autocast():
-            generate(model, layout, batch, max_new_tokens=new)
-
-    return {"all right": all_right, "all wrong": all_wrong, "count": lambda: len(batch)}
+    return {
+        "all right": lambda step: answer(right=True),
+        "all wrong": lambda step: answer(right=False),
+        "count": lambda: (count_parameters(model), len(batch)),
+    }
 
 
 def reference_answers(config: RunConfig) -> dict[str, Callable]:
@@ -316,30 +330,40 @@ def reference_answers(config: RunConfig) -> dict[str, Callable]:
 
     return {
         "batched": lambda step: answer(len(batch), 32),
-        "one by one": lambda step: answer(min(FEW, len(batch)), 1),
+        "one by one": lambda step: answer(FEW, 1),
     }
 
 
-def _evaluation(ours: Apart, reference: Apart, rounds: int) -> list[dict[str, Any]]:
+def _evaluation(
+    config: RunConfig, sides: Sequence[Apart], about: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
     """A row for each of our two cases beside each of the reference's two ways."""
-    sides = {"all right": ours, "all wrong": ours, "batched": reference, "one by one": reference}
-    turns = {name: partial(one.turn, name, 1) for name, one in sides.items()}
-    seconds, peaks = take_turns(turns, rounds)
-    every = ours.ask("count")
-    examples = dict.fromkeys(sides, every) | {"one by one": min(FEW, every)}
+    ours, other, reference = sides
+    ours.enter(our_answers, config)
+    other.enter(our_answers, config)
+    reference.enter(reference_answers, config)
+    turns = {
+        "all right": partial(ours.turn, "all right", 1),
+        "all wrong": partial(other.turn, "all wrong", 1),
+        "batched": partial(reference.turn, "batched", 1),
+        "one by one": partial(reference.turn, "one by one", 1),
+    }
+    seconds, peaks = take_turns(turns, about["rounds"])
+    parameters, every = ours.ask("count")
+    examples = dict.fromkeys(turns, every) | {"one by one": FEW}
     speeds = {name: examples[name] / each for name, each in seconds.items()}
-    return [
-        {
-            "what": f"evaluation, {our}, reference {their}",
-            "ours": speeds[our],
-            "reference": speeds[their],
-            "ratio": speeds[our] / speeds[their],
-            "peak_mib": peaks[our],
-            "reference_peak_mib": peaks[their],
-        }
-        for our in ("all right", "all wrong")
-        for their in ("batched", "one by one")
-    ]
+    for our in ("all right", "all wrong"):
+        for their in ("batched", "one by one"):
+            yield {
+                "what": f"evaluation, {our}, reference {their}",
+                **about,
+                "parameters": parameters,
+                "ours": speeds[our],
+                "reference": speeds[their],
+                "ratio": speeds[our] / speeds[their],
+                "peak_mib": peaks[our],
+                "reference_peak_mib": peaks[their],
+            }
 
 
 # --- beside what is calculated -----------------------------------------------------------------

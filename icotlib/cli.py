@@ -92,8 +92,12 @@ def parser() -> argparse.ArgumentParser:
 
     series = command("workbook", _workbook, "train every run and execute every notebook")
     _common(series)
-    series.add_argument(
+    part = series.add_mutually_exclusive_group()
+    part.add_argument(
         "--studies", action="store_true", help="ablations, mixture and shifts, too (hours)"
+    )
+    part.add_argument(
+        "--series", action="store_true", help="stepwise internalization alone (ten minutes)"
     )
     single = command("notebook", _notebook, "execute some notebooks", epilog=_notebook_list())
     single.add_argument("names", nargs="+", metavar="NAME", help="number or name of a notebook")
@@ -261,7 +265,8 @@ def _workbook(options: argparse.Namespace) -> None:
     from icotlib.workbook import run_all
 
     overrides = _overrides(options.set)
-    run_all(options.preset, options.seed, overrides, (), options.jobs, options.studies)
+    parts = {"studies": options.studies, "series": options.series}
+    run_all(options.preset, options.seed, overrides, jobs=options.jobs, **parts)
 
 
 def _notebook(options: argparse.Namespace) -> None:

@@ -26,6 +26,7 @@ from icotlib.evaluation import Score, evaluate, generate, matches, score, teache
 from icotlib.mind_reading import Reading, Student, ThoughtConfig
 from icotlib.models import build_model, load_stage, load_weights
 from icotlib.objectives import Objective, Seen, Share, length_groups, token_loss
+from icotlib.precision import as_trained
 from icotlib.removal import Inputs, remove
 from icotlib.runs import Run
 from icotlib.thoughts import gold_tokens, teacher_states
@@ -129,7 +130,7 @@ class MindReading(Distillation):
         student = self.accelerator.unwrap_model(self.model)
         for part in parts(material.test):
             reading = Reading(student, self.states(part))
-            with self.products(student):
+            with as_trained(self.config.train.precision, student):
                 found = generate(reading, material.layout, part.direct())
             written += material.layout.texts(found)
         yield material.longest_chain, score(written, material.answers)
@@ -223,7 +224,7 @@ class Coupling(Emulating):
     def test(self, run: Run) -> Iterator[tuple[int, Score]]:
         material = self.material
         model = self.accelerator.unwrap_model(self.model)
-        with self.products(model):
+        with as_trained(self.config.train.precision, model):
             found = evaluate(model, material.layout, material.test.direct(), material.answers)
         yield material.longest_chain, found
 

@@ -9,7 +9,7 @@ everything that is no hidden matrix: embeddings, norms, attention, and the outpu
 gradient for all but a few tokens is far below a 127th of the largest.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -35,35 +35,32 @@ class Rounded(NamedTuple):
     def by_row(cls, x: Tensor, factors: Tensor | None = None) -> "Rounded":
         """A matrix, times `factors` `[1, columns]`, with a scale for each row, `[rows, 1]`."""
         if _is_transposed(x):  # it is read along its memory
-            return cls(*(one.T for one in cls.by_column(x.T, _transposed(factors))))
+            x = x if factors is None else x * factors
+            return cls(*(one.T for one in cls.by_column(x.T)))
         numbers, scales = torch.empty_like(x, dtype=torch.int8), []
-        for part, rounded in zip(_parts(x, factors), _parts(numbers), strict=True):
+        for part, rounded in zip(_parts(x), _parts(numbers), strict=True):
+            part = part if factors is None else part * factors
             largest = _largest(part, 1)
             rounded.copy_((part * (127 / largest)).round_())
             scales.append(largest / 127)
         return cls(numbers, torch.cat(scales))
 
     @classmethod
-    def by_column(cls, x: Tensor, factors: Tensor | None = None) -> "Rounded":
-        """A matrix, times `factors` `[rows, 1]`, with a scale for each column, `[1, columns]`."""
+    def by_column(cls, x: Tensor) -> "Rounded":
+        """A matrix with a scale for each column, `[1, columns]`."""
         if _is_transposed(x):
-            return cls(*(one.T for one in cls.by_row(x.T, _transposed(factors))))
+            return cls(*(one.T for one in cls.by_row(x.T)))
         numbers = torch.empty_like(x, dtype=torch.int8)
-        largest = torch.cat([_largest(part, 0) for part in _parts(x, factors)]).amax(0, True)
+        largest = torch.cat([_largest(part, 0) for part in _parts(x)]).amax(0, keepdim=True)
         factor = 127 / largest
-        for part, rounded in zip(_parts(x, factors), _parts(numbers), strict=True):
+        for part, rounded in zip(_parts(x), _parts(numbers), strict=True):
             rounded.copy_((part * factor).round_())
         return cls(numbers, largest / 127)
 
 
-def _parts(x: Tensor, factors: Tensor | None = None) -> Iterator[Tensor]:
-    """Some rows at a time, times their factors."""
-    size = max(1, PART // x.shape[1])
-    if factors is None:
-        yield from x.split(size)
-    else:
-        for part, factor in zip(x.split(size), factors.expand_as(x).split(size), strict=True):
-            yield part * factor
+def _parts(x: Tensor) -> tuple[Tensor, ...]:
+    """Some rows at a time."""
+    return x.split(max(1, PART // x.shape[1]))
 
 
 def _largest(x: Tensor, dim: int) -> Tensor:
@@ -76,23 +73,25 @@ def _is_transposed(x: Tensor) -> bool:
     return x.stride(0) == 1 != x.stride(1)
 
 
-def _transposed(factors: Tensor | None) -> Tensor | None:
-    return None if factors is None else factors.T
-
-
 def check(device: torch.device) -> None:
-    """Raises `ConfigError` on a GPU, and on a CPU whose products of int8 are not exact.
-
-    Without instructions for it sums of neighbours go through 16 bits, where large ones are cut.
-    """
+    """Raises `ConfigError` on a GPU, and on a CPU whose products of int8 are not exact."""
     if device.type != "cpu":
         raise ConfigError("train.precision=int8 is for CPUs: leave it `auto` on this device")
-    largest = torch.full((64, 192), 127, dtype=torch.int8)
-    if int(torch._int_mm(largest, largest.T).amin()) != 192 * 127**2:
+    if not works(device):
         raise ConfigError(
             "train.precision=int8 needs a CPU that sums products of int8 exactly (VNNI or AMX); "
             "this one does not: use fp32"
         )
+
+
+def works(device: torch.device) -> bool:
+    """Whether this device sums products of int8 exactly.
+
+    A CPU without instructions for it takes sums of neighbours through 16 bits, where large ones
+    are cut.
+    """
+    largest = torch.full((64, 192), 127, dtype=torch.int8)
+    return device.type == "cpu" and int(torch._int_mm(largest, largest.T).amin()) == 192 * 127**2
 
 
 def product(x: Rounded, w: Rounded) -> Tensor:
@@ -100,25 +99,31 @@ def product(x: Rounded, w: Rounded) -> Tensor:
     return torch._int_mm(x.numbers, w.numbers).float().mul_(x.scales).mul_(w.scales)
 
 
+def output(x: Tensor, w: Rounded, bias: Tensor | None) -> Tensor:
+    """x w + bias for x as it is and w with a scale for each column."""
+    made = product(Rounded.by_row(x), w)
+    return made if bias is None else made.add_(bias)
+
+
 class Linear(torch.autograd.Function):
     """x w + bias by way of int8, and its gradients.
 
-    Each product sums along another dimension, where scales must be the same. What was rounded with
-    scales along it is rounded once all the same: its scales go to the gradient, the other factor,
-    before that is rounded.
+    Each product sums along another dimension, where scales must be the same. The weight, rounded
+    with scales along it, is rounded once all the same: its scales go to the gradient before that
+    is rounded. The input is rounded twice: by its rows' scales a feature that is much larger than
+    all others would leave nothing of theirs in the gradient of the weight.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, w: Rounded, bias: Tensor | None, weight: Tensor) -> Tensor:
         """Args: `[m, k]`; `[k, n]` with a scale for each column; `[n]`; what w was before."""
-        rounded = Rounded.by_row(x)
-        ctx.save_for_backward(*rounded, *w)
-        made = product(rounded, w)
-        return made if bias is None else made.add_(bias)
+        columns = Rounded.by_column(x) if ctx.needs_input_grad[3] else ()
+        ctx.save_for_backward(*w, *columns)
+        return output(x, w, bias)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, x_scales, w, w_scales = ctx.saved_tensors
+        w, w_scales, *columns = ctx.saved_tensors
         to_x = to_bias = to_weight = None
         if ctx.needs_input_grad[0]:
             by_row = Rounded.by_row(gradient, w_scales)
@@ -126,8 +131,8 @@ class Linear(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             to_bias = gradient.sum(dim=0)
         if ctx.needs_input_grad[3]:
-            by_column = Rounded.by_column(gradient, x_scales)
-            to_weight = torch._int_mm(x.T, by_column.numbers).float().mul_(by_column.scales)
+            rows = Rounded(*(one.T for one in columns))
+            to_weight = product(rows, Rounded.by_column(gradient))
         return to_x, None, to_bias, to_weight
 
 
@@ -165,12 +170,19 @@ class Int8Products(TorchFunctionMode):
     def _linear(self, x: Tensor, weight: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
         if id(weight) not in self.rounded:
             self.rounded[id(weight)] = Rounded.by_column(w.detach())
-        made = Linear.apply(x.reshape(-1, x.shape[-1]), self.rounded[id(weight)], bias, w)
+        flat, rounded = x.reshape(-1, x.shape[-1]), self.rounded[id(weight)]
+        if torch.is_grad_enabled():
+            made = Linear.apply(flat, rounded, bias, w)
+        else:
+            made = output(flat, rounded, bias)
         return made.reshape(*x.shape[:-1], -1)
 
 
 def products(precision: str, model: nn.Module) -> AbstractContextManager:
-    """While open, a model's hidden matrices multiply in int8, if that is the precision."""
-    if precision != "int8":
+    """While open, a model's hidden matrices multiply in int8, if that is its precision.
+
+    On a device that cannot, a model trained so is left in fp32.
+    """
+    if precision != "int8" or not works(model.device):
         return nullcontext()
     return Int8Products(split_parameters(model)[0])

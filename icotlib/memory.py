@@ -5,12 +5,14 @@ import gc
 import os
 import platform
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 #: Parameters of glibc's `mallopt`, as malloc.h numbers them.
-TRIM_THRESHOLD, MOST_MAPPED = -1, -4
+TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 
 
 def keep() -> None:
@@ -19,21 +21,34 @@ def keep() -> None:
     By default large tensors go back to the system, which clears every page when it hands it out
     again: a sixth of a step of GPT-2's shape on a CPU, for a twentieth more of memory.
     """
-    if _is_glibc():
-        ctypes.CDLL(None).mallopt(MOST_MAPPED, 0)
-        ctypes.CDLL(None).mallopt(TRIM_THRESHOLD, -1)
+    _set(MMAP_MAX, 0)
+    _set(TRIM_THRESHOLD, -1)
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """`keep` for a while, in a process that has other things to do, such as a notebook."""
+    keep()
+    try:
+        yield
+    finally:  # what glibc comes to by itself where large tensors come and go
+        _set(MMAP_MAX, 65536)
+        _set(MMAP_THRESHOLD, 32 * 2**20)
+        _set(TRIM_THRESHOLD, 64 * 2**20)
+        give_back()
 
 
 def give_back() -> None:
     """Give the system what is free, and had been kept."""
     gc.collect()
-    if _is_glibc():
+    if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
     torch.cuda.empty_cache()
 
 
-def _is_glibc() -> bool:
-    return platform.libc_ver()[0] == "glibc"
+def _set(parameter: int, value: int) -> None:
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(parameter, value)
 
 
 def reset_peak(device: torch.device) -> None:
@@ -49,7 +64,9 @@ def peak(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     status = Path("/proc/self/status")
-    if status.exists():
-        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    lines = status.read_text().splitlines() if status.exists() else []
+    for line in lines:
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) / 1024
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -8,7 +8,6 @@ schedule of removal. The three stages of distillation are in `icotlib.distillati
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
@@ -17,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from icotlib import int8
 from icotlib.config import RunConfig, TrainConfig
 from icotlib.errors import ConfigError
 from icotlib.evaluation import Score, evaluate, logits_of, matches, teacher_forced_match
 from icotlib.material import Material
 from icotlib.models import build_model, load_model
+from icotlib.precision import as_trained
 from icotlib.removal import IGNORE, Inputs, Schedule, in_layout, make_schedule, remove
 from icotlib.runs import Run
 from icotlib.tokens import Encoded
@@ -69,10 +68,6 @@ class Objective(ABC):
     @abstractmethod
     def build(self) -> nn.Module:
         """The model at its start; called under the seed of the run."""
-
-    def products(self, model: nn.Module) -> AbstractContextManager:
-        """How a model's matrices are multiplied, where accelerate does not see to it."""
-        return int8.products(self.config.train.precision, model)
 
     def advance(self, step: int) -> int | None:
         """Begin a step; the removal stage that has just ended, if one has."""
@@ -196,7 +191,7 @@ class Continuation(Objective):
                 model = load_model(run.stage_folder(removed))[0].to(self.device)
             gone, keep = batch.tokens(removed, removal.side), removal.keep_positions
             layout, answers = material.layout, material.answers
-            with self.products(model):
+            with as_trained(self.config.train.precision, model):
                 found = evaluate(model, layout, batch, answers, gone, keep, removal.side)
             yield removed, found
 

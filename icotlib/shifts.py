@@ -19,6 +19,7 @@ from icotlib.errors import DataError
 from icotlib.evaluation import evaluate, room_of
 from icotlib.material import Material
 from icotlib.models import best_device, load_stage
+from icotlib.precision import as_trained
 from icotlib.removal import in_layout
 from icotlib.results import ancestors
 from icotlib.runs import Run
@@ -118,7 +119,8 @@ def _shifted_rows(
             yield _untested(name, reason)
             continue
         answers = [example.answer for example in task.text(pieces)]
-        score = evaluate(model, layout, batch, answers, here, keep, config.removal.side)
+        with as_trained(config.train.precision, model):
+            score = evaluate(model, layout, batch, answers, here, keep, config.removal.side)
         yield {
             "shift": name,
             "accuracy": score.accuracy,

@@ -4,6 +4,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -59,7 +60,11 @@ def turn(work: Callable[[int], Any], steps: int, device: torch.device) -> tuple[
 
 
 class Apart:
-    """Contestants in a process of their own: what memory it keeps, and its peak, are theirs."""
+    """Contestants in a process of their own: what memory it keeps, and its peak, are theirs.
+
+    In a script, use it below `if __name__ == "__main__":`, because the process imports the script.
+    Raises what is raised in there, and `RunError` if the process is ended from outside.
+    """
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -68,23 +73,29 @@ class Apart:
 
     def enter(self, make: Callable[..., dict[str, Callable]], *args: Any) -> None:
         """In there, make contestants and forget those before: what each does, by its name."""
-        self.pool.submit(_enter, make, args).result()
+        self._in_there(_enter, make, args)
 
     def ask(self, name: str, *args: Any) -> Any:
         """What one of them gives for these arguments."""
-        return self.pool.submit(_ask, name, args).result()
+        return self._in_there(_ask, name, args)
 
     def turn(self, name: str, steps: int) -> tuple[float, float]:
         """`turn` of one of them, timed in there."""
-        return self.pool.submit(_turn, name, steps).result()
+        return self._in_there(_turn, name, steps)
+
+    def _in_there(self, function: Callable, *args: Any) -> Any:
+        try:
+            return self.pool.submit(function, *args).result()
+        except BrokenProcessPool:
+            raise RunError(
+                "a process of the benchmark was ended from outside, for lack of memory perhaps"
+            ) from None
 
     def __enter__(self) -> "Apart":
         return self
 
-    def __exit__(self, kind: type | None, *args: Any) -> None:
-        if kind is not None:
-            stop(self.pool)
-        self.pool.shutdown()
+    def __exit__(self, *raised: Any) -> None:
+        stop(self.pool)
 
 
 #: The contestants of this process.

@@ -30,6 +30,7 @@ from icotlib.errors import ConfigError, RunError, TrainingError
 from icotlib.material import Material
 from icotlib.models import count_parameters, load_stage, save_model
 from icotlib.objectives import Continuation, Objective
+from icotlib.precision import as_trained, mixed_precision
 from icotlib.runs import Run, device_name, write_json
 from icotlib.tokens import Layout
 
@@ -166,8 +167,8 @@ class Trainer:
 
     @cached_property
     def products(self) -> contextlib.AbstractContextManager:
-        """How matrices are multiplied in a step."""
-        return self.objective.products(self.model)
+        """How matrices are multiplied in a step, where accelerate does not see to it."""
+        return int8.products(self.config.train.precision, self.model)
 
     @property
     def steps(self) -> int:
@@ -197,7 +198,7 @@ class Trainer:
 
     def _evaluate(self, step: int) -> dict[str, Any]:
         """One row of metrics.csv."""
-        with self.products:
+        with as_trained(self.config.train.precision, self.model):
             found = self.objective.validate()
         row = {
             "step": step + 1,
@@ -341,13 +342,6 @@ def seeded(*numbers: int) -> torch.Generator:
     """A generator whose seed mixes all the numbers."""
     mixed = zlib.crc32(repr(numbers).encode())
     return torch.Generator().manual_seed(mixed * 2**20 + numbers[-1])
-
-
-def mixed_precision(precision: str) -> str:
-    """The precision as accelerate names it; `auto` is bf16 on a GPU that has it."""
-    if precision == "auto":
-        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
-    return {"fp32": "no", "int8": "no"}.get(precision, precision)
 
 
 def trained(model: torch.nn.Module) -> dict[str, Tensor]:

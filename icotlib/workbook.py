@@ -20,6 +20,9 @@ from icotlib.errors import ConfigError, IcotError, did_you_mean
 #: Notebooks whose runs take longer than those of all others together.
 STUDIES = ("09", "10")
 
+#: Those about stepwise internalization alone: data, baselines, method, removal curve, results.
+SERIES = ("01", "02", "06", "08", "99")
+
 #: Notebooks executed at the same time, each with its share of the cores; one on a GPU.
 SIDE_BY_SIDE = 2
 
@@ -124,6 +127,7 @@ def run_all(
     names: Sequence[str] = (),
     jobs: int | None = None,
     studies: bool = False,
+    series: bool = False,
     say: Callable[[str], None] = print,
 ) -> list[Path]:
     """Train every run the workbook needs, side by side, then execute the notebooks.
@@ -133,15 +137,18 @@ def run_all(
             follows the other, and each trains what it needs itself.
         jobs: runs trained side by side, and notebooks executed.
         studies: the studies, too, which take longer than all else.
+        series: the notebooks about stepwise internalization alone, and their runs.
     """
     overrides = parse_overrides(overrides)
-    chosen = [find_notebook(name) for name in names] or notebooks(studies)
+    chosen = [find_notebook(name) for name in names or (SERIES if series else ())]
+    chosen = chosen or notebooks(studies)
     if jobs is not None:
         os.environ["ICOT_JOBS"] = str(jobs)  # for the notebooks, which ask for runs themselves
     if not names:
         from icotlib.launch import ensure, unfinished  # imports torch; help texts need none
 
-        configs = presets.workbook(preset, seed, overrides)
+        part = presets.series if series else presets.workbook
+        configs = part(preset, seed, overrides)
         configs += presets.studies(preset, seed, overrides) if studies else []
         say(f"training {len(unfinished(configs))} runs at preset {preset}, seed {seed}")
         ensure(configs)

@@ -1,13 +1,19 @@
 """The benchmark: what takes turns does the same work, and every number is measured."""
 
+import os
+import platform
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from icotlib import benchmark
+from icotlib import benchmark, memory
 from icotlib.cli import main
+from icotlib.errors import ConfigError, RunError
 from icotlib.runs import Run
+from icotlib.speed import Apart
 from icotlib.training import Trainer
 
 
@@ -48,3 +54,51 @@ def test_every_number_is_measured(tmp_path, capsys):
     assert (training.utilisation > 0).all()
     assert set(training.precision) == {"fp32", "int8"}
     assert np.allclose(table.ratio, table.ours / table.reference)
+
+
+def filling(mib):
+    """A contestant that fills so much memory; `fail` raises an error."""
+
+    def fill(step):
+        torch.ones(mib * 2**18)
+
+    def fail():
+        raise ConfigError("nobody can")
+
+    return {"fill": fill, "fail": fail, "end": lambda: os._exit(1)}
+
+
+def test_contestants_apart_have_a_peak_of_their_own():
+    with Apart() as one, Apart() as other:
+        one.enter(filling, 200)
+        other.enter(filling, 20)
+        peaks = [contestant.turn("fill", 1)[1] for contestant in (one, other)]
+        assert 150 < peaks[0] - peaks[1] < 250
+        one.enter(filling, 20)  # those before are forgotten, and so is their memory
+        assert one.turn("fill", 1)[1] < peaks[0] - 100
+
+
+def test_what_goes_wrong_apart_is_told_and_nobody_stays():
+    with Apart() as one:
+        one.enter(filling, 1)
+        with pytest.raises(ConfigError, match="nobody can"):
+            one.ask("fail")
+        one.turn("fill", 1)
+        processes = list(one.pool._processes.values())
+        with pytest.raises(RunError, match="was ended from outside"):
+            one.ask("end")
+    for process in processes:
+        process.join(10)
+        assert not process.is_alive()
+
+
+def test_memory_is_kept_for_a_while_and_given_back():
+    """A tensor freed within stays with the process; afterwards it goes back to the system."""
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("keeping memory is done on glibc alone")
+    status = Path("/proc/self/statm")
+    with memory.kept():
+        torch.ones(100 * 2**18)  # 100 MiB
+        kept = int(status.read_text().split()[1]) * 4 / 1024
+    after = int(status.read_text().split()[1]) * 4 / 1024
+    assert kept - after > 50

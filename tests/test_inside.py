@@ -425,6 +425,7 @@ def test_a_coupled_system_is_changed_as_it_is_but_thinks_once(runs_folder, monke
     subject = inside.Subject.of(train(presets.icot_kd("smoke", overrides=quick)))
     examples, passes = inside.draw_examples(presets.icot_kd("smoke"), 9), []
     emulator = subject.model.emulator
+    before = emulator.forward
     emulator.body.register_forward_pre_hook(lambda *args: passes.append(args))
 
     def tables():
@@ -433,10 +434,12 @@ def test_a_coupled_system_is_changed_as_it_is_but_thinks_once(runs_folder, monke
             inside.patching(subject, examples, entries=[0]),
             inside.ablation(subject, examples, [(1, 2), (2, 3)]),
             inside.knock_out(subject, examples, layers=[1]),
+            inside.steering(subject, examples, 1, 1, 2),
+            pd.DataFrame([causal.patching_for(subject, examples, 1, 1, 2)]),
         ], len(passes)
 
     ours, few = tables()
-    assert "forward" not in vars(emulator)  # it is as it was
+    assert emulator.forward == before
     with monkeypatch.context() as patched:
         patched.setattr(causal, "thinking_once", lambda subject: contextlib.nullcontext())
         expected, many = tables()

@@ -2,11 +2,15 @@
 
 import pytest
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
+from transformers import GPT2LMHeadModel
 from transformers.pytorch_utils import Conv1D
 
+from icotlib import presets
 from icotlib.config import RunConfig
 from icotlib.errors import ConfigError, TrainingError
 from icotlib.int8 import Int8Products, Rounded, check, product
+from icotlib.mind_reading import ThoughtModel
 from icotlib.optim import split_parameters
 from icotlib.runs import Run
 from icotlib.training import Trainer, train
@@ -35,11 +39,11 @@ def test_a_matrix_is_rounded_alike_whatever_its_memory_and_the_parts(
     dim, transposed, part, monkeypatch
 ):
     torch.manual_seed(0)
-    x, factors = torch.randn(37, 23), torch.rand((1, 23) if dim else (37, 1)) + 0.5
+    x, factors = torch.randn(37, 23), torch.rand(1, 23) + 0.5
     monkeypatch.setattr("icotlib.int8.PART", part)
     rounded = Rounded.by_row if dim else Rounded.by_column
-    for factor, whole in [(None, x), (factors, x * factors)]:
-        made = rounded(x.T.contiguous().T if transposed else x, factor)
+    for factor, whole in [((), x), ((factors,), x * factors)][: dim + 1]:
+        made = rounded(x.T.contiguous().T if transposed else x, *factor)
         largest = whole.abs().amax(dim, keepdim=True)
         assert torch.equal(made.numbers, (whole * (127 / largest)).round().to(torch.int8))
         assert torch.equal(made.scales, largest / 127)
@@ -71,6 +75,18 @@ def test_output_and_gradients_are_within_a_percent(kind):
     assert not torch.equal(exact[0], ours[0])  # it was not simply left alone
 
 
+def test_a_large_feature_leaves_the_others_their_gradient():
+    """Pretrained models have features a hundred times as large as others."""
+    torch.manual_seed(0)
+    layer, x = torch.nn.Linear(64, 48, bias=False), torch.randn(256, 64)
+    x[:, 5] *= 100
+    exact = torch.randn(256, 48)
+    with Int8Products([layer.weight]):
+        layer(x).backward(exact)
+    ours, expected = layer.weight.grad, exact.T @ x
+    assert ((ours - expected).norm(dim=0) < 0.02 * expected.norm(dim=0)).all()
+
+
 def test_other_weights_are_left_alone():
     layer, other = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
     x = torch.randn(3, 4)
@@ -98,7 +114,7 @@ def test_a_weight_is_rounded_once_while_it_is_open(monkeypatch):
     layer, x, rounded = torch.nn.Linear(8, 8), torch.randn(3, 8), []
     by_column = Rounded.by_column
     monkeypatch.setattr(Rounded, "by_column", lambda x: rounded.append(x) or by_column(x))
-    with Int8Products([layer.weight]):
+    with Int8Products([layer.weight]), torch.no_grad():  # inputs are rounded so for gradients only
         layer(layer(x))
     assert len(rounded) == 1
 
@@ -168,6 +184,33 @@ def test_a_run_in_int8_that_is_cut_off_goes_on_to_the_same_numbers(runs_folder, 
     monkeypatch.setattr(Trainer, "step", step)
     columns = ["step", "loss", "valid_accuracy"]
     assert train(cut).metrics[columns].equals(whole[columns])
+
+
+@pytest.mark.parametrize("method", ["random", "linear", "distillation"])
+def test_a_run_in_int8_answers_in_int8(runs_folder, method, monkeypatch):
+    """In validation and tests, of one model, of weights of its own at every stage, of each part."""
+    if method == "distillation":
+        settings = {"train.precision": "int8", "train.steps": 2, "train.eval_every": 2}
+        config, kind = presets.icot_kd("smoke", overrides=settings), ThoughtModel
+    else:
+        settings = {"removal.schedule": method, "removal.steps_per_epoch": 8}
+        config = RunConfig().override(TINY | settings | {"train.precision": "int8"})
+        kind = GPT2LMHeadModel
+    opened, seen = [], []
+    for name, step in (("__enter__", opened.append), ("__exit__", opened.remove)):
+        usual = getattr(Int8Products, name)
+        monkeypatch.setattr(
+            Int8Products, name, lambda self, *a, usual=usual, step=step: step(1) or usual(self, *a)
+        )
+    hook = register_module_forward_pre_hook(
+        lambda module, args: (
+            seen.append(bool(opened)) if isinstance(module, kind) and not module.training else None
+        )
+    )
+    train(config)
+    hook.remove()
+    assert seen
+    assert all(seen)
 
 
 @pytest.mark.parametrize(

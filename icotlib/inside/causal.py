@@ -77,16 +77,18 @@ def thinking_once(subject: Subject) -> Iterator[None]:
     think = emulator.forward
 
     def recall(ids: Tensor, *args: Any, **kwargs: Any) -> Emulated:
-        key = ids.cpu().numpy().tobytes()
+        key = (ids.shape, ids.cpu().numpy().tobytes())
         if key not in thoughts:
-            thoughts[key] = think(ids, *args, **kwargs)
+            found = think(ids, *args, **kwargs)
+            # The student reads no scores, and of a large vocabulary they are large.
+            thoughts[key] = replace(found, scores=found.scores[..., :0])
         return thoughts[key]
 
     emulator.forward = recall
     try:
         yield
     finally:
-        del emulator.forward
+        emulator.forward = think
 
 
 def _truth(inputs: Inputs, at: Tensor) -> Tensor:

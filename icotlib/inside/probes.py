@@ -207,6 +207,7 @@ def fifths(n: int) -> tuple[slice, slice, slice]:
     return slice(0, n * 3 // 5), slice(n * 3 // 5, n * 4 // 5), slice(n * 4 // 5, n)
 
 
+@memory.kept()  # one block is as large as the next
 def grid(
     states: np.ndarray,
     wanted: Sequence[Variable],
@@ -239,7 +240,6 @@ def grid(
     symbols = [one for one in wanted if one.kind != "number"]
     numbers = [one for one in wanted if one.kind == "number"]
     device = best_device()
-    memory.keep()  # one block is as large as the next
     labels = _numbered(symbols).to(device) if symbols else None
     flat = states.reshape(layers * places, n, -1)
     width = 4 * n * max(1, sum(len(np.unique(one.values)) for one in symbols))

@@ -62,6 +62,7 @@ __all__ = [
     "own_kd",
     "own_si",
     "paper_pace",
+    "series",
     "shifted",
     "studies",
     "tour",
@@ -69,14 +70,14 @@ __all__ = [
 ]
 
 
+def series(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
+    """Stepwise internalization and what it is compared with, the longest first."""
+    return [make(preset, seed, overrides) for make in (icot_si, no_cot, explicit_cot)]
+
+
 def workbook(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
-    """Every run that the main notebooks need, the longest first."""
-    main = [
-        icot_kd(preset, seed, overrides),
-        icot_si(preset, seed, overrides),
-        no_cot(preset, seed, overrides),
-        explicit_cot(preset, seed, overrides),
-    ]
+    """Every run that the main notebooks need, what most depends on and the longest first."""
+    main = [icot_kd(preset, seed, overrides), *series(preset, seed, overrides)]
     return [*main, *levers(preset, seed, overrides).values(), tour(preset, seed, overrides)]
 
 
