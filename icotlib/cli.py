@@ -97,7 +97,9 @@ def parser() -> argparse.ArgumentParser:
         "--studies", action="store_true", help="ablations, mixture and shifts, too (hours)"
     )
     part.add_argument(
-        "--series", action="store_true", help="stepwise internalization alone (twelve minutes at fast)"
+        "--series",
+        action="store_true",
+        help="stepwise internalization alone (twelve minutes at fast)",
     )
     single = command("notebook", _notebook, "execute some notebooks", epilog=_notebook_list())
     single.add_argument("names", nargs="+", metavar="NAME", help="number or name of a notebook")
