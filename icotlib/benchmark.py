@@ -9,12 +9,9 @@ numbers next to zero for zero, the reference's is as torch starts it. All take t
 so that a slow moment of the machine meets them alike; what counts is the median over rounds.
 """
 
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -410,14 +407,10 @@ def _costed(
     base = configs(size, precision)["explicit_cot"]
     changes = {"model.layers": layers, "model.width": width, "model.heads": width // 32}
     changes |= {"optim.name": "adamw", "train.batch_size": 32}
-    made, device = {}, best_device()
-    with tempfile.TemporaryDirectory(prefix="icotlib-benchmark-") as folder:
-        for task in tasks:
-            config = base.override(changes | {"data.task": task})
-            made[task] = Trainer(config, Run(Path(folder) / task))
-            made[task].model.train()
-        turns = {task: partial(turn, one.step, steps, device) for task, one in made.items()}
-        seconds, _ = take_turns(turns, rounds)
+    made = {task: trainer_of(base.override(changes | {"data.task": task})) for task in tasks}
+    device = best_device()
+    turns = {task: partial(turn, one.step, steps, device) for task, one in made.items()}
+    seconds, _ = take_turns(turns, rounds)
     rows = []
     for task, trainer in made.items():
         config, material = trainer.config, trainer.material
@@ -450,10 +443,5 @@ def matmul_ceiling(size: int = 1536, rounds: int = 5) -> float:
     """Floating-point operations per second of a large fp32 matrix product on this device."""
     device = best_device()
     a = torch.randn(size, size, device=device)
-    times = []
-    for _ in range(rounds + 1):
-        start = time.perf_counter()
-        a @ a
-        wait(device)
-        times.append(time.perf_counter() - start)
-    return 2 * size**3 / median(times[1:])
+    seconds, _ = take_turns({"product": partial(turn, lambda step: a @ a, 1, device)}, rounds)
+    return 2 * size**3 / seconds["product"]

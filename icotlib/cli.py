@@ -90,9 +90,9 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
-    series = command("workbook", _workbook, "train every run and execute every notebook")
-    _common(series)
-    part = series.add_mutually_exclusive_group()
+    workbook = command("workbook", _workbook, "train every run and execute every notebook")
+    _common(workbook)
+    part = workbook.add_mutually_exclusive_group()
     part.add_argument(
         "--studies", action="store_true", help="ablations, mixture and shifts, too (hours)"
     )

@@ -7,6 +7,7 @@ import platform
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -41,14 +42,20 @@ def kept() -> Iterator[None]:
 def give_back() -> None:
     """Give the system what is free, and had been kept."""
     gc.collect()
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
+    if _glibc():
+        _glibc().malloc_trim(0)
     torch.cuda.empty_cache()
 
 
 def _set(parameter: int, value: int) -> None:
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).mallopt(parameter, value)
+    if _glibc():
+        _glibc().mallopt(parameter, value)
+
+
+@cache
+def _glibc() -> ctypes.CDLL | None:
+    """The C library, if it is the one that has these functions; asking reads Python's own file."""
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
 def reset_peak(device: torch.device) -> None:

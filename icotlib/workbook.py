@@ -140,8 +140,8 @@ def run_all(
         series: the notebooks about stepwise internalization alone, and their runs.
     """
     overrides = parse_overrides(overrides)
-    chosen = [find_notebook(name) for name in names or (SERIES if series else ())]
-    chosen = chosen or notebooks(studies)
+    wanted = names or (SERIES if series else ())
+    chosen = [find_notebook(name) for name in wanted] or notebooks(studies)
     if jobs is not None:
         os.environ["ICOT_JOBS"] = str(jobs)  # for the notebooks, which ask for runs themselves
     if not names:
