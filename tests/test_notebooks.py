@@ -13,6 +13,7 @@ from papermill.inspection import inspect_notebook
 
 import icotlib as icot
 from icotlib import paths, presets, publishing, workbook
+from icotlib.cli import main
 from icotlib.errors import ConfigError, IcotError
 from icotlib.runs import Run, all_runs
 
@@ -131,6 +132,17 @@ def test_smoke_runs_all_four_stages_of_distillation(series):
     assert (stages["emulator"].folder / "model" / "model.safetensors").is_file()
     assert Run.of(config).stages.tokens_removed.tolist() == [6]
     assert type(icot.load_run(Run.of(config))[0]).__name__ == "Coupled"
+
+
+def test_the_series_is_stepwise_internalization_and_what_it_is_compared_with(monkeypatch):
+    trained, executed = [], []
+    monkeypatch.setattr("icotlib.launch.ensure", trained.extend)
+    monkeypatch.setattr(workbook, "_execute_all", lambda chosen, *rest: executed.extend(chosen))
+    assert main(["workbook", "--preset", "smoke", "--series"]) == 0
+    assert {config.method for config in trained} == {"icot_si", "no_cot", "explicit_cot"}
+    assert [path.stem[:2] for path in executed] == ["01", "02", "06", "08", "99"]
+    with pytest.raises(SystemExit):
+        main(["workbook", "--series", "--studies"])
 
 
 def test_the_results_notebook_leaves_its_tables(series):
