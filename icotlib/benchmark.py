@@ -66,6 +66,8 @@ COUNTED = {
     **ATTENTION,
     torch.ops.aten._int_mm: lambda a, b, out_shape=None: 2 * a[0] * a[1] * b[1],
 }
+#: Rounds before it counts: a process that keeps its memory has all it needs after two steps.
+WARM_UP = 2
 METHODS = {
     "explicit_cot": presets.explicit_cot,
     "icot_si": presets.icot_si,
@@ -89,7 +91,7 @@ def benchmark(
     In a script, call it below `if __name__ == "__main__":` (see `icotlib.speed.Apart`).
 
     Args:
-        rounds: turns, after one that warms up.
+        rounds: turns, after those that warm up.
         steps: optimizer steps in a turn.
 
     Returns:
@@ -253,7 +255,7 @@ def _training(
         "bare": partial(bare.turn, "bare", steps),
         "reference": partial(reference.turn, "reference", steps),
     }
-    seconds, peaks = take_turns(turns, about["rounds"])
+    seconds, peaks = take_turns(turns, about["rounds"], WARM_UP)
     parameters, tokens, operations = ours.ask("count")
     speeds = {name: config.train.batch_size / each for name, each in seconds.items()}
     return {
@@ -345,7 +347,7 @@ def _evaluation(
         "batched": partial(reference.turn, "batched", 1),
         "one by one": partial(reference.turn, "one by one", 1),
     }
-    seconds, peaks = take_turns(turns, about["rounds"])
+    seconds, peaks = take_turns(turns, about["rounds"], WARM_UP)
     parameters, every = ours.ask("count")
     examples = dict.fromkeys(turns, every) | {"one by one": FEW}
     speeds = {name: examples[name] / each for name, each in seconds.items()}

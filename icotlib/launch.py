@@ -3,7 +3,8 @@
 Every run trains in a worker process of its own, with the number of CPU threads its config names,
 so that two small runs use two cores side by side. The process that asked watches the run
 directories and draws bars and plots from them; it does the same for a run that another process
-happens to be training.
+happens to be training. Whatever else waits for runs, such as a notebook, can be given to the same
+workers (`Task`).
 """
 
 import contextlib
@@ -15,8 +16,10 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from tqdm.auto import tqdm as notebook_tqdm
@@ -52,13 +55,9 @@ def ensure(
     """
     configs = [configs] if isinstance(configs, RunConfig) else list(configs)
     runs = [Run.of(config) for config in configs]
-    missing = unfinished(configs)
-    if missing:
-        # Imports transformers, for which finished runs need not wait.
-        from icotlib.material import check
-
-        check(missing)
-        _train_all(missing, jobs, watch or (lambda runs: None), runs)
+    tasks = trainings(configs)
+    if tasks:
+        work(tasks, jobs, look=(lambda: watch(runs)) if watch else lambda: None)
     return runs
 
 
@@ -72,13 +71,50 @@ def unfinished(configs: Sequence[RunConfig]) -> list[RunConfig]:
     return list(found.values())
 
 
+@dataclass(frozen=True)
+class Task:
+    """What a worker is to do, once the runs that it needs are finished."""
+
+    do: Callable[..., Any]
+    args: tuple
+    needs: tuple[RunConfig, ...] = ()
+    #: The run that it trains, if that is what it does.
+    trains: RunConfig | None = None
+
+    @property
+    def ready(self) -> bool:
+        return all(Run.of(config).done for config in self.needs)
+
+    def hangs_on(self, other: RunConfig) -> bool:
+        """Whether it needs a run, directly or through one that it needs."""
+        return any(one == other or _builds_on(one, other) for one in self.needs)
+
+
+def _builds_on(config: RunConfig, other: RunConfig) -> bool:
+    return any(one == other or _builds_on(one, other) for one in config.parents.values())
+
+
+def trainings(configs: Sequence[RunConfig]) -> list[Task]:
+    """A task for each run that is missing for these configs; raises as `ensure` before any work."""
+    missing = unfinished(configs)
+    if missing:
+        # Imports transformers, for which finished runs need not wait.
+        from icotlib.material import check
+
+        check(missing)
+    return [
+        Task(_train_in_worker, (config,), tuple(config.parents.values()), config)
+        for config in missing
+    ]
+
+
 def default_jobs(configs: Sequence[RunConfig]) -> int:
     """How many of these runs this machine trains side by side; `ICOT_JOBS` overrides it."""
     if os.environ.get("ICOT_JOBS"):
         return int(os.environ["ICOT_JOBS"])
     if torch.cuda.is_available():
         return 1
-    threads = max(config.train.threads for config in configs)
+    threads = max((config.train.threads for config in configs), default=1)
     return max(1, cores() // threads)
 
 
@@ -90,68 +126,81 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
 
 
-def _train_all(
-    configs: list[RunConfig], jobs: int | None, watch: Callable, runs: list[Run]
+def work(
+    tasks: Sequence[Task],
+    jobs: int | None = None,
+    look: Callable[[], None] = lambda: None,
+    ended: Callable[[Task, Future], None] = lambda task, future: None,
 ) -> None:
-    jobs = min(jobs or default_jobs(configs), len(configs))
+    """Do all tasks in worker processes, and show how the trainings among them go.
+
+    Whenever a worker is free, the first that can begin does: put first what most depends on.
+
+    Args:
+        jobs: tasks side by side; by default as `ensure` has it.
+        look: called whenever a run has a new evaluation, in a session with somebody watching.
+        ended: called whenever a task has ended.
+
+    Raises what the first that failed has raised, after all the others that can have ended.
+    """
+    configs = [task.trains for task in tasks if task.trains]
+    jobs = min(jobs or default_jobs(configs), len(tasks))
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker)
     with environment(**ONE_THREAD), _display(configs) as display:
         try:
-            _work_through(configs, pool, jobs, display, lambda: watch(runs))
+            failed = _work_through(tasks, pool, jobs, display, look, ended)
         except BaseException:
             stop(pool)
             raise
     pool.shutdown()
-
-
-def _work_through(
-    configs: Sequence[RunConfig],
-    pool: ProcessPoolExecutor,
-    jobs: int,
-    display: "Display",
-    watch: Callable[[], None],
-) -> None:
-    """Train all configs, each once those it builds on are finished, and show how it goes.
-
-    Whenever a worker is free, the first that can begin does: put first what most depends on.
-    """
-    waiting, training, failures = list(configs), {}, []
-    evaluations = -1
-    while waiting or training:
-        for future in [future for future in training if future.done()]:
-            config = training.pop(future)
-            if future.exception() is not None:
-                failures.append((config, future.exception()))
-                if isinstance(future.exception(), BrokenProcessPool):
-                    waiting.clear()
-        for config in list(waiting):
-            if any(_builds_on(config, failed) for failed, _ in failures):
-                waiting.remove(config)
-            elif len(training) == jobs:
-                break
-            elif all(Run.of(parent).done for parent in config.parents.values()):
-                waiting.remove(config)
-                training[pool.submit(_train_in_worker, config)] = config
-        display.update()
-        if is_live() and display.evaluations != evaluations:
-            evaluations = display.evaluations
-            watch()
-        if training:
-            time.sleep(POLL)
-    if failures:
-        config, error = failures[0]
-        if isinstance(error, BrokenProcessPool):
+    if failed:
+        task, error = failed[0]
+        if isinstance(error, BrokenProcessPool) and task.trains:
             raise RunError(
-                f"the process training {config.run_name} was ended from outside, for lack of "
+                f"the process training {task.trains.run_name} was ended from outside, for lack of "
                 "memory perhaps. Ask for the run again: it goes on from its last checkpoint."
             ) from None
         raise error
 
 
-def _builds_on(config: RunConfig, other: RunConfig) -> bool:
-    """Whether a run needs another, directly or through one that it needs."""
-    return any(one == other or _builds_on(one, other) for one in config.parents.values())
+def _work_through(
+    tasks: Sequence[Task],
+    pool: ProcessPoolExecutor,
+    jobs: int,
+    display: "Display",
+    look: Callable[[], None],
+    ended: Callable[[Task, Future], None],
+) -> list[tuple[Task, BaseException]]:
+    """The tasks that failed, and with what."""
+    waiting: list[Task] = list(tasks)
+    at_work: dict[Future, Task] = {}
+    failed: list[tuple[Task, BaseException]] = []
+    evaluations = -1
+    while waiting or at_work:
+        for future in [future for future in at_work if future.done()]:
+            task = at_work.pop(future)
+            ended(task, future)
+            if future.exception() is not None:
+                failed.append((task, future.exception()))
+                if isinstance(future.exception(), BrokenProcessPool):
+                    waiting.clear()
+        for task in list(waiting):
+            if any(one.trains and task.hangs_on(one.trains) for one, _ in failed):
+                waiting.remove(task)
+            elif len(at_work) == jobs:
+                break
+            elif task.ready:
+                waiting.remove(task)
+                at_work[pool.submit(task.do, *task.args)] = task
+        assert at_work or not waiting, "a task needs a run that no task trains"
+        display.update()
+        if is_live() and display.evaluations != evaluations:
+            evaluations = display.evaluations
+            look()
+        if at_work:
+            time.sleep(POLL)
+    return failed
 
 
 def _begin_worker() -> None:

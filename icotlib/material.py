@@ -1,14 +1,28 @@
 """What a run reads: its examples as tokens, and its training batches by step."""
 
+import hashlib
+import os
+import shutil
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
 
+import numpy as np
+import torch
+from datasets import Dataset
+
+from icotlib import paths
 from icotlib.config import RunConfig
 from icotlib.data import check_folder, epochs, load_corpus, stream
 from icotlib.errors import ConfigError
 from icotlib.models import build_layout, check_pretrained
 from icotlib.tasks import Example
-from icotlib.tokens import EOS, MARK, SEP, Encoded
+from icotlib.tokens import EOS, MARK, SEP, Encoded, Layout
+
+#: From so many training examples on, tokens are kept on disk.
+MANY = 10_000
+
+#: Examples encoded at a time: the tokenizer's lists take many times the room of the tokens.
+PART = 20_000
 
 
 class Material:
@@ -24,9 +38,9 @@ class Material:
         self.layout = build_layout(config, self.corpus)
         self.valid = self.layout.encode(examples_of(self.corpus.valid))
         self.test = self.layout.encode(examples_of(self.corpus.test))
-        train = self.corpus.train
+        train, digest = self.corpus.train, self.corpus.digest
         #: The fixed training set, or None where every batch is fresh.
-        self.train: Encoded | None = train and self.layout.encode(examples_of(train))
+        self.train: Encoded | None = train and encode_once(self.layout, train, digest)
         self.batches = self._batches()
         #: What removal counts in the longest chain, and tokens of the longest sequence.
         self.longest_chain, self.longest_total = self._longest()
@@ -73,7 +87,60 @@ def check(configs: Sequence[RunConfig]) -> None:
         check_folder(folder)
 
 
-def examples_of(dataset: Any) -> list[Example]:
+def examples_of(dataset: Dataset) -> list[Example]:
     """The rows of a dataset as examples."""
-    columns = dataset[:]
+    return _examples(dataset[:])
+
+
+def _examples(columns: dict[str, list[str]]) -> list[Example]:
     return [Example(*row) for row in zip(*(columns[c] for c in Example._fields), strict=True)]
+
+
+def encode_once(layout: Layout, dataset: Dataset, digest: str) -> Encoded:
+    """A training set as tokens; a large one is encoded once, and read from disk from then on.
+
+    Its tokens stay there, memory-mapped: batches take what they need.
+
+    Args:
+        digest: of the corpus that the training set belongs to.
+    """
+    if len(dataset) < MANY or layout.fingerprint is None:
+        return layout.encode(examples_of(dataset))
+    key = hashlib.sha256(f"{digest} {layout.fingerprint}".encode()).hexdigest()[:16]
+    folder = paths.data_cache() / f"tokens-{key}"
+    if not folder.is_dir():
+        part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+        _store(layout, dataset, part)
+        try:
+            part.rename(folder)
+        except OSError:  # another process finished the same set first
+            shutil.rmtree(part)
+    ids = torch.from_numpy(np.load(folder / "ids.npy", mmap_mode="c"))  # "c": torch wants to write
+    lengths = torch.from_numpy(np.load(folder / "lengths.npy"))
+    ends = torch.from_numpy(np.load(folder / "ends.npy")).long()
+    return Encoded(ids, *lengths, ends if ends.shape[1] else None)
+
+
+def _store(layout: Layout, dataset: Dataset, folder: Path) -> None:
+    """Encode a set part by part into files that can be memory-mapped."""
+    starts = range(0, len(dataset), PART)
+    parts = (layout.encode(_examples(dataset[start : start + PART])) for start in starts)
+    ids, lengths, ends = [], [], []
+    for one in parts:
+        ids.append(one.ids.int().numpy())
+        lengths.append(torch.stack([one.question, one.chain, one.total]).numpy())
+        ends.append(np.empty((len(one), 0)) if one.ends is None else one.ends.numpy())
+    folder.mkdir(parents=True)
+    np.save(folder / "ids.npy", _stacked(ids, layout.pad))
+    np.save(folder / "lengths.npy", np.concatenate(lengths, axis=1))
+    np.save(folder / "ends.npy", _stacked(ends).astype(np.int32))
+
+
+def _stacked(parts: Sequence[np.ndarray], padding: int | None = None) -> np.ndarray:
+    """Parts of unequal width `[n, width]` above each other; by default their last column is
+    repeated."""
+    width = max(part.shape[1] for part in parts)
+    how = {"mode": "edge"} if padding is None else {"constant_values": padding}
+    return np.concatenate(
+        [np.pad(part, ((0, 0), (0, width - part.shape[1])), **how) for part in parts]
+    )

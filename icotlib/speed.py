@@ -31,32 +31,49 @@ from icotlib.tokens import Encoded, Layout
 
 
 def take_turns(
-    turns: dict[Any, Callable[[], tuple[float, float]]], rounds: int
+    turns: dict[Any, Callable[[], tuple[float, float]]], rounds: int, warm_up: int = 1
 ) -> tuple[dict[Any, float], dict[Any, float]]:
     """Median seconds of one step, and peak memory in MiB, of contestants taking turns.
 
     Args:
         turns: what a contestant's turn is, seconds and MiB, by its name; see `turn`.
+        warm_up: rounds beforehand, whose seconds do not count.
     """
     seconds: dict[Any, list[float]] = {name: [] for name in turns}
     peaks = dict.fromkeys(turns, 0.0)
-    for number in range(rounds + 1):
+    for number in range(warm_up + rounds):
         for name, take in turns.items():
             each, used = take()
-            if number:  # the first round warms up
+            if number >= warm_up:
                 seconds[name].append(each)
             peaks[name] = max(peaks[name], used)
     return {name: median(found) for name, found in seconds.items()}, peaks
 
 
-def turn(work: Callable[[int], Any], steps: int, device: torch.device) -> tuple[float, float]:
+def turn(
+    work: Callable[[int], Any],
+    steps: int,
+    device: torch.device,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[float, float]:
     """Do some steps: the seconds of one, and the peak memory of this process in MiB."""
     memory.reset_peak(device)
-    start = time.perf_counter()
+    start = clock()
     for step in range(steps):
         work(step)
     wait(device)
-    return (time.perf_counter() - start) / steps, memory.peak(device)
+    return (clock() - start) / steps, memory.peak(device)
+
+
+def computing(device: torch.device) -> float:
+    """Seconds that this process has computed: CPU time of each thread, wall time on a GPU.
+
+    Runs and notebooks share the cores of a laptop with each other and with their user; CPU time
+    counts what one has used, so that they compare whatever else went on.
+    """
+    if device.type == "cpu":
+        return time.process_time() / torch.get_num_threads()
+    return time.perf_counter()
 
 
 class Apart:
@@ -140,18 +157,16 @@ class Contestant:
 def measure_speed(
     contestants: dict[Any, Contestant], batch_size: int = 1, examples: int = 20, rounds: int = 5
 ) -> dict[Any, float]:
-    """Examples per second of greedy generation, measured side by side.
+    """Examples per second of `computing`, in greedy generation, measured side by side.
 
     The contestants take turns in every round, so that a slow moment of the machine meets all of
     them; the result is the median over rounds. The papers measure at batch size 1.
     """
-    seconds, _ = take_turns(
-        {
-            key: partial(turn, partial(_answer, one, batch_size, examples), 1, one.model.device)
-            for key, one in contestants.items()
-        },
-        rounds,
-    )
+    turns = {}
+    for key, one in contestants.items():
+        device, answer = one.model.device, partial(_answer, one, batch_size, examples)
+        turns[key] = partial(turn, answer, 1, device, partial(computing, device))
+    seconds, _ = take_turns(turns, rounds)
     return {key: examples / each for key, each in seconds.items()}
 
 
@@ -167,8 +182,8 @@ def record_speed(
 ) -> pd.DataFrame:
     """Measure the speed of every stage of these runs beside No CoT and keep it with each run.
 
-    All take turns in one process, so do this while the machine is otherwise idle. Examples per
-    second at batch 1 (the papers' measure) and batched, and speed relative to the reference.
+    All take turns in one process. Examples per second at batch 1 (the papers' measure) and
+    batched, and speed relative to the reference.
     Students and emulators alone answer no questions and are left out.
     Kept in `speed.json` of each run; measured again only if asked.
 

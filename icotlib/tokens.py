@@ -6,15 +6,19 @@ Everything after the first separator is learned, the second separator included. 
 knows where its question and its chain end, and that is all that removal and evaluation need.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import BatchEncoding, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from icotlib.errors import ConfigError
 from icotlib.tasks import Example, Pieces, Task
@@ -43,7 +47,7 @@ def symbol_tokenizer(symbols: Sequence[str]) -> PreTrainedTokenizerFast:
 class Encoded:
     """A batch of token sequences, padded on the right; the lengths are tensors `[n]`."""
 
-    #: Tokens `[n, width]`.
+    #: Tokens `[n, width]`; in int32 where a whole set lies on disk, in int64 once they are taken.
     ids: Tensor
     #: Length of the question with the first separator.
     question: Tensor
@@ -64,7 +68,7 @@ class Encoded:
         total = self.total[rows]
         width = int(total.max()) if len(total) else 0
         ends = None if self.ends is None else self.ends[rows]
-        ids = self.ids[rows][:, :width]
+        ids = self.ids[rows][:, :width].long()
         return Encoded(ids, self.question[rows], self.chain[rows], total, ends)
 
     @property
@@ -130,9 +134,24 @@ class Layout:
         self.begin, self._lead = ([], "") if self._symbolic else _beginnings(tokenizer)
         self.mark = self._tokens([self._lead + MARK])[0]
 
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """A hash of everything that says how examples are encoded.
+
+        None with a tokenizer written in Python, which cannot be hashed.
+        """
+        if not self.tokenizer.is_fast:
+            return None
+        parts = [self.sep, self.pad, self.eos, self.begin, self._lead, self._tail, self._step_end]
+        text = json.dumps([self.tokenizer.backend_tokenizer.to_str(), *parts])
+        return hashlib.sha256(text.encode()).hexdigest()
+
     def _tokens(self, texts: list[str]) -> list[list[int]]:
+        return self._tokenized(texts)["input_ids"]
+
+    def _tokenized(self, texts: list[str], **settings: Any) -> BatchEncoding:
         try:
-            return self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+            return self.tokenizer(texts, add_special_tokens=False, **settings)
         except Exception as error:  # the tokenizers library raises plain Exception
             known = self.tokenizer.get_vocab()
             missing = [word for text in texts for word in text.split() if word not in known]
@@ -145,7 +164,7 @@ class Layout:
         questions = self._tokens([example.question + self._tail for example in examples])
         questions = [self.begin + tokens for tokens in questions]
         written = [self._lead + x.chain + self._tail if x.chain else "" for x in examples]
-        chains = self._tokens(written)
+        chains, ends = self._chains(written)
         answers = self._tokens(
             [f"{self._lead}{MARK} {example.answer}{self._tail}" for example in examples]
         )
@@ -153,35 +172,35 @@ class Layout:
             [*question, self.sep, *chain, self.sep, *answer, self.eos]
             for question, chain, answer in zip(questions, chains, answers, strict=True)
         ]
-        total = torch.tensor([len(row) for row in rows])
-        ids = torch.full((len(rows), int(total.max())), self.pad)
-        for i, row in enumerate(rows):
-            ids[i, : len(row)] = torch.tensor(row)
+        total = np.array([len(row) for row in rows])
+        ids = np.full((len(rows), total.max()), self.pad)
+        ids[np.arange(total.max()) < total[:, None]] = np.concatenate(rows)
         question = torch.tensor([len(part) + 1 for part in questions])
         chain = torch.tensor([len(part) for part in chains])
-        ends = None if self._step_end is None else self._ends(written)
-        return Encoded(ids, question, chain, total, ends)
+        return Encoded(torch.from_numpy(ids), question, chain, torch.from_numpy(total), ends)
 
-    def _ends(self, chains: list[str]) -> Tensor:
-        """Tokens up to the end of each step, `[n, most steps]`, from texts of chains.
+    def _chains(self, texts: list[str]) -> tuple[list[list[int]], Tensor | None]:
+        """Tokens of chains, and where removal counts steps, those up to the end of each step.
 
-        A token belongs to the step in which it begins.
+        The latter `[n, most steps]`. A token belongs to the step in which it begins.
         """
+        if self._step_end is None:
+            return self._tokens(texts), None
         if not self.tokenizer.is_fast:
             raise ConfigError(
                 f"removal.step_end={self._step_end!r}: {type(self.tokenizer).__name__} does not "
                 "say which token stands where; set removal.step_end=null to remove by token"
             )
-        found = self.tokenizer(chains, add_special_tokens=False, return_offsets_mapping=True)
+        found = self._tokenized(texts, return_offsets_mapping=True)
         rows = []
-        for chain, offsets in zip(chains, found["offset_mapping"], strict=True):
-            cuts = [x.end() for x in re.finditer(re.escape(self._step_end), chain)]
+        for text, offsets in zip(texts, found["offset_mapping"], strict=True):
+            cuts = [x.end() for x in re.finditer(re.escape(self._step_end), text)]
             counts = np.searchsorted([start for start, _ in offsets], cuts)
-            last = len(offsets) - (chain[cuts[-1] :].isspace() if cuts else 0)
+            last = len(offsets) - (text[cuts[-1] :].isspace() if cuts else 0)
             rows.append(np.unique([*counts[(counts > 0) & (counts < last)], len(offsets)]))
         most = max(len(row) for row in rows)
         padded = [np.pad(row, (0, most - len(row)), mode="edge") for row in rows]
-        return torch.from_numpy(np.stack(padded))
+        return found["input_ids"], torch.from_numpy(np.stack(padded))
 
     def encode_pieces(self, pieces: Pieces, task: Task) -> Encoded:
         """Encode a generated batch, with a symbol tokenizer without a loop over examples.

@@ -9,7 +9,6 @@ import contextlib
 import json
 import math
 import shutil
-import time
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +31,7 @@ from icotlib.models import count_parameters, load_stage, save_model
 from icotlib.objectives import Continuation, Objective
 from icotlib.precision import as_trained, mixed_precision
 from icotlib.runs import Run, device_name, write_json
+from icotlib.speed import computing
 from icotlib.tokens import Layout
 
 #: Steps between two looks at the losses, which is when the device is waited for.
@@ -107,14 +107,8 @@ class Trainer:
         self.total, self.steps_seen = 0.0, 0
 
     def clock(self) -> float:
-        """Seconds of computing so far: wall time on a GPU, CPU time per thread on a CPU.
-
-        Runs share the cores of a laptop with each other and with their user; CPU time counts what
-        a run has used, so that runs compare whatever else went on.
-        """
-        if self.accelerator.device.type == "cpu":
-            return time.process_time() / self.config.train.threads
-        return time.perf_counter()
+        """Seconds of computing so far."""
+        return computing(self.accelerator.device)
 
     # --- the loop ---
 

@@ -2,19 +2,19 @@
 
 import hashlib
 import json
-import multiprocessing
 import os
 import re
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import nbformat
+from tqdm import tqdm
 
 from icotlib import paths, presets
-from icotlib.config import parse_overrides
+from icotlib.config import RunConfig, parse_overrides
 from icotlib.errors import ConfigError, IcotError, did_you_mean
 
 #: Notebooks whose runs take longer than those of all others together.
@@ -23,14 +23,11 @@ STUDIES = ("09", "10")
 #: Those about stepwise internalization alone: data, baselines, method, removal curve, results.
 SERIES = ("01", "02", "06", "08", "99")
 
-#: Notebooks executed at the same time, each with its share of the cores; one on a GPU.
-SIDE_BY_SIDE = 2
-
-#: Those that take minutes at `fast`, executed first.
+#: Those that take minutes at `fast`, executed as soon as they can be.
 LONG = ("11", "12", "14")
 
-#: Those that measure speed, and the one that shows all results, are executed alone, at the end.
-ALONE = ("05", "08", "99")
+#: The one that shows all results, those of other notebooks among them.
+LAST = "99"
 
 
 def notebooks(studies: bool = True) -> list[Path]:
@@ -128,62 +125,65 @@ def run_all(
     jobs: int | None = None,
     studies: bool = False,
     series: bool = False,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = tqdm.write,  # which leaves bars whole
 ) -> list[Path]:
-    """Train every run the workbook needs, side by side, then execute the notebooks.
+    """Train every run the workbook needs and execute the notebooks, all of it side by side.
 
     Args:
         names: notebooks to execute, by number or name; all by default. With names given, one
             follows the other, and each trains what it needs itself.
-        jobs: runs trained side by side, and notebooks executed.
+        jobs: runs and notebooks side by side.
         studies: the studies, too, which take longer than all else.
         series: the notebooks about stepwise internalization alone, and their runs.
     """
     overrides = parse_overrides(overrides)
     wanted = names or (SERIES if series else ())
     chosen = [find_notebook(name) for name in wanted] or notebooks(studies)
-    if jobs is not None:
-        os.environ["ICOT_JOBS"] = str(jobs)  # for the notebooks, which ask for runs themselves
-    if not names:
-        from icotlib.launch import ensure, unfinished  # imports torch; help texts need none
-
-        part = presets.series if series else presets.workbook
-        configs = part(preset, seed, overrides)
-        configs += presets.studies(preset, seed, overrides) if studies else []
-        say(f"training {len(unfinished(configs))} runs at preset {preset}, seed {seed}")
-        ensure(configs)
     values = {"preset": preset, "seed": seed, "overrides": overrides}
     if names:
+        if jobs is not None:
+            os.environ["ICOT_JOBS"] = str(jobs)  # for the notebooks, which ask for runs themselves
         return [execute(notebook, say=say, **values) for notebook in chosen]
-    return _execute_all(chosen, jobs, say, values)
+    part = presets.series if series else presets.workbook
+    configs = part(preset, seed, overrides)
+    configs += presets.studies(preset, seed, overrides) if studies else []
+    return _work_through(configs, chosen, jobs, say, values)
 
 
-def _execute_all(
-    chosen: Sequence[Path], jobs: int | None, say: Callable[[str], None], values: dict[str, Any]
+def _work_through(
+    configs: Sequence[RunConfig],
+    chosen: Sequence[Path],
+    jobs: int | None,
+    say: Callable[[str], None],
+    values: dict[str, Any],
 ) -> list[Path]:
-    """The copies of the notebooks, in order."""
-    import torch
+    """Train what is missing and execute notebooks, each once its runs are there; its copies."""
+    from icotlib import launch  # imports torch; help texts need none
 
-    from icotlib.launch import cores, end_with_parent, environment, stop
+    tasks = launch.trainings(configs)
+    say(f"training {len(tasks)} runs at preset {values['preset']}, seed {values['seed']}")
+    jobs = jobs or launch.default_jobs(configs)
+    copies: dict[Path, Path] = {}
 
-    jobs = jobs or (1 if torch.cuda.is_available() else SIDE_BY_SIDE)
-    alone = [path for path in chosen if path.stem.startswith(ALONE)]
-    others = [path for path in chosen if path not in alone]
+    def ended(task: launch.Task, future: Future) -> None:
+        if future.exception():
+            name = task.trains.run_name if task.trains else task.args[0].stem
+            say(f"{name}  failed; what does not hang on it goes on")
+        elif not task.trains:
+            copies[task.args[0]], lines = future.result()
+            say("\n".join(lines))
+
+    last = [path for path in chosen if path.stem.startswith(LAST)]
+    others = [path for path in chosen if path not in last]
     others.sort(key=lambda path: not path.stem.startswith(LONG))
-    share = {"ICOT_CORES": str(max(1, cores() // jobs)), "ICOT_JOBS": "1"}
-    context, copies = multiprocessing.get_context("spawn"), {}
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=end_with_parent)
-    with environment(**share):
-        running = {pool.submit(_execute_quietly, path, values): path for path in others}
-        try:
-            for future in as_completed(running):
-                copies[running[future]], lines = future.result()
-                say("\n".join(lines))
-        except BaseException:
-            stop(pool)
-            raise
-    pool.shutdown()
-    copies |= {path: execute(path, say=say, **values) for path in alone}
+    tasks += [
+        launch.Task(_execute_quietly, (path, values), presets.needed(path.stem, **values))
+        for path in others
+    ]
+    share = {"ICOT_CORES": str(max(1, launch.cores() // jobs)), "ICOT_JOBS": "1"}
+    with launch.environment(**share):
+        launch.work(tasks, jobs, ended=ended)
+    copies |= {path: execute(path, say=say, **values) for path in last}
     return [copies[path] for path in chosen]
 
 

@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
+from datasets import Dataset
 
+from icotlib import material
 from icotlib.config import DataConfig
 from icotlib.data import (
     draw_unseen,
@@ -15,7 +18,9 @@ from icotlib.data import (
     write_examples,
 )
 from icotlib.errors import ConfigError, DataError
+from icotlib.shifts import encoded_keys
 from icotlib.tasks import Example, get_task
+from icotlib.tokens import Layout, symbol_tokenizer
 
 SMALL = DataConfig(task="mult-2x2", valid_examples=100, test_examples=200)
 
@@ -85,6 +90,34 @@ def test_a_large_set_is_cached_and_read_back(tmp_path, monkeypatch):
     first = load_corpus(config)
     assert len(list((tmp_path / "cache").iterdir())) == 1
     assert load_corpus(config).digest == first.digest
+
+
+@pytest.mark.parametrize("step_end", [None, "+"])
+def test_a_large_set_is_encoded_once_and_its_tokens_read_from_disk(tmp_path, monkeypatch, step_end):
+    """Chains and questions of unequal length, in parts that are not as wide as each other."""
+    monkeypatch.setattr("icotlib.paths.DATA", tmp_path)
+    rows = [Example("1 + 2", "", "3"), Example("1 2 + 3", "1 2 +", "1 5"), Example("1", "2", "3")]
+    rows += [Example("9 + 9", "9 + 9 + 9 + 9", "1 8"), Example("4", "5 + 6", "7 7")]
+    columns = dict(zip(Example._fields, map(list, zip(*rows, strict=True)), strict=True))
+    layout = Layout(symbol_tokenizer([*"0123456789+"]), step_end=step_end)
+    encoded = layout.encode(rows)
+    monkeypatch.setattr(material, "MANY", 5)
+    monkeypatch.setattr(material, "PART", 2)
+    stored = [material.encode_once(layout, Dataset.from_dict(columns), "of this corpus")]
+    with monkeypatch.context() as patch:
+        patch.setattr(Layout, "encode", lambda *_: pytest.fail("encoded again"))
+        stored.append(material.encode_once(layout, Dataset.from_dict(columns), "of this corpus"))
+        with pytest.raises(pytest.fail.Exception):
+            material.encode_once(layout, Dataset.from_dict(columns), "of another corpus")
+    for one in stored:
+        for wanted in (slice(None), torch.tensor([3, 0, 3])):
+            given, true = one[wanted], encoded[wanted]
+            assert given.ids.dtype == torch.int64
+            for name, value in vars(true).items():
+                assert value is None or torch.equal(getattr(given, name), value)
+        assert (encoded_keys(one) == encoded_keys(encoded)).all()
+    other = Layout(symbol_tokenizer([*"9876543210+"]), step_end=step_end)
+    assert other.fingerprint != layout.fingerprint
 
 
 def test_the_stream_never_shows_a_held_out_question():

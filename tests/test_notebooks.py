@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from concurrent.futures import Future
 
 import nbformat
 import pandas as pd
@@ -12,7 +13,7 @@ import pytest
 from papermill.inspection import inspect_notebook
 
 import icotlib as icot
-from icotlib import paths, presets, publishing, workbook
+from icotlib import launch, paths, presets, publishing, workbook
 from icotlib.cli import main
 from icotlib.errors import ConfigError, IcotError
 from icotlib.runs import Run, all_runs
@@ -134,13 +135,39 @@ def test_smoke_runs_all_four_stages_of_distillation(series):
     assert type(icot.load_run(Run.of(config))[0]).__name__ == "Coupled"
 
 
-def test_the_series_is_stepwise_internalization_and_what_it_is_compared_with(monkeypatch):
-    trained, executed = [], []
-    monkeypatch.setattr("icotlib.launch.ensure", trained.extend)
-    monkeypatch.setattr(workbook, "_execute_all", lambda chosen, *rest: executed.extend(chosen))
+def test_no_notebook_begins_before_its_runs_are_there(series):
+    """It would train them itself, and they appear in its copy; only one makes a run of its own."""
+    for copy in series:
+        outputs = [output for cell in code_cells(copy) for output in cell.outputs]
+        trained = re.search(r"step \d+/\d+ ", "".join(output.get("text", "") for output in outputs))
+        assert bool(trained) == copy.name.startswith("14")
+
+
+def test_the_series_is_stepwise_internalization_and_what_it_is_compared_with(
+    runs_folder, monkeypatch
+):
+    begun, last = [], []
+
+    def work(tasks, jobs, ended):
+        begun.extend(tasks)
+        for task in tasks:
+            future = Future()
+            future.set_result((None, []))
+            ended(task, future)
+
+    monkeypatch.setattr(launch, "work", work)
+    monkeypatch.setattr(workbook, "execute", lambda path, **_: last.append(path.stem[:2]))
     assert main(["workbook", "--preset", "smoke", "--series"]) == 0
-    assert {config.method for config in trained} == {"icot_si", "no_cot", "explicit_cot"}
-    assert [path.stem[:2] for path in executed] == ["01", "02", "06", "08", "99"]
+    trained = {task.trains.method: task.trains for task in begun if task.trains}
+    assert trained.keys() == {"icot_si", "no_cot", "explicit_cot"}
+    beside = {task.args[0].stem[:2]: task.needs for task in begun if not task.trains}
+    assert beside == {
+        "01": (),
+        "02": (trained["explicit_cot"], trained["no_cot"]),
+        "06": (trained["icot_si"],),
+        "08": (trained["icot_si"], trained["no_cot"], trained["explicit_cot"]),
+    }
+    assert last == ["99"]
     with pytest.raises(SystemExit):
         main(["workbook", "--series", "--studies"])
 

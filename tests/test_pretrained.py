@@ -402,7 +402,7 @@ def test_what_cannot_be_found_is_named_before_any_work(
     runs_folder, pretrained, own_data, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # read once, when it is imported
-    monkeypatch.setattr(launch, "_train_all", lambda *_: pytest.fail("work has begun"))
+    monkeypatch.setattr(launch, "work", lambda *_, **__: pytest.fail("work has begun"))
     with pytest.raises(ConfigError, match=r"(?s)no-one/no-model.*hf download no-one/no-model"):
         launch.ensure(small("no-one/no-model", own_data))
     folder = pretrained("gpt2")

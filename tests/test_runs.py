@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Future
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -53,6 +54,43 @@ def test_ensure_trains_what_is_missing_side_by_side_and_in_order(runs_folder, ti
     assert capsys.readouterr().out == ""
 
 
+@pytest.fixture
+def begun(runs_folder, monkeypatch):
+    """What workers begin, in order; every training ends, and well, while the others wait."""
+    names, training = [], []
+
+    class Pool:
+        def __init__(self, *args, **kwargs):
+            self._processes = {}
+
+        def submit(self, do, one):
+            future = Future()
+            names.append(one if isinstance(one, str) else one.method)
+            training.append((one, future))
+            return future
+
+        def shutdown(self, **kwargs):
+            pass
+
+    def time_goes_by(seconds):
+        for one, future in training:
+            if future.done():
+                continue
+            if one == "fails":
+                future.set_exception(ValueError("on purpose"))
+                continue
+            if not isinstance(one, str):
+                (runs_folder / one.run_name).mkdir(parents=True)
+                (runs_folder / one.run_name / "done.json").write_text("{}")
+            future.set_result(None)
+
+    shown = SimpleNamespace(update=lambda: None, evaluations=0)
+    monkeypatch.setattr(launch.time, "sleep", time_goes_by)
+    monkeypatch.setattr(launch, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(launch, "_display", lambda configs: nullcontext(shown))
+    return names
+
+
 @pytest.mark.parametrize(
     ("jobs", "order"),
     [
@@ -60,28 +98,32 @@ def test_ensure_trains_what_is_missing_side_by_side_and_in_order(runs_folder, ti
         (2, "explicit_cot icot_si mind_reading emulation icot_kd no_cot"),
     ],
 )
-def test_a_free_worker_takes_the_first_run_that_can_begin(jobs, order, runs_folder, monkeypatch):
+def test_a_free_worker_takes_the_first_run_that_can_begin(jobs, order, begun):
     """What others build on must not wait behind runs that came after it in the list."""
     asked = [make("smoke") for make in (presets.icot_kd, presets.icot_si, presets.no_cot)]
-    begun, training = [], []
-
-    class Pool:
-        def submit(self, function, config):
-            begun.append(config.method)
-            training.append((config.run_name, Future()))
-            return training[-1][1]
-
-    def time_goes_by(seconds):
-        for name, future in training:
-            if not future.done():
-                (runs_folder / name).mkdir(parents=True)
-                (runs_folder / name / "done.json").write_text("{}")
-                future.set_result(None)
-
-    monkeypatch.setattr(launch.time, "sleep", time_goes_by)
-    shown = SimpleNamespace(update=lambda: None, evaluations=0)
-    launch._work_through(launch.unfinished(asked), Pool(), jobs, shown, lambda: None)
+    launch.work(launch.trainings(asked), jobs)
     assert begun == order.split()
+
+
+def test_what_waits_for_runs_begins_once_they_are_there(begun):
+    """A core that no training can use executes a notebook."""
+    tasks = launch.trainings([presets.icot_kd("smoke"), presets.icot_si("smoke")])
+    for name, make in {"coupling": presets.icot_kd, "stepwise": presets.icot_si}.items():
+        tasks.append(launch.Task(print, (name,), (make("smoke"),)))
+    tasks.append(launch.Task(print, ("data",)))
+    launch.work(tasks, 2)
+    order = "explicit_cot icot_si mind_reading emulation icot_kd stepwise coupling data"
+    assert begun == order.split()
+
+
+def test_what_hangs_on_no_failure_is_done_all_the_same(begun):
+    after = presets.icot_si("smoke")
+    tasks = [launch.Task(print, ("fails",), trains=after)]
+    tasks += [launch.Task(print, ("first",)), launch.Task(print, ("hangs on it",), (after,))]
+    ended = []
+    with pytest.raises(ValueError, match="on purpose"):
+        launch.work(tasks, 1, ended=lambda task, future: ended.append(task.args[0]))
+    assert begun == ended == ["fails", "first"]
 
 
 def test_an_error_in_a_worker_reaches_the_caller(runs_folder, tiny):

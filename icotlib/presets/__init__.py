@@ -5,6 +5,7 @@
 - `paper`: the papers' own settings, on one GPU: pretrained GPT-2 small on 4x4 multiplication.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from icotlib.config import RunConfig
@@ -57,6 +58,7 @@ __all__ = [
     "levers",
     "limited",
     "mixtures",
+    "needed",
     "no_cot",
     "own",
     "own_kd",
@@ -86,3 +88,40 @@ def studies(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig
     groups = (ablations, harder, depths, mixtures, limited, shifted)
     baselines = [make(preset, seed, overrides) for make in (kd_skipped, kd_no_cot)]
     return [*baselines, *(run for make in groups for run in make(preset, seed, overrides).values())]
+
+
+#: What each notebook asks for, by the number that its name begins with.
+NEEDED: dict[str, tuple[Callable[..., Any], ...]] = {
+    "00": (tour,),
+    "01": (),
+    "02": (explicit_cot, no_cot),
+    "03": (kd_student,),
+    "04": (kd_emulator,),
+    "05": (icot_kd,),
+    "06": (icot_si,),
+    "07": (levers,),
+    "08": (series,),
+    "09": (studies,),
+    "10": (studies,),
+    "11": (icot_si, icot_kd, no_cot),
+    "12": (icot_si, icot_kd),
+    "13": (icot_si, icot_kd, no_cot, explicit_cot),
+    "14": (),  # a run of the user's own, which it makes itself
+    "99": (series,),
+}
+
+
+def needed(
+    notebook: str, preset: str, seed: int = 0, overrides: Any = None
+) -> tuple[RunConfig, ...]:
+    """The runs that a notebook asks for.
+
+    Args:
+        notebook: its name, or the number that this begins with.
+    """
+    found: list[RunConfig] = []
+    for make in NEEDED[notebook[:2]]:
+        made = make(preset, seed, overrides)
+        made = made.values() if isinstance(made, dict) else made
+        found += [made] if isinstance(made, RunConfig) else made
+    return tuple(found)

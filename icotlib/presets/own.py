@@ -67,7 +67,7 @@ STAGES = {
 PROBLEMS = {"smoke": 300, "fast": 20_000, "paper": 400_000}
 SMALL_MODEL = {
     "smoke": {"layers": 2, "width": 32, "heads": 2},
-    "fast": {"layers": 3, "width": 128, "heads": 4},
+    "fast": {"layers": 3, "width": 128, "heads": 4, "options": {"activation_function": "relu"}},
     "paper": {"layers": 12, "width": 768, "heads": 12},
 }
 FIRST_TRY: dict[str, dict[str, dict[str, Any]]] = {

@@ -8,7 +8,7 @@ from icotlib.presets.base import PAPER_OPTIM, PAPER_REMOVAL, check, make
 #: Steps of stepwise internalization, of explicit CoT, and of No CoT for as many seconds.
 STEPS = {
     "smoke": {"icot_si": 40, "explicit_cot": 40, "no_cot_seconds": 60},
-    "fast": {"icot_si": 1200, "explicit_cot": 500, "no_cot_seconds": 1520},
+    "fast": {"icot_si": 1200, "explicit_cot": 400, "no_cot_seconds": 1520},
     "paper": {"icot_si": 25_250 * 9, "explicit_cot": 25_250, "no_cot_seconds": 25_250 * 12},
 }
 
@@ -21,7 +21,7 @@ MODEL: dict[str, dict[str, Any]] = {
 }
 
 #: A problem that takes a minute, and a model and rates that suit it. AdamW is too slow for it.
-SMALL = {
+SMALL = MODEL["fast"] | {
     "data.task": "mult-2x2",
     "model.layers": 2,
     "model.width": 96,
@@ -62,8 +62,8 @@ LEVERS: dict[str, dict[str, Any]] = {
 def explicit_cot(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """The teacher: it writes every step."""
     changes: dict[str, Any] = {"method": "explicit_cot", "removal.schedule": "none"}
-    if preset == "fast":  # it learns early; a rate that falls too soon stops it short
-        changes["optim.decay_fraction"] = 0.4
+    if preset == "fast":  # it learns early, and from few; a rate that falls too soon stops it short
+        changes |= {"optim.decay_fraction": 0.4, "train.batch_size": 96}
     return make(preset, seed, overrides, _size(preset, "explicit_cot") | changes)
 
 
