@@ -144,7 +144,7 @@ def work(
     Raises what the first that failed has raised, after all the others that can have ended.
     """
     configs = [task.trains for task in tasks if task.trains]
-    jobs = min(jobs or default_jobs(configs), len(tasks))
+    jobs = max(1, min(jobs or default_jobs(configs), len(tasks)))
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker)
     with environment(**ONE_THREAD), _display(configs) as display:

@@ -21,7 +21,7 @@ def runs_root() -> Path:
 
 
 def data_cache() -> Path:
-    """The folder of generated data sets, which can be deleted at any time."""
+    """The folder of generated data sets and of tokens, which can be deleted at any time."""
     return DATA / "cache"
 
 

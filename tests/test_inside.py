@@ -15,7 +15,7 @@ from icotlib.config import RunConfig
 from icotlib.data import load_corpus
 from icotlib.errors import ConfigError
 from icotlib.evaluation import logits_of
-from icotlib.hooks import layer_inputs, streams
+from icotlib.hooks import decoder_layers, layer_inputs, streams
 from icotlib.inside import causal, probes
 from icotlib.inside.activations import residual_stream
 from icotlib.inside.variables import Variable
@@ -441,7 +441,7 @@ def test_a_coupled_system_is_changed_as_it_is_but_thinks_once(runs_folder, monke
     ours, few = tables()
     assert emulator.forward == before
     with monkeypatch.context() as patched:
-        patched.setattr(causal, "thinking_once", lambda subject: contextlib.nullcontext())
+        patched.setattr(causal, "once", lambda subject: contextlib.nullcontext())
         expected, many = tables()
     for one, other in zip(ours, expected, strict=True):
         pd.testing.assert_frame_equal(one, other)
@@ -531,6 +531,35 @@ def test_ablation_destroys_what_is_used_and_nothing_else(planted):
         assert table.loc[(1, 0)].accuracy == 1
         assert table.loc[(2, SEPARATOR)].accuracy == 1
         assert table.loc[(0, 3)].accuracy < 0.9
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "gpt_neox"])
+def test_layers_below_a_change_are_computed_once(architecture, monkeypatch):
+    subject, config = made("mult-2x2", "icot_si", 8, architecture)
+    examples, passes = inside.draw_examples(config, 9), []
+    monkeypatch.setattr(causal, "BATCH", 4)  # several batches, each with a first pass of its own
+    layers = decoder_layers(subject.model)
+    for layer in layers:
+        mlp = next(module for name, module in layer.named_children() if name == "mlp")
+        mlp.register_forward_pre_hook(lambda *args: passes.append(args))
+
+    def tables():
+        passes.clear()
+        return [
+            inside.patching(subject, examples, entries=[0]),
+            inside.ablation(subject, examples, [(layer, 2) for layer in range(3)]),
+            inside.knock_out(subject, examples, keys=[1, 2]),
+            inside.steering(subject, examples, 1, 1, 2),
+        ], len(passes)
+
+    ours, few = tables()
+    assert all("forward" not in vars(layer) for layer in layers)
+    with monkeypatch.context() as patched:
+        patched.setattr(causal, "once", lambda subject: contextlib.nullcontext())
+        expected, many = tables()
+    for one, other in zip(ours, expected, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+    assert few < 0.6 * many
 
 
 def test_knock_out_finds_who_has_to_look_where(planted):

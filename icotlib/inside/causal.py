@@ -19,7 +19,7 @@ from torch import Tensor
 from icotlib.coupling import Coupled
 from icotlib.emulation import Emulated
 from icotlib.evaluation import logits_of, wilson_interval
-from icotlib.hooks import cut_attention, streams
+from icotlib.hooks import cut_attention, recalled, streams
 from icotlib.inside.activations import activations, residual_stream, rows_of
 from icotlib.inside.probes import Probes, fifths, fit_linear
 from icotlib.inside.subjects import Examples, Subject
@@ -65,11 +65,18 @@ def answers(
 
 
 @contextmanager
-def thinking_once(subject: Subject) -> Iterator[None]:
-    """While open, the emulator of a coupled system thinks once about the same questions.
+def once(subject: Subject) -> Iterator[None]:
+    """While open, what changes nowhere is computed once: layers below a change, and thoughts.
 
-    Only the student's states are changed, so that the thoughts it reads stay what they are.
+    The first pass over the same questions should be one without a change. Of a coupled system only
+    the student's states are changed, so that the thoughts it reads stay what they are.
     """
+    with recalled(subject.model, subject.decoder), _thinking_once(subject):
+        yield
+
+
+@contextmanager
+def _thinking_once(subject: Subject) -> Iterator[None]:
     if not isinstance(subject.model, Coupled):
         yield
         return
@@ -160,7 +167,7 @@ def patching(
     rows = []
     for entry in range(len(names)) if entries is None else entries:
         clean, other = minimal_pairs(examples, entry, seed)
-        with thinking_once(subject):
+        with once(subject):
             for row in _patched(subject, clean, other, layers, places):
                 rows.append({"changed": names[entry]} | row)
     return pd.DataFrame(rows)
@@ -231,7 +238,7 @@ def patching_for(
 
 def _taken_over(subject, clean: Examples, other: Examples, layer: int, place: int) -> Tensor:
     """Of every pair with different answers, whether the patch brings any of the other's symbols."""
-    with thinking_once(subject):
+    with once(subject):
         pairs = _Pairs(subject, clean, other)
         taken = (pairs.patched(layer, place) == pairs.wanted) & pairs.differ
     return taken.any(dim=1)[pairs.differ.any(dim=1)]
@@ -297,7 +304,8 @@ def steering(
     fitted = states[split[0]], torch.from_numpy(labels[split[0]])
     probe = fit_linear(fitted[0][None], fitted[1][:, None])
     rows = []
-    with thinking_once(subject):
+    with once(subject):
+        answers(subject, inputs, at)  # without a change
         for direction in directions:
             shift = _shift(direction, *fitted, probe, here, old, new, seed)
             right = answers(subject, inputs, at, {(layer, place): here + shift}) == wanted
@@ -367,9 +375,9 @@ def ablation(
     """
     inputs, at = subject.inputs(examples), subject.answer_places(examples)
     states, truth = residual_stream(subject, inputs), _truth(inputs, at)
-    generator = torch.Generator().manual_seed(seed)
-    intact, rows = answers(subject, inputs, at) == truth, []
-    with thinking_once(subject):
+    generator, rows = torch.Generator().manual_seed(seed), []
+    with once(subject):
+        intact = answers(subject, inputs, at) == truth
         for layer, place in where:
             own = states[layer, place]
             new = own.mean(dim=0).expand_as(own)
@@ -399,9 +407,9 @@ def knock_out(
     """
     inputs, at = subject.inputs(examples), subject.answer_places(examples)
     width = inputs.ids.shape[1]
-    truth = _truth(inputs, at)
-    intact, rows = answers(subject, inputs, at) == truth, []
-    with thinking_once(subject):
+    truth, rows = _truth(inputs, at), []
+    with once(subject):
+        intact = answers(subject, inputs, at) == truth
         for layer in range(subject.layers) if layers is None else layers:
             for key in range(width) if keys is None else keys:
                 cut = torch.ones(width, width, dtype=torch.bool).tril()
