@@ -62,8 +62,8 @@ def main_runs(runs: Sequence[Run], task: str) -> list[Run]:
 def publish(folder: Path | None = None, task: str = "mult-4x2") -> pd.DataFrame:
     """Write results.csv and every figure from the finished `fast` and `paper` runs.
 
-    Measures the speed of runs that have none yet, so the machine should be idle. Returns the
-    table of results. Raises `RunError` if there is nothing to publish.
+    Measures the speed of runs that have none yet. Returns the table of results. Raises `RunError`
+    if there is nothing to publish.
     """
     folder = folder or paths.FIGURES
     runs = publishable(all_runs())
@@ -76,7 +76,7 @@ def publish(folder: Path | None = None, task: str = "mult-4x2") -> pd.DataFrame:
     for group in by_task_and_model(runs):
         references = [run for run in group if run.config.method == "no_cot"]
         if references:
-            record_speed(group, references[0], rounds=3, examples=10)
+            record_speed(group, references[0], rounds=5, examples=10)
     folder.mkdir(parents=True, exist_ok=True)
     table = results_table(runs)
     table.to_csv(folder / "results.csv", index=False)

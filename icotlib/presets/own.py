@@ -81,10 +81,10 @@ FIRST_TRY: dict[str, dict[str, dict[str, Any]]] = {
         },
         "own_si": {
             "removal.warmup_steps": 500,
-            "removal.steps_per_epoch": 100,
+            "removal.steps_per_epoch": 60,
             "removal.reset_optimizer": False,
             "optim.decay_fraction": 0.2,
-            "train.steps": 1000,
+            "train.steps": 800,
         },
         "own_kd": {
             "optim.decay_fraction": 0.5,
