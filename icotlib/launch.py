@@ -156,10 +156,11 @@ def work(
     pool.shutdown()
     if failed:
         task, error = failed[0]
-        if isinstance(error, BrokenProcessPool) and task.trains:
+        if isinstance(error, BrokenProcessPool):
+            which = f"training {task.trains.run_name}" if task.trains else "at work"
             raise RunError(
-                f"the process training {task.trains.run_name} was ended from outside, for lack of "
-                "memory perhaps. Ask for the run again: it goes on from its last checkpoint."
+                f"the process {which} was ended from outside, for lack of memory perhaps. Ask for "
+                "the same again: runs go on from their last checkpoint."
             ) from None
         raise error
 
