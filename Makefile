@@ -13,7 +13,7 @@ STRIP := $(BIN)/nbstripout --keep-id --extra-keys "metadata.papermill cell.metad
 
 help:
 	@echo "make workbook            set up, train every run and execute every notebook (PRESET, SEED)"
-	@echo "make series              the same for stepwise internalization alone (twelve minutes)"
+	@echo "make series              the same for stepwise internalization alone (ten minutes)"
 	@echo "make studies             the same, and the studies: ablations, depth, mixture, shifts (hours)"
 	@echo "make test                set up, run the tests, every notebook at smoke among them"
 	@echo "make check               what CI runs: lint, then test"
