@@ -99,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
     part.add_argument(
         "--series",
         action="store_true",
-        help="stepwise internalization alone (twelve minutes at fast)",
+        help="stepwise internalization alone (ten minutes at fast)",
     )
     single = command("notebook", _notebook, "execute some notebooks", epilog=_notebook_list())
     single.add_argument("names", nargs="+", metavar="NAME", help="number or name of a notebook")

@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -254,14 +252,11 @@ def _cached(config: DataConfig, split: str, task: Task, questions: np.ndarray) -
         return _dataset(_text(config, task, questions))
     digest = hashlib.sha256(questions.astype(np.int8).tobytes()).hexdigest()[:10]
     folder = paths.data_cache() / f"{task.name}-{split}-{len(questions)}-{digest}"
-    if not folder.is_dir():
-        part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+
+    def make(part: Path) -> None:
         _dataset(_text(config, task, questions)).save_to_disk(part)
-        try:
-            part.rename(folder)
-        except OSError:  # another process finished the same set first
-            shutil.rmtree(part)
-    return load_from_disk(str(folder))
+
+    return load_from_disk(str(paths.made_once(folder, make)))
 
 
 def _text(config: DataConfig, task: Task, questions: np.ndarray) -> list[Example]:

@@ -142,22 +142,22 @@ def recalled(model: nn.Module, decoder: PreTrainedModel) -> Iterator[None]:
         model: what is called with `input_ids`.
         decoder: the model in it whose layers remember.
     """
-    tokens: list[tuple] = []
+    now: tuple = ()
 
     def note(module: nn.Module, args: tuple, kwargs: dict) -> None:
-        ids = kwargs["input_ids"]
-        tokens[:] = ids.shape, ids.cpu().numpy().tobytes()
+        nonlocal now
+        now = key_of(kwargs["input_ids"])
 
     def remembering(forward: Callable) -> Callable:
         first: dict[tuple, tuple] = {}
 
         @functools.wraps(forward)
         def recall(*args: Any, **kwargs: Any) -> Any:
-            given, known = (args, kwargs), first.get(tuple(tokens))
+            given, known = (args, kwargs), first.get(now)
             if known is not None and _equal(given, known[0]):
                 return known[1]
             made = forward(*args, **kwargs)
-            first.setdefault(tuple(tokens), (given, made))
+            first.setdefault(now, (given, made))
             return made
 
         return recall
@@ -171,6 +171,11 @@ def recalled(model: nn.Module, decoder: PreTrainedModel) -> Iterator[None]:
     finally:
         for layer in layers:
             del layer.forward  # the class has its own
+
+
+def key_of(ids: Tensor) -> tuple:
+    """Tokens as the key of a dictionary."""
+    return ids.shape, ids.cpu().numpy().tobytes()
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -87,11 +87,12 @@ class Task:
 
     def hangs_on(self, other: RunConfig) -> bool:
         """Whether it needs a run, directly or through one that it needs."""
-        return any(one == other or _builds_on(one, other) for one in self.needs)
+        return _stands_under(self.needs, other)
 
 
-def _builds_on(config: RunConfig, other: RunConfig) -> bool:
-    return any(one == other or _builds_on(one, other) for one in config.parents.values())
+def _stands_under(configs: Iterable[RunConfig], other: RunConfig) -> bool:
+    """Whether a run is one of these, or one that they build on."""
+    return any(one == other or _stands_under(one.parents.values(), other) for one in configs)
 
 
 def trainings(configs: Sequence[RunConfig]) -> list[Task]:

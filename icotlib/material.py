@@ -1,9 +1,8 @@
 """What a run reads: its examples as tokens, and its training batches by step."""
 
 import hashlib
-import os
-import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -87,12 +86,9 @@ def check(configs: Sequence[RunConfig]) -> None:
         check_folder(folder)
 
 
-def examples_of(dataset: Dataset) -> list[Example]:
-    """The rows of a dataset as examples."""
-    return _examples(dataset[:])
-
-
-def _examples(columns: dict[str, list[str]]) -> list[Example]:
+def examples_of(dataset: Dataset, rows: slice = slice(None)) -> list[Example]:
+    """The rows of a dataset as examples, or some of them."""
+    columns = dataset[rows]
     return [Example(*row) for row in zip(*(columns[c] for c in Example._fields), strict=True)]
 
 
@@ -107,14 +103,7 @@ def encode_once(layout: Layout, dataset: Dataset, digest: str) -> Encoded:
     if len(dataset) < MANY or layout.fingerprint is None:
         return layout.encode(examples_of(dataset))
     key = hashlib.sha256(f"{digest} {layout.fingerprint}".encode()).hexdigest()[:16]
-    folder = paths.data_cache() / f"tokens-{key}"
-    if not folder.is_dir():
-        part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-        _store(layout, dataset, part)
-        try:
-            part.rename(folder)
-        except OSError:  # another process finished the same set first
-            shutil.rmtree(part)
+    folder = paths.made_once(paths.data_cache() / f"tokens-{key}", partial(_store, layout, dataset))
     ids = torch.from_numpy(np.load(folder / "ids.npy", mmap_mode="c"))  # "c": torch wants to write
     lengths = torch.from_numpy(np.load(folder / "lengths.npy"))
     ends = torch.from_numpy(np.load(folder / "ends.npy")).long()
@@ -123,10 +112,9 @@ def encode_once(layout: Layout, dataset: Dataset, digest: str) -> Encoded:
 
 def _store(layout: Layout, dataset: Dataset, folder: Path) -> None:
     """Encode a set part by part into files that can be memory-mapped."""
-    starts = range(0, len(dataset), PART)
-    parts = (layout.encode(_examples(dataset[start : start + PART])) for start in starts)
     ids, lengths, ends = [], [], []
-    for one in parts:
+    for start in range(0, len(dataset), PART):
+        one = layout.encode(examples_of(dataset, slice(start, start + PART)))
         ids.append(one.ids.int().numpy())
         lengths.append(torch.stack([one.question, one.chain, one.total]).numpy())
         ends.append(np.empty((len(one), 0)) if one.ends is None else one.ends.numpy())

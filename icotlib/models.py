@@ -5,6 +5,7 @@ import copy
 import inspect
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from icotlib import coupling  # noqa: F401 (makes the coupled system known to AutoModel)
+from icotlib import (
+    coupling,  # noqa: F401 (makes the coupled system known to AutoModel)
+    paths,
+)
 from icotlib.config import ModelConfig, RunConfig
 from icotlib.data import Corpus
 from icotlib.errors import ConfigError, RunError, did_you_mean
@@ -244,10 +248,7 @@ def new_model(folder: Path, texts: Sequence[str], tokens: int = 400, **sizes: An
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build_model(config, layout, longest)
-    part = folder.with_name(f".{folder.name}")
-    save_model(part, model, layout)
-    part.rename(folder)
-    return folder
+    return paths.made_once(folder, partial(save_model, model=model, layout=layout))
 
 
 def save_model(folder: Path, model: PreTrainedModel, layout: Layout) -> None:

@@ -6,6 +6,8 @@ the run directories, to a larger disk for example; nothing else needs to move.
 """
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -23,6 +25,22 @@ def runs_root() -> Path:
 def data_cache() -> Path:
     """The folder of generated data sets and of tokens, which can be deleted at any time."""
     return DATA / "cache"
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """A folder that is there, or is made now: whole or not at all, by whichever process is first.
+
+    Args:
+        make: writes what belongs in it into a folder of another name, which it makes itself.
+    """
+    if not folder.is_dir():
+        part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+        make(part)
+        try:
+            part.rename(folder)
+        except OSError:  # another process finished the same first
+            shutil.rmtree(part)
+    return folder
 
 
 def executed_root() -> Path:

@@ -10,18 +10,18 @@ answer`; what cannot is counted with its reason, never dropped silently and neve
 import csv
 import hashlib
 import json
-import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
+from icotlib import paths
 from icotlib.data import SPLITS, format_line, parse_line, write_examples
 from icotlib.errors import ConfigError, DataError, did_you_mean
 from icotlib.tasks import Example
@@ -519,11 +519,4 @@ def bring(
     lines = (format_line(x) for split in SPLITS for x in reports[split].kept)
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:10]
     folder = home / f"{Path(source).stem}-{digest}"
-    if not folder.is_dir():
-        part = folder.with_name(f".{folder.name}.{os.getpid()}")
-        write(reports, part)
-        try:
-            part.replace(folder)
-        except OSError:  # another process has just brought the same
-            shutil.rmtree(part)
-    return folder, reports
+    return paths.made_once(folder, partial(write, reports)), reports

@@ -19,7 +19,7 @@ from torch import Tensor
 from icotlib.coupling import Coupled
 from icotlib.emulation import Emulated
 from icotlib.evaluation import logits_of, wilson_interval
-from icotlib.hooks import cut_attention, recalled, streams
+from icotlib.hooks import cut_attention, key_of, recalled, streams
 from icotlib.inside.activations import activations, residual_stream, rows_of
 from icotlib.inside.probes import Probes, fifths, fit_linear
 from icotlib.inside.subjects import Examples, Subject
@@ -84,7 +84,7 @@ def _thinking_once(subject: Subject) -> Iterator[None]:
     think = emulator.forward
 
     def recall(ids: Tensor, *args: Any, **kwargs: Any) -> Emulated:
-        key = (ids.shape, ids.cpu().numpy().tobytes())
+        key = key_of(ids)
         if key not in thoughts:
             found = think(ids, *args, **kwargs)
             # The student reads no scores, and of a large vocabulary they are large.
