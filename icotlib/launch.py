@@ -227,8 +227,11 @@ def end_with_parent() -> None:
 
 def stop(pool: ProcessPoolExecutor) -> None:
     """End the workers of a pool at once, whatever they are at."""
-    for process in list(pool._processes.values()):
+    processes = list(pool._processes.values())
+    for process in processes:
         process.terminate()
+    for process in processes:
+        process.join(10)  # a killed process takes a moment to be gone
     pool.shutdown(wait=False, cancel_futures=True)
 
 
