@@ -9,34 +9,47 @@ from typing import Any
 
 _HOMES = {
     "config": ["RunConfig"],
-    "data": ["load_corpus", "read_examples", "write_examples"],
-    "display": ["Ask", "dial", "live_plot"],
-    "evaluation": ["evaluate", "generate", "teacher_forced_match"],
-    "launch": ["ensure", "is_live"],
-    "models": ["build_layout", "build_model", "load_model", "new_model"],
-    "planning": ["plan"],
-    "problems": ["write_problems"],
-    "publishing": ["publish"],
-    "removal": ["make_schedule", "remove"],
-    "results": ["final_rows", "learning_table", "results_table", "summary"],
-    "shifts": ["shift_table"],
+    "data.corpus": ["load_corpus"],
+    "data.files": ["read_examples", "write_examples"],
+    "reporting.widgets": ["Ask", "dial", "live_plot"],
+    "evaluation.generation": ["generate", "teacher_forced_match"],
+    "evaluation.scoring": ["evaluate"],
+    "running.jobs": ["ensure"],
+    "running.progress": ["is_live"],
+    "data.run_data": ["build_layout"],
+    "models.build": ["build_model"],
+    "models.loading": ["load_model"],
+    "models.toy": ["new_model"],
+    "running.planning": ["plan"],
+    "tasks.word_problems": ["write_problems"],
+    "reporting.publish": ["publish"],
+    "data.inputs": ["remove"],
+    "methods.stepwise.schedules": ["make_schedule"],
+    "reporting.results": ["final_rows", "learning_table", "results_table", "summary"],
+    "evaluation.ood": ["shift_table"],
     "runs": ["Run", "all_runs", "find_run"],
-    "sharing": ["export"],
-    "speed": ["measure_speed", "record_speed"],
-    "sources": ["Columns", "bring"],
+    "reporting.hub": ["export"],
+    "reporting.speed": ["measure_speed", "record_speed"],
+    "data.forms": ["Columns"],
+    "data.prepare": ["bring"],
     "tasks": ["Task", "get_task", "register"],
-    "tokens": ["Layout", "symbol_tokenizer"],
-    "training": ["load_run", "train"],
+    "data.layout": ["Layout", "symbol_tokenizer"],
+    "evaluation.stage_model": ["load_run"],
+    "training.trainer": ["train"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
-_MODULES = ["figures", "inside", "presets"]
+_MODULES = {
+    "figures": "icotlib.reporting.figures",
+    "interp": "icotlib.interp",
+    "experiments": "icotlib.experiments",
+}
 
 __all__ = sorted([*_HOME, *_MODULES])
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return importlib.import_module(f"icotlib.{name}")
+        return importlib.import_module(_MODULES[name])
     if name in _HOME:
         return getattr(importlib.import_module(f"icotlib.{_HOME[name]}"), name)
     raise AttributeError(f"module 'icotlib' has no attribute {name!r}")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import yaml
 
-from icotlib import paths, presets
+from icotlib import experiments, paths
 from icotlib.config import DataConfig, RunConfig, field_names, to_dict
 from icotlib.errors import ConfigError, IcotError, did_you_mean
-from icotlib.presets.papers import CELLS, check_data, get_cell
+from icotlib.experiments.papers import CELLS, check_data, get_cell
 
 EXAMPLES = """\
 examples:
@@ -210,20 +210,20 @@ def parser() -> argparse.ArgumentParser:
 
 
 RUNS = {
-    "explicit_cot": presets.explicit_cot,
-    "no_cot": presets.no_cot,
-    "no_cot_examples": functools.partial(presets.no_cot, budget="examples"),
-    "icot_si": presets.icot_si,
-    "icot_kd": presets.icot_kd,
-    "kd_emulator": presets.kd_emulator,
-    "kd_no_cot": presets.kd_no_cot,
-    "kd_skipped": presets.kd_skipped,
-    "kd_student": presets.kd_student,
-    "kd_teacher": presets.kd_teacher,
-    "own_kd": presets.own_kd,
-    "own_si": presets.own_si,
-    "paper_pace": presets.paper_pace,
-    "tour": presets.tour,
+    "explicit_cot": experiments.explicit_cot,
+    "no_cot": experiments.no_cot,
+    "no_cot_examples": functools.partial(experiments.no_cot, budget="examples"),
+    "icot_si": experiments.icot_si,
+    "icot_kd": experiments.icot_kd,
+    "kd_emulator": experiments.kd_emulator,
+    "kd_no_cot": experiments.kd_no_cot,
+    "kd_skipped": experiments.kd_skipped,
+    "kd_student": experiments.kd_student,
+    "kd_teacher": experiments.kd_teacher,
+    "own_kd": experiments.own_kd,
+    "own_si": experiments.own_si,
+    "paper_pace": experiments.paper_pace,
+    "tour": experiments.tour,
 }
 
 
@@ -231,7 +231,7 @@ def _common(command: argparse.ArgumentParser, preset: str | None = "fast") -> No
     command.add_argument(
         "--preset",
         default=preset,
-        choices=presets.PRESETS,
+        choices=experiments.PRESETS,
         help="smoke: seconds; fast: minutes on two cores (default); paper: one GPU",
     )
     command.add_argument("--seed", type=int, default=0, help="seed of everything random")
@@ -258,13 +258,13 @@ def _overrides(pairs: Sequence[str]) -> dict:
 
 
 def _notebook_list() -> str:
-    from icotlib.workbook import manual
+    from icotlib.running.notebooks import manual
 
     return "notebooks:\n" + manual()
 
 
 def _workbook(options: argparse.Namespace) -> None:
-    from icotlib.workbook import run_all
+    from icotlib.running.notebooks import run_all
 
     overrides = _overrides(options.set)
     parts = {"studies": options.studies, "series": options.series}
@@ -272,7 +272,7 @@ def _workbook(options: argparse.Namespace) -> None:
 
 
 def _notebook(options: argparse.Namespace) -> None:
-    from icotlib.workbook import run_all
+    from icotlib.running.notebooks import run_all
 
     run_all(options.preset, options.seed, _overrides(options.set), options.names, options.jobs)
 
@@ -284,7 +284,7 @@ def _train(options: argparse.Namespace) -> None:
     if options.list:
         print("\n".join(line for cell in CELLS.values() for line in cell.lines()))
         return
-    from icotlib.launch import ensure
+    from icotlib.running.jobs import ensure
 
     config = _config(options)
     if options.speed and not options.plan:
@@ -292,7 +292,7 @@ def _train(options: argparse.Namespace) -> None:
     if not options.speed:
         check_data(config)
     if options.plan:
-        from icotlib.planning import plan
+        from icotlib.running.planning import plan
 
         if "/" in options.name:
             print("\n".join(get_cell(options.name).lines()))
@@ -321,10 +321,10 @@ def _config(options: argparse.Namespace) -> RunConfig:
 
 
 def _shifts(options: argparse.Namespace) -> None:
-    from icotlib.launch import ensure
-    from icotlib.shifts import shift_table
+    from icotlib.evaluation.ood import shift_table
+    from icotlib.running.jobs import ensure
 
-    configs = presets.shifted(options.preset, options.seed, _overrides(options.set))
+    configs = experiments.shifted(options.preset, options.seed, _overrides(options.set))
     if not configs:
         raise ConfigError("nothing to test: choose by --set data.task a task that has shifts")
     runs = ensure(list(configs.values()), options.jobs)
@@ -332,7 +332,7 @@ def _shifts(options: argparse.Namespace) -> None:
 
 
 def _runs(options: argparse.Namespace) -> None:
-    from icotlib.results import results_table
+    from icotlib.reporting.results import results_table
     from icotlib.runs import all_runs
 
     runs = all_runs(finished=False)
@@ -369,8 +369,9 @@ def _print_run(run) -> None:
 
 
 def _data(options: argparse.Namespace) -> None:
-    from icotlib.data import load_corpus, write_examples, write_json
-    from icotlib.material import examples_of
+    from icotlib.data.corpus import load_corpus
+    from icotlib.data.files import write_examples, write_json
+    from icotlib.data.run_data import examples_of
 
     config = DataConfig(
         task=options.task,
@@ -395,22 +396,22 @@ def _data(options: argparse.Namespace) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> None:
-    from icotlib import sources
+    from icotlib.data import forms, prepare
 
-    columns = sources.Columns(options.question, options.steps, options.answer, options.between)
+    columns = forms.Columns(options.question, options.steps, options.answer, options.between)
     source: str | dict = options.source
     if options.valid or options.test:
         source = {"train": options.source, "valid": options.valid, "test": options.test}
-    reports = sources.prepare(source, columns, options.held_out, options.seed)
-    sources.write(reports, options.out)
+    reports = prepare.prepare(source, columns, options.held_out, options.seed)
+    prepare.write(reports, options.out)
     for split, report in reports.items():
         print("\n".join(report.lines(split)))
     print(f"no question stands in two splits; train with --set data.path={options.out}")
 
 
 def _export(options: argparse.Namespace) -> None:
+    from icotlib.reporting.hub import export, push
     from icotlib.runs import find_run
-    from icotlib.sharing import export, push
 
     folder = export(find_run(options.run_name), options.out, options.removed, options.push)
     print(f"{folder}: model, tokenizer and card")
@@ -421,7 +422,8 @@ def _export(options: argparse.Namespace) -> None:
 def _benchmark(options: argparse.Namespace) -> None:
     import pandas as pd
 
-    from icotlib.benchmark import benchmark, costs
+    from icotlib.reporting.benchmark import benchmark
+    from icotlib.reporting.cost_benchmark import costs
 
     if options.costs:
         folder = options.out or paths.FIGURES
@@ -438,8 +440,9 @@ def _benchmark(options: argparse.Namespace) -> None:
 
 
 def _publish(options: argparse.Namespace) -> None:
-    from icotlib.publishing import publish, update_readme
-    from icotlib.results import summary
+    from icotlib.reporting.guide import update_readme
+    from icotlib.reporting.publish import publish
+    from icotlib.reporting.results import summary
 
     table = publish(options.out, options.task)
     if options.out == paths.FIGURES:

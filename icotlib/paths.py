@@ -14,7 +14,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = PROJECT / "notebooks"
 FIGURES = PROJECT / "figures"
 DATA = PROJECT / "data"
-STYLE = Path(__file__).resolve().parent / "paper.mplstyle"
+STYLE = Path(__file__).resolve().parent / "reporting" / "figures" / "paper.mplstyle"
 
 
 def runs_root() -> Path:

@@ -27,11 +27,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from icotlib import paths
 from icotlib.config import RunConfig, from_dict, to_dict
 from icotlib.errors import RunError
+
+
+def ancestors(config: RunConfig) -> dict[str, RunConfig]:
+    """Every run that a run builds on, directly or not, by name."""
+    found: dict[str, RunConfig] = {}
+    for parent in config.parents.values():
+        found |= {parent.run_name: parent} | ancestors(parent)
+    return found
+
 
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy")
 
@@ -216,10 +224,3 @@ def git_commit() -> str:
         return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-
-
-def device_name(device: torch.device) -> str:
-    """The device as tables name it."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU, {os.cpu_count()} cores"

@@ -11,9 +11,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 from transformers.modeling_outputs import CausalLMOutput
 
 from icotlib.config import RemovalConfig
-from icotlib.inside import Examples, Subject
+from icotlib.data.layout import Layout, symbol_tokenizer
+from icotlib.interp import Examples, Subject
 from icotlib.tasks import get_task
-from icotlib.tokens import Layout, symbol_tokenizer
 
 BITS = 10
 WIDTH = BITS + 4  # the bits, two separators, the mark, the answer

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from icotlib import anatomy, presets
+from icotlib import experiments
 from icotlib.errors import RunError
-from icotlib.models import count_parameters, load_model
-from icotlib.results import ancestors, results_table
-from icotlib.runs import Run
-from icotlib.speed import record_speed
-from icotlib.training import train
+from icotlib.interp import ablation_tables, distillation, time_spent
+from icotlib.models.loading import load_model
+from icotlib.models.parameters import count_parameters
+from icotlib.reporting.results import results_table
+from icotlib.reporting.speed import record_speed
+from icotlib.runs import Run, ancestors
+from icotlib.training.trainer import train
 
 QUICK = {"train.steps": 4, "train.eval_every": 2, "data.test_examples": 20, "model.layers": 3}
 
@@ -20,8 +22,8 @@ def finished(tmp_path_factory):
     """A coupled run of a second, and No CoT beside it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ICOT_RUNS", str(tmp_path_factory.mktemp("runs")))
-        coupled = train(presets.icot_kd("smoke", overrides=QUICK))
-        yield coupled, train(presets.kd_no_cot("smoke", overrides=QUICK))
+        coupled = train(experiments.icot_kd("smoke", overrides=QUICK))
+        yield coupled, train(experiments.kd_no_cot("smoke", overrides=QUICK))
 
 
 def test_a_probe_reads_what_is_there_and_nothing_else():
@@ -32,12 +34,12 @@ def test_a_probe_reads_what_is_there_and_nothing_else():
     planted[:, :3] += 6 * torch.nn.functional.one_hot(labels, 3)
     truth = labels.numpy()
     for states, low, high in ((planted, 0.98, 1.0), (noise, 0.2, 0.47)):
-        right = anatomy.probe(states[:200], truth[:200], states[200:], truth[200:])
+        right = distillation.probe(states[:200], truth[:200], states[200:], truth[200:])
         assert low <= right.mean() <= high
 
 
 def test_a_probe_of_a_constant_token_is_right_where_the_token_is_the_same():
-    right = anatomy.probe(
+    right = distillation.probe(
         torch.zeros(3, 2), np.array([7, 7, 7]), torch.zeros(2, 2), np.array([7, 1])
     )
     assert right.tolist() == [True, False]
@@ -45,7 +47,7 @@ def test_a_probe_of_a_constant_token_is_right_where_the_token_is_the_same():
 
 def test_the_ladder_ends_with_what_the_run_reports(finished):
     run = finished[0]
-    ladder = anatomy.ladder(run)
+    ladder = distillation.ladder(run)
     assert ladder.states.tolist() == ["true states", "emulated states", "coupled"]
     assert ladder.accuracy.iloc[2] == run.stages.accuracy.iloc[-1]
     assert ladder.accuracy.iloc[0] == Run.of(run.config.student).stages.accuracy.iloc[-1]
@@ -53,15 +55,15 @@ def test_the_ladder_ends_with_what_the_run_reports(finished):
 
 def test_the_uncoupled_system_is_emulator_and_student_as_they_were(finished):
     config = finished[0].config
-    model = anatomy.uncoupled(config).state_dict()
-    student = anatomy.load_weights(anatomy.Student, Run.of(config.student).weights())
+    model = distillation.uncoupled(config).state_dict()
+    student = distillation.load_weights(distillation.Student, Run.of(config.student).weights())
     assert all(torch.equal(model[f"student.{k}"], v) for k, v in student.state_dict().items())
     with pytest.raises(RunError, match="skipped a stage"):
-        anatomy.uncoupled(config.override({"student": None}))
+        distillation.uncoupled(config.override({"student": None}))
 
 
 def test_explained_variance_is_tabled_by_layer(finished):
-    table = anatomy.explained_table(finished[0])
+    table = distillation.explained_table(finished[0])
     assert table.layer.tolist() == [0, 1, 2] * 2
     assert table.step.tolist() == [2] * 3 + [4] * 3
     assert table[table.layer == 0].explained.isna().all()
@@ -69,7 +71,7 @@ def test_explained_variance_is_tabled_by_layer(finished):
 
 def test_costs_add_up(finished):
     run = finished[0]
-    table = anatomy.costs(run, batch_sizes=(1, 4), rounds=1)
+    table = time_spent.costs(run, batch_sizes=(1, 4), rounds=1)
     model = load_model(run.weights())[0]
     one = table[table.batch_size == 1]
     assert one.parameters.sum() == count_parameters(model)
@@ -99,17 +101,17 @@ def test_speed_is_relative_to_no_cot_in_the_same_layout(finished):
 
 def test_every_table_of_the_studies_has_its_rows(tmp_path, monkeypatch):
     monkeypatch.setenv("ICOT_RUNS", str(tmp_path))
-    mixed = presets.mixtures("smoke", overrides={**QUICK, "train.steps": 2})
-    few = presets.limited("smoke", overrides={**QUICK, "train.steps": 2})
+    mixed = experiments.mixtures("smoke", overrides={**QUICK, "train.steps": 2})
+    few = experiments.limited("smoke", overrides={**QUICK, "train.steps": 2})
     for config in [*mixed.values(), *few.values()]:
         train(config)
-    scores, learning = anatomy.mixture_tables([mixed])
+    scores, learning = ablation_tables.mixture_tables([mixed])
     assert len(scores) == 2 * len(mixed)
     assert set(learning.name) == set(mixed)
     used = learning.groupby("name").components.last()
     assert used["no mixture"] == pytest.approx(1)
     assert 1 <= used["2 components"] <= 2
-    compared = anatomy.compared(few)
+    compared = ablation_tables.compared(few)
     assert compared.name.tolist() == list(few)
     assert compared[["student", "explained", "drifted"]].notna().all().all()
-    assert set(anatomy.coupling_curves(few).name) == set(few)
+    assert set(ablation_tables.coupling_curves(few).name) == set(few)

@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
-from icotlib import benchmark, memory
 from icotlib.cli import main
 from icotlib.errors import ConfigError, RunError
+from icotlib.reporting import benchmark
 from icotlib.runs import Run
-from icotlib.speed import Apart
-from icotlib.training import Trainer
+from icotlib.system import memory
+from icotlib.system.isolated import Apart
+from icotlib.training.trainer import Trainer
 
 
 @pytest.mark.parametrize("method", ["explicit_cot", "no_cot"])

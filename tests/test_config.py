@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from icotlib import presets
+from icotlib import experiments
 from icotlib.config import RunConfig, field_names, from_dict, to_dict
 from icotlib.errors import ConfigError
 
@@ -96,20 +96,20 @@ def test_the_run_name_tells_what_it_is():
     assert name.startswith("icot_si-random-mult-4x2-x-s2-")
 
 
-@pytest.mark.parametrize("preset", presets.PRESETS)
+@pytest.mark.parametrize("preset", experiments.PRESETS)
 def test_every_preset_makes_every_run(preset):
-    configs = presets.workbook(preset, seed=1)
+    configs = experiments.workbook(preset, seed=1)
     assert len({config.digest for config in configs}) == len(configs)
     assert all(config.seed == 1 for config in configs)
     methods = {config.method for config in configs}
     assert methods == {"no_cot", "explicit_cot", "icot_si", "icot_kd"}
-    assert all(config.preset == preset for config in presets.studies(preset))
+    assert all(config.preset == preset for config in experiments.studies(preset))
     with pytest.raises(ConfigError, match="Did you mean 'fast'"):
-        presets.studies("fsat")
+        experiments.studies("fsat")
 
 
 def test_the_ablations_share_one_teacher_and_as_many_examples():
-    rows = presets.ablations("fast")
+    rows = experiments.ablations("fast")
     assert len(rows) == 9
     assert len({config.run_name for config in rows.values()}) == 9
     assert len({config.teacher.digest for config in rows.values()}) == 1
@@ -125,52 +125,57 @@ def test_the_ablations_share_one_teacher_and_as_many_examples():
     assert not rows["fixed emulator"].distill.train_emulator
     assert rows["fixed emulator"].emulator == rows["full"].emulator
     assert rows["both skipped"].parents.keys() == {"teacher"}
-    bare = presets.kd_no_cot("fast")
+    bare = experiments.kd_no_cot("fast")
     teacher = rows["full"].teacher.train
     assert examples(bare) == examples(rows["full"]) + teacher.steps * teacher.batch_size
     assert bare.model == rows["full"].model
 
 
 def test_an_override_may_concern_one_stage_of_distillation():
-    config = presets.icot_kd("fast", overrides={"student.train.steps": 7, "model.width": 96})
+    config = experiments.icot_kd("fast", overrides={"student.train.steps": 7, "model.width": 96})
     assert config.student.train.steps == 7
     assert config.emulator.train.steps != 7
     assert {one.model.width for one in [config, *config.parents.values()]} == {96}
-    other = presets.icot_kd("fast", overrides={"distill.subset": "top_row", "model.width": 96})
+    other = experiments.icot_kd("fast", overrides={"distill.subset": "top_row", "model.width": 96})
     assert other.emulator.distill.subset == "top_row"
     assert other.teacher == config.teacher  # it is the same whatever is distilled from it
     with pytest.raises(ConfigError, match=r"unknown setting 'train\.stepz'"):
-        presets.icot_kd("fast", overrides={"student.train.stepz": 7})
+        experiments.icot_kd("fast", overrides={"student.train.stepz": 7})
 
 
 def test_settings_at_their_default_do_not_name_a_run():
     """A setting that is added later leaves the names of finished runs as they were."""
     base = RunConfig()
     assert base.override({"train.steps": base.train.steps}).digest == base.digest
-    teacher = presets.kd_teacher("smoke")
-    changed = presets.kd_teacher("smoke", overrides={"train.steps": 9})
-    student = presets.kd_student("smoke")
+    teacher = experiments.kd_teacher("smoke")
+    changed = experiments.kd_teacher("smoke", overrides={"train.steps": 9})
+    student = experiments.kd_student("smoke")
     assert student.override({"teacher": teacher}).digest == student.digest
     assert student.override({"teacher": changed}).digest != student.digest
 
 
 def test_presets_take_overrides_and_refuse_typos():
-    config = presets.icot_si("fast", overrides={"train.steps": 3})
+    config = experiments.icot_si("fast", overrides={"train.steps": 3})
     assert config.train.steps == 3
-    for make in (presets.icot_si, presets.levers, presets.tour, presets.workbook):
+    for make in (experiments.icot_si, experiments.levers, experiments.tour, experiments.workbook):
         with pytest.raises(ConfigError, match="Did you mean 'fast'"):
             make("fsat")
     with pytest.raises(ConfigError, match="unknown setting"):
-        presets.icot_si("fast", overrides={"stepz": 3})
+        experiments.icot_si("fast", overrides={"stepz": 3})
 
 
 @pytest.mark.parametrize(
     "other", [{"model.architecture": "llama"}, {"model.pretrained": "somewhere"}]
 )
 def test_what_a_preset_sets_for_its_architecture_is_left_out_of_another(other):
-    usual = presets.icot_si("fast").model.options
+    usual = experiments.icot_si("fast").model.options
     assert usual
-    for make in (presets.icot_si, presets.no_cot, presets.explicit_cot, presets.icot_kd):
+    for make in (
+        experiments.icot_si,
+        experiments.no_cot,
+        experiments.explicit_cot,
+        experiments.icot_kd,
+    ):
         assert make("fast", overrides={"model.architecture": "gpt2"}).model.options == usual
         assert make("fast", overrides=other).model.options == {}
         asked = make("fast", overrides=other | {"model.options": {"vocab_size": 99}})
@@ -181,7 +186,7 @@ def test_what_a_preset_sets_for_its_architecture_is_left_out_of_another(other):
 
 def test_the_paper_preset_is_the_papers():
     """Section 4 of arXiv 2405.14838: delta 8, lambda 4, learning rate 5e-5, batch 32."""
-    config = presets.icot_si("paper")
+    config = experiments.icot_si("paper")
     removal, optim = config.removal, config.optim
     assert (removal.schedule, removal.pace, removal.smoothing) == ("linear", 8, 4)
     assert (removal.side, removal.reset_optimizer, removal.remove_all_at) == ("left", True, None)
@@ -190,10 +195,10 @@ def test_the_paper_preset_is_the_papers():
 
 
 def test_no_cot_gets_as_many_examples_as_stepwise_internalization():
-    for preset in presets.PRESETS:
-        stepwise = presets.icot_si(preset)
-        bare = presets.no_cot(preset, budget="examples")
+    for preset in experiments.PRESETS:
+        stepwise = experiments.icot_si(preset)
+        bare = experiments.no_cot(preset, budget="examples")
         assert stepwise.train == bare.train
         assert stepwise.model == bare.model
         assert stepwise.optim == bare.optim
-        assert presets.no_cot(preset).train.steps > stepwise.train.steps  # in as many seconds
+        assert experiments.no_cot(preset).train.steps > stepwise.train.steps  # in as many seconds

@@ -6,17 +6,20 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from icotlib import costs, presets
+from icotlib import experiments
 from icotlib.cli import main
 from icotlib.config import RunConfig
+from icotlib.data.run_data import Material
 from icotlib.errors import ConfigError
-from icotlib.evaluation import generate
-from icotlib.material import Material
-from icotlib.models import build_model
-from icotlib.presets.papers import MODELS, get_cell
-from icotlib.removal import make_schedule
+from icotlib.evaluation.generation import generate
+from icotlib.experiments.papers import get_cell
+from icotlib.methods.stepwise.schedules import make_schedule
+from icotlib.models import flops
+from icotlib.models.build import build_model
+from icotlib.models.known_sizes import MODELS
+from icotlib.running import costs, device_speed
 from icotlib.runs import Run
-from icotlib.training import Trainer, train
+from icotlib.training.trainer import Trainer, train
 
 TINY = {
     "data.task": "mult-3x3",
@@ -72,7 +75,7 @@ def test_every_stage_of_distillation_takes_the_operations_that_torch_counts(runs
     small = {"train.steps": 2, "train.eval_every": 2, "train.batch_size": 4}
     small |= {"data.valid_examples": 8, "data.test_examples": 8, "model.width": 64}
     small |= {"optim.name": "adamw"}
-    config = presets.icot_kd("smoke", overrides=small)
+    config = experiments.icot_kd("smoke", overrides=small)
     fixed = config.override({"distill.train_emulator": False})
     for one in [*config.parents.values(), config, fixed]:
         trainer = Trainer(one, Run(runs_folder.parent / one.run_name))
@@ -88,12 +91,12 @@ def test_greedy_answers_take_the_operations_that_torch_counts():
     material = Material(config)
     model = build_model(config.model, material.layout, material.longest_total).eval()
     eager(model)
-    batch, shape = material.test, costs.shape_of(model)
+    batch, shape = material.test, flops.shape_of(model)
     with FlopCounterMode(display=False) as counter:
         written = generate(model, material.layout, batch, max_new_tokens=9)
     assert written.shape[1] == 9
     new = torch.full_like(batch.question, 9)
-    calculated = costs.generation(shape, batch.question, new)
+    calculated = flops.generation(shape, batch.question, new)
     assert calculated == pytest.approx(counter.get_total_flops(), rel=1e-6)
 
 
@@ -177,7 +180,7 @@ def test_activations_are_about_what_autograd_keeps(tmp_path, changes):
         inputs = trainer.material.batches(0)
         model = trainer.model.train()
         logits = model(input_ids=inputs.ids[:, :-1], use_cache=False).logits
-    shape = costs.shape_of(model)
+    shape = flops.shape_of(model)
     places = logits.shape[0] * logits.shape[1]
     assert 4 * places * shape.kept == pytest.approx(sum(kept.values()), rel=0.2)
 
@@ -195,36 +198,36 @@ def made_steps(noise: float = 0.0, n: int = 24) -> pd.DataFrame:
 
 
 def test_a_fit_finds_planted_coefficients():
-    speed = costs.fit(made_steps())
+    speed = device_speed.fit(made_steps())
     found = (speed.per_step, speed.per_flop, speed.per_parameter)
     assert found == pytest.approx((0.02, 2e-14, 3e-11), rel=1e-3)
-    noisy = costs.fit(made_steps(noise=0.1))
+    noisy = device_speed.fit(made_steps(noise=0.1))
     assert noisy.per_flop == pytest.approx(2e-14, rel=0.15)
     assert noisy.per_step == pytest.approx(0.02, rel=0.3)
 
 
 def test_a_fit_has_no_negative_cost():
     table = made_steps()
-    speed = costs.fit(table.assign(seconds=2e-14 * table.flops))
+    speed = device_speed.fit(table.assign(seconds=2e-14 * table.flops))
     assert speed.per_flop == pytest.approx(2e-14, rel=0.01)
     assert min(speed.per_step, speed.per_parameter) >= 0
     with pytest.raises(ConfigError, match="three kinds of step"):
-        costs.fit(table[:2])
+        device_speed.fit(table[:2])
 
 
 def test_speeds_as_a_person_names_them(tmp_path):
-    assert costs.read_speed("40", "fp32").seconds(10, 80e12, 1e9) == pytest.approx(2)
-    fast, slow = costs.read_speed("h100", "bf16"), costs.read_speed("H100", "fp32")
+    assert device_speed.read_speed("40", "fp32").seconds(10, 80e12, 1e9) == pytest.approx(2)
+    fast, slow = device_speed.read_speed("h100", "bf16"), device_speed.read_speed("H100", "fp32")
     assert fast.per_flop < slow.per_flop
     made_steps().assign(device="a device", precision="bf16").to_csv(
         tmp_path / "costs.csv", index=False
     )
-    found = costs.read_speed(str(tmp_path / "costs.csv"), "fp32")
+    found = device_speed.read_speed(str(tmp_path / "costs.csv"), "fp32")
     assert found.per_flop == pytest.approx(2e-14, rel=1e-3)
     assert found.name == "a device as measured in bf16, costs.csv"
     for wrong in ("h1000", "-3", "nan", str(tmp_path / "none.csv")):
         with pytest.raises(ConfigError, match="neither h100"):
-            costs.read_speed(wrong, "fp32")
+            device_speed.read_speed(wrong, "fp32")
 
 
 def test_steps_are_measured_beside_their_cost(tmp_path, capsys):
@@ -237,7 +240,7 @@ def test_steps_are_measured_beside_their_cost(tmp_path, capsys):
     assert table[["device", "commit"]].notna().all(axis=None)
     assert {path.suffix for path in tmp_path.iterdir()} == {".csv", ".json", ".pdf", ".png", ".svg"}
     one = table.iloc[0]
-    others = costs.fit(table[table.model != one.model])
+    others = device_speed.fit(table[table.model != one.model])
     assert one.predicted == pytest.approx(others.seconds(1, one.flops, one.parameters))
 
 

@@ -5,22 +5,15 @@ import pytest
 import torch
 from datasets import Dataset
 
-from icotlib import material
 from icotlib.config import DataConfig
-from icotlib.data import (
-    draw_unseen,
-    epochs,
-    first_of_each,
-    load_corpus,
-    question_keys,
-    read_examples,
-    stream,
-    write_examples,
-)
+from icotlib.data import run_data
+from icotlib.data.batches import epochs, stream
+from icotlib.data.corpus import draw_unseen, first_of_each, load_corpus, question_keys
+from icotlib.data.files import read_examples, write_examples
+from icotlib.data.layout import Layout, symbol_tokenizer
 from icotlib.errors import ConfigError, DataError
-from icotlib.shifts import encoded_keys
+from icotlib.evaluation.ood import encoded_keys
 from icotlib.tasks import Example, get_task
-from icotlib.tokens import Layout, symbol_tokenizer
 
 SMALL = DataConfig(task="mult-2x2", valid_examples=100, test_examples=200)
 
@@ -101,14 +94,14 @@ def test_a_large_set_is_encoded_once_and_its_tokens_read_from_disk(tmp_path, mon
     columns = dict(zip(Example._fields, map(list, zip(*rows, strict=True)), strict=True))
     layout = Layout(symbol_tokenizer([*"0123456789+"]), step_end=step_end)
     encoded = layout.encode(rows)
-    monkeypatch.setattr(material, "MANY", 5)
-    monkeypatch.setattr(material, "PART", 2)
-    stored = [material.encode_once(layout, Dataset.from_dict(columns), "of this corpus")]
+    monkeypatch.setattr(run_data, "MANY", 5)
+    monkeypatch.setattr(run_data, "PART", 2)
+    stored = [run_data.encode_once(layout, Dataset.from_dict(columns), "of this corpus")]
     with monkeypatch.context() as patch:
         patch.setattr(Layout, "encode", lambda *_: pytest.fail("encoded again"))
-        stored.append(material.encode_once(layout, Dataset.from_dict(columns), "of this corpus"))
+        stored.append(run_data.encode_once(layout, Dataset.from_dict(columns), "of this corpus"))
         with pytest.raises(pytest.fail.Exception):
-            material.encode_once(layout, Dataset.from_dict(columns), "of another corpus")
+            run_data.encode_once(layout, Dataset.from_dict(columns), "of another corpus")
     for one in stored:
         for wanted in (slice(None), torch.tensor([3, 0, 3])):
             given, true = one[wanted], encoded[wanted]

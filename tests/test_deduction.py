@@ -8,13 +8,15 @@ import pytest
 
 from icotlib.cli import main
 from icotlib.config import DataConfig
-from icotlib.data import load_corpus, stream, write_json
+from icotlib.data.batches import stream
+from icotlib.data.corpus import load_corpus
+from icotlib.data.files import write_json
+from icotlib.data.layout import Layout, symbol_tokenizer
+from icotlib.data.prepare import prepare
 from icotlib.errors import ConfigError
-from icotlib.sources import prepare
 from icotlib.tasks import get_task
 from icotlib.tasks.base import NOTHING
 from icotlib.tasks.prose import CONCEPTS, PEOPLE, split_marks, typeset
-from icotlib.tokens import Layout, symbol_tokenizer
 
 PROSQA = ["prosqa-4x2", "prosqa-12x3", "prosqa-20x4", "prosqa-30x6"]
 PRONTOQA = ["prontoqa-1", "prontoqa-3", "prontoqa-1to5", "prontoqa-10"]

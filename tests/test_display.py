@@ -2,11 +2,11 @@
 
 import pytest
 
-from icotlib import presets
-from icotlib.display import Ask, dial, live_plot
+from icotlib import experiments
 from icotlib.errors import RunError
+from icotlib.reporting.widgets import Ask, dial, live_plot
 from icotlib.runs import Run
-from icotlib.training import train
+from icotlib.training.trainer import train
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_the_dial_moves_and_explains_a_bad_question(run):
 
 
 def test_a_coupled_run_answers_and_its_stages_alone_do_not(runs_folder):
-    run = train(presets.icot_kd("smoke", overrides={"train.steps": 2}))
+    run = train(experiments.icot_kd("smoke", overrides={"train.steps": 2}))
     table = Ask(run).table("6 * 31")
     assert table["tokens removed"].tolist() == [6]
     assert (table["right"] == (table["answer"] == "6 8 1")).all()

@@ -9,24 +9,26 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, DynamicCache
 
-from icotlib import presets
+from icotlib import experiments
 from icotlib.config import ModelConfig
-from icotlib.coupling import Coupled
-from icotlib.distillation import components_in_use, explained_variance
-from icotlib.emulation import Emulator, Thought
+from icotlib.data.inputs import remove
+from icotlib.data.layout import Encoded, Layout, symbol_tokenizer
+from icotlib.data.run_data import Material
 from icotlib.errors import ConfigError, RunError
-from icotlib.evaluation import generate, logits_of, matches
-from icotlib.hooks import decoder_layers, layer_inputs, pick, put
-from icotlib.material import Material
-from icotlib.mind_reading import Reading, Student, ThoughtConfig, first_separator
-from icotlib.models import build_model, load_model, save_model
-from icotlib.optim import split_parameters
-from icotlib.removal import remove
+from icotlib.evaluation.generation import generate, logits_of, matches
+from icotlib.evaluation.stage_model import load_run
+from icotlib.methods.distillation.coupling import Coupled
+from icotlib.methods.distillation.emulator import Emulator, Thought
+from icotlib.methods.distillation.method import components_in_use, explained_variance
+from icotlib.methods.distillation.states import diagonal, gold_tokens, places, teacher_states
+from icotlib.methods.distillation.student import Reading, Student, ThoughtConfig, first_separator
+from icotlib.models.build import build_model
+from icotlib.models.hooks import decoder_layers, layer_inputs, pick, put
+from icotlib.models.loading import load_model, save_model
+from icotlib.models.parameters import split_parameters
 from icotlib.runs import Run
 from icotlib.tasks import Example, get_task
-from icotlib.thoughts import diagonal, gold_tokens, places, teacher_states
-from icotlib.tokens import Encoded, Layout, symbol_tokenizer
-from icotlib.training import Trainer, load_run, train
+from icotlib.training.trainer import Trainer, train
 
 ARCHITECTURES = ["gpt2", "llama", "gpt_neox"]
 LAYOUT = Layout(symbol_tokenizer(get_task("mult-2x2").symbols))
@@ -625,7 +627,7 @@ def test_the_paper_preset_distils_a_pretrained_model(
     """Separator, end and padding are one token; weights on disk in the precision of the run."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     settings = {"model.pretrained": pretrained(architecture, dtype), "train.precision": precision}
-    run = train(presets.icot_kd("paper", overrides=SMALL | settings))
+    run = train(experiments.icot_kd("paper", overrides=SMALL | settings))
     assert run.totals["chain_tokens"] == 8 + 1  # with the space that the authors' code leaves
     assert run.stages.n_test.tolist() == [8]
     assert run.metrics[["loss", "explained"]].notna().all().all()
@@ -641,7 +643,7 @@ def test_the_paper_preset_distils_a_pretrained_model(
 def test_the_mixture_of_all_tokens_trains_on_a_pretrained_model(runs_folder, pretrained):
     settings = {"model.pretrained": pretrained("gpt2"), "distill.mixture": 0}
     settings |= {"emulator.distill.mixture_supervision": 1.0}
-    run = train(presets.icot_kd("paper", overrides=SMALL | settings))
+    run = train(experiments.icot_kd("paper", overrides=SMALL | settings))
     tokens = load_run(run)[0].config.text_config.vocab_size
     assert (run.metrics.components <= tokens).all()
     assert (run.metrics.components >= 1).all()

@@ -9,9 +9,9 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from icotlib import figures
-from icotlib.inside import digit_geometry
-from icotlib.results import COLUMNS
+from icotlib.interp import digit_geometry
+from icotlib.reporting import figures
+from icotlib.reporting.results import COLUMNS
 
 
 def made_table():

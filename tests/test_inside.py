@@ -10,19 +10,22 @@ import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch.nn.functional import one_hot
 
-from icotlib import inside, launch, presets
+from icotlib import experiments, interp
 from icotlib.config import RunConfig
-from icotlib.data import load_corpus
+from icotlib.data.corpus import load_corpus
+from icotlib.data.run_data import build_layout
 from icotlib.errors import ConfigError
-from icotlib.evaluation import logits_of
-from icotlib.hooks import decoder_layers, layer_inputs, streams
-from icotlib.inside import causal, probes
-from icotlib.inside.activations import residual_stream
-from icotlib.inside.variables import Variable
-from icotlib.models import build_layout, build_model
+from icotlib.evaluation.generation import logits_of
+from icotlib.interp import patching, probe_grid, probes
+from icotlib.interp.activations import residual_stream
+from icotlib.interp.variables import Variable
+from icotlib.models.build import build_model
+from icotlib.models.hooks import decoder_layers, layer_inputs, streams
+from icotlib.running import jobs
+from icotlib.system import processes
 from icotlib.tasks import Parity, Task, get_task
 from icotlib.tasks.base import NOTHING
-from icotlib.training import train
+from icotlib.training.trainer import train
 from tests.planted import BITS, MARK, SEPARATOR, every_question, plant
 
 RIGHT = {"removal.side": "right", "removal.keep_positions": False}
@@ -39,9 +42,9 @@ def planted():
 def probed(planted):
     """The planted model's chain, read beside every control."""
     subject, examples = planted
-    wanted = inside.variables(examples, "chain")
+    wanted = interp.variables(examples, "chain")
     assert [one.name for one in wanted] == BITS_READ
-    return inside.control_grid(subject, examples, wanted, bare=subject.untrained(seed=5))
+    return interp.control_grid(subject, examples, wanted, bare=subject.untrained(seed=5))
 
 
 # --- tasks say what may be inside --------------------------------------------------------------
@@ -122,7 +125,7 @@ def test_a_task_that_cannot_tell_says_so():
 
 def test_examples_differ_and_do_not_run_out():
     config = RunConfig().override({"data.task": "mult-1x1"})
-    examples = inside.draw_examples(config, 1000)
+    examples = interp.draw_examples(config, 1000)
     assert len(examples) == 81 == len(np.unique(examples.questions, axis=0))
     assert not (np.sort(examples.questions[:, 0]) == examples.questions[:, 0]).all()
 
@@ -130,7 +133,7 @@ def test_examples_differ_and_do_not_run_out():
 def test_files_have_no_variables(tmp_path):
     config = RunConfig().override({"data.path": str(tmp_path)})
     with pytest.raises(ConfigError, match="generated task"):
-        inside.draw_examples(config, 10)
+        interp.draw_examples(config, 10)
 
 
 def made(task, method, removed, architecture="gpt2", **overrides):
@@ -141,13 +144,13 @@ def made(task, method, removed, architecture="gpt2", **overrides):
     layout = build_layout(config, load_corpus(config.data))
     torch.manual_seed(0)
     model = build_model(config.model, layout, longest=40).eval()
-    return inside.Subject("made", model, layout, config.removal, removed), config
+    return interp.Subject("made", model, layout, config.removal, removed), config
 
 
 def test_places_are_named_rightly_where_whole_steps_are_gone():
     steps = {"removal.step_end": "+", "removal.keep_positions": False}
     subject, config = made("mult-3x3", "icot_si", 1, **steps)
-    examples = inside.draw_examples(config, 3)
+    examples = interp.draw_examples(config, 3)
     names, inputs = subject.places(examples), subject.inputs(examples)
     assert len(names) == inputs.ids.shape[1]
     said = subject.layout.tokenizer.batch_decode(inputs.ids[0][:, None])
@@ -158,12 +161,12 @@ def test_places_are_named_rightly_where_whole_steps_are_gone():
 def test_places_of_a_tokenizer_that_adds_spaces(pretrained, spaced):
     model = {"model.pretrained": pretrained("gpt2"), "model.spaced_separators": spaced}
     subject, config = made("mult-2x2", "icot_si", 3, **model)
-    names = subject.places(inside.draw_examples(config, 3))
+    names = subject.places(interp.draw_examples(config, 3))
     space, mark = ["_"] * spaced, ["####"] * len(subject.layout.mark)
     chain = ["t4", "t5", "t6", "t7", "t8", *space]
     answer = ["s0", "s1", "s2", "s3", *space]
     assert names == ["a0", "a1", "*", "b0", "b1", *space, "=", *chain, "=", *mark, *answer]
-    assert len(subject.answer_places(inside.draw_examples(config, 3))) == 4
+    assert len(subject.answer_places(interp.draw_examples(config, 3))) == 4
 
 
 @pytest.mark.parametrize(
@@ -178,7 +181,7 @@ def test_places_of_a_tokenizer_that_adds_spaces(pretrained, spaced):
 def test_places_have_the_names_of_what_stands_there(removed, overrides, names):
     method = "no_cot" if overrides is DIRECT else "icot_si"
     subject, config = made("mult-2x2", method, removed, **overrides)
-    examples = inside.draw_examples(config, 3)
+    examples = interp.draw_examples(config, 3)
     names = names.split()
     assert subject.places(examples) == names
     inputs = subject.inputs(examples)
@@ -207,7 +210,7 @@ def test_places_have_the_names_of_what_stands_there(removed, overrides, names):
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
 def test_the_residual_stream_is_what_transformers_calls_hidden_states(architecture):
     subject, config = made("mult-2x2", "icot_si", 8, architecture)
-    inputs = subject.inputs(inside.draw_examples(config, 4))
+    inputs = subject.inputs(interp.draw_examples(config, 4))
     states = residual_stream(subject, inputs)
     with torch.no_grad():
         truth = subject.model(
@@ -226,7 +229,7 @@ def test_the_residual_stream_is_what_transformers_calls_hidden_states(architectu
 
 def test_an_outer_look_sees_what_an_inner_edit_puts_in():
     subject, config = made("mult-2x2", "icot_si", 8)
-    inputs, seen = subject.inputs(inside.draw_examples(config, 2)), {}
+    inputs, seen = subject.inputs(interp.draw_examples(config, 2)), {}
     new = torch.randn(*inputs.ids.shape, 16)
     with (
         streams(subject.model, lambda layer, hidden: seen.update({layer: hidden})),
@@ -242,25 +245,25 @@ def test_activations_are_the_same_in_any_number_of_pieces_and_kept(planted, runs
     subject, examples = planted
     examples = examples[:50]
     whole = residual_stream(subject, subject.inputs(examples)).numpy()
-    pieces = inside.activations(subject, examples, bound=7 * whole[:, :, 0].nbytes)
+    pieces = interp.activations(subject, examples, bound=7 * whole[:, :, 0].nbytes)
     assert isinstance(pieces, np.memmap)
     assert np.array_equal(pieces, whole)
     assert not list(runs_folder.iterdir())  # no run, nothing to keep it under
     named = replace(subject, folder=runs_folder / "run" / "activations")
-    inside.activations(named, examples)
+    interp.activations(named, examples)
     (file,) = named.folder.iterdir()
     before = file.stat().st_mtime_ns
-    assert np.array_equal(inside.activations(named, examples), whole)
+    assert np.array_equal(interp.activations(named, examples), whole)
     assert file.stat().st_mtime_ns == before
-    inside.activations(named, examples[:20])
+    interp.activations(named, examples[:20])
     assert len(list(named.folder.iterdir())) == 2
 
 
 def test_a_coupled_system_shows_the_thoughts_its_student_reads(runs_folder):
     quick = {"train.steps": 2, "train.eval_every": 2, "data.test_examples": 8, "model.layers": 3}
-    run = train(presets.icot_kd("smoke", overrides=quick))
-    subject = inside.Subject.of(run)
-    examples = inside.draw_examples(run.config, 5)
+    run = train(experiments.icot_kd("smoke", overrides=quick))
+    subject = interp.Subject.of(run)
+    examples = interp.draw_examples(run.config, 5)
     inputs, at = subject.inputs(examples), subject.places(examples).index("=")
     states = residual_stream(subject, inputs)
     model = subject.model
@@ -270,7 +273,7 @@ def test_a_coupled_system_shows_the_thoughts_its_student_reads(runs_folder):
         read = [reader(thought.states[:, i]) for i, reader in enumerate(model.student.readers)]
     for layer in range(3):
         assert torch.allclose(states[layer, at], read[layer].cpu(), atol=1e-5)
-    assert inside.attention(subject, examples).shape[0] == 3
+    assert interp.attention(subject, examples).shape[0] == 3
     untrained = subject.untrained()
     assert type(untrained.model) is type(model)
     assert not torch.equal(residual_stream(untrained, inputs), states)
@@ -284,7 +287,7 @@ def test_all_logistic_probes_at_once_agree_with_scikit_learn():
     x = torch.randn(3, 900, 12, generator=generator) * torch.logspace(-2, 2, 12)
     scores = (x[0] / torch.logspace(-2, 2, 12))[:, :3] + torch.randn(900, 3, generator=generator)
     labels = torch.stack([scores.argmax(dim=1), (scores[:, 0] > 0).long()], dim=1)
-    fitted = inside.fit_linear(x[:, :600], labels[:600], penalty=1e-4, steps=300)
+    fitted = interp.fit_linear(x[:, :600], labels[:600], penalty=1e-4, steps=300)
     ours = fitted.logits(x[:, 600:])
     scale = torch.logspace(-2, 2, 12)
     for place in range(3):
@@ -319,7 +322,7 @@ def planted_states(n=1500, d=8):
 
 def test_a_grid_finds_what_is_planted_where_it_is_planted_and_nothing_else():
     states, wanted = planted_states()
-    table = inside.grid(states, wanted).set_index(["variable", "layer", "place"])
+    table = interp.grid(states, wanted).set_index(["variable", "layer", "place"])
     assert table.loc[("t1", 1, 2), "low"] > 0.97
     assert table.loc[("c0", 1, 2), "low"] > 0.98
     others = table.drop([("t1", 1, 2), ("c0", 1, 2)])
@@ -331,8 +334,8 @@ def test_a_grid_finds_what_is_planted_where_it_is_planted_and_nothing_else():
 def test_a_grid_is_the_same_in_any_number_of_blocks():
     states, wanted = planted_states(300)
     pd.testing.assert_frame_equal(
-        inside.grid(states, wanted).sort_values(["variable", "layer", "place"], ignore_index=True),
-        inside.grid(states, wanted, block=1).sort_values(
+        interp.grid(states, wanted).sort_values(["variable", "layer", "place"], ignore_index=True),
+        interp.grid(states, wanted, block=1).sort_values(
             ["variable", "layer", "place"], ignore_index=True
         ),
         atol=1e-5,
@@ -341,7 +344,7 @@ def test_a_grid_is_the_same_in_any_number_of_blocks():
 
 def test_shuffled_labels_read_nothing():
     states, wanted = planted_states()
-    table = inside.grid(states, wanted, shuffle=0)
+    table = interp.grid(states, wanted, shuffle=0)
     assert (table[table.variable == "t1"].score < 0.35).all()
     assert (table[table.variable == "c0"].score < 0.05).all()
 
@@ -351,8 +354,8 @@ def test_an_mlp_reads_what_no_line_divides():
     states = torch.randn(1, 2, 2000, 4, generator=generator)
     both = (states[0, 0, :, 0] > 0) ^ (states[0, 0, :, 1] > 0)
     wanted = [Variable("t1", "chain", both.long().numpy())]
-    linear = inside.grid(states.numpy(), wanted).set_index("place").score
-    mlp = inside.grid(states.numpy(), wanted, probe="mlp").set_index("place").score
+    linear = interp.grid(states.numpy(), wanted).set_index("place").score
+    mlp = interp.grid(states.numpy(), wanted, probe="mlp").set_index("place").score
     assert linear[0] < 0.62
     assert mlp[0] > 0.9
     assert mlp[1] < 0.58
@@ -361,9 +364,9 @@ def test_an_mlp_reads_what_no_line_divides():
 def test_a_number_that_the_input_gives_away_is_not_selective():
     # A product is no line over the digits, but an MLP on them has it, too.
     subject, config = made("mult-2x2", "icot_si", 8)
-    examples = inside.draw_examples(config, 1500)
-    wanted = [one for one in inside.variables(examples, "number") if one.name == "a0 b0"]
-    table = inside.control_grid(subject, examples, wanted)
+    examples = interp.draw_examples(config, 1500)
+    wanted = [one for one in interp.variables(examples, "number") if one.name == "a0 b0"]
+    table = interp.control_grid(subject, examples, wanted)
     assert (table["input, MLP"][table.place > 4] > 0.9).all()
     assert (table["input"] < 0.9).all()
     assert (table.selectivity < 0.05).all()
@@ -371,9 +374,9 @@ def test_a_number_that_the_input_gives_away_is_not_selective():
 
 def test_the_input_alone_knows_the_tokens_so_far(planted):
     subject, examples = planted
-    seen = probes.visible_input(subject, examples[:200])
+    seen = probe_grid.visible_input(subject, examples[:200])
     assert not seen[0, 0, :, 2:].any()  # two columns for the first bit, and nothing later
-    table = inside.grid(seen, inside.variables(examples[:200], "chain"))
+    table = interp.grid(seen, interp.variables(examples[:200], "chain"))
     t1 = table[table.variable == "t1"].set_index("place").score
     assert (t1 == 1).all()
     t2 = table[table.variable == "t2"].set_index("place").score
@@ -381,7 +384,7 @@ def test_the_input_alone_knows_the_tokens_so_far(planted):
 
 
 def test_a_planted_parity_is_read_and_everything_else_is_the_inputs(probed):
-    best = inside.best_places(probed).set_index("variable")
+    best = interp.best_places(probed).set_index("variable")
     parity = best.loc[f"t{BITS}"]
     assert (parity.layer, parity.place) == (1, SEPARATOR)
     assert parity.score > 0.99
@@ -395,7 +398,7 @@ def test_a_planted_parity_is_read_and_everything_else_is_the_inputs(probed):
 
 def test_a_token_moves_inside_when_it_is_removed(planted):
     subject, examples = planted
-    table = inside.through_removal([subject], examples).set_index(["variable", "where"])
+    table = interp.through_removal([subject], examples).set_index(["variable", "where"])
     found = table.loc[(f"t{BITS}", "separator")]
     assert found.score > 0.99
     assert found.control < 0.65
@@ -408,12 +411,12 @@ def test_a_token_moves_inside_when_it_is_removed(planted):
 
 def test_patching_finds_the_way_from_bit_to_answer(planted):
     subject, examples = planted
-    table = inside.patching(subject, examples[:100], entries=[3]).set_index(["layer", "place"])
+    table = interp.patching(subject, examples[:100], entries=[3]).set_index(["layer", "place"])
     way = [(0, 3), (1, SEPARATOR), (2, MARK)]
     assert set(table.changed) == {"x3"}
     assert (table.loc[way].effect == 1).all()
     assert (table.drop(way).effect == 0).all()
-    route = inside.route(table.reset_index(), subject.places(examples))
+    route = interp.route(table.reset_index(), subject.places(examples))
     assert route["own place"].tolist() == [1, 0, 0]
     assert route["separator"].tolist() == [0, 1, 0]
     assert route["writes"].tolist() == [0, 0, 1]
@@ -422,8 +425,8 @@ def test_patching_finds_the_way_from_bit_to_answer(planted):
 
 def test_a_coupled_system_is_changed_as_it_is_but_thinks_once(runs_folder, monkeypatch):
     quick = {"train.steps": 2, "train.eval_every": 2, "data.test_examples": 8}
-    subject = inside.Subject.of(train(presets.icot_kd("smoke", overrides=quick)))
-    examples, passes = inside.draw_examples(presets.icot_kd("smoke"), 9), []
+    subject = interp.Subject.of(train(experiments.icot_kd("smoke", overrides=quick)))
+    examples, passes = interp.draw_examples(experiments.icot_kd("smoke"), 9), []
     emulator = subject.model.emulator
     before = emulator.forward
     emulator.body.register_forward_pre_hook(lambda *args: passes.append(args))
@@ -431,17 +434,17 @@ def test_a_coupled_system_is_changed_as_it_is_but_thinks_once(runs_folder, monke
     def tables():
         passes.clear()
         return [
-            inside.patching(subject, examples, entries=[0]),
-            inside.ablation(subject, examples, [(1, 2), (2, 3)]),
-            inside.knock_out(subject, examples, layers=[1]),
-            inside.steering(subject, examples, 1, 1, 2),
-            pd.DataFrame([causal.patching_for(subject, examples, 1, 1, 2)]),
+            interp.patching(subject, examples, entries=[0]),
+            interp.ablation(subject, examples, [(1, 2), (2, 3)]),
+            interp.knock_out(subject, examples, layers=[1]),
+            interp.steering(subject, examples, 1, 1, 2),
+            pd.DataFrame([patching.patching_for(subject, examples, 1, 1, 2)]),
         ], len(passes)
 
     ours, few = tables()
     assert emulator.forward == before
     with monkeypatch.context() as patched:
-        patched.setattr(causal, "once", lambda subject: contextlib.nullcontext())
+        patched.setattr(patching, "once", lambda subject: contextlib.nullcontext())
         expected, many = tables()
     for one, other in zip(ours, expected, strict=True):
         pd.testing.assert_frame_equal(one, other)
@@ -450,7 +453,7 @@ def test_a_coupled_system_is_changed_as_it_is_but_thinks_once(runs_folder, monke
 
 def test_minimal_pairs_differ_in_one_entry(planted):
     examples = planted[1]
-    clean, other = inside.minimal_pairs(examples, 4)
+    clean, other = interp.minimal_pairs(examples, 4)
     assert 0 < len(clean) < len(examples)
     differ = clean.questions != other.questions
     assert differ[:, 4].all()
@@ -459,20 +462,20 @@ def test_minimal_pairs_differ_in_one_entry(planted):
 
 def test_steering_changes_the_answer_where_the_state_is_used(planted):
     subject, examples = planted
-    table = inside.steering(subject, examples, BITS, 1, SEPARATOR).set_index("direction")
+    table = interp.steering(subject, examples, BITS, 1, SEPARATOR).set_index("direction")
     assert table.loc["means"].effect == 1
     assert table.loc["weights"].effect == 1
     assert table.loc["pattern"].effect == 1
     assert (table.loc[["means", "weights", "pattern"]].decoded == 1).all()
     assert table.loc["random"].effect < 0.2
     # The first bit can be read at its own place, but nothing looks there any more.
-    unused = inside.steering(subject, examples, 1, 1, 0).set_index("direction")
+    unused = interp.steering(subject, examples, 1, 1, 0).set_index("direction")
     assert unused.effect.max() == 0
 
 
 def test_the_table_tells_readable_from_used(planted, probed):
     subject, examples = planted
-    table = inside.probing_table(subject, examples, probed).set_index("variable")
+    table = interp.probing_table(subject, examples, probed).set_index("variable")
     assert table.index.tolist() == BITS_READ
     found = table.loc[f"t{BITS}"]
     assert (found.layer, found.place) == (1, "=")
@@ -486,10 +489,10 @@ def test_the_table_tells_readable_from_used(planted, probed):
 
 def test_only_states_that_can_matter_are_asked_whether_they_do(planted, probed):
     subject, examples = planted
-    table = inside.probing_table(subject, examples, probed, pairs=20)
+    table = interp.probing_table(subject, examples, probed, pairs=20)
     assert table.layer.max() < subject.layers
     assert not table.place.isin(["s0"]).any()  # the answer is written before
-    assert inside.causal.first_affected(examples[:50], 3) == 0
+    assert interp.causal.first_affected(examples[:50], 3) == 0
 
 
 def test_steering_goes_only_where_a_probe_has_been(planted):
@@ -497,8 +500,8 @@ def test_steering_goes_only_where_a_probe_has_been(planted):
     ones = examples.questions.sum(axis=1) % 2 == 1
     odd, even = examples[ones][:90], examples[~ones][:60]
     for fitted, held, n in ((odd, even, 0), (even, odd[:30], 0)):
-        rows = inside.Examples(examples.task, np.vstack([fitted.questions, held.questions]))
-        table = inside.steering(subject, rows, BITS, 1, SEPARATOR)
+        rows = interp.Examples(examples.task, np.vstack([fitted.questions, held.questions]))
+        table = interp.steering(subject, rows, BITS, 1, SEPARATOR)
         assert (table.n == n).all()  # one class has been seen: there is nowhere to go
         assert table.effect.isna().all()
 
@@ -509,10 +512,10 @@ def test_the_pattern_is_where_states_differ_and_the_weights_are_not():
     labels = torch.randint(0, 3, (900,), generator=generator)
     noise = 3 * torch.randn(900, generator=generator)
     states = torch.stack([labels + noise, noise, 0.1 * torch.randn(900, generator=generator)], 1)
-    probe = inside.fit_linear(states[None], labels[:, None], steps=200)
+    probe = interp.fit_linear(states[None], labels[:, None], steps=200)
     old, new = labels.numpy(), ((labels + 1) % 3).numpy()
     shift = {
-        name: inside.causal._shift(name, states, labels, probe, states, old, new, 0)
+        name: interp.causal._shift(name, states, labels, probe, states, old, new, 0)
         for name in ("weights", "pattern", "means")
     }
     angle = {k: torch.cosine_similarity(v, shift["means"]).abs().median() for k, v in shift.items()}
@@ -524,7 +527,7 @@ def test_ablation_destroys_what_is_used_and_nothing_else(planted):
     subject, examples = planted
     where = [(1, SEPARATOR), (1, 0), (0, 3), (2, SEPARATOR)]
     for how in ("mean", "noise"):
-        table = inside.ablation(subject, examples[:300], where, how)
+        table = interp.ablation(subject, examples[:300], where, how)
         table = table[table.symbol == -1].set_index(["layer", "place"])
         assert (table.intact == 1).all()
         assert table.loc[(1, SEPARATOR)].accuracy < 0.7
@@ -536,8 +539,8 @@ def test_ablation_destroys_what_is_used_and_nothing_else(planted):
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "gpt_neox"])
 def test_layers_below_a_change_are_computed_once(architecture, monkeypatch):
     subject, config = made("mult-2x2", "icot_si", 8, architecture)
-    examples, passes = inside.draw_examples(config, 9), []
-    monkeypatch.setattr(causal, "BATCH", 4)  # several batches, each with a first pass of its own
+    examples, passes = interp.draw_examples(config, 9), []
+    monkeypatch.setattr(patching, "BATCH", 4)  # several batches, each with a first pass of its own
     layers = decoder_layers(subject.model)
     for layer in layers:
         mlp = next(module for name, module in layer.named_children() if name == "mlp")
@@ -546,16 +549,16 @@ def test_layers_below_a_change_are_computed_once(architecture, monkeypatch):
     def tables():
         passes.clear()
         return [
-            inside.patching(subject, examples, entries=[0]),
-            inside.ablation(subject, examples, [(layer, 2) for layer in range(3)]),
-            inside.knock_out(subject, examples, keys=[1, 2]),
-            inside.steering(subject, examples, 1, 1, 2),
+            interp.patching(subject, examples, entries=[0]),
+            interp.ablation(subject, examples, [(layer, 2) for layer in range(3)]),
+            interp.knock_out(subject, examples, keys=[1, 2]),
+            interp.steering(subject, examples, 1, 1, 2),
         ], len(passes)
 
     ours, few = tables()
     assert all("forward" not in vars(layer) for layer in layers)
     with monkeypatch.context() as patched:
-        patched.setattr(causal, "once", lambda subject: contextlib.nullcontext())
+        patched.setattr(patching, "once", lambda subject: contextlib.nullcontext())
         expected, many = tables()
     for one, other in zip(ours, expected, strict=True):
         pd.testing.assert_frame_equal(one, other)
@@ -564,7 +567,7 @@ def test_layers_below_a_change_are_computed_once(architecture, monkeypatch):
 
 def test_knock_out_finds_who_has_to_look_where(planted):
     subject, examples = planted
-    table = inside.knock_out(subject, examples[:200])
+    table = interp.knock_out(subject, examples[:200])
     table = table[table.symbol == -1].set_index(["layer", "place"]).accuracy
     needed = [(0, bit) for bit in range(BITS)] + [(1, SEPARATOR)]
     assert (table.loc[needed] < 0.8).all()
@@ -574,14 +577,14 @@ def test_knock_out_finds_who_has_to_look_where(planted):
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "gpt_neox"])
 def test_attention_can_be_cut_in_any_architecture(architecture):
     subject, config = made("mult-2x2", "icot_si", 8, architecture)
-    inputs = subject.inputs(inside.draw_examples(config, 3))
+    inputs = subject.inputs(interp.draw_examples(config, 3))
     width = inputs.ids.shape[1]
-    causal = torch.ones(width, width, dtype=torch.bool).tril()
+    patching = torch.ones(width, width, dtype=torch.bool).tril()
     alone = torch.eye(width, dtype=torch.bool)
     whole = residual_stream(subject, inputs)
-    with inside.causal.cut_attention(subject.model, {0: causal, 1: causal}.get):
+    with interp.causal.cut_attention(subject.model, {0: patching, 1: patching}.get):
         assert torch.allclose(residual_stream(subject, inputs), whole, atol=1e-5)
-    with inside.causal.cut_attention(subject.model, {0: alone, 1: alone}.get):
+    with interp.causal.cut_attention(subject.model, {0: alone, 1: alone}.get):
         cut = residual_stream(subject, inputs)
         changed = inputs.ids.clone()
         changed[:, 0] = 5
@@ -597,23 +600,23 @@ def test_attention_can_be_cut_in_any_architecture(architecture):
 
 def test_attention_and_its_tree(planted):
     subject, examples = planted
-    weights = inside.attention(subject, examples[:60], batch_size=25)
+    weights = interp.attention(subject, examples[:60], batch_size=25)
     assert weights.shape == (2, 1, MARK + 2, MARK + 2)
     assert np.allclose(weights.sum(axis=-1), 1)
     names = subject.places(examples)
-    tree = inside.attention_tree(weights, MARK, names, least=0.05)
+    tree = interp.attention_tree(weights, MARK, names, least=0.05)
     fetched = tree[tree.to == MARK].query("layer == 1")
     assert fetched.source_name.tolist() == ["="]
     cached = tree[(tree.layer == 0) & (tree.to == SEPARATOR)]
     assert cached.source_name.tolist() == [f"x{i}" for i in range(BITS)]
-    assert not len(inside.attention_tree(weights * 0, MARK, names))
+    assert not len(interp.attention_tree(weights * 0, MARK, names))
 
 
 def test_attention_of_a_transformer_is_what_it_reports():
     subject, config = made("mult-2x2", "icot_si", 8)
-    examples = inside.draw_examples(config, 7)
+    examples = interp.draw_examples(config, 7)
     before = logits_of(subject.model, subject.inputs(examples))
-    found = inside.attention(subject, examples, batch_size=3)
+    found = interp.attention(subject, examples, batch_size=3)
     assert found.shape[:2] == (2, 2)
     assert np.allclose(np.triu(found[0, 0], 1), 0)
     assert subject.model.config._attn_implementation != "eager"
@@ -624,14 +627,14 @@ def test_cka_knows_a_rotated_space_from_another():
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(2, 2000, 6, generator=generator)
     rotated = x @ torch.linalg.qr(torch.randn(6, 6, generator=generator))[0] * 3 + 5
-    assert inside.cka(x, rotated) == pytest.approx(1)
-    assert inside.cka(x, y) < 0.02
-    assert np.isnan(inside.cka(x, torch.ones(2000, 2)))
+    assert interp.cka(x, rotated) == pytest.approx(1)
+    assert interp.cka(x, y) < 0.02
+    assert np.isnan(interp.cka(x, torch.ones(2000, 2)))
 
 
 def test_cka_of_layers(planted):
     subject, examples = planted
-    table = inside.cka_table(subject, subject, examples[:300]).set_index(["first", "second"]).cka
+    table = interp.cka_table(subject, subject, examples[:300]).set_index(["first", "second"]).cka
     assert table[1, 1] == pytest.approx(1)
     assert np.isnan(table[0, 1])  # before layer 0 every separator looks the same
 
@@ -640,23 +643,23 @@ def test_digits_on_a_circle_have_one_frequency():
     digits = np.arange(500) % 10
     turn = 2 * np.pi * 2 * digits / 10
     states = torch.tensor(np.stack([np.cos(turn), np.sin(turn), 0 * turn], axis=1))
-    points, spectrum = inside.digit_geometry(states, digits)
+    points, spectrum = interp.digit_geometry(states, digits)
     assert spectrum.set_index("frequency").share[2] == pytest.approx(1)
     assert np.allclose(np.hypot(points.pc1, points.pc2), 1)
     generator = torch.Generator().manual_seed(0)
     random = torch.randn(10, 400, generator=generator)[digits]
-    spectrum = inside.digit_geometry(random, digits)[1]
+    spectrum = interp.digit_geometry(random, digits)[1]
     assert np.allclose(spectrum.share, spectrum.unordered, atol=0.05)
     parity = torch.tensor(np.outer(digits % 2, [1.0, 2.0, 3.0]))
-    assert inside.digit_geometry(parity, digits)[1].share.iloc[4] == pytest.approx(1)
+    assert interp.digit_geometry(parity, digits)[1].share.iloc[4] == pytest.approx(1)
 
 
 def test_looking_inside_uses_every_core_and_leaves_the_threads_alone(planted, monkeypatch):
-    monkeypatch.setattr(launch, "cores", lambda: 3)
+    monkeypatch.setattr(jobs, "cores", lambda: 3)
     before, seen = torch.get_num_threads(), []
-    with launch.all_cores():
+    with processes.all_cores():
         seen.append(torch.get_num_threads())
-    inside.patching(planted[0], planted[1][:20], entries=[0], layers=[0])
+    interp.patching(planted[0], planted[1][:20], entries=[0], layers=[0])
     assert seen == [max(3, before)]
     assert torch.get_num_threads() == before
 
@@ -666,7 +669,7 @@ def test_looking_inside_uses_every_core_and_leaves_the_threads_alone(planted, mo
 
 def test_one_look_decodes_and_patches(planted):
     subject, examples = planted
-    reader = inside.Reader(subject, examples)
+    reader = interp.Reader(subject, examples)
     look = reader.look("1011000000", 1, SEPARATOR, other="1010000000")
     row = look.decoded.set_index("variable").loc[f"t{BITS}"]
     assert (row.decoded, row.truth, row.right) == ("1", "1", True)

@@ -6,14 +6,14 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from transformers import GPT2LMHeadModel
 from transformers.pytorch_utils import Conv1D
 
-from icotlib import presets
+from icotlib import experiments
 from icotlib.config import RunConfig
 from icotlib.errors import ConfigError, TrainingError
-from icotlib.int8 import Int8Products, Rounded, check, product
-from icotlib.mind_reading import ThoughtModel
-from icotlib.optim import split_parameters
+from icotlib.methods.distillation.student import ThoughtModel
+from icotlib.models.int8 import Int8Products, Rounded, check, product
+from icotlib.models.parameters import split_parameters
 from icotlib.runs import Run
-from icotlib.training import Trainer, train
+from icotlib.training.trainer import Trainer, train
 from tests.conftest import TINY
 
 
@@ -40,7 +40,7 @@ def test_a_matrix_is_rounded_alike_whatever_its_memory_and_the_parts(
 ):
     torch.manual_seed(0)
     x, factors = torch.randn(37, 23), torch.rand(1, 23) + 0.5
-    monkeypatch.setattr("icotlib.int8.PART", part)
+    monkeypatch.setattr("icotlib.models.int8.PART", part)
     rounded = Rounded.by_row if dim else Rounded.by_column
     for factor, whole in [((), x), ((factors,), x * factors)][: dim + 1]:
         made = rounded(x.T.contiguous().T if transposed else x, *factor)
@@ -191,7 +191,7 @@ def test_a_run_in_int8_answers_in_int8(runs_folder, method, monkeypatch):
     """In validation and tests, of one model, of weights of its own at every stage, of each part."""
     if method == "distillation":
         settings = {"train.precision": "int8", "train.steps": 2, "train.eval_every": 2}
-        config, kind = presets.icot_kd("smoke", overrides=settings), ThoughtModel
+        config, kind = experiments.icot_kd("smoke", overrides=settings), ThoughtModel
     else:
         settings = {"removal.schedule": method, "removal.steps_per_epoch": 8}
         config = RunConfig().override(TINY | settings | {"train.precision": "int8"})

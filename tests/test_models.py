@@ -6,22 +6,16 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from icotlib.config import ModelConfig
+from icotlib.data.inputs import IGNORE, remove
+from icotlib.data.layout import Layout, symbol_tokenizer
 from icotlib.errors import ConfigError, RunError
-from icotlib.evaluation import (
-    evaluate,
-    generate,
-    logits_of,
-    matches,
-    room_of,
-    score,
-    teacher_forced_match,
-    wilson_interval,
-)
-from icotlib.models import build_model, count_parameters, load_model, save_model
-from icotlib.removal import IGNORE, remove
-from icotlib.speed import Contestant, measure_speed
+from icotlib.evaluation.generation import generate, logits_of, matches, teacher_forced_match
+from icotlib.evaluation.scoring import evaluate, score, wilson_interval
+from icotlib.models.build import build_model
+from icotlib.models.loading import load_model, save_model
+from icotlib.models.parameters import count_parameters, room_of
+from icotlib.reporting.speed import Contestant, measure_speed
 from icotlib.tasks import Example, get_task
-from icotlib.tokens import Layout, symbol_tokenizer
 
 ARCHITECTURES = ["gpt2", "llama"]
 # Questions, chains and answers of unequal length, so that both ends are padded.
@@ -241,13 +235,13 @@ def test_evaluate_writes_what_generate_writes(side, keep_positions, monkeypatch)
         decoded.append(len(part))
         return generate(model, layout, part, *args)
 
-    monkeypatch.setattr("icotlib.evaluation.generate", counting)
-    monkeypatch.setattr("icotlib.evaluation.LOGITS", 2000)  # in several passes
+    monkeypatch.setattr("icotlib.evaluation.scoring.generate", counting)
+    monkeypatch.setattr("icotlib.evaluation.generation.LOGITS", 2000)  # in several passes
     made = evaluate(model, LAYOUT, batch, ANSWERS, k, keep_positions, side)
     assert made.written == tuple(expected)
     assert decoded == [1]
     decoded.clear()
-    monkeypatch.setattr("icotlib.evaluation.WORTHWHILE", 2)  # hopeless after the first part
+    monkeypatch.setattr("icotlib.evaluation.scoring.WORTHWHILE", 2)  # hopeless after the first part
     made = evaluate(model, LAYOUT, batch, ANSWERS, k, keep_positions, side, batch_size=2)
     assert made.written == tuple(expected)
     assert decoded == [1, 2]

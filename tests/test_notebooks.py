@@ -13,12 +13,14 @@ import pytest
 from papermill.inspection import inspect_notebook
 
 import icotlib as icot
-from icotlib import launch, paths, presets, publishing, workbook
+from icotlib import experiments, paths
 from icotlib.cli import main
 from icotlib.errors import ConfigError, IcotError
+from icotlib.reporting import publish
+from icotlib.running import jobs, notebooks
 from icotlib.runs import Run, all_runs
 
-NOTEBOOKS = workbook.notebooks()
+NOTEBOOKS = notebooks.notebooks()
 EACH = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -44,7 +46,7 @@ def test_parameters_are_the_same_everywhere_and_documented(path):
     more = {"14_your_own": {"method": "own_si", "source": None, "model": None}}
     assert values == {"preset": "fast", "seed": 0, "overrides": {}} | more.get(path.stem, {})
     inspected = inspect_notebook(str(path))
-    assert set(inspected) == set(values) == set(workbook.parameters(path))
+    assert set(inspected) == set(values) == set(notebooks.parameters(path))
     assert all(entry["help"] for entry in inspected.values())
 
 
@@ -77,7 +79,7 @@ def series(tmp_path_factory):
     folder = tmp_path_factory.mktemp("series")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ICOT_RUNS", str(folder))
-        copies = workbook.run_all("smoke", studies=True, say=lambda line: None)
+        copies = notebooks.run_all("smoke", studies=True, say=lambda line: None)
         yield copies
 
 
@@ -106,14 +108,14 @@ def test_executed_copies_hold_the_figures(series):
 
 
 def test_smoke_crosses_the_removal_stages(series):
-    for name, config in presets.levers("smoke").items():
+    for name, config in experiments.levers("smoke").items():
         run = Run.of(config)
         stages = run.stages.tokens_removed.tolist()
         assert stages[0] == 0
         assert stages[-1] == run.totals["chain_tokens"] == 6
         assert len(stages) >= (4 if name == "pace 16" else 6)
         assert run.metrics.removed.is_monotonic_increasing
-    assert Run.of(presets.icot_si("smoke")).stages.tokens_removed.tolist() == list(range(7))
+    assert Run.of(experiments.icot_si("smoke")).stages.tokens_removed.tolist() == list(range(7))
 
 
 def test_smoke_runs_learn(series):
@@ -126,7 +128,7 @@ def test_smoke_runs_learn(series):
 
 
 def test_smoke_runs_all_four_stages_of_distillation(series):
-    config = presets.icot_kd("smoke")
+    config = experiments.icot_kd("smoke")
     stages = {role: Run.of(parent) for role, parent in config.parents.items()}
     assert all(run.done for run in stages.values())
     assert stages["student"].stages.n_test.tolist() == [50]
@@ -155,8 +157,8 @@ def test_the_series_is_stepwise_internalization_and_what_it_is_compared_with(
             future.set_result((None, []))
             ended(task, future)
 
-    monkeypatch.setattr(launch, "work", work)
-    monkeypatch.setattr(workbook, "execute", lambda path, **_: last.append(path.stem[:2]))
+    monkeypatch.setattr(jobs, "work", work)
+    monkeypatch.setattr(notebooks, "execute", lambda path, **_: last.append(path.stem[:2]))
     assert main(["workbook", "--preset", "smoke", "--series"]) == 0
     trained = {task.trains.method: task.trains for task in begun if task.trains}
     assert trained.keys() == {"icot_si", "no_cot", "explicit_cot"}
@@ -177,14 +179,14 @@ def test_the_results_notebook_leaves_its_tables(series):
     table = pd.read_csv(folder / "results.csv")
     assert set(table.method) == {"explicit_cot", "no_cot", "icot_si", "mind_reading", "icot_kd"}
     assert set(table.preset) == {"smoke"}
-    assert {config.run_name for config in presets.workbook("smoke")} <= set(table.run)
+    assert {config.run_name for config in experiments.workbook("smoke")} <= set(table.run)
     assert r"\begin{tabular}" in (folder / "results.tex").read_text()
 
 
 def test_distillation_and_what_is_inside_can_be_published(series, tmp_path):
-    configs = presets.examined("smoke")
-    publishing.publish_distillation([Run.of(configs["ICoT-KD"])], tmp_path)
-    publishing.publish_inside([Run.of(config) for config in configs.values()], tmp_path, "mult-1x2")
+    configs = experiments.examined("smoke")
+    publish.publish_distillation([Run.of(configs["ICoT-KD"])], tmp_path)
+    publish.publish_inside([Run.of(config) for config in configs.values()], tmp_path, "mult-1x2")
     table = pd.read_csv(tmp_path / "probing.csv")
     assert set(table.model) == {"ICoT-SI", "ICoT-KD"}
     assert table.groupby("model").variable.unique().map(len).tolist() == [4, 4]  # all that vary
@@ -205,8 +207,8 @@ def test_distillation_and_what_is_inside_can_be_published(series, tmp_path):
 
 
 def test_what_is_out_of_distribution_can_be_published(series, tmp_path):
-    publishing.publish_shifts(all_runs(), tmp_path, "mult-1x2")
-    study = {config.run_name for config in presets.shifted("smoke").values()}
+    publish.publish_shifts(all_runs(), tmp_path, "mult-1x2")
+    study = {config.run_name for config in experiments.shifted("smoke").values()}
     table = pd.read_csv(tmp_path / "shifts.csv")
     assert set(table.run) == study
     shifts = ["in distribution", "1x1", "2x2", "1x3", "unseen combinations"]
@@ -219,16 +221,16 @@ def test_what_is_out_of_distribution_can_be_published(series, tmp_path):
 
 def test_a_parameter_that_does_not_exist_is_refused(runs_folder):
     with pytest.raises(ConfigError, match=r"has no parameter 'sede'.*Did you mean 'seed'"):
-        workbook.execute(NOTEBOOKS[1], sede=3)
+        notebooks.execute(NOTEBOOKS[1], sede=3)
 
 
 def test_a_typo_in_overrides_fails_the_notebook_with_a_hint(runs_folder):
     with pytest.raises(IcotError, match=re.escape("Did you mean 'train.steps'")):
-        workbook.execute(NOTEBOOKS[1], preset="smoke", overrides={"train.stepz": 3})
+        notebooks.execute(NOTEBOOKS[1], preset="smoke", overrides={"train.stepz": 3})
 
 
 def test_plain_papermill_from_a_foreign_directory_with_no_runs(runs_folder, tmp_path):
-    notebook = workbook.find_notebook("06")
+    notebook = notebooks.find_notebook("06")
     command = [sys.executable, "-m", "papermill", str(notebook), "copy.ipynb", "-k", "python3"]
     command += ["-p", "preset", "smoke", "-p", "seed", "3", "-p", "overrides", "{train.steps: 12}"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
@@ -238,8 +240,8 @@ def test_plain_papermill_from_a_foreign_directory_with_no_runs(runs_folder, tmp_
 
 
 def test_notebooks_are_found_by_number_and_by_name():
-    assert workbook.find_notebook("06") == workbook.find_notebook("stepwise")
-    assert workbook.executed_folder("smoke", 1) != workbook.executed_folder(
+    assert notebooks.find_notebook("06") == notebooks.find_notebook("stepwise")
+    assert notebooks.executed_folder("smoke", 1) != notebooks.executed_folder(
         "smoke", 1, {"train.steps": 2}
     )
     assert NOTEBOOKS[0].parent == paths.NOTEBOOKS

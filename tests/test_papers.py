@@ -4,12 +4,12 @@ import pytest
 from transformers import AutoTokenizer
 
 from icotlib.cli import main
-from icotlib.costs import GSM8K_CHAIN, GSM8K_QUESTION, Typical
-from icotlib.data import read_examples
+from icotlib.data.files import read_examples
+from icotlib.data.layout import Layout
 from icotlib.errors import ConfigError
-from icotlib.presets.papers import CELLS, GSM8K, get_cell
-from icotlib.removal import make_schedule
-from icotlib.tokens import Layout
+from icotlib.experiments.papers import CELLS, GSM8K, get_cell
+from icotlib.methods.stepwise.schedules import make_schedule
+from icotlib.running.costs import GSM8K_CHAIN, GSM8K_QUESTION, Typical
 
 
 def test_every_cell_is_a_run_of_its_own():

@@ -2,11 +2,11 @@
 
 import pytest
 
-from icotlib import presets
+from icotlib import experiments
 from icotlib.cli import main
-from icotlib.planning import duration, listed, plan
+from icotlib.running.planning import duration, listed, plan
 from icotlib.runs import Run
-from icotlib.training import train
+from icotlib.training.trainer import train
 
 QUICK = {"train.steps": 12, "train.eval_every": 12, "data.test_examples": 8}
 
@@ -45,7 +45,7 @@ def test_a_plan_is_what_the_run_then_does(runs_folder, tiny, changes):
 
 
 def test_distillation_is_planned_stage_by_stage(runs_folder):
-    config = presets.icot_kd("smoke", overrides=QUICK)
+    config = experiments.icot_kd("smoke", overrides=QUICK)
     plans = plan(config)
     assert [one.name for one in plans] == [
         *(parent.run_name for parent in config.parents.values()),

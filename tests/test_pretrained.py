@@ -13,20 +13,24 @@ from safetensors.torch import load_file
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from icotlib import launch, presets
+from icotlib import experiments
 from icotlib.config import ModelConfig, RunConfig
-from icotlib.data import write_examples
+from icotlib.data.files import write_examples
+from icotlib.data.inputs import remove
+from icotlib.data.layout import Layout
+from icotlib.data.prepare import bring
 from icotlib.errors import ConfigError, DataError
-from icotlib.evaluation import generate, left_padded_questions, logits_of, matches
-from icotlib.models import build_model, load_model, new_model, save_model
-from icotlib.objectives import token_loss
-from icotlib.problems import write_problems
-from icotlib.removal import remove
-from icotlib.sharing import export
-from icotlib.sources import bring
+from icotlib.evaluation.generation import generate, left_padded_questions, logits_of, matches
+from icotlib.evaluation.stage_model import load_run
+from icotlib.methods.causal_lm import token_loss
+from icotlib.models.build import build_model
+from icotlib.models.loading import load_model, save_model
+from icotlib.models.toy import new_model
+from icotlib.reporting.hub import export
+from icotlib.running import jobs
 from icotlib.tasks import Example
-from icotlib.tokens import Layout
-from icotlib.training import Trainer, load_run, train
+from icotlib.tasks.word_problems import write_problems
+from icotlib.training.trainer import Trainer, train
 from tests.conftest import bytes_tokenizer, unigram_tokenizer
 
 EXAMPLES = [
@@ -208,7 +212,7 @@ def test_steps_of_unequal_length_leave_room_to_write_the_rest(
     folder = pretrained("gpt2", tokenizer=bytes_tokenizer(TEXTS))
     changes = {"removal.step_end": ">>", "removal.side": side, "removal.pace": 1.0}
     changes |= {"removal.steps_per_epoch": 3, "train.batch_size": 1}
-    monkeypatch.setattr("icotlib.evaluation.generate", counted)
+    monkeypatch.setattr("icotlib.evaluation.scoring.generate", counted)
     run = train(small(folder, str(tmp_path / "long"), **changes))
     layout = load_run(run)[1]
     whole = layout.encode([Example("q", chain, "13")])
@@ -377,7 +381,7 @@ def test_distillation_finds_its_separator_behind_the_same_token_at_the_start(
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=end, eos_token=end)
     folder = pretrained("gpt2", tokenizer=tokenizer)
     settings = {"data.path": own_data, "model.pretrained": folder}
-    run = train(presets.own_kd("smoke", 0, settings))
+    run = train(experiments.own_kd("smoke", 0, settings))
     model, layout, corpus = load_run(run)
     assert (layout.begin, model.config.begin) == ([layout.sep], 1)
     direct = layout.encode([Example(**row) for row in corpus.test]).direct()
@@ -402,15 +406,15 @@ def test_what_cannot_be_found_is_named_before_any_work(
     runs_folder, pretrained, own_data, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # read once, when it is imported
-    monkeypatch.setattr(launch, "work", lambda *_, **__: pytest.fail("work has begun"))
+    monkeypatch.setattr(jobs, "work", lambda *_, **__: pytest.fail("work has begun"))
     with pytest.raises(ConfigError, match=r"(?s)no-one/no-model.*hf download no-one/no-model"):
-        launch.ensure(small("no-one/no-model", own_data))
+        jobs.ensure(small("no-one/no-model", own_data))
     folder = pretrained("gpt2")
     (Path(folder) / "model.safetensors").unlink()
     with pytest.raises(ConfigError, match="holds no weights"):
-        launch.ensure(small(folder, own_data))
+        jobs.ensure(small(folder, own_data))
     with pytest.raises(DataError, match=r"train.txt: no such file.*icot prepare"):
-        launch.ensure(small(None, str(tmp_path / "nowhere")))
+        jobs.ensure(small(None, str(tmp_path / "nowhere")))
     assert not list(runs_folder.glob("*"))
 
 
@@ -429,10 +433,10 @@ def test_settings_of_new_models_are_refused_with_pretrained_ones(pretrained):
         build_model(ModelConfig(pretrained=folder, options={"n_head": 1}), layout, 20)
 
 
-@pytest.mark.parametrize("preset", presets.PRESETS)
+@pytest.mark.parametrize("preset", experiments.PRESETS)
 def test_own_runs_fit_a_pretrained_model_at_every_preset(preset):
     settings = {"data.path": "data", "model.pretrained": "model"}
-    for make in (presets.own_si, presets.own_kd):
+    for make in (experiments.own_si, experiments.own_kd):
         config = make(preset, 0, settings)
         for one in [config, *config.parents.values()]:
             assert (one.model.options, one.model.dropout) == ({}, 0)
@@ -443,9 +447,9 @@ def test_own_runs_fit_a_pretrained_model_at_every_preset(preset):
 
 def test_own_runs_name_their_data_and_model(own_data):
     with pytest.raises(ConfigError, match=r"data\.path is missing"):
-        presets.own_kd("smoke")
+        experiments.own_kd("smoke")
     with pytest.raises(ConfigError, match=r"model\.pretrained is missing"):
-        presets.own_si("smoke", 0, {"data.path": own_data})
+        experiments.own_si("smoke", 0, {"data.path": own_data})
 
 
 def test_a_model_saved_and_loaded_keeps_its_kind(pretrained, tmp_path):
@@ -501,8 +505,8 @@ def test_a_new_model_is_one_of_the_hubs_form(tmp_path):
 @pytest.mark.parametrize("method", ["own_si", "own_kd"])
 def test_a_first_try_of_each_method(runs_folder, tmp_path, method):
     data, _ = bring(write_problems(tmp_path / "problems.jsonl", 200), tmp_path, held_out=20)
-    run = train(presets.own(method, "smoke", 0, {}, data, None))
+    run = train(experiments.own(method, "smoke", 0, {}, data, None))
     expected = [0, 1, 2, 3, 4] if method == "own_si" else [run.totals["chain_tokens"]]
     assert run.stages.tokens_removed.tolist() == expected
     with pytest.raises(ConfigError, match="own_si, own_kd, got 'si'"):
-        presets.own("si", "smoke", 0, {}, data, None)
+        experiments.own("si", "smoke", 0, {}, data, None)

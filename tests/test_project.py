@@ -11,8 +11,8 @@ import yaml
 
 from icotlib import paths
 from icotlib.config import DataConfig
-from icotlib.data import load_corpus
-from icotlib.publishing import README_BLOCKS, readme_block
+from icotlib.data.corpus import load_corpus
+from icotlib.reporting.guide import README_BLOCKS, readme_block
 from icotlib.tasks import Pieces, Task, get_task, register
 
 ROOT = paths.PROJECT

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from icotlib.config import RemovalConfig
+from icotlib.data.inputs import IGNORE, remove
+from icotlib.data.layout import Encoded
 from icotlib.errors import ConfigError
-from icotlib.removal import IGNORE, make_schedule, remove, smoothing_offsets
-from icotlib.tokens import Encoded
+from icotlib.methods.stepwise.schedules import make_schedule, smoothing_offsets
 
 # Two examples: question of 2 and sep, chain of 3; question of 1 and sep, chain of 1.
 #   a b <sep> x y z <sep> #### 7 <eos>        a=1 b=2 sep=9 x,y,z=3,4,5 mark=8 seven=7 eos=6

@@ -10,15 +10,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from icotlib import launch, presets
+from icotlib import experiments
 from icotlib.cli import main
 from icotlib.config import to_dict
 from icotlib.errors import ConfigError, RunError, TrainingError
-from icotlib.launch import Display, ensure, is_live
-from icotlib.results import final_rows, learning_table, results_table, summary
+from icotlib.reporting.results import final_rows, learning_table, results_table, summary
+from icotlib.reporting.speed import record_speed
+from icotlib.running import jobs
+from icotlib.running.jobs import ensure
+from icotlib.running.progress import Display, is_live
 from icotlib.runs import Run, all_runs, find_run
-from icotlib.speed import record_speed
-from icotlib.training import Trainer, train
+from icotlib.training.trainer import Trainer, train
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +87,9 @@ def begun(runs_folder, monkeypatch):
             future.set_result(None)
 
     shown = SimpleNamespace(update=lambda: None, evaluations=0)
-    monkeypatch.setattr(launch.time, "sleep", time_goes_by)
-    monkeypatch.setattr(launch, "ProcessPoolExecutor", Pool)
-    monkeypatch.setattr(launch, "_display", lambda configs: nullcontext(shown))
+    monkeypatch.setattr(jobs.time, "sleep", time_goes_by)
+    monkeypatch.setattr(jobs, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(jobs, "_display", lambda configs: nullcontext(shown))
     return names
 
 
@@ -100,29 +102,31 @@ def begun(runs_folder, monkeypatch):
 )
 def test_a_free_worker_takes_the_first_run_that_can_begin(jobs, order, begun):
     """What others build on must not wait behind runs that came after it in the list."""
-    asked = [make("smoke") for make in (presets.icot_kd, presets.icot_si, presets.no_cot)]
-    launch.work(launch.trainings(asked), jobs)
+    asked = [
+        make("smoke") for make in (experiments.icot_kd, experiments.icot_si, experiments.no_cot)
+    ]
+    jobs.work(jobs.trainings(asked), jobs)
     assert begun == order.split()
 
 
 def test_what_waits_for_runs_begins_once_they_are_there(begun):
     """A core that no training can use executes a notebook."""
-    tasks = launch.trainings([presets.icot_kd("smoke"), presets.icot_si("smoke")])
-    for name, make in {"coupling": presets.icot_kd, "stepwise": presets.icot_si}.items():
-        tasks.append(launch.Task(print, (name,), (make("smoke"),)))
-    tasks.append(launch.Task(print, ("data",)))
-    launch.work(tasks, 2)
+    tasks = jobs.trainings([experiments.icot_kd("smoke"), experiments.icot_si("smoke")])
+    for name, make in {"coupling": experiments.icot_kd, "stepwise": experiments.icot_si}.items():
+        tasks.append(jobs.Task(print, (name,), (make("smoke"),)))
+    tasks.append(jobs.Task(print, ("data",)))
+    jobs.work(tasks, 2)
     order = "explicit_cot icot_si mind_reading emulation icot_kd stepwise coupling data"
     assert begun == order.split()
 
 
 def test_what_hangs_on_no_failure_is_done_all_the_same(begun):
-    after = presets.icot_si("smoke")
-    tasks = [launch.Task(print, ("fails",), trains=after)]
-    tasks += [launch.Task(print, ("first",)), launch.Task(print, ("hangs on it",), (after,))]
+    after = experiments.icot_si("smoke")
+    tasks = [jobs.Task(print, ("fails",), trains=after)]
+    tasks += [jobs.Task(print, ("first",)), jobs.Task(print, ("hangs on it",), (after,))]
     ended = []
     with pytest.raises(ValueError, match="on purpose"):
-        launch.work(tasks, 1, ended=lambda task, future: ended.append(task.args[0]))
+        jobs.work(tasks, 1, ended=lambda task, future: ended.append(task.args[0]))
     assert begun == ended == ["fails", "first"]
 
 
@@ -180,7 +184,7 @@ def test_whether_somebody_watches_can_be_set(monkeypatch):
         monkeypatch.setenv("ICOT_LIVE", value)
         assert is_live() is expected
     monkeypatch.delenv("ICOT_LIVE")
-    monkeypatch.setattr(launch, "in_notebook", lambda: True)
+    monkeypatch.setattr(jobs, "in_notebook", lambda: True)
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     monkeypatch.delenv("VSCODE_PID", raising=False)
     assert not is_live()
@@ -309,4 +313,4 @@ def test_help_teaches(capsys):
 
 def test_the_command_trains_the_run_of_a_preset(runs_folder, capsys):
     assert main(["train", "explicit_cot", "--preset", "smoke", "--jobs", "1"]) == 0
-    assert Run.of(presets.explicit_cot("smoke")).done
+    assert Run.of(experiments.explicit_cot("smoke")).done

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM
 
-from icotlib import presets, sharing
+from icotlib import experiments
 from icotlib.cli import main
+from icotlib.data.run_data import examples_of
 from icotlib.errors import ConfigError, RunError
-from icotlib.evaluation import generate
-from icotlib.material import examples_of
+from icotlib.evaluation.generation import generate
+from icotlib.evaluation.stage_model import load_run
+from icotlib.reporting import hub
 from icotlib.runs import Run
-from icotlib.training import load_run, train
+from icotlib.training.trainer import train
 
 
 @pytest.fixture(scope="module")
@@ -27,17 +29,17 @@ def runs(tmp_path_factory):
         quick = {"train.steps": 3, "train.eval_every": 3, "data.test_examples": 8}
         shifting = quick | {"removal.keep_positions": False}
         yield {
-            "no_cot": train(presets.no_cot("smoke", overrides=quick)),
-            "kept": train(presets.icot_si("smoke", overrides=quick)),
-            "plain": train(presets.icot_si("smoke", overrides=shifting)),
-            "coupled": train(presets.icot_kd("smoke", overrides=quick | {"model.layers": 3})),
+            "no_cot": train(experiments.no_cot("smoke", overrides=quick)),
+            "kept": train(experiments.icot_si("smoke", overrides=quick)),
+            "plain": train(experiments.icot_si("smoke", overrides=shifting)),
+            "coupled": train(experiments.icot_kd("smoke", overrides=quick | {"model.layers": 3})),
         }
 
 
 @pytest.mark.parametrize("name", ["no_cot", "kept", "plain", "coupled"])
 def test_the_code_of_the_card_writes_what_the_run_writes(runs, name, tmp_path):
     run = runs[name]
-    folder = sharing.export(run, tmp_path / "model")
+    folder = hub.export(run, tmp_path / "model")
     card = (folder / "README.md").read_text()
     code = card.split("```python\n")[1].split("```")[0]
     assert ("icotlib" in code) == (name != "plain")
@@ -56,7 +58,7 @@ def test_the_code_of_the_card_writes_what_the_run_writes(runs, name, tmp_path):
 
 def test_the_card_says_what_it_is_and_where_it_comes_from(runs, tmp_path):
     run = runs["plain"]
-    folder = sharing.export(run, tmp_path / "model", removed=2)
+    folder = hub.export(run, tmp_path / "model", removed=2)
     card = (folder / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: transformers")
     assert f"`{run.name}`" in card
@@ -70,16 +72,16 @@ def test_the_card_says_what_it_is_and_where_it_comes_from(runs, tmp_path):
 def test_what_cannot_be_exported_says_why(runs, tmp_path):
     student = Run.of(runs["coupled"].config.student)
     with pytest.raises(RunError, match="export the coupled run"):
-        sharing.export(student, tmp_path / "model")
+        hub.export(student, tmp_path / "model")
     with pytest.raises(ConfigError, match="no stage with 99"):
-        sharing.export(runs["no_cot"], tmp_path / "model", removed=99)
+        hub.export(runs["no_cot"], tmp_path / "model", removed=99)
     with pytest.raises(ConfigError, match="exists"):
-        sharing.export(runs["no_cot"], tmp_path)
+        hub.export(runs["no_cot"], tmp_path)
     unfinished = tmp_path / "run"
     shutil.copytree(runs["no_cot"].folder, unfinished)
     (unfinished / "done.json").unlink()
     with pytest.raises(RunError, match="not finished"):
-        sharing.export(Run(unfinished), tmp_path / "model")
+        hub.export(Run(unfinished), tmp_path / "model")
 
 
 def test_it_is_pushed_only_when_asked(runs, tmp_path, monkeypatch, capsys):

@@ -8,17 +8,19 @@ import pytest
 import torch
 from torch import nn
 
-from icotlib import presets, shifts
+from icotlib import experiments
 from icotlib.cli import main
 from icotlib.config import DataConfig, RunConfig
-from icotlib.data import load_corpus, stream
+from icotlib.data.batches import stream
+from icotlib.data.corpus import load_corpus
+from icotlib.data.inputs import in_layout
+from icotlib.data.layout import Layout, symbol_tokenizer
+from icotlib.data.run_data import Material
 from icotlib.errors import ConfigError, DataError
-from icotlib.material import Material
-from icotlib.removal import in_layout
+from icotlib.evaluation import ood
 from icotlib.runs import Run
 from icotlib.tasks import Multiplication, Parity, get_task
-from icotlib.tokens import Layout, symbol_tokenizer
-from icotlib.training import train
+from icotlib.training.trainer import train
 from tests.conftest import TINY
 
 # --- tasks -------------------------------------------------------------------------------------
@@ -125,20 +127,20 @@ def test_a_run_can_only_reserve_what_its_task_reserves(monkeypatch):
 
 
 def test_a_teacher_must_reserve_what_its_student_does():
-    config = presets.kd_student("smoke")
+    config = experiments.kd_student("smoke")
     with pytest.raises(ConfigError, match=r"data\.reserve of the teacher differs"):
         config.override({"data.reserve": True})
 
 
 def test_lengths_are_tested_on_questions_without_a_reserved_pair():
     config = DataConfig(task="mult-2x2", reserve=True)
-    sets = shifts.shifted_questions(config, n=100)
-    assert list(sets) == ["1x2", "2x1", "3x2", "2x3", shifts.COMBINATIONS]
+    sets = ood.shifted_questions(config, n=100)
+    assert list(sets) == ["1x2", "2x1", "3x2", "2x3", ood.COMBINATIONS]
     for name, (task, questions) in sets.items():
         assert len({tuple(row) for row in questions}) == 100
-        assert task.reserved(questions).all() == (name == shifts.COMBINATIONS)
-        assert task.reserved(questions).any() == (name == shifts.COMBINATIONS)
-    every_one = shifts.shifted_questions(DataConfig(task="parity-3", reserve=True), n=100)
+        assert task.reserved(questions).all() == (name == ood.COMBINATIONS)
+        assert task.reserved(questions).any() == (name == ood.COMBINATIONS)
+    every_one = ood.shifted_questions(DataConfig(task="parity-3", reserve=True), n=100)
     assert [len(rows) for _, rows in every_one.values()] == [3, 14, 28, 1]
 
 
@@ -156,16 +158,16 @@ def test_positions_that_a_longer_question_needs(removed, keep, direct, needed):
     batch = layout.encode_pieces(task.write(task.questions([12345], [67])), task)
     removal = {"method": "no_cot", "removal.schedule": "all", "removal.direct": direct}
     batch = in_layout(batch, RunConfig().override(removal).removal)
-    assert shifts.lacking_room(batch, removed, keep, needed) == ""
-    assert shifts.lacking_room(batch, removed, keep, None) == ""
-    reason = shifts.lacking_room(batch, removed, keep, needed - 2)
+    assert ood.lacking_room(batch, removed, keep, needed) == ""
+    assert ood.lacking_room(batch, removed, keep, None) == ""
+    reason = ood.lacking_room(batch, removed, keep, needed - 2)
     assert reason.startswith(f"needs {needed} positions, the model has {needed - 2}")
     assert reason.endswith("model.room larger by 2")
 
 
 @pytest.mark.parametrize("name", ["mult-4x2", "mult-2x2", "parity-10"])
 def test_the_study_has_exactly_the_room_that_its_longest_shift_needs(name):
-    study = presets.shifted("smoke", overrides={"data.task": name})
+    study = experiments.shifted("smoke", overrides={"data.task": name})
     config = study["explicit_cot"]
     lengths = [
         Material(config.override({"data.task": task.name})).longest_total
@@ -177,7 +179,7 @@ def test_the_study_has_exactly_the_room_that_its_longest_shift_needs(name):
 
 
 def test_a_task_without_shifts_has_no_study():
-    assert presets.shifted("smoke", overrides={"data.path": "somewhere"}) == {}
+    assert experiments.shifted("smoke", overrides={"data.path": "somewhere"}) == {}
 
 
 # --- evaluation --------------------------------------------------------------------------------
@@ -229,15 +231,15 @@ def finished(**changes):
 def test_a_longer_chain_would_have_taken_more_positions(runs_folder, monkeypatch):
     run = finished(**{"data.reserve": True})
     layout = Layout(symbol_tokenizer(get_task("parity-6").symbols))
-    monkeypatch.setattr(shifts, "load_stage", lambda *_: (Oracle(layout, 20), layout))
-    table = shifts.shift_table([run], n=20).set_index("shift")
+    monkeypatch.setattr(ood, "load_stage", lambda *_: (Oracle(layout, 20), layout))
+    table = ood.shift_table([run], n=20).set_index("shift")
     lengths = ["4 bits", "5 bits", "7 bits", "8 bits"]
-    assert list(table.index) == [shifts.WITHIN, *lengths, shifts.COMBINATIONS]
+    assert list(table.index) == [ood.WITHIN, *lengths, ood.COMBINATIONS]
     # 8 bits: the separator at 16, then its copy, the mark and the answer: positions 0 to 19.
     assert table.accuracy[1:].tolist() == [1.0] * 5
     assert table.n.tolist() == [4, 14, 20, 20, 20, 8]
-    monkeypatch.setattr(shifts, "load_stage", lambda *_: (Oracle(layout, 19), layout))
-    table = shifts.shift_table([run], n=20).set_index("shift")
+    monkeypatch.setattr(ood, "load_stage", lambda *_: (Oracle(layout, 19), layout))
+    table = ood.shift_table([run], n=20).set_index("shift")
     assert table.accuracy.isna().tolist() == [False] * 4 + [True, False]
     assert table.reason["8 bits"].startswith("needs 20 positions, the model has 19")
 
@@ -257,38 +259,38 @@ def test_a_longer_chain_would_have_taken_more_positions(runs_folder, monkeypatch
 )  # fmt: skip
 def test_every_method_is_asked_everything_it_has_room_for(runs_folder, changes):
     run = finished(**changes, **{"model.room": 6})
-    table = shifts.shift_table([run], n=10).set_index("shift")
-    assert list(table.columns) == [name for name in shifts.COLUMNS if name != "shift"]
-    tested = table[table.index != shifts.COMBINATIONS]
+    table = ood.shift_table([run], n=10).set_index("shift")
+    assert list(table.columns) == [name for name in ood.COLUMNS if name != "shift"]
+    tested = table[table.index != ood.COMBINATIONS]
     assert tested.accuracy.between(0, 1).all()
     assert (tested.ci_low <= tested.accuracy).all()
     assert (tested.n[1:] == 10).all()
-    assert table.reason[shifts.COMBINATIONS] == ("training held them: it needs data.reserve=True")
+    assert table.reason[ood.COMBINATIONS] == ("training held them: it needs data.reserve=True")
     last = run.stages.iloc[-1]
-    assert table.accuracy[shifts.WITHIN] == last.accuracy
+    assert table.accuracy[ood.WITHIN] == last.accuracy
 
 
 def test_a_coupled_system_is_asked_and_its_parts_are_left_out(runs_folder):
     quick = {"train.steps": 2, "teacher.train.steps": 9, "data.task": "mult-1x1"}
     quick |= {"data.valid_examples": 8, "data.test_examples": 8, "data.reserve": True}
-    config = presets.icot_kd("smoke", overrides=quick)
+    config = experiments.icot_kd("smoke", overrides=quick)
     for one in [config.teacher, config.student, config.emulator, config]:
         train(one)
     runs = [Run.of(one) for one in (config.student, config.emulator, config)]
-    table = shifts.shift_table(runs, n=10)
+    table = ood.shift_table(runs, n=10)
     assert set(table.method) == {"icot_kd"}
-    assert list(table["shift"]) == [shifts.WITHIN, "2x1", "1x2", shifts.COMBINATIONS]
+    assert list(table["shift"]) == [ood.WITHIN, "2x1", "1x2", ood.COMBINATIONS]
     assert table.accuracy.notna().all()
     assert table.n.tolist() == [8, 10, 10, 8]
-    known = shifts.training_keys(config)  # the teacher's questions count: it was trained for longer
-    assert np.isin(shifts.training_keys(config.teacher), known).all()
+    known = ood.training_keys(config)  # the teacher's questions count: it was trained for longer
+    assert np.isin(ood.training_keys(config.teacher), known).all()
 
 
 def test_a_question_that_stood_in_training_is_refused(runs_folder, monkeypatch):
     run = finished(**{"train.steps": 40})
     monkeypatch.setattr(Parity, "shifts", lambda self: {"the same": self})
     with pytest.raises(DataError, match="some of its questions stood in training"):
-        shifts.shift_table([run], n=40)
+        ood.shift_table([run], n=40)
 
 
 @pytest.mark.parametrize("fixed", [None, 20])
@@ -296,9 +298,9 @@ def test_training_keys_are_those_of_every_question_trained_on(runs_folder, fixed
     run = finished(**{"data.train_examples": fixed, "train.steps": 5})
     material = Material(run.config)
     shown = torch.cat([material.batches(step).ids[:, :6] for step in range(5)])
-    known = shifts.training_keys(run.config)
+    known = ood.training_keys(run.config)
     assert len(known) == len({tuple(row) for row in shown.tolist()})
-    assert not np.isin(shifts.encoded_keys(material.test), known).any()
+    assert not np.isin(ood.encoded_keys(material.test), known).any()
 
 
 def test_the_command_trains_every_method_and_says_how_it_does(runs_folder, capsys):

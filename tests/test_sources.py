@@ -8,13 +8,16 @@ import random
 import pytest
 from datasets import Dataset
 
-from icotlib import sources
 from icotlib.cli import main
 from icotlib.config import DataConfig
-from icotlib.data import format_line, load_corpus, read_examples
+from icotlib.data import readers
+from icotlib.data.corpus import load_corpus
+from icotlib.data.files import format_line, read_examples
+from icotlib.data.forms import Columns, to_example
+from icotlib.data.prepare import prepare
+from icotlib.data.readers import Report, read_rows
 from icotlib.errors import ConfigError, DataError
-from icotlib.evaluation import same_answer
-from icotlib.sources import Columns, Report, prepare, read_rows, to_example
+from icotlib.evaluation.scoring import same_answer
 from icotlib.tasks import Example
 
 OPENAI = {
@@ -213,7 +216,7 @@ def write_rows(path):
     return path
 
 
-@pytest.mark.parametrize("kind", sources.KINDS)
+@pytest.mark.parametrize("kind", readers.KINDS)
 def test_every_kind_of_file_gives_the_same_examples(tmp_path, kind):
     report = Report()
     read_rows(write_rows(tmp_path / f"data{kind}"), report)
@@ -326,7 +329,7 @@ def test_a_split_without_an_example_says_what_happened(tmp_path):
         prepare(tmp_path)
     (tmp_path / "train.txt").touch()
     with pytest.raises(ConfigError, match="exists"):
-        sources.write({}, tmp_path)
+        prepare.write({}, tmp_path)
 
 
 def damage(data: bytes, rng: random.Random) -> bytes:
@@ -354,7 +357,7 @@ def write_forms(path):
 
 @pytest.mark.parametrize(
     "name",
-    [f"whole{kind}" for kind in sources.KINDS if kind != ".parquet"]
+    [f"whole{kind}" for kind in readers.KINDS if kind != ".parquet"]
     + ["choices.jsonl", "strategy.jsonl", "pronto.jsonl", "pronto.json"],
 )
 def test_damaged_files_end_in_a_count_or_a_clear_error(tmp_path, name):

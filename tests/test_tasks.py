@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from icotlib.data import format_line, read_examples
+from icotlib.data.files import format_line, read_examples
 from icotlib.errors import ConfigError
 from icotlib.tasks import Multiplication, Parity, get_task
 

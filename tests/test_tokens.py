@@ -5,10 +5,10 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from icotlib.data import read_examples
+from icotlib.data.files import read_examples
+from icotlib.data.layout import Layout, symbol_tokenizer
 from icotlib.errors import ConfigError
 from icotlib.tasks import Example, Pieces, get_task
-from icotlib.tokens import Layout, symbol_tokenizer
 
 FIELDS = ("ids", "question", "chain", "total")
 

@@ -11,14 +11,17 @@ import pandas as pd
 import pytest
 import torch
 
-from icotlib import optim, presets
+from icotlib import experiments
 from icotlib.config import OptimConfig, TrainConfig, to_dict
-from icotlib.data import write_examples
+from icotlib.data.files import write_examples
 from icotlib.errors import RunError, TrainingError
-from icotlib.objectives import length_groups
+from icotlib.evaluation.stage_model import load_run
+from icotlib.methods.causal_lm import length_groups
 from icotlib.runs import Run
+from icotlib.system.seeding import seeded
 from icotlib.tasks import Example
-from icotlib.training import Trainer, load_run, seeded, train
+from icotlib.training import optim
+from icotlib.training.trainer import Trainer, train
 
 TIMING = ["seconds", "train_seconds"]
 ADAPTIVE = {
@@ -149,7 +152,7 @@ def test_the_paper_preset_runs_on_a_pretrained_model_from_a_folder(runs_folder, 
         "train.steps": 6,
         "train.eval_every": 3,
     }
-    run = train(presets.icot_si("paper", overrides=small))
+    run = train(experiments.icot_si("paper", overrides=small))
     assert run.totals["chain_tokens"] == 8 + 1  # with the space that the authors' code leaves
     assert run.stages.tokens_removed.tolist() == [0, 2, 4, 6, 8, 9]
     model, layout, corpus = load_run(run, 4)

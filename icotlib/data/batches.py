@@ -1,0 +1,45 @@
+"""TODO."""
+
+from typing import Protocol
+
+import numpy as np
+
+from icotlib.data.corpus import Corpus, draw_unseen
+from icotlib.tasks import Pieces
+
+# --- training batches --------------------------------------------------------------------------
+
+
+class Batches(Protocol):
+    """Training examples by step: a pure function of (seed, step), so that a run can resume."""
+
+    def __call__(self, step: int) -> "Pieces | np.ndarray": ...
+
+
+def stream(corpus: Corpus, batch_size: int, seed: int) -> Batches:
+    """Fresh examples at every step, as `Pieces`; none is in a held-out set, or reserved."""
+
+    def batch(step: int) -> Pieces:
+        rng = np.random.default_rng([seed, 2, step])
+        task, held_out, reserved = corpus.task, corpus.held_out, corpus.reserved
+        return task.write(draw_unseen(task, rng, batch_size, held_out, reserved=reserved), rng)
+
+    return batch
+
+
+def epochs(n: int, batch_size: int, seed: int) -> Batches:
+    """Row numbers of a fixed set of n examples: a new order in every epoch, none left out."""
+    order: dict[int, np.ndarray] = {}
+
+    def batch(step: int) -> np.ndarray:
+        rows = np.arange(step * batch_size, (step + 1) * batch_size)
+        epoch, within = np.divmod(rows, n)
+        for number in np.unique(epoch):
+            if number not in order:
+                while len(order) > 1:  # a batch spans two epochs at most, unless n is tiny
+                    order.pop(min(order))
+                order[number] = np.random.default_rng([seed, 3, number]).permutation(n)
+            within[epoch == number] = order[number][within[epoch == number]]
+        return within
+
+    return batch

@@ -1,0 +1,182 @@
+"""Out of distribution: how finished runs answer questions that training could not show them.
+
+Two kinds of shift. Other lengths are the neighbouring tasks of `Task.shifts`. Unseen combinations
+are the questions that a run with `data.reserve` kept back (`Task.reserved`). Every model answers as
+it does its own test set: by greedy generation, at its last removal stage.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from icotlib.config import DataConfig, RunConfig
+from icotlib.data.corpus import draw_unseen, is_in_sorted, question_keys
+from icotlib.data.inputs import in_layout
+from icotlib.data.layout import Encoded
+from icotlib.data.run_data import Material
+from icotlib.errors import DataError
+from icotlib.evaluation.scoring import evaluate
+from icotlib.models.loading import load_stage
+from icotlib.models.parameters import room_of
+from icotlib.models.precision import as_trained
+from icotlib.runs import Run, ancestors
+from icotlib.system.devices import best_device
+from icotlib.tasks import Task, get_task
+from icotlib.tasks.base import NOTHING
+
+COLUMNS = ["run", "method", "seed", "shift", "accuracy", "ci_low", "ci_high", "n", "reason"]
+
+
+#: The run's own test set, and the questions that its training kept back.
+WITHIN, COMBINATIONS = "in distribution", "unseen combinations"
+
+
+def shift_table(runs: Iterable[Run], n: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Accuracy of finished runs in and out of distribution: one row per run and shift.
+
+    Columns: run, method, seed, shift, accuracy, its 95% interval, n. Where a shift cannot be
+    tested, accuracy is NaN, n is 0 and `reason` says why. Students and emulators alone answer no
+    questions and are left out. Of a run on data from files only the first row is known.
+
+    Args:
+        n: questions for each shift, fewer where the shifted task has no more.
+        seed: of the draw of questions. Runs that are compared share it, whatever their own.
+
+    Raises `DataError` if a question of a shift stood in training.
+    """
+    answering = [run for run in runs if run.config.method not in ("mind_reading", "emulation")]
+    rows = []
+    for run in answering:
+        config = run.config
+        named = {"run": run.name, "method": config.method, "seed": config.seed}
+        rows += [named | row for row in _rows(run, n, seed)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def shifted_questions(
+    config: DataConfig, n: int, seed: int = 0
+) -> dict[str, tuple[Task, np.ndarray]]:
+    """For every shift its task, and up to n different questions `[n, entries]` of it.
+
+    One shift at a time: where questions are reserved, other lengths are tested on the others.
+    Data from files has no shifts.
+    """
+    if config.path is not None:
+        return {}
+    task, nothing = get_task(config.task), np.array([], dtype=np.uint64)
+    found = {}
+    for name, other in task.shifts().items():
+        there = other.n_questions - config.reserve * other.n_reserved
+        rng, reserved = np.random.default_rng([seed, 5]), False if config.reserve else None
+        rows = draw_unseen(other, rng, min(n, there), nothing, distinct=True, reserved=reserved)
+        found[name] = other, rows
+    if config.reserve:
+        rng, n = np.random.default_rng([seed, 5]), min(n, task.n_reserved)
+        found[COMBINATIONS] = task, draw_unseen(task, rng, n, nothing, distinct=True, reserved=True)
+    return found
+
+
+def _rows(run: Run, n: int, seed: int) -> Iterator[dict[str, Any]]:
+    """The rows of one run, without what names it."""
+    config, stages = run.config, run.stages
+    last = stages.loc[stages.tokens_removed.idxmax()]
+    yield {
+        "shift": WITHIN,
+        **last[["accuracy", "ci_low", "ci_high"]],
+        "n": int(last.n_test),
+        "reason": "",
+    }
+    shifted = shifted_questions(config.data, n, seed)
+    if shifted:
+        yield from _shifted_rows(run, shifted, int(last.tokens_removed))
+    if config.data.path is None and not config.data.reserve and get_task(config.task).n_reserved:
+        yield _untested(COMBINATIONS, "training held them: it needs data.reserve=True")
+
+
+def _shifted_rows(
+    run: Run, shifted: dict[str, tuple[Task, np.ndarray]], removed: int
+) -> Iterator[dict[str, Any]]:
+    config = run.config
+    whole = removed >= run.totals["chain_tokens"]
+    keep = config.removal.keep_positions
+    model, layout = load_stage(run, removed)
+    model, seen = model.to(best_device()), training_keys(config)
+    for name, (task, questions) in shifted.items():
+        pieces = task.write(questions)
+        encoded = layout.encode_pieces(pieces, task)
+        if is_in_sorted(encoded_keys(encoded), seen).any():
+            raise DataError(
+                f"shift {name!r} of {config.task}: some of its questions stood in training; "
+                "`Task.shifts` must name tasks that share no question with their own"
+            )
+        batch = in_layout(encoded, config.removal)
+        # All of it is all of a longer chain, too; a part is as many tokens as of the run's own.
+        here = batch.chain if whole else batch.tokens(removed, config.removal.side)
+        reason = lacking_room(batch, here, keep, room_of(model))
+        if reason:
+            yield _untested(name, reason)
+            continue
+        answers = [example.answer for example in task.text(pieces)]
+        with as_trained(config.train.precision, model):
+            score = evaluate(model, layout, batch, answers, here, keep, config.removal.side)
+        yield {
+            "shift": name,
+            "accuracy": score.accuracy,
+            "ci_low": score.ci_low,
+            "ci_high": score.ci_high,
+            "n": score.n,
+            "reason": "",
+        }
+
+
+def _untested(shift: str, reason: str) -> dict[str, Any]:
+    unknown = dict.fromkeys(["accuracy", "ci_low", "ci_high"], np.nan)
+    return {"shift": shift, **unknown, "n": 0, "reason": reason}
+
+
+def lacking_room(batch: Encoded, removed: Tensor, keep_positions: bool, room: int | None) -> str:
+    """Why a model cannot read and write these examples; empty if it can.
+
+    Args:
+        batch: encoded examples in the layout of the model.
+        removed: `[n]`, tokens of each chain that are not written; with kept positions the rest
+            counts on as if they were.
+        room: positions that the model has; None for no limit.
+    """
+    gone = 0 if keep_positions else removed
+    needed = int((batch.total - 1 - gone).max())  # the end token is written, but never read
+    if room is None or needed <= room:
+        return ""
+    more = f"train it with model.room larger by {needed - room}"
+    return f"needs {needed} positions, the model has {room}: {more}"
+
+
+# --- what stood in training --------------------------------------------------------------------
+
+
+def training_keys(config: RunConfig) -> np.ndarray:
+    """Sorted keys of every question that trained a finished run, or a run that it builds on.
+
+    Streams are pure functions of the step, so they are drawn once more.
+    """
+    found = []
+    for one in [config, *ancestors(config).values()]:
+        material = Material(one)
+        if material.train is not None:
+            found.append(encoded_keys(material.train))
+            continue
+        steps = range(Run.of(one).totals["step"])
+        found += [encoded_keys(material.batches(step)) for step in steps]
+    return np.unique(np.concatenate(found))
+
+
+def encoded_keys(batch: Encoded) -> np.ndarray:
+    """A key for the question of each example, `[n]`: the same one in every batch it stands in."""
+    ids = batch.ids[:, : int(batch.question.max())]
+    inside = torch.arange(ids.shape[1])[None] < batch.question[:, None]
+    # `question_keys` adds nothing for NOTHING, so that the width of the padding does not count.
+    return question_keys(ids.masked_fill(~inside, NOTHING).numpy())

@@ -1,0 +1,140 @@
+"""TODO."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from icotlib.data.inputs import IGNORE, remove
+from icotlib.data.layout import Encoded, Layout
+from icotlib.evaluation.generation import generate, longest_rest, written_as_is
+
+# --- accuracy ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Score:
+    """Exact match of answers with its 95% interval, and the accuracy of each answer symbol."""
+
+    accuracy: float
+    ci_low: float
+    ci_high: float
+    n: int
+    #: Accuracy of each symbol of the answer, from its first; empty if answers differ in length.
+    by_symbol: tuple[float, ...]
+    #: What the model wrote, as text.
+    written: tuple[str, ...]
+    #: Whether each answer is right.
+    right: tuple[bool, ...]
+
+
+#: `evaluate` looks for what is written as is while that is at least this share of the examples.
+WORTHWHILE = 0.25
+
+
+def evaluate(
+    model: PreTrainedModel,
+    layout: Layout,
+    batch: Encoded,
+    answers: Sequence[str],
+    removed: Tensor | int = 0,
+    keep_positions: bool = False,
+    side: str = "left",
+    batch_size: int = 500,
+) -> Score:
+    """Greedy answers of a model, compared with the true ones; arguments as of `generate`.
+
+    The truth serves as a draft, as in speculative decoding: what is written is what `generate`
+    writes, many times faster where the model is mostly right.
+
+    Args:
+        side: the end of the chain from which tokens were removed; it concerns the draft alone.
+    """
+    was_training = model.training
+    model.eval()
+    written: list[str] = []
+    removed, worthwhile = torch.as_tensor(removed).expand(len(batch)), True
+    for start in range(0, len(batch), batch_size):
+        rows = slice(start, start + batch_size)
+        part, k = batch[rows], removed[rows]
+        right = torch.zeros(len(part), dtype=torch.bool)
+        if worthwhile:
+            right = written_as_is(model, part, k, side, keep_positions)
+            worthwhile = right.double().mean() >= WORTHWHILE
+        texts = np.empty(len(part), dtype=object)
+        if right.any():
+            texts[right.numpy()] = layout.texts(_truth(part[right], k[right], side, layout.pad))
+        if not right.all():
+            new = longest_rest(part, k)  # of all: what an example gets hangs on no other
+            rest = generate(model, layout, part[~right], k[~right], keep_positions, new)
+            texts[~right.numpy()] = layout.texts(rest)
+        written += texts.tolist()
+    model.train(was_training)
+    return score(written, answers)
+
+
+def _truth(batch: Encoded, removed: Tensor, side: str, pad: int) -> Tensor:
+    """What should be written after the questions, `[n, width]`, padding before and behind it."""
+    labels = remove(batch, removed, side).labels
+    return labels.masked_fill(labels == IGNORE, pad)
+
+
+def score(written: Sequence[str], answers: Sequence[str]) -> Score:
+    """Compare the answers in generated texts with the true ones."""
+    given = [Layout.answer(text) for text in written]
+    right = [same_answer(answer, truth) for answer, truth in zip(given, answers, strict=True)]
+    symbols = symbol_accuracy(given, answers)
+    low, high = wilson_interval(sum(right), len(right))
+    mean = float(np.mean(right))
+    return Score(mean, low, high, len(right), symbols, tuple(written), tuple(right))
+
+
+def same_answer(given: str | None, truth: str) -> bool:
+    """Whether two answers are the same text or the same number.
+
+    Numbers may have a currency or a percent sign, and commas between thousands: `$1,200.00` is
+    `1200`, but `$5` is not `5%`. Digits with spaces between them are text.
+    """
+    if given is None or given == truth:
+        return given == truth
+    ours, theirs = _NUMBER.fullmatch(given.strip()), _NUMBER.fullmatch(truth.strip())
+    if ours is None or theirs is None:
+        return False
+    units = [("%" if "%" in x[0] else "") + ("$" if x["money"] else "") for x in (ours, theirs)]
+    return _value(ours) == _value(theirs) and (units[0] == units[1] or not all(units))
+
+
+_NUMBER = re.compile(
+    r"(?P<minus>-?)(?P<money>[$€£]?)(?P<whole>\d{1,3}(?:,\d{3})+|\d*)(?P<part>\.\d+)?\s?%?\.?"
+)
+
+
+def _value(found: re.Match) -> Decimal | None:
+    if not (found["whole"] or found["part"]):
+        return None
+    whole = found["whole"].replace(",", "") or "0"
+    return Decimal(found["minus"] + whole + (found["part"] or ""))
+
+
+def symbol_accuracy(given: Sequence[str | None], answers: Sequence[str]) -> tuple[float, ...]:
+    """The fraction of answers right at each symbol; an answer of the wrong length is all wrong."""
+    truth = [answer.split() for answer in answers]
+    width = len(truth[0])
+    if any(len(row) != width for row in truth):
+        return ()
+    rows = [(answer or "").split() for answer in given]
+    rows = [row if len(row) == width else [""] * width for row in rows]
+    return tuple((np.array(rows) == np.array(truth)).mean(axis=0).tolist())
+
+
+def wilson_interval(right: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's 95% score interval of a proportion; sensible at 0 and 1, too."""
+    p, scale = right / n, 1 + z * z / n
+    centre = (p + z * z / (2 * n)) / scale
+    half = z / scale * float(np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)))
+    return max(0.0, centre - half), min(1.0, centre + half)

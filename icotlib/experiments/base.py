@@ -1,0 +1,91 @@
+"""What all experiments share: the three sizes, and how a config is made from them."""
+
+from typing import Any
+
+from icotlib.config import ModelConfig, RunConfig, parse_overrides
+from icotlib.errors import ConfigError, did_you_mean
+
+PRESETS = ("smoke", "fast", "paper")
+
+
+#: The optimizer of the papers: AdamW at a constant rate.
+PAPER_OPTIM = {
+    "optim.name": "adamw",
+    "optim.beta2": 0.999,
+    "optim.weight_decay": 0.01,
+    "optim.decay_fraction": 0.0,
+}
+
+
+#: The paper's stepwise internalization: linear pace, smoothing, optimizer reset, left side.
+PAPER_REMOVAL = {
+    "removal.schedule": "linear",
+    "removal.pace": 8.0,
+    "removal.smoothing": 4.0,
+    "removal.reset_optimizer": True,
+    "removal.keep_positions": False,
+}
+
+
+#: What every main run of a preset shares.
+MAIN: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "data.task": "mult-1x2",
+        "data.valid_examples": 50,
+        "data.test_examples": 50,
+        "model.layers": 2,
+        "model.width": 32,
+        "model.heads": 2,
+        "removal.warmup_steps": 10,
+        "train.steps": 40,
+        "train.batch_size": 32,
+        "train.eval_every": 10,
+    },
+    "fast": {"data.task": "mult-4x2", "optim.decay_fraction": 0.7},
+    "paper": {
+        **PAPER_OPTIM,
+        "data.task": "mult-4x4",
+        "data.train_examples": 808_000,
+        "data.valid_examples": 1000,
+        "data.test_examples": 1000,
+        "model.pretrained": "openai-community/gpt2",
+        "model.spaced_separators": True,
+        "optim.lr": 5e-5,
+        "optim.warmup_steps": 0,
+        "removal.warmup_steps": 25_250,
+        "train.batch_size": 32,
+        "train.length_groups": 1,
+        "train.eval_every": 2000,
+        "train.steps": 25_250,
+    },
+}
+
+
+def make(preset: str, seed: int, overrides: Any, *changes: dict[str, Any]) -> RunConfig:
+    """A config from the preset's shared settings, then the changes, then the user's overrides.
+
+    Raises `ConfigError` for an unknown preset or setting.
+    """
+    check(preset)
+    merged: dict[str, Any] = {"preset": preset, "seed": seed, **MAIN[preset]}
+    for change in changes:
+        merged |= change
+    overrides = parse_overrides(overrides)
+    return RunConfig().override(fitting(merged, overrides) | overrides)
+
+
+def fitting(settings: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """A preset's settings, less options of its architecture where overrides name another model."""
+    usual = ModelConfig()
+    another = (
+        overrides.get("model.architecture", usual.architecture) != usual.architecture
+        or overrides.get("model.pretrained") is not None
+    )
+    return {name: x for name, x in settings.items() if not (another and name == "model.options")}
+
+
+def check(preset: str) -> None:
+    """Raises `ConfigError` for an unknown preset."""
+    if preset not in PRESETS:
+        hint = did_you_mean(str(preset), PRESETS)
+        raise ConfigError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}.{hint}")

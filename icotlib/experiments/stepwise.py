@@ -1,0 +1,137 @@
+"""Explicit CoT, No CoT and stepwise internalization (ICoT-SI, arXiv 2405.14838)."""
+
+from typing import Any
+
+from icotlib.config import RunConfig
+from icotlib.experiments.base import PAPER_OPTIM, PAPER_REMOVAL, check, make
+
+#: Steps of stepwise internalization, of explicit CoT, and of No CoT for as many seconds.
+STEPS = {
+    "smoke": {"icot_si": 40, "explicit_cot": 40, "no_cot_seconds": 60},
+    "fast": {"icot_si": 1200, "explicit_cot": 400, "no_cot_seconds": 1520},
+    "paper": {"icot_si": 25_250 * 9, "explicit_cot": 25_250, "no_cot_seconds": 25_250 * 12},
+}
+
+
+#: Their model, beyond its size: ReLU takes a fifth less time than GELU, and no fewer answers are
+#: right.
+MODEL: dict[str, dict[str, Any]] = {
+    "smoke": {},
+    "fast": {"model.options": {"activation_function": "relu"}},
+    "paper": {},
+}
+
+
+#: A problem that takes a minute, and a model and rates that suit it. AdamW is too slow for it.
+SMALL = {
+    "data.task": "mult-2x2",
+    "model.layers": 2,
+    "model.width": 96,
+    "model.heads": 4,
+    "optim.name": "muon",
+    "optim.lr": 2e-3,
+    "optim.muon_lr": 2e-2,
+    "train.batch_size": 64,
+}
+
+
+#: The levers notebook: a smaller problem on which the paper's linear schedule takes a minute.
+LEVERS_BASE: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "removal.steps_per_epoch": 40,
+        "removal.warmup_steps": 8,
+        "optim.warmup_steps": 4,
+        "train.steps": 40,
+    },
+    "fast": {
+        **SMALL,
+        "removal.steps_per_epoch": 1200,
+        "removal.warmup_steps": 300,
+        "train.eval_every": 50,
+        "train.steps": 1600,
+    },
+    "paper": {"data.task": "mult-7x7", "train.steps": 25_250 * 21},
+}
+
+
+LEVERS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "pace 16": {"removal.pace": 16.0},
+    "no reset": {"removal.reset_optimizer": False},
+    "no smoothing": {"removal.smoothing": None},
+    "right side": {"removal.side": "right"},
+}
+
+
+def explicit_cot(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
+    """The teacher: it writes every step."""
+    changes: dict[str, Any] = {"method": "explicit_cot", "removal.schedule": "none"}
+    if preset == "fast":  # it learns early, and from few; a rate that falls too soon stops it short
+        changes |= {"optim.decay_fraction": 0.4, "train.batch_size": 96}
+    return make(preset, seed, overrides, _size(preset, "explicit_cot") | changes)
+
+
+def no_cot(preset: str, seed: int = 0, overrides: Any = None, budget: str = "seconds") -> RunConfig:
+    """Answers alone, with as many `seconds` as stepwise internalization, or as many `examples`.
+
+    Its sequences are shorter, so that it sees more examples in the same time: the workbook trains
+    that, the harder of the two comparisons. Both end with the same decay of the learning rate.
+    """
+    size = _size(preset, {"examples": "icot_si", "seconds": "no_cot_seconds"}[budget])
+    changes = {"method": "no_cot", "removal.schedule": "all", "label": f"equal-{budget}"}
+    return make(preset, seed, overrides, size | changes)
+
+
+def icot_si(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
+    """Stepwise internalization as the preset does it best (`paper`: as the paper does it)."""
+    changes = PAPER_REMOVAL | {"removal.steps_per_epoch": 25_250} if preset == "paper" else {}
+    return make(preset, seed, overrides, _size(preset, "icot_si") | changes)
+
+
+def paper_pace(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
+    """The paper's linear schedule at its true pace: 101,000 examples for each removed token.
+
+    Hours at `fast`, so no notebook trains it; it is shown where its run exists. Its model has
+    GPT-2's own GELU.
+    """
+    changes = (
+        PAPER_OPTIM
+        | PAPER_REMOVAL
+        | {
+            "label": "paper-pace",
+            "data.test_examples": 2000,
+            "optim.lr": 5e-4,
+            "removal.steps_per_epoch": 25_250,
+            "removal.warmup_steps": 2000,
+            "train.batch_size": 32,
+            "train.length_groups": 1,
+            "train.eval_every": 500,
+            "train.steps": 43_041,
+        }
+    )
+    return make(preset, seed, overrides, changes)
+
+
+def levers(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunConfig]:
+    """The stepwise paper's own levers: its settings, and each of them changed alone."""
+    check(preset)
+    base = PAPER_OPTIM | PAPER_REMOVAL | {"train.length_groups": 1} | LEVERS_BASE[preset]
+    return {
+        name: make(preset, seed, overrides, base, change, {"label": name.replace(" ", "-")})
+        for name, change in LEVERS.items()
+    }
+
+
+def tour(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
+    """A small task that shows the idea within a minute, with any number of steps."""
+    check(preset)
+    changes: dict[str, Any] = {"label": "tour"}
+    if preset != "smoke":
+        preset = "fast"
+        changes |= SMALL | {"train.steps": 1000, "optim.decay_fraction": 0.6}
+    return make(preset, seed, overrides, changes)
+
+
+def _size(preset: str, run: str) -> dict[str, Any]:
+    check(preset)
+    return MODEL[preset] | {"train.steps": STEPS[preset][run]}

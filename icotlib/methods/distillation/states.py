@@ -1,0 +1,104 @@
+"""What the teacher thinks: its states along the diagonal (ICoT-KD, arXiv 2311.01460, Section 3).
+
+The teacher reads `question <sep> chain <sep>`. From the input of each of its L layers one vector
+is taken, at a position that moves from the first separator to the second as the layers go up:
+the lowest layer looks at the beginning of the reasoning, the highest at its end.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import layer_norm
+from transformers import PreTrainedModel
+
+from icotlib.data.layout import Encoded
+from icotlib.errors import ConfigError
+from icotlib.models.hooks import layer_inputs, pick
+
+
+def diagonal(batch: Encoded, layers: int, delta: float | None = None) -> Tensor:
+    """t_l of every example and layer, `[n, layers]`: how far along the chain layer l looks.
+
+    t_l = round(first + l (second - first) / (layers - 1)), halves to even: from the first
+    separator to the second, by the length of each example's own chain. With a fixed `delta` it is
+    first + l delta, and no further than the second separator.
+
+    Raises `ConfigError` for a single layer: a diagonal has two ends.
+    """
+    if layers < 2:
+        raise ConfigError("distillation needs a model of at least two layers, this one has 1")
+    first, second = _separators(batch)
+    layer = torch.arange(layers, dtype=torch.float64)[None]
+    # Multiplied before it is divided: a half then comes out as exactly a half.
+    moved = layer * (second - first) / (layers - 1) if delta is None else layer * delta
+    return (first + moved).round().minimum(second).long()
+
+
+def places(
+    batch: Encoded, layers: int, subset: str = "diagonal", delta: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """Which layer's input, and which position, the teacher's vector l comes from.
+
+    Returns:
+        layer numbers `[layers]` and positions `[n, layers]`. The subsets of the paper's ablation:
+        `diagonal`; `first_column` and `last_column`, every layer at the first or second
+        separator; `bottom_row` and `top_row`, the diagonal's positions at the input of the first
+        or the last layer.
+    """
+    first, second = (column.long().expand(-1, layers) for column in _separators(batch))
+    moving, every = diagonal(batch, layers, delta), torch.arange(layers)
+    return {
+        "diagonal": (every, moving),
+        "first_column": (every, first),
+        "last_column": (every, second),
+        "bottom_row": (torch.zeros_like(every), moving),
+        "top_row": (torch.full_like(every, layers - 1), moving),
+    }[subset]
+
+
+def _separators(batch: Encoded) -> tuple[Tensor, Tensor]:
+    """Positions of the first and the second separator, `[n, 1]` each, in float64."""
+    first, second = batch.question - 1, batch.question + batch.chain
+    return first[:, None].double(), second[:, None].double()
+
+
+@torch.no_grad()
+def teacher_states(
+    teacher: PreTrainedModel,
+    batch: Encoded,
+    subset: str = "diagonal",
+    delta: float | None = None,
+) -> Tensor:
+    """The teacher's normalised vectors z, `[n, layers, d]`, on the teacher's device.
+
+    z_l is the LayerNorm (no affine part) of the state that `places` points at.
+    """
+    layers = teacher.config.num_hidden_layers
+    sources, at = places(batch, layers, subset, delta)
+    at = at.to(teacher.device)
+    read = int((batch.question + batch.chain).max()) + 1
+    found: list[Tensor | None] = [None] * layers
+
+    def collect(layer: int, hidden: Tensor) -> None:
+        for row in torch.nonzero(sources == layer).flatten().tolist():
+            found[row] = pick(hidden, at[:, row])
+
+    with layer_inputs(teacher, collect, stop=True):
+        teacher.base_model(input_ids=batch.ids[:, :read].to(teacher.device), use_cache=False)
+    states = torch.stack(found, dim=1)
+    return layer_norm(states, states.shape[-1:])
+
+
+def gold_tokens(
+    batch: Encoded,
+    layers: int,
+    subset: str = "diagonal",
+    delta: float | None = None,
+    offset: int = 0,
+) -> Tensor:
+    """The token where state l is read, or `offset` places on: `[n, layers]`.
+
+    It is what the supervised mixture names; an offset goes no further than the second separator.
+    """
+    second = (batch.question + batch.chain)[:, None]
+    at = places(batch, layers, subset, delta)[1]
+    return batch.ids.gather(1, (at + offset).minimum(second))

@@ -1,0 +1,136 @@
+"""Mind-reading the teacher (ICoT-KD, arXiv 2311.01460, Section 3.1): the student.
+
+A language model that sees the question and, at its separator, the teacher's states: at the input
+of every layer l its own state there is replaced by MLP_l(z_l). It learns to write the answer.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+
+from icotlib.models.hooks import layer_inputs, put
+
+
+class ThoughtConfig(PreTrainedConfig):
+    """Config of student, emulator and the coupled system, in the hub's form.
+
+    Args:
+        text_config: config of the language model that each of them holds.
+        separator: token id of the separator, at whose first place states are read and written.
+        begin: tokens that the tokenizer begins every text with; none of them is the separator,
+            even if it is the same token.
+        mixture: size of the emulator's mixture; 1 is no mixture.
+        mixture_temperature: of its softmax where it is not supervised.
+    """
+
+    model_type = "icot_kd"
+    sub_configs: ClassVar = {"text_config": AutoConfig}
+
+    def __init__(
+        self,
+        text_config: PreTrainedConfig | dict | None = None,
+        separator: int = 0,
+        begin: int = 0,
+        mixture: int = 1,
+        mixture_temperature: float = 0.05,
+        **kwargs,
+    ):
+        if text_config is None:
+            text_config = {"model_type": "gpt2"}
+        if isinstance(text_config, dict):
+            text_config = AutoConfig.for_model(**text_config)
+        self.text_config = text_config
+        self.separator, self.begin = separator, begin
+        self.mixture = mixture
+        self.mixture_temperature = mixture_temperature
+        super().__init__(**kwargs)
+
+
+class ThoughtModel(PreTrainedModel):
+    """Base of student, emulator and coupled system: saved and loaded as one, in safetensors."""
+
+    config_class = ThoughtConfig
+    base_model_prefix = ""
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Parts of our own start as torch makes them; the language model sees to its own."""
+
+
+def two_layers(inputs: int, width: int) -> nn.Sequential:
+    """MLP of the paper: inputs -> 4 width -> width, ReLU between."""
+    return nn.Sequential(nn.Linear(inputs, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
+
+
+class Student(ThoughtModel):
+    """The language model that reads thoughts."""
+
+    def __init__(self, config: ThoughtConfig):
+        super().__init__(config)
+        text = config.text_config
+        self.language_model = AutoModelForCausalLM.from_config(text)
+        width = text.hidden_size
+        self.readers = nn.ModuleList(
+            two_layers(width, width) for _ in range(text.num_hidden_layers)
+        )
+        self.post_init()
+
+    def get_output_embeddings(self):
+        return self.language_model.get_output_embeddings()
+
+    def forward(self, input_ids: Tensor, states: Tensor, at: Tensor, **kwargs):
+        """A transformers forward pass with states put in.
+
+        Args:
+            input_ids: `[n, width]`.
+            states: `[n, layers, d]`, normalised: the teacher's, or the emulator's.
+            at: `[n]`, the separator's position in each row.
+            kwargs: what any causal LM takes: attention_mask, past_key_values, logits_to_keep, ...
+        """
+        states = states.to(self.readers[0][0].weight.dtype)
+
+        def replace(layer: int, hidden: Tensor) -> Tensor:
+            return put(hidden, at, self.readers[layer](states[:, layer]))
+
+        with layer_inputs(self.language_model, replace):
+            return self.language_model(input_ids=input_ids, **kwargs)
+
+
+class Reading(nn.Module):
+    """A student with the thoughts of one batch, which `generate` treats like any causal LM."""
+
+    def __init__(self, student: Student, states: Tensor):
+        super().__init__()
+        self.student, self.states = student, states
+        self.config, self.device = student.config, student.device
+        self.training = student.training
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        past_key_values=None,
+        **kwargs,
+    ):
+        """As of a causal LM; the thoughts are put in where there is no cache yet."""
+        kwargs |= {"attention_mask": attention_mask, "past_key_values": past_key_values}
+        if begun(past_key_values):
+            return self.student.language_model(input_ids=input_ids, **kwargs)
+        at = first_separator(input_ids, attention_mask, self.config)
+        return self.student(input_ids, self.states, at, **kwargs)
+
+
+def begun(past_key_values) -> bool:
+    """Whether a cache holds anything yet."""
+    return past_key_values is not None and past_key_values.get_seq_length() > 0
+
+
+def first_separator(ids: Tensor, mask: Tensor | None, config: ThoughtConfig) -> Tensor:
+    """Position of the first separator in each row, `[n]`; padding under the mask is no separator.
+
+    The mask matters where separator and padding are the same token, as they are for GPT-2.
+    """
+    real = torch.ones_like(ids) if mask is None else mask
+    found = (ids == config.separator) & (real.cumsum(dim=1) > config.begin) & real.bool()
+    return found.to(torch.uint8).argmax(dim=1)

@@ -1,0 +1,48 @@
+"""TODO."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from icotlib.errors import ConfigError, did_you_mean
+
+
+def add_adapters(model: PreTrainedModel, settings: dict[str, Any]) -> PreTrainedModel:
+    """Freeze a model and put LoRA adapters beside its linear layers, in fp32.
+
+    Raises `ConfigError` if peft, which does it, is not installed or refuses the settings.
+    """
+    peft = _peft()
+    known = inspect.signature(peft.LoraConfig).parameters
+    for name in settings:
+        if name not in known:
+            raise ConfigError(
+                f"model.lora: peft's LoraConfig has no {name!r}.{did_you_mean(name, known)}"
+            )
+    settings = {"target_modules": "all-linear", "task_type": "CAUSAL_LM"} | settings
+    try:
+        model.add_adapter(peft.LoraConfig(**settings))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"model.lora: {error}") from None
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return model
+
+
+def _peft():
+    try:
+        import peft
+    except ImportError:
+        raise ConfigError("model.lora needs the package peft: pip install peft") from None
+    return peft
+
+
+def merged(folder: Path) -> PreTrainedModel:
+    """The pretrained model that saved adapters belong to, the adapters worked into its weights."""
+    # In fp32: of a small change, much would be rounded away in bf16.
+    found = _peft().AutoPeftModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return found.merge_and_unload()

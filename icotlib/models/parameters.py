@@ -1,0 +1,39 @@
+"""TODO."""
+
+from torch import nn
+from transformers import PreTrainedModel
+
+
+def room_of(model: PreTrainedModel) -> int | None:
+    """Positions that a model has; None where its config sets no limit."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
+def count_parameters(model: PreTrainedModel) -> int:
+    """Number of parameters; tied ones count once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def split_parameters(
+    model: nn.Module,
+) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+    """Trainable parameters as hidden matrices, embedding tables, and vectors.
+
+    The output head counts as an embedding: like one, it has a row per token, which is no
+    direction that an orthogonalised update would suit.
+    """
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    if head is not None:
+        embeddings.add(id(head.weight))
+    hidden, tables, vectors = [], [], []
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            continue
+        if id(parameter) in embeddings:
+            tables.append(parameter)
+        elif parameter.ndim == 2:
+            hidden.append(parameter)
+        else:
+            vectors.append(parameter)
+    return hidden, tables, vectors

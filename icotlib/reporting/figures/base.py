@@ -1,0 +1,129 @@
+"""What all figures share: style, colours, and saving with table and provenance."""
+
+import functools
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from icotlib import paths
+from icotlib.runs import Run, write_json
+
+#: Widths of one and of two columns of a page, in inches.
+COLUMN, PAGE = 3.35, 6.9
+
+
+COLORS = {
+    "explicit_cot": "#009E73",
+    "icot_si": "#0072B2",
+    "no_cot": "#D55E00",
+    "mind_reading": "#E69F00",
+    "icot_kd": "#882255",
+}
+
+
+OTHER_SCHEDULE = "#CC79A7"  # a second schedule of the same method
+
+
+DASHES = ("--", (0, (1, 1)))  # No CoT at equal examples, at equal seconds
+
+
+FORMATS = ("pdf", "svg", "png")
+
+
+def _show_in_notebooks() -> None:
+    """Teach the notebook, if there is one, to show a Figure that pyplot knows nothing of."""
+    from IPython import get_ipython
+    from IPython.core.pylabtools import select_figure_formats
+
+    shell = get_ipython()
+    if shell is not None:
+        select_figure_formats(shell, {"retina"})
+
+
+_show_in_notebooks()
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Decorator: draw with the project's style, and leave the style of the session alone."""
+
+    @functools.wraps(draw)
+    def wrapped(*args: Any, **kwargs: Any) -> Figure:
+        with mpl.style.context(paths.STYLE):
+            return draw(*args, **kwargs)
+
+    return wrapped
+
+
+def new_figure(width: float, height: float, columns: int = 1, **kwargs: Any) -> tuple[Figure, Any]:
+    """A figure outside pyplot, so that a notebook shows it once and nothing keeps it alive."""
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots(1, columns, **kwargs)
+
+
+def percent(ax: Axes, label: str = "exact match") -> None:
+    ax.set_ylim(-0.03, 1.03)
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.set_ylabel(label)
+
+
+def interval(table: pd.DataFrame) -> np.ndarray:
+    """Distances from accuracy to the ends of its interval, as error bars want them: `[2, n]`."""
+    low, high = table.accuracy - table.ci_low, table.ci_high - table.accuracy
+    return np.array([low.clip(lower=0), high.clip(lower=0)])
+
+
+# --- saving ------------------------------------------------------------------------------------
+
+
+def save(
+    figure: Figure,
+    name: str,
+    table: pd.DataFrame,
+    runs: Iterable[Run],
+    folder: Path | None = None,
+    measured: dict[str, Any] | None = None,
+) -> list[Path]:
+    """Write a figure as pdf, svg and png, its table as csv, its provenance as json.
+
+    Files of the same name are replaced: the folder holds what is published now, and git holds
+    what was before. Equal input gives equal bytes.
+
+    Args:
+        measured: commit, device and versions of numbers that no run holds.
+    """
+    folder = folder or paths.FIGURES
+    folder.mkdir(parents=True, exist_ok=True)
+    origin = provenance_of(runs) | ({"measured": measured} if measured else {})
+    source = json.dumps(origin, sort_keys=True)
+    metadata = {
+        "pdf": {"CreationDate": None, "Creator": None, "Producer": None, "Subject": source},
+        "svg": {"Date": None, "Creator": None, "Source": source},
+        "png": {"Software": None, "Source": source},
+    }
+    written = []
+    with mpl.style.context(paths.STYLE):
+        for kind in FORMATS:
+            written.append(folder / f"{name}.{kind}")
+            figure.savefig(written[-1], format=kind, metadata=metadata[kind])
+    table.to_csv(folder / f"{name}.csv", index=False)
+    write_json(folder / f"{name}.json", origin)
+    return [*written, folder / f"{name}.csv", folder / f"{name}.json"]
+
+
+def provenance_of(runs: Iterable[Run]) -> dict[str, Any]:
+    """What stands beside a figure: of each run its name, seed, preset, commit, device, data."""
+    rows = []
+    for run in sorted(runs, key=lambda run: run.name):
+        config, origin = run.config, run.provenance
+        row = {"run": run.name, "seed": config.seed, "preset": config.preset}
+        row |= {key: origin[key] for key in ("commit", "device", "data", "versions")}
+        rows.append(row)
+    return {"runs": rows}

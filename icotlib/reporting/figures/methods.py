@@ -1,0 +1,299 @@
+"""Accuracy against tokens removed, training and speed; the figures of every method."""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import (
+    FormatStrFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    ScalarFormatter,
+)
+
+from icotlib.reporting.figures.base import (
+    COLORS,
+    COLUMN,
+    DASHES,
+    OTHER_SCHEDULE,
+    PAGE,
+    interval,
+    new_figure,
+    percent,
+    styled,
+)
+from icotlib.reporting.results import NAMES
+
+# --- drawings on an axis -----------------------------------------------------------------------
+
+
+def draw_removed(ax: Axes, table: pd.DataFrame) -> None:
+    """Accuracy against tokens removed, one line per run, No CoT and explicit CoT as references."""
+    for (method, variant), rows in table.groupby(["method", "variant"]):
+        if method in ("no_cot", "explicit_cot"):
+            _draw_reference(ax, method, variant, rows.accuracy.mean())
+            continue
+        if method == "icot_kd":
+            look = {"color": COLORS[method], "marker": "*", "s": 40, "lw": 0, "zorder": 3}
+            ax.scatter(rows.tokens_removed, rows.accuracy, label=NAMES[method], **look)
+            continue
+        style = {"ls": ":", "marker": "s"} if variant else {"ls": "-", "marker": "o"}
+        style["color"] = OTHER_SCHEDULE if variant else COLORS.get(method, "black")
+        for number, (_, run) in enumerate(rows.groupby("run")):
+            run = run.sort_values("tokens_removed")
+            name = f"{NAMES.get(method, method)}, {run.schedule.iloc[0]} removal"
+            label = None if number else name
+            ax.plot(run.tokens_removed, run.accuracy, label=label, alpha=0.85, **style)
+            band = {"color": style["color"], "alpha": 0.12, "lw": 0}
+            ax.fill_between(run.tokens_removed, run.ci_low, run.ci_high, **band)
+    chain = int(table.chain_tokens.max())
+    unit = "steps" if table.schedule.str.endswith("by step").all() else "tokens"
+    ax.set_xlabel(f"chain {unit} removed (of {chain})")
+    ax.set_xlim(-0.3, chain + 0.3)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    percent(ax)
+    ax.legend(loc="best")
+
+
+def _draw_reference(ax: Axes, method: str, variant: str, accuracy: float) -> None:
+    dashes = DASHES["seconds" in variant]
+    name = NAMES[method] + (f", {variant.replace('-', ' ')}" if variant else "")
+    ax.axhline(accuracy, color=COLORS[method], ls=dashes, lw=1, label=name)
+
+
+def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
+    """Validation accuracy while training, against seconds or examples; one line per run.
+
+    A stepwise run is drawn thin while it still writes some of its chain: only with everything
+    removed does its accuracy compare with that of No CoT.
+    """
+    scale = 60 if x == "seconds" else 1000
+    for (method, variant), rows in learning.groupby(["method", "variant"], sort=False):
+        name = NAMES.get(method, method) + (f", {variant.replace('-', ' ')}" if variant else "")
+        style = {"color": COLORS.get(method, "black")}
+        if method == "no_cot":
+            style["ls"] = DASHES["seconds" in variant]
+        if method == "icot_si" and variant:
+            style["color"] = OTHER_SCHEDULE
+        for number, (_, run) in enumerate(rows.groupby("run")):
+            label = None if number else name
+            writing = (run.removed < run.chain_tokens) & (method == "icot_si")
+            ax.plot(run[x] / scale, run.valid_accuracy.where(writing), **style | {"lw": 0.5})
+            ax.plot(run[x] / scale, run.valid_accuracy.where(~writing), label=label, **style)
+    ends = learning.groupby("run")[x].max()
+    if ends.max() > 4 * ends.median():
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(ScalarFormatter())
+    else:
+        ax.set_xlim(left=0)
+    ax.set_xlabel("training time (minutes)" if x == "seconds" else "training examples (thousands)")
+    percent(ax, "validation exact match")
+
+
+# --- figures -----------------------------------------------------------------------------------
+
+
+@styled
+def headline(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
+    """The phenomenon in two panels: accuracy while steps are removed, and against seconds."""
+    figure, (left, right) = new_figure(PAGE, 2.5, 2, width_ratios=(1, 1))
+    draw_removed(left, table)
+    draw_learning(right, learning[learning.variant != "paper-pace"])  # an hour, not minutes
+    left.set_title("One model answers with any number of steps left")
+    right.set_title("Accuracy against training time")
+    return figure
+
+
+@styled
+def accuracy_vs_removed(table: pd.DataFrame) -> Figure:
+    """Accuracy at every removal stage, with 95% intervals.
+
+    Args:
+        table: rows of `results_table`.
+    """
+    figure, ax = new_figure(COLUMN, 2.6)
+    draw_removed(ax, table)
+    return figure
+
+
+@styled
+def accuracy_vs_seconds(learning: pd.DataFrame) -> Figure:
+    """Validation accuracy while training, against examples and against seconds.
+
+    Args:
+        learning: rows of `learning_table`.
+    """
+    figure, (left, right) = new_figure(PAGE, 2.5, 2, sharey=True)
+    draw_learning(left, learning, "examples")
+    draw_learning(right, learning, "seconds")
+    right.set_ylabel("")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return figure
+
+
+@styled
+def accuracy_vs_speed(table: pd.DataFrame) -> Figure:
+    """Accuracy against speed at batch 1, relative to No CoT; one point per run and stage.
+
+    Args:
+        table: rows of `results_table` with measured speeds.
+    """
+    figure, ax = new_figure(COLUMN, 2.6)
+    table = table.dropna(subset=["relative_speed"])
+    for method, rows in table.groupby("method"):
+        ax.scatter(
+            rows.relative_speed,
+            rows.accuracy,
+            s=14,
+            color=COLORS.get(method, "black"),
+            alpha=0.7,
+            label=NAMES.get(method, method),
+            lw=0,
+        )
+    ax.set_xlabel("speed relative to No CoT (batch 1)")
+    ax.set_xlim(left=0)
+    percent(ax)
+    ax.legend(loc="best")
+    return figure
+
+
+@styled
+def shifts(table: pd.DataFrame) -> Figure:
+    """Accuracy in and out of distribution with 95% intervals; one point per run.
+
+    A shift that no run could be tested on is left out; where only some could, a gap is left.
+
+    Args:
+        table: rows of `shift_table`, all of one task.
+    """
+    table = table.dropna(subset=["accuracy"])
+    names, methods = (list(dict.fromkeys(table[column])) for column in ("shift", "method"))
+    runs = table.drop_duplicates("run").sort_values("method", key=lambda x: x.map(methods.index))
+    # Beside each other around the place of the shift, the runs of a method together.
+    places = 0.7 * ((np.arange(len(runs)) + 0.5) / len(runs) - 0.5)
+    beside = dict(zip(runs.run, places, strict=True))
+    figure, ax = new_figure(PAGE * 0.7, 2.4)
+    for method in methods:
+        rows = table[table.method == method]
+        place = rows["shift"].map(names.index) + rows.run.map(beside)
+        style = {"color": COLORS.get(method, "black"), "fmt": "o", "ms": 3, "lw": 1, "capsize": 2}
+        name = NAMES.get(method, method)
+        ax.errorbar(place, rows.accuracy, yerr=interval(rows), label=name, **style)
+    ax.set_xticks(range(len(names)), [name.replace(" ", "\n", 1) for name in names])
+    ax.set_xlim(-0.5, len(names) - 0.5)
+    ax.axvline(0.5, color="#999999", lw=0.8)  # in distribution on the left of it
+    ax.grid(visible=False, axis="x")
+    percent(ax)
+    figure.legend(loc="outside upper center", ncols=len(methods))
+    return figure
+
+
+@styled
+def learning_curves(learning: pd.DataFrame) -> Figure:
+    """Training loss, and training and validation accuracy, against examples."""
+    figure, (left, right) = new_figure(PAGE, 2.3, 2)
+    for _, run in learning.groupby("run", sort=False):
+        thousands, first = run.examples / 1000, run.iloc[0]
+        name = NAMES.get(first.method, first.method)
+        name += f", {first.variant.replace('-', ' ')}" if first.variant else ""
+        style = {"color": COLORS.get(first.method, "black")}
+        style |= {"lw": 2.2 if "seconds" in first.variant else 1.3, "marker": "."}
+        left.plot(thousands, run.loss, label=name, **style)
+        right.plot(thousands, run.valid_accuracy, label=name, **style)
+        right.plot(thousands, run.train_accuracy, ls=":", **style | {"lw": 0.9, "marker": ""})
+    left.set_yscale("log")
+    left.set_ylabel("training loss per token")
+    for ax in (left, right):
+        ax.set_xlabel("training examples (thousands)")
+        ax.set_xlim(left=0)
+    percent(right, "exact match (dotted: training)")
+    left.legend(loc="best")
+    return figure
+
+
+@styled
+def levers(learning: pd.DataFrame) -> Figure:
+    """What each lever does: accuracy while tokens are removed, one panel per variant.
+
+    The shaded steps count the tokens removed; the line is validation accuracy at that stage.
+    """
+    variants = list(dict.fromkeys(learning.variant))
+    columns = 3
+    lines = -(-len(variants) // columns)
+    figure = Figure(figsize=(PAGE, 1.75 * lines))
+    axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flatten()
+    for ax, variant in zip(axes, variants, strict=False):
+        rows = learning[learning.variant == variant]
+        share = rows.removed / rows.chain_tokens
+        ax.fill_between(rows.step, 0, share, step="post", color="#dddddd", lw=0)
+        ax.plot(rows.step, rows.valid_accuracy, color=COLORS["icot_si"])
+        ax.set_title(variant.replace("-", " "))
+        percent(ax, "")
+    for ax in axes[len(variants) :]:
+        ax.set_visible(False)
+    for ax in axes[: len(variants)][-columns:]:  # the lowest panel of each column
+        ax.set_xlabel("optimizer steps")
+        ax.tick_params(axis="x", labelbottom=True)
+    for ax in axes[::columns]:
+        ax.set_ylabel("exact match")
+    return figure
+
+
+@styled
+def digits(table: pd.DataFrame) -> Figure:
+    """Accuracy of each answer symbol, one row per method: which digits are hard.
+
+    Args:
+        table: columns `name` and `by_symbol` (a list of accuracies, first written symbol first).
+    """
+    grid = np.array([list(row) for row in table.by_symbol])
+    figure, ax = new_figure(COLUMN, 0.6 + 0.32 * len(grid))
+    sns.heatmap(
+        grid,
+        ax=ax,
+        vmin=0,
+        vmax=1,
+        cmap="cividis",
+        annot=100 * grid,
+        fmt=".0f",
+        annot_kws={"size": 7},
+        cbar=False,
+        yticklabels=list(table.name),
+        xticklabels=[str(i) for i in range(grid.shape[1])],
+    )
+    ax.set_xlabel("answer symbol, in the order it is written")
+    ax.tick_params(axis="y", rotation=0)
+    return figure
+
+
+@styled
+def costs(table: pd.DataFrame) -> Figure:
+    """Seconds of a training step as predicted without its model size, and as measured.
+
+    Args:
+        table: rows of `icotlib.benchmark.costs`.
+    """
+    figure, ax = new_figure(COLUMN, 2.8)
+    ends = [
+        table[["seconds", "predicted"]].min(axis=None),
+        table[["seconds", "predicted"]].max(axis=None),
+    ]
+    ax.plot(ends, ends, color="#999999", lw=0.8, zorder=0)
+    for (model, rows), color in zip(
+        table.groupby("model", sort=False), sns.color_palette("colorblind"), strict=False
+    ):
+        ax.scatter(rows.predicted, rows.seconds, s=14, color=color, lw=0, label=model)
+    error = (table.predicted / table.seconds - 1).abs().median()
+    ax.set_title(f"Median error {error:.0%}, each model held out")
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FormatStrFormatter("%g"))
+        axis.set_minor_formatter(NullFormatter())
+    ax.set_xlabel("seconds per step, predicted")
+    ax.set_ylabel("seconds per step, measured")
+    ax.legend(loc="best", title="layers x width")
+    return figure

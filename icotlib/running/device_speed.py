@@ -1,0 +1,103 @@
+"""TODO."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import least_squares, nnls
+
+from icotlib.errors import ConfigError, did_you_mean
+
+# --- devices -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of training on a device: for each step, operation, and parameter moved in a step.
+
+    A step costs its launch, its arithmetic, and the optimizer's way through memory:
+    `seconds = per_step + per_flop * operations + per_parameter * parameters`.
+    """
+
+    name: str
+    per_step: float
+    per_flop: float
+    per_parameter: float
+
+    def seconds(self, steps: float, flops: float, parameters: float) -> float:
+        """Seconds of so many steps with so many operations in all."""
+        return steps * (self.per_step + self.per_parameter * parameters) + self.per_flop * flops
+
+
+#: Assumed for an H100: peak operations per second without sparsity by its data sheet, the share
+#: of them that training reaches, seconds that a step takes to launch, bytes per second of memory
+#: (80% of the data sheet's), and bytes that clipping and AdamW move for every fp32 parameter.
+H100_PEAK = {"bf16": 989e12, "fp32": 67e12}
+
+
+H100_SHARE = {"bf16": 0.4, "fp32": 0.6}
+
+
+H100_LAUNCH, H100_MEMORY, MOVED = 0.02, 0.8 * 3.35e12, 40
+
+
+def h100(precision: str) -> Speed:
+    """An H100 as assumed, not measured, at a precision (fp32 without TF32)."""
+    per_flop = 1 / (H100_PEAK[precision] * H100_SHARE[precision])
+    return Speed(f"an H100 as assumed in {precision}", H100_LAUNCH, per_flop, MOVED / H100_MEMORY)
+
+
+def read_speed(text: str, precision: str) -> Speed:
+    """The speed that a person names: `h100`, TFLOP/s as a number, or a CSV of `--costs`.
+
+    Raises `ConfigError` for anything else.
+    """
+    if text.lower() == "h100":
+        return h100(precision)
+    if Path(text).suffix == ".csv" and Path(text).is_file():
+        table = pd.read_csv(text)
+        if not {"device", "precision", "flops"} <= set(table.columns):
+            raise ConfigError(f"--speed {text}: no table written by `icot benchmark --costs`")
+        device, measured = table.device.iloc[0], table.precision.iloc[0]
+        return fit(table, f"{device} as measured in {measured}, {Path(text).name}")
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < float("inf"):
+        raise ConfigError(
+            f"--speed {text!r} is neither h100, nor TFLOP/s such as 40, nor a table written by "
+            f"`icot benchmark --costs`.{did_you_mean(text, ['h100'])}"
+        )
+    return Speed(f"{rate:g} TFLOP/s", 0.0, 1e-12 / rate, 0.0)
+
+
+def fit(table: pd.DataFrame, name: str = "fitted") -> Speed:
+    """The `Speed` that explains measured steps best: least squares of log seconds.
+
+    Args:
+        table: columns seconds, flops and parameters, one row per kind of step; three rows at least.
+
+    Raises `ConfigError` for fewer rows.
+    """
+    if len(table) < 3:
+        raise ConfigError(f"three coefficients need three kinds of step, got {len(table)}")
+    terms = np.column_stack([np.ones(len(table)), table.flops, table.parameters]).astype(float)
+    seconds = table.seconds.to_numpy(dtype=float)
+    scale = terms.max(axis=0)
+    relative = terms / scale / seconds[:, None]
+    start = nnls(relative, np.ones(len(table)))[0]  # least squares of relative errors, to begin
+
+    def error(coefficients: np.ndarray) -> np.ndarray:
+        return np.log(relative @ coefficients)
+
+    # A coefficient at its bound has no gradient to leave it by; all begin a little above.
+    start = start.clip(min=1e-3 * seconds.min())
+    found = least_squares(error, start, bounds=(0, np.inf), x_scale=start, xtol=1e-12, ftol=1e-12)
+    return Speed(name, *(found.x / scale))
+
+
+def predicted(table: pd.DataFrame, speed: Speed) -> list[float]:
+    """Seconds of one step for each row of a table with columns flops and parameters."""
+    return [speed.seconds(1, row.flops, row.parameters) for row in table.itertuples()]

@@ -1,0 +1,351 @@
+"""The one training loop, from a config to a finished run directory.
+
+Everything that happens at a step is a pure function of the config and the step: which examples,
+how many tokens go, which dropout masks. So a run that is killed starts again from its last
+checkpoint and ends with the same numbers.
+"""
+
+import contextlib
+import json
+import math
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from icotlib.config import RunConfig, to_dict
+from icotlib.data.run_data import Material
+from icotlib.errors import ConfigError, RunError, TrainingError
+from icotlib.methods.base import Objective
+from icotlib.methods.causal_lm import Continuation
+from icotlib.methods.distillation.method import Coupling, Emulation, MindReading
+from icotlib.models import int8
+from icotlib.models.loading import save_model
+from icotlib.models.parameters import count_parameters
+from icotlib.models.precision import as_trained, mixed_precision
+from icotlib.runs import Run, write_json
+from icotlib.system import memory
+from icotlib.system.devices import device_name
+from icotlib.system.seeding import seeded
+from icotlib.system.timing import computing
+from icotlib.training import optim
+
+#: Steps between two looks at the losses, which is when the device is waited for.
+BLOCK = 10
+
+
+#: What a method learns; all others write a continuation.
+OBJECTIVES = {"mind_reading": MindReading, "emulation": Emulation, "icot_kd": Coupling}
+
+
+def train(config: RunConfig) -> Run:
+    """Train the run of a config to its end, or return it if it is finished.
+
+    The runs that it builds on are trained first. Resumes from the last checkpoint if there is
+    one. Two processes that ask for the same run train it once: the second waits.
+
+    Raises:
+        TrainingError: the loss is no longer finite; the last good checkpoint stays.
+        RunError: the checkpoint of an unfinished run is damaged.
+        DataError, ConfigError: the data cannot be used.
+    """
+    run = Run.of(config)
+    if run.done:
+        return run
+    for parent in config.parents.values():
+        train(parent)
+    with run.lock():
+        if not run.done:
+            Trainer(config, run).train()
+    return run
+
+
+@dataclass
+class Counters:
+    """What a run has used so far; part of every checkpoint."""
+
+    step: int = 0
+    examples: int = 0
+    #: Tokens that went through the model, padding aside.
+    tokens: int = 0
+    #: Seconds of computing in training steps, evaluation aside (see `Trainer.clock`).
+    seconds: float = 0.0
+
+
+class Trainer:
+    """One run in training. `train` is the loop; the other methods are its steps."""
+
+    def __init__(self, config: RunConfig, run: Run):
+        self.config, self.run = config, run
+        torch.set_num_threads(config.train.threads)
+        # Numbers next to zero take a CPU a hundred times longer; a run that meets them late, in
+        # gradients that vanish, would slow down to a quarter of its speed.
+        torch.set_flush_denormal(True)
+        memory.keep()
+        AcceleratorState._reset_state(reset_partial_state=True)  # another precision, perhaps
+        self.accelerator = Accelerator(mixed_precision=mixed_precision(config.train.precision))
+        if config.train.precision == "int8":
+            int8.check(self.accelerator.device)
+        if self.accelerator.num_processes > 1:
+            raise ConfigError(
+                "a run trains in one process; start several runs side by side instead (--jobs)"
+            )
+        self.material = Material(config)
+        torch.manual_seed(config.seed)
+        kind = OBJECTIVES.get(config.method, Continuation)
+        self.objective: Objective = kind(config, self.material, self.accelerator)
+        self.model = self.accelerator.prepare(self.objective.model)
+        optimizers = optim.make_optimizers(config.optim, self.model)
+        self.optimizers = [self.accelerator.prepare(optimizer) for optimizer in optimizers]
+        self.counters = Counters()
+        #: Losses of the steps since the last look, still on the device.
+        self.losses: list[Tensor] = []
+        #: Sum and number of the losses since the last evaluation.
+        self.total, self.steps_seen = 0.0, 0
+
+    def clock(self) -> float:
+        """Seconds of computing so far."""
+        return computing(self.accelerator.device)
+
+    # --- the loop ---
+
+    def train(self) -> None:
+        """Train, evaluate on the test set, and mark the run as finished."""
+        device = self.accelerator.device
+        self.run.begin(self.config, self.material.corpus.digest, device_name(device))
+        rows = self._resume()
+        self.model.train(self.objective.dropout)
+        for step in range(self.counters.step, self.steps):
+            if rows and self._reached(rows[-1]):
+                break
+            start = self.clock()
+            ended = self.objective.advance(step)
+            if ended is not None:
+                self._save_stage(ended)
+                if self.objective.reset:
+                    optim.reset(self.optimizers)
+            self.step(step)
+            last = step + 1 == self.steps
+            evaluating = last or (step + 1) % self.config.train.eval_every == 0
+            if evaluating or (step + 1) % BLOCK == 0:
+                self._look()
+            self.counters.seconds += self.clock() - start
+            self.counters.step = step + 1
+            if evaluating:
+                rows.append(self._evaluate(step))
+                self._save_checkpoint(rows)
+        self._finish()
+
+    def step(self, step: int) -> None:
+        """One optimizer step."""
+        generator = seeded(self.config.seed, step)
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))  # dropout
+        batch = self.material.batches(step)
+        optim.set_rate(self.optimizers, optim.rate_at(self.config.optim, step, self.steps))
+        loss = torch.zeros((), device=self.accelerator.device)
+        with self.products:
+            for share in self.objective.shares(step, batch, generator):
+                self.accelerator.backward(share.loss)
+                loss += share.loss.detach()
+                self.counters.tokens += share.tokens
+        if self.config.optim.clip:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.optim.clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.losses.append(loss)
+        self.counters.examples += len(batch)
+
+    @cached_property
+    def products(self) -> contextlib.AbstractContextManager:
+        """How matrices are multiplied in a step, where accelerate does not see to it."""
+        return int8.products(self.config.train.precision, self.model)
+
+    @property
+    def steps(self) -> int:
+        return self.config.train.steps
+
+    def _look(self) -> None:
+        """Read the losses of a block. Raises `TrainingError` if one is not finite."""
+        losses, self.losses = torch.stack(self.losses).tolist(), []
+        first = self.counters.step + 1 - len(losses) + 1
+        for i, loss in enumerate(losses):
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"{self.run.name}: the loss at step {first + i} is {loss}. The last good "
+                    f"checkpoint is kept in {self.run.folder / 'checkpoint'}. Try a lower "
+                    "optim.lr or optim.muon_lr, more optim.warmup_steps, or train.precision=fp32."
+                )
+        self.total += sum(losses)
+        self.steps_seen += len(losses)
+        self.objective.look()
+        self.run.report(
+            step=self.counters.step + 1,
+            steps=self.steps,
+            loss=losses[-1],
+            **self.objective.stage(),
+            seconds=self.counters.seconds,
+        )
+
+    def _evaluate(self, step: int) -> dict[str, Any]:
+        """One row of metrics.csv."""
+        with as_trained(self.config.train.precision, self.model):
+            found = self.objective.validate()
+        row = {
+            "step": step + 1,
+            "examples": self.counters.examples,
+            "tokens": self.counters.tokens,
+            "rate": optim.rate_at(self.config.optim, step, self.steps),
+            "loss": self.total / self.steps_seen,
+            **found,
+            "seconds": round(self.counters.seconds, 3),
+        }
+        self.total, self.steps_seen = 0.0, 0
+        self.model.train(self.objective.dropout)
+        return row
+
+    def _reached(self, row: dict[str, Any]) -> bool:
+        target = self.config.train.stop_accuracy
+        return target is not None and self.objective.complete() and row["valid_accuracy"] >= target
+
+    # --- checkpoints ---
+
+    def _save_checkpoint(self, rows: list[dict[str, Any]]) -> None:
+        """Write metrics, then a checkpoint in a folder of its own, then drop the one before."""
+        pd.DataFrame(rows).to_csv(self.run.folder / ".metrics.part", index=False)
+        (self.run.folder / ".metrics.part").replace(self.run.folder / "metrics.csv")
+        root = self.run.folder / "checkpoint"
+        folder, part = root / f"step-{self.counters.step:08d}", root / ".part"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        model = self.accelerator.unwrap_model(self.model)
+        save_file(trained(model), part / "model.safetensors")
+        states = [optimizer.state_dict() for optimizer in self.optimizers]
+        torch.save(states, part / "optimizers.pt")
+        state = {
+            "counters": vars(self.counters),
+            "objective": self.objective.state_dict(),
+            "rows": rows,
+        }
+        write_json(part / "state.json", state)
+        part.rename(folder)
+        for older in root.glob("step-*"):
+            if older != folder:
+                shutil.rmtree(older)
+
+    def _resume(self) -> list[dict[str, Any]]:
+        """Load the last checkpoint if there is one; the rows of metrics.csv up to it."""
+        found = sorted((self.run.folder / "checkpoint").glob("step-*"))
+        if not found:
+            return []
+        try:
+            state = json.loads((found[-1] / "state.json").read_text())
+            weights = load_file(found[-1] / "model.safetensors")
+            optimizers = torch.load(
+                found[-1] / "optimizers.pt", weights_only=True, map_location="cpu"
+            )
+        except Exception as error:  # safetensors, pickle and json raise types of their own
+            raise RunError(
+                f"{found[-1]}: this checkpoint is damaged ({error}). Delete "
+                f"{self.run.folder} to train the run from its start."
+            ) from None
+        model = self.accelerator.unwrap_model(self.model)
+        missing, unexpected = model.load_state_dict(weights, strict=False)
+        if unexpected or set(missing) & set(trained(model)):
+            raise RunError(f"{found[-1]}: its weights do not fit the model of its config")
+        for optimizer, saved in zip(self.optimizers, optimizers, strict=True):
+            optimizer.load_state_dict(saved)
+        optim.on_device(self.optimizers, self.accelerator.device)
+        self.counters = Counters(**state["counters"])
+        self.objective.load_state_dict(state["objective"])
+        return state["rows"]
+
+    def _save_stage(self, removed: int) -> None:
+        """Keep the weights that a removal stage ends with, if each stage has its own."""
+        if not self.objective.staged:
+            return
+        folder = self.run.stage_folder(removed)
+        if folder.is_dir():  # the same weights, from before the run was killed
+            return
+        part = folder.with_name(f".{folder.name}")
+        shutil.rmtree(part, ignore_errors=True)
+        save_model(part, self.accelerator.unwrap_model(self.model), self.material.layout)
+        write_json(part / "counters.json", vars(self.counters))
+        part.rename(folder)
+
+    # --- the end ---
+
+    def _finish(self) -> None:
+        """Save the final weights and write what the test set says of them."""
+        run, objective = self.run, self.objective
+        model = self.accelerator.unwrap_model(self.model).eval()
+        self._save_stage(objective.stage()["removed"])
+        save_model(run.folder / "model", model, self.material.layout)
+        questions, answers = self.material.corpus.test["question"], self.material.answers
+        rows, samples = [], []
+        run.report(step=self.steps, steps=self.steps, testing=0)
+        for removed, score in objective.test(run):
+            run.report(step=self.steps, steps=self.steps, testing=len(rows) + 1)
+            counters = vars(self.counters)
+            if (run.stage_folder(removed) / "counters.json").is_file():
+                counters = json.loads((run.stage_folder(removed) / "counters.json").read_text())
+            rows.append(
+                {
+                    "tokens_removed": removed,
+                    "accuracy": score.accuracy,
+                    "ci_low": score.ci_low,
+                    "ci_high": score.ci_high,
+                    "n_test": score.n,
+                    "by_symbol": " ".join(f"{value:.4f}" for value in score.by_symbol),
+                    "train_steps": counters["step"],
+                    "train_examples": counters["examples"],
+                    "train_tokens": counters["tokens"],
+                    "train_seconds": round(counters["seconds"], 2),
+                }
+            )
+            samples += [
+                {
+                    "tokens_removed": removed,
+                    "question": questions[i],
+                    "answer": answers[i],
+                    "written": score.written[i],
+                    "right": score.right[i],
+                }
+                for i in range(min(8, len(score.written)))
+            ]
+        if rows:
+            pd.DataFrame(rows).to_csv(run.folder / "stages.csv", index=False)
+        if samples:
+            path = run.folder / "samples.jsonl"
+            pd.DataFrame(samples).to_json(path, orient="records", lines=True)
+        totals = vars(self.counters) | {
+            "chain_tokens": self.material.longest_chain,
+            "parameters": count_parameters(model),
+            "config": to_dict(self.config),
+        }
+        run.finish(totals)
+
+
+def trained(model: torch.nn.Module) -> dict[str, Tensor]:
+    """What a checkpoint keeps of a model: all but frozen weights, which are as the run began.
+
+    Tied tensors stand once, as safetensors wants it.
+    """
+    every = model.named_parameters(remove_duplicate=False)
+    frozen = {name for name, parameter in every if not parameter.requires_grad}
+    seen: set[int] = set()
+    once = {}
+    for name, tensor in model.state_dict().items():
+        if name in frozen:
+            continue
+        if tensor.data_ptr() not in seen or not tensor.numel():
+            seen.add(tensor.data_ptr())
+            once[name] = tensor.contiguous()
+    return once
