@@ -31,7 +31,7 @@ _HOMES = {
     "reporting.hub": ["export"],
     "reporting.speed": ["measure_speed", "record_speed"],
     "data.forms": ["Columns"],
-    "data.prepare": ["bring"],
+    "data.prepare": ["prepare_cached"],
     "tasks": ["Task", "get_task", "register"],
     "data.layout": ["Layout", "symbol_tokenizer"],
     "evaluation.stage_model": ["load_run"],

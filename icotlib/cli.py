@@ -11,7 +11,7 @@ import yaml
 from icotlib import experiments, paths
 from icotlib.config import DataConfig, RunConfig, field_names, to_dict
 from icotlib.errors import ConfigError, IcotError, did_you_mean
-from icotlib.experiments.papers import CELLS, check_data, get_cell
+from icotlib.experiments.papers import CELLS, check_data, get_paper_result
 
 EXAMPLES = """\
 examples:
@@ -295,7 +295,7 @@ def _train(options: argparse.Namespace) -> None:
         from icotlib.running.planning import plan
 
         if "/" in options.name:
-            print("\n".join(get_cell(options.name).lines()))
+            print("\n".join(get_paper_result(options.name).lines()))
         plans = plan(config, options.speed)
         print("\n".join(line for one in plans for line in one.lines()) or "finished already")
         return
@@ -310,7 +310,7 @@ def _config(options: argparse.Namespace) -> RunConfig:
     if "/" in name:
         if options.preset not in (None, "paper"):
             raise ConfigError(f"{name} has settings of its own: leave out --preset")
-        return get_cell(name).config(options.seed, overrides)
+        return get_paper_result(name).config(options.seed, overrides)
     if name not in RUNS:
         known = [*RUNS, *CELLS]
         raise ConfigError(
@@ -361,7 +361,7 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _print_run(run) -> None:
-    columns = ["tokens_removed", "accuracy", "ci_low", "ci_high", "n_test", "train_examples"]
+    columns = ["removed", "accuracy", "ci_low", "ci_high", "n_test", "train_examples"]
     if run.done and len(run.stages):
         print(run.stages[columns].to_string(index=False))
     else:
@@ -369,9 +369,8 @@ def _print_run(run) -> None:
 
 
 def _data(options: argparse.Namespace) -> None:
-    from icotlib.data.corpus import load_corpus
+    from icotlib.data.corpus import examples_of, load_corpus
     from icotlib.data.files import write_examples, write_json
-    from icotlib.data.run_data import examples_of
 
     config = DataConfig(
         task=options.task,

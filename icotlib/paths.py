@@ -27,7 +27,7 @@ def data_cache() -> Path:
     return DATA / "cache"
 
 
-def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+def create_once(folder: Path, make: Callable[[Path], None]) -> Path:
     """A folder that is there, or is made now: whole or not at all, by whichever process is first.
 
     Args:

@@ -1,6 +1,6 @@
 """Run directories: a run is found by its config, describes itself, and is never overwritten.
 
-<method>-<task>-s<seed>-<digest>/
+<method>[-<schedule>]-<task>[-<label>]-s<seed>-v<numerics>-<digest>/
     config.json       every setting
     provenance.json   commit, versions, device, data hash, command
     metrics.csv       one row per evaluation during training
@@ -9,7 +9,9 @@
     model/            the final weights and tokenizer (safetensors)
     stages/           weights at the end of every removal stage, where they differ
     checkpoint/       only while unfinished: what a resumed run starts from
-    activations/      what its model's states were, where they have been looked at
+    progress.json     only while unfinished: how far it is
+    speed.json        examples per second, once they have been measured
+    activations/      the model's residual stream, where it has been analysed
     done.json         totals; written last, so that it marks a finished run
 """
 
@@ -32,15 +34,10 @@ from icotlib import paths
 from icotlib.config import RunConfig, from_dict, to_dict
 from icotlib.errors import RunError
 
+#: Raised when run directories are stored in another way, so that older ones cannot be read.
+FORMAT = 3
 
-def ancestors(config: RunConfig) -> dict[str, RunConfig]:
-    """Every run that a run builds on, directly or not, by name."""
-    found: dict[str, RunConfig] = {}
-    for parent in config.parents.values():
-        found |= {parent.run_name: parent} | ancestors(parent)
-    return found
-
-
+#: The packages whose versions provenance names.
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy")
 
 
@@ -76,8 +73,20 @@ class Run:
         return (self.folder / "config.json").is_file()
 
     @property
+    def readable(self) -> bool:
+        """Whether this version of icotlib stored it."""
+        return self._json("config.json").get("format") == FORMAT
+
+    @property
     def config(self) -> RunConfig:
-        return from_dict(self._json("config.json"))
+        """Every setting. Raises `RunError` if the run was stored by another version."""
+        values = self._json("config.json")
+        if values.pop("format", None) != FORMAT:
+            raise RunError(
+                f"{self.folder} was stored by another version of icotlib, which this one cannot "
+                "read: train it again, or move it out of the folder of runs"
+            )
+        return from_dict(values)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -120,6 +129,12 @@ class Run:
             raise RunError(f"{self.name} has no saved weights yet; train it with icot.ensure")
         return folder
 
+    @property
+    def checkpointed_stages(self) -> list[int]:
+        """The removal stages that have weights of their own."""
+        folders = sorted((self.folder / "stages").glob("removed-*"))
+        return [int(folder.name.removeprefix("removed-")) for folder in folders]
+
     def stage_folder(self, removed: int) -> Path:
         return self.folder / "stages" / f"removed-{removed:03d}"
 
@@ -144,7 +159,7 @@ class Run:
         """Write the description of a run that starts."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / "config.json").is_file():
-            write_json(self.folder / "config.json", to_dict(config))
+            write_json(self.folder / "config.json", {"format": FORMAT, **to_dict(config)})
             write_json(self.folder / "provenance.json", provenance(data_digest, device))
 
     @contextlib.contextmanager
@@ -171,20 +186,30 @@ class Run:
 
 
 def all_runs(finished: bool = True) -> list[Run]:
-    """Every run directory, by name; only finished ones unless told otherwise."""
+    """Every run directory of this format, by name; only finished ones unless told otherwise."""
     root = paths.runs_root()
-    folders = sorted(path.parent for path in root.glob("*/config.json"))
-    return [run for run in map(Run, folders) if run.done or not finished]
+    runs = [Run(path.parent) for path in sorted(root.glob("*/config.json"))]
+    return [run for run in runs if run.readable and (run.done or not finished)]
 
 
 def find_run(name: str) -> Run:
-    """The run whose name is or begins with this. Raises `RunError` if none or several are."""
+    """The run whose name is or begins with this.
+
+    Where several begin so, a run without a label goes before labelled variants, and seed 0 before
+    other seeds. Raises `RunError` listing the choices if none or several are left.
+    """
     found = [run for run in all_runs(finished=False) if run.name.startswith(name)]
     exact = [run for run in found if run.name == name]
-    if len(exact or found) != 1:
-        listed = ", ".join(run.name for run in found) or "none"
-        raise RunError(f"{name!r} must name one run under {paths.runs_root()}; found: {listed}")
-    return (exact or found)[0]
+    plain = [run for run in found if not run.config.label]
+    first = [run for run in plain or found if run.config.seed == 0]
+    for choice in (exact, found, plain, first):
+        if len(choice) == 1:
+            return choice[0]
+    listed = "".join(f"\n  {run.name}" for run in plain or found) or " none"
+    raise RunError(
+        f"{name!r} must name one run under {paths.runs_root()}, by its name or how that begins; "
+        f"found:{listed}"
+    )
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -17,7 +17,7 @@ from icotlib.tasks import get_task
 
 BITS = 10
 WIDTH = BITS + 4  # the bits, two separators, the mark, the answer
-SEPARATOR, MARK = BITS, BITS + 2
+SEPARATOR, ANSWER_DELIMITER = BITS, BITS + 2
 ONES, PARITY, TAKEN = 10, 11, 12  # coordinates above those of the tokens
 
 
@@ -30,7 +30,7 @@ class PlantedConfig(PreTrainedConfig):
 
 
 class Layer(nn.Module):
-    """Attention by place alone, then an MLP, both onto the residual stream."""
+    """Attention by position alone, then an MLP, both onto the residual stream."""
 
     def __init__(self, d: int):
         super().__init__()
@@ -97,8 +97,8 @@ def plant() -> Subject:
     counting.up.bias.copy_(-torch.arange(BITS + 1.0))
     counting.down.weight[PARITY] = 2.0 * (-1.0) ** torch.arange(BITS + 1)
     counting.down.weight[PARITY, 0] = 1.0
-    taking.scores[MARK] = -50.0
-    taking.scores[MARK, SEPARATOR] = 50.0
+    taking.scores[ANSWER_DELIMITER] = -50.0
+    taking.scores[ANSWER_DELIMITER, SEPARATOR] = 50.0
     taking.value[PARITY, TAKEN] = 1.0
     model.head.weight[one, TAKEN], model.head.bias[one] = 10.0, -5.0
     model.head.weight[zero, TAKEN], model.head.bias[zero] = -10.0, 5.0

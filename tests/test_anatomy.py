@@ -47,19 +47,19 @@ def test_a_probe_of_a_constant_token_is_right_where_the_token_is_the_same():
 
 def test_the_ladder_ends_with_what_the_run_reports(finished):
     run = finished[0]
-    ladder = distillation.ladder(run)
-    assert ladder.states.tolist() == ["true states", "emulated states", "coupled"]
-    assert ladder.accuracy.iloc[2] == run.stages.accuracy.iloc[-1]
-    assert ladder.accuracy.iloc[0] == Run.of(run.config.student).stages.accuracy.iloc[-1]
+    accuracy_by_phase = distillation.accuracy_by_phase(run)
+    assert accuracy_by_phase.states.tolist() == ["true states", "emulated states", "coupled"]
+    assert accuracy_by_phase.accuracy.iloc[2] == run.stages.accuracy.iloc[-1]
+    assert accuracy_by_phase.accuracy.iloc[0] == Run.of(run.config.student).stages.accuracy.iloc[-1]
 
 
 def test_the_uncoupled_system_is_emulator_and_student_as_they_were(finished):
     config = finished[0].config
-    model = distillation.uncoupled(config).state_dict()
+    model = distillation.before_coupling(config).state_dict()
     student = distillation.load_weights(distillation.Student, Run.of(config.student).weights())
     assert all(torch.equal(model[f"student.{k}"], v) for k, v in student.state_dict().items())
     with pytest.raises(RunError, match="skipped a stage"):
-        distillation.uncoupled(config.override({"student": None}))
+        distillation.before_coupling(config.override({"student": None}))
 
 
 def test_explained_variance_is_tabled_by_layer(finished):
@@ -76,9 +76,9 @@ def test_costs_add_up(finished):
     one = table[table.batch_size == 1]
     assert one.parameters.sum() == count_parameters(model)
     assert (table.milliseconds > 0).all()
-    # Three readers of d -> 4d -> d, two operations per weight, for one position of one example.
-    readers = one[one.part == "readers"].flops.iloc[0]
-    assert readers == 3 * 2 * (32 * 128 + 128 * 32)
+    # Three state_mlps of d -> 4d -> d, two operations per weight, for one position of one example.
+    state_mlps = one[one.part == "state_mlps"].flops.iloc[0]
+    assert state_mlps == 3 * 2 * (32 * 128 + 128 * 32)
 
 
 def test_results_count_the_examples_of_every_stage(finished):
@@ -111,7 +111,7 @@ def test_every_table_of_the_studies_has_its_rows(tmp_path, monkeypatch):
     used = learning.groupby("name").components.last()
     assert used["no mixture"] == pytest.approx(1)
     assert 1 <= used["2 components"] <= 2
-    compared = ablation_tables.compared(few)
-    assert compared.name.tolist() == list(few)
-    assert compared[["student", "explained", "drifted"]].notna().all().all()
+    ablation_table = ablation_tables.ablation_table(few)
+    assert ablation_table.name.tolist() == list(few)
+    assert ablation_table[["student", "explained", "explained_after_coupling"]].notna().all().all()
     assert set(ablation_tables.coupling_curves(few).name) == set(few)

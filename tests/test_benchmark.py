@@ -14,7 +14,7 @@ from icotlib.errors import ConfigError, RunError
 from icotlib.reporting import benchmark
 from icotlib.runs import Run
 from icotlib.system import memory
-from icotlib.system.isolated import Apart
+from icotlib.system.isolated import IsolatedProcess
 from icotlib.training.trainer import Trainer
 
 
@@ -70,7 +70,7 @@ def filling(mib):
 
 
 def test_contestants_apart_have_a_peak_of_their_own():
-    with Apart() as one, Apart() as other:
+    with IsolatedProcess() as one, IsolatedProcess() as other:
         one.enter(filling, 200)
         other.enter(filling, 20)
         peaks = [contestant.turn("fill", 1)[1] for contestant in (one, other)]
@@ -80,7 +80,7 @@ def test_contestants_apart_have_a_peak_of_their_own():
 
 
 def test_what_goes_wrong_apart_is_told_and_nobody_stays():
-    with Apart() as one:
+    with IsolatedProcess() as one:
         one.enter(filling, 1)
         with pytest.raises(ConfigError, match="nobody can"):
             one.ask("fail")
@@ -98,7 +98,7 @@ def test_memory_is_kept_for_a_while_and_given_back():
     if platform.libc_ver()[0] != "glibc":
         pytest.skip("keeping memory is done on glibc alone")
     status = Path("/proc/self/statm")
-    with memory.kept():
+    with memory.retaining_freed_memory():
         torch.ones(100 * 2**18)  # 100 MiB
         kept = int(status.read_text().split()[1]) * 4 / 1024
     after = int(status.read_text().split()[1]) * 4 / 1024

@@ -9,10 +9,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from icotlib import experiments
 from icotlib.cli import main
 from icotlib.config import RunConfig
-from icotlib.data.run_data import Material
+from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError
 from icotlib.evaluation.generation import generate
-from icotlib.experiments.papers import get_cell
+from icotlib.experiments.papers import get_paper_result
 from icotlib.methods.stepwise.schedules import make_schedule
 from icotlib.models import flops
 from icotlib.models.build import build_model
@@ -57,13 +57,13 @@ def test_a_training_step_takes_the_operations_that_torch_counts(tmp_path, change
     config = RunConfig().override(changes | {"removal.keep_positions": False})
     trainer = Trainer(config, Run(tmp_path / "run"))
     eager(trainer.model)
-    cost = costs.cost_of(config, trainer.material, steps=1)
+    cost = costs.cost_of(config, trainer.run_data, steps=1)
     assert cost.flops == pytest.approx(counted(trainer), rel=1e-6)
 
 
 def test_six_times_the_parameters_for_each_token_of_a_large_model():
-    config = get_cell("explicit-cot/4x4/gpt2").config()
-    cost = costs.cost_of(config, costs.Typical(config))
+    config = get_paper_result("explicit-cot/4x4/gpt2").config()
+    cost = costs.cost_of(config, costs.NominalLengths(config))
     embeddings = (50_257 + 1024) * 768
     # The head is applied from the first separator on: 60 of the 70 places of a sequence of 71.
     matrices = 6 * (cost.parameters - embeddings) * 70 + 6 * 50_257 * 768 * 60
@@ -81,19 +81,19 @@ def test_every_stage_of_distillation_takes_the_operations_that_torch_counts(runs
         trainer = Trainer(one, Run(runs_folder.parent / one.run_name))
         if one.distilled:
             eager(trainer.model, trainer.objective.teacher)
-            cost = costs.cost_of(one, trainer.material, steps=1)
+            cost = costs.cost_of(one, trainer.run_data, steps=1)
             assert cost.flops == pytest.approx(counted(trainer), rel=0.05)
         train(one)
 
 
 def test_greedy_answers_take_the_operations_that_torch_counts():
     config = RunConfig().override(TINY)
-    material = Material(config)
-    model = build_model(config.model, material.layout, material.longest_total).eval()
+    run_data = RunData(config)
+    model = build_model(config.model, run_data.layout, run_data.longest_total).eval()
     eager(model)
-    batch, shape = material.test, flops.shape_of(model)
+    batch, shape = run_data.test, flops.model_sizes(model)
     with FlopCounterMode(display=False) as counter:
-        written = generate(model, material.layout, batch, max_new_tokens=9)
+        written = generate(model, run_data.layout, batch, max_new_tokens=9)
     assert written.shape[1] == 9
     new = torch.full_like(batch.question, 9)
     calculated = flops.generation(shape, batch.question, new)
@@ -105,18 +105,18 @@ def test_tokens_of_a_run_by_hand():
     changes = TINY | {"data.task": "mult-2x2", "removal.schedule": "linear"}
     changes |= {"removal.warmup_steps": 0, "removal.pace": 2.0, "removal.steps_per_epoch": 4}
     config = RunConfig().override(changes | {"removal.remove_all_at": 2})
-    material = Material(config)
-    cost = costs.cost_of(config, material)
+    run_data = RunData(config)
+    cost = costs.cost_of(config, run_data)
     # s = 0, 0, 1, 1, then 2, which is all 8; four examples a step
     assert cost.tokens == 4 * (21 + 21 + 20 + 20 + 13 + 13)
-    schedule = make_schedule(config.removal, material.longest_chain)
+    schedule = make_schedule(config.removal, run_data.longest_chain)
     assert costs.stages_of(config, schedule, 6) == [(0, 0), (2, 1), (4, 8)]
     assert cost.disk == 4 * cost.parameters * (3 + 1)
 
 
 def test_stages_are_those_that_a_run_goes_through():
     for name in ("icot-si/5x5/gpt2", "icot-si/gsm8k/gpt2"):
-        config = get_cell(name).config()
+        config = get_paper_result(name).config()
         schedule = make_schedule(config.removal, 75)
         walked = [(0, 0)]
         for step in range(500_000):
@@ -137,8 +137,8 @@ def test_stages_are_those_that_a_run_goes_through():
 )
 def test_the_papers_models_have_the_sizes_they_have_on_the_hub(model, parameters):
     assert model in MODELS
-    config = get_cell(f"no-cot/gsm8k/{model}").config()
-    system = costs.system_of(config, costs.Typical(config))
+    config = get_paper_result(f"no-cot/gsm8k/{model}").config()
+    system = costs.run_sizes(config, costs.NominalLengths(config))
     assert system.parameters == system.language.parameters == parameters
     assert system.state == 16 * parameters  # weights, gradients, two moments, in fp32
 
@@ -147,7 +147,7 @@ def test_the_papers_models_have_the_sizes_they_have_on_the_hub(model, parameters
 def test_the_state_is_what_a_trainer_holds(tmp_path, name):
     trainer = Trainer(RunConfig().override(TINY | {"optim.name": name}), Run(tmp_path / "run"))
     trainer.step(0)
-    assert costs.cost_of(trainer.config, trainer.material).state == held_by(trainer)
+    assert costs.cost_of(trainer.config, trainer.run_data).state == held_by(trainer)
 
 
 def held_by(trainer):
@@ -177,10 +177,10 @@ def test_activations_are_about_what_autograd_keeps(tmp_path, changes):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        inputs = trainer.material.batches(0)
+        inputs = trainer.run_data.batches(0)
         model = trainer.model.train()
         logits = model(input_ids=inputs.ids[:, :-1], use_cache=False).logits
-    shape = flops.shape_of(model)
+    shape = flops.model_sizes(model)
     places = logits.shape[0] * logits.shape[1]
     assert 4 * places * shape.kept == pytest.approx(sum(kept.values()), rel=0.2)
 
@@ -252,13 +252,13 @@ def test_adapters_are_costed_as_what_they_are(tmp_path, pretrained):
         | {"optim.name": "adamw", "data.valid_examples": 10, "data.test_examples": 10}
     )
     trainer = Trainer(config, Run(tmp_path / "run"))
-    cost = costs.cost_of(config, trainer.material)
+    cost = costs.cost_of(config, trainer.run_data)
     trainer.step(0)
     assert cost.state == held_by(trainer)
     adapters = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     assert cost.disk == 4 * adapters
-    whole = costs.cost_of(config.override({"model.lora": {}}), trainer.material)
+    whole = costs.cost_of(config.override({"model.lora": {}}), trainer.run_data)
     assert cost.flops == pytest.approx(whole.flops * 2 / 3, rel=0.05)
-    less = costs.cost_of(config.override({"train.gradient_checkpointing": True}), trainer.material)
+    less = costs.cost_of(config.override({"train.gradient_checkpointing": True}), trainer.run_data)
     assert less.activations < cost.activations
     assert less.flops > cost.flops

@@ -15,7 +15,7 @@ from icotlib.data.layout import Layout, symbol_tokenizer
 from icotlib.data.prepare import prepare
 from icotlib.errors import ConfigError
 from icotlib.tasks import get_task
-from icotlib.tasks.base import NOTHING
+from icotlib.tasks.base import PADDING
 from icotlib.tasks.prose import CONCEPTS, PEOPLE, split_marks, typeset
 
 PROSQA = ["prosqa-4x2", "prosqa-12x3", "prosqa-20x4", "prosqa-30x6"]
@@ -23,7 +23,7 @@ PRONTOQA = ["prontoqa-1", "prontoqa-3", "prontoqa-1to5", "prontoqa-10"]
 
 
 def examples(task, n, seed=0):
-    return task.text(task.write(task.sample(np.random.default_rng(seed), n)))
+    return task.text(task.render(task.sample(np.random.default_rng(seed), n)))
 
 
 def facts_of(text):
@@ -63,13 +63,13 @@ def test_prosqa_by_hand():
         "bumpus. Every drumpus is a fumpus. Max is a gumpus. Every gumpus is a brumpus. Every "
         "fumpus is a brumpus. Is Max a fumpus or bumpus?"
     )
-    example = task.text(task.write(task.read(typed)))[0]
+    example = task.text(task.render(task.parse_question(typed)))[0]
     assert example == (
         split_marks(typed),
         "Max is a gumpus . Every gumpus is a bumpus .",
         "Max is a bumpus .",
     )
-    other = task.text(task.write(task.read(typed.replace("Is Max", "Is Sam"))))[0]
+    other = task.text(task.render(task.parse_question(typed.replace("Is Max", "Is Sam"))))[0]
     assert other.chain == "Sam is a dumpus . Every dumpus is a fumpus ."
     assert other.answer == "Sam is a fumpus ."
     assert task.to_json([example]) == [
@@ -119,7 +119,7 @@ def test_prosqas_answer_is_the_other_candidate_once_the_people_are_exchanged(nam
     """Whatever a shortcut looks at beside the person's own fact, it answers both alike."""
     task = get_task(name)
     questions = task.sample(np.random.default_rng(0), 500)
-    before, after = task.write(questions), task.write(exchanged(task, questions))
+    before, after = task.render(questions), task.render(exchanged(task, questions))
     assert (before.answer[:, 3] != after.answer[:, 3]).all()
     first = [x.answer.split()[3] for x in task.text(before)]
     second = [x.answer.split()[3] for x in task.text(after)]
@@ -203,11 +203,11 @@ def test_prontoqa_by_hand():
         "Max is a gumpus . Every gumpus is a bumpus . Max is a bumpus . "
         "Every bumpus is not cold . Max is not cold ."
     )
-    example = task.text(task.write(task.read(typed)))[0]
+    example = task.text(task.render(task.parse_question(typed)))[0]
     assert example == (split_marks(typed), chain, "False")
     denial = typed.replace("Max is cold", "Max is not cold")
-    assert task.text(task.write(task.read(denial)))[0][1:] == (chain, "True")
-    other = task.text(task.write(task.read(typed.replace("Max is cold", "Sam is cold"))))[0]
+    assert task.text(task.render(task.parse_question(denial)))[0][1:] == (chain, "True")
+    other = task.text(task.render(task.parse_question(typed.replace("Max is cold", "Sam is cold"))))[0]
     assert other.chain == (
         "Sam is a brumpus . Every brumpus is a dumpus . Sam is a dumpus . "
         "Every dumpus is cold . Sam is cold ."
@@ -255,7 +255,7 @@ def test_prontoqas_proof_follows_from_the_facts_and_decides_the_statement(name):
 def test_prontoqas_answer_turns_once_the_people_are_exchanged(name):
     task = get_task(name)
     questions = task.sample(np.random.default_rng(0), 500)
-    before, after = task.write(questions), task.write(exchanged(task, questions))
+    before, after = task.render(questions), task.render(exchanged(task, questions))
     assert (before.answer != after.answer).all()
 
 
@@ -292,9 +292,9 @@ def test_no_shortcut_answers_prontoqa():
 def test_questions_are_read_as_they_were_written(name):
     task = get_task(name)
     questions = task.sample(np.random.default_rng(1), 30)
-    for row, example in zip(questions, task.text(task.write(questions)), strict=True):
-        assert np.array_equal(task.read(typeset(example.question)), row[None])
-    assert task.text(task.write(task.read(task.typed)))[0].question == split_marks(task.typed)
+    for row, example in zip(questions, task.text(task.render(questions)), strict=True):
+        assert np.array_equal(task.parse_question(typeset(example.question)), row[None])
+    assert task.text(task.render(task.parse_question(task.example_question)))[0].question == split_marks(task.example_question)
 
 
 @pytest.mark.parametrize(
@@ -320,10 +320,10 @@ def test_a_question_that_does_not_fit_says_what_would(name, before, after):
         "brumpus is bright. True or false: Max is blue.",
     }[name]
     task = get_task(name)
-    task.read(typed)
+    task.parse_question(typed)
     assert before in typed
     with pytest.raises(ValueError, match=r"type \d+ facts that"):
-        task.read(typed.replace(before, after))
+        task.parse_question(typed.replace(before, after))
 
 
 @pytest.mark.parametrize(
@@ -350,11 +350,11 @@ def test_rows_are_small_and_written_as_wide_as_any(name):
     questions = task.sample(np.random.default_rng(0), 400)
     assert np.array_equal(questions.astype(np.int8), questions)
     assert questions.min() >= 0
-    many, one = task.write(questions), task.write(questions[:1])
+    many, one = task.render(questions), task.render(questions[:1])
     assert [x.shape[1] for x in many] == [x.shape[1] for x in one]
     assert len(task.question_names) == many.question.shape[1]
     for piece in many:
-        gone = piece == NOTHING
+        gone = piece == PADDING
         assert not (gone[:, :-1] & ~gone[:, 1:]).any()  # nothing stands only at the end
 
 
@@ -362,8 +362,8 @@ def test_rows_are_small_and_written_as_wide_as_any(name):
 def test_batches_encode_like_their_text(name):
     task = get_task(name)
     layout = Layout(symbol_tokenizer(task.symbols))
-    pieces = task.write(task.sample(np.random.default_rng(0), 40))
-    fast, slow = layout.encode_pieces(pieces, task), layout.encode(task.text(pieces))
+    pieces = task.render(task.sample(np.random.default_rng(0), 40))
+    fast, slow = layout.encode_symbols(pieces, task), layout.encode(task.text(pieces))
     for field in ("ids", "question", "chain", "total"):
         assert np.array_equal(getattr(fast, field), getattr(slow, field))
 

@@ -26,7 +26,7 @@ def test_the_model_answers_at_every_position_of_the_dial(run):
 def test_the_dial_moves_and_explains_a_bad_question(run):
     box = dial(run)
     field, slider, output = box.children
-    assert field.value == run_task(run).typed
+    assert field.value == run_task(run).example_question
     first = output.value
     slider.value = slider.options[-1][1]
     assert slider.options[-1][0] == "writes none"

@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM, DynamicCache
 from icotlib import experiments
 from icotlib.config import ModelConfig
 from icotlib.data.inputs import remove
-from icotlib.data.layout import Encoded, Layout, symbol_tokenizer
-from icotlib.data.run_data import Material
+from icotlib.data.layout import EncodedBatch, Layout, symbol_tokenizer
+from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation.generation import generate, logits_of, matches
 from icotlib.evaluation.stage_model import load_run
@@ -21,9 +21,14 @@ from icotlib.methods.distillation.coupling import Coupled
 from icotlib.methods.distillation.emulator import Emulator, Thought
 from icotlib.methods.distillation.method import components_in_use, explained_variance
 from icotlib.methods.distillation.states import diagonal, gold_tokens, places, teacher_states
-from icotlib.methods.distillation.student import Reading, Student, ThoughtConfig, first_separator
+from icotlib.methods.distillation.student import (
+    Student,
+    StudentWithStates,
+    ThoughtConfig,
+    first_separator,
+)
 from icotlib.models.build import build_model
-from icotlib.models.hooks import decoder_layers, layer_inputs, pick, put
+from icotlib.models.hooks import decoder_layers, hook_layer_inputs, pick, put
 from icotlib.models.loading import load_model, save_model
 from icotlib.models.parameters import split_parameters
 from icotlib.runs import Run
@@ -56,10 +61,10 @@ def coupled(architecture="gpt2", seed=1, **options):
 
 
 def rows(question, chain):
-    """Encoded examples of which only the lengths matter."""
+    """EncodedBatch examples of which only the lengths matter."""
     question, chain = torch.tensor(question), torch.tensor(chain)
     total = question + chain + 4
-    return Encoded(torch.zeros(len(total), int(total.max())).long(), question, chain, total)
+    return EncodedBatch(torch.zeros(len(total), int(total.max())).long(), question, chain, total)
 
 
 # --- where the teacher is read -----------------------------------------------------------------
@@ -140,7 +145,7 @@ def test_layers_are_found_and_hooks_are_removed(architecture):
     model = make(architecture)
     seen = []
     before = model(BATCH.ids).logits
-    with layer_inputs(model, lambda layer, hidden: seen.append((layer, hidden.shape))):
+    with hook_layer_inputs(model, lambda layer, hidden: seen.append((layer, hidden.shape))):
         model(BATCH.ids)
     assert seen == [(layer, (*BATCH.ids.shape, 16)) for layer in range(4)]
     assert torch.equal(model(BATCH.ids).logits, before)
@@ -150,7 +155,7 @@ def test_layers_are_found_and_hooks_are_removed(architecture):
 def test_stopping_computes_nothing_above_the_last_layers_input():
     model, ran = make(), []
     decoder_layers(model)[-1].attn.register_forward_hook(lambda *_: ran.append("last layer"))
-    with layer_inputs(model, lambda layer, hidden: ran.append(layer), stop=True):
+    with hook_layer_inputs(model, lambda layer, hidden: ran.append(layer), stop=True):
         model(BATCH.ids)
     assert ran == [0, 1, 2, 3]
 
@@ -160,7 +165,7 @@ def test_an_error_inside_a_forward_pass_is_not_swallowed():
         raise ValueError("inside")
 
     model = make()
-    with pytest.raises(ValueError, match="inside"), layer_inputs(model, fail, stop=True):
+    with pytest.raises(ValueError, match="inside"), hook_layer_inputs(model, fail, stop=True):
         model(BATCH.ids)
     assert not any(layer._forward_pre_hooks for layer in decoder_layers(model))
 
@@ -170,9 +175,9 @@ def test_an_error_inside_a_forward_pass_is_not_swallowed():
 def test_injecting_a_models_own_states_changes_nothing(architecture, tied):
     model, at = make(architecture, tie_word_embeddings=tied), BATCH.question - 1
     plain, own = model(BATCH.ids).logits, []
-    with layer_inputs(model, lambda layer, hidden: own.append(pick(hidden, at))):
+    with hook_layer_inputs(model, lambda layer, hidden: own.append(pick(hidden, at))):
         model(BATCH.ids)
-    with layer_inputs(model, lambda layer, hidden: put(hidden, at, own[layer])):
+    with hook_layer_inputs(model, lambda layer, hidden: put(hidden, at, own[layer])):
         again = model(BATCH.ids).logits
     assert torch.equal(plain, again)
 
@@ -181,14 +186,14 @@ def test_injecting_a_models_own_states_changes_nothing(architecture, tied):
 def test_injecting_at_one_layer_changes_only_what_comes_after_it(architecture):
     model, at = make(architecture), BATCH.question - 1
     before, after = [], []
-    with layer_inputs(model, lambda layer, hidden: before.append(hidden)):
+    with hook_layer_inputs(model, lambda layer, hidden: before.append(hidden)):
         model(BATCH.ids)
 
     def disturb(layer, hidden):
         after.append(hidden)
         return put(hidden, at, torch.ones(len(at), 16)) if layer == 2 else None
 
-    with layer_inputs(model, disturb):
+    with hook_layer_inputs(model, disturb):
         model(BATCH.ids)
     for layer in range(3):  # everything up to the input of layer 2, before it is edited
         assert torch.equal(before[layer], after[layer])
@@ -214,10 +219,10 @@ def test_the_first_separator_is_found_behind_padding_of_the_same_token():
 
 
 def test_the_student_reads_thoughts_through_its_own_mlps():
-    """With readers that pass states on unchanged, a layer's state at the separator is z itself."""
+    """With state_mlps that pass states on unchanged, a layer's state at the separator is z itself."""
     torch.manual_seed(0)
     student = Student(ThoughtConfig(make().config, separator=LAYOUT.sep)).eval()
-    for reader in student.readers:
+    for reader in student.state_mlps:
         first, _, last = reader  # relu(x) - relu(-x) = x
         with torch.no_grad():
             for parameter in reader.parameters():
@@ -359,7 +364,7 @@ def test_the_emulator_reads_nothing_after_the_separator(architecture):
 def test_cached_generation_agrees_with_the_full_forward_pass(architecture, tied):
     """Left padding and cache on one side, one example without either on the other."""
     model = coupled(architecture, tie_word_embeddings=tied)
-    direct = BATCH.direct()
+    direct = BATCH.without_chain()
     written = generate(model, LAYOUT, direct, max_new_tokens=5)
     for i in range(len(direct)):
         row = direct.ids[i : i + 1, : int(direct.question[i])]
@@ -371,23 +376,23 @@ def test_cached_generation_agrees_with_the_full_forward_pass(architecture, tied)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_bf16_agrees_with_fp32_as_far_as_it_can(architecture):
     model = coupled(architecture)
-    inputs = remove(BATCH.direct(), torch.zeros(len(BATCH)).long())
+    inputs = remove(BATCH.without_chain(), torch.zeros(len(BATCH)).long())
     full = logits_of(model, inputs)
     half = logits_of(model.to(torch.bfloat16), inputs)
     assert half.dtype == torch.bfloat16
     assert (half.float() - full).norm() < 0.05 * full.norm()
-    generate(model, LAYOUT, BATCH.direct(), max_new_tokens=3)  # through the cache, too
+    generate(model, LAYOUT, BATCH.without_chain(), max_new_tokens=3)  # through the cache, too
 
 
 def test_a_coupled_model_that_never_ends_stops_at_its_position_table():
     model = coupled()
     room = model.config.text_config.max_position_embeddings
-    written = generate(model, LAYOUT, BATCH.direct(), max_new_tokens=room + 5)
+    written = generate(model, LAYOUT, BATCH.without_chain(), max_new_tokens=room + 5)
     assert written.shape[1] <= room + 5
 
 
 def test_an_empty_cache_is_no_thought_yet():
-    model, direct = coupled(), BATCH.direct()[torch.tensor([0])]
+    model, direct = coupled(), BATCH.without_chain()[torch.tensor([0])]
     row = direct.ids[:, : int(direct.question[0])]
     assert torch.equal(model(row).logits, model(row, past_key_values=DynamicCache()).logits)
 
@@ -397,8 +402,8 @@ def test_the_student_generates_from_thoughts_with_cache_and_padding(architecture
     torch.manual_seed(0)
     text = make(architecture).config
     student = Student(ThoughtConfig(text, separator=LAYOUT.sep)).eval()
-    states, direct = torch.randn(len(BATCH), 4, 16), BATCH.direct()
-    written = generate(Reading(student, states), LAYOUT, direct, max_new_tokens=5)
+    states, direct = torch.randn(len(BATCH), 4, 16), BATCH.without_chain()
+    written = generate(StudentWithStates(student, states), LAYOUT, direct, max_new_tokens=5)
     for i in range(len(direct)):
         row, at = direct.ids[i : i + 1, : int(direct.question[i])], direct.question[i : i + 1] - 1
         for token in written[i].tolist():
@@ -414,7 +419,7 @@ def test_the_coupled_system_reloads_as_one_thing(architecture, tied, tmp_path):
     again, layout = load_model(tmp_path)
     assert isinstance(again, Coupled)
     assert isinstance(AutoModelForCausalLM.from_pretrained(tmp_path), Coupled)
-    direct = BATCH.direct()
+    direct = BATCH.without_chain()
     mine, theirs = (generate(one, layout, direct, max_new_tokens=4) for one in (model, again))
     assert torch.equal(mine, theirs)
     inputs = remove(direct, torch.zeros_like(direct.chain))
@@ -424,14 +429,14 @@ def test_the_coupled_system_reloads_as_one_thing(architecture, tied, tmp_path):
 
 def test_gradients_reach_emulator_readers_and_student():
     model = coupled()
-    inputs = remove(BATCH.direct(), torch.zeros(len(BATCH)).long())
+    inputs = remove(BATCH.without_chain(), torch.zeros(len(BATCH)).long())
     logits_of(model, inputs).square().sum().backward()
     without = {name for name, p in model.named_parameters() if p.grad is None}
     # Nobody needs the emulator's last layer, its final norm, or what its top writes back.
     assert all("emulator.body.h.3." in name or "ln_f" in name for name in without)
     assert not any("ln_f" in name and "student" in name for name in without)
     assert model.emulator.body.wte.weight.grad.abs().sum() > 0
-    assert all(reader[0].weight.grad.abs().sum() > 0 for reader in model.student.readers)
+    assert all(reader[0].weight.grad.abs().sum() > 0 for reader in model.student.state_mlps)
 
 
 # --- measures ----------------------------------------------------------------------------------
@@ -459,7 +464,7 @@ def test_muon_leaves_tables_and_output_heads_to_adamw():
         muon = {names[id(parameter)] for parameter in hidden}
         assert not [name for name in muon if "lm_head" in name or "wte" in name]
         assert not [name for name in muon if "components" in name or "wpe" in name]
-        assert any("readers" in name or "predictors" in name for name in muon)
+        assert any("state_mlps" in name or "predictors" in name for name in muon)
         assert len(tables) + len(hidden) > 4
 
 
@@ -492,7 +497,7 @@ def test_all_stages_train_and_describe_themselves(runs_folder, tiny, student, em
     run = train(config)
     assert run.config == config
     assert all(Run.of(one).done for one in (student, emulator, student.teacher))
-    assert run.stages.tokens_removed.tolist() == [8]
+    assert run.stages.removed.tolist() == [8]
     assert Run.of(student).stages.n_test.tolist() == [24]
     assert Run.of(emulator).stages.empty
     layers = Run.of(emulator).metrics.explained_by_layer.iloc[-1].split()
@@ -512,7 +517,7 @@ def test_the_loss_of_emulation_is_half_the_squared_distance(runs_folder, emulato
     """Against the formula on the first batch, from the weights of the run's own start."""
     train(emulator.teacher)
     trainer = Trainer(emulator, Run.of(emulator))
-    objective, batch = trainer.objective, trainer.material.batches(0)
+    objective, batch = trainer.objective, trainer.run_data.batches(0)
     with torch.no_grad():
         shares = objective.shares(0, batch, torch.Generator())
         loss = sum(float(share.loss) for share in shares)
@@ -526,8 +531,8 @@ def test_the_loss_of_the_supervised_mixture(runs_folder, emulator):
     config = emulator.override(more)
     train(config.teacher)
     trainer = Trainer(config, Run.of(config))
-    objective, batch = trainer.objective, trainer.material.batches(0)
-    assert objective.model.components.num_embeddings == len(trainer.material.layout.tokenizer)
+    objective, batch = trainer.objective, trainer.run_data.batches(0)
+    assert objective.model.components.num_embeddings == len(trainer.run_data.layout.tokenizer)
     with torch.no_grad():
         shares = objective.shares(0, batch, torch.Generator())
         loss = sum(float(share.loss) for share in shares)
@@ -544,8 +549,8 @@ def test_a_fixed_emulator_stays_as_it_was(runs_folder, tiny, student, emulator):
     before = Emulator.from_pretrained(Run.of(emulator).weights()).state_dict()
     after = load_model(run.weights())[0]
     assert all(torch.equal(before[name], x) for name, x in after.emulator.state_dict().items())
-    reader = Student.from_pretrained(Run.of(student).weights()).readers[0][0].weight
-    assert not torch.equal(after.student.readers[0][0].weight, reader)
+    reader = Student.from_pretrained(Run.of(student).weights()).state_mlps[0][0].weight
+    assert not torch.equal(after.student.state_mlps[0][0].weight, reader)
 
 
 @pytest.mark.parametrize("kept", [[], ["student"], ["emulator"]])
@@ -574,7 +579,7 @@ def test_the_coupled_runs_accuracy_is_that_of_its_checkpoint(runs_folder, studen
     parts = {"student": student.override(more), "emulator": emulator.override(more)}
     run = train(student.override(more | parts | {"method": "icot_kd"}))
     model = load_model(run.weights())[0]
-    direct = Material(run.config).test.direct()
+    direct = RunData(run.config).test.without_chain()
     inputs = remove(direct, torch.zeros_like(direct.chain))
     right = matches(logits_of(model, inputs), inputs)[0].double().mean().item()
     # Teacher forcing asks for the end token, too, so it can only be stricter.
@@ -634,7 +639,7 @@ def test_the_paper_preset_distils_a_pretrained_model(
     model, layout, corpus = load_run(run)
     assert isinstance(model, Coupled)
     assert model.dtype == torch.float32
-    direct = layout.encode([Example(**row) for row in corpus.test]).direct()
+    direct = layout.encode([Example(**row) for row in corpus.test]).without_chain()
     texts = layout.texts(generate(model, layout, direct))
     if precision == "fp32":  # the test at the end of a run is in its precision, this is not
         assert texts[: len(run.samples)] == run.samples.written.tolist()

@@ -25,7 +25,7 @@ def made_table():
     ]:
         for seed, s in itertools.product((0, 1), removed):
             row = dict.fromkeys(COLUMNS, 1.0) | {"method": method, "schedule": "random"}
-            row |= {"variant": variant, "tokens_removed": s, "chain_tokens": 2, "seed": seed}
+            row |= {"variant": variant, "removed": s, "chain_tokens": 2, "seed": seed}
             row |= {"accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6, "relative_speed": 0.3 + s}
             rows.append(row | {"run": f"{method}{variant}{seed}"})
     return pd.DataFrame(rows)
@@ -68,7 +68,7 @@ def made_shifts():
 
 
 def made_readings():
-    table = made_scores(variable=["t1", "t2"], layer=[0, 1], place=[0, 1])
+    table = made_scores(variable=["t1", "t2"], layer=[0, 1], position=[0, 1])
     return table.assign(score=0.5, low=0.4, high=0.6, control_score=0.3, selectivity=0.2)
 
 
@@ -84,7 +84,7 @@ DRAWN = {
     ),
     "learning_curves": lambda: figures.learning_curves(made_learning()),
     "levers": lambda: figures.levers(made_learning()),
-    "probed_thoughts": lambda: figures.probed_thoughts(
+    "probed_teacher_states": lambda: figures.probed_teacher_states(
         made_scores(states=["diagonal", "first column"], layer=[0, 1]).assign(majority=0.2)
     ),
     "explained": lambda: figures.explained(made_explained()),
@@ -94,7 +94,7 @@ DRAWN = {
         made_explained(),
     ),
     "time_spent": lambda: figures.time_spent(
-        made_scores(part=["emulator", "readers", "student"], batch_size=[1, 256]).assign(
+        made_scores(part=["emulator", "state_mlps", "student"], batch_size=[1, 256]).assign(
             parameters=10, flops=20, milliseconds=0.3
         )
     ),
@@ -112,8 +112,8 @@ DRAWN = {
         )
     ),
     "probe_map": lambda: figures.probe_map(made_readings(), ["a0", "="]),
-    "readings": lambda: figures.readings({"ICoT-SI": made_readings().iloc[:3]}),
-    "moving_inside": lambda: figures.moving_inside(
+    "probe_scores": lambda: figures.probe_scores({"ICoT-SI": made_readings().iloc[:3]}),
+    "probes_through_removal": lambda: figures.probes_through_removal(
         made_scores(removed=[0, 1, 2], variable=["t1", "t2"], where=["separator", "unseen"]).assign(
             score=0.5, control=0.1, written=[True] * 4 + [False] * 8
         )
@@ -130,13 +130,13 @@ DRAWN = {
         }
     ),
     "patching_map": lambda: figures.patching_map(
-        made_scores(changed=["a0", "b0"], symbol=[0, 1], layer=[0, 1], place=[0, 1]).assign(
+        made_scores(changed=["a0", "b0"], symbol=[0, 1], layer=[0, 1], position=[0, 1]).assign(
             effect=[np.nan, 0.0, 0.5, 1.0] * 4
         ),
         ["a0", "="],
     ),
-    "taken_away": lambda: figures.taken_away(
-        {"mean": made_scores(symbol=[-1, 0], layer=[0, 1], place=[0, 1])}, ["a0", "="]
+    "ablation_maps": lambda: figures.ablation_maps(
+        {"mean": made_scores(symbol=[-1, 0], layer=[0, 1], position=[0, 1])}, ["a0", "="]
     ),
     "attention_map": lambda: figures.attention_map(np.full((2, 3, 2, 2), 0.5), ["a0", "="]),
     "attention_trees": lambda: figures.attention_trees(

@@ -20,13 +20,14 @@ from icotlib.interp import patching, probe_grid, probes
 from icotlib.interp.activations import residual_stream
 from icotlib.interp.variables import Variable
 from icotlib.models.build import build_model
-from icotlib.models.hooks import decoder_layers, layer_inputs, streams
+from icotlib.models.hooks import decoder_layers, hook_layer_inputs, hook_residual_stream
 from icotlib.running import jobs
 from icotlib.system import processes
-from icotlib.tasks import Parity, Task, get_task
-from icotlib.tasks.base import NOTHING
+from icotlib.tasks import Task, get_task
+from icotlib.tasks.parity import Parity
+from icotlib.tasks.base import PADDING
 from icotlib.training.trainer import train
-from tests.planted import BITS, MARK, SEPARATOR, every_question, plant
+from tests.planted import BITS, ANSWER_DELIMITER, SEPARATOR, every_question, plant
 
 RIGHT = {"removal.side": "right", "removal.keep_positions": False}
 DIRECT = {"removal.direct": True, "removal.schedule": "all"}
@@ -44,7 +45,9 @@ def probed(planted):
     subject, examples = planted
     wanted = interp.variables(examples, "chain")
     assert [one.name for one in wanted] == BITS_READ
-    return interp.control_grid(subject, examples, wanted, bare=subject.untrained(seed=5))
+    return interp.probe_with_controls(
+        subject, examples, wanted, no_cot_control=subject.untrained(seed=5)
+    )
 
 
 # --- tasks say what may be inside --------------------------------------------------------------
@@ -52,7 +55,7 @@ def probed(planted):
 
 def test_the_quantities_of_3719_by_84():
     task = get_task("mult-4x2")
-    found = task.quantities(task.questions([3719], [84]))
+    found = task.intermediate_values(task.questions([3719], [84]))
     assert {name: int(value[0]) for name, value in found.items()} == {
         "a0 b0": 36,
         "a1 b0": 4,
@@ -80,44 +83,44 @@ def test_the_quantities_of_3719_by_84():
 def test_running_sums_and_carries_are_those_of_long_multiplication(name):
     task = get_task(name)
     questions = task.sample(np.random.default_rng(0), 50)
-    found, answer = task.quantities(questions), task.write(questions).answer
+    found, answer = task.intermediate_values(questions), task.render(questions).answer
     for k in range(answer.shape[1]):
         assert (found[f"c{k}"] % 10 == answer[:, k]).all()
 
 
 def test_what_follows_from_another_chain():
-    # 3719 x 84: 14876 with a 9 in place of its 7 (tens) is 20 more; 29752 likewise ten times more.
+    # 3719 x 84: 14876 with a 9 in position of its 7 (tens) is 20 more; 29752 likewise ten times more.
     task = get_task("mult-4x2")
     question = task.questions([3719], [84])
     for token, digit, product in ((1, 9, 312416), (0, 0, 312390), (8, 6, 312496)):
-        answer = task.answer_if(question, token, np.array([digit]))
+        answer = task.counterfactual_answer(question, token, np.array([digit]))
         assert int("".join(map(str, answer[0, ::-1]))) == product
     with pytest.raises(ConfigError, match="no digit"):
-        task.answer_if(question, 5, np.array([1]))
+        task.counterfactual_answer(question, 5, np.array([1]))
 
 
 def test_an_answer_that_does_not_fit_is_none():
     task = get_task("mult-1x1")
     questions = task.questions([9, 2], [9, 2])
-    assert task.answer_if(questions, 1, np.array([9, 5])).tolist() == [[1, 9], [4, 5]]
+    assert task.counterfactual_answer(questions, 1, np.array([9, 5])).tolist() == [[1, 9], [4, 5]]
     task = get_task("mult-2x2")
     questions = task.questions([99], [99])  # 891 + 8910, and 891 + 9910 has a digit too many
-    assert (task.answer_if(questions, 7, np.array([9])) == NOTHING).all()
+    assert (task.counterfactual_answer(questions, 7, np.array([9])) == PADDING).all()
 
 
 def test_parity_follows_every_token():
     task = get_task("parity-4")
     questions = np.array([[1, 0, 1, 1]])
-    assert task.answer_if(questions, 2, np.array([1])).tolist() == [[0]]
-    assert task.answer_if(questions, 2, np.array([0])).tolist() == [[1]]
+    assert task.counterfactual_answer(questions, 2, np.array([1])).tolist() == [[0]]
+    assert task.counterfactual_answer(questions, 2, np.array([0])).tolist() == [[1]]
 
 
 def test_a_task_that_cannot_tell_says_so():
     class Silent(Parity):
-        answer_if = Task.answer_if
+        counterfactual_answer = Task.counterfactual_answer
 
     with pytest.raises(ConfigError, match="does not say"):
-        Silent(4).answer_if(np.zeros((1, 4)), 0, np.array([1]))
+        Silent(4).counterfactual_answer(np.zeros((1, 4)), 0, np.array([1]))
 
 
 # --- examples and subjects ---------------------------------------------------------------------
@@ -151,7 +154,7 @@ def test_places_are_named_rightly_where_whole_steps_are_gone():
     steps = {"removal.step_end": "+", "removal.keep_positions": False}
     subject, config = made("mult-3x3", "icot_si", 1, **steps)
     examples = interp.draw_examples(config, 3)
-    names, inputs = subject.places(examples), subject.inputs(examples)
+    names, inputs = subject.positions(examples), subject.inputs(examples)
     assert len(names) == inputs.ids.shape[1]
     said = subject.layout.tokenizer.batch_decode(inputs.ids[0][:, None])
     assert [said[i] for i, name in enumerate(names) if name == "="] == ["<sep>", "<sep>"]
@@ -161,12 +164,12 @@ def test_places_are_named_rightly_where_whole_steps_are_gone():
 def test_places_of_a_tokenizer_that_adds_spaces(pretrained, spaced):
     model = {"model.pretrained": pretrained("gpt2"), "model.spaced_separators": spaced}
     subject, config = made("mult-2x2", "icot_si", 3, **model)
-    names = subject.places(interp.draw_examples(config, 3))
-    space, mark = ["_"] * spaced, ["####"] * len(subject.layout.mark)
+    names = subject.positions(interp.draw_examples(config, 3))
+    space, mark = ["_"] * spaced, ["####"] * len(subject.layout.answer_delimiter)
     chain = ["t4", "t5", "t6", "t7", "t8", *space]
     answer = ["s0", "s1", "s2", "s3", *space]
     assert names == ["a0", "a1", "*", "b0", "b1", *space, "=", *chain, "=", *mark, *answer]
-    assert len(subject.answer_places(interp.draw_examples(config, 3))) == 4
+    assert len(subject.answer_positions(interp.draw_examples(config, 3))) == 4
 
 
 @pytest.mark.parametrize(
@@ -183,12 +186,12 @@ def test_places_have_the_names_of_what_stands_there(removed, overrides, names):
     subject, config = made("mult-2x2", method, removed, **overrides)
     examples = interp.draw_examples(config, 3)
     names = names.split()
-    assert subject.places(examples) == names
+    assert subject.positions(examples) == names
     inputs = subject.inputs(examples)
-    pieces = examples.task.write(examples.questions)
+    pieces = examples.task.render(examples.questions)
     symbols = {"*": "*", "=": "<sep>", "####": "####"}
-    for place, name in enumerate(names):
-        written = subject.layout.tokenizer.convert_ids_to_tokens(inputs.ids[:, place])
+    for position, name in enumerate(names):
+        written = subject.layout.tokenizer.convert_ids_to_tokens(inputs.ids[:, position])
         if name in symbols:
             assert written == [symbols[name]] * 3
         elif name[0] in "ts":
@@ -198,7 +201,7 @@ def test_places_have_the_names_of_what_stands_there(removed, overrides, names):
                 else (pieces.answer[:, int(name[1:])])
             )
             assert written == [examples.task.symbols[i] for i in column]
-    truth = inputs.labels[:, subject.answer_places(examples)]
+    truth = inputs.labels[:, subject.answer_positions(examples)]
     assert subject.layout.tokenizer.convert_ids_to_tokens(truth[0]) == [
         str(digit) for digit in pieces.answer[0]
     ]
@@ -232,8 +235,8 @@ def test_an_outer_look_sees_what_an_inner_edit_puts_in():
     inputs, seen = subject.inputs(interp.draw_examples(config, 2)), {}
     new = torch.randn(*inputs.ids.shape, 16)
     with (
-        streams(subject.model, lambda layer, hidden: seen.update({layer: hidden})),
-        layer_inputs(subject.model, lambda layer, hidden: new),
+        hook_residual_stream(subject.model, lambda layer, hidden: seen.update({layer: hidden})),
+        hook_layer_inputs(subject.model, lambda layer, hidden: new),
     ):
         logits_of(subject.model, inputs)
     assert torch.equal(seen[0], new)
@@ -264,7 +267,7 @@ def test_a_coupled_system_shows_the_thoughts_its_student_reads(runs_folder):
     run = train(experiments.icot_kd("smoke", overrides=quick))
     subject = interp.Subject.of(run)
     examples = interp.draw_examples(run.config, 5)
-    inputs, at = subject.inputs(examples), subject.places(examples).index("=")
+    inputs, at = subject.inputs(examples), subject.positions(examples).index("=")
     states = residual_stream(subject, inputs)
     model = subject.model
     ends = torch.full((5,), at, device=model.device)
@@ -290,13 +293,13 @@ def test_all_logistic_probes_at_once_agree_with_scikit_learn():
     fitted = interp.fit_linear(x[:, :600], labels[:600], penalty=1e-4, steps=300)
     ours = fitted.logits(x[:, 600:])
     scale = torch.logspace(-2, 2, 12)
-    for place in range(3):
+    for position in range(3):
         for t in range(2):
             theirs = LogisticRegression(C=1e4, max_iter=500)
-            theirs.fit(x[place, :600] / scale, labels[:600, t])
+            theirs.fit(x[position, :600] / scale, labels[:600, t])
             classes = int(labels[:, t].max()) + 1
-            chances = ours[place, :, t].softmax(-1)[:, :classes].numpy()
-            assert np.allclose(chances, theirs.predict_proba(x[place, 600:] / scale), atol=0.03)
+            chances = ours[position, :, t].softmax(-1)[:, :classes].numpy()
+            assert np.allclose(chances, theirs.predict_proba(x[position, 600:] / scale), atol=0.03)
 
 
 def test_ridge_agrees_with_scikit_learn():
@@ -309,7 +312,7 @@ def test_ridge_agrees_with_scikit_learn():
 
 
 def planted_states(n=1500, d=8):
-    """Noise in 2 layers and 3 places; a digit, and a number, in layer 1 at place 2 only."""
+    """Noise in 2 layers and 3 positions; a digit, and a number, in layer 1 at position 2 only."""
     generator = torch.Generator().manual_seed(0)
     states = torch.randn(2, 3, n, d, generator=generator)
     digit = torch.randint(0, 4, (n,), generator=generator)
@@ -322,7 +325,7 @@ def planted_states(n=1500, d=8):
 
 def test_a_grid_finds_what_is_planted_where_it_is_planted_and_nothing_else():
     states, wanted = planted_states()
-    table = interp.grid(states, wanted).set_index(["variable", "layer", "place"])
+    table = interp.grid(states, wanted).set_index(["variable", "layer", "position"])
     assert table.loc[("t1", 1, 2), "low"] > 0.97
     assert table.loc[("c0", 1, 2), "low"] > 0.98
     others = table.drop([("t1", 1, 2), ("c0", 1, 2)])
@@ -334,9 +337,11 @@ def test_a_grid_finds_what_is_planted_where_it_is_planted_and_nothing_else():
 def test_a_grid_is_the_same_in_any_number_of_blocks():
     states, wanted = planted_states(300)
     pd.testing.assert_frame_equal(
-        interp.grid(states, wanted).sort_values(["variable", "layer", "place"], ignore_index=True),
+        interp.grid(states, wanted).sort_values(
+            ["variable", "layer", "position"], ignore_index=True
+        ),
         interp.grid(states, wanted, block=1).sort_values(
-            ["variable", "layer", "place"], ignore_index=True
+            ["variable", "layer", "position"], ignore_index=True
         ),
         atol=1e-5,
     )
@@ -354,8 +359,8 @@ def test_an_mlp_reads_what_no_line_divides():
     states = torch.randn(1, 2, 2000, 4, generator=generator)
     both = (states[0, 0, :, 0] > 0) ^ (states[0, 0, :, 1] > 0)
     wanted = [Variable("t1", "chain", both.long().numpy())]
-    linear = interp.grid(states.numpy(), wanted).set_index("place").score
-    mlp = interp.grid(states.numpy(), wanted, probe="mlp").set_index("place").score
+    linear = interp.grid(states.numpy(), wanted).set_index("position").score
+    mlp = interp.grid(states.numpy(), wanted, probe="mlp").set_index("position").score
     assert linear[0] < 0.62
     assert mlp[0] > 0.9
     assert mlp[1] < 0.58
@@ -366,8 +371,8 @@ def test_a_number_that_the_input_gives_away_is_not_selective():
     subject, config = made("mult-2x2", "icot_si", 8)
     examples = interp.draw_examples(config, 1500)
     wanted = [one for one in interp.variables(examples, "number") if one.name == "a0 b0"]
-    table = interp.control_grid(subject, examples, wanted)
-    assert (table["input, MLP"][table.place > 4] > 0.9).all()
+    table = interp.probe_with_controls(subject, examples, wanted)
+    assert (table["input, MLP"][table.position > 4] > 0.9).all()
     assert (table["input"] < 0.9).all()
     assert (table.selectivity < 0.05).all()
 
@@ -377,16 +382,16 @@ def test_the_input_alone_knows_the_tokens_so_far(planted):
     seen = probe_grid.visible_input(subject, examples[:200])
     assert not seen[0, 0, :, 2:].any()  # two columns for the first bit, and nothing later
     table = interp.grid(seen, interp.variables(examples[:200], "chain"))
-    t1 = table[table.variable == "t1"].set_index("place").score
+    t1 = table[table.variable == "t1"].set_index("position").score
     assert (t1 == 1).all()
-    t2 = table[table.variable == "t2"].set_index("place").score
+    t2 = table[table.variable == "t2"].set_index("position").score
     assert t2[0] < 0.75  # the parity of two bits is no line, and the second is not yet seen
 
 
 def test_a_planted_parity_is_read_and_everything_else_is_the_inputs(probed):
-    best = interp.best_places(probed).set_index("variable")
+    best = interp.best_positions(probed).set_index("variable")
     parity = best.loc[f"t{BITS}"]
-    assert (parity.layer, parity.place) == (1, SEPARATOR)
+    assert (parity.layer, parity.position) == (1, SEPARATOR)
     assert parity.score > 0.99
     assert parity.selectivity > 0.3
     others = probed[probed.variable != f"t{BITS}"]
@@ -411,13 +416,13 @@ def test_a_token_moves_inside_when_it_is_removed(planted):
 
 def test_patching_finds_the_way_from_bit_to_answer(planted):
     subject, examples = planted
-    table = interp.patching(subject, examples[:100], entries=[3]).set_index(["layer", "place"])
-    way = [(0, 3), (1, SEPARATOR), (2, MARK)]
+    table = interp.patching(subject, examples[:100], entries=[3]).set_index(["layer", "position"])
+    way = [(0, 3), (1, SEPARATOR), (2, ANSWER_DELIMITER)]
     assert set(table.changed) == {"x3"}
     assert (table.loc[way].effect == 1).all()
     assert (table.drop(way).effect == 0).all()
-    route = interp.route(table.reset_index(), subject.places(examples))
-    assert route["own place"].tolist() == [1, 0, 0]
+    route = interp.route(table.reset_index(), subject.positions(examples))
+    assert route["own position"].tolist() == [1, 0, 0]
     assert route["separator"].tolist() == [0, 1, 0]
     assert route["writes"].tolist() == [0, 0, 1]
     assert route["elsewhere"].tolist() == [0, 0, 0]
@@ -468,7 +473,7 @@ def test_steering_changes_the_answer_where_the_state_is_used(planted):
     assert table.loc["pattern"].effect == 1
     assert (table.loc[["means", "weights", "pattern"]].decoded == 1).all()
     assert table.loc["random"].effect < 0.2
-    # The first bit can be read at its own place, but nothing looks there any more.
+    # The first bit can be read at its own position, but nothing looks there any more.
     unused = interp.steering(subject, examples, 1, 1, 0).set_index("direction")
     assert unused.effect.max() == 0
 
@@ -478,7 +483,7 @@ def test_the_table_tells_readable_from_used(planted, probed):
     table = interp.probing_table(subject, examples, probed).set_index("variable")
     assert table.index.tolist() == BITS_READ
     found = table.loc[f"t{BITS}"]
-    assert (found.layer, found.place) == (1, "=")
+    assert (found.layer, found.position) == (1, "=")
     assert found.readable
     assert found.used
     assert found.patching == found.steering_weights == found.steering_pattern == 1
@@ -491,7 +496,7 @@ def test_only_states_that_can_matter_are_asked_whether_they_do(planted, probed):
     subject, examples = planted
     table = interp.probing_table(subject, examples, probed, pairs=20)
     assert table.layer.max() < subject.layers
-    assert not table.place.isin(["s0"]).any()  # the answer is written before
+    assert not table.position.isin(["s0"]).any()  # the answer is written before
     assert interp.causal.first_affected(examples[:50], 3) == 0
 
 
@@ -528,7 +533,7 @@ def test_ablation_destroys_what_is_used_and_nothing_else(planted):
     where = [(1, SEPARATOR), (1, 0), (0, 3), (2, SEPARATOR)]
     for how in ("mean", "noise"):
         table = interp.ablation(subject, examples[:300], where, how)
-        table = table[table.symbol == -1].set_index(["layer", "place"])
+        table = table[table.symbol == -1].set_index(["layer", "position"])
         assert (table.intact == 1).all()
         assert table.loc[(1, SEPARATOR)].accuracy < 0.7
         assert table.loc[(1, 0)].accuracy == 1
@@ -568,7 +573,7 @@ def test_layers_below_a_change_are_computed_once(architecture, monkeypatch):
 def test_knock_out_finds_who_has_to_look_where(planted):
     subject, examples = planted
     table = interp.knock_out(subject, examples[:200])
-    table = table[table.symbol == -1].set_index(["layer", "place"]).accuracy
+    table = table[table.symbol == -1].set_index(["layer", "position"]).accuracy
     needed = [(0, bit) for bit in range(BITS)] + [(1, SEPARATOR)]
     assert (table.loc[needed] < 0.8).all()
     assert (table.drop(needed) == 1).all()
@@ -582,14 +587,14 @@ def test_attention_can_be_cut_in_any_architecture(architecture):
     patching = torch.ones(width, width, dtype=torch.bool).tril()
     alone = torch.eye(width, dtype=torch.bool)
     whole = residual_stream(subject, inputs)
-    with interp.causal.cut_attention(subject.model, {0: patching, 1: patching}.get):
+    with interp.causal.mask_attention(subject.model, {0: patching, 1: patching}.get):
         assert torch.allclose(residual_stream(subject, inputs), whole, atol=1e-5)
-    with interp.causal.cut_attention(subject.model, {0: alone, 1: alone}.get):
+    with interp.causal.mask_attention(subject.model, {0: alone, 1: alone}.get):
         cut = residual_stream(subject, inputs)
         changed = inputs.ids.clone()
         changed[:, 0] = 5
         again = residual_stream(
-            subject, type(inputs)(changed, inputs.positions, inputs.labels, inputs.tail, 5)
+            subject, type(inputs)(changed, inputs.positions, inputs.labels, inputs.answer_mask, 5)
         )
     assert not torch.allclose(cut, whole, atol=1e-3)
     assert torch.equal(cut[:, 1:], again[:, 1:])  # nobody sees the first token any more
@@ -601,15 +606,15 @@ def test_attention_can_be_cut_in_any_architecture(architecture):
 def test_attention_and_its_tree(planted):
     subject, examples = planted
     weights = interp.attention(subject, examples[:60], batch_size=25)
-    assert weights.shape == (2, 1, MARK + 2, MARK + 2)
+    assert weights.shape == (2, 1, ANSWER_DELIMITER + 2, ANSWER_DELIMITER + 2)
     assert np.allclose(weights.sum(axis=-1), 1)
-    names = subject.places(examples)
-    tree = interp.attention_tree(weights, MARK, names, least=0.05)
-    fetched = tree[tree.to == MARK].query("layer == 1")
+    names = subject.positions(examples)
+    tree = interp.attention_tree(weights, ANSWER_DELIMITER, names, least=0.05)
+    fetched = tree[tree.to == ANSWER_DELIMITER].query("layer == 1")
     assert fetched.source_name.tolist() == ["="]
     cached = tree[(tree.layer == 0) & (tree.to == SEPARATOR)]
     assert cached.source_name.tolist() == [f"x{i}" for i in range(BITS)]
-    assert not len(interp.attention_tree(weights * 0, MARK, names))
+    assert not len(interp.attention_tree(weights * 0, ANSWER_DELIMITER, names))
 
 
 def test_attention_of_a_transformer_is_what_it_reports():
@@ -669,7 +674,7 @@ def test_looking_inside_uses_every_core_and_leaves_the_threads_alone(planted, mo
 
 def test_one_look_decodes_and_patches(planted):
     subject, examples = planted
-    reader = interp.Reader(subject, examples)
+    reader = interp.ProbeReader(subject, examples)
     look = reader.look("1011000000", 1, SEPARATOR, other="1010000000")
     row = look.decoded.set_index("variable").loc[f"t{BITS}"]
     assert (row.decoded, row.truth, row.right) == ("1", "1", True)
@@ -677,7 +682,7 @@ def test_one_look_decodes_and_patches(planted):
     assert (look.answer, look.patched) == ("1", "0")
     assert reader.look("1011000000", 1, 0, other="1010000000").patched == "1"
     assert reader.look("1011000000", 1, 0).patched is None
-    assert reader.places[SEPARATOR] == "="
+    assert reader.positions[SEPARATOR] == "="
     with pytest.raises(IndexError, match="layer 0 to 2"):
         reader.look("1011000000", 3, 0)
     with pytest.raises(ValueError, match="bits"):

@@ -10,7 +10,7 @@ from icotlib import experiments
 from icotlib.config import RunConfig
 from icotlib.errors import ConfigError, TrainingError
 from icotlib.methods.distillation.student import ThoughtModel
-from icotlib.models.int8 import Int8Products, Rounded, check, product
+from icotlib.models.int8 import Int8Matmuls, QuantizedMatrix, check, product
 from icotlib.models.parameters import split_parameters
 from icotlib.runs import Run
 from icotlib.training.trainer import Trainer, train
@@ -21,7 +21,7 @@ def test_numbers_that_fit_are_multiplied_exactly():
     """Each row of x and column of w has its own scale: 127 of them are its largest number."""
     x = torch.tensor([[1.27, -0.5], [0.0, 254.0]])
     w = torch.tensor([[127.0, 0.0], [3.0, -12.7]])
-    rounded = Rounded.by_row(x), Rounded.by_column(w)
+    rounded = QuantizedMatrix.by_row(x), QuantizedMatrix.by_column(w)
     assert rounded[0].numbers.tolist() == [[127, -50], [0, 127]]
     assert rounded[1].numbers.tolist() == [[127, 0], [3, -127]]
     torch.testing.assert_close(product(*rounded), x @ w)
@@ -29,7 +29,9 @@ def test_numbers_that_fit_are_multiplied_exactly():
 
 def test_rows_of_nothing_stay_nothing():
     zero = torch.zeros(3, 4)
-    assert torch.equal(product(Rounded.by_row(zero), Rounded.by_column(zero.T)), torch.zeros(3, 3))
+    assert torch.equal(
+        product(QuantizedMatrix.by_row(zero), QuantizedMatrix.by_column(zero.T)), torch.zeros(3, 3)
+    )
 
 
 @pytest.mark.parametrize("part", [1, 100, 2**18])
@@ -41,7 +43,7 @@ def test_a_matrix_is_rounded_alike_whatever_its_memory_and_the_parts(
     torch.manual_seed(0)
     x, factors = torch.randn(37, 23), torch.rand(1, 23) + 0.5
     monkeypatch.setattr("icotlib.models.int8.PART", part)
-    rounded = Rounded.by_row if dim else Rounded.by_column
+    rounded = QuantizedMatrix.by_row if dim else QuantizedMatrix.by_column
     for factor, whole in [((), x), ((factors,), x * factors)][: dim + 1]:
         made = rounded(x.T.contiguous().T if transposed else x, *factor)
         largest = whole.abs().amax(dim, keepdim=True)
@@ -67,7 +69,7 @@ def test_output_and_gradients_are_within_a_percent(kind):
         return [out.detach(), x.grad.clone(), *(p.grad.clone() for p in layer.parameters())]
 
     exact = results()
-    with Int8Products([layer.weight]):
+    with Int8Matmuls([layer.weight]):
         ours = results()
     for a, b in zip(exact, ours, strict=True):
         assert a.shape == b.shape
@@ -81,7 +83,7 @@ def test_a_large_feature_leaves_the_others_their_gradient():
     layer, x = torch.nn.Linear(64, 48, bias=False), torch.randn(256, 64)
     x[:, 5] *= 100
     exact = torch.randn(256, 48)
-    with Int8Products([layer.weight]):
+    with Int8Matmuls([layer.weight]):
         layer(x).backward(exact)
     ours, expected = layer.weight.grad, exact.T @ x
     assert ((ours - expected).norm(dim=0) < 0.02 * expected.norm(dim=0)).all()
@@ -90,7 +92,7 @@ def test_a_large_feature_leaves_the_others_their_gradient():
 def test_other_weights_are_left_alone():
     layer, other = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
     x = torch.randn(3, 4)
-    with Int8Products([layer.weight]):
+    with Int8Matmuls([layer.weight]):
         assert torch.equal(other(x), x @ other.weight.T + other.bias)
 
 
@@ -99,12 +101,12 @@ def test_weights_are_rounded_again_after_a_step_of_the_optimizer(fused):
     torch.manual_seed(0)
     layer, x = torch.nn.Linear(8, 8, bias=False), torch.randn(3, 8)
     optimizer = torch.optim.AdamW(layer.parameters(), lr=0.5, fused=fused)
-    products = Int8Products([layer.weight])
-    with products:
+    int8_matmuls = Int8Matmuls([layer.weight])
+    with int8_matmuls:
         before = layer(x)
         before.sum().backward()
     optimizer.step()
-    with products:
+    with int8_matmuls:
         after = layer(x)
     assert (after - x @ layer.weight.T).norm() < 0.02 * after.norm()
     assert (after - before).norm() > 0.1 * after.norm()
@@ -112,9 +114,9 @@ def test_weights_are_rounded_again_after_a_step_of_the_optimizer(fused):
 
 def test_a_weight_is_rounded_once_while_it_is_open(monkeypatch):
     layer, x, rounded = torch.nn.Linear(8, 8), torch.randn(3, 8), []
-    by_column = Rounded.by_column
-    monkeypatch.setattr(Rounded, "by_column", lambda x: rounded.append(x) or by_column(x))
-    with Int8Products([layer.weight]), torch.no_grad():  # inputs are rounded so for gradients only
+    by_column = QuantizedMatrix.by_column
+    monkeypatch.setattr(QuantizedMatrix, "by_column", lambda x: rounded.append(x) or by_column(x))
+    with Int8Matmuls([layer.weight]), torch.no_grad():  # inputs are rounded so for gradients only
         layer(layer(x))
     assert len(rounded) == 1
 
@@ -126,13 +128,13 @@ def test_layers_of_every_shape_and_call():
         weight = torch.randn(rows, columns, requires_grad=True)
         for shape in [(columns,), (1, columns), (4, columns), (2, 3, columns), (0, columns)]:
             x = torch.randn(shape, requires_grad=True)
-            with Int8Products([weight]):
+            with Int8Matmuls([weight]):
                 out = linear(x, weight)
                 out.sum().backward()
             assert out.shape == (*shape[:-1], rows)
             assert x.grad.shape == x.shape
     weight, bias, x = torch.randn(4, 8), torch.randn(4), torch.randn(3, 8)
-    with Int8Products([weight]):
+    with Int8Matmuls([weight]):
         assert torch.equal(linear(x, weight=weight), x @ weight.T)
         assert torch.equal(torch.addmm(bias, mat1=x, mat2=weight.T), bias + x @ weight.T)
         half = linear(x.bfloat16(), weight.bfloat16())
@@ -145,7 +147,7 @@ def test_a_cpu_without_exact_products_is_refused(monkeypatch):
         check(torch.device("cuda"))
     cut = torch.full((64, 64), 2 * 32767, dtype=torch.int32)
     monkeypatch.setattr(torch, "_int_mm", lambda a, b: cut)
-    with pytest.raises(ConfigError, match="needs a CPU that sums products of int8 exactly"):
+    with pytest.raises(ConfigError, match="needs a CPU that sums int8_matmuls of int8 exactly"):
         check(torch.device("cpu"))
 
 
@@ -198,9 +200,9 @@ def test_a_run_in_int8_answers_in_int8(runs_folder, method, monkeypatch):
         kind = GPT2LMHeadModel
     opened, seen = [], []
     for name, step in (("__enter__", opened.append), ("__exit__", opened.remove)):
-        usual = getattr(Int8Products, name)
+        usual = getattr(Int8Matmuls, name)
         monkeypatch.setattr(
-            Int8Products, name, lambda self, *a, usual=usual, step=step: step(1) or usual(self, *a)
+            Int8Matmuls, name, lambda self, *a, usual=usual, step=step: step(1) or usual(self, *a)
         )
     hook = register_module_forward_pre_hook(
         lambda module, args: (

@@ -13,8 +13,8 @@ from icotlib.evaluation.generation import generate, logits_of, matches, teacher_
 from icotlib.evaluation.scoring import evaluate, score, wilson_interval
 from icotlib.models.build import build_model
 from icotlib.models.loading import load_model, save_model
-from icotlib.models.parameters import count_parameters, room_of
-from icotlib.reporting.speed import Contestant, measure_speed
+from icotlib.models.parameters import count_parameters, max_positions
+from icotlib.reporting.speed import Candidate, measure_speed
 from icotlib.tasks import Example, get_task
 
 ARCHITECTURES = ["gpt2", "llama"]
@@ -40,7 +40,7 @@ def memorise(model, batch, k, keep_positions, side="left"):
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(200):
         logits = logits_of(model, inputs)
-        labels = inputs.labels[:, -inputs.keep :]
+        labels = inputs.labels[:, -inputs.logits_to_keep :]
         loss = cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE)
         loss.backward()
         optimizer.step()
@@ -65,7 +65,7 @@ def test_a_memorised_batch_is_generated_back(architecture, keep_positions):
 def test_teacher_forced_match_agrees_with_greedy_whole_sequence_match(architecture):
     """On a half-trained model, where some sequences are right and some are not."""
     task = get_task("mult-1x2")
-    batch = LAYOUT.encode(task.text(task.write(task.sample(np.random.default_rng(0), 64))))
+    batch = LAYOUT.encode(task.text(task.render(task.sample(np.random.default_rng(0), 64))))
     model = make(architecture)
     k = torch.full((64,), 4)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
@@ -75,7 +75,7 @@ def test_teacher_forced_match_agrees_with_greedy_whole_sequence_match(architectu
         whole = matches(logits, inputs)[0]
         if 16 <= whole.sum() <= 48:
             break
-        labels = inputs.labels[:, -inputs.keep :]
+        labels = inputs.labels[:, -inputs.logits_to_keep :]
         cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE).backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -188,8 +188,8 @@ def test_a_bad_model_setting_says_what_is_wrong(settings, message):
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
 def test_room_is_beyond_the_longest_example(architecture):
     sizes = {"architecture": architecture, "layers": 1, "width": 8, "heads": 2}
-    assert room_of(build_model(ModelConfig(**sizes), LAYOUT, 20)) == 20
-    assert room_of(build_model(ModelConfig(**sizes, room=5), LAYOUT, 20)) == 25
+    assert max_positions(build_model(ModelConfig(**sizes), LAYOUT, 20)) == 20
+    assert max_positions(build_model(ModelConfig(**sizes, room=5), LAYOUT, 20)) == 25
 
 
 # --- scores ------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ def test_evaluate_writes_what_generate_writes(side, keep_positions, monkeypatch)
 def test_speed_is_measured_for_every_contestant():
     batch, model = LAYOUT.encode(EXAMPLES), make("gpt2")
     rates = measure_speed(
-        {"a": Contestant(model, LAYOUT, batch), "b": Contestant(model, LAYOUT, batch, 2)},
+        {"a": Candidate(model, LAYOUT, batch), "b": Candidate(model, LAYOUT, batch, 2)},
         batch_size=2,
         examples=4,
         rounds=1,

@@ -110,12 +110,12 @@ def test_executed_copies_hold_the_figures(series):
 def test_smoke_crosses_the_removal_stages(series):
     for name, config in experiments.levers("smoke").items():
         run = Run.of(config)
-        stages = run.stages.tokens_removed.tolist()
+        stages = run.stages.removed.tolist()
         assert stages[0] == 0
         assert stages[-1] == run.totals["chain_tokens"] == 6
         assert len(stages) >= (4 if name == "pace 16" else 6)
         assert run.metrics.removed.is_monotonic_increasing
-    assert Run.of(experiments.icot_si("smoke")).stages.tokens_removed.tolist() == list(range(7))
+    assert Run.of(experiments.icot_si("smoke")).stages.removed.tolist() == list(range(7))
 
 
 def test_smoke_runs_learn(series):
@@ -133,7 +133,7 @@ def test_smoke_runs_all_four_stages_of_distillation(series):
     assert all(run.done for run in stages.values())
     assert stages["student"].stages.n_test.tolist() == [50]
     assert (stages["emulator"].folder / "model" / "model.safetensors").is_file()
-    assert Run.of(config).stages.tokens_removed.tolist() == [6]
+    assert Run.of(config).stages.removed.tolist() == [6]
     assert type(icot.load_run(Run.of(config))[0]).__name__ == "Coupled"
 
 
@@ -184,7 +184,7 @@ def test_the_results_notebook_leaves_its_tables(series):
 
 
 def test_distillation_and_what_is_inside_can_be_published(series, tmp_path):
-    configs = experiments.examined("smoke")
+    configs = experiments.interp_runs("smoke")
     publish.publish_distillation([Run.of(configs["ICoT-KD"])], tmp_path)
     publish.publish_inside([Run.of(config) for config in configs.values()], tmp_path, "mult-1x2")
     table = pd.read_csv(tmp_path / "probing.csv")
@@ -201,7 +201,7 @@ def test_distillation_and_what_is_inside_can_be_published(series, tmp_path):
         "probes_kd",
         "patching_si",
     }
-    assert written >= {"moving_inside", "probed_numbers", "digit_shapes"}
+    assert written >= {"probes_through_removal", "probed_numbers", "digit_shapes"}
     origin = json.loads((tmp_path / "probing.json").read_text())
     assert len(origin["runs"]) >= 6
 

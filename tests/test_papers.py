@@ -7,9 +7,9 @@ from icotlib.cli import main
 from icotlib.data.files import read_examples
 from icotlib.data.layout import Layout
 from icotlib.errors import ConfigError
-from icotlib.experiments.papers import CELLS, GSM8K, get_cell
+from icotlib.experiments.papers import CELLS, GSM8K, get_paper_result
 from icotlib.methods.stepwise.schedules import make_schedule
-from icotlib.running.costs import GSM8K_CHAIN, GSM8K_QUESTION, Typical
+from icotlib.running.costs import GSM8K_CHAIN, GSM8K_QUESTION, NominalLengths
 
 
 def test_every_cell_is_a_run_of_its_own():
@@ -52,12 +52,12 @@ def test_the_tables_are_whole():
     ],
 )
 def test_published_numbers(name, published):
-    assert get_cell(name).published == published
+    assert get_paper_result(name).published == published
 
 
 def test_multiplication_by_stepwise_internalization():
     """lr 5e-5, batch 32, delta 8, lambda 4, 200 epochs of 808,000 examples, no warm-up."""
-    config = get_cell("icot-si/9x9/gpt2").config(seed=3)
+    config = get_paper_result("icot-si/9x9/gpt2").config(seed=3)
     removal = config.removal
     assert (removal.schedule, removal.pace, removal.smoothing) == ("linear", 8.0, 4.0)
     assert (removal.side, removal.reset_optimizer, removal.remove_all_at) == ("left", True, None)
@@ -69,7 +69,7 @@ def test_multiplication_by_stepwise_internalization():
 
 
 def test_eleven_digits_end_with_320_tokens_removed():
-    config = get_cell("icot-si/11x11/gpt2").config()
+    config = get_paper_result("icot-si/11x11/gpt2").config()
     schedule = make_schedule(config.removal, 369)
     assert schedule.removed_at(config.train.steps - 1) == 320
     assert schedule.removed_at(config.train.steps) == 321
@@ -80,7 +80,7 @@ def test_eleven_digits_end_with_320_tokens_removed():
     [("gpt2-medium", 5e-5, 1.0, "fp32", 1), ("phi-3", 1e-5, 8.0, "bf16", 2)],
 )
 def test_gsm8k_by_stepwise_internalization(model, lr, pace, precision, parts):
-    config = get_cell(f"icot-si/gsm8k/{model}").config()
+    config = get_paper_result(f"icot-si/gsm8k/{model}").config()
     assert (config.optim.lr, config.removal.pace, config.removal.remove_all_at) == (lr, pace, 39)
     assert (config.train.precision, config.train.accumulation) == (precision, parts)
     assert config.data.path == GSM8K
@@ -90,11 +90,11 @@ def test_gsm8k_by_stepwise_internalization(model, lr, pace, precision, parts):
 
 
 def test_distillation_by_stage():
-    multiplication = get_cell("icot-kd/4x4/gpt2").config()
+    multiplication = get_paper_result("icot-kd/4x4/gpt2").config()
     stages = [*multiplication.parents.values(), multiplication]
     assert [one.train.steps / 25_250 for one in stages] == [1, 40, 40, 40]
     assert multiplication.distill.mixture == 1
-    gsm8k = get_cell("icot-kd/gsm8k/gpt2").config()
+    gsm8k = get_paper_result("icot-kd/gsm8k/gpt2").config()
     stages = [*gsm8k.parents.values(), gsm8k]
     assert [one.train.steps / 12_051 for one in stages] == [15, 10, 40, 10]
     distill = gsm8k.emulator.distill
@@ -102,13 +102,13 @@ def test_distillation_by_stage():
     assert distill.mixture_supervision == 1.0
     assert {one.train.precision for one in stages} == {"fp32"}
     assert {one.distill.start for one in stages[1:]} == {"model"}
-    assert gsm8k.teacher == get_cell("kd-explicit-cot/gsm8k/gpt2").config()
-    assert get_cell("kd-no-cot/gsm8k/gpt2").config().removal.direct
-    assert not get_cell("no-cot/gsm8k/gpt2").config().removal.direct
+    assert gsm8k.teacher == get_paper_result("kd-explicit-cot/gsm8k/gpt2").config()
+    assert get_paper_result("kd-no-cot/gsm8k/gpt2").config().removal.direct
+    assert not get_paper_result("no-cot/gsm8k/gpt2").config().removal.direct
 
 
 def test_overrides_reach_a_cell_and_its_stages():
-    cell = get_cell("icot-kd/4x4/gpt2")
+    cell = get_paper_result("icot-kd/4x4/gpt2")
     config = cell.config(overrides={"student.train.steps": 7, "optim.lr": 1e-4})
     assert config.student.train.steps == 7
     assert config.emulator.train.steps == 40 * 25_250
@@ -117,7 +117,7 @@ def test_overrides_reach_a_cell_and_its_stages():
 
 def test_an_unknown_cell_is_told_the_nearest():
     with pytest.raises(ConfigError, match=r"Did you mean 'icot-si/9x9/gpt2'"):
-        get_cell("icot-si/9x9/gtp2")
+        get_paper_result("icot-si/9x9/gtp2")
 
 
 def test_the_command_says_what_is_missing(tmp_path, monkeypatch, capsys):
@@ -153,7 +153,7 @@ def test_typical_lengths_are_those_of_the_authors_files(reference):
     for task in ("4x4", "9x9", "11x11"):
         examples, _ = read_examples(reference / "multiplication" / f"{task}_valid.txt")
         real = layout.encode(examples)
-        made = Typical(get_cell(f"icot-si/{task}/gpt2").config()).batches(0)
+        made = NominalLengths(get_paper_result(f"icot-si/{task}/gpt2").config()).batches(0)
         for name in ("question", "chain", "total"):
             assert set(getattr(real, name).tolist()) == set(getattr(made, name).tolist())
     examples, _ = read_examples(reference / "gsm8k" / "valid.txt")

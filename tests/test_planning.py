@@ -38,7 +38,7 @@ def test_a_plan_is_what_the_run_then_does(runs_folder, tiny, changes):
     if config.removal.schedule == "linear":
         # 8 tokens in 10 steps after a warm-up of 2: the first of them at step 4
         assert planned.stages[:3] == ((0, 0), (4, 1), (5, 2))
-        assert planned.stages[-1][1] == run.stages.tokens_removed.max()
+        assert planned.stages[-1][1] == run.stages.removed.max()
     else:
         assert not planned.stages
     assert plan(config) == []

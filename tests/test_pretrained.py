@@ -129,7 +129,7 @@ def test_a_token_that_begins_every_text_stands_before_the_question_only(tokenize
 
 def test_no_space_is_put_before_a_text_twice(tokenizers):
     layout = Layout(tokenizers("unigram"))
-    tokens = layout.tokenizer.convert_ids_to_tokens(layout.mark)
+    tokens = layout.tokenizer.convert_ids_to_tokens(layout.answer_delimiter)
     assert "".join(tokens) == "▁####"
 
 
@@ -172,15 +172,15 @@ def test_stepwise_internalization_trains_saves_and_reloads(
 ):
     folder = pretrained(architecture, tokenizer=tokenizers(kind))
     run = train(small(folder, own_data))
-    assert run.stages.tokens_removed.tolist()[:3] == [0, 2, 4]
+    assert run.stages.removed.tolist()[:3] == [0, 2, 4]
     assert run.metrics.loss.iloc[-1] < run.metrics.loss.iloc[0]
     plain = AutoModelForCausalLM.from_pretrained(run.weights())
     assert plain.config.model_type == architecture
     assert plain.config.vocab_size == len(AutoTokenizer.from_pretrained(folder)) + 3  # as it was
     model, layout, corpus = load_run(run)
     batch = layout.encode([Example(**row) for row in corpus.test])
-    removed = int(run.stages.tokens_removed.max())
-    last = run.samples[run.samples.tokens_removed == removed]
+    removed = int(run.stages.removed.max())
+    last = run.samples[run.samples.removed == removed]
     assert layout.texts(generate(model, layout, batch, removed)) == last.written.tolist()
 
 
@@ -190,7 +190,7 @@ def test_stepwise_internalization_trains_saves_and_reloads(
 def test_whole_steps_go_one_after_the_other(runs_folder, pretrained, own_data):
     folder = pretrained("gpt2", tokenizer=bytes_tokenizer(TEXTS))
     run = train(small(folder, own_data, **{"removal.step_end": ">>"}))
-    assert run.stages.tokens_removed.tolist() == [0, 2]  # pace 8 in 4 steps: two at a time
+    assert run.stages.removed.tolist() == [0, 2]  # pace 8 in 4 steps: two at a time
     assert run.totals["chain_tokens"] == 2
 
 
@@ -224,7 +224,7 @@ def test_steps_of_unequal_length_leave_room_to_write_the_rest(
 def test_a_space_before_the_separator_is_no_step(tokenizers):
     layout = Layout(tokenizers("bytes"), spaced_separators=True, step_end=">>")
     batch = layout.encode(EXAMPLES)
-    assert batch.units.tolist() == [1, 2, 1, 0]
+    assert batch.removal_units.tolist() == [1, 2, 1, 0]
     assert batch.tokens(2).tolist() == batch.chain.tolist()
 
 
@@ -300,8 +300,8 @@ def test_adapters_train_save_reload_and_merge(
     assert changed
     assert not any("norm" in name or "ln_" in name or "emb" in name for name in changed)
     batch = layout.encode([Example(**row) for row in corpus.test])
-    removed = int(run.stages.tokens_removed.max())
-    last = run.samples[run.samples.tokens_removed == removed]
+    removed = int(run.stages.removed.max())
+    last = run.samples[run.samples.removed == removed]
     assert layout.texts(generate(model, layout, batch, removed)) == last.written.tolist()
     export(run, tmp_path / "shared")
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "shared")
@@ -383,8 +383,8 @@ def test_distillation_finds_its_separator_behind_the_same_token_at_the_start(
     settings = {"data.path": own_data, "model.pretrained": folder}
     run = train(experiments.own_kd("smoke", 0, settings))
     model, layout, corpus = load_run(run)
-    assert (layout.begin, model.config.begin) == ([layout.sep], 1)
-    direct = layout.encode([Example(**row) for row in corpus.test]).direct()
+    assert (layout.bos_ids, model.config.begin) == ([layout.sep], 1)
+    direct = layout.encode([Example(**row) for row in corpus.test]).without_chain()
     seen = []
     emulate = type(model.emulator).forward
 
@@ -507,6 +507,6 @@ def test_a_first_try_of_each_method(runs_folder, tmp_path, method):
     data, _ = bring(write_problems(tmp_path / "problems.jsonl", 200), tmp_path, held_out=20)
     run = train(experiments.own(method, "smoke", 0, {}, data, None))
     expected = [0, 1, 2, 3, 4] if method == "own_si" else [run.totals["chain_tokens"]]
-    assert run.stages.tokens_removed.tolist() == expected
+    assert run.stages.removed.tolist() == expected
     with pytest.raises(ConfigError, match="own_si, own_kd, got 'si'"):
         experiments.own("si", "smoke", 0, {}, data, None)

@@ -13,7 +13,7 @@ from icotlib import paths
 from icotlib.config import DataConfig
 from icotlib.data.corpus import load_corpus
 from icotlib.reporting.guide import README_BLOCKS, readme_block
-from icotlib.tasks import Pieces, Task, get_task, register
+from icotlib.tasks import SymbolBatch, Task, get_task, register
 
 ROOT = paths.PROJECT
 
@@ -68,9 +68,9 @@ def test_the_readme_prints_the_tree():
 def test_the_task_of_the_readme_works():
     text = (ROOT / "README.md").read_text()
     code = text.split("## Adding a task")[1].split("```python\n")[1].split("```")[0]
-    exec(code, {"register": register, "Task": Task, "Pieces": Pieces, "np": np})
+    exec(code, {"register": register, "Task": Task, "SymbolBatch": SymbolBatch, "np": np})
     task = get_task("reverse-5")
-    example = task.text(task.write(task.read("abcde")))[0]
+    example = task.text(task.render(task.parse_question("abcde")))[0]
     assert example == ("a b c d e", "e d c b", "e d c b a")
     corpus = load_corpus(DataConfig(task="reverse-5", valid_examples=5, test_examples=5))
     assert corpus.valid[0]["chain"]

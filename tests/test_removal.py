@@ -7,14 +7,14 @@ import torch
 
 from icotlib.config import RemovalConfig
 from icotlib.data.inputs import IGNORE, remove
-from icotlib.data.layout import Encoded
+from icotlib.data.layout import EncodedBatch
 from icotlib.errors import ConfigError
 from icotlib.methods.stepwise.schedules import make_schedule, smoothing_offsets
 
 # Two examples: question of 2 and sep, chain of 3; question of 1 and sep, chain of 1.
 #   a b <sep> x y z <sep> #### 7 <eos>        a=1 b=2 sep=9 x,y,z=3,4,5 mark=8 seven=7 eos=6
 #   a <sep> x <sep> #### 7 <eos>
-BATCH = Encoded(
+BATCH = EncodedBatch(
     ids=torch.tensor([[1, 2, 9, 3, 4, 5, 9, 8, 7, 6], [1, 9, 3, 9, 8, 7, 6, 0, 0, 0]]),
     question=torch.tensor([3, 2]),
     chain=torch.tensor([3, 1]),
@@ -83,15 +83,15 @@ def test_kept_positions_shift_the_separator_and_all_that_follows():
 def test_the_tail_is_what_follows_the_chain():
     inputs = remove(BATCH, torch.tensor([2, 0]))
     answers = [
-        labels[tail].tolist() for labels, tail in zip(inputs.labels, inputs.tail, strict=True)
+        labels[tail].tolist() for labels, tail in zip(inputs.labels, inputs.answer_mask, strict=True)
     ]
     assert answers == [[9, 8, 7, 6], [9, 8, 7, 6]]
 
 
 def test_keep_covers_every_place_that_carries_loss_and_no_more_than_needed():
     inputs = remove(BATCH, torch.tensor([0, 0]))
-    assert (inputs.labels[:, : -inputs.keep] == IGNORE).all()
-    assert (inputs.labels[:, -inputs.keep] != IGNORE).any()
+    assert (inputs.labels[:, : -inputs.logits_to_keep] == IGNORE).all()
+    assert (inputs.labels[:, -inputs.logits_to_keep] != IGNORE).any()
 
 
 # --- schedules ---------------------------------------------------------------------------------

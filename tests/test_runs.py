@@ -237,11 +237,11 @@ def test_an_unfinished_or_damaged_run_says_so(runs_folder, tiny):
 def test_the_results_table_has_a_row_per_stage(trained):
     table = results_table(trained)
     assert len(table) == 9 + 1 + 1
-    assert set(table[table.method == "no_cot"].tokens_removed) == {8}
-    assert set(table[table.method == "explicit_cot"].tokens_removed) == {0}
+    assert set(table[table.method == "no_cot"].removed) == {8}
+    assert set(table[table.method == "explicit_cot"].removed) == {0}
     assert table.ci_low.le(table.accuracy).all()
     assert table.ci_high.ge(table.accuracy).all()
-    last = final_rows(table).set_index("method").tokens_removed.to_dict()
+    last = final_rows(table).set_index("method").removed.to_dict()
     assert last == {"icot_si": 8, "no_cot": 8, "explicit_cot": 0}
     assert set(summary(table).method) == {"ICoT-SI", "No CoT", "Explicit CoT"}
 
@@ -271,7 +271,7 @@ def test_runs_and_show_print_what_is_there(trained, capsys):
     assert trained[0].name in capsys.readouterr().out
     assert main(["show", trained[1].name]) == 0
     shown = capsys.readouterr().out
-    assert "tokens_removed" in shown
+    assert "removed" in shown
     assert "removal:" in shown
     assert main(["runs", "--csv"]) == 0
     assert capsys.readouterr().out.startswith("method,schedule,variant,task")

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from icotlib import experiments
 from icotlib.cli import main
-from icotlib.data.run_data import examples_of
+from icotlib.data.corpus import examples_of
 from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation.generation import generate
 from icotlib.evaluation.stage_model import load_run
@@ -46,9 +46,9 @@ def test_the_code_of_the_card_writes_what_the_run_writes(runs, name, tmp_path):
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(code, {})
     model, layout, corpus = load_run(run)
-    removal, removed = run.config.removal, int(run.stages.tokens_removed.max())
+    removal, removed = run.config.removal, int(run.stages.removed.max())
     batch = layout.encode(examples_of(corpus.test)[:1])
-    batch = batch.direct() if removal.direct else batch
+    batch = batch.without_chain() if removal.direct else batch
     new = int(re.search(r"max_new_tokens=(\d+)", code)[1])
     tokens = generate(model, layout, batch, removed, removal.keep_positions, new)
     (truth,) = layout.texts(tokens)

@@ -15,11 +15,13 @@ from icotlib.data.batches import stream
 from icotlib.data.corpus import load_corpus
 from icotlib.data.inputs import in_layout
 from icotlib.data.layout import Layout, symbol_tokenizer
-from icotlib.data.run_data import Material
+from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError, DataError
 from icotlib.evaluation import ood
 from icotlib.runs import Run
-from icotlib.tasks import Multiplication, Parity, get_task
+from icotlib.tasks import get_task
+from icotlib.tasks.multiplication import Multiplication
+from icotlib.tasks.parity import Parity
 from icotlib.training.trainer import train
 from tests.conftest import TINY
 
@@ -36,12 +38,12 @@ def every(task, digits):
 def test_pairs_of_lowest_digits_are_reserved():
     task = Multiplication(3, 2)
     a, b = [127, 128, 120, 725, 127, 371], [18, 87, 35, 80, 81, 24]
-    assert task.reserved(task.questions(a, b)).tolist() == [True, True, True, True, False, True]
+    assert task.holdout(task.questions(a, b)).tolist() == [True, True, True, True, False, True]
 
 
 def test_the_start_of_a_string_is_reserved():
     questions = np.array([[1, 0, 1, 0], [1, 0, 1, 1], [1, 1, 0, 1], [0, 1, 0, 1]])
-    assert Parity(4).reserved(questions).tolist() == [True, True, False, False]
+    assert Parity(4).holdout(questions).tolist() == [True, True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -57,16 +59,16 @@ def test_the_start_of_a_string_is_reserved():
 )
 def test_as_many_questions_are_reserved_as_the_task_says(name, digits):
     task = get_task(name)
-    reserved = task.reserved(every(task, digits))
-    assert reserved.sum() == task.n_reserved
-    assert 0.05 < reserved.mean() < 0.15 or name == "parity-2"
+    holdout = task.holdout(every(task, digits))
+    assert holdout.sum() == task.n_holdout
+    assert 0.05 < holdout.mean() < 0.15 or name == "parity-2"
 
 
 def test_what_a_reserved_pair_combines_stands_in_other_questions():
     task = Multiplication(2, 2)
     rows = every(task, [range(10), range(1, 10), range(10), range(1, 10)])
-    pairs = {(a, b) for a, b in rows[task.reserved(rows)][:, [0, 2]].tolist()}
-    trained = rows[~task.reserved(rows)]
+    pairs = {(a, b) for a, b in rows[task.holdout(rows)][:, [0, 2]].tolist()}
+    trained = rows[~task.holdout(rows)]
     assert {(7, 8), (8, 7)} < pairs
     for place in (0, 2):
         assert set(trained[:, place]) == set(range(10))
@@ -92,55 +94,55 @@ def test_shifts_are_the_sizes_around(name, shifted):
 
 def reserved_among(task, dataset):
     questions = [row.replace("*", "").split() for row in dataset["question"]]
-    return task.reserved(np.array(questions, dtype=int)).sum()
+    return task.holdout(np.array(questions, dtype=int)).sum()
 
 
 def test_no_set_and_no_batch_of_a_reserving_run_holds_a_reserved_question():
     sizes = {"task": "mult-2x2", "valid_examples": 200, "test_examples": 300}
-    corpus = load_corpus(DataConfig(**sizes, train_examples=2000, reserve=True))
+    corpus = load_corpus(DataConfig(**sizes, train_examples=2000, holdout=True))
     for dataset in (corpus.train, corpus.valid, corpus.test):
         assert reserved_among(corpus.task, dataset) == 0
-    corpus = load_corpus(DataConfig(**sizes, reserve=True))
+    corpus = load_corpus(DataConfig(**sizes, holdout=True))
     batches = stream(corpus, 2000, seed=0)
     for step in range(3):
         question = np.delete(batches(step).question, 2, axis=1)  # without the star
-        assert corpus.task.reserved(question).sum() == 0
+        assert corpus.task.holdout(question).sum() == 0
     open_corpus = load_corpus(DataConfig(**sizes))
     question = np.delete(stream(open_corpus, 2000, seed=0)(0).question, 2, axis=1)
-    assert corpus.task.reserved(question).sum() > 100
+    assert corpus.task.holdout(question).sum() > 100
     assert corpus.digest != open_corpus.digest
 
 
 def test_too_few_questions_that_are_not_reserved_is_an_error_not_an_endless_search():
     sizes = {"task": "parity-4", "valid_examples": 3, "test_examples": 3}
     load_corpus(DataConfig(**sizes, train_examples=10))
-    with pytest.raises(ConfigError, match="has only 14 questions that are not reserved, 16 are"):
-        load_corpus(DataConfig(**sizes, train_examples=10, reserve=True))
+    with pytest.raises(ConfigError, match="has only 14 questions that are not holdout, 16 are"):
+        load_corpus(DataConfig(**sizes, train_examples=10, holdout=True))
 
 
 def test_a_run_can_only_reserve_what_its_task_reserves(monkeypatch):
     with pytest.raises(ConfigError, match="somewhere reserves no questions"):
-        DataConfig(path="somewhere", reserve=True)
-    monkeypatch.setattr("icotlib.config.get_task", lambda name: SimpleNamespace(n_reserved=0))
+        DataConfig(path="somewhere", holdout=True)
+    monkeypatch.setattr("icotlib.config.get_task", lambda name: SimpleNamespace(n_holdout=0))
     with pytest.raises(ConfigError, match="parity-8 reserves no questions"):
-        DataConfig(task="parity-8", reserve=True)
+        DataConfig(task="parity-8", holdout=True)
 
 
 def test_a_teacher_must_reserve_what_its_student_does():
     config = experiments.kd_student("smoke")
-    with pytest.raises(ConfigError, match=r"data\.reserve of the teacher differs"):
-        config.override({"data.reserve": True})
+    with pytest.raises(ConfigError, match=r"data\.holdout of the teacher differs"):
+        config.override({"data.holdout": True})
 
 
 def test_lengths_are_tested_on_questions_without_a_reserved_pair():
-    config = DataConfig(task="mult-2x2", reserve=True)
+    config = DataConfig(task="mult-2x2", holdout=True)
     sets = ood.shifted_questions(config, n=100)
     assert list(sets) == ["1x2", "2x1", "3x2", "2x3", ood.COMBINATIONS]
     for name, (task, questions) in sets.items():
         assert len({tuple(row) for row in questions}) == 100
-        assert task.reserved(questions).all() == (name == ood.COMBINATIONS)
-        assert task.reserved(questions).any() == (name == ood.COMBINATIONS)
-    every_one = ood.shifted_questions(DataConfig(task="parity-3", reserve=True), n=100)
+        assert task.holdout(questions).all() == (name == ood.COMBINATIONS)
+        assert task.holdout(questions).any() == (name == ood.COMBINATIONS)
+    every_one = ood.shifted_questions(DataConfig(task="parity-3", holdout=True), n=100)
     assert [len(rows) for _, rows in every_one.values()] == [3, 14, 28, 1]
 
 
@@ -155,12 +157,12 @@ def test_lengths_are_tested_on_questions_without_a_reserved_pair():
 def test_positions_that_a_longer_question_needs(removed, keep, direct, needed):
     task = Multiplication(5, 2)
     layout = Layout(symbol_tokenizer(task.symbols))
-    batch = layout.encode_pieces(task.write(task.questions([12345], [67])), task)
+    batch = layout.encode_symbols(task.render(task.questions([12345], [67])), task)
     removal = {"method": "no_cot", "removal.schedule": "all", "removal.direct": direct}
     batch = in_layout(batch, RunConfig().override(removal).removal)
-    assert ood.lacking_room(batch, removed, keep, needed) == ""
-    assert ood.lacking_room(batch, removed, keep, None) == ""
-    reason = ood.lacking_room(batch, removed, keep, needed - 2)
+    assert ood.missing_positions(batch, removed, keep, needed) == ""
+    assert ood.missing_positions(batch, removed, keep, None) == ""
+    reason = ood.missing_positions(batch, removed, keep, needed - 2)
     assert reason.startswith(f"needs {needed} positions, the model has {needed - 2}")
     assert reason.endswith("model.room larger by 2")
 
@@ -170,12 +172,12 @@ def test_the_study_has_exactly_the_room_that_its_longest_shift_needs(name):
     study = experiments.shifted("smoke", overrides={"data.task": name})
     config = study["explicit_cot"]
     lengths = [
-        Material(config.override({"data.task": task.name})).longest_total
+        RunData(config.override({"data.task": task.name})).longest_total
         for task in get_task(name).shifts().values()
     ]
-    assert config.model.room == max(lengths) - Material(config).longest_total > 0
+    assert config.model.room == max(lengths) - RunData(config).longest_total > 0
     assert {one.model.room for one in study.values()} == {config.model.room}
-    assert all(one.data.reserve for one in study.values())
+    assert all(one.data.holdout for one in study.values())
 
 
 def test_a_task_without_shifts_has_no_study():
@@ -209,7 +211,7 @@ class Oracle(nn.Module):
             right = (ones % 2 == 1) == (position_ids[:, -1] == 2 * bits)
             zero, one = layout.tokenizer.convert_tokens_to_ids(["0", "1"])
             answer = torch.where(right, one, zero)
-            fixed = torch.tensor([[layout.sep, layout.mark[0], layout.pad, layout.eos]])
+            fixed = torch.tensor([[layout.sep, layout.answer_delimiter[0], layout.pad, layout.eos]])
             script = fixed.repeat(len(input_ids), 1)
             script[:, 2] = answer
             past_key_values = iter(script.T)
@@ -229,7 +231,7 @@ def finished(**changes):
 
 
 def test_a_longer_chain_would_have_taken_more_positions(runs_folder, monkeypatch):
-    run = finished(**{"data.reserve": True})
+    run = finished(**{"data.holdout": True})
     layout = Layout(symbol_tokenizer(get_task("parity-6").symbols))
     monkeypatch.setattr(ood, "load_stage", lambda *_: (Oracle(layout, 20), layout))
     table = ood.shift_table([run], n=20).set_index("shift")
@@ -265,14 +267,14 @@ def test_every_method_is_asked_everything_it_has_room_for(runs_folder, changes):
     assert tested.accuracy.between(0, 1).all()
     assert (tested.ci_low <= tested.accuracy).all()
     assert (tested.n[1:] == 10).all()
-    assert table.reason[ood.COMBINATIONS] == ("training held them: it needs data.reserve=True")
+    assert table.reason[ood.COMBINATIONS] == ("training held them: it needs data.holdout=True")
     last = run.stages.iloc[-1]
     assert table.accuracy[ood.WITHIN] == last.accuracy
 
 
 def test_a_coupled_system_is_asked_and_its_parts_are_left_out(runs_folder):
     quick = {"train.steps": 2, "teacher.train.steps": 9, "data.task": "mult-1x1"}
-    quick |= {"data.valid_examples": 8, "data.test_examples": 8, "data.reserve": True}
+    quick |= {"data.valid_examples": 8, "data.test_examples": 8, "data.holdout": True}
     config = experiments.icot_kd("smoke", overrides=quick)
     for one in [config.teacher, config.student, config.emulator, config]:
         train(one)
@@ -296,11 +298,11 @@ def test_a_question_that_stood_in_training_is_refused(runs_folder, monkeypatch):
 @pytest.mark.parametrize("fixed", [None, 20])
 def test_training_keys_are_those_of_every_question_trained_on(runs_folder, fixed):
     run = finished(**{"data.train_examples": fixed, "train.steps": 5})
-    material = Material(run.config)
-    shown = torch.cat([material.batches(step).ids[:, :6] for step in range(5)])
+    run_data = RunData(run.config)
+    shown = torch.cat([run_data.batches(step).ids[:, :6] for step in range(5)])
     known = ood.training_keys(run.config)
     assert len(known) == len({tuple(row) for row in shown.tolist()})
-    assert not np.isin(ood.encoded_keys(material.test), known).any()
+    assert not np.isin(ood.encoded_keys(run_data.test), known).any()
 
 
 def test_the_command_trains_every_method_and_says_how_it_does(runs_folder, capsys):

@@ -5,13 +5,15 @@ import pytest
 
 from icotlib.data.files import format_line, read_examples
 from icotlib.errors import ConfigError
-from icotlib.tasks import Multiplication, Parity, get_task
+from icotlib.tasks import get_task
+from icotlib.tasks.multiplication import Multiplication
+from icotlib.tasks.parity import Parity
 
 FILES = ["4x4_valid", "4x4_test", "5x5_valid", "7x7_valid", "7x7_test", "9x9_valid", "11x11_valid"]
 
 
 def lines(task, a, b):
-    return [format_line(x) for x in task.text(task.write(task.questions(a, b)))]
+    return [format_line(x) for x in task.text(task.render(task.questions(a, b)))]
 
 
 def test_multiplication_writes_the_papers_example():
@@ -40,7 +42,7 @@ def test_every_line_of_the_authors_files_is_reproduced(name, reference):
 def test_either_order_is_written_afresh_at_every_occurrence():
     task = get_task("mult-2x2-any")
     question = np.repeat(task.questions([12], [34]), 200, axis=0)
-    written = [format_line(x) for x in task.text(task.write(question, np.random.default_rng(0)))]
+    written = [format_line(x) for x in task.text(task.render(question, np.random.default_rng(0)))]
     orders = ["2 1 * 4 3||8 4 0 + 0 6 3 0 #### 8 0 4 0", "2 1 * 4 3||8 6 0 + 0 4 3 0 #### 8 0 4 0"]
     assert {written.count(order) for order in orders} <= set(range(70, 131))
     assert set(written) == set(orders)
@@ -65,7 +67,7 @@ def test_sampled_operands_have_no_leading_zero_and_cover_all_digits():
 
 def test_parity_chain_holds_the_running_parities():
     task = Parity(4)
-    example = task.text(task.write(np.array([[1, 0, 1, 1]])))[0]
+    example = task.text(task.render(np.array([[1, 0, 1, 1]])))[0]
     assert example == ("1 0 1 1", "1 1 0 1", "1")
 
 
@@ -80,14 +82,14 @@ def test_parity_chain_holds_the_running_parities():
 )
 def test_a_typed_question_is_read(typed, task, question):
     task = get_task(task)
-    assert task.text(task.write(task.read(typed)))[0].question == question
-    task.read(task.typed)  # what the task shows as typical can be typed
+    assert task.text(task.render(task.parse_question(typed)))[0].question == question
+    task.parse_question(task.example_question)  # what the task shows as typical can be typed
 
 
 @pytest.mark.parametrize("typed", ["12 * 34", "0123 * 84", "3719 * 84 * 2", "", "3719"])
 def test_a_question_that_does_not_fit_says_what_would(typed):
     with pytest.raises(ValueError, match="type a number of 4 digits"):
-        get_task("mult-4x2").read(typed)
+        get_task("mult-4x2").parse_question(typed)
 
 
 @pytest.mark.parametrize(

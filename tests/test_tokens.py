@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 from icotlib.data.files import read_examples
 from icotlib.data.layout import Layout, symbol_tokenizer
 from icotlib.errors import ConfigError
-from icotlib.tasks import Example, Pieces, get_task
+from icotlib.tasks import Example, SymbolBatch, get_task
 
 FIELDS = ("ids", "question", "chain", "total")
 
@@ -54,7 +54,7 @@ def test_distillations_layout_has_neither_chain_nor_second_separator(layout):
         Example("2", "", "9"),
         Example("3", "1 + 4", "2"),
     ]
-    direct = layout.encode(examples).direct()
+    direct = layout.encode(examples).without_chain()
     texts = [
         layout.tokenizer.decode(row[:n]) for row, n in zip(direct.ids, direct.total, strict=True)
     ]
@@ -69,19 +69,19 @@ def test_distillations_layout_has_neither_chain_nor_second_separator(layout):
 
 
 def test_pieces_and_text_encode_alike(task, layout):
-    pieces = task.write(task.sample(np.random.default_rng(0), 50))
-    fast, slow = layout.encode_pieces(pieces, task), layout.encode(task.text(pieces))
+    pieces = task.render(task.sample(np.random.default_rng(0), 50))
+    fast, slow = layout.encode_symbols(pieces, task), layout.encode(task.text(pieces))
     for name in FIELDS:
         assert torch.equal(getattr(fast, name), getattr(slow, name))
 
 
 def test_pieces_of_unequal_length_encode_like_their_text(task, layout):
-    pieces = Pieces(
+    pieces = SymbolBatch(
         np.array([[1, -1, -1], [1, 2, 3]]),
         np.array([[4, 5], [-1, -1]]),
         np.array([[6, 7], [8, -1]]),
     )
-    fast, slow = layout.encode_pieces(pieces, task), layout.encode(task.text(pieces))
+    fast, slow = layout.encode_symbols(pieces, task), layout.encode(task.text(pieces))
     for name in FIELDS:
         assert torch.equal(getattr(fast, name), getattr(slow, name))
 
@@ -91,8 +91,8 @@ def test_steps_end_where_their_text_does(task):
     layout = Layout(symbol_tokenizer(task.symbols), step_end="+")
     chains = ["1 2 + 3 + 4 5 6", "7 8 9", "", "1 + 2 +"]
     batch = layout.encode([Example(str(i), chain, "0") for i, chain in enumerate(chains)])
-    assert batch.ends.tolist() == [[3, 5, 8], [3, 3, 3], [0, 0, 0], [2, 4, 4]]
-    assert batch.units.tolist() == [3, 1, 0, 2]
+    assert batch.step_ends.tolist() == [[3, 5, 8], [3, 3, 3], [0, 0, 0], [2, 4, 4]]
+    assert batch.removal_units.tolist() == [3, 1, 0, 2]
     assert batch.tokens(0).tolist() == [0, 0, 0, 0]
     assert batch.tokens(1).tolist() == [3, 3, 0, 2]
     assert batch.tokens(torch.tensor([2, 9, 1, 1])).tolist() == [5, 3, 0, 2]
@@ -104,12 +104,12 @@ def test_steps_end_where_their_text_does(task):
 def test_steps_of_pieces_and_of_their_text_end_alike(task):
     layout = Layout(symbol_tokenizer(task.symbols), step_end="+")
     plus = task.symbols.index("+")
-    pieces = Pieces(
+    pieces = SymbolBatch(
         np.array([[1, 2], [3, 4], [5, 6]]),
         np.array([[1, plus, 2, plus], [3, 4, plus, -1], [-1, -1, -1, -1]]),
         np.array([[1], [2], [3]]),
     )
-    fast, slow = layout.encode_pieces(pieces, task), layout.encode(task.text(pieces))
+    fast, slow = layout.encode_symbols(pieces, task), layout.encode(task.text(pieces))
     for name in ("units", "chain", "ids"):
         assert torch.equal(getattr(fast, name), getattr(slow, name))
     for removed in range(4):
@@ -118,19 +118,19 @@ def test_steps_of_pieces_and_of_their_text_end_alike(task):
 
 def test_without_steps_units_are_tokens(task, layout):
     batch = layout.encode([Example("1", "2 3", "4"), Example("1", "", "4")])
-    assert (batch.units.tolist(), batch.tokens(1).tolist()) == ([2, 0], [1, 0])
+    assert (batch.removal_units.tolist(), batch.tokens(1).tolist()) == ([2, 0], [1, 0])
 
 
 def test_the_tokenizer_reloads_through_auto_tokenizer(task, layout, tmp_path):
     layout.tokenizer.save_pretrained(tmp_path)
     again = Layout(AutoTokenizer.from_pretrained(tmp_path))
-    examples = task.text(task.write(task.sample(np.random.default_rng(0), 5)))
+    examples = task.text(task.render(task.sample(np.random.default_rng(0), 5)))
     assert torch.equal(again.encode(examples).ids, layout.encode(examples).ids)
     assert (again.sep, again.eos, again.pad, again.mark) == (
         layout.sep,
         layout.eos,
         layout.pad,
-        layout.mark,
+        layout.answer_delimiter,
     )
 
 

@@ -18,7 +18,7 @@ from icotlib.errors import RunError, TrainingError
 from icotlib.evaluation.stage_model import load_run
 from icotlib.methods.causal_lm import length_groups
 from icotlib.runs import Run
-from icotlib.system.seeding import seeded
+from icotlib.system.seeding import generator_for
 from icotlib.tasks import Example
 from icotlib.training import optim
 from icotlib.training.trainer import Trainer, train
@@ -64,7 +64,7 @@ def test_a_run_learns_and_describes_itself(runs_folder, tiny):
     assert run.metrics.step.tolist() == [20, 40, 60]
     assert run.metrics.examples.tolist() == [640, 1280, 1920]
     assert run.metrics.loss.iloc[-1] < 0.9 * run.metrics.loss.iloc[0]
-    assert run.stages.tokens_removed.tolist() == list(range(9))
+    assert run.stages.removed.tolist() == list(range(9))
     assert set(run.stages.n_test) == {24}
     assert {"commit", "device", "data", "versions", "command"} <= set(run.provenance)
     assert run.totals["chain_tokens"] == 8
@@ -104,7 +104,7 @@ def test_the_same_config_gives_the_same_numbers(runs_folder, tiny, tmp_path, mon
 def test_every_stage_leaves_a_checkpoint_and_an_accuracy(runs_folder, tiny):
     settings = {"removal.schedule": "linear", "removal.pace": 1, "removal.steps_per_epoch": 2}
     run = train(tiny.override(settings))
-    assert run.stages.tokens_removed.tolist() == [0, 1, 2, 3, 4]
+    assert run.stages.removed.tolist() == [0, 1, 2, 3, 4]
     assert run.stages.train_steps.tolist() == [4, 6, 8, 10, 12]
     one, last = (load_run(run, removed)[0] for removed in (1, 4))
     final = load_run(run)[0]
@@ -136,7 +136,7 @@ def test_own_files_train_for_epochs(runs_folder, tiny, tmp_path):
         write_examples(tmp_path / "own" / f"{split}.txt", examples)
     run = train(tiny.override({"data.path": str(tmp_path / "own")}))
     assert run.name.startswith("icot_si-random-own-s0")
-    assert run.stages.tokens_removed.tolist() == [0, 1, 2, 3]
+    assert run.stages.removed.tolist() == [0, 1, 2, 3]
 
 
 def test_the_paper_preset_runs_on_a_pretrained_model_from_a_folder(runs_folder, pretrained):
@@ -154,7 +154,7 @@ def test_the_paper_preset_runs_on_a_pretrained_model_from_a_folder(runs_folder, 
     }
     run = train(experiments.icot_si("paper", overrides=small))
     assert run.totals["chain_tokens"] == 8 + 1  # with the space that the authors' code leaves
-    assert run.stages.tokens_removed.tolist() == [0, 2, 4, 6, 8, 9]
+    assert run.stages.removed.tolist() == [0, 2, 4, 6, 8, 9]
     model, layout, corpus = load_run(run, 4)
     assert layout.encode([Example(**corpus.test[0])]).chain.tolist() == [9]
     assert model.config.n_embd == 16
@@ -269,7 +269,9 @@ def test_length_groups_hold_every_row_once_and_sort_by_length():
 
 
 def test_seeds_of_steps_differ():
-    draws = {float(torch.rand((), generator=seeded(s, t))) for s in range(5) for t in range(200)}
+    draws = {
+        float(torch.rand((), generator=generator_for(s, t))) for s in range(5) for t in range(200)
+    }
     assert len(draws) == 1000
 
 

@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 
 from icotlib.data.corpus import Corpus, draw_unseen
-from icotlib.tasks import Pieces
+from icotlib.tasks import SymbolBatch
 
 # --- training batches --------------------------------------------------------------------------
 
@@ -13,16 +13,16 @@ from icotlib.tasks import Pieces
 class Batches(Protocol):
     """Training examples by step: a pure function of (seed, step), so that a run can resume."""
 
-    def __call__(self, step: int) -> "Pieces | np.ndarray": ...
+    def __call__(self, step: int) -> "SymbolBatch | np.ndarray": ...
 
 
 def stream(corpus: Corpus, batch_size: int, seed: int) -> Batches:
-    """Fresh examples at every step, as `Pieces`; none is in a held-out set, or reserved."""
+    """Fresh examples at every step, as `SymbolBatch`; none is in a held-out set, or holdout."""
 
-    def batch(step: int) -> Pieces:
+    def batch(step: int) -> SymbolBatch:
         rng = np.random.default_rng([seed, 2, step])
-        task, held_out, reserved = corpus.task, corpus.held_out, corpus.reserved
-        return task.write(draw_unseen(task, rng, batch_size, held_out, reserved=reserved), rng)
+        task, held_out, holdout = corpus.task, corpus.held_out, corpus.holdout
+        return task.render(draw_unseen(task, rng, batch_size, held_out, holdout=holdout), rng)
 
     return batch
 

@@ -34,12 +34,12 @@ def draw_unseen(
     n: int,
     held_out: np.ndarray,
     distinct: bool = False,
-    reserved: bool | None = None,
+    holdout: bool | None = None,
 ) -> np.ndarray:
     """n questions, none with a key among `held_out` (sorted); all different if `distinct`.
 
     Args:
-        reserved: whether they are of the questions that the task reserves; None takes any.
+        holdout: whether they are of the questions that the task reserves; None takes any.
     """
     rows: list[np.ndarray] = []
     have = 0
@@ -47,8 +47,8 @@ def draw_unseen(
         drawn = task.sample(rng, n - have + 16)
         keys = question_keys(drawn)
         fresh = ~is_in_sorted(keys, held_out)
-        if reserved is not None:
-            fresh &= task.reserved(drawn) == reserved
+        if holdout is not None:
+            fresh &= task.holdout(drawn) == holdout
         if distinct:
             fresh &= first_of_each(keys)
             held_out = np.sort(np.concatenate([held_out, keys[fresh][: n - have]]))
@@ -89,8 +89,8 @@ class Corpus:
     #: All symbols for a symbol-level tokenizer: the task's, or those of the whole files, however
     #: few of their lines are used, so that runs on more or fewer lines share a vocabulary.
     symbols: tuple[str, ...]
-    #: What training examples are drawn with: False leaves out the task's reserved questions.
-    reserved: bool | None = None
+    #: What training examples are drawn with: False leaves out the task's holdout questions.
+    holdout: bool | None = None
 
 
 def load_corpus(config: DataConfig) -> Corpus:
@@ -106,9 +106,9 @@ def _generate_corpus(config: DataConfig) -> Corpus:
     task = get_task(config.task)
     held = config.valid_examples + config.test_examples
     wanted = held + (config.train_examples or held)
-    there = task.n_questions - config.reserve * task.n_reserved
+    there = task.n_questions - config.holdout * task.n_holdout
     if wanted > there:
-        aside = " that are not reserved" if config.reserve else ""
+        aside = " that are not holdout" if config.holdout else ""
         raise ConfigError(
             f"{task.name} has only {there} questions{aside}, {wanted} are needed "
             f"({config.valid_examples} valid, {config.test_examples} test, the rest to train on): "
@@ -116,8 +116,8 @@ def _generate_corpus(config: DataConfig) -> Corpus:
         )
     rng = np.random.default_rng([config.seed, 0])
     nothing = np.array([], dtype=np.uint64)
-    reserved = False if config.reserve else None
-    questions = draw_unseen(task, rng, held, nothing, distinct=True, reserved=reserved)
+    holdout = False if config.holdout else None
+    questions = draw_unseen(task, rng, held, nothing, distinct=True, holdout=holdout)
     held_out = np.sort(question_keys(questions))
     valid = _cached(config, "valid", task, questions[: config.valid_examples])
     test = _cached(config, "test", task, questions[config.valid_examples :])
@@ -125,10 +125,10 @@ def _generate_corpus(config: DataConfig) -> Corpus:
     if config.train_examples:
         rng = np.random.default_rng([config.seed, 1])
         n = config.train_examples
-        rows = draw_unseen(task, rng, n, held_out, distinct=True, reserved=reserved)
+        rows = draw_unseen(task, rng, n, held_out, distinct=True, holdout=holdout)
         train = _cached(config, "train", task, rows)
-    digest = _digest(valid, test, train, task.name + " reserve" * config.reserve)
-    return Corpus(valid, test, train, task, held_out, digest, task.symbols, reserved)
+    digest = _digest(valid, test, train, task.name + " holdout" * config.holdout)
+    return Corpus(valid, test, train, task, held_out, digest, task.symbols, holdout)
 
 
 def _read_corpus(config: DataConfig) -> Corpus:
@@ -158,6 +158,12 @@ def _read_corpus(config: DataConfig) -> Corpus:
     )
 
 
+def examples_of(dataset: Dataset, rows: slice = slice(None)) -> list[Example]:
+    """The rows of a dataset as examples, or some of them."""
+    columns = dataset[rows]
+    return [Example(*row) for row in zip(*(columns[c] for c in Example._fields), strict=True)]
+
+
 def check_folder(folder: str | Path) -> None:
     """Raises `DataError` if a folder of data lacks one of its three files."""
     for split in SPLITS:
@@ -184,11 +190,11 @@ def _cached(config: DataConfig, split: str, task: Task, questions: np.ndarray) -
     def make(part: Path) -> None:
         _dataset(_text(config, task, questions)).save_to_disk(part)
 
-    return load_from_disk(str(paths.made_once(folder, make)))
+    return load_from_disk(str(paths.create_once(folder, make)))
 
 
 def _text(config: DataConfig, task: Task, questions: np.ndarray) -> list[Example]:
-    return task.text(task.write(questions, np.random.default_rng([config.seed, 4])))
+    return task.text(task.render(questions, np.random.default_rng([config.seed, 4])))
 
 
 def _digest(valid: Dataset, test: Dataset, train: Dataset | None, rule: str) -> str:

@@ -1,47 +1,58 @@
-"""TODO."""
+"""From encoded examples to model input: which chain tokens are removed, and which are learned."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from icotlib.config import RemovalConfig
-from icotlib.data.layout import Encoded
+from icotlib.data.layout import EncodedBatch
 
 IGNORE = -100  # the label that cross-entropy skips
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What a model is trained on; every tensor is `[n, width]`."""
+class LMBatch:
+    """Input and labels of a causal language model; every tensor is `[n, width]`."""
 
     ids: Tensor
     #: Position ids, or None where they simply count from zero.
     positions: Tensor | None
-    #: The next token at each place, `IGNORE` where nothing is learned.
+    #: The next token at each position, `IGNORE` where nothing is learned.
     labels: Tensor
-    #: Places whose label belongs to what follows the chain: separator, mark, answer, end.
-    tail: Tensor
-    #: Places from the end that carry any loss: the output head needs no others.
-    keep: int
+    #: Positions whose label follows the chain: second separator, delimiter, answer, end.
+    answer_mask: Tensor
+    #: Positions from the end that carry any loss: the output head needs no others.
+    logits_to_keep: int
 
-    def to(self, device: torch.device) -> "Inputs":
-        moved = [
-            x if x is None else x.to(device, non_blocking=True)
-            for x in (self.ids, self.positions, self.labels, self.tail)
-        ]
-        return Inputs(*moved, keep=self.keep)
+    def to(self, device: torch.device) -> "LMBatch":
+        """The same batch on a device."""
+        positions = None if self.positions is None else self.positions.to(device, non_blocking=True)
+        moved = [x.to(device, non_blocking=True) for x in (self.ids, self.labels, self.answer_mask)]
+        return LMBatch(moved[0], positions, moved[1], moved[2], self.logits_to_keep)
+
+    def rows(self, rows: slice) -> "LMBatch":
+        """Some of its examples."""
+        return replace(
+            self,
+            ids=self.ids[rows],
+            positions=None if self.positions is None else self.positions[rows],
+            labels=self.labels[rows],
+            answer_mask=self.answer_mask[rows],
+        )
 
 
-def remove(batch: Encoded, k: Tensor, side: str = "left", keep_positions: bool = False) -> Inputs:
-    """Take k[i] chain tokens out of example i and shift it into inputs and labels.
+def remove(
+    batch: EncodedBatch, k: Tensor, side: str = "left", keep_positions: bool = False
+) -> LMBatch:
+    """Remove k[i] chain tokens from example i and shift it into inputs and labels.
 
     Args:
         batch: n encoded examples.
-        k: `[n]`, tokens to remove; more than the chain holds takes the whole chain.
-        side: the end of the chain that goes first.
-        keep_positions: what remains keeps its position ids, and the first separator moves along
-            by k (Section 3 of the paper; its code moves the separator).
+        k: `[n]`, tokens to remove; more than the chain holds removes the whole chain.
+        side: the end of the chain that is removed first.
+        keep_positions: remaining tokens keep their position ids, and the first separator is
+            shifted by k (arXiv 2405.14838, Section 3; the authors' code shifts the separator).
 
     For the question `a b`, the chain `x y z` and k = 2 on the left, with kept positions:
 
@@ -61,15 +72,49 @@ def remove(batch: Encoded, k: Tensor, side: str = "left", keep_positions: bool =
     inside = column < total
     first = batch.question[:, None] - 1  # the first separator: from here on, the next is learned
     labels = torch.where(inside & (column > first), ids, IGNORE)[:, 1:]
-    tail = (column >= batch.question[:, None] + batch.chain[:, None] - k)[:, 1:] & inside[:, 1:]
+    after_chain = column >= batch.question[:, None] + batch.chain[:, None] - k
+    answer_mask = after_chain[:, 1:] & inside[:, 1:]
     # With right-padding the causal mask alone keeps the padding out of every position that counts.
     positions = (column + k * (column >= first))[:, :-1] if keep_positions else None
     if positions is not None:
-        positions = positions.clamp(max=batch.ids.shape[1] - 2)  # padding needs no room
-    keep = width - 1 - int(first.min())
-    return Inputs(ids[:, :-1], positions, labels, tail, keep)
+        positions = positions.clamp(max=batch.ids.shape[1] - 2)  # padding needs no position
+    logits_to_keep = width - 1 - int(first.min())
+    return LMBatch(ids[:, :-1], positions, labels, answer_mask, logits_to_keep)
 
 
-def in_layout(batch: Encoded, config: RemovalConfig) -> Encoded:
-    """A batch as a run with this config sees it, in distillation's layout or in the usual one."""
-    return batch.direct() if config.direct else batch
+@dataclass(frozen=True)
+class InputFormat:
+    """How a method turns an example into input at a removal stage.
+
+    chain=True    question <sep> chain[k:] <sep> #### answer <eos>
+    chain=False   question <sep> #### answer <eos>
+    """
+
+    chain: bool = True
+    #: The end of the chain that is removed first.
+    side: Literal["left", "right"] = "left"
+    #: Remaining tokens keep their position ids.
+    keep_positions: bool = False
+    #: The text that ends every step, where whole steps are removed.
+    step_end: str | None = None
+
+    @property
+    def unit(self) -> str:
+        """What removal counts: `tokens` or `steps`."""
+        return "tokens" if self.step_end is None else "steps"
+
+    def arrange(self, batch: EncodedBatch) -> EncodedBatch:
+        """Encoded examples in this format, nothing removed yet."""
+        return batch if self.chain else batch.without_chain()
+
+    def tokens_removed(self, batch: EncodedBatch, removed: Tensor | int) -> Tensor:
+        """Tokens to remove from each example of an arranged batch at a removal stage: `[n]`.
+
+        Args:
+            removed: the stage: tokens or steps removed, one number or `[n]`.
+        """
+        return batch.tokens(removed, self.side)
+
+    def inputs(self, batch: EncodedBatch, tokens: Tensor) -> LMBatch:
+        """Input and labels of an arranged batch with so many tokens removed, `[n]`."""
+        return remove(batch, tokens, self.side, self.keep_positions)

@@ -21,14 +21,14 @@ from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from icotlib.errors import ConfigError
-from icotlib.tasks import Example, Pieces, Task
-from icotlib.tasks.base import NOTHING
+from icotlib.tasks import Example, SymbolBatch, Task
+from icotlib.tasks.base import PADDING
 
 #: How tokenizers write the space that a token begins with.
 SPACES = "Ġ▁ "
 
 
-PAD, EOS, SEP, MARK = "<pad>", "<eos>", "<sep>", "####"
+PAD, EOS, SEP, ANSWER_DELIMITER = "<pad>", "<eos>", "<sep>", "####"
 
 
 def symbol_tokenizer(symbols: Sequence[str]) -> PreTrainedTokenizerFast:
@@ -37,7 +37,7 @@ def symbol_tokenizer(symbols: Sequence[str]) -> PreTrainedTokenizerFast:
     It saves beside a model and reloads through `AutoTokenizer`. A symbol it does not know is an
     error when it is encoded, never a silent `<unk>`.
     """
-    vocabulary = {symbol: i for i, symbol in enumerate([PAD, EOS, SEP, MARK, *symbols])}
+    vocabulary = {symbol: i for i, symbol in enumerate([PAD, EOS, SEP, ANSWER_DELIMITER, *symbols])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=None))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
@@ -46,7 +46,7 @@ def symbol_tokenizer(symbols: Sequence[str]) -> PreTrainedTokenizerFast:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedBatch:
     """A batch of token sequences, padded on the right; the lengths are tensors `[n]`."""
 
     #: Tokens `[n, width]`; in int32 where a whole set lies on disk, in int64 once they are taken.
@@ -59,26 +59,26 @@ class Encoded:
     total: Tensor
     #: Where removal counts steps: tokens of the chain up to the end of each of its steps,
     #: `[n, most steps]`; the last number is repeated behind a chain of fewer.
-    ends: Tensor | None = None
+    step_ends: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, rows: Tensor | np.ndarray | slice) -> "Encoded":
+    def __getitem__(self, rows: Tensor | np.ndarray | slice) -> "EncodedBatch":
         if isinstance(rows, np.ndarray):
             rows = torch.from_numpy(rows)
         total = self.total[rows]
         width = int(total.max()) if len(total) else 0
-        ends = None if self.ends is None else self.ends[rows]
+        ends = None if self.step_ends is None else self.step_ends[rows]
         ids = self.ids[rows][:, :width].long()
-        return Encoded(ids, self.question[rows], self.chain[rows], total, ends)
+        return EncodedBatch(ids, self.question[rows], self.chain[rows], total, ends)
 
     @property
-    def units(self) -> Tensor:
+    def removal_units(self) -> Tensor:
         """What removal counts in each chain, its tokens or its steps: `[n]`."""
-        if self.ends is None:
+        if self.step_ends is None:
             return self.chain
-        return (self.ends < self.chain[:, None]).sum(dim=1) + (self.chain > 0)
+        return (self.step_ends < self.chain[:, None]).sum(dim=1) + (self.chain > 0)
 
     def tokens(self, removed: Tensor | int, side: str = "left") -> Tensor:
         """How many tokens go from each chain with so many of its units, from one side: `[n]`.
@@ -86,15 +86,15 @@ class Encoded:
         Args:
             removed: tokens or steps, one number or `[n]`; more than a chain has takes all of it.
         """
-        removed = torch.as_tensor(removed).expand(len(self)).minimum(self.units)
-        if self.ends is None:
+        removed = torch.as_tensor(removed).expand(len(self)).minimum(self.removal_units)
+        if self.step_ends is None:
             return removed
         if side == "right":
-            return self.chain - self.tokens(self.units - removed)
-        starts = torch.nn.functional.pad(self.ends, (1, 0))
+            return self.chain - self.tokens(self.removal_units - removed)
+        starts = torch.nn.functional.pad(self.step_ends, (1, 0))
         return starts.gather(1, removed[:, None])[:, 0]
 
-    def direct(self) -> "Encoded":
+    def without_chain(self) -> "EncodedBatch":
         """The layout of distillation, with neither chain nor second separator.
 
         question <sep> #### answer <eos>
@@ -104,7 +104,7 @@ class Encoded:
         column = torch.arange(int(total.max()))[None]
         source = column + gone[:, None] * (column >= self.question[:, None])
         ids = self.ids.gather(1, source.clamp(max=self.ids.shape[1] - 1))
-        return Encoded(ids, self.question, torch.zeros_like(self.chain), total)
+        return EncodedBatch(ids, self.question, torch.zeros_like(self.chain), total)
 
 
 class Layout:
@@ -133,8 +133,8 @@ class Layout:
         self._symbolic = tokenizer.sep_token == SEP
         self._tail = " " if spaced_separators and not self._symbolic else ""
         self._step_end = step_end
-        self.begin, self._lead = ([], "") if self._symbolic else _beginnings(tokenizer)
-        self.mark = self._tokens([self._lead + MARK])[0]
+        self.bos_ids, self._prefix_space = ([], "") if self._symbolic else _beginnings(tokenizer)
+        self.answer_delimiter = self._tokens([self._prefix_space + ANSWER_DELIMITER])[0]
 
     @cached_property
     def fingerprint(self) -> str | None:
@@ -144,7 +144,15 @@ class Layout:
         """
         if not self.tokenizer.is_fast:
             return None
-        parts = [self.sep, self.pad, self.eos, self.begin, self._lead, self._tail, self._step_end]
+        parts = [
+            self.sep,
+            self.pad,
+            self.eos,
+            self.bos_ids,
+            self._prefix_space,
+            self._tail,
+            self._step_end,
+        ]
         text = json.dumps([self.tokenizer.backend_tokenizer.to_str(), *parts])
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -161,14 +169,17 @@ class Layout:
                 raise
             raise ConfigError(f"the tokenizer has no token for {missing[0]!r}") from error
 
-    def encode(self, examples: Sequence[Example]) -> Encoded:
+    def encode(self, examples: Sequence[Example]) -> EncodedBatch:
         """Encode text examples. Raises `ConfigError` for a symbol the tokenizer lacks."""
         questions = self._tokens([example.question + self._tail for example in examples])
-        questions = [self.begin + tokens for tokens in questions]
-        written = [self._lead + x.chain + self._tail if x.chain else "" for x in examples]
+        questions = [self.bos_ids + tokens for tokens in questions]
+        written = [self._prefix_space + x.chain + self._tail if x.chain else "" for x in examples]
         chains, ends = self._chains(written)
         answers = self._tokens(
-            [f"{self._lead}{MARK} {example.answer}{self._tail}" for example in examples]
+            [
+                f"{self._prefix_space}{ANSWER_DELIMITER} {example.answer}{self._tail}"
+                for example in examples
+            ]
         )
         rows = [
             [*question, self.sep, *chain, self.sep, *answer, self.eos]
@@ -179,7 +190,7 @@ class Layout:
         ids[np.arange(total.max()) < total[:, None]] = np.concatenate(rows)
         question = torch.tensor([len(part) + 1 for part in questions])
         chain = torch.tensor([len(part) for part in chains])
-        return Encoded(torch.from_numpy(ids), question, chain, torch.from_numpy(total), ends)
+        return EncodedBatch(torch.from_numpy(ids), question, chain, torch.from_numpy(total), ends)
 
     def _chains(self, texts: list[str]) -> tuple[list[list[int]], Tensor | None]:
         """Tokens of chains, and where removal counts steps, those up to the end of each step.
@@ -204,7 +215,7 @@ class Layout:
         padded = [np.pad(row, (0, most - len(row)), mode="edge") for row in rows]
         return found["input_ids"], torch.from_numpy(np.stack(padded))
 
-    def encode_pieces(self, pieces: Pieces, task: Task) -> Encoded:
+    def encode_symbols(self, pieces: SymbolBatch, task: Task) -> EncodedBatch:
         """Encode a generated batch, with a symbol tokenizer without a loop over examples.
 
         Equal to `encode(task.text(pieces))`.
@@ -215,20 +226,20 @@ class Layout:
         table = np.array([*self.tokenizer.convert_tokens_to_ids(list(symbols)), self.pad])
         n = len(pieces.question)
         sep, eos = np.full((n, 1), self.sep), np.full((n, 1), self.eos)
-        mark = np.full((n, 1), self.mark[0])
+        mark = np.full((n, 1), self.answer_delimiter[0])
         parts = [table[pieces.question], sep, table[pieces.chain], sep, mark]
         rows = np.hstack([*parts, table[pieces.answer], eos])
-        question, chain, answer = ((piece != NOTHING).sum(axis=1) for piece in pieces)
+        question, chain, answer = ((piece != PADDING).sum(axis=1) for piece in pieces)
         question, total = question + 1, question + chain + answer + 4
         used = rows != self.pad
         if not used.all():  # close the gaps that short pieces leave
             order = np.argsort(~used, axis=1, kind="stable")
             rows = np.take_along_axis(rows, order, axis=1)[:, : total.max()]
-        found = Encoded(*map(torch.from_numpy, (rows, question, chain, total)))
+        found = EncodedBatch(*map(torch.from_numpy, (rows, question, chain, total)))
         if self._step_end is None:
             return found
         last = pieces.chain == symbols.index(self._step_end)
-        return replace(found, ends=torch.from_numpy(_ends_of(last, pieces.chain != NOTHING)))
+        return replace(found, step_ends=torch.from_numpy(_ends_of(last, pieces.chain != PADDING)))
 
     def texts(self, rows: Tensor) -> list[str]:
         """Generated tokens `[n, width]` as text, up to and without the end token."""
@@ -244,15 +255,19 @@ class Layout:
         """
         cut = []
         for row in rows.tolist():
-            start = _find(row, self.mark)
+            start = _find(row, self.answer_delimiter)
             end = next((i for i in range(start, len(row)) if row[i] == self.eos), len(row))
             cut.append(row[:end])
         return cut
 
+    def lengths(self, rows: Tensor) -> list[int]:
+        """Tokens that each row of `[n, width]` holds, its end token included."""
+        return [min(len(row) + 1, rows.shape[1]) for row in self._cut(rows)]
+
     @staticmethod
     def answer(text: str) -> str | None:
         """The answer in a generated text: what follows the last mark; None without a mark."""
-        _, mark, answer = text.rpartition(MARK)
+        _, mark, answer = text.rpartition(ANSWER_DELIMITER)
         return " ".join(answer.split()) if mark else None
 
 

@@ -144,7 +144,7 @@ def write(reports: dict[str, Report], folder: Path) -> None:
         write_examples(folder / f"{split}.txt", report.kept)
 
 
-def bring(
+def prepare_cached(
     source: str | Path, home: Path, columns: Columns = BY_NAME, held_out: int = 500
 ) -> tuple[Path, dict[str, Report]]:
     """Prepare a data set into a folder below `home` that is named after what it holds.
@@ -158,4 +158,4 @@ def bring(
     lines = (format_line(x) for split in SPLITS for x in reports[split].kept)
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:10]
     folder = home / f"{Path(source).stem}-{digest}"
-    return paths.made_once(folder, partial(write, reports)), reports
+    return paths.create_once(folder, partial(write, reports)), reports

@@ -13,11 +13,10 @@ from transformers import AutoTokenizer
 from icotlib import paths
 from icotlib.config import RunConfig
 from icotlib.data.batches import epochs, stream
-from icotlib.data.corpus import Corpus, check_folder, load_corpus
-from icotlib.data.layout import EOS, MARK, SEP, Encoded, Layout, symbol_tokenizer
+from icotlib.data.corpus import Corpus, check_folder, examples_of, load_corpus
+from icotlib.data.layout import ANSWER_DELIMITER, EOS, SEP, EncodedBatch, Layout, symbol_tokenizer
 from icotlib.errors import ConfigError
 from icotlib.system.pretrained import _pretrained, check_pretrained
-from icotlib.tasks import Example
 
 #: From so many training examples on, tokens are kept on disk.
 MANY = 10_000
@@ -27,7 +26,7 @@ MANY = 10_000
 PART = 20_000
 
 
-class Material:
+class RunData:
     """The encoded examples of a run.
 
     `batches(step)` gives the training batch of a step: a pure function of the config and the
@@ -42,7 +41,7 @@ class Material:
         self.test = self.layout.encode(examples_of(self.corpus.test))
         train, digest = self.corpus.train, self.corpus.digest
         #: The fixed training set, or None where every batch is fresh.
-        self.train: Encoded | None = train and encode_once(self.layout, train, digest)
+        self.train: EncodedBatch | None = train and encode_once(self.layout, train, digest)
         self.batches = self._batches()
         #: What removal counts in the longest chain, and tokens of the longest sequence.
         self.longest_chain, self.longest_total = self._longest()
@@ -54,31 +53,31 @@ class Material:
 
     def _longest(self) -> tuple[int, int]:
         sets = [part for part in (self.valid, self.test, self.train) if part is not None]
-        chain = max(int(encoded.units.max()) for encoded in sets)
+        chain = max(int(encoded.removal_units.max()) for encoded in sets)
         total = max(int(encoded.total.max()) for encoded in sets)
         self._check_steps(sets)
-        task, model, removal = self.corpus.task, self.config.model, self.config.removal
-        if task is not None and model.pretrained is None:
-            total = sum(task.widths) + len([SEP, SEP, MARK, EOS])
-            chain = chain if removal.step_end else task.widths[1]
+        task, step_end = self.corpus.task, self.config.input_format.step_end
+        if task is not None and self.config.model.pretrained is None:
+            total = sum(task.widths) + len([SEP, SEP, ANSWER_DELIMITER, EOS])
+            chain = chain if step_end else task.widths[1]
         return chain, total
 
-    def _check_steps(self, sets: list[Encoded]) -> None:
-        end = self.config.removal.step_end
-        if end is not None and not any((x.units > 1).any() for x in sets):
+    def _check_steps(self, sets: list[EncodedBatch]) -> None:
+        end = self.config.input_format.step_end
+        if end is not None and not any((x.removal_units > 1).any() for x in sets):
             found = next((x for x in self.corpus.valid["chain"] if x), "")
             raise ConfigError(
                 f"removal.step_end={end!r} stands inside no chain, so that there are no steps to "
                 f"remove; a chain here is {found!r}"
             )
 
-    def _batches(self) -> Callable[[int], Encoded]:
+    def _batches(self) -> Callable[[int], EncodedBatch]:
         size, seed = self.config.train.batch_size, self.config.seed
         if self.train is not None:
             rows = epochs(len(self.train), size, seed)
             return lambda step: self.train[rows(step)]
         pieces, task = stream(self.corpus, size, seed), self.corpus.task
-        return lambda step: self.layout.encode_pieces(pieces(step), task)
+        return lambda step: self.layout.encode_symbols(pieces(step), task)
 
 
 def check(configs: Sequence[RunConfig]) -> None:
@@ -89,13 +88,7 @@ def check(configs: Sequence[RunConfig]) -> None:
         check_folder(folder)
 
 
-def examples_of(dataset: Dataset, rows: slice = slice(None)) -> list[Example]:
-    """The rows of a dataset as examples, or some of them."""
-    columns = dataset[rows]
-    return [Example(*row) for row in zip(*(columns[c] for c in Example._fields), strict=True)]
-
-
-def encode_once(layout: Layout, dataset: Dataset, digest: str) -> Encoded:
+def encode_once(layout: Layout, dataset: Dataset, digest: str) -> EncodedBatch:
     """A training set as tokens; a large one is encoded once, and read from disk from then on.
 
     Its tokens stay there, memory-mapped: batches take what they need.
@@ -106,11 +99,13 @@ def encode_once(layout: Layout, dataset: Dataset, digest: str) -> Encoded:
     if len(dataset) < MANY or layout.fingerprint is None:
         return layout.encode(examples_of(dataset))
     key = hashlib.sha256(f"{digest} {layout.fingerprint}".encode()).hexdigest()[:16]
-    folder = paths.made_once(paths.data_cache() / f"tokens-{key}", partial(_store, layout, dataset))
+    folder = paths.create_once(
+        paths.data_cache() / f"tokens-{key}", partial(_store, layout, dataset)
+    )
     ids = torch.from_numpy(np.load(folder / "ids.npy", mmap_mode="c"))  # "c": torch wants to write
     lengths = torch.from_numpy(np.load(folder / "lengths.npy"))
     ends = torch.from_numpy(np.load(folder / "ends.npy")).long()
-    return Encoded(ids, *lengths, ends if ends.shape[1] else None)
+    return EncodedBatch(ids, *lengths, ends if ends.shape[1] else None)
 
 
 def _store(layout: Layout, dataset: Dataset, folder: Path) -> None:
@@ -120,7 +115,7 @@ def _store(layout: Layout, dataset: Dataset, folder: Path) -> None:
         one = layout.encode(examples_of(dataset, slice(start, start + PART)))
         ids.append(one.ids.int().numpy())
         lengths.append(torch.stack([one.question, one.chain, one.total]).numpy())
-        ends.append(np.empty((len(one), 0)) if one.ends is None else one.ends.numpy())
+        ends.append(np.empty((len(one), 0)) if one.step_ends is None else one.step_ends.numpy())
     folder.mkdir(parents=True)
     np.save(folder / "ids.npy", _stacked(ids, layout.pad))
     np.save(folder / "lengths.npy", np.concatenate(lengths, axis=1))
@@ -144,4 +139,4 @@ def build_layout(config: RunConfig, corpus: Corpus) -> Layout:
         tokenizer = symbol_tokenizer(corpus.symbols)
     else:
         tokenizer = _pretrained(AutoTokenizer, model.pretrained)
-    return Layout(tokenizer, model.spaced_separators, config.removal.step_end)
+    return Layout(tokenizer, model.spaced_separators, config.input_format.step_end)

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from icotlib.data.inputs import IGNORE, Inputs, remove
-from icotlib.data.layout import Encoded, Layout
-from icotlib.models.parameters import room_of
+from icotlib.data.inputs import IGNORE, LMBatch, remove
+from icotlib.data.layout import EncodedBatch, Layout
+from icotlib.models.parameters import max_positions
 
 # --- one forward pass --------------------------------------------------------------------------
 
 
-def logits_of(model: torch.nn.Module, inputs: Inputs) -> Tensor:
+def logits_of(model: torch.nn.Module, inputs: LMBatch) -> Tensor:
     """Next-token logits `[n, keep, vocabulary]` at the last `keep` places of a batch.
 
     A mask of ones goes with explicit positions: without any mask, transformers takes a jump in
@@ -28,21 +28,21 @@ def logits_of(model: torch.nn.Module, inputs: Inputs) -> Tensor:
         input_ids=inputs.ids,
         position_ids=inputs.positions,
         attention_mask=mask,
-        logits_to_keep=inputs.keep,
+        logits_to_keep=inputs.logits_to_keep,
         use_cache=False,
     ).logits
 
 
-def matches(logits: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
+def matches(logits: Tensor, inputs: LMBatch) -> tuple[Tensor, Tensor]:
     """Which examples have every learned token, and which every token after the chain: `[n]` each.
 
     Args:
         logits: `[n, keep, vocabulary]` from `logits_of`.
     """
-    labels = inputs.labels[:, -inputs.keep :]
+    labels = inputs.labels[:, -inputs.logits_to_keep :]
     right = logits.argmax(dim=-1) == labels
     whole = (right | (labels == IGNORE)).all(dim=1)
-    tail = (right | ~inputs.tail[:, -inputs.keep :]).all(dim=1)
+    tail = (right | ~inputs.answer_mask[:, -inputs.logits_to_keep :]).all(dim=1)
     return whole, tail
 
 
@@ -53,7 +53,7 @@ EXAMPLES, LOGITS = 512, 2**28
 @torch.no_grad()
 def written_as_is(
     model: PreTrainedModel,
-    batch: Encoded,
+    batch: EncodedBatch,
     removed: Tensor | int,
     side: str = "left",
     keep_positions: bool = False,
@@ -81,7 +81,7 @@ def written_as_is(
 
 def teacher_forced_match(
     model: PreTrainedModel,
-    batch: Encoded,
+    batch: EncodedBatch,
     removed: int,
     side: str = "left",
     keep_positions: bool = False,
@@ -106,7 +106,7 @@ def teacher_forced_match(
 def generate(
     model: PreTrainedModel,
     layout: Layout,
-    batch: Encoded,
+    batch: EncodedBatch,
     removed: Tensor | int = 0,
     keep_positions: bool = False,
     max_new_tokens: int | None = None,
@@ -115,7 +115,7 @@ def generate(
 
     Args:
         batch: only its questions are read; unequal ones are padded on the left.
-        removed: tokens removed at the model's stage, an int or `[n]` (`Encoded.tokens`, where a
+        removed: tokens removed at the model's stage, an int or `[n]` (`EncodedBatch.tokens`, where a
             stage counts steps). Only with kept positions does the model see it: the separator's
             position is shifted by as many, and by no more than the chain has.
         max_new_tokens: by default what the longest remaining chain and answer need, and eight
@@ -124,11 +124,11 @@ def generate(
     device = model.device
     removed = torch.as_tensor(removed).expand(len(batch)).minimum(batch.chain)
     if max_new_tokens is None:
-        max_new_tokens = longest_rest(batch, removed)
+        max_new_tokens = max_new_tokens_for(batch, removed)
     ids, mask, positions = left_padded_questions(batch, layout.pad)
     if keep_positions:
         positions[:, -1] += removed
-    room = room_of(model)
+    room = max_positions(model)
     ids, mask, positions = ids.to(device), mask.to(device), positions.to(device)
     cache, written = None, []
     marked_end = EndOfAnswer(layout, len(batch), device)
@@ -153,12 +153,12 @@ def generate(
     return torch.cat(written, dim=1)
 
 
-def longest_rest(batch: Encoded, removed: Tensor) -> int:
+def max_new_tokens_for(batch: EncodedBatch, removed: Tensor) -> int:
     """What the longest remaining chain and answer need, and eight tokens more."""
     return int((batch.total - batch.question - removed.minimum(batch.chain)).max()) + 8
 
 
-def left_padded_questions(batch: Encoded, pad: int) -> tuple[Tensor, Tensor, Tensor]:
+def left_padded_questions(batch: EncodedBatch, pad: int) -> tuple[Tensor, Tensor, Tensor]:
     """Questions with their separator, padded on the left: tokens, mask, positions `[n, width]`."""
     width = int(batch.question.max())
     positions = torch.arange(width)[None] - (width - batch.question)[:, None]
@@ -174,7 +174,7 @@ class EndOfAnswer:
     """
 
     def __init__(self, layout: Layout, n: int, device: torch.device):
-        self.eos, self.mark = layout.eos, layout.mark[-1]
+        self.eos, self.mark = layout.eos, layout.answer_delimiter[-1]
         self.marked = torch.zeros(n, dtype=torch.bool, device=device)
         self.ended = torch.zeros(n, dtype=torch.bool, device=device)
 

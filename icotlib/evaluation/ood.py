@@ -1,7 +1,7 @@
 """Out of distribution: how finished runs answer questions that training could not show them.
 
 Two kinds of shift. Other lengths are the neighbouring tasks of `Task.shifts`. Unseen combinations
-are the questions that a run with `data.reserve` kept back (`Task.reserved`). Every model answers as
+are the questions that a run with `data.holdout` kept back (`Task.holdout`). Every model answers as
 it does its own test set: by greedy generation, at its last removal stage.
 """
 
@@ -16,17 +16,17 @@ from torch import Tensor
 from icotlib.config import DataConfig, RunConfig
 from icotlib.data.corpus import draw_unseen, is_in_sorted, question_keys
 from icotlib.data.inputs import in_layout
-from icotlib.data.layout import Encoded
-from icotlib.data.run_data import Material
+from icotlib.data.layout import EncodedBatch
+from icotlib.data.run_data import RunData
 from icotlib.errors import DataError
 from icotlib.evaluation.scoring import evaluate
 from icotlib.models.loading import load_stage
-from icotlib.models.parameters import room_of
-from icotlib.models.precision import as_trained
-from icotlib.runs import Run, ancestors
+from icotlib.models.parameters import max_positions
+from icotlib.models.precision import training_precision
+from icotlib.runs import Run
 from icotlib.system.devices import best_device
 from icotlib.tasks import Task, get_task
-from icotlib.tasks.base import NOTHING
+from icotlib.tasks.base import PADDING
 
 COLUMNS = ["run", "method", "seed", "shift", "accuracy", "ci_low", "ci_high", "n", "reason"]
 
@@ -62,7 +62,7 @@ def shifted_questions(
 ) -> dict[str, tuple[Task, np.ndarray]]:
     """For every shift its task, and up to n different questions `[n, entries]` of it.
 
-    One shift at a time: where questions are reserved, other lengths are tested on the others.
+    One shift at a time: where questions are holdout, other lengths are tested on the others.
     Data from files has no shifts.
     """
     if config.path is not None:
@@ -70,20 +70,20 @@ def shifted_questions(
     task, nothing = get_task(config.task), np.array([], dtype=np.uint64)
     found = {}
     for name, other in task.shifts().items():
-        there = other.n_questions - config.reserve * other.n_reserved
-        rng, reserved = np.random.default_rng([seed, 5]), False if config.reserve else None
-        rows = draw_unseen(other, rng, min(n, there), nothing, distinct=True, reserved=reserved)
+        there = other.n_questions - config.holdout * other.n_holdout
+        rng, holdout = np.random.default_rng([seed, 5]), False if config.holdout else None
+        rows = draw_unseen(other, rng, min(n, there), nothing, distinct=True, holdout=holdout)
         found[name] = other, rows
-    if config.reserve:
-        rng, n = np.random.default_rng([seed, 5]), min(n, task.n_reserved)
-        found[COMBINATIONS] = task, draw_unseen(task, rng, n, nothing, distinct=True, reserved=True)
+    if config.holdout:
+        rng, n = np.random.default_rng([seed, 5]), min(n, task.n_holdout)
+        found[COMBINATIONS] = task, draw_unseen(task, rng, n, nothing, distinct=True, holdout=True)
     return found
 
 
 def _rows(run: Run, n: int, seed: int) -> Iterator[dict[str, Any]]:
     """The rows of one run, without what names it."""
     config, stages = run.config, run.stages
-    last = stages.loc[stages.tokens_removed.idxmax()]
+    last = stages.loc[stages.removed.idxmax()]
     yield {
         "shift": WITHIN,
         **last[["accuracy", "ci_low", "ci_high"]],
@@ -92,9 +92,9 @@ def _rows(run: Run, n: int, seed: int) -> Iterator[dict[str, Any]]:
     }
     shifted = shifted_questions(config.data, n, seed)
     if shifted:
-        yield from _shifted_rows(run, shifted, int(last.tokens_removed))
-    if config.data.path is None and not config.data.reserve and get_task(config.task).n_reserved:
-        yield _untested(COMBINATIONS, "training held them: it needs data.reserve=True")
+        yield from _shifted_rows(run, shifted, int(last.removed))
+    if config.data.path is None and not config.data.holdout and get_task(config.task).n_holdout:
+        yield _untested(COMBINATIONS, "training held them: it needs data.holdout=True")
 
 
 def _shifted_rows(
@@ -106,8 +106,8 @@ def _shifted_rows(
     model, layout = load_stage(run, removed)
     model, seen = model.to(best_device()), training_keys(config)
     for name, (task, questions) in shifted.items():
-        pieces = task.write(questions)
-        encoded = layout.encode_pieces(pieces, task)
+        pieces = task.render(questions)
+        encoded = layout.encode_symbols(pieces, task)
         if is_in_sorted(encoded_keys(encoded), seen).any():
             raise DataError(
                 f"shift {name!r} of {config.task}: some of its questions stood in training; "
@@ -116,12 +116,12 @@ def _shifted_rows(
         batch = in_layout(encoded, config.removal)
         # All of it is all of a longer chain, too; a part is as many tokens as of the run's own.
         here = batch.chain if whole else batch.tokens(removed, config.removal.side)
-        reason = lacking_room(batch, here, keep, room_of(model))
+        reason = missing_positions(batch, here, keep, max_positions(model))
         if reason:
             yield _untested(name, reason)
             continue
         answers = [example.answer for example in task.text(pieces)]
-        with as_trained(config.train.precision, model):
+        with training_precision(config.train.precision, model):
             score = evaluate(model, layout, batch, answers, here, keep, config.removal.side)
         yield {
             "shift": name,
@@ -138,7 +138,9 @@ def _untested(shift: str, reason: str) -> dict[str, Any]:
     return {"shift": shift, **unknown, "n": 0, "reason": reason}
 
 
-def lacking_room(batch: Encoded, removed: Tensor, keep_positions: bool, room: int | None) -> str:
+def missing_positions(
+    batch: EncodedBatch, removed: Tensor, keep_positions: bool, room: int | None
+) -> str:
     """Why a model cannot read and write these examples; empty if it can.
 
     Args:
@@ -151,7 +153,7 @@ def lacking_room(batch: Encoded, removed: Tensor, keep_positions: bool, room: in
     needed = int((batch.total - 1 - gone).max())  # the end token is written, but never read
     if room is None or needed <= room:
         return ""
-    more = f"train it with model.room larger by {needed - room}"
+    more = f"train it with model.extra_positions larger by {needed - room}"
     return f"needs {needed} positions, the model has {room}: {more}"
 
 
@@ -164,19 +166,19 @@ def training_keys(config: RunConfig) -> np.ndarray:
     Streams are pure functions of the step, so they are drawn once more.
     """
     found = []
-    for one in [config, *ancestors(config).values()]:
-        material = Material(one)
-        if material.train is not None:
-            found.append(encoded_keys(material.train))
+    for one in [config, *config.ancestors().values()]:
+        run_data = RunData(one)
+        if run_data.train is not None:
+            found.append(encoded_keys(run_data.train))
             continue
         steps = range(Run.of(one).totals["step"])
-        found += [encoded_keys(material.batches(step)) for step in steps]
+        found += [encoded_keys(run_data.batches(step)) for step in steps]
     return np.unique(np.concatenate(found))
 
 
-def encoded_keys(batch: Encoded) -> np.ndarray:
+def encoded_keys(batch: EncodedBatch) -> np.ndarray:
     """A key for the question of each example, `[n]`: the same one in every batch it stands in."""
     ids = batch.ids[:, : int(batch.question.max())]
     inside = torch.arange(ids.shape[1])[None] < batch.question[:, None]
-    # `question_keys` adds nothing for NOTHING, so that the width of the padding does not count.
-    return question_keys(ids.masked_fill(~inside, NOTHING).numpy())
+    # `question_keys` adds nothing for PADDING, so that the width of the padding does not count.
+    return question_keys(ids.masked_fill(~inside, PADDING).numpy())

@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from icotlib.data.inputs import IGNORE, remove
-from icotlib.data.layout import Encoded, Layout
-from icotlib.evaluation.generation import generate, longest_rest, written_as_is
+from icotlib.data.layout import EncodedBatch, Layout
+from icotlib.evaluation.generation import generate, max_new_tokens_for, written_as_is
 
 # --- accuracy ----------------------------------------------------------------------------------
 
@@ -40,7 +40,7 @@ WORTHWHILE = 0.25
 def evaluate(
     model: PreTrainedModel,
     layout: Layout,
-    batch: Encoded,
+    batch: EncodedBatch,
     answers: Sequence[str],
     removed: Tensor | int = 0,
     keep_positions: bool = False,
@@ -70,7 +70,7 @@ def evaluate(
         if right.any():
             texts[right.numpy()] = layout.texts(_truth(part[right], k[right], side, layout.pad))
         if not right.all():
-            new = longest_rest(part, k)  # of all: what an example gets hangs on no other
+            new = max_new_tokens_for(part, k)  # of all: what an example gets hangs on no other
             rest = generate(model, layout, part[~right], k[~right], keep_positions, new)
             texts[~right.numpy()] = layout.texts(rest)
         written += texts.tolist()
@@ -78,7 +78,7 @@ def evaluate(
     return score(written, answers)
 
 
-def _truth(batch: Encoded, removed: Tensor, side: str, pad: int) -> Tensor:
+def _truth(batch: EncodedBatch, removed: Tensor, side: str, pad: int) -> Tensor:
     """What should be written after the questions, `[n, width]`, padding before and behind it."""
     labels = remove(batch, removed, side).labels
     return labels.masked_fill(labels == IGNORE, pad)

@@ -1,13 +1,474 @@
-"""TODO."""
+"""A trained model at a removal stage: the one object that everything asks.
 
-from typing import Any
+    m = icot.load("icot_si", k=6)
+    m.answer("3719 * 84")           what it writes: chain, answer, tokens, seconds
+    m.evaluate()                    accuracy on its own test set, or on other examples
+    m.activations(questions)        its residual stream
+    m.forced_answer(inputs, ...)    its answer with some states replaced
 
-from icotlib.data.corpus import Corpus, load_corpus
-from icotlib.data.layout import Layout
-from icotlib.models.loading import load_stage
-from icotlib.runs import Run
+It holds the run, the model, its tokenizer and layout, how many chain tokens are removed, and the
+precision; it answers exactly as the run's own final test does.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from icotlib.config import RunConfig
+from icotlib.data.corpus import Corpus, examples_of, load_corpus
+from icotlib.data.inputs import InputFormat, LMBatch
+from icotlib.data.layout import EncodedBatch, Layout
+from icotlib.data.readers import Report, read_rows
+from icotlib.errors import ConfigError, DataError, RunError
+from icotlib.evaluation import scoring
+from icotlib.evaluation.generation import (
+    generate,
+    logits_of,
+    max_new_tokens_for,
+    teacher_forced_match,
+)
+from icotlib.models.hooks import decoder_layers, hook_residual_stream
+from icotlib.models.loading import load_model
+from icotlib.models.precision import training_precision
+from icotlib.runs import Run, find_run
+from icotlib.system.devices import best_device
+from icotlib.tasks import Example, Task, get_task
+from icotlib.tasks.questions import QuestionSet
+
+#: Whatever a model can be asked: one question or several as text, examples, or a question set.
+Asked = str | Sequence[str] | Sequence[Example] | QuestionSet
+
+#: States to put in, `[n, d]` each, by layer of the residual stream and position.
+States = Mapping[tuple[int, int], Tensor]
+
+#: Examples in one forward pass of `forced_answer` and `activations`.
+BATCH = 250
 
 
-def load_run(run: Run, removed: int | None = None) -> tuple[Any, Layout, Corpus]:
-    """A run's model (final, or at the end of a removal stage), its layout and its corpus."""
-    return *load_stage(run, removed), load_corpus(run.config.data)
+@dataclass(frozen=True)
+class Answer:
+    """What a model wrote after one question."""
+
+    question: str
+    #: The chain that it wrote, and its answer; empty where it wrote no answer delimiter.
+    chain: str
+    answer: str
+    #: The true answer and whether the model's is right; None where the truth is unknown.
+    truth: str | None
+    right: bool | None
+    #: Tokens written, and seconds of generation (of its batch, divided by the batch's size).
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class StageModel:
+    """A model, its tokenizer, and the removal stage it is asked at."""
+
+    #: What tables and figures call it.
+    name: str
+    model: PreTrainedModel
+    layout: Layout
+    config: RunConfig
+    #: How its method turns examples into input.
+    format: InputFormat
+    #: Chain tokens (or steps, see `format.unit`) removed.
+    removed: int
+    #: The finished run that it belongs to, if there is one.
+    run: Run | None = None
+    #: The folder that keeps its activations; None keeps them nowhere.
+    folder: Path | None = None
+
+    @classmethod
+    def of(
+        cls,
+        run: Run,
+        removed: int | None = None,
+        name: str | None = None,
+        device: torch.device | str | None = None,
+    ) -> "StageModel":
+        """A finished run's model at a removal stage, by default its last.
+
+        Raises `RunError` if the run is not finished or answers no questions by itself,
+        `ConfigError` if it has no such stage.
+        """
+        if not run.done:
+            raise RunError(f"{run.name} is not finished: train it first (icot train)")
+        config = run.config
+        if not config.spec.answers:
+            raise RunError(
+                f"{run.name} answers no questions by itself: it is one phase of a method "
+                f"({config.spec.label})"
+            )
+        stages = [int(stage) for stage in run.stages.removed]
+        removed = stages[-1] if removed is None else removed
+        if removed not in stages:
+            unit = config.input_format.unit
+            raise ConfigError(f"{run.name} has no stage with {removed} {unit} removed: {stages}")
+        model, layout = load_stage(run, removed)
+        model = model.to(best_device() if device is None else device)
+        folder = run.folder / "activations" / f"removed-{removed:03d}"
+        form = config.input_format
+        return cls(name or run.name, model, layout, config, form, removed, run, folder)
+
+    @classmethod
+    def all_of(cls, configs: Mapping[str, RunConfig]) -> dict[str, "StageModel"]:
+        """The last stage of each of these runs that is finished, by name."""
+        runs = {name: Run.of(config) for name, config in configs.items()}
+        return {name: cls.of(run, name=name) for name, run in runs.items() if run.done}
+
+    # --- what it is ---
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def precision(self) -> str:
+        """The precision that it was trained at, at which it answers too."""
+        return self.config.train.precision
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The run's data: its training, validation and test set."""
+        return load_corpus(self.config.data)
+
+    @property
+    def task(self) -> Task | None:
+        """The generated task, or None for a run on data from files."""
+        return get_task(self.config.data.task) if self.config.data.path is None else None
+
+    @property
+    def stages(self) -> list[int]:
+        """The removal stages of its run."""
+        return [int(stage) for stage in self.run.stages.removed] if self.run else [self.removed]
+
+    @property
+    def decoder(self) -> PreTrainedModel:
+        """The decoder whose residual stream is analysed: of a coupled model, the student."""
+        return getattr(self.model, "analysed_decoder", self.model)
+
+    @property
+    def layers(self) -> int:
+        return len(decoder_layers(self.decoder))
+
+    def at(self, removed: int) -> "StageModel":
+        """The same run at another removal stage, with the weights of that stage."""
+        if self.run is None or removed == self.removed:
+            return replace(self, removed=removed)
+        if self.run.weights(removed) == self.run.weights(self.removed):
+            folder = self.run.folder / "activations" / f"removed-{removed:03d}"
+            return replace(self, removed=removed, folder=folder)
+        return StageModel.of(self.run, removed, self.name, self.device)
+
+    def untrained(self, seed: int = 0) -> "StageModel":
+        """The same architecture with random weights, for controls."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = AutoModelForCausalLM.from_config(self.model.config).eval()
+        return replace(self, name="untrained", model=model.to(self.device), run=None, folder=None)
+
+    def with_inputs_of(self, other: "StageModel") -> "StageModel":
+        """This model, given the input that another one is given."""
+        return replace(self, format=other.format, removed=other.removed, folder=None)
+
+    # --- what goes in ---
+
+    def encode(self, asked: Asked, answer: np.ndarray | None = None) -> EncodedBatch:
+        """Questions in the method's format, with their chains, nothing removed yet.
+
+        Args:
+            answer: symbols `[n, width]` to put in the place of the true answers (question sets).
+
+        Raises `ValueError` for text that is no question of the run's task.
+        """
+        if isinstance(asked, QuestionSet):
+            rendered = asked.rendered
+            if answer is not None:
+                rendered = rendered._replace(answer=answer)
+            return self.format.arrange(self.layout.encode_symbols(rendered, asked.task))
+        return self.format.arrange(self.layout.encode(self._examples(asked)))
+
+    def _examples(self, asked: Asked) -> list[Example]:
+        """Questions with chain and answer where they are known; else both are empty."""
+        if isinstance(asked, QuestionSet):
+            return asked.examples()
+        if isinstance(asked, str):
+            return self._examples([asked])
+        return [one if isinstance(one, Example) else self._example(one) for one in asked]
+
+    def _example(self, typed: str) -> Example:
+        if self.task is not None:
+            return QuestionSet.parse(self.task, typed).examples()[0]
+        return self._known.get(typed.strip(), Example(typed.strip(), "", ""))
+
+    @cached_property
+    def _known(self) -> dict[str, Example]:
+        held_out = [*examples_of(self.corpus.valid), *examples_of(self.corpus.test)]
+        return {example.question: example for example in held_out}
+
+    def inputs(self, asked: Asked, answer: np.ndarray | None = None) -> LMBatch:
+        """The model's input with its own writing forced to be right, or another answer; on its
+        device.
+
+        Raises `ConfigError` where sequences differ in length: their positions do not compare.
+        """
+        batch = self.encode(asked, answer)
+        if len(set(batch.total.tolist())) > 1:
+            raise ConfigError("examples of different length: their positions do not compare")
+        tokens = self.format.tokens_removed(batch, self.removed)
+        return self.format.inputs(batch, tokens).to(self.device)
+
+    def position_names(self, asked: QuestionSet) -> list[str]:
+        """A name for every position of `inputs`: `a0`, `=`, `t3`, `=`, `####`, `s0`, ...
+
+        t counts the chain's tokens from 1, s the answer's symbols from 0; `=` is a separator.
+        """
+        one = asked[:1]
+        batch, rendered = self.encode(one), one.rendered
+        question, chain, total = (int(x[0]) for x in (batch.question, batch.chain, batch.total))
+        k = int(self.format.tokens_removed(batch, self.removed)[0])
+        delimiter, separators = len(self.layout.answer_delimiter), 1 + self.format.chain
+        answer = total - question - chain - delimiter - separators
+        kept = slice(k, chain) if self.format.side == "left" else slice(0, chain - k)
+        tokens = [f"t{i + 1}" for i in range(rendered.chain.shape[1])] if chain else []
+        names = [*_named(asked.task.question_names, question - 1, "q"), "="]
+        names += _named(tokens, chain, "t")[kept] + ["="] * (separators - 1) + ["####"] * delimiter
+        return names + _named([f"s{i}" for i in range(rendered.answer.shape[1])], answer, "s")
+
+    def answer_positions(self, asked: QuestionSet) -> Tensor:
+        """The positions whose next token is a symbol of the answer, `[symbols]`."""
+        count = asked.rendered.answer.shape[1]
+        names = self.position_names(asked)
+        symbols = [names.index(f"s{i}") for i in range(count) if f"s{i}" in names]
+        return torch.tensor(symbols) - 1
+
+    # --- what it writes ---
+
+    def generate(self, batch: EncodedBatch, max_new_tokens: int | None = None) -> Tensor:
+        """Greedy continuations `[n, new tokens]` of encoded questions, at the run's precision."""
+        tokens = self.format.tokens_removed(batch, self.removed)
+        keep = self.format.keep_positions
+        with training_precision(self.precision, self.model):
+            return generate(self.model, self.layout, batch, tokens, keep, max_new_tokens)
+
+    @overload
+    def answer(self, asked: str) -> Answer: ...
+    @overload
+    def answer(self, asked: Sequence[str] | Sequence[Example] | QuestionSet) -> list[Answer]: ...
+    def answer(self, asked: Asked) -> Answer | list[Answer]:
+        """What the model writes after one question, or after several at once.
+
+        Raises `ValueError` for text that is no question of the run's task, `ConfigError` where
+        kept positions need a chain length that is not known.
+        """
+        examples = self._examples(asked)
+        batch = self.format.arrange(self.layout.encode(examples))
+        unknown = torch.tensor([not example.answer for example in examples])
+        limit = None
+        if unknown.any():
+            if self.format.keep_positions and self.removed:
+                raise ConfigError(
+                    "this model keeps positions, and the chain of a new question has no known "
+                    "length: ask a question of its data, or train with "
+                    "removal.keep_positions=false"
+                )
+            limit = self._longest_writing
+        start = time.perf_counter()
+        written = self.generate(batch, limit)
+        seconds = (time.perf_counter() - start) / len(examples)
+        texts = self.layout.texts(written)
+        tokens = self.layout.lengths(written)
+        answers = [self._answer(*one, seconds) for one in zip(examples, texts, tokens, strict=True)]
+        return answers[0] if isinstance(asked, str) else answers
+
+    def _answer(self, example: Example, text: str, tokens: int, seconds: float) -> Answer:
+        given, truth = Layout.answer(text), example.answer or None
+        right = None if truth is None else scoring.same_answer(given, truth)
+        chain = text.partition("####")[0].strip()
+        return Answer(example.question, chain, given or "", truth, right, tokens, seconds)
+
+    @cached_property
+    def _longest_writing(self) -> int:
+        """Tokens that the longest example of the run's test set needs, and eight more."""
+        batch = self.format.arrange(self.layout.encode(examples_of(self.corpus.test)))
+        return max_new_tokens_for(batch, self.format.tokens_removed(batch, self.removed))
+
+    # --- how good it is ---
+
+    def evaluate(
+        self,
+        asked: str | Path | Sequence[Example] | QuestionSet | None = None,
+        n: int | None = None,
+    ) -> scoring.Score:
+        """Exact match of greedy answers with its 95% interval.
+
+        Args:
+            asked: examples with answers; a file of them in any form that `icot prepare` reads; by
+                default the run's own test set.
+            n: the first n of them.
+
+        Raises `DataError` if the file cannot be read or holds no example.
+        """
+        if asked is None:
+            examples = examples_of(self.corpus.test)
+        elif isinstance(asked, (str, Path)):
+            examples = read_file(asked).kept
+        else:
+            examples = self._examples(asked)
+        examples = examples[:n]
+        batch = self.format.arrange(self.layout.encode(examples))
+        return self.score(batch, [example.answer for example in examples])
+
+    def score(
+        self, batch: EncodedBatch, answers: Sequence[str], tokens: Tensor | None = None
+    ) -> scoring.Score:
+        """Greedy answers to an arranged batch, compared with the true ones.
+
+        Args:
+            tokens: `[n]`, chain tokens removed; by default those of the stage.
+        """
+        if tokens is None:
+            tokens = self.format.tokens_removed(batch, self.removed)
+        form = self.format
+        with training_precision(self.precision, self.model):
+            return scoring.evaluate(
+                self.model, self.layout, batch, answers, tokens, form.keep_positions, form.side
+            )
+
+    def teacher_forced_match(self, batch: EncodedBatch, size: int | None = None) -> float:
+        """The fraction of an arranged batch whose every learned token is the most likely one.
+
+        Args:
+            size: examples in one forward pass; by default as many as memory allows.
+        """
+        form = self.format
+        return teacher_forced_match(
+            self.model, batch, self.removed, form.side, form.keep_positions, size
+        )
+
+    # --- what is inside ---
+
+    @torch.no_grad()
+    def residual_stream(self, inputs: LMBatch) -> Tensor:
+        """The residual stream over some inputs, `[layers + 1, positions, n, d]`, fp32, on the CPU.
+
+        Stream l is the input of layer l; the last is the output of the last layer.
+        """
+        found: dict[int, Tensor] = {}
+
+        def keep(layer: int, hidden: Tensor) -> None:
+            found[layer] = hidden.transpose(0, 1).float().cpu()
+
+        with hook_residual_stream(self.decoder, keep):
+            logits_of(self.model, replace(inputs, logits_to_keep=1))
+        return torch.stack([found[layer] for layer in sorted(found)])
+
+    def activations(self, asked: Asked) -> Tensor:
+        """The residual stream over questions, chain and answer forced to be right, in memory:
+        `[layers + 1, positions, n, d]`.
+
+        `icotlib.interp.activations` keeps it on disk, for many examples.
+        """
+        inputs = self.inputs(asked)
+        count = len(inputs.ids)
+        parts = [
+            self.residual_stream(inputs.rows(slice(first, first + BATCH)))
+            for first in range(0, count, BATCH)
+        ]
+        return torch.cat(parts, dim=2)
+
+    @contextmanager
+    def replaced(self, states: States, rows: slice = slice(None)) -> Iterator[None]:
+        """While open, forward passes have these states put into the residual stream.
+
+        Args:
+            states: `[n, d]`, by layer and position.
+            rows: the rows of them that belong to the examples of the pass.
+        """
+
+        def edit(layer: int, hidden: Tensor) -> Tensor | None:
+            here = {position: new for (at, position), new in states.items() if at == layer}
+            if not here:
+                return None
+            hidden = hidden.clone()
+            for position, new in here.items():
+                hidden[:, position] = new[rows].to(hidden)
+            return hidden
+
+        with hook_residual_stream(self.decoder, edit):
+            yield
+
+    @torch.no_grad()
+    def forced_answer(
+        self, inputs: LMBatch, positions: Tensor, states: States | None = None
+    ) -> Tensor:
+        """The most likely token for every symbol of the answer, `[n, symbols]`, on the CPU.
+
+        The answer's earlier symbols are those of the input, so that each symbol's effect is its
+        own, in one forward pass.
+
+        Args:
+            positions: `[symbols]`, whose next token it is (`answer_positions`).
+            states: states to put in first.
+        """
+        found, back = [], positions - inputs.ids.shape[1]
+        inputs = replace(inputs, logits_to_keep=int(-back.min()))
+        for first in range(0, len(inputs.ids), BATCH):
+            rows = slice(first, first + BATCH)
+            with self.replaced(states, rows) if states else nullcontext():
+                logits = logits_of(self.model, inputs.rows(rows))
+            found.append(logits[:, back].argmax(dim=-1).cpu())
+        return torch.cat(found)
+
+
+def load(
+    run: str | Run, k: int | None = None, device: torch.device | str | None = None
+) -> StageModel:
+    """A finished run's model at a removal stage.
+
+    Args:
+        run: a run, its name, or how that begins (`icotlib.runs.find_run`).
+        k: chain tokens (or steps) removed; by default the run's last stage.
+
+    Raises `RunError` if no run has that name or it is not finished, `ConfigError` if it has no
+    such stage.
+    """
+    return StageModel.of(run if isinstance(run, Run) else find_run(run), k, device=device)
+
+
+def load_stage(run: Run, removed: int | None = None) -> tuple[Any, Layout]:
+    """A run's model on the CPU, final or at the end of a removal stage, and its layout."""
+    config = run.config
+    return load_model(
+        run.weights(removed), config.model.spaced_separators, config.input_format.step_end
+    )
+
+
+def read_file(path: str | Path) -> Report:
+    """The examples of one file, in any form that `icot prepare` reads.
+
+    Raises `DataError` if the file cannot be read or holds no example.
+    """
+    report = Report()
+    read_rows(Path(path), report)
+    if not report.kept:
+        raise DataError(f"{path}: holds no example ({'; '.join(report.lines('file'))})")
+    return report
+
+
+def _named(names: Sequence[str], count: int, letter: str) -> list[str]:
+    """Names for `count` tokens; a tokenizer may add a space (`_`), or cut quite another way."""
+    names = list(names)
+    if count == len(names) + 1:
+        return [*names, "_"]
+    return names if count == len(names) else [f"{letter}.{i}" for i in range(count)]

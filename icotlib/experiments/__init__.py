@@ -9,22 +9,22 @@ from collections.abc import Callable
 from typing import Any
 
 from icotlib.config import RunConfig
-from icotlib.experiments.base import PRESETS
+from icotlib.experiments.base import PRESETS, Shared
 from icotlib.experiments.distillation import (
     ablations,
     depths,
-    harder,
+    few_examples,
     icot_kd,
     kd_emulator,
     kd_no_cot,
     kd_skipped,
     kd_student,
     kd_teacher,
-    limited,
     mixtures,
+    weak_model,
 )
-from icotlib.experiments.interp import BARE, LOOKED_AT, examined
-from icotlib.experiments.ood import COMPARED, shifted
+from icotlib.experiments.interp import N_EXAMPLES, NO_COT_CONTROL, interp_runs
+from icotlib.experiments.ood import COMPARED, METHODS, shifted
 from icotlib.experiments.own import PROBLEMS, own, own_kd, own_si
 from icotlib.experiments.stepwise import (
     LEVERS,
@@ -37,26 +37,25 @@ from icotlib.experiments.stepwise import (
 )
 
 __all__ = [
-    "BARE",
     "COMPARED",
     "LEVERS",
-    "LOOKED_AT",
+    "NO_COT_CONTROL",
+    "N_EXAMPLES",
     "PRESETS",
     "PROBLEMS",
     "ablations",
     "depths",
-    "examined",
     "explicit_cot",
-    "harder",
+    "few_examples",
     "icot_kd",
     "icot_si",
+    "interp_runs",
     "kd_emulator",
     "kd_no_cot",
     "kd_skipped",
     "kd_student",
     "kd_teacher",
     "levers",
-    "limited",
     "mixtures",
     "needed",
     "no_cot",
@@ -68,24 +67,28 @@ __all__ = [
     "shifted",
     "studies",
     "tour",
+    "weak_model",
     "workbook",
 ]
 
 
 def series(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
     """Stepwise internalization and what it is compared with, the longest first."""
+    overrides = Shared.of(overrides, ("icot_si", "no_cot", "explicit_cot"))
     return [make(preset, seed, overrides) for make in (icot_si, no_cot, explicit_cot)]
 
 
 def workbook(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
-    """Every run that the main notebooks need, what most depends on and the longest first."""
+    """Every run that the main notebooks need: those that most depend on, and the longest, first."""
+    overrides = Shared.of(overrides, METHODS)
     main = [icot_kd(preset, seed, overrides), *series(preset, seed, overrides)]
     return [*main, *levers(preset, seed, overrides).values(), tour(preset, seed, overrides)]
 
 
 def studies(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
     """What the studies need beyond that: baselines, ablations, depth, mixture, shifts."""
-    groups = (ablations, harder, depths, mixtures, limited, shifted)
+    overrides = Shared.of(overrides, METHODS)
+    groups = (ablations, weak_model, depths, mixtures, few_examples, shifted)
     baselines = [make(preset, seed, overrides) for make in (kd_skipped, kd_no_cot)]
     return [*baselines, *(run for make in groups for run in make(preset, seed, overrides).values())]
 
@@ -120,6 +123,7 @@ def needed(
         notebook: its name, or the number that this begins with.
     """
     found: list[RunConfig] = []
+    overrides = Shared.of(overrides, METHODS)
     for make in NEEDED[notebook[:2]]:
         made = make(preset, seed, overrides)
         made = made.values() if isinstance(made, dict) else made

@@ -1,12 +1,12 @@
-"""What all experiments share: the three sizes, and how a config is made from them."""
+"""What all experiments share: the three presets, and how a config is made from them."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from icotlib.config import ModelConfig, RunConfig, parse_overrides
+from icotlib.config import ModelConfig, RunConfig, field_names, parse_overrides
 from icotlib.errors import ConfigError, did_you_mean
 
 PRESETS = ("smoke", "fast", "paper")
-
 
 #: The optimizer of the papers: AdamW at a constant rate.
 PAPER_OPTIM = {
@@ -15,7 +15,6 @@ PAPER_OPTIM = {
     "optim.weight_decay": 0.01,
     "optim.decay_fraction": 0.0,
 }
-
 
 #: The paper's stepwise internalization: linear pace, smoothing, optimizer reset, left side.
 PAPER_REMOVAL = {
@@ -26,7 +25,6 @@ PAPER_REMOVAL = {
     "removal.keep_positions": False,
 }
 
-
 #: What every main run of a preset shares.
 MAIN: dict[str, dict[str, Any]] = {
     "smoke": {
@@ -36,7 +34,6 @@ MAIN: dict[str, dict[str, Any]] = {
         "model.layers": 2,
         "model.width": 32,
         "model.heads": 2,
-        "removal.warmup_steps": 10,
         "train.steps": 40,
         "train.batch_size": 32,
         "train.eval_every": 10,
@@ -52,7 +49,6 @@ MAIN: dict[str, dict[str, Any]] = {
         "model.spaced_separators": True,
         "optim.lr": 5e-5,
         "optim.warmup_steps": 0,
-        "removal.warmup_steps": 25_250,
         "train.batch_size": 32,
         "train.length_groups": 1,
         "train.eval_every": 2000,
@@ -60,18 +56,52 @@ MAIN: dict[str, dict[str, Any]] = {
     },
 }
 
+#: Names before the first dot that address one phase of a method alone: `student.train.steps`.
+PHASES = ("teacher", "student", "emulator", "coupled")
+
+
+class Shared(dict[str, Any]):
+    """Overrides that several runs share: each run takes those that its method reads."""
+
+    @classmethod
+    def of(cls, overrides: Any, methods: Iterable[str]) -> "Shared":
+        """Overrides for runs of these methods.
+
+        Raises `ConfigError` for a setting that none of them reads.
+        """
+        overrides = parse_overrides(overrides)
+        if isinstance(overrides, cls):
+            return overrides
+        known = list(dict.fromkeys(name for one in methods for name in field_names(one)))
+        for name, value in overrides.items():
+            nested = isinstance(value, dict) and any(x.startswith(f"{name}.") for x in known)
+            if name not in known and not nested and name.partition(".")[0] not in PHASES:
+                raise ConfigError(f"unknown setting {name!r}.{did_you_mean(name, known)}")
+        return cls(overrides)
+
+    def for_method(self, method: str) -> dict[str, Any]:
+        """Those that a method reads."""
+        known = field_names(method)
+        sections = {name.partition(".")[0] for name in known if "." in name}
+        return {name: x for name, x in self.items() if name in known or name in sections}
+
 
 def make(preset: str, seed: int, overrides: Any, *changes: dict[str, Any]) -> RunConfig:
     """A config from the preset's shared settings, then the changes, then the user's overrides.
 
-    Raises `ConfigError` for an unknown preset or setting.
+    Settings of the preset that an overriding method or schedule does not read are left out.
+
+    Raises `ConfigError` for an unknown preset or setting, and for an override that the run does
+    not read.
     """
     check(preset)
     merged: dict[str, Any] = {"preset": preset, "seed": seed, **MAIN[preset]}
     for change in changes:
         merged |= change
     overrides = parse_overrides(overrides)
-    return RunConfig().override(fitting(merged, overrides) | overrides)
+    if isinstance(overrides, Shared):
+        overrides = overrides.for_method(merged.get("method", RunConfig.method))
+    return RunConfig().override(fitting(merged, overrides)).override(overrides)
 
 
 def fitting(settings: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

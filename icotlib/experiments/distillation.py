@@ -1,20 +1,20 @@
 """Distillation (ICoT-KD, arXiv 2311.01460): the stages, their baselines, ablations and studies.
 
-An override counts for every stage, or, behind a stage's name, for that stage alone:
+An override counts for every phase that reads it, or, behind a phase's name, for that phase alone:
 `{"model.width": 64, "student.train.steps": 500}`. The ablations are written the same way.
 """
 
+from collections.abc import Collection
 from typing import Any
 
-from icotlib.config import RunConfig, parse_overrides
-from icotlib.experiments.base import check, fitting, make
-from icotlib.experiments.stepwise import explicit_cot
+from icotlib.config import RunConfig, field_names, parse_overrides
+from icotlib.experiments.base import Shared, check, fitting, make
 
-#: The layout without chain and second separator.
-DIRECT = {"removal.schedule": "all", "removal.direct": True}
+#: No CoT in distillation's layout, without chain and second separator.
+NO_CHAIN = {"method": "no_cot", "removal.layout": "no_chain"}
 
 
-#: What all stages share. At `fast` the model has one layer for each place from the first to the
+#: What all phases share. At `fast` the model has one layer for each place from the first to the
 #: second separator, so that the diagonal visits every chain token.
 SHARED: dict[str, dict[str, Any]] = {
     "smoke": {"model.layers": 3, "model.width": 32, "model.heads": 2},
@@ -27,12 +27,15 @@ SHARED: dict[str, dict[str, Any]] = {
         "optim.decay_fraction": 1.0,
         "train.batch_size": 64,
     },
-    "paper": {"distill.start": "model", "train.precision": "fp32"},
+    "paper": {"train.precision": "fp32"},
 }
 
 
-#: What each stage has of its own.
-STAGES: dict[str, dict[str, dict[str, Any]]] = {
+#: The paper starts student and emulator from pretrained weights, and trains up to 40 epochs.
+PAPER_PHASE = {"distill.initial_weights": "model", "train.steps": 25_250 * 40}
+
+#: What each phase has of its own.
+PHASES: dict[str, dict[str, dict[str, Any]]] = {
     "smoke": {"teacher": {}, "student": {}, "emulator": {}, "coupled": {}},
     "fast": {
         "teacher": {
@@ -46,63 +49,70 @@ STAGES: dict[str, dict[str, dict[str, Any]]] = {
     },
     "paper": {
         "teacher": {},
-        "student": {"train.steps": 25_250 * 40},
-        "emulator": {"train.steps": 25_250 * 40},
-        "coupled": {"train.steps": 25_250 * 40},
+        "student": PAPER_PHASE,
+        "emulator": PAPER_PHASE,
+        "coupled": PAPER_PHASE,
     },
+}
+
+
+#: The method that each phase trains.
+METHODS = {
+    "teacher": "explicit_cot",
+    "student": "kd_student",
+    "emulator": "kd_emulator",
+    "coupled": "icot_kd",
 }
 
 
 def kd_teacher(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """The teacher: explicit CoT on distillation's model."""
-    changes = {"label": "kd-teacher"} | _stage("teacher", preset, overrides)
-    return explicit_cot(preset, seed, changes)
+    overrides, changes = _phase("teacher", preset, overrides)
+    return make(preset, seed, overrides, {"label": "kd-teacher"} | changes)
 
 
 def kd_student(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """Mind-reading: a student that answers from the teacher's states."""
-    parents = {"teacher": kd_teacher(preset, seed, overrides)}
-    changes = {"method": "mind_reading"} | DIRECT | parents
-    return make(preset, seed, _stage("student", preset, overrides), changes)
+    phases = {"teacher": kd_teacher(preset, seed, overrides)}
+    overrides, changes = _phase("student", preset, overrides)
+    return make(preset, seed, overrides, changes | {"phases": phases})
 
 
 def kd_emulator(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """Thought emulation: an emulator that predicts those states from the question."""
-    parents = {"teacher": kd_teacher(preset, seed, overrides)}
-    changes = {"method": "emulation"} | DIRECT | parents
-    return make(preset, seed, _stage("emulator", preset, overrides), changes)
+    phases = {"teacher": kd_teacher(preset, seed, overrides)}
+    overrides, changes = _phase("emulator", preset, overrides)
+    return make(preset, seed, overrides, changes | {"phases": phases})
 
 
-def icot_kd(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
+def icot_kd(
+    preset: str, seed: int = 0, overrides: Any = None, skip: Collection[str] = ()
+) -> RunConfig:
     """Distillation as a whole: emulator and student, coupled.
 
-    The override `{"coupled.student": None}` skips mind-reading, `{"coupled.emulator": None}`
-    emulation.
+    Args:
+        skip: phases to skip, `student` (mind-reading) or `emulator` (emulation).
     """
-    parents = {
-        "teacher": kd_teacher(preset, seed, overrides),
-        "student": kd_student(preset, seed, overrides),
-        "emulator": kd_emulator(preset, seed, overrides),
+    every = {"teacher": kd_teacher, "student": kd_student, "emulator": kd_emulator}
+    phases = {
+        role: phase(preset, seed, overrides) for role, phase in every.items() if role not in skip
     }
-    changes = {"method": "icot_kd"} | DIRECT | parents
-    return make(preset, seed, _stage("coupled", preset, overrides), changes)
+    overrides, changes = _phase("coupled", preset, overrides)
+    return make(preset, seed, overrides, changes | {"phases": phases})
 
 
-def _stage(stage: str, preset: str, overrides: Any) -> dict[str, Any]:
-    """The settings of a stage: the preset's, under the overrides that concern it."""
+def _phase(phase: str, preset: str, overrides: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The user's overrides that concern a phase, and the preset's settings for it."""
     check(preset)
-    every, own = {}, {}
-    for name, value in parse_overrides(overrides).items():
-        first, dot, rest = name.partition(".")
-        if not dot or first not in STAGES[preset]:
-            every[name] = value
-        elif first == stage:
+    shared = Shared.of(overrides, METHODS.values())
+    own = {}
+    for name, value in shared.items():
+        first, _, rest = name.partition(".")
+        if first == phase and rest:
             own[rest] = value
-    own = every | own
-    changes = fitting(SHARED[preset] | STAGES[preset][stage], own) | own
-    if stage == "teacher":  # it is the same whatever is distilled from it
-        changes = {name: x for name, x in changes.items() if not name.startswith("distill.")}
-    return changes
+    mine = Shared(shared).for_method(METHODS[phase]) | own
+    changes = {"method": METHODS[phase]} | SHARED[preset] | PHASES[preset][phase]
+    return mine, fitting(changes, mine)
 
 
 # --- baselines ---------------------------------------------------------------------------------
@@ -111,10 +121,12 @@ def _stage(stage: str, preset: str, overrides: Any) -> dict[str, Any]:
 def kd_no_cot(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """No CoT in distillation's layout and model, on as many examples as all stages together."""
     whole = icot_kd(preset, seed, overrides)
-    steps = whole.train.steps + sum(parent.train.steps for parent in whole.parents.values())
-    changes = {"method": "no_cot", "train.steps": steps} | DIRECT
-    student = {"label": "kd-examples"} | _stage("student", preset, overrides)
-    return make(preset, seed, student | changes)
+    steps = whole.train.steps + sum(phase.train.steps for phase in whole.phases.values())
+    mine, changes = _phase("student", preset, overrides)
+    size = {name: x for name, x in changes.items() if not name.startswith("distill.")}
+    mine = {name: x for name, x in mine.items() if name in field_names("no_cot")}
+    own = {"label": "kd-examples"} | size | NO_CHAIN
+    return make(preset, seed, mine | {"train.steps": steps}, own)
 
 
 def kd_skipped(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
@@ -138,7 +150,6 @@ def ablations(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, Ru
     A stage that is skipped leaves its steps to coupling, which then needs, and gets, the full
     learning rate: every row sees as many examples.
     """
-    overrides = parse_overrides(overrides)
     rows: dict[str, dict[str, Any]] = {"full": {}}
     for subset in ("first_column", "last_column", "bottom_row", "top_row"):
         rows[subset.replace("_", " ")] = _subset(subset)
@@ -146,41 +157,61 @@ def ablations(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, Ru
         "coupled.distill.train_emulator": False,
         "coupled.label": "fixed-emulator",
     }
-    for name, skipped in {
+    skipped = {
         "no mind-reading": ["student"],
         "no emulation": ["emulator"],
         "both skipped": ["student", "emulator"],
-    }.items():
-        rows[name] = _skipping(skipped, preset, seed, overrides)
+    }
+    for name, phases in skipped.items():
+        rows[name] = _skipping(phases, preset, seed, overrides)
         rows[name]["coupled.label"] = name.replace(" ", "-")
-    return {name: icot_kd(preset, seed, changes | overrides) for name, changes in rows.items()}
+    return {
+        name: icot_kd(preset, seed, _under(changes, overrides), skipped.get(name, ()))
+        for name, changes in rows.items()
+    }
 
 
-def _skipping(stages: list[str], preset: str, seed: int, overrides: dict[str, Any]) -> dict:
+def _under(changes: dict[str, Any], overrides: Any) -> Any:
+    """Changes of an experiment, under the user's overrides."""
+    overrides = parse_overrides(overrides)
+    merged = changes | overrides
+    return Shared(merged) if isinstance(overrides, Shared) else merged
+
+
+def _over(overrides: Any, changes: dict[str, Any]) -> Any:
+    """Changes of an experiment, over others."""
+    merged = {**overrides, **changes}
+    return Shared(merged) if isinstance(overrides, Shared) else merged
+
+
+def _skipping(phases: list[str], preset: str, seed: int, overrides: Any) -> dict[str, Any]:
     whole = icot_kd(preset, seed, overrides)
-    steps = whole.train.steps + sum(whole.parents[stage].train.steps for stage in stages)
-    student = whole.parents["student"].optim
+    steps = whole.train.steps + sum(whole.phases[role].train.steps for role in phases)
+    student = whole.phases["student"].optim
     rates = {"coupled.optim.lr": student.lr, "coupled.optim.muon_lr": student.muon_lr}
-    return {f"coupled.{stage}": None for stage in stages} | {"coupled.train.steps": steps} | rates
+    return {"coupled.train.steps": steps} | rates
 
 
 #: A model so weak that emulation alone does not solve the task: two heads in place of four. At
 #: `paper` the models are pretrained, and 5x5 digits are hard enough.
-HARDER = {
+WEAK_MODEL = {
     "smoke": {"model.heads": 1},
     "fast": {"model.heads": 2},
     "paper": {"data.task": "mult-5x5"},
 }
 
 
-def harder(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunConfig]:
+def weak_model(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunConfig]:
     """The method, and its emulator fixed, where emulation alone leaves much to be done."""
     check(preset)
-    own = HARDER[preset] | {"label": "harder"} | parse_overrides(overrides)
-    fixed = {"coupled.distill.train_emulator": False, "coupled.label": "harder-fixed-emulator"}
+    own = _under(WEAK_MODEL[preset] | {"label": "weak-model"}, overrides)
+    fixed = {
+        "coupled.distill.train_emulator": False,
+        "coupled.label": "weak-model-fixed-emulator",
+    }
     return {
         "full": icot_kd(preset, seed, own),
-        "fixed emulator": icot_kd(preset, seed, own | fixed),
+        "fixed emulator": icot_kd(preset, seed, _over(own, fixed)),
     }
 
 
@@ -200,18 +231,16 @@ def depths(preset: str, seed: int = 0, overrides: Any = None) -> dict[int, RunCo
     """The method at other depths, each with a teacher of its own."""
     check(preset)
     size = UNTRAINED_GPT2 if preset == "paper" else {}
-    own = parse_overrides(overrides)
-    return {
-        layers: icot_kd(
-            preset, seed, {"model.layers": layers, "label": f"{layers}-layers"} | size | own
-        )
-        for layers in DEPTHS[preset]
-    }
+    made = {}
+    for layers in DEPTHS[preset]:
+        changes = {"model.layers": layers, "label": f"{layers}-layers"} | size
+        made[layers] = icot_kd(preset, seed, _under(changes, overrides))
+    return made
 
 
 # --- several valid chains ----------------------------------------------------------------------
 
-#: Two chains for every question; one layer per place again.
+#: Two chains for every question; one layer per position again.
 TWO_CHAINS: dict[str, dict[str, Any]] = {
     "smoke": {"data.task": "mult-2x2-any"},
     "fast": {
@@ -254,21 +283,19 @@ def mixtures(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, Run
         for stage in ("emulator", "coupled"):
             settings[f"{stage}.label"] = label
             settings |= {f"{stage}.{key}": value for key, value in changes.items()}
-        merged = TWO_CHAINS[preset] | settings | parse_overrides(overrides)
-        made[name] = icot_kd(preset, seed, merged)
+        made[name] = icot_kd(preset, seed, _under(TWO_CHAINS[preset] | settings, overrides))
     return made
 
 
-# --- limited data ------------------------------------------------------------------------------
+# --- few examples ------------------------------------------------------------------------------
 
 
-def limited(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunConfig]:
+def few_examples(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunConfig]:
     """Coupling on few examples, over and over; and what may keep it from learning them by heart.
 
     The rate is that of mind-reading, and a tenth of it.
     """
-    own = parse_overrides(overrides)
-    rates = icot_kd(preset, seed, own).student.optim
+    rates = icot_kd(preset, seed, overrides).phases["student"].optim
     few = {"coupled.data.train_examples": 100 if preset == "smoke" else 1000}
     rows: dict[str, tuple[float, dict[str, Any]]] = {
         "everything trained": (1.0, {}),
@@ -281,6 +308,6 @@ def limited(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunC
             "coupled.optim.lr": share * rates.lr,
             "coupled.optim.muon_lr": share * rates.muon_lr,
         }
-        label = {"coupled.label": "limited-" + name.replace(" ", "-")}
-        made[name] = icot_kd(preset, seed, few | rate | label | changes | own)
+        label = {"coupled.label": "few-examples-" + name.replace(" ", "-")}
+        made[name] = icot_kd(preset, seed, _under(few | rate | label | changes, overrides))
     return made

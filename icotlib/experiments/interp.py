@@ -3,28 +3,31 @@
 from typing import Any
 
 from icotlib.config import RunConfig
-from icotlib.experiments.base import check
+from icotlib.experiments.base import Shared, check
+from icotlib.experiments.distillation import METHODS as PHASES
 from icotlib.experiments.distillation import icot_kd, kd_no_cot
 from icotlib.experiments.stepwise import explicit_cot, icot_si, no_cot
 
 #: Each implicit method, and the No CoT model of the same shape that it is compared with.
-BARE = {"ICoT-SI": "No CoT", "ICoT-KD": "No CoT, as ICoT-KD"}
+NO_COT_CONTROL = {"ICoT-SI": "No CoT", "ICoT-KD": "No CoT, as ICoT-KD"}
 
 
 #: Examples for probes, and for causal tests and attention.
-LOOKED_AT = {"smoke": (200, 10), "fast": (3000, 150), "paper": (5000, 200)}
+N_EXAMPLES = {"smoke": (200, 10), "fast": (3000, 150), "paper": (5000, 200)}
 
 
-def examined(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunConfig]:
+def interp_runs(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunConfig]:
     """The runs that are looked into, by the name they have in figures.
 
     The last is a study's, and a control that is drawn where it has been trained.
     """
     check(preset)
+    methods = (*PHASES.values(), "icot_si", "no_cot")
+    overrides = Shared.of(overrides, methods)
     return {
         "ICoT-SI": icot_si(preset, seed, overrides),
         "ICoT-KD": icot_kd(preset, seed, overrides),
         "No CoT": no_cot(preset, seed, overrides),
         "Explicit CoT": explicit_cot(preset, seed, overrides),
-        BARE["ICoT-KD"]: kd_no_cot(preset, seed, overrides),
+        NO_COT_CONTROL["ICoT-KD"]: kd_no_cot(preset, seed, overrides),
     }

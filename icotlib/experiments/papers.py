@@ -4,7 +4,7 @@ A cell is named METHOD/TASK/MODEL. `icot-si`, `no-cot` and `explicit-cot` are ro
 arXiv 2405.14838; `icot-kd`, `kd-no-cot` and `kd-explicit-cot` those of arXiv 2311.01460, in its
 layout without a second separator (`kd-explicit-cot` is the teacher). Settings are those of the
 papers and of the commands in their authors' READMEs; what neither says is the nearest documented
-value, and stands in `Cell.assumed`.
+value, and stands in `PaperResult.assumed`.
 """
 
 import math
@@ -15,8 +15,8 @@ from typing import Any
 from icotlib.config import RunConfig, parse_overrides
 from icotlib.errors import ConfigError, did_you_mean
 from icotlib.experiments.base import PAPER_REMOVAL, make
-from icotlib.experiments.distillation import DIRECT, icot_kd, kd_teacher
-from icotlib.models.known_sizes import MODELS
+from icotlib.experiments.distillation import NO_CHAIN, icot_kd, kd_teacher
+from icotlib.models.known_sizes import GSM8K, MODELS
 
 STEPWISE, DISTILLATION = "2405.14838", "2311.01460"
 
@@ -25,15 +25,14 @@ STEPWISE, DISTILLATION = "2405.14838", "2311.01460"
 EPOCH = {"mult": 25_250, "gsm8k": math.ceil(385_620 / 32)}
 
 
-#: Where GSM8K is looked for, and the command that puts it there.
-GSM8K = "data/gsm8k"
+#: The command that makes the papers' GSM8K data.
 
 
 PREPARE = f"icot prepare whynlp/gsm8k-aug --out {GSM8K}"
 
 
 @dataclass(frozen=True)
-class Cell:
+class PaperResult:
     """One number of a paper's table, and the run that should give it."""
 
     method: str
@@ -76,8 +75,8 @@ class Cell:
             }
             return kd_teacher("paper", seed, shared | teacher | own)
         if self.method == "kd-no-cot":
-            direct = {"method": "no_cot", "label": "kd"} | DIRECT
-            return make("paper", seed, own, shared | direct | self._no_cot_steps(gsm8k=10))
+            no_chain = {"label": "kd"} | NO_CHAIN
+            return make("paper", seed, own, shared | no_chain | self._no_cot_steps(gsm8k=10))
         return make("paper", seed, own, shared | self._stepwise())
 
     def lines(self) -> list[str]:
@@ -97,7 +96,6 @@ class Cell:
             "train.precision": "bf16" if large else "fp32",
             "train.accumulation": 2 if large else 1,
             "train.eval_every": self._epoch,
-            "removal.warmup_steps": 0,
         }
         if self.task == "gsm8k":
             settings |= {"data.path": GSM8K, "data.train_examples": None}
@@ -112,12 +110,11 @@ class Cell:
         """What the rows of arXiv 2405.14838 have of their own."""
         if self.method == "explicit-cot":
             steps = self._epoch * (15 if self.task == "gsm8k" else 1)
-            schedule = {"method": "explicit_cot", "removal.schedule": "none"}
-            return schedule | {"train.steps": steps}
+            return {"method": "explicit_cot", "train.steps": steps}
         if self.method == "no-cot":
-            schedule = {"method": "no_cot", "removal.schedule": "all"}
-            return schedule | self._no_cot_steps(gsm8k=15)
+            return {"method": "no_cot"} | self._no_cot_steps(gsm8k=15)
         settings = PAPER_REMOVAL | {"removal.steps_per_epoch": self._epoch}
+        settings["removal.warmup_steps"] = 0
         settings["train.steps"] = 200 * self._epoch
         if self.task == "gsm8k":
             settings["train.steps"] = 80 * self._epoch
@@ -179,7 +176,7 @@ _DAY = "the paper stops after 200 epochs or 24 hours on one H100; this run after
 _SPEEDS = {"4x4": "0.17", "5x5": "0.14", "7x7": "0.12", "9x9": "0.09"}
 
 
-def _stepwise_cells() -> list[Cell]:
+def _stepwise_cells() -> list[PaperResult]:
     """The table of arXiv 2405.14838; its speeds are relative to No CoT."""
     cells = []
     scores = {"4x4": (1.0, 0.29), "5x5": (0.95, 0.01), "7x7": (0.95, 0.0), "9x9": (0.99, 0.0)}
@@ -187,12 +184,14 @@ def _stepwise_cells() -> list[Cell]:
         speed = f"{_SPEEDS[task]} of No CoT's speed (secondary copy)"
         note = _DAY + ("; the authors' released checkpoint has 99.6%" if task == "5x5" else "")
         cells += [
-            Cell("icot-si", task, "gpt2", implicit, "1.00 to 1.02 of No CoT's speed", note=note),
-            Cell("no-cot", task, "gpt2", without, assumed=(_NO_COT_EPOCHS,)),
-            Cell("explicit-cot", task, "gpt2", 1.0, speed, assumed=(_EXPLICIT_EPOCHS,)),
+            PaperResult(
+                "icot-si", task, "gpt2", implicit, "1.00 to 1.02 of No CoT's speed", note=note
+            ),
+            PaperResult("no-cot", task, "gpt2", without, assumed=(_NO_COT_EPOCHS,)),
+            PaperResult("explicit-cot", task, "gpt2", 1.0, speed, assumed=(_EXPLICIT_EPOCHS,)),
         ]
     partial = "the paper's number is with 320 of 368 tokens removed, where this run ends"
-    cells.append(Cell("icot-si", "11x11", "gpt2", 0.74, note=partial))
+    cells.append(PaperResult("icot-si", "11x11", "gpt2", 0.74, note=partial))
     gsm8k = {
         "gpt2": (0.30, 0.13, 0.41, (_GSM8K_EPOCHS, _GSM8K_PRECISION)),
         "gpt2-medium": (0.35, 0.17, 0.44, (_GSM8K_EPOCHS, _GSM8K_PRECISION)),
@@ -202,9 +201,11 @@ def _stepwise_cells() -> list[Cell]:
     for model, (implicit, without, explicit, assumed) in gsm8k.items():
         rest = assumed[1:]  # the epochs are another matter there
         cells += [
-            Cell("icot-si", "gsm8k", model, implicit, assumed=assumed, note=_LONG),
-            Cell("no-cot", "gsm8k", model, without, assumed=(_NO_COT_EPOCHS, *rest)),
-            Cell("explicit-cot", "gsm8k", model, explicit, assumed=(_EXPLICIT_EPOCHS, *rest)),
+            PaperResult("icot-si", "gsm8k", model, implicit, assumed=assumed, note=_LONG),
+            PaperResult("no-cot", "gsm8k", model, without, assumed=(_NO_COT_EPOCHS, *rest)),
+            PaperResult(
+                "explicit-cot", "gsm8k", model, explicit, assumed=(_EXPLICIT_EPOCHS, *rest)
+            ),
         ]
     return cells
 
@@ -220,27 +221,29 @@ _KD_TABLE = {
 }
 
 
-def _distillation_cells() -> list[Cell]:
+def _distillation_cells() -> list[PaperResult]:
     """The table of arXiv 2311.01460; its speeds are examples per second."""
     cells = []
     for (task, model), (implicit, without, explicit) in _KD_TABLE.items():
         mixture = (_SUPERVISION,) if task == "gsm8k" else ()
         speed = "0.73 of No CoT's speed" if (task, model) == ("5x5", "gpt2-medium") else ""
-        cells.append(Cell("icot-kd", task, model, implicit, speed, assumed=mixture))
+        cells.append(PaperResult("icot-kd", task, model, implicit, speed, assumed=mixture))
         for method, (accuracy, rate), assumed in (
             ("kd-no-cot", without, (_KD_NO_COT_EPOCHS,)),
             ("kd-explicit-cot", explicit, ()),
         ):
             speed = f"{rate} examples/s"
-            cells.append(Cell(method, task, model, accuracy, speed, True, assumed))
+            cells.append(PaperResult(method, task, model, accuracy, speed, True, assumed))
     return cells
 
 
 #: Every cell by its name.
-CELLS: dict[str, Cell] = {cell.name: cell for cell in _stepwise_cells() + _distillation_cells()}
+CELLS: dict[str, PaperResult] = {
+    cell.name: cell for cell in _stepwise_cells() + _distillation_cells()
+}
 
 
-def get_cell(name: str) -> Cell:
+def get_paper_result(name: str) -> PaperResult:
     """The cell of a name. Raises `ConfigError` if there is none, with the nearest name."""
     if name not in CELLS:
         raise ConfigError(

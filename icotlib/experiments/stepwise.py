@@ -13,14 +13,20 @@ STEPS = {
 }
 
 
-#: Their model, beyond its size: ReLU takes a fifth less time than GELU, and no fewer answers are
-#: right.
+#: Their model, beyond its size: ReLU takes a fifth less time than GELU, at no loss of accuracy.
 MODEL: dict[str, dict[str, Any]] = {
     "smoke": {},
     "fast": {"model.options": {"activation_function": "relu"}},
     "paper": {},
 }
 
+
+#: How the preset removes tokens, where the defaults do not suit it.
+REMOVAL: dict[str, dict[str, Any]] = {
+    "smoke": {"removal.warmup_steps": 10},
+    "fast": {},
+    "paper": PAPER_REMOVAL | {"removal.steps_per_epoch": 25_250, "removal.warmup_steps": 25_250},
+}
 
 #: A problem that takes a minute, and a model and rates that suit it. AdamW is too slow for it.
 SMALL = {
@@ -50,7 +56,11 @@ LEVERS_BASE: dict[str, dict[str, Any]] = {
         "train.eval_every": 50,
         "train.steps": 1600,
     },
-    "paper": {"data.task": "mult-7x7", "train.steps": 25_250 * 21},
+    "paper": {
+        "data.task": "mult-7x7",
+        "removal.warmup_steps": 25_250,
+        "train.steps": 25_250 * 21,
+    },
 }
 
 
@@ -65,7 +75,7 @@ LEVERS: dict[str, dict[str, Any]] = {
 
 def explicit_cot(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """The teacher: it writes every step."""
-    changes: dict[str, Any] = {"method": "explicit_cot", "removal.schedule": "none"}
+    changes: dict[str, Any] = {"method": "explicit_cot"}
     if preset == "fast":  # it learns early, and from few; a rate that falls too soon stops it short
         changes |= {"optim.decay_fraction": 0.4, "train.batch_size": 96}
     return make(preset, seed, overrides, _size(preset, "explicit_cot") | changes)
@@ -78,14 +88,13 @@ def no_cot(preset: str, seed: int = 0, overrides: Any = None, budget: str = "sec
     that, the harder of the two comparisons. Both end with the same decay of the learning rate.
     """
     size = _size(preset, {"examples": "icot_si", "seconds": "no_cot_seconds"}[budget])
-    changes = {"method": "no_cot", "removal.schedule": "all", "label": f"equal-{budget}"}
+    changes = {"method": "no_cot", "label": f"equal-{budget}"}
     return make(preset, seed, overrides, size | changes)
 
 
 def icot_si(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """Stepwise internalization as the preset does it best (`paper`: as the paper does it)."""
-    changes = PAPER_REMOVAL | {"removal.steps_per_epoch": 25_250} if preset == "paper" else {}
-    return make(preset, seed, overrides, _size(preset, "icot_si") | changes)
+    return make(preset, seed, overrides, _size(preset, "icot_si") | REMOVAL[preset])
 
 
 def paper_pace(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
@@ -126,7 +135,9 @@ def tour(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """A small task that shows the idea within a minute, with any number of steps."""
     check(preset)
     changes: dict[str, Any] = {"label": "tour"}
-    if preset != "smoke":
+    if preset == "smoke":
+        changes |= REMOVAL["smoke"]
+    else:
         preset = "fast"
         changes |= SMALL | {"train.steps": 1000, "optim.decay_fraction": 0.6}
     return make(preset, seed, overrides, changes)

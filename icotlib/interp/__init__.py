@@ -8,19 +8,19 @@ In the order of the work: a `Subject` is a model at a removal stage with example
 
 from icotlib.interp.ablation import ablation, knock_out
 from icotlib.interp.activations import activations
-from icotlib.interp.explorer import Reader
+from icotlib.interp.explorer import ProbeReader
 from icotlib.interp.geometry import attention, attention_tree, cka, cka_table, digit_geometry
 from icotlib.interp.patching import answers, minimal_pairs, patching, route
 from icotlib.interp.probe_grid import grid, through_removal
 from icotlib.interp.probes import fit_linear
-from icotlib.interp.report import best_places, control_grid, probing_table
+from icotlib.interp.report import best_positions, probe_with_controls, probing_table
 from icotlib.interp.steering import steering
 from icotlib.interp.subjects import Examples, Subject, draw_examples
 from icotlib.interp.variables import Variable, variables
 
 __all__ = [
     "Examples",
-    "Reader",
+    "ProbeReader",
     "Subject",
     "Variable",
     "ablation",
@@ -28,10 +28,9 @@ __all__ = [
     "answers",
     "attention",
     "attention_tree",
-    "best_places",
+    "best_positions",
     "cka",
     "cka_table",
-    "control_grid",
     "digit_geometry",
     "draw_examples",
     "fit_linear",
@@ -39,6 +38,7 @@ __all__ = [
     "knock_out",
     "minimal_pairs",
     "patching",
+    "probe_with_controls",
     "probing_table",
     "route",
     "steering",

@@ -6,18 +6,18 @@ import numpy as np
 import pandas as pd
 
 from icotlib.config import RunConfig
-from icotlib.interp.distillation import SCORE, explained, ladder
+from icotlib.interp.distillation import SCORE, accuracy_by_phase, explained
 from icotlib.runs import Run
 
 # --- many runs side by side --------------------------------------------------------------------
 
 
-def compared(configs: dict[str, RunConfig]) -> pd.DataFrame:
+def ablation_table(configs: dict[str, RunConfig]) -> pd.DataFrame:
     """Ablations side by side: one row per name of finished coupled runs.
 
     Columns: name, seed, accuracy, ci_low, ci_high; `student`, its accuracy on the teacher's true
     states; `explained`, the median over layers of the explained variance after emulation, and
-    `drifted`, the same after coupling. NaN for a stage that was skipped.
+    `explained_after_coupling`, the same after coupling. NaN for a stage that was skipped.
     """
     rows = []
     for name, config in configs.items():
@@ -26,14 +26,16 @@ def compared(configs: dict[str, RunConfig]) -> pd.DataFrame:
         student, emulator = config.student, config.emulator
         row["student"] = np.nan if student is None else Run.of(student).stages.accuracy.iloc[-1]
         row["explained"] = np.nan if emulator is None else explained(Run.of(emulator)).iloc[-1]
-        row["drifted"] = explained(run).iloc[-1]
+        row["explained_after_coupling"] = explained(run).iloc[-1]
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def depth_table(configs: dict[int, RunConfig]) -> pd.DataFrame:
-    """`ladder` at every depth, with a column `layers`."""
-    tables = [ladder(Run.of(one)).assign(layers=layers) for layers, one in configs.items()]
+    """`accuracy_by_phase` at every depth, with a column `layers`."""
+    tables = [
+        accuracy_by_phase(Run.of(one)).assign(layers=layers) for layers, one in configs.items()
+    ]
     return pd.concat(tables, ignore_index=True)
 
 
@@ -49,7 +51,7 @@ def mixture_tables(
     scores, learning = [], []
     for one in configs:
         for name, config in one.items():
-            steps = ladder(Run.of(config)).iloc[1:].assign(name=name, seed=config.seed)
+            steps = accuracy_by_phase(Run.of(config)).iloc[1:].assign(name=name, seed=config.seed)
             scores.append(steps.assign(states=["emulated", "coupled"]))
             run = Run.of(config.emulator)
             metrics = run.metrics[["examples", "components"]].assign(explained=explained(run))

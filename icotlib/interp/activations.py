@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 
 from icotlib import paths
-from icotlib.data.inputs import Inputs
+from icotlib.data.inputs import LMBatch
 from icotlib.evaluation.generation import logits_of
 from icotlib.interp.subjects import Examples, Subject
-from icotlib.models.hooks import streams
+from icotlib.models.hooks import hook_residual_stream
 
 #: Bytes of states that are in memory at once, while they are captured and while they are read.
 BOUND = 256 * 2**20
 
 
 def activations(subject: Subject, examples: Examples, bound: int = BOUND) -> np.ndarray:
-    """The residual stream `[layers + 1, places, n, d]`, a memory-mapped array in float32.
+    """The residual stream `[layers + 1, positions, n, d]`, a memory-mapped array in float32.
 
     A subject of a finished run keeps it in the run's folder, under its stage and a hash of the
     questions, and is not run twice; `activations/` there can be deleted at any time.
@@ -47,11 +47,11 @@ def activations(subject: Subject, examples: Examples, bound: int = BOUND) -> np.
 def _capture(subject: Subject, examples: Examples, path: Path, bound: int) -> np.ndarray:
     inputs = subject.inputs(examples)
     first = residual_stream(subject, rows_of(inputs, slice(0, 1)))
-    layers, places, _, d = first.shape
+    layers, positions, _, d = first.shape
     n = len(inputs.ids)
-    shape = (layers, places, n, d)
+    shape = (layers, positions, n, d)
     file = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-    step = max(1, bound // (4 * layers * places * d))
+    step = max(1, bound // (4 * layers * positions * d))
     for start in range(0, n, step):
         rows = slice(start, start + step)
         file[:, :, rows] = residual_stream(subject, rows_of(inputs, rows)).numpy()
@@ -60,19 +60,19 @@ def _capture(subject: Subject, examples: Examples, path: Path, bound: int) -> np
 
 
 @torch.no_grad()
-def residual_stream(subject: Subject, inputs: Inputs) -> Tensor:
-    """The residual stream before some inputs, `[layers + 1, places, n, d]`, float32, on the CPU."""
+def residual_stream(subject: Subject, inputs: LMBatch) -> Tensor:
+    """The residual stream before some inputs, `[layers + 1, positions, n, d]`, float32, on the CPU."""
     found: dict[int, Tensor] = {}
 
     def keep(layer: int, hidden: Tensor) -> None:
         found[layer] = hidden.transpose(0, 1).float().cpu()
 
-    with streams(subject.decoder, keep):
+    with hook_residual_stream(subject.decoder, keep):
         logits_of(subject.model, replace(inputs, keep=1))
     return torch.stack([found[layer] for layer in sorted(found)])
 
 
-def rows_of(inputs: Inputs, rows: slice) -> Inputs:
+def rows_of(inputs: LMBatch, rows: slice) -> LMBatch:
     """Some rows of a batch of inputs."""
-    tensors = (inputs.ids, inputs.positions, inputs.labels, inputs.tail)
-    return Inputs(*(x if x is None else x[rows] for x in tensors), keep=inputs.keep)
+    tensors = (inputs.ids, inputs.positions, inputs.labels, inputs.answer_mask)
+    return LMBatch(*(x if x is None else x[rows] for x in tensors), keep=inputs.logits_to_keep)

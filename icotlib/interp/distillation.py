@@ -11,17 +11,17 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from icotlib.config import RunConfig
-from icotlib.data.layout import Encoded
-from icotlib.data.run_data import Material
+from icotlib.data.layout import EncodedBatch
+from icotlib.data.run_data import RunData
 from icotlib.errors import RunError
 from icotlib.evaluation.scoring import evaluate, wilson_interval
 from icotlib.methods.distillation.coupling import Coupled
 from icotlib.methods.distillation.emulator import Emulator
-from icotlib.methods.distillation.method import middle, teacher_of
+from icotlib.methods.distillation.method import nanmedian, teacher_of
 from icotlib.methods.distillation.states import gold_tokens, teacher_states
 from icotlib.methods.distillation.student import Student
 from icotlib.models.loading import load_stage, load_weights
-from icotlib.models.precision import as_trained
+from icotlib.models.precision import training_precision
 from icotlib.runs import Run
 from icotlib.system.devices import best_device
 
@@ -32,7 +32,7 @@ SCORE = ["accuracy", "ci_low", "ci_high"]
 # --- does the diagonal carry the reasoning? ----------------------------------------------------
 
 
-#: What is probed: subset of states, places from the state to the token asked for, whether trained.
+#: What is probed: subset of states, positions from the state to the token asked for, whether trained.
 PROBES: dict[str, tuple[str, int, bool]] = {
     "diagonal": ("diagonal", 0, True),
     "diagonal, next token": ("diagonal", 1, True),
@@ -42,7 +42,7 @@ PROBES: dict[str, tuple[str, int, bool]] = {
 }
 
 
-def probe_thoughts(run: Run, examples: int = 1500) -> pd.DataFrame:
+def probe_teacher_states(run: Run, examples: int = 1500) -> pd.DataFrame:
     """How well a linear probe reads the chain from each of the teacher's states.
 
     A logistic regression per layer, fitted to training examples and tested on the run's test set,
@@ -55,11 +55,11 @@ def probe_thoughts(run: Run, examples: int = 1500) -> pd.DataFrame:
         run: a finished teacher, or any run of distillation.
     """
     config = teacher_of(run.config) if run.config.distilled else run.config
-    material = Material(config)
+    run_data = RunData(config)
     teacher = load_stage(Run.of(config))[0].to(best_device())
     torch.manual_seed(config.seed)
     untrained = AutoModelForCausalLM.from_config(teacher.config).eval().to(best_device())
-    learn, test = _training_examples(material, examples), material.test
+    learn, test = _training_examples(run_data, examples), run_data.test
     layers, rows = teacher.config.num_hidden_layers, []
     for name, (subset, offset, trained) in PROBES.items():
         model = teacher if trained else untrained
@@ -84,16 +84,16 @@ def probe(seen: Tensor, asked: np.ndarray, unseen: Tensor, truth: np.ndarray) ->
         return model.fit(seen.numpy(), asked).predict(unseen.numpy()) == truth
 
 
-def _training_examples(material: Material, examples: int) -> Encoded:
+def _training_examples(run_data: RunData, examples: int) -> EncodedBatch:
     """The first training examples of a run, as many as asked for."""
     found, have = [], 0
     while have < examples:
-        found.append(material.batches(len(found)))
+        found.append(run_data.batches(len(found)))
         have += len(found[-1])
     width = max(batch.ids.shape[1] for batch in found)
     ids = [nn.functional.pad(batch.ids, (0, width - batch.ids.shape[1])) for batch in found]
     lengths = [[getattr(batch, name) for batch in found] for name in ("question", "chain", "total")]
-    return Encoded(torch.cat(ids), *map(torch.cat, lengths))[slice(0, examples)]
+    return EncodedBatch(torch.cat(ids), *map(torch.cat, lengths))[slice(0, examples)]
 
 
 # --- how well is each layer predicted, and how much is lost? -----------------------------------
@@ -121,28 +121,28 @@ def explained_at_end(run: Run) -> pd.DataFrame:
 def explained(run: Run) -> pd.Series:
     """The median over layers of the explained variance, by evaluation."""
     by_layer = run.metrics.explained_by_layer.str.split()
-    return by_layer.map(lambda layers: middle([float(value) for value in layers]))
+    return by_layer.map(lambda layers: nanmedian([float(value) for value in layers]))
 
 
-def uncoupled(config: RunConfig) -> Coupled:
+def before_coupling(config: RunConfig) -> Coupled:
     """Emulator and student of a coupled run's config as they were before coupling."""
     if config.student is None or config.emulator is None:
-        raise RunError("a run that skipped a stage has nothing that was uncoupled")
+        raise RunError("a run that skipped a stage has nothing that was before_coupling")
     student = load_weights(Student, Run.of(config.student).weights())
     emulator = load_weights(Emulator, Run.of(config.emulator).weights())
     return Coupled.of(emulator, student).eval().to(best_device())
 
 
-def ladder(run: Run) -> pd.DataFrame:
+def accuracy_by_phase(run: Run) -> pd.DataFrame:
     """What is lost on the way: true states, emulated states, coupled; test accuracies.
 
     Args:
         run: a finished coupled run with student and emulator.
     """
-    config, material = run.config, Material(run.config)
-    model, batch = uncoupled(config), material.test.direct()
-    with as_trained(config.train.precision, model):
-        emulated = evaluate(model, material.layout, batch, material.answers)
+    config, run_data = run.config, RunData(run.config)
+    model, batch = before_coupling(config), run_data.test.without_chain()
+    with training_precision(config.train.precision, model):
+        emulated = evaluate(model, run_data.layout, batch, run_data.answers)
     steps = [
         ("true states", Run.of(config.student).stages.iloc[-1]),
         ("emulated states", pd.Series(vars(emulated))),

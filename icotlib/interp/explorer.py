@@ -16,7 +16,7 @@ from icotlib.interp.variables import variables
 
 
 @dataclass(frozen=True)
-class Look:
+class StateReport:
     """One state of one example."""
 
     #: The question as text.
@@ -29,7 +29,7 @@ class Look:
     patched: str | None
 
 
-class Reader:
+class ProbeReader:
     """What a widget calls: looks at one model's states, fitting probes where it is asked to.
 
     Args:
@@ -43,61 +43,63 @@ class Reader:
         self._fitted: dict[tuple[int, int], Probes] = {}
 
     @property
-    def places(self) -> list[str]:
-        return self.subject.places(self.examples)
+    def positions(self) -> list[str]:
+        return self.subject.positions(self.examples)
 
     def look(
         self,
         question: str | np.ndarray,
         layer: int,
-        place: int,
+        position: int,
         other: str | np.ndarray | None = None,
-    ) -> Look:
+    ) -> StateReport:
         """What is decoded from one state, and what putting it there from another question does.
 
         Args:
             question: as a person types it, `3719 * 84`, or its entries.
             layer: of the residual stream, 0 to the number of layers.
-            place: a position; `places` has their names.
+            position: a position; `positions` has their names.
             other: the question whose state is put there.
 
         Raises `ValueError` if a question is none of the task, `IndexError` for a state that the
         model has not.
         """
-        if not (0 <= layer <= self.subject.layers and 0 <= place < len(self.places)):
+        if not (0 <= layer <= self.subject.layers and 0 <= position < len(self.positions)):
             raise IndexError(
-                f"layer 0 to {self.subject.layers} and place 0 to {len(self.places) - 1}, "
-                f"not {layer} and {place}"
+                f"layer 0 to {self.subject.layers} and position 0 to {len(self.positions) - 1}, "
+                f"not {layer} and {position}"
             )
         one = self._example(question)
-        subject, at = self.subject, self.subject.answer_places(one)
+        subject, at = self.subject, self.subject.answer_positions(one)
         inputs = subject.inputs(one)
-        state = residual_stream(subject, inputs)[layer, place]
+        state = residual_stream(subject, inputs)[layer, position]
         put = None
         if other is not None:
             donor = subject.inputs(self._example(other))
-            put = {(layer, place): residual_stream(subject, donor)[layer, place]}
+            put = {(layer, position): residual_stream(subject, donor)[layer, position]}
         patched = put and self._text(answers(subject, inputs, at, put))
         given = self._text(answers(subject, inputs, at))
-        written = one.task.text(one.task.write(one.questions))[0].question
-        return Look(written, self._decode(one, layer, place, state), given, patched)
+        written = one.task.text(one.task.render(one.questions))[0].question
+        return StateReport(written, self._decode(one, layer, position, state), given, patched)
 
     def _example(self, question: str | np.ndarray) -> Examples:
         task = self.examples.task
-        rows = task.read(question) if isinstance(question, str) else question[None]
+        rows = task.parse_question(question) if isinstance(question, str) else question[None]
         return Examples(task, rows)
 
     def _text(self, tokens: torch.Tensor) -> str:
         return " ".join(self.subject.layout.tokenizer.decode(tokens[0]).split())
 
-    def _decode(self, one: Examples, layer: int, place: int, state: torch.Tensor) -> pd.DataFrame:
-        if (layer, place) not in self._fitted:
-            states = np.array(activations(self.subject, self.examples)[layer, place])
+    def _decode(
+        self, one: Examples, layer: int, position: int, state: torch.Tensor
+    ) -> pd.DataFrame:
+        if (layer, position) not in self._fitted:
+            states = np.array(activations(self.subject, self.examples)[layer, position])
             columns = [np.unique(v.values, return_inverse=True)[1] for v in self.wanted]
             labels = torch.from_numpy(np.stack(columns, axis=1))
-            self._fitted[layer, place] = fit_linear(torch.from_numpy(states)[None], labels)
-        chances = self._fitted[layer, place].logits(state[None])[0, 0].softmax(dim=-1)
-        symbols, pieces = one.task.symbols, one.task.write(one.questions)
+            self._fitted[layer, position] = fit_linear(torch.from_numpy(states)[None], labels)
+        chances = self._fitted[layer, position].logits(state[None])[0, 0].softmax(dim=-1)
+        symbols, pieces = one.task.symbols, one.task.render(one.questions)
         rows = []
         for variable, chance in zip(self.wanted, chances, strict=True):
             decoded = int(np.unique(variable.values)[int(chance.argmax())])

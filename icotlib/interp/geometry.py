@@ -38,20 +38,20 @@ def attention(subject: Subject, examples: Examples, batch_size: int = 250) -> np
 
 
 def attention_tree(
-    weights: np.ndarray, place: int, names: Sequence[str], least: float = 0.25
+    weights: np.ndarray, position: int, names: Sequence[str], least: float = 0.25
 ) -> pd.DataFrame:
-    """Where a place gets what it knows, layer by layer downwards (arXiv 2510.00184).
+    """Where a position gets what it knows, layer by layer downwards (arXiv 2510.00184).
 
-    From the last layer's input at `place`, every head's attention above `least` leads to a place
+    From the last layer's input at `position`, every head's attention above `least` leads to a position
     whose state was cached one layer below; from there on down.
 
     Args:
         weights: `[layers, heads, queries, keys]`, of `attention`.
 
     Returns:
-        columns layer, head, to, source (places), to_name, source_name, weight.
+        columns layer, head, to, source (positions), to_name, source_name, weight.
     """
-    rows, fetching = [], {place}
+    rows, fetching = [], {position}
     for layer in reversed(range(len(weights))):
         reached = set()
         for query in sorted(fetching):
@@ -61,7 +61,7 @@ def attention_tree(
                 row |= {"to_name": names[query], "source_name": names[key]}
                 rows.append(row | {"weight": float(weights[layer, head, query, key])})
                 reached.add(key)
-        fetching |= reached  # the residual stream carries what a place already has
+        fetching |= reached  # the residual stream carries what a position already has
     columns = ["layer", "head", "to", "source", "to_name", "source_name", "weight"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -85,16 +85,16 @@ def cka(x: Tensor, y: Tensor) -> float:
 
 
 def cka_table(
-    first: Subject, second: Subject, examples: Examples, place: str = "="
+    first: Subject, second: Subject, examples: Examples, position: str = "="
 ) -> pd.DataFrame:
-    """`cka` of every layer of one model with every layer of another, at the place of a name.
+    """`cka` of every layer of one model with every layer of another, at the position of a name.
 
     Columns first, second (layers) and cka.
     """
     columns = []
     for subject in (first, second):
         states = activations(subject, examples)
-        at = subject.places(examples).index(place)
+        at = subject.positions(examples).index(position)
         columns.append([torch.from_numpy(np.array(layer[at])) for layer in states])
     rows = [
         {"first": i, "second": j, "cka": cka(x, y)}

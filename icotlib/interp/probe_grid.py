@@ -17,19 +17,19 @@ from icotlib.system import memory
 from icotlib.system.devices import best_device
 from icotlib.system.processes import all_cores
 
-#: Bytes of logits while a block of places is fitted.
+#: Bytes of logits while a block of positions is fitted.
 BLOCK = 64 * 2**20
 
 
 # --- the grid ----------------------------------------------------------------------------------
 
 
-def fifths(n: int) -> tuple[slice, slice, slice]:
-    """Rows to fit to, to choose by, and to report on: three, one and one fifths."""
+def split_60_20_20(n: int) -> tuple[slice, slice, slice]:
+    """Rows to fit to, to choose by, and to report on: three, one and one split_60_20_20."""
     return slice(0, n * 3 // 5), slice(n * 3 // 5, n * 4 // 5), slice(n * 4 // 5, n)
 
 
-@memory.kept()  # one block is as large as the next
+@memory.retaining_freed_memory()  # one block is as large as the next
 def grid(
     states: np.ndarray,
     wanted: Sequence[Variable],
@@ -37,13 +37,13 @@ def grid(
     shuffle: int | None = None,
     block: int = BLOCK,
 ) -> pd.DataFrame:
-    """Held-out scores of every variable at every layer and place.
+    """Held-out scores of every variable at every layer and position.
 
     Symbols are read by logistic regression and scored by accuracy, numbers by ridge regression
     and scored by R^2; with `probe="mlp"` both by MLPs of one hidden layer.
 
     Args:
-        states: `[layers, places, n, d]`, such as `activations` gives.
+        states: `[layers, positions, n, d]`, such as `activations` gives.
         wanted: variables of the same n examples.
         shuffle: a seed; the values are then dealt out anew among the examples, a control. Among
             those reported on, too: a state that takes two values only would else be right always
@@ -51,11 +51,11 @@ def grid(
         block: bytes of logits at once.
 
     Returns:
-        columns probe, variable, kind, layer, place, measure, valid, score, low, high: the score on
+        columns probe, variable, kind, layer, position, measure, valid, score, low, high: the score on
         the rows to choose by, and that on the rows to report on with its 95% interval.
     """
-    layers, places, n, _ = states.shape
-    split, tables = fifths(n), []
+    layers, positions, n, _ = states.shape
+    split, tables = split_60_20_20(n), []
     if shuffle is not None:
         order = np.random.default_rng(shuffle).permutation(n)
         wanted = [replace(one, values=one.values[order]) for one in wanted]
@@ -63,12 +63,12 @@ def grid(
     numbers = [one for one in wanted if one.kind == "number"]
     device = best_device()
     labels = _numbered(symbols).to(device) if symbols else None
-    flat = states.reshape(layers * places, n, -1)
+    flat = states.reshape(layers * positions, n, -1)
     width = 4 * n * max(1, sum(len(np.unique(one.values)) for one in symbols))
     for rows in _blocks(len(flat), max(1, block // width)):
         x = torch.from_numpy(np.array(flat[rows])).to(device)
         held = x[:, split[1].start :]
-        at = [divmod(row, places) for row in range(rows.start, rows.stop)]
+        at = [divmod(row, positions) for row in range(rows.start, rows.stop)]
         if symbols:
             if probe == "mlp":
                 said = fit_mlp(x, labels, split)
@@ -102,7 +102,7 @@ def _accuracies(right: np.ndarray, symbols, at, split, probe: str) -> Iterator[d
     valid = split[1].stop - split[1].start
     chosen, reported = right[:, :valid].mean(axis=1), right[:, valid:]
     hits, n = reported.sum(axis=1), reported.shape[1]
-    for p, (layer, place) in enumerate(at):
+    for p, (layer, position) in enumerate(at):
         for t, one in enumerate(symbols):
             low, high = wilson_interval(int(hits[p, t]), n)
             yield {
@@ -110,7 +110,7 @@ def _accuracies(right: np.ndarray, symbols, at, split, probe: str) -> Iterator[d
                 "variable": one.name,
                 "kind": one.kind,
                 "layer": layer,
-                "place": place,
+                "position": position,
                 "measure": "accuracy",
                 "valid": chosen[p, t],
                 "score": hits[p, t] / n,
@@ -130,13 +130,13 @@ def _explained(error: np.ndarray, numbers, at, split, probe: str) -> Iterator[di
         squared = error[:, valid:, t] ** 2
         scores = 1 - squared.mean(axis=1) / spread[1]
         low, high = np.quantile(1 - squared @ again.T / spread[1], (0.025, 0.975), axis=1)
-        for p, (layer, place) in enumerate(at):
+        for p, (layer, position) in enumerate(at):
             yield {
                 "probe": probe,
                 "variable": one.name,
                 "kind": one.kind,
                 "layer": layer,
-                "place": place,
+                "position": position,
                 "measure": "R2",
                 "valid": max(0.0, chosen[p]),
                 "score": max(0.0, scores[p]),
@@ -146,17 +146,17 @@ def _explained(error: np.ndarray, numbers, at, split, probe: str) -> Iterator[di
 
 
 def visible_input(subject: Subject, examples: Examples) -> np.ndarray:
-    """What can be known at each place without the model: the tokens so far, one-hot.
+    """What can be known at each position without the model: the tokens so far, one-hot.
 
-    Returns `[1, places, n, columns]`, a column for every token that varies at its place, zeros
+    Returns `[1, positions, n, columns]`, a column for every token that varies at its position, zeros
     for those that come later; like states of a single layer, so that `grid` takes them.
     """
     ids = subject.inputs(examples).ids.cpu().numpy()
-    n, places = ids.shape
+    n, positions = ids.shape
     used, numbered = np.unique(ids, return_inverse=True)
     one_hot = np.eye(len(used), dtype=np.float32)[numbered.reshape(ids.shape)].reshape(n, -1)
     varied = one_hot.any(axis=0) & ~one_hot.all(axis=0)
-    known = np.repeat(np.tril(np.ones((places, places), dtype=np.float32)), len(used), axis=1)
+    known = np.repeat(np.tril(np.ones((positions, positions), dtype=np.float32)), len(used), axis=1)
     return (one_hot[:, varied] * known[:, None, varied])[None]
 
 
@@ -170,21 +170,21 @@ def through_removal(
     """How well each token of the chain is read while tokens are removed: moving inside.
 
     At every stage: from the separator after the question (`where="separator"`), before anything
-    is written; and from the best place that does not see the token (`where="unseen"`), which for
-    a removed token is any. The place is chosen on other examples than those reported on.
+    is written; and from the best position that does not see the token (`where="unseen"`), which for
+    a removed token is any. The position is chosen on other examples than those reported on.
 
     Args:
         subjects: one per stage, from a generator perhaps: they are looked at one after the other.
 
     Returns:
         columns removed, variable, where, written (whether the token still stands in the chain),
-        layer, place, score, low, high, and `control`, what the input alone gives away: all tokens
-        up to that place, read linearly, or the question, read by an MLP, whichever is more.
+        layer, position, score, low, high, and `control`, what the input alone gives away: all tokens
+        up to that position, read linearly, or the question, read by an MLP, whichever is more.
     """
     wanted, rows = variables(examples, "chain"), []
     known = None
     for subject in subjects:
-        names = subject.places(examples)
+        names = subject.positions(examples)
         separator = names.index("=")
         if known is None:
             question = visible_input(subject, examples)[:, separator : separator + 1]
@@ -194,17 +194,17 @@ def through_removal(
         for variable, found in grid(states, wanted, probe).groupby("variable", sort=False):
             written = names.index(variable) if variable in names else len(names)
             for where, seen in {
-                "separator": found[found.place == separator],
-                "unseen": found[found.place < written],
+                "separator": found[found.position == separator],
+                "unseen": found[found.position < written],
             }.items():
                 row = {"removed": subject.removed, "variable": variable, "where": where}
                 row["written"] = variable in names
                 best = seen.loc[seen.valid.idxmax()]
-                chosen.append(row | best[["layer", "place", "score", "low", "high"]].to_dict())
-        places = sorted({row["place"] for row in chosen})
-        control = grid(visible_input(subject, examples)[:, places], wanted, probe)
-        control = control.set_index(["variable", "place"]).score
+                chosen.append(row | best[["layer", "position", "score", "low", "high"]].to_dict())
+        positions = sorted({row["position"] for row in chosen})
+        control = grid(visible_input(subject, examples)[:, positions], wanted, probe)
+        control = control.set_index(["variable", "position"]).score
         for row in chosen:
-            linear = control[row["variable"], places.index(row["place"])]
+            linear = control[row["variable"], positions.index(row["position"])]
             rows.append(row | {"control": max(linear, known[row["variable"]])})
     return pd.DataFrame(rows)

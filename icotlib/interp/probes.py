@@ -1,7 +1,7 @@
 """Probes: what a linear map, or a small network, reads from every layer and position at once.
 
-The logistic probes of all places and variables are fitted together. States are whitened once per
-place. There the Hessian of the cross-entropy is at most 1/2 in every direction (Böhning, 1992), so
+The logistic probes of all positions and variables are fitted together. States are whitened once per
+position. There the Hessian of the cross-entropy is at most 1/2 in every direction (Böhning, 1992), so
 that one step length serves all problems, and accelerated gradient descent on all of them is two
 matrix products a step.
 """
@@ -26,7 +26,7 @@ NEVER = -1e4
 
 @dataclass(frozen=True)
 class Probes:
-    """Linear maps from states to symbols, one for each of P places and T variables."""
+    """Linear maps from states to symbols, one for each of P positions and T variables."""
 
     #: `[P, T, classes, d]` and `[P, T, classes]`, for states as they are.
     weight: Tensor
@@ -40,7 +40,7 @@ class Probes:
 def fit_linear(
     states: Tensor, labels: Tensor, penalty: float = PENALTY, steps: int = STEPS
 ) -> Probes:
-    """Logistic probes of every variable from every place.
+    """Logistic probes of every variable from every position.
 
     Args:
         states: `[P, n, d]`.
@@ -50,14 +50,14 @@ def fit_linear(
     """
     mean, whitener = whitening(states)
     x = torch.nn.functional.pad((states - mean) @ whitener, (0, 1), value=1.0)  # for the bias
-    places, n, d = x.shape
+    positions, n, d = x.shape
     count, classes, absent = _classes(labels)
-    shape = (places, count, classes, n)
+    shape = (positions, count, classes, n)
     truth = torch.nn.functional.one_hot(labels, classes).to(x).flatten(1).T.contiguous()
     shrink = x.new_full((d,), penalty)
     shrink[-1] = 0.0
     rate = 1 / (0.5 + penalty)
-    weight = x.new_zeros(places, count * classes, d)
+    weight = x.new_zeros(positions, count * classes, d)
     weight[:, absent.flatten(), -1] = NEVER  # where it stays: its gradient is zero
     ahead = weight
     before = 1.0
@@ -70,13 +70,13 @@ def fit_linear(
         ahead = moved + (before - 1) / momentum * (moved - weight)
         weight, before = moved, momentum
     weight, bias = weight[..., :-1] @ whitener.mT, weight[..., -1]
-    bias = (bias - (weight @ mean.mT)[..., 0]).view(places, count, classes)
+    bias = (bias - (weight @ mean.mT)[..., 0]).view(positions, count, classes)
     bias = bias.masked_fill(absent, -torch.inf)
-    return Probes(weight.view(places, count, classes, d - 1), bias)
+    return Probes(weight.view(positions, count, classes, d - 1), bias)
 
 
 def softmax_(logits: Tensor) -> Tensor:
-    """Softmax over classes in place, `[P, T, classes, n]`.
+    """Softmax over classes in position, `[P, T, classes, n]`.
 
     Examples come last, because a CPU takes many neighbours at a time; ten classes are not many.
     """
@@ -124,7 +124,7 @@ def fit_mlp(
     epochs: int = 15,
     seed: int = 0,
 ) -> Tensor:
-    """What one-hidden-layer networks say, one for each of P places and T variables.
+    """What one-hidden-layer networks say, one for each of P positions and T variables.
 
     Each keeps the weights of the epoch that is best on the validation rows, and is asked about
     all rows that it was not fitted to.
@@ -140,7 +140,7 @@ def fit_mlp(
     fit, valid, _ = split
     mean, whitener = whitening(states[:, fit])
     x = (states - mean) @ whitener
-    places, _, d = x.shape
+    positions, _, d = x.shape
     numbers = labels.is_floating_point()
     if numbers:
         centre, spread = labels[fit].mean(dim=0), labels[fit].std(dim=0).clamp(min=1e-6)
@@ -154,27 +154,30 @@ def fit_mlp(
         return made.mT.contiguous()
 
     # Examples come last in everything between, as in `softmax_`.
-    weights = [random(places, d, count * hidden), x.new_zeros(places, count * hidden, 1)]
-    weights += [random(places * count, hidden, classes), x.new_zeros(places * count, classes, 1)]
+    weights = [random(positions, d, count * hidden), x.new_zeros(positions, count * hidden, 1)]
+    weights += [
+        random(positions * count, hidden, classes),
+        x.new_zeros(positions * count, classes, 1),
+    ]
     weights = [one.requires_grad_() for one in weights]
 
     def outputs(x: Tensor) -> Tensor:
         inside = torch.baddbmm(weights[1], weights[0], x.mT).relu_()
-        inside = inside.view(places * count, hidden, -1)
-        out = torch.baddbmm(weights[3], weights[2], inside).view(places, count, classes, -1)
+        inside = inside.view(positions * count, hidden, -1)
+        out = torch.baddbmm(weights[3], weights[2], inside).view(positions, count, classes, -1)
         return out[:, :, 0] if numbers else out.masked_fill(absent[..., None], -torch.inf)
 
     def loss_of(out: Tensor, rows: Tensor) -> Tensor:
         wanted = truth[rows].T
         if numbers:
             return (out - wanted).pow(2).mean(dim=-1).sum()
-        wanted = wanted[None, :, None].expand(places, -1, -1, -1)
+        wanted = wanted[None, :, None].expand(positions, -1, -1, -1)
         return -out.log_softmax(2).gather(2, wanted).mean(dim=-1).sum()
 
     optimizer = torch.optim.AdamW(weights, lr=5e-3, weight_decay=0.03, fused=True)
     n, batch, checked = fit.stop, 250, valid.stop - valid.start
-    best = x.new_full((places, count), -torch.inf)
-    said = labels.new_zeros(places, len(labels) - n, count)
+    best = x.new_full((positions, count), -torch.inf)
+    said = labels.new_zeros(positions, len(labels) - n, count)
     for _ in range(epochs):
         for rows in torch.randperm(n, generator=generator).split(batch):
             optimizer.zero_grad()

@@ -17,33 +17,35 @@ from icotlib.system.processes import all_cores
 MARGIN = 0.05
 
 
-#: Differences between two places that say nothing.
+#: Differences between two positions that say nothing.
 NEAR = 0.02
 
 
 @all_cores()
-def control_grid(
+def probe_with_controls(
     subject: Subject,
     examples: Examples,
     wanted: Sequence[Variable],
-    bare: Subject | None = None,
+    no_cot_control: Subject | None = None,
     probe: str = "linear",
 ) -> pd.DataFrame:
     """`grid` of a model, with the controls that every reading must beat.
 
     They are: the same shape with random weights; a No CoT model of the same shape, before the
-    same sequences; shuffled labels; and the input alone, the tokens up to the place or to an
+    same sequences; shuffled labels; and the input alone, the tokens up to the position or to an
     earlier one, read linearly and by an MLP.
 
     Returns:
-        the columns of `grid`; `control`, the best control's name at the same layer and place,
+        the columns of `grid`; `control`, the best control's name at the same layer and position,
         with `control_score`; `selectivity`, the score minus that, and `valid_selectivity`, the
         same on the rows to choose by; a column for each control.
     """
     states = activations(subject, examples)
     controls = {"untrained": grid(activations(subject.untrained(), examples), wanted, probe)}
-    if bare is not None:
-        controls["No CoT"] = grid(activations(bare.before(subject), examples), wanted, probe)
+    if no_cot_control is not None:
+        controls["No CoT"] = grid(
+            activations(no_cot_control.before(subject), examples), wanted, probe
+        )
     controls["shuffled labels"] = grid(states, wanted, probe, shuffle=0)
     seen = visible_input(subject, examples)[:, : states.shape[1]]
     controls["input"] = _known_by(grid(seen, wanted, "linear"))
@@ -62,10 +64,10 @@ def control_grid(
 
 
 def _known_by(table: pd.DataFrame) -> pd.DataFrame:
-    """Scores of the input, never lower than at an earlier place: what was seen stays seen."""
+    """Scores of the input, never lower than at an earlier position: what was seen stays seen."""
     if not len(table):
         return table
-    table = table.sort_values("place")
+    table = table.sort_values("position")
     best = table.groupby("variable")[["valid", "score"]].cummax()
     return table.assign(valid=best.valid, score=best.score)
 
@@ -74,12 +76,14 @@ def _beside(table: pd.DataFrame, control: pd.DataFrame, column: str) -> np.ndarr
     """A control's scores in the rows of a table; those of the input are the same in every layer."""
     if not len(control):
         return np.full(len(table), np.nan)
-    keys = ["variable", "place"] if control.layer.max() == 0 else ["variable", "layer", "place"]
+    keys = (
+        ["variable", "position"] if control.layer.max() == 0 else ["variable", "layer", "position"]
+    )
     return table[keys].join(control.set_index(keys)[column], on=keys)[column].to_numpy()
 
 
-def best_places(table: pd.DataFrame) -> pd.DataFrame:
-    """The layer and place where each variable is best decodable, one row per variable.
+def best_positions(table: pd.DataFrame) -> pd.DataFrame:
+    """The layer and position where each variable is best decodable, one row per variable.
 
     Best is what exceeds the best control most: a token that stands in the input, or equals a
     symbol of the answer that does, is read everywhere and by everything. Chosen on other examples
@@ -87,11 +91,11 @@ def best_places(table: pd.DataFrame) -> pd.DataFrame:
     wins, then the lowest layer. Column `row` says which row of the table it is.
 
     Args:
-        table: rows of `control_grid`.
+        table: rows of `probe_with_controls`.
     """
     best = table.groupby("variable").valid_selectivity.transform("max")
     near = table[table.valid_selectivity >= best - NEAR]
-    near = near.assign(rank=-near.valid.round(2)).sort_values(["rank", "layer", "place"])
+    near = near.assign(rank=-near.valid.round(2)).sort_values(["rank", "layer", "position"])
     order = pd.unique(table.variable)
     near = near.drop(columns="rank").assign(row=near.index)
     return near.groupby("variable").head(1).set_index("variable").loc[order].reset_index()
@@ -104,9 +108,9 @@ def probing_table(
     """One row per token of the chain: where it is read best, against what, and whether it is used.
 
     Only states that could matter are looked at: below the last layer, and no later than the
-    place that writes the first symbol of the answer that the token can change.
+    position that writes the first symbol of the answer that the token can change.
 
-    Columns: model, removed, variable, layer, place (its name), probe, low, high, control,
+    Columns: model, removed, variable, layer, position (its name), probe, low, high, control,
     control_score, selectivity; mlp and mlp_input, what an MLP reads from the same state and from
     the input; patching with patching_low and patching_high (`patching_for`); steering with
     steering_low and steering_high, along the difference of means, and steering_pattern,
@@ -115,27 +119,27 @@ def probing_table(
     lies above that of a random direction by as many.
 
     Args:
-        probed: rows of `control_grid` of this model.
+        probed: rows of `probe_with_controls` of this model.
         pairs: pairs of questions to patch, for each entry of a question.
     """
-    names, rows, states = subject.places(examples), [], activations(subject, examples)
+    names, rows, states = subject.positions(examples), [], activations(subject, examples)
     chain = {one.name: one for one in variables(examples, "chain")}
     few = examples[: pairs * len(examples.task.entry_names)]
-    writes = subject.answer_places(examples)
+    writes = subject.answer_positions(examples)
     last = writes[[first_affected(few, int(name[1:])) for name in chain]].tolist()
     last = dict(zip(chain, last, strict=True))
     able = probed[(probed.kind == "chain") & (probed.layer < subject.layers)]
-    able = able[able.place <= able.variable.map(last)]
-    for best in best_places(able).itertuples():
+    able = able[able.position <= able.variable.map(last)]
+    for best in best_positions(able).itertuples():
         token = int(best.variable[1:])
-        taken = patching_for(subject, few, token, best.layer, best.place)
-        steered = steering(subject, examples, token, best.layer, best.place)
+        taken = patching_for(subject, few, token, best.layer, best.position)
+        steered = steering(subject, examples, token, best.layer, best.position)
         means, pattern, weights, random = (
             steered.set_index("direction").loc[one] for one in DIRECTIONS
         )
-        here = states[best.layer : best.layer + 1, best.place : best.place + 1]
+        here = states[best.layer : best.layer + 1, best.position : best.position + 1]
         row = {"model": subject.name, "removed": subject.removed, "variable": best.variable}
-        row |= {"layer": best.layer, "place": names[best.place], "probe": best.score}
+        row |= {"layer": best.layer, "position": names[best.position], "probe": best.score}
         row |= {"low": best.low, "high": best.high, "control": best.control}
         row |= {"control_score": best.control_score, "selectivity": best.selectivity}
         row["mlp"] = grid(here, [chain[best.variable]], "mlp").score.iloc[0]

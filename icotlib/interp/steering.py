@@ -9,10 +9,10 @@ from torch import Tensor
 
 from icotlib.interp.activations import activations
 from icotlib.interp.patching import _rate, _truth, answers, once
-from icotlib.interp.probe_grid import fifths
+from icotlib.interp.probe_grid import split_60_20_20
 from icotlib.interp.probes import Probes, fit_linear
 from icotlib.interp.subjects import Examples, Subject
-from icotlib.tasks.base import NOTHING
+from icotlib.tasks.base import PADDING
 
 # --- steering ----------------------------------------------------------------------------------
 
@@ -24,13 +24,13 @@ def steering(
     examples: Examples,
     token: int,
     layer: int,
-    place: int,
+    position: int,
     directions: Sequence[str] = DIRECTIONS,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Does changing what a probe decodes change the answer as arithmetic says it must?
 
-    At one layer and place, the state of an example with digit v in the chain is moved so that it
+    At one layer and position, the state of an example with digit v in the chain is moved so that it
     looks like one with digit w, another at random:
 
     - `means` adds the difference of the two mean states;
@@ -41,7 +41,7 @@ def steering(
     - `random` goes as far as `means` in a random direction, the control.
 
     Args:
-        examples: three fifths fit means and probe, the last fifth is steered.
+        examples: three split_60_20_20 fit means and probe, the last fifth is steered.
         token: its number in the chain, from 1 as in t1.
 
     Returns:
@@ -49,26 +49,26 @@ def steering(
         change becomes what it must; `whole`, the share whose whole answer does; `decoded`, the
         share in which the probe then decodes w; `length`, how far states were moved; n.
 
-    Raises `ConfigError` where the task does not say what must follow (`Task.answer_if`).
+    Raises `ConfigError` where the task does not say what must follow (`Task.counterfactual_answer`).
     """
-    split = fifths(len(examples))
-    states = torch.from_numpy(np.array(activations(subject, examples)[layer, place]))
-    values = examples.task.write(examples.questions).chain[:, token - 1]
+    split = split_60_20_20(len(examples))
+    states = torch.from_numpy(np.array(activations(subject, examples)[layer, position]))
+    values = examples.task.render(examples.questions).chain[:, token - 1]
     symbols = np.unique(values[split[0]])  # what has not been fitted to cannot be steered to
     known = np.isin(values, symbols)
     labels = np.searchsorted(symbols, values).clip(max=len(symbols) - 1)
     rng = np.random.default_rng(seed)
     held, old = examples[split[2]], labels[split[2]]
     new = (old + rng.integers(1, max(2, len(symbols)), len(old))) % len(symbols)
-    answer = held.task.answer_if(held.questions, token - 1, symbols[new])
-    true = held.task.write(held.questions).answer
-    able = (answer != NOTHING).all(axis=1) & (answer != true).any(axis=1) & known[split[2]]
+    answer = held.task.counterfactual_answer(held.questions, token - 1, symbols[new])
+    true = held.task.render(held.questions).answer
+    able = (answer != PADDING).all(axis=1) & (answer != true).any(axis=1) & known[split[2]]
     if not able.any():
         nothing = _rate(torch.empty(0)) | dict.fromkeys(("whole", "decoded", "length"), np.nan)
         return pd.DataFrame([{"direction": one, **nothing} for one in directions])
     held, old, new = held[able], old[able], new[able]
     first = torch.from_numpy((answer[able] != true[able]).argmax(axis=1))
-    inputs, at = subject.inputs(held, answer[able]), subject.answer_places(held)
+    inputs, at = subject.inputs(held, answer[able]), subject.answer_positions(held)
     wanted = _truth(inputs, at)
     here = states[split[2]][torch.from_numpy(able)]
     fitted = states[split[0]], torch.from_numpy(labels[split[0]])
@@ -78,7 +78,7 @@ def steering(
         answers(subject, inputs, at)  # without a change
         for direction in directions:
             shift = _shift(direction, *fitted, probe, here, old, new, seed)
-            right = answers(subject, inputs, at, {(layer, place): here + shift}) == wanted
+            right = answers(subject, inputs, at, {(layer, position): here + shift}) == wanted
             row = {"direction": direction, **_rate(right.gather(1, first[:, None])[:, 0])}
             row["whole"] = float(right.all(dim=1).float().mean())
             decoded = probe.logits((here + shift)[None])[0, :, 0].argmax(dim=1)
@@ -109,13 +109,13 @@ def first_affected(examples: Examples, token: int) -> int:
 
     Raises `ConfigError` where the task does not say what must follow.
     """
-    pieces = examples.task.write(examples.questions)
+    pieces = examples.task.render(examples.questions)
     values, found = pieces.chain[:, token - 1], len(pieces.answer[0])
     for symbol in np.unique(values):
-        answer = examples.task.answer_if(
+        answer = examples.task.counterfactual_answer(
             examples.questions, token - 1, np.full_like(values, symbol)
         )
-        differ = (answer != pieces.answer) & (answer != NOTHING)
+        differ = (answer != pieces.answer) & (answer != PADDING)
         if differ.any():
             found = min(found, int(differ.any(axis=0).argmax()))
     return found

@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from icotlib.config import RemovalConfig, RunConfig
-from icotlib.data.inputs import Inputs, in_layout, remove
-from icotlib.data.layout import Encoded, Layout
+from icotlib.data.inputs import LMBatch, in_layout, remove
+from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.errors import ConfigError
 from icotlib.methods.distillation.coupling import Coupled
 from icotlib.models.hooks import decoder_layers
@@ -69,7 +69,7 @@ class Subject:
         """A finished run's model at a removal stage, by default its last."""
         config = run.config
         if removed is None:
-            removed = int(run.stages.tokens_removed.max())
+            removed = int(run.stages.removed.max())
         model, layout = load_stage(run, removed)
         model = model.to(best_device())
         folder = run.folder / "activations" / f"removed-{removed:03d}"
@@ -102,37 +102,39 @@ class Subject:
     def layers(self) -> int:
         return len(decoder_layers(self.decoder))
 
-    def encode(self, examples: Examples, answer: np.ndarray | None = None) -> Encoded:
+    def encode(self, examples: Examples, answer: np.ndarray | None = None) -> EncodedBatch:
         """The examples as this model is trained to see them, the removed tokens still there.
 
         Args:
-            answer: symbols `[n, width]` to put in the place of the true answer's.
+            answer: symbols `[n, width]` to put in the position of the true answer's.
         """
-        pieces = examples.task.write(examples.questions)
+        pieces = examples.task.render(examples.questions)
         if answer is not None:
             pieces = pieces._replace(answer=answer)
-        encoded = self.layout.encode_pieces(pieces, examples.task)
+        encoded = self.layout.encode_symbols(pieces, examples.task)
         if len(set(encoded.total.tolist())) > 1:
-            raise ConfigError(f"{examples.task.name}: places of unequal sequences do not compare")
+            raise ConfigError(
+                f"{examples.task.name}: positions of unequal sequences do not compare"
+            )
         return in_layout(encoded, self.removal)
 
-    def inputs(self, examples: Examples, answer: np.ndarray | None = None) -> Inputs:
+    def inputs(self, examples: Examples, answer: np.ndarray | None = None) -> LMBatch:
         """What the model reads, its own writing forced to be right, or another; on its device."""
         batch = self.encode(examples, answer)
         k = batch.tokens(self.removed, self.removal.side)
         kept = remove(batch, k, self.removal.side, self.removal.keep_positions)
         return kept.to(self.model.device)
 
-    def places(self, examples: Examples) -> list[str]:
+    def positions(self, examples: Examples) -> list[str]:
         """A name for every position of `inputs`: `a0`, `=`, `t3`, `=`, `####`, `s0`, ...
 
         t counts the chain's tokens from 1 and s the answer's symbols from 0.
         """
         task, batch = examples.task, self.encode(examples[:1])
-        written = task.write(examples.questions[:1])
+        written = task.render(examples.questions[:1])
         question, chain, total = (int(x[0]) for x in (batch.question, batch.chain, batch.total))
         k = int(batch.tokens(self.removed, self.removal.side)[0])
-        mark = len(self.layout.mark)
+        mark = len(self.layout.answer_delimiter)
         separators = 1 if self.removal.direct else 2
         said = total - question - chain - mark - separators
         kept = slice(k, chain) if self.removal.side == "left" else slice(0, chain - k)
@@ -141,9 +143,9 @@ class Subject:
         names += _named(tokens, chain, "t")[kept] + ["="] * (separators - 1) + ["####"] * mark
         return names + _named([f"s{i}" for i in range(written.answer.shape[1])], said, "s")
 
-    def answer_places(self, examples: Examples) -> Tensor:
+    def answer_positions(self, examples: Examples) -> Tensor:
         """The positions whose next token is a symbol of the answer, `[symbols]`."""
-        names = self.places(examples)
+        names = self.positions(examples)
         symbols = [i for i, name in enumerate(names) if name[0] == "s" and name[1:].isdigit()]
         return torch.tensor(symbols) - 1
 

@@ -11,8 +11,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from icotlib.data.layout import Encoded
-from icotlib.data.run_data import Material
+from icotlib.data.layout import EncodedBatch
+from icotlib.data.run_data import RunData
 from icotlib.evaluation.generation import generate
 from icotlib.models.flops import ATTENTION
 from icotlib.models.loading import load_stage
@@ -24,17 +24,17 @@ from icotlib.system.devices import best_device
 
 
 def costs(run: Run, batch_sizes: Sequence[int] = (1, 256), rounds: int = 5) -> pd.DataFrame:
-    """Where a coupled system's time goes: emulator, readers, and the student's own model.
+    """Where a coupled system's time goes: emulator, state_mlps, and the student's own model.
 
     One row per part and batch size: parameters, floating-point operations per example for
     thinking and writing one answer, milliseconds per example (median over rounds).
     """
     model, layout = load_stage(run)
     model.to(best_device())
-    direct, rows = Material(run.config).test.direct(), []
+    direct, rows = RunData(run.config).test.without_chain(), []
     parts = {
         "emulator": model.emulator,
-        "readers": model.student.readers,
+        "state_mlps": model.student.state_mlps,
         "student": model.student.language_model,
     }
     for size in batch_sizes:
@@ -71,15 +71,15 @@ def _flops(
         return counted.get(paths[part], 0)
 
     flops = {name: of(part) for name, part in parts.items()}
-    flops["student"] = counter.get_total_flops() - flops["emulator"] - flops["readers"]
+    flops["student"] = counter.get_total_flops() - flops["emulator"] - flops["state_mlps"]
     return flops
 
 
-def _seconds(model, layout, batch: Encoded, parts: dict[str, nn.Module]) -> dict[str, float]:
-    """Seconds inside each part while one batch is answered; readers are inside the student."""
+def _seconds(model, layout, batch: EncodedBatch, parts: dict[str, nn.Module]) -> dict[str, float]:
+    """Seconds inside each part while one batch is answered; state_mlps are inside the student."""
     with _stopwatch(parts, model.device) as spent:
         generate(model, layout, batch)
-    spent["student"] -= spent["readers"]
+    spent["student"] -= spent["state_mlps"]
     return spent
 
 

@@ -1,1 +1,14 @@
-"""TODO."""
+"""Methods: one file or folder for each, and what they share.
+
+base          what a method is, and the loss
+schedule      how much of the chain is removed at each step: nothing, or everything
+causal_lm     what methods share that train one model to continue the question
+explicit_cot  the model writes every step
+no_cot        the model answers at once
+stepwise      tokens are removed while training goes on (2405.14838)
+distillation  a student and an emulator learn a teacher's hidden states (2311.01460)
+"""
+
+from icotlib.methods.base import Method, MicroBatch, register
+
+__all__ = ["Method", "MicroBatch", "register"]

@@ -1,59 +1,141 @@
-"""What a run learns: its model, its loss, and how it is looked at while it trains and tested.
+"""What a method is: everything in which one method differs from another, and nothing else.
 
-The training loop is the same for every method; what differs is here. `Continuation` writes what
-follows the question: explicit CoT, No CoT and stepwise internalization, which differ only in the
-schedule of removal. The three stages of distillation are in `icotlib.distillation`.
+A method is one class, in a file or folder here or in a user's own file (`--import FILE`). The class
+declares its name, label, colour, phases and settings; it builds the model, computes the loss, and
+says how examples are arranged. Training, evaluation, results, figures, plans, export and the command
+line read the registry and work for every method.
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, PreTrainedConfig
 
-from icotlib.config import RunConfig
-from icotlib.data.layout import Encoded
-from icotlib.data.run_data import Material
+from icotlib.config import RunConfig, TrainConfig
+from icotlib.data.inputs import IGNORE, InputFormat, LMBatch
+from icotlib.data.layout import EncodedBatch
+from icotlib.data.run_data import RunData
 from icotlib.evaluation.scoring import Score
+from icotlib.evaluation.stage_model import StageModel, load_stage
+from icotlib.methods.schedule import FullRemoval, Schedule
+from icotlib.models.flops import RunSizes, SequenceWork, StepCost, forward_flops
+from icotlib.models.precision import training_precision
+from icotlib.registry import METHODS
 from icotlib.runs import Run
+from icotlib.settings import Declared
+
+M = TypeVar("M", bound="type[Method]")
 
 
-class Share(NamedTuple):
-    """One group of a batch, gone through the model."""
+def register(cls: M) -> M:
+    """Class decorator: make a method known by its name."""
+    METHODS.add(cls.name, cls)
+    return cls
 
-    #: Its share of the batch's loss; gradients of all shares add up to one optimizer step.
+
+class MicroBatch(NamedTuple):
+    """A part of a batch after its forward pass."""
+
+    #: Its share of the batch's loss; the gradients of all parts add up to one optimizer step.
     loss: Tensor
     #: Tokens that went through the model, padding aside.
     tokens: int
 
 
-class Seen(NamedTuple):
-    """Which answers of a group were right, still on the device: `[n]` each."""
+class BatchAccuracy(NamedTuple):
+    """Which examples of a micro-batch were right, still on the device: `[n]` each."""
 
     step: int
-    whole: Tensor
-    tail: Tensor
-    #: Which examples are at the stage whose training accuracy is shown.
-    shown: Tensor
+    #: Every learned token is the most likely one.
+    exact: Tensor
+    #: Every token after the chain is.
+    answer: Tensor
+    #: The example is at the stage whose training accuracy is reported.
+    at_eval_stage: Tensor
 
 
-class Objective(ABC):
-    """Base of all objectives. The training loop calls the methods in the order they stand here."""
+class StageChange(NamedTuple):
+    """What a step begins with."""
 
+    #: The removal stage that has just ended, if one has.
+    ended: int | None = None
+    #: Whether the optimizer starts anew.
+    reset_optimizer: bool = False
+
+
+class Method(ABC):
+    """Base of all methods.
+
+    The training loop calls the instance methods in the order in which they stand here.
+    """
+
+    # --- declarations ---
+
+    #: The id in configs, results and run names; the name in tables and figures; its colour there.
+    name: ClassVar[str]
+    label: ClassVar[str]
+    color: ClassVar[str] = "#666666"
+    #: The arXiv number of the paper that it is from.
+    paper: ClassVar[str] = ""
+    #: The runs that it builds on: the method of each by its role, in the order of training.
+    phases: ClassVar[dict[str, str]] = {}
+    #: Settings that it must share with a phase, beyond data and model, by role.
+    shared: ClassVar[dict[str, tuple[str, ...]]] = {}
+    #: Its own sections of settings, by name.
+    sections: ClassVar[dict[str, Declared]] = {}
+    #: Settings of its own at each preset, by dotted name, for `icot train NAME`.
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    #: Whether it is what implicit methods are compared with: drawn as a reference line.
+    baseline: ClassVar[bool] = False
+    #: Whether a finished run answers questions by itself.
+    answers: ClassVar[bool] = True
+    #: Whether plain transformers can load the weights and generate with them.
+    plain_model: ClassVar[bool] = True
     #: Whether the model's dropout is on while it trains.
-    dropout = True
-    #: Whether the optimizer starts anew at this step; read after `advance`.
-    reset = False
-    #: Whether each removal stage has weights of its own.
-    staged = False
+    dropout: ClassVar[bool] = True
 
-    def __init__(self, config: RunConfig, material: Material, accelerator: Accelerator):
-        self.config, self.material = config, material
+    # --- what a config means for it ---
+
+    @classmethod
+    def check(cls, config: RunConfig) -> None:
+        """Raises `ConfigError` for settings that contradict each other."""
+
+    @classmethod
+    def input_format(cls, config: RunConfig) -> InputFormat:
+        """How examples are arranged."""
+        return InputFormat()
+
+    @classmethod
+    def schedule(cls, config: RunConfig, longest: int) -> Schedule:
+        """How much of a chain of at most `longest` units is removed at each step."""
+        return FullRemoval(longest)
+
+    @classmethod
+    def schedule_name(cls, config: RunConfig) -> str:
+        """The schedule as run names have it; empty where the method has only one."""
+        return ""
+
+    @classmethod
+    def plan_schedule(cls, config: RunConfig, longest: int, at: int = 0) -> Schedule:
+        """The schedule as it stands at a step, for plans."""
+        schedule = cls.schedule(config, longest)
+        schedule.removed = max(schedule.removed, schedule.removed_at(at))
+        return schedule
+
+    # --- training ---
+
+    def __init__(self, config: RunConfig, run_data: RunData, accelerator: Accelerator):
+        self.config, self.run_data = config, run_data
         self.accelerator, self.device = accelerator, accelerator.device
-        self.seen: list[Seen] = []
+        self.format = config.input_format
+        self.removal = self.schedule(config, run_data.longest_chain)
+        self.seen: list[BatchAccuracy] = []
         #: Right answers and answers in training since the last evaluation.
         self.right, self.shown = 0, 0
         #: What the optimizer trains.
@@ -63,48 +145,146 @@ class Objective(ABC):
     def build(self) -> nn.Module:
         """The model at its start; called under the seed of the run."""
 
-    def advance(self, step: int) -> int | None:
-        """Begin a step; the removal stage that has just ended, if one has."""
-        return None
+    def begin_step(self, step: int) -> StageChange:
+        """Begin a step."""
+        before = self.removal.removed
+        return StageChange(before if self.removal.advance(step) else None)
 
     @abstractmethod
-    def shares(self, step: int, batch: Encoded, generator: torch.Generator) -> Iterator[Share]:
-        """The batch through the model, group by group."""
+    def micro_batches(
+        self, step: int, batch: EncodedBatch, generator: torch.Generator
+    ) -> Iterator[MicroBatch]:
+        """The forward passes of one batch."""
 
-    def look(self) -> None:
-        """Read what the steps since the last look have left on the device."""
-        for group in self.seen:
-            self.right += int(group.whole[group.shown].sum())
-            self.shown += int(group.shown.sum())
+    def sync_metrics(self) -> None:
+        """Read from the device what the steps since the last call have left there."""
+        by_step: dict[int, list[tuple[Tensor, Tensor]]] = {}
+        for seen in self.seen:
+            exact, answer, shown = (x.cpu() for x in seen[1:])
+            by_step.setdefault(seen.step, []).append((answer, shown))
+            self.right += int(exact[shown].sum())
+            self.shown += int(shown.sum())
+        for step, groups in by_step.items():
+            answers, shown = (torch.cat(parts) for parts in zip(*groups, strict=True))
+            self.removal.update(step, answers, shown)
         self.seen = []
 
     def stage(self) -> dict[str, int]:
-        """Tokens removed at this stage, and tokens of the longest chain."""
-        return {"removed": self.material.longest_chain, "chain": self.material.longest_chain}
+        """Units removed at the stage that is evaluated, and units of the longest chain."""
+        return {"removed": self.removal.eval_stage, "chain": self.removal.longest}
 
-    def validate(self) -> dict[str, Any]:
-        """What one row of metrics.csv says of the model, and start counting anew."""
+    def train_accuracy(self) -> float:
+        """The share of right answers in training since the last call."""
         accuracy = self.right / self.shown if self.shown else math.nan
         self.right = self.shown = 0
-        row = {"removed": self.stage()["removed"], "train_accuracy": accuracy}
-        return row | self.validation()
+        return accuracy
 
-    @abstractmethod
-    def validation(self) -> dict[str, Any]:
-        """`valid_accuracy`, and whatever else this objective measures on the validation set."""
+    def validation_metrics(self) -> dict[str, Any]:
+        """`valid_accuracy`, and whatever else the method measures on the validation set."""
+        stage = self.at_stage(self.removal.eval_stage)
+        with training_precision(stage.precision, stage.model):
+            found = stage.teacher_forced_match(self.format.arrange(self.run_data.valid))
+        return {"valid_accuracy": found}
 
     def complete(self) -> bool:
         """Whether the last stage is reached, so that a target accuracy may end the run."""
-        return True
+        return self.removal.eval_stage == self.removal.final_stage
 
-    @abstractmethod
+    @property
+    def has_stage_checkpoints(self) -> bool:
+        """Whether each removal stage has weights of its own."""
+        return self.removal.has_stage_checkpoints
+
     def test(self, run: Run) -> Iterator[tuple[int, Score]]:
-        """Test scores by tokens removed, once training has ended."""
+        """Test scores by removal stage, once training has ended."""
+        batch = self.format.arrange(self.run_data.test)
+        stages = run.checkpointed_stages if self.has_stage_checkpoints else None
+        for removed in self.removal.test_stages() if stages is None else stages:
+            model = self.model
+            if stages is not None:  # weights of its own
+                model = load_stage(run, removed)[0].to(self.device)
+            yield removed, self.at_stage(removed, model).score(batch, self.run_data.answers)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps besides weights, ready for JSON."""
-        return {}
+        return {"schedule": self.removal.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`'s output."""
-        assert not state, "this objective keeps no state"
+        self.removal.load_state_dict(state["schedule"])
+
+    def at_stage(self, removed: int, model: Any = None) -> StageModel:
+        """The model, or another, as it answers at a removal stage."""
+        model = self.model if model is None else model
+        layout, form = self.run_data.layout, self.format
+        return StageModel(self.config.run_name, model, layout, self.config, form, removed)
+
+    # --- plans ---
+
+    @classmethod
+    def meta_model(cls, config: RunConfig, text_config: PreTrainedConfig) -> nn.Module:
+        """The model that is trained, made without memory for its weights."""
+        return AutoModelForCausalLM.from_config(text_config)
+
+    @classmethod
+    def own_sizes(cls, config: RunConfig, model: nn.Module) -> dict[str, int]:
+        """Sizes that `step_cost` needs beyond those of a language model."""
+        return {}
+
+    @classmethod
+    def step_cost(
+        cls,
+        config: RunConfig,
+        sizes: RunSizes,
+        batch: EncodedBatch,
+        arranged: EncodedBatch,
+        tokens: Tensor,
+    ) -> StepCost:
+        """Operations and memory of one optimizer step.
+
+        Args:
+            batch: encoded examples.
+            arranged: the same in the method's format, of which `tokens`, `[n]`, are removed.
+        """
+        language, total = sizes.language, arranged.total - tokens
+        work = SequenceWork.of(total - 1, total - arranged.question)
+        answer = forward_flops(language, work)
+        kept = work.tokens * language.activations
+        recomputed = 0
+        if config.train.gradient_checkpointing:  # then a layer at a time, and the input of each
+            per_layer = language.activations // language.layers
+            kept = work.tokens * (language.layers * language.attention + per_layer)
+            recomputed = 1
+        backward = 1 if config.model.lora else 2  # frozen weights need no gradients
+        passes = 1 + backward + recomputed
+        logits = work.read * language.vocabulary
+        return StepCost(int(total.sum()), passes * answer, answer, kept, logits)
+
+    @classmethod
+    def planned_test_stages(cls, config: RunConfig, longest: int, steps: int) -> list[int]:
+        """The removal stages that the final test will report."""
+        schedule = cls.schedule(config, longest)
+        return [removed for _, removed in schedule.stages(steps)] or schedule.test_stages()
+
+
+def token_loss(logits: Tensor, inputs: LMBatch) -> Tensor:
+    """Cross-entropy summed over the learned tokens: `[n, kept, vocabulary]` -> scalar."""
+    labels = inputs.labels[:, -inputs.logits_to_keep :]
+    return cross_entropy(
+        logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORE, reduction="sum"
+    )
+
+
+def length_groups(lengths: Tensor, config: TrainConfig) -> list[Tensor]:
+    """Row numbers in groups of similar length, so that each is padded only to its own longest.
+
+    Each group is then split into `accumulation` micro-batches, whose gradients add up.
+    """
+    order = torch.arange(len(lengths))
+    groups = config.length_groups
+    if int(lengths.min()) == int(lengths.max()):
+        groups = 1  # nothing to gain
+    if groups > 1:
+        order = lengths.argsort(stable=True)
+    parts = [part for group in order.chunk(groups) for part in group.chunk(config.accumulation)]
+    return [part for part in parts if len(part)]

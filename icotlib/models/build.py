@@ -10,18 +10,18 @@ from icotlib.config import ModelConfig
 from icotlib.data.layout import Layout
 from icotlib.errors import ConfigError, did_you_mean
 from icotlib.models.adapters import add_adapters
-from icotlib.models.parameters import room_of
+from icotlib.models.parameters import max_positions
 from icotlib.system.pretrained import _pretrained
 
 
 def build_model(config: ModelConfig, layout: Layout, longest: int) -> PreTrainedModel:
-    """A causal LM for sequences of up to `longest` tokens, and of `config.room` more.
+    """A causal LM for sequences of up to `longest` tokens, and of `config.extra_positions` more.
 
     With random weights, initialise under a fixed torch seed for repeatable numbers. A pretrained
     model that is too short is made longer, with a warning. Raises `ConfigError` for an unknown
     architecture or option, and for weights that cannot be loaded.
     """
-    longest += config.room
+    longest += config.extra_positions
     if config.pretrained is None:
         return AutoModelForCausalLM.from_config(_fresh_config(config, layout, longest))
     if config.options or config.dropout:
@@ -32,7 +32,7 @@ def build_model(config: ModelConfig, layout: Layout, longest: int) -> PreTrained
     # is not trained may stay as it is stored.
     dtype = "auto" if config.lora else torch.float32
     model = _pretrained(AutoModelForCausalLM, config.pretrained, dtype=dtype)
-    room = room_of(model)
+    room = max_positions(model)
     if room is not None and room < longest:
         if config.lora:
             raise ConfigError(

@@ -1,4 +1,13 @@
-"""TODO."""
+"""Floating-point operations of a language model, from its sizes and the lengths of sequences.
+
+A forward pass takes
+
+    2 (entries of matrices) (tokens) + 4 layers (width of attention) (sum of squared lengths)
+
+operations, the output head at the positions that carry loss only, attention counted whole as
+torch's own counter does. The experts of a mixture are not matrices of two dimensions and are left
+out.
+"""
 
 from typing import NamedTuple
 
@@ -20,7 +29,7 @@ ATTENTION = {
 # --- sizes of models ---------------------------------------------------------------------------
 
 
-class Shape(NamedTuple):
+class ModelSizes(NamedTuple):
     """The sizes of a language model that its cost depends on."""
 
     #: Entries of all weights; tied ones count once.
@@ -34,50 +43,76 @@ class Shape(NamedTuple):
     #: Heads times their width.
     attention: int
     #: Numbers kept per token for the backward pass: what each matrix reads and what it writes.
-    kept: int
+    activations: int
 
 
-def shape_of(model: PreTrainedModel) -> Shape:
+def model_sizes(model: PreTrainedModel) -> ModelSizes:
     """The sizes of a causal language model of transformers."""
     config, head = model.config, model.get_output_embeddings().weight
     hidden = split_parameters(model)[0]
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return Shape(
+    return ModelSizes(
         parameters=count_parameters(model),
         matrices=sum(matrix.numel() for matrix in hidden),
         head=head.numel(),
         vocabulary=head.shape[0],
         layers=config.num_hidden_layers,
         attention=config.num_attention_heads * width,
-        kept=sum(sum(matrix.shape) for matrix in hidden),
+        activations=sum(sum(matrix.shape) for matrix in hidden),
     )
 
 
-class Work(NamedTuple):
+class SequenceWork(NamedTuple):
     """What passes a language model, summed over sequences."""
 
     tokens: int
     #: Sum of squared lengths: the pairs that attention compares.
     pairs: int
-    #: Places at which the output head is applied.
+    #: Positions at which the output head is applied.
     read: int
 
     @classmethod
-    def of(cls, lengths: Tensor, read: Tensor | None = None) -> "Work":
-        """Sequences of these lengths `[n]`, with the head at so many places of each, or none."""
-        places = 0 if read is None else int(read.sum())
-        return cls(int(lengths.sum()), int(lengths.square().sum()), places)
+    def of(cls, lengths: Tensor, read: Tensor | None = None) -> "SequenceWork":
+        """Sequences of these lengths `[n]`, with the head at so many positions of each, or none."""
+        positions = 0 if read is None else int(read.sum())
+        return cls(int(lengths.sum()), int(lengths.square().sum()), positions)
 
 
-def forward(shape: Shape, work: Work, stop: bool = False) -> float:
+def forward_flops(sizes: ModelSizes, work: SequenceWork, stop: bool = False) -> float:
     """Operations of a forward pass; with `stop` the last layer is left out."""
-    body = 2 * shape.matrices * work.tokens + 4 * shape.layers * shape.attention * work.pairs
-    return body * (1 - stop / shape.layers) + 2 * shape.head * work.read
+    body = 2 * sizes.matrices * work.tokens + 4 * sizes.layers * sizes.attention * work.pairs
+    return body * (1 - stop / sizes.layers) + 2 * sizes.head * work.read
 
 
-def generation(shape: Shape, question: Tensor, new: Tensor) -> float:
+def generation_flops(sizes: ModelSizes, question: Tensor, new: Tensor) -> float:
     """Operations of greedy decoding with a cache: `[n]` tokens read, and `[n]` written."""
     written = new - 1  # the last token is written and not read again
     pairs = question.square() + written * question + written * (written + 1) // 2
-    work = Work(int((question + written).sum()), int(pairs.sum()), int(new.sum()))
-    return forward(shape, work)
+    work = SequenceWork(int((question + written).sum()), int(pairs.sum()), int(new.sum()))
+    return forward_flops(sizes, work)
+
+
+class RunSizes(NamedTuple):
+    """The sizes of all that a run trains or holds."""
+
+    language: ModelSizes
+    parameters: int
+    #: Entries of what is written to disk: with adapters, theirs alone.
+    saved: int
+    #: Bytes of weights, gradients and the optimizer's moments, and of a frozen model, all in fp32.
+    state: int
+    #: What the method's own parts add (`Method.own_sizes`).
+    own: dict[str, int]
+
+
+class StepCost(NamedTuple):
+    """One optimizer step, calculated."""
+
+    #: Tokens as the run itself counts them.
+    tokens: int
+    flops: float
+    #: Operations of the forward pass, without a frozen model's.
+    forward: float
+    #: Numbers kept for the backward pass, and logits, if the batch goes through in one part.
+    activations: int
+    logits: int

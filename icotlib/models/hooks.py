@@ -1,6 +1,6 @@
-"""Reading and replacing hidden states, and cutting attention, in any transformers decoder.
+"""StudentWithStates and replacing hidden states, and cutting attention, in any transformers decoder.
 
-The *residual stream* of a decoder with L layers has L + 1 places from bottom to top: stream l is
+The *residual stream* of a decoder with L layers has L + 1 positions from bottom to top: stream l is
 the input of layer l, and stream L what the last layer puts out.
 """
 
@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from icotlib.errors import ConfigError
 
 #: Called with a layer's number and its input `[n, width, d]`; what it returns, unless None,
-#: takes the input's place.
+#: takes the input's position.
 Edit = Callable[[int, Tensor], Tensor | None]
 
 
@@ -40,7 +40,7 @@ def decoder_layers(model: nn.Module) -> nn.ModuleList:
 
 
 @contextlib.contextmanager
-def layer_inputs(model: PreTrainedModel, edit: Edit, stop: bool = False) -> Iterator[None]:
+def hook_layer_inputs(model: PreTrainedModel, edit: Edit, stop: bool = False) -> Iterator[None]:
     """While open, a forward pass of the model shows `edit` the input of each layer.
 
     Of two such blocks, one inside the other, the inner one acts first: who looks from outside
@@ -84,8 +84,8 @@ def _removed_after(handles: list[RemovableHandle]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def streams(model: PreTrainedModel, edit: Edit) -> Iterator[None]:
-    """While open, a forward pass shows `edit` the whole residual stream: `layer_inputs`, and L."""
+def hook_residual_stream(model: PreTrainedModel, edit: Edit) -> Iterator[None]:
+    """While open, a forward pass shows `edit` the whole residual stream: `hook_layer_inputs`, and L."""
     layers = decoder_layers(model)
 
     def after(module: nn.Module, args: tuple, output: Tensor | tuple) -> Tensor | tuple | None:
@@ -94,12 +94,12 @@ def streams(model: PreTrainedModel, edit: Edit) -> Iterator[None]:
             return edited
         return (edited, *output[1:])
 
-    with _removed_after([layers[-1].register_forward_hook(after)]), layer_inputs(model, edit):
+    with _removed_after([layers[-1].register_forward_hook(after)]), hook_layer_inputs(model, edit):
         yield
 
 
 @contextlib.contextmanager
-def cut_attention(
+def mask_attention(
     model: PreTrainedModel, open_to: Callable[[int], Tensor | None]
 ) -> Iterator[None]:
     """While open, the layers attend only where they are allowed to.
@@ -132,7 +132,7 @@ def cut_attention(
 
 
 @contextlib.contextmanager
-def recalled(model: nn.Module, decoder: PreTrainedModel) -> Iterator[None]:
+def cached_layers(model: nn.Module, decoder: PreTrainedModel) -> Iterator[None]:
     """While open, what a layer has computed in the first pass over some tokens is not done again.
 
     For passes that differ from the first one somewhere: every layer that is given the same there,
@@ -188,12 +188,12 @@ def _equal(one: Any, other: Any) -> bool:
     )
 
 
-def pick(hidden: Tensor, at: Tensor) -> Tensor:
+def gather_positions(hidden: Tensor, at: Tensor) -> Tensor:
     """The state of each example at its own position: `[n, width, d]`, `[n]` -> `[n, d]`."""
     return hidden[torch.arange(len(hidden), device=hidden.device), at]
 
 
-def put(hidden: Tensor, at: Tensor, new: Tensor) -> Tensor:
+def scatter_positions(hidden: Tensor, at: Tensor, new: Tensor) -> Tensor:
     """A copy in which each example's own position holds its new state `[n, d]`."""
     here = torch.arange(hidden.shape[1], device=hidden.device)[None] == at[:, None]
     return torch.where(here[:, :, None], new[:, None].to(hidden.dtype), hidden)

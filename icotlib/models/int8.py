@@ -25,14 +25,14 @@ from icotlib.models.parameters import split_parameters
 PART = 2**18
 
 
-class Rounded(NamedTuple):
+class QuantizedMatrix(NamedTuple):
     """A matrix in int8, and the scales to multiply with to have it back."""
 
     numbers: Tensor
     scales: Tensor
 
     @classmethod
-    def by_row(cls, x: Tensor, factors: Tensor | None = None) -> "Rounded":
+    def by_row(cls, x: Tensor, factors: Tensor | None = None) -> "QuantizedMatrix":
         """A matrix, times `factors` `[1, columns]`, with a scale for each row, `[rows, 1]`."""
         if _is_transposed(x):  # it is read along its memory
             x = x if factors is None else x * factors
@@ -46,7 +46,7 @@ class Rounded(NamedTuple):
         return cls(numbers, torch.cat(scales))
 
     @classmethod
-    def by_column(cls, x: Tensor) -> "Rounded":
+    def by_column(cls, x: Tensor) -> "QuantizedMatrix":
         """A matrix with a scale for each column, `[1, columns]`."""
         if _is_transposed(x):
             return cls(*(one.T for one in cls.by_row(x.T)))
@@ -94,14 +94,14 @@ def works(device: torch.device) -> bool:
     return device.type == "cpu" and int(torch._int_mm(largest, largest.T).amin()) == 192 * 127**2
 
 
-def product(x: Rounded, w: Rounded) -> Tensor:
+def product(x: QuantizedMatrix, w: QuantizedMatrix) -> Tensor:
     """`[m, k]` with a scale for each row times `[k, n]` with a scale for each column, in fp32."""
     return torch._int_mm(x.numbers, w.numbers).float().mul_(x.scales).mul_(w.scales)
 
 
-def output(x: Tensor, w: Rounded, bias: Tensor | None) -> Tensor:
+def output(x: Tensor, w: QuantizedMatrix, bias: Tensor | None) -> Tensor:
     """x w + bias for x as it is and w with a scale for each column."""
-    made = product(Rounded.by_row(x), w)
+    made = product(QuantizedMatrix.by_row(x), w)
     return made if bias is None else made.add_(bias)
 
 
@@ -115,9 +115,9 @@ class Linear(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, w: Rounded, bias: Tensor | None, weight: Tensor) -> Tensor:
+    def forward(ctx, x: Tensor, w: QuantizedMatrix, bias: Tensor | None, weight: Tensor) -> Tensor:
         """Args: `[m, k]`; `[k, n]` with a scale for each column; `[n]`; what w was before."""
-        columns = Rounded.by_column(x) if ctx.needs_input_grad[3] else ()
+        columns = QuantizedMatrix.by_column(x) if ctx.needs_input_grad[3] else ()
         ctx.save_for_backward(*w, *columns)
         return output(x, w, bias)
 
@@ -126,17 +126,17 @@ class Linear(torch.autograd.Function):
         w, w_scales, *columns = ctx.saved_tensors
         to_x = to_bias = to_weight = None
         if ctx.needs_input_grad[0]:
-            by_row = Rounded.by_row(gradient, w_scales)
+            by_row = QuantizedMatrix.by_row(gradient, w_scales)
             to_x = torch._int_mm(by_row.numbers, w.T).float().mul_(by_row.scales)
         if ctx.needs_input_grad[2]:
             to_bias = gradient.sum(dim=0)
         if ctx.needs_input_grad[3]:
-            rows = Rounded(*(one.T for one in columns))
-            to_weight = product(rows, Rounded.by_column(gradient))
+            rows = QuantizedMatrix(*(one.T for one in columns))
+            to_weight = product(rows, QuantizedMatrix.by_column(gradient))
         return to_x, None, to_bias, to_weight
 
 
-class Int8Products(TorchFunctionMode):
+class Int8Matmuls(TorchFunctionMode):
     """While open, linear layers with these weights multiply in int8, forward and backward.
 
     Like autocast it needs nothing of the model: it sees to `torch.nn.Linear` and to the
@@ -147,9 +147,9 @@ class Int8Products(TorchFunctionMode):
     def __init__(self, weights: Iterable[Tensor]):
         super().__init__()
         self.weights = {id(weight) for weight in weights}
-        self.rounded: dict[int, Rounded] = {}
+        self.rounded: dict[int, QuantizedMatrix] = {}
 
-    def __enter__(self) -> "Int8Products":
+    def __enter__(self) -> "Int8Matmuls":
         self.rounded.clear()  # versions would not tell: fused optimizers do not count them up
         return super().__enter__()
 
@@ -169,7 +169,7 @@ class Int8Products(TorchFunctionMode):
 
     def _linear(self, x: Tensor, weight: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
         if id(weight) not in self.rounded:
-            self.rounded[id(weight)] = Rounded.by_column(w.detach())
+            self.rounded[id(weight)] = QuantizedMatrix.by_column(w.detach())
         flat, rounded = x.reshape(-1, x.shape[-1]), self.rounded[id(weight)]
         if torch.is_grad_enabled():
             made = Linear.apply(flat, rounded, bias, w)
@@ -178,11 +178,11 @@ class Int8Products(TorchFunctionMode):
         return made.reshape(*x.shape[:-1], -1)
 
 
-def products(precision: str, model: nn.Module) -> AbstractContextManager:
+def int8_matmuls(precision: str, model: nn.Module) -> AbstractContextManager:
     """While open, a model's hidden matrices multiply in int8, if that is its precision.
 
     On a device that cannot, a model trained so is left in fp32.
     """
     if precision != "int8" or not works(model.device):
         return nullcontext()
-    return Int8Products(split_parameters(model)[0])
+    return Int8Matmuls(split_parameters(model)[0])

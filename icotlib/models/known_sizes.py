@@ -1,4 +1,4 @@
-"""TODO."""
+"""Sizes of the models that the two papers train, so that costs are known without the hub."""
 
 from typing import Any
 
@@ -44,3 +44,6 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 #: The same sizes by hub id: `model_type` and fields.
 HUB = {hub: (kind, sizes) for hub, kind, sizes in MODELS.values()}
+
+#: Where the papers' GSM8K data are looked for.
+GSM8K = "data/gsm8k"

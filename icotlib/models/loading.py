@@ -10,7 +10,7 @@ from transformers.utils import logging
 from icotlib.data.layout import Layout
 from icotlib.errors import RunError
 from icotlib.models.adapters import merged
-from icotlib.runs import Run
+from icotlib.registry import METHODS
 
 
 def save_model(folder: Path, model: PreTrainedModel, layout: Layout) -> None:
@@ -24,17 +24,12 @@ def load_model(
     folder: Path, spaced_separators: bool = False, step_end: str | None = None
 ) -> tuple[PreTrainedModel, Layout]:
     """A saved model, in evaluation mode, and its layout. Raises `RunError` if it is damaged."""
+    METHODS.load()  # some methods make model classes of their own known to AutoModel
     model = load_weights(AutoModelForCausalLM, folder)
     try:
         return model, Layout(AutoTokenizer.from_pretrained(folder), spaced_separators, step_end)
     except Exception as error:  # tokenizers raise types of their own
         raise RunError(f"{folder}: its tokenizer cannot be loaded: {error}") from None
-
-
-def load_stage(run: Run, removed: int | None = None) -> tuple[PreTrainedModel, Layout]:
-    """A run's model, final or at the end of a removal stage, and its layout."""
-    config = run.config
-    return load_model(run.weights(removed), config.model.spaced_separators, config.removal.step_end)
 
 
 def load_weights(kind, folder: Path) -> PreTrainedModel:

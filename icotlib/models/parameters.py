@@ -4,7 +4,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 
-def room_of(model: PreTrainedModel) -> int | None:
+def max_positions(model: PreTrainedModel) -> int | None:
     """Positions that a model has; None where its config sets no limit."""
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 

@@ -19,12 +19,15 @@ def mixed_precision(precision: str) -> str:
 
 
 @contextmanager
-def as_trained(precision: str, model: nn.Module) -> Iterator[None]:
+def training_precision(precision: str, model: nn.Module) -> Iterator[None]:
     """While open, a model answers at the precision that it was trained at.
 
     Accelerate sees to that for the model in training alone; this does for any, loaded or part of
     another, and casts or rounds the weights once for all the passes.
     """
     device, dtype = model.device.type, DTYPES.get(mixed_precision(precision))
-    with int8.products(precision, model), torch.autocast(device, dtype) if dtype else nullcontext():
+    with (
+        int8.int8_matmuls(precision, model),
+        torch.autocast(device, dtype) if dtype else nullcontext(),
+    ):
         yield

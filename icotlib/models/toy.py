@@ -49,4 +49,4 @@ def new_model(folder: Path, texts: Sequence[str], tokens: int = 400, **sizes: An
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build_model(config, layout, longest)
-    return paths.made_once(folder, partial(save_model, model=model, layout=layout))
+    return paths.create_once(folder, partial(save_model, model=model, layout=layout))

@@ -22,8 +22,8 @@ from transformers import PreTrainedModel
 
 from icotlib import experiments
 from icotlib.config import RunConfig
-from icotlib.data.inputs import IGNORE, Inputs, remove
-from icotlib.data.run_data import Material
+from icotlib.data.inputs import IGNORE, LMBatch, remove
+from icotlib.data.run_data import RunData
 from icotlib.evaluation.generation import generate, left_padded_questions, logits_of, written_as_is
 from icotlib.methods.causal_lm import length_groups, token_loss
 from icotlib.methods.stepwise.schedules import make_schedule
@@ -31,12 +31,12 @@ from icotlib.models import int8
 from icotlib.models.build import build_model
 from icotlib.models.flops import ATTENTION
 from icotlib.models.parameters import count_parameters
-from icotlib.models.precision import as_trained
+from icotlib.models.precision import training_precision
 from icotlib.runs import Run, git_commit
 from icotlib.system.devices import best_device, device_name
-from icotlib.system.isolated import Apart
-from icotlib.system.seeding import seeded
-from icotlib.system.timing import take_turns, turn, wait
+from icotlib.system.isolated import IsolatedProcess
+from icotlib.system.seeding import generator_for
+from icotlib.system.timing import interleave, turn, wait
 from icotlib.training.trainer import Trainer
 
 #: What is benchmarked: the papers' shape and vocabulary, or the preset's own small model.
@@ -86,7 +86,7 @@ def benchmark(
 ) -> pd.DataFrame:
     """Measure everything at one size; for each precision a row per method and kind of evaluation.
 
-    In a script, call it below `if __name__ == "__main__":` (see `icotlib.speed.Apart`).
+    In a script, call it below `if __name__ == "__main__":` (see `icotlib.speed.IsolatedProcess`).
 
     Args:
         rounds: turns, after those that warm up.
@@ -95,13 +95,13 @@ def benchmark(
     Returns:
         columns what, method, model, parameters, device, threads, precision (the reference's is
         always fp32), rounds, commit, ours, reference, ratio (ours to reference), bare, to_bare,
-        tokens_per_second, utilisation (of the device's own matrix products in fp32), peak_mib,
+        tokens_per_second, utilisation (of the device's own matrix int8_matmuls in fp32), peak_mib,
         reference_peak_mib. Speeds are examples per second.
     """
     if "int8" in precisions:
         int8.check(best_device())
     rows, ceiling = [], matmul_ceiling()
-    with Apart() as ours, Apart() as other, Apart() as reference:
+    with IsolatedProcess() as ours, IsolatedProcess() as other, IsolatedProcess() as reference:
         sides = (ours, other, reference)
         for precision in precisions:
             chosen = configs(size, precision)
@@ -134,17 +134,17 @@ class Reference:
 
     def __init__(self, config: RunConfig):
         torch.set_num_threads(config.train.threads)
-        self.config, self.material, self.device = config, Material(config), best_device()
-        self.schedule = make_schedule(config.removal, self.material.longest_chain)
-        self.model = reference_model(config, self.material).to(self.device).train()
+        self.config, self.run_data, self.device = config, RunData(config), best_device()
+        self.schedule = make_schedule(config.removal, self.run_data.longest_chain)
+        self.model = reference_model(config, self.run_data).to(self.device).train()
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.optim.lr, foreach=False, fused=False
         )
 
     def step(self, step: int) -> float:
         """One optimizer step on the same examples and removals as ours; the loss."""
-        generator = seeded(self.config.seed, step)
-        batch, k = self.schedule.cut(step, self.material.batches(step), generator)
+        generator = generator_for(self.config.seed, step)
+        batch, k = self.schedule.cut(step, self.run_data.batches(step), generator)
         k = k.to(self.device)
         ids, question = batch.ids.to(self.device), batch.question.to(self.device)
         total = batch.total.to(self.device)
@@ -156,7 +156,7 @@ class Reference:
             label[:start] = IGNORE
             rows.append(row)
             labels.append(label)
-        inputs = pad_sequence(rows, batch_first=True, padding_value=self.material.layout.pad)
+        inputs = pad_sequence(rows, batch_first=True, padding_value=self.run_data.layout.pad)
         targets = pad_sequence(labels, batch_first=True, padding_value=IGNORE)
         logits = self.model(inputs).logits
         shifted = logits[:, :-1].contiguous().flatten(0, 1)
@@ -175,10 +175,10 @@ class Bare:
         self.trainer = trainer
         self.batches = [self._inputs(step) for step in range(count)]
 
-    def _inputs(self, step: int) -> list[tuple[Inputs, int]]:
+    def _inputs(self, step: int) -> list[tuple[LMBatch, int]]:
         config, objective = self.trainer.config, self.trainer.objective
-        batch, removal = self.trainer.material.batches(step), config.removal
-        batch, k = objective.schedule.cut(step, batch, seeded(config.seed, step))
+        batch, removal = self.trainer.run_data.batches(step), config.removal
+        batch, k = objective.schedule.cut(step, batch, generator_for(config.seed, step))
         kept = batch.total - k
         learned = int((kept - batch.question).sum())
         parts = length_groups(kept, config.train)
@@ -187,7 +187,7 @@ class Bare:
 
     def step(self, step: int) -> None:
         trainer = self.trainer
-        with trainer.products:
+        with trainer.int8_matmuls:
             for inputs, learned in self.batches[step % len(self.batches)]:
                 with trainer.accelerator.autocast():
                     loss = token_loss(logits_of(trainer.model, inputs), inputs) / learned
@@ -234,14 +234,18 @@ def trainer_of(config: RunConfig) -> Trainer:
     return trainer
 
 
-def reference_model(config: RunConfig, material: Material) -> PreTrainedModel:
+def reference_model(config: RunConfig, run_data: RunData) -> PreTrainedModel:
     """The model of a run as it begins."""
     torch.manual_seed(config.seed)
-    return build_model(config.model, material.layout, material.longest_total)
+    return build_model(config.model, run_data.layout, run_data.longest_total)
 
 
 def _training(
-    config: RunConfig, sides: Sequence[Apart], about: dict[str, Any], steps: int, ceiling: float
+    config: RunConfig,
+    sides: Sequence[IsolatedProcess],
+    about: dict[str, Any],
+    steps: int,
+    ceiling: float,
 ) -> dict[str, Any]:
     """One row: our training steps beside the reference's, and beside bare ones."""
     ours, bare, reference = sides
@@ -253,7 +257,7 @@ def _training(
         "bare": partial(bare.turn, "bare", steps),
         "reference": partial(reference.turn, "reference", steps),
     }
-    seconds, peaks = take_turns(turns, about["rounds"], WARM_UP)
+    seconds, peaks = interleave(turns, about["rounds"], WARM_UP)
     parameters, tokens, operations = ours.ask("count")
     speeds = {name: config.train.batch_size / each for name, each in seconds.items()}
     return {
@@ -287,11 +291,11 @@ def our_answers(config: RunConfig) -> dict[str, Callable]:
     does not matter, and never ends an answer, so that all write as many tokens.
     """
     trainer = trainer_of(config)
-    model, layout, batch = trainer.model.eval(), trainer.material.layout, trainer.material.test
+    model, layout, batch = trainer.model.eval(), trainer.run_data.layout, trainer.run_data.test
     new = int((batch.total - batch.question).max())
 
     def answer(right: bool) -> None:
-        with as_trained(config.train.precision, model):
+        with training_precision(config.train.precision, model):
             written_as_is(model, batch, 0)
             if not right:
                 generate(model, layout, batch, max_new_tokens=new)
@@ -306,9 +310,9 @@ def our_answers(config: RunConfig) -> dict[str, Callable]:
 def reference_answers(config: RunConfig) -> dict[str, Callable]:
     """The same, as public code does it: in batches of 32 for ICoT-SI, one by one for ICoT-KD."""
     torch.set_num_threads(config.train.threads)
-    material, device = Material(config), best_device()
-    model = reference_model(config, material).to(device).eval()
-    layout, batch = material.layout, material.test
+    run_data, device = RunData(config), best_device()
+    model = reference_model(config, run_data).to(device).eval()
+    layout, batch = run_data.layout, run_data.test
     new = int((batch.total - batch.question).max())
     ids, mask, _ = left_padded_questions(batch, layout.pad)
     ids, mask = ids.to(device), mask.to(device)
@@ -332,7 +336,7 @@ def reference_answers(config: RunConfig) -> dict[str, Callable]:
 
 
 def _evaluation(
-    config: RunConfig, sides: Sequence[Apart], about: dict[str, Any]
+    config: RunConfig, sides: Sequence[IsolatedProcess], about: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """A row for each of our two cases beside each of the reference's two ways."""
     ours, other, reference = sides
@@ -345,7 +349,7 @@ def _evaluation(
         "batched": partial(reference.turn, "batched", 1),
         "one by one": partial(reference.turn, "one by one", 1),
     }
-    seconds, peaks = take_turns(turns, about["rounds"], WARM_UP)
+    seconds, peaks = interleave(turns, about["rounds"], WARM_UP)
     parameters, every = ours.ask("count")
     examples = dict.fromkeys(turns, every) | {"one by one": FEW}
     speeds = {name: examples[name] / each for name, each in seconds.items()}
@@ -370,5 +374,5 @@ def matmul_ceiling(size: int = 1536, rounds: int = 5) -> float:
     """Floating-point operations per second of a large fp32 matrix product on this device."""
     device = best_device()
     a = torch.randn(size, size, device=device)
-    seconds, _ = take_turns({"product": partial(turn, lambda step: a @ a, 1, device)}, rounds)
+    seconds, _ = interleave({"product": partial(turn, lambda step: a @ a, 1, device)}, rounds)
     return 2 * size**3 / seconds["product"]

@@ -12,7 +12,7 @@ from icotlib.running.costs import cost_of
 from icotlib.running.device_speed import fit, predicted
 from icotlib.runs import provenance
 from icotlib.system.devices import best_device, device_name
-from icotlib.system.timing import take_turns, turn
+from icotlib.system.timing import interleave, turn
 
 #: Models (layers and width) and tasks whose steps are measured beside their calculated cost.
 COSTED: dict[str, tuple[list[tuple[int, int]], list[str]]] = {
@@ -75,11 +75,11 @@ def _costed(
     made = {task: trainer_of(base.override(changes | {"data.task": task})) for task in tasks}
     device = best_device()
     turns = {task: partial(turn, one.step, steps, device) for task, one in made.items()}
-    seconds, _ = take_turns(turns, rounds)
+    seconds, _ = interleave(turns, rounds)
     rows = []
     for task, trainer in made.items():
-        config, material = trainer.config, trainer.material
-        cost = cost_of(config, material, steps)
+        config, run_data = trainer.config, trainer.run_data
+        cost = cost_of(config, run_data, steps)
         rows.append(
             {
                 "model": f"{layers} x {width}",
@@ -87,7 +87,7 @@ def _costed(
                 "width": width,
                 "parameters": cost.parameters,
                 "task": task,
-                "chain_tokens": material.longest_chain,
+                "chain_tokens": run_data.longest_chain,
                 "batch": config.train.batch_size,
                 "tokens": cost.tokens // steps,
                 "flops": cost.flops / steps,

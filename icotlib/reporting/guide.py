@@ -44,7 +44,7 @@ def readme_block(name: str, folder: Path = paths.FIGURES) -> str:
 def _last_stages(table: pd.DataFrame, task: str = "mult-4x2") -> pd.DataFrame:
     """The last stage of every `fast` run on a task, numbers as numbers."""
     table = table[(table.task == task) & (table.preset == "fast")]
-    numbers = ["accuracy", "relative_speed", "train_examples", "train_seconds", "tokens_removed"]
+    numbers = ["accuracy", "relative_speed", "train_examples", "train_seconds", "removed"]
     table = table.assign(**{column: pd.to_numeric(table[column]) for column in numbers})
     return final_rows(table)
 
@@ -117,7 +117,7 @@ def _line(name: str, group: pd.DataFrame) -> str:
     accuracies = ", ".join(f"{100 * value:.1f}" for value in group.accuracy)
     speed = group.relative_speed.mean()
     return (
-        f"| {name} | {group.tokens_removed.iloc[0]:.0f} of {group.chain_tokens.iloc[0]} "
+        f"| {name} | {group.removed.iloc[0]:.0f} of {group.chain_tokens.iloc[0]} "
         f"| {accuracies} | {'-' if pd.isna(speed) else f'{speed:.2f}'} "
         f"| {group.train_examples.mean():,.0f} | {group.train_seconds.median():,.0f} |"
     )
@@ -181,8 +181,8 @@ def _cost_of_cell(config: RunConfig) -> tuple[float, float, float | None, float]
 
     Distillation is all its stages: the most memory, and the sum of disk and hours.
     """
-    runs = [*config.parents.values(), config]
-    counted = [costs.cost_of(one, costs.Typical(one)) for one in runs]
+    runs = [*config.phases.values(), config]
+    counted = [costs.cost_of(one, costs.NominalLengths(one)) for one in runs]
     memory = max(cost.state + cost.activations for cost in counted) / 2**30
     disk = sum(cost.disk for cost in counted) / 2**30
     return memory, disk, _hours_of_removal(config), sum(map(_hours, counted))
@@ -190,7 +190,7 @@ def _cost_of_cell(config: RunConfig) -> tuple[float, float, float | None, float]
 
 def _hours_of_removal(config: RunConfig) -> float | None:
     """Hours until the last chain token goes; None where none goes step by step, or not all do."""
-    source = costs.Typical(config)
+    source = costs.NominalLengths(config)
     schedule = make_schedule(config.removal, source.longest_chain)
     stages = costs.stages_of(config, schedule, config.train.steps)
     if not stages or stages[-1][1] < source.longest_chain:

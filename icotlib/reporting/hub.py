@@ -8,7 +8,7 @@ from icotlib.config import to_dict
 from icotlib.data.corpus import load_corpus
 from icotlib.errors import ConfigError, RunError
 from icotlib.models.loading import load_stage, save_model
-from icotlib.models.parameters import room_of
+from icotlib.models.parameters import max_positions
 from icotlib.reporting.results import NAMES
 from icotlib.runs import Run
 from icotlib.tasks import Example
@@ -61,7 +61,7 @@ def export(run: Run, folder: Path, removed: int | None = None, name: str | None 
     config = run.config
     if config.method in ("mind_reading", "emulation"):
         raise RunError(f"{run.name} answers no question by itself; export the coupled run")
-    stages, unit = run.stages.tokens_removed.tolist(), config.removal.unit
+    stages, unit = run.stages.removed.tolist(), config.removal.unit
     removed = stages[-1] if removed is None else removed
     if removed not in stages:
         raise ConfigError(f"{run.name} has no stage with {removed} {unit} removed, but {stages}")
@@ -90,19 +90,17 @@ def push(folder: Path, name: str) -> str:
 def card(run: Run, source: str, removed: int) -> str:
     """The model card: what it is, how to use it, how good it is, where it comes from."""
     config, origin, totals = run.config, run.provenance, run.totals
-    row = run.stages.set_index("tokens_removed").loc[removed]
+    row = run.stages.set_index("removed").loc[removed]
     method, unit = NAMES.get(config.method, config.method), config.removal.unit
-    table = run.stages[["tokens_removed", "accuracy", "ci_low", "ci_high", "n_test"]]
+    table = run.stages[["removed", "accuracy", "ci_low", "ci_high", "n_test"]]
     lines = [
         f"| chain {unit} removed | exact match | 95% interval | questions |",
         "|---|---|---|---|",
     ]
     for one in table.itertuples():
         interval = f"{one.ci_low:.1%} to {one.ci_high:.1%}"
-        mark = " (this model)" if one.tokens_removed == removed else ""
-        lines.append(
-            f"| {one.tokens_removed}{mark} | {one.accuracy:.1%} | {interval} | {one.n_test} |"
-        )
+        mark = " (this model)" if one.removed == removed else ""
+        lines.append(f"| {one.removed}{mark} | {one.accuracy:.1%} | {interval} | {one.n_test} |")
     parts = [
         "---\nlibrary_name: transformers\npipeline_tag: text-generation\n"
         "tags:\n- implicit-chain-of-thought\n---",
@@ -133,7 +131,7 @@ def usage(run: Run, source: str, removed: int) -> str:
     model, layout = load_stage(run, removed)
     example = load_corpus(config.data).test[0]
     length = int(layout.encode([Example(**example)]).question)
-    room = room_of(model)
+    room = max_positions(model)
     new = NEW_TOKENS if room is None else min(NEW_TOKENS, room - length)
     names = {"source": source, "question": example["question"], "new": new}
     shifted = config.removal.keep_positions and removed
@@ -145,7 +143,7 @@ def usage(run: Run, source: str, removed: int) -> str:
         spaced=config.model.spaced_separators,
         chain=example["chain"],
         answer=example["answer"],
-        direct=".direct()" if config.removal.direct else "",
+        direct=".without_chain()" if config.removal.direct else "",
         removed=removed,
         keep=config.removal.keep_positions,
     )

@@ -113,27 +113,27 @@ def publish_distillation(coupled: Sequence[Run], folder: Path) -> None:
     def save(name: str, drawn: Figure, table: pd.DataFrame, *configs: RunConfig) -> None:
         figures.save(drawn, f"kd_{name}", table, family(configs), folder)
 
-    probed = distillation.probe_thoughts(Run.of(config.teacher))
-    save("probed_thoughts", figures.probed_thoughts(probed), probed, config.teacher)
+    probed = distillation.probe_teacher_states(Run.of(config.teacher))
+    save("probed_teacher_states", figures.probed_teacher_states(probed), probed, config.teacher)
     emulated = Run.of(config.emulator)
     explained = distillation.explained_table(emulated)
     save("explained", figures.explained(explained), explained, config.emulator)
-    ladder = distillation.ladder(run)
+    accuracy_by_phase = distillation.accuracy_by_phase(run)
     ends = [distillation.explained_at_end(one) for one in (emulated, run)]
-    save("coupling", figures.coupling(ladder, *ends), ladder, config)
+    save("coupling", figures.coupling(accuracy_by_phase, *ends), accuracy_by_phase, config)
     spent = time_spent.costs(run)
     save("time_spent", figures.time_spent(spent), spent, config)
     if len(rows := finished(experiments.ablations(preset, seed))) > 1:
-        table = ablation_tables.compared(rows)
+        table = ablation_tables.ablation_table(rows)
         save("ablations", figures.ablations(table), table, *rows.values())
-    if len(hard := finished(experiments.harder(preset, seed))) > 1:
-        table = ablation_tables.compared(hard)
-        save("harder", figures.ablations(table), table, *hard.values())
+    if len(hard := finished(experiments.weak_model(preset, seed))) > 1:
+        table = ablation_tables.ablation_table(hard)
+        save("weak_model", figures.ablations(table), table, *hard.values())
     if deep := finished(experiments.depths(preset, seed)):
         deep |= {config.model.layers: config}
         table = ablation_tables.depth_table(deep)
         save("depth", figures.depth(table), table, *deep.values())
-    if few := finished(experiments.limited(preset, seed)):
+    if few := finished(experiments.few_examples(preset, seed)):
         table = ablation_tables.coupling_curves(few)
         save("overfitting", figures.overfitting(table), table, *few.values())
     mixed = [finished(experiments.mixtures(preset, one)) for one in (seed, seed + 1, seed + 2)]
@@ -146,15 +146,17 @@ def publish_distillation(coupled: Sequence[Run], folder: Path) -> None:
 def publish_inside(runs: Sequence[Run], folder: Path, task: str) -> None:
     """What is inside the models of a task at the lowest seed that has all, with `probing.csv`."""
     kinds = sorted({(run.config.seed, run.config.preset) for run in runs})
-    choices = [finished(experiments.examined(preset, seed)) for seed, preset in kinds]
+    choices = [finished(experiments.interp_runs(preset, seed)) for seed, preset in kinds]
     choices = [found for found in choices if {one.task for one in found.values()} <= {task}]
-    whole = [configs for configs in choices if {*experiments.BARE, "No CoT"} <= set(configs)]
+    whole = [
+        configs for configs in choices if {*experiments.NO_COT_CONTROL, "No CoT"} <= set(configs)
+    ]
     if not whole:
         return
     configs = whole[0]
     preset = configs["ICoT-SI"].preset
     models = interp.Subject.all_of(configs)
-    n, pairs = experiments.LOOKED_AT[preset]
+    n, pairs = experiments.N_EXAMPLES[preset]
     examples = interp.draw_examples(configs["ICoT-SI"], n, configs["ICoT-SI"].seed)
     wanted, tables, numbers = interp.variables(examples), {}, {}
     every = family(configs.values())
@@ -162,16 +164,16 @@ def publish_inside(runs: Sequence[Run], folder: Path, task: str) -> None:
     def save(name: str, drawn: Figure, table: pd.DataFrame, origin: Sequence[Run] = every) -> None:
         figures.save(drawn, name, table, origin, folder)
 
-    for name, bare in experiments.BARE.items():
+    for name, no_cot_control in experiments.NO_COT_CONTROL.items():
         model, short = models[name], name.rpartition("-")[2].lower()
-        places = model.places(examples)
-        read = interp.control_grid(model, examples, wanted, models.get(bare))
+        positions = model.positions(examples)
+        read = interp.probe_with_controls(model, examples, wanted, models.get(no_cot_control))
         chain = read[read.kind == "chain"]
-        numbers[name] = interp.best_places(read[read.kind == "number"])
+        numbers[name] = interp.best_positions(read[read.kind == "number"])
         tables[name] = interp.probing_table(model, examples, chain, pairs)
-        save(f"probes_{short}", figures.probe_map(chain, places), read)
+        save(f"probes_{short}", figures.probe_map(chain, positions), read)
         patched = interp.patching(model, examples[:pairs])
-        save(f"patching_{short}", figures.patching_map(patched, places), patched)
+        save(f"patching_{short}", figures.patching_map(patched, positions), patched)
     models["ICoT-SI, nothing removed"] = interp.Subject.of(Run.of(configs["ICoT-SI"]), 0)
     shapes = {name: digits_before(model, examples) for name, model in models.items()}
     spectra = [spectrum.assign(model=name) for name, (_, spectrum) in shapes.items()]
@@ -179,16 +181,16 @@ def publish_inside(runs: Sequence[Run], folder: Path, task: str) -> None:
     table = pd.concat(tables.values(), ignore_index=True)
     save("probing", figures.used(tables), table)
     sums = pd.concat([t.assign(model=name) for name, t in numbers.items()], ignore_index=True)
-    save("probed_numbers", figures.readings(numbers), sums)
+    save("probed_numbers", figures.probe_scores(numbers), sums)
     for name, config in {
-        "moving_inside": configs["ICoT-SI"],
+        "probes_through_removal": configs["ICoT-SI"],
         "moving_inside_paper_pace": experiments.paper_pace(preset, configs["ICoT-SI"].seed),
     }.items():
         run = Run.of(config)
         if run.done:
-            stages = (interp.Subject.of(run, removed) for removed in run.stages.tokens_removed)
+            stages = (interp.Subject.of(run, removed) for removed in run.stages.removed)
             moved = interp.through_removal(stages, examples[: n // 2])
-            save(name, figures.moving_inside(moved), moved, [run])
+            save(name, figures.probes_through_removal(moved), moved, [run])
 
 
 def publish_shifts(runs: Sequence[Run], folder: Path, task: str) -> None:
@@ -203,7 +205,7 @@ def publish_shifts(runs: Sequence[Run], folder: Path, task: str) -> None:
 def shifted_runs(runs: Sequence[Run], task: str) -> list[Run]:
     """Those of some runs that are tested out of distribution.
 
-    The study on other than the reserved questions; where none of it is finished, the main runs
+    The study on other than the holdout questions; where none of it is finished, the main runs
     of its methods, of which only other lengths can be asked.
     """
     kinds = sorted({(run.config.preset, run.config.seed) for run in runs})
@@ -217,9 +219,9 @@ def shifted_runs(runs: Sequence[Run], task: str) -> list[Run]:
 
 
 def digits_before(model: interp.Subject, examples: interp.Examples, symbol: int = 1):
-    """`digit_geometry` of a symbol of the answer, in the last state of the place that writes it."""
-    states = interp.activations(model, examples)[-1, int(model.answer_places(examples)[symbol])]
-    digits = examples.task.write(examples.questions).answer[:, symbol]
+    """`digit_geometry` of a symbol of the answer, in the last state of the position that writes it."""
+    states = interp.activations(model, examples)[-1, int(model.answer_positions(examples)[symbol])]
+    digits = examples.task.render(examples.questions).answer[:, symbol]
     return interp.digit_geometry(torch.from_numpy(np.array(states)), digits)
 
 

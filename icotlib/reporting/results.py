@@ -15,7 +15,7 @@ COLUMNS = [
     "preset",
     "model",
     "seed",
-    "tokens_removed",
+    "removed",
     "chain_tokens",
     "accuracy",
     "ci_low",
@@ -64,7 +64,7 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
         if run.stages.empty:
             continue
         config, origin, totals = run.config, run.provenance, run.totals
-        stages = run.stages.merge(speed_table(run), on="tokens_removed", how="left")
+        stages = run.stages.merge(speed_table(run), on="removed", how="left")
         before = spent_before(config)
         for stage in stages.to_dict("records"):
             rows.append(
@@ -86,7 +86,7 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
                 }
             )
     table = pd.DataFrame(rows, columns=COLUMNS)
-    order = ["task", "method", "schedule", "variant", "seed", "tokens_removed"]
+    order = ["task", "method", "schedule", "variant", "seed", "removed"]
     return table.sort_values(order, ignore_index=True)
 
 
@@ -129,14 +129,14 @@ def learning_table(runs: Iterable[Run]) -> pd.DataFrame:
 
 def final_rows(table: pd.DataFrame) -> pd.DataFrame:
     """The last stage of each run: what its method is for."""
-    return table.loc[table.groupby("run")["tokens_removed"].idxmax()].reset_index(drop=True)
+    return table.loc[table.groupby("run")["removed"].idxmax()].reset_index(drop=True)
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds of each method's last stage, in percent, lowest seed beside them."""
     last = final_rows(table)
     last = last.assign(method=last["method"].map(NAMES).fillna(last["method"]))
-    keys = ["task", "method", "schedule", "variant", "tokens_removed"]
+    keys = ["task", "method", "schedule", "variant", "removed"]
     groups = last.groupby(keys, sort=False)
     made = groups.agg(
         seeds=("seed", "nunique"),
@@ -158,7 +158,7 @@ def speed_table(run: Run) -> pd.DataFrame:
     """What `record_speed` has measured for a run; empty before."""
     path = run.folder / "speed.json"
     columns = [
-        "tokens_removed",
+        "removed",
         "examples_per_second",
         "examples_per_second_batched",
         "relative_speed",

@@ -52,7 +52,7 @@ class Ask:
         self.task = get_task(self.config.data.task)
         if run.stages.empty or self.config.method == "mind_reading":
             raise RunError(f"{run.name} answers no questions: it is one stage of a distillation")
-        self.stages = run.stages.tokens_removed.astype(int).tolist()
+        self.stages = run.stages.removed.astype(int).tolist()
         self._loaded: dict[int, tuple] = {}
 
     def _model(self, removed: int) -> tuple:
@@ -65,7 +65,7 @@ class Ask:
 
         Raises `ValueError` if the question is none of the task's; see `Task.read`.
         """
-        truth = self.task.text(self.task.write(self.task.read(question)))[0]
+        truth = self.task.text(self.task.render(self.task.parse_question(question)))[0]
         model, layout = self._model(removed)
         batch = in_layout(layout.encode([truth]), self.config.removal)
         start = time.perf_counter()
@@ -108,7 +108,7 @@ def dial(run: Run, typed: str | None = None, headless: bool = False):
         headless: return the table instead.
     """
     ask = Ask(run)
-    typed = typed or ask.task.typed
+    typed = typed or ask.task.example_question
     if headless:
         return ask.table(typed)
 

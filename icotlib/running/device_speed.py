@@ -13,7 +13,7 @@ from icotlib.errors import ConfigError, did_you_mean
 
 
 @dataclass(frozen=True)
-class Speed:
+class DeviceSpeed:
     """Seconds of training on a device: for each step, operation, and parameter moved in a step.
 
     A step costs its launch, its arithmetic, and the optimizer's way through memory:
@@ -42,13 +42,18 @@ H100_SHARE = {"bf16": 0.4, "fp32": 0.6}
 H100_LAUNCH, H100_MEMORY, MOVED = 0.02, 0.8 * 3.35e12, 40
 
 
-def h100(precision: str) -> Speed:
+def h100(precision: str) -> DeviceSpeed:
     """An H100 as assumed, not measured, at a precision (fp32 without TF32)."""
-    per_flop = 1 / (H100_PEAK[precision] * H100_SHARE[precision])
-    return Speed(f"an H100 as assumed in {precision}", H100_LAUNCH, per_flop, MOVED / H100_MEMORY)
+    if precision == "int8":
+        raise ConfigError("train.precision=int8 is for CPUs: leave out --speed h100")
+    kind = "fp32" if precision == "fp32" else "bf16"  # fp16 runs at the same rate as bf16
+    per_flop = 1 / (H100_PEAK[kind] * H100_SHARE[kind])
+    return DeviceSpeed(
+        f"an H100 as assumed in {precision}", H100_LAUNCH, per_flop, MOVED / H100_MEMORY
+    )
 
 
-def read_speed(text: str, precision: str) -> Speed:
+def read_speed(text: str, precision: str) -> DeviceSpeed:
     """The speed that a person names: `h100`, TFLOP/s as a number, or a CSV of `--costs`.
 
     Raises `ConfigError` for anything else.
@@ -70,10 +75,10 @@ def read_speed(text: str, precision: str) -> Speed:
             f"--speed {text!r} is neither h100, nor TFLOP/s such as 40, nor a table written by "
             f"`icot benchmark --costs`.{did_you_mean(text, ['h100'])}"
         )
-    return Speed(f"{rate:g} TFLOP/s", 0.0, 1e-12 / rate, 0.0)
+    return DeviceSpeed(f"{rate:g} TFLOP/s", 0.0, 1e-12 / rate, 0.0)
 
 
-def fit(table: pd.DataFrame, name: str = "fitted") -> Speed:
+def fit(table: pd.DataFrame, name: str = "fitted") -> DeviceSpeed:
     """The `Speed` that explains measured steps best: least squares of log seconds.
 
     Args:
@@ -95,9 +100,9 @@ def fit(table: pd.DataFrame, name: str = "fitted") -> Speed:
     # A coefficient at its bound has no gradient to leave it by; all begin a little above.
     start = start.clip(min=1e-3 * seconds.min())
     found = least_squares(error, start, bounds=(0, np.inf), x_scale=start, xtol=1e-12, ftol=1e-12)
-    return Speed(name, *(found.x / scale))
+    return DeviceSpeed(name, *(found.x / scale))
 
 
-def predicted(table: pd.DataFrame, speed: Speed) -> list[float]:
+def predicted(table: pd.DataFrame, speed: DeviceSpeed) -> list[float]:
     """Seconds of one step for each row of a table with columns flops and parameters."""
     return [speed.seconds(1, row.flops, row.parameters) for row in table.itertuples()]

@@ -62,7 +62,7 @@ def unfinished(configs: Sequence[RunConfig]) -> list[RunConfig]:
     found: dict[str, RunConfig] = {}
     for config in configs:
         if not Run.of(config).done:
-            found |= {one.run_name: one for one in unfinished(list(config.parents.values()))}
+            found |= {one.run_name: one for one in unfinished(list(config.phases.values()))}
             found[config.run_name] = config
     return list(found.values())
 
@@ -81,14 +81,14 @@ class Task:
     def ready(self) -> bool:
         return all(Run.of(config).done for config in self.needs)
 
-    def hangs_on(self, other: RunConfig) -> bool:
+    def depends_on(self, other: RunConfig) -> bool:
         """Whether it needs a run, directly or through one that it needs."""
-        return _stands_under(self.needs, other)
+        return _is_built_on(self.needs, other)
 
 
-def _stands_under(configs: Iterable[RunConfig], other: RunConfig) -> bool:
+def _is_built_on(configs: Iterable[RunConfig], other: RunConfig) -> bool:
     """Whether a run is one of these, or one that they build on."""
-    return any(one == other or _stands_under(one.parents.values(), other) for one in configs)
+    return any(one == other or _is_built_on(one.phases.values(), other) for one in configs)
 
 
 def trainings(configs: Sequence[RunConfig]) -> list[Task]:
@@ -100,7 +100,7 @@ def trainings(configs: Sequence[RunConfig]) -> list[Task]:
 
         check(missing)
     return [
-        Task(_train_in_worker, (config,), tuple(config.parents.values()), config)
+        Task(_train_in_worker, (config,), tuple(config.phases.values()), config)
         for config in missing
     ]
 
@@ -176,7 +176,7 @@ def _work_through(
                 if isinstance(future.exception(), BrokenProcessPool):
                     waiting.clear()
         for task in list(waiting):
-            if any(one.trains and task.hangs_on(one.trains) for one, _ in failed):
+            if any(one.trains and task.depends_on(one.trains) for one, _ in failed):
                 waiting.remove(task)
             elif len(at_work) == jobs:
                 break

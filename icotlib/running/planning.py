@@ -15,11 +15,11 @@ from statistics import median
 import numpy as np
 
 from icotlib.config import RunConfig
-from icotlib.data.run_data import Material
-from icotlib.methods.stepwise.schedules import Schedule, make_schedule
-from icotlib.running.costs import Cost, Typical, cost_of, known, stages_of
+from icotlib.data.run_data import RunData
+from icotlib.running.costs import Cost, cost_of
 from icotlib.running.device_speed import read_speed
 from icotlib.running.jobs import unfinished
+from icotlib.running.lengths import LengthSource, NominalLengths, has_nominal_lengths
 from icotlib.runs import Run
 from icotlib.training.trainer import Trainer
 
@@ -90,14 +90,15 @@ def plan(config: RunConfig, speed: str | None = None) -> list[Plan]:
 
 def plan_one(config: RunConfig, speed: str | None = None, before: Sequence[Plan] = ()) -> Plan:
     """The plan of a single run; those planned before lend it their speed if it cannot be timed."""
-    source = Typical(config) if speed and known(config) else Material(config)
-    steps, schedule = config.train.steps, make_schedule(config.removal, source.longest_chain)
+    nominal = speed and has_nominal_lengths(config)
+    source: LengthSource = NominalLengths(config) if nominal else RunData(config)
+    steps, schedule = config.train.steps, config.spec.schedule(config, source.longest_chain)
     cost = cost_of(config, source)
     if speed is not None:
         given = read_speed(speed, cost.precision)
         seconds = given.seconds(steps, cost.flops, cost.parameters)
         device = f"{given.name} (calculated)"
-    elif all(Run.of(parent).done for parent in config.parents.values()):
+    elif all(Run.of(phase).done for phase in config.phases.values()):
         seconds, device = _seconds(config), "this machine"
     else:
         rate = sum(one.cost.flops for one in before) / sum(one.seconds for one in before)
@@ -107,9 +108,9 @@ def plan_one(config: RunConfig, speed: str | None = None, before: Sequence[Plan]
         config.run_name,
         steps,
         steps * config.train.batch_size,
-        tuple(stages_of(config, schedule, steps)),
-        _in_words(config, schedule),
-        config.removal.unit,
+        tuple(schedule.stages(steps)),
+        schedule.describe(config.input_format.unit),
+        config.input_format.unit,
         cost,
         seconds,
         device,
@@ -125,31 +126,15 @@ def listed(stages: Sequence[tuple[int, int]]) -> str:
     return ", ".join(words)
 
 
-def _in_words(config: RunConfig, schedule: Schedule) -> str:
-    """The schedule in words, where no step marks its stages beforehand."""
-    kind, unit = config.removal.schedule, config.removal.unit
-    if config.distilled or kind == "all":
-        return "no chain from the first step on"
-    if kind == "none":
-        return "nothing is removed"
-    if kind == "random":
-        return f"0 to {schedule.longest} {unit} removed, drawn for each example"
-    if kind == "adaptive":
-        cap = config.removal.max_steps_per_stage
-        words = f"one of {schedule.longest} {unit} more whenever accuracy allows, or after {cap}"
-        return words + " steps; tokens and time at most, as if nothing went"
-    return ""
-
-
 def _seconds(config: RunConfig) -> float:
     """Seconds of the whole run by a few steps of it, for real."""
     with tempfile.TemporaryDirectory(prefix="icotlib-plan-") as folder:
         trainer = Trainer(config, Run(Path(folder) / config.run_name))
-        trainer.model.train(trainer.objective.dropout)
+        trainer.model.train(trainer.method.dropout)
         trainer.step(0)  # warms up
         times = []
         for place in np.linspace(0, config.train.steps - 1, TIMED).astype(int):
-            trainer.objective.advance(int(place))
+            trainer.method.begin_step(int(place))
             found = []
             for _ in range(REPEATS):
                 start = trainer.clock()

@@ -13,7 +13,7 @@ from icotlib.system.processes import end_with_parent, stop
 from icotlib.system.timing import turn
 
 
-class Apart:
+class IsolatedProcess:
     """Contestants in a process of their own: what memory it keeps, and its peak, are theirs.
 
     In a script, use it below `if __name__ == "__main__":`, because the process imports the script.
@@ -23,10 +23,10 @@ class Apart:
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.pool = ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent)
-        self.pool.submit(memory.give_back)  # to start up while the next one does
+        self.pool.submit(memory.release)  # to start up while the next one does
 
     def enter(self, make: Callable[..., dict[str, Callable]], *args: Any) -> None:
-        """In there, make contestants and forget those before: what each does, by its name."""
+        """In there, make candidates and forget those before: what each does, by its name."""
         self._in_there(_enter, make, args)
 
     def ask(self, name: str, *args: Any) -> Any:
@@ -45,20 +45,20 @@ class Apart:
                 "a process of the benchmark was ended from outside, for lack of memory perhaps"
             ) from None
 
-    def __enter__(self) -> "Apart":
+    def __enter__(self) -> "IsolatedProcess":
         return self
 
     def __exit__(self, *raised: Any) -> None:
         stop(self.pool)
 
 
-#: The contestants of this process.
+#: The candidates of this process.
 _entered: dict[str, Callable] = {}
 
 
 def _enter(make: Callable[..., dict[str, Callable]], args: tuple) -> None:
     _entered.clear()
-    memory.give_back()
+    memory.release()
     _entered.update(make(*args))
 
 

@@ -16,7 +16,7 @@ import torch
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 
 
-def keep() -> None:
+def retain_freed_memory() -> None:
     """Have this process keep the memory that it frees, for the next step; on glibc.
 
     By default large tensors go back to the system, which clears every page when it hands it out
@@ -27,19 +27,19 @@ def keep() -> None:
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """`keep` for a while, in a process that has other things to do, such as a notebook."""
-    keep()
+def retaining_freed_memory() -> Iterator[None]:
+    """`retain_freed_memory` for a while, in a process that has other things to do, such as a notebook."""
+    retain_freed_memory()
     try:
         yield
     finally:  # what glibc comes to by itself where large tensors come and go
         _set(MMAP_MAX, 65536)
         _set(MMAP_THRESHOLD, 32 * 2**20)
         _set(TRIM_THRESHOLD, 64 * 2**20)
-        give_back()
+        release()
 
 
-def give_back() -> None:
+def release() -> None:
     """Give the system what is free, and had been kept."""
     gc.collect()
     if _glibc():

@@ -12,10 +12,10 @@ from icotlib.system import memory
 # --- taking turns ------------------------------------------------------------------------------
 
 
-def take_turns(
+def interleave(
     turns: dict[Any, Callable[[], tuple[float, float]]], rounds: int, warm_up: int = 1
 ) -> tuple[dict[Any, float], dict[Any, float]]:
-    """Median seconds of one step, and peak memory in MiB, of contestants taking turns.
+    """Median seconds of one step, and peak memory in MiB, of candidates taking turns.
 
     Args:
         turns: what a contestant's turn is, seconds and MiB, by its name; see `turn`.
@@ -47,7 +47,7 @@ def turn(
     return (clock() - start) / steps, memory.peak(device)
 
 
-def computing(device: torch.device) -> float:
+def compute_seconds(device: torch.device) -> float:
     """Seconds that this process has computed: CPU time of each thread, wall time on a GPU.
 
     Runs and notebooks share the cores of a laptop with each other and with their user; CPU time

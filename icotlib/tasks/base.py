@@ -1,13 +1,17 @@
 """What a task is, and the register of all tasks by name."""
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from icotlib.errors import ConfigError, did_you_mean
+from icotlib.errors import ConfigError
+from icotlib.registry import TASKS
 
-NOTHING = -1  # marks the unused end of a row in `Pieces`
+T = TypeVar("T", bound="Task")
+
+PADDING = -1  # marks the unused end of a row in `SymbolBatch`
 
 
 class Example(NamedTuple):
@@ -18,10 +22,10 @@ class Example(NamedTuple):
     answer: str
 
 
-class Pieces(NamedTuple):
+class SymbolBatch(NamedTuple):
     """A batch of examples as three integer arrays, each `[examples, width]`.
 
-    Entries index `Task.symbols`; rows that are shorter than the widest end in `NOTHING`.
+    Entries index `Task.symbols`; rows that are shorter than the widest end in `PADDING`.
     """
 
     question: np.ndarray
@@ -43,9 +47,9 @@ class Task(ABC):
     #: How many different questions exist; a lower bound where they are too many to be counted.
     n_questions: int
     #: A question as a person would type it.
-    typed: str
-    #: How many of the questions are `reserved`.
-    n_reserved: int = 0
+    example_question: str
+    #: How many of the questions are `holdout`.
+    n_holdout: int = 0
 
     @classmethod
     @abstractmethod
@@ -60,7 +64,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def write(self, questions: np.ndarray, rng: np.random.Generator | None = None) -> Pieces:
+    def render(self, questions: np.ndarray, rng: np.random.Generator | None = None) -> SymbolBatch:
         """Write out question, chain and answer for `[n, entries]` drawn questions.
 
         The arrays are as wide as the longest example of the task needs, whatever was drawn. Where
@@ -68,13 +72,13 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def read(self, typed: str) -> np.ndarray:
+    def parse_question(self, typed: str) -> np.ndarray:
         """One question `[1, entries]` as a person types it; `ValueError` if it is none."""
 
     @property
     def widths(self) -> tuple[int, int, int]:
         """Symbols of the longest question, chain and answer."""
-        pieces = self.write(self.sample(np.random.default_rng(0), 1))
+        pieces = self.render(self.sample(np.random.default_rng(0), 1))
         return tuple(piece.shape[1] for piece in pieces)
 
     # --- out of distribution ---
@@ -86,10 +90,10 @@ class Task(ABC):
         """
         return {}
 
-    def reserved(self, questions: np.ndarray) -> np.ndarray:
+    def holdout(self, questions: np.ndarray) -> np.ndarray:
         """Which of `[n, entries]` questions hold the combination that can be kept back: `[n]`.
 
-        Whatever they combine stands, on its own, in other questions, too; `DataConfig.reserve`
+        Whatever they combine stands, on its own, in other questions, too; `DataConfig.holdout`
         trains on those alone.
         """
         return np.zeros(len(questions), dtype=bool)
@@ -107,19 +111,21 @@ class Task(ABC):
         """What figures call the symbols of a question as written; here they are its entries."""
         return self.entry_names
 
-    def quantities(self, questions: np.ndarray) -> dict[str, np.ndarray]:
+    def intermediate_values(self, questions: np.ndarray) -> dict[str, np.ndarray]:
         """Numbers on the way to the answer that no symbol of the chain shows, `[n]` each."""
         return {}
 
-    def answer_if(self, questions: np.ndarray, token: int, symbols: np.ndarray) -> np.ndarray:
+    def counterfactual_answer(
+        self, questions: np.ndarray, token: int, symbols: np.ndarray
+    ) -> np.ndarray:
         """The answers `[n, width]` that follow if a token of the chain were another, `[n]`.
 
-        A row that has no such answer holds `NOTHING`. Raises `ConfigError` where the task cannot
+        A row that has no such answer holds `PADDING`. Raises `ConfigError` where the task cannot
         tell.
         """
         raise ConfigError(f"{self.name} does not say what would follow from another chain")
 
-    def text(self, pieces: Pieces) -> list[Example]:
+    def text(self, pieces: SymbolBatch) -> list[Example]:
         """The same examples as text."""
         columns = [_join(rows, self.symbols) for rows in pieces]
         return [Example(*example) for example in zip(*columns, strict=True)]
@@ -133,18 +139,15 @@ class Task(ABC):
 
 
 def _join(rows: np.ndarray, symbols: tuple[str, ...]) -> list[str]:
-    table = np.array([*symbols, ""])  # the last entry is what NOTHING (-1) picks
+    table = np.array([*symbols, ""])  # the last entry is what PADDING (-1) picks
     return [" ".join(row[row != ""]) for row in table[rows]]
 
 
-_TASKS: dict[str, type[Task]] = {}
-
-
-def register(prefix: str):
+def register(prefix: str) -> Callable[[type[T]], type[T]]:
     """Class decorator: make a task known as `<prefix>-<size>`."""
 
-    def add(cls: type[Task]) -> type[Task]:
-        _TASKS[prefix] = cls
+    def add(cls: type[T]) -> type[T]:
+        TASKS.add(prefix, cls)
         return cls
 
     return add
@@ -156,10 +159,8 @@ def get_task(name: str) -> Task:
     Raises `ConfigError` if no task has that name or its size cannot be read.
     """
     prefix, _, size = name.partition("-")
-    if prefix not in _TASKS:
-        known = ", ".join(f"{known}-..." for known in sorted(_TASKS))
-        raise ConfigError(f"unknown task {name!r}; known: {known}.{did_you_mean(prefix, _TASKS)}")
+    kind = TASKS.get(prefix)
     try:
-        return _TASKS[prefix].parse(size)
+        return kind.parse(size)
     except ValueError as error:
         raise ConfigError(f"task {name!r}: {error}") from None

@@ -19,12 +19,12 @@ import re
 import numpy as np
 
 from icotlib.errors import ConfigError
-from icotlib.tasks.base import NOTHING, Pieces, Task, register
+from icotlib.tasks.base import PADDING, SymbolBatch, Task, register
 
 MAX_DIGITS = 20
 #: What two lowest digits must not sum to, modulo 10, where questions are kept back. Each digit then
 #: misses one partner: 0 and 5, 1 and 4, 2 and 3, 6 and 9, 7 and 8, either way round.
-RESERVED_SUM = 5
+HOLDOUT_SUM = 5
 
 
 @register("mult")
@@ -48,8 +48,8 @@ class Multiplication(Task):
         self.n, self.m, self.any_order = n, m, any_order
         self.name = f"mult-{n}x{m}" + "-any" * any_order
         self.n_questions = 9 * 10 ** (n - 1) * 9 * 10 ** (m - 1)
-        self.n_reserved = self._count_reserved()
-        self.typed = f"{'3719' * 5:.{n}} * {'84' * 10:.{m}}"
+        self.n_holdout = self._count_holdout()
+        self.example_question = f"{'3719' * 5:.{n}} * {'84' * 10:.{m}}"
 
     @classmethod
     def parse(cls, size: str) -> "Multiplication":
@@ -58,13 +58,13 @@ class Multiplication(Task):
             raise ValueError("the size is digits x digits, as in mult-4x2 or mult-2x2-any")
         return cls(int(match[1]), int(match[2]), match[3] is not None)
 
-    def read(self, typed: str) -> np.ndarray:
+    def parse_question(self, typed: str) -> np.ndarray:
         match = re.fullmatch(r"\s*(\d+)\s*[*x×]\s*(\d+)\s*", typed)
         a, b = match.groups() if match else ("", "")
         if (len(a), len(b)) != (self.n, self.m) or "0" in (a[0], b[0]):
             raise ValueError(
                 f"type a number of {self.n} digits, a *, and one of {self.m} digits, "
-                f"neither beginning with 0: {self.typed}"
+                f"neither beginning with 0: {self.example_question}"
             )
         return self.questions([int(a)], [int(b)])
 
@@ -81,7 +81,7 @@ class Multiplication(Task):
             digits[:, lead] = rng.integers(1, 10, n)
         return digits
 
-    def write(self, questions: np.ndarray, rng: np.random.Generator | None = None) -> Pieces:
+    def render(self, questions: np.ndarray, rng: np.random.Generator | None = None) -> SymbolBatch:
         first, second = a, b = questions[:, : self.n], questions[:, self.n :]
         if self.any_order and rng is not None:
             swap = rng.integers(0, 2, (len(questions), 1)).astype(bool)
@@ -100,7 +100,7 @@ class Multiplication(Task):
             chain += [plus, partial[:, :width]] if i else [partial[:, :width]]
             if 0 < i < self.m - 1:
                 chain += [left, running[:, :width], right]
-        return Pieces(np.hstack([first, star, second]), np.hstack(chain), running)
+        return SymbolBatch(np.hstack([first, star, second]), np.hstack(chain), running)
 
     # --- out of distribution ---
 
@@ -111,14 +111,14 @@ class Multiplication(Task):
         sizes = [size for size in sizes if all(1 <= digits <= MAX_DIGITS for digits in size)]
         return {f"{n}x{m}": Multiplication(n, m, self.any_order) for n, m in sizes}
 
-    def reserved(self, questions: np.ndarray) -> np.ndarray:
+    def holdout(self, questions: np.ndarray) -> np.ndarray:
         """A tenth: ten of the hundred pairs of lowest digits, among them 7 and 8."""
-        return (questions[:, 0] + questions[:, self.n]) % 10 == RESERVED_SUM
+        return (questions[:, 0] + questions[:, self.n]) % 10 == HOLDOUT_SUM
 
-    def _count_reserved(self) -> int:
+    def _count_holdout(self) -> int:
         # A lowest digit that is the leading one, too, is never 0.
         a, b = np.arange(self.n == 1, 10), np.arange(self.m == 1, 10)
-        pairs = int(((a[:, None] + b) % 10 == RESERVED_SUM).sum())
+        pairs = int(((a[:, None] + b) % 10 == HOLDOUT_SUM).sum())
         return pairs * (self.n_questions // (len(a) * len(b)))
 
     # --- for looking inside ---
@@ -131,7 +131,7 @@ class Multiplication(Task):
     def question_names(self) -> tuple[str, ...]:
         return (*self.entry_names[: self.n], "*", *self.entry_names[self.n :])
 
-    def quantities(self, questions: np.ndarray) -> dict[str, np.ndarray]:
+    def intermediate_values(self, questions: np.ndarray) -> dict[str, np.ndarray]:
         """Products of two digits, `a1 b0`; and by column of the answer the running sum `c1`.
 
         c_k = sum over i + j = k of a_i b_j, plus the carry floor(c_(k-1) / 10) (arXiv 2510.00184);
@@ -147,9 +147,11 @@ class Multiplication(Task):
             carried = column // 10
         return found
 
-    def answer_if(self, questions: np.ndarray, token: int, symbols: np.ndarray) -> np.ndarray:
+    def counterfactual_answer(
+        self, questions: np.ndarray, token: int, symbols: np.ndarray
+    ) -> np.ndarray:
         """The sum is linear in every digit of the chain: one more there is 10^place more here."""
-        _, chain, answer = self.write(questions)
+        _, chain, answer = self.render(questions)
         place = self._places()[token]
         if place is None:
             raise ConfigError(f"token {token} of the chain of {self.name} is no digit")
@@ -157,7 +159,7 @@ class Multiplication(Task):
         columns[:, place] += symbols - chain[:, token]
         columns = carry(columns)
         fits = (columns[:, -1] >= 0) & (columns[:, -1] < 10)
-        return np.where(fits[:, None], columns, NOTHING)
+        return np.where(fits[:, None], columns, PADDING)
 
     def _places(self) -> list[int | None]:
         """The power of ten that each token of the chain stands for; None for `+ ( )`."""

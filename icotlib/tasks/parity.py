@@ -9,11 +9,11 @@ For `parity-4`:
 
 import numpy as np
 
-from icotlib.tasks.base import Pieces, Task, register
+from icotlib.tasks.base import SymbolBatch, Task, register
 
 MAX_BITS = 1000
 #: How questions begin that can be kept back.
-RESERVED_START = (1, 0, 1)
+HOLDOUT_START = (1, 0, 1)
 
 
 @register("parity")
@@ -28,8 +28,8 @@ class Parity(Task):
         self.n = n
         self.name = f"parity-{n}"
         self.n_questions = 2**n
-        self.n_reserved = 2 ** max(0, n - len(RESERVED_START))
-        self.typed = f"{'10110' * n:.{n}}"
+        self.n_holdout = 2 ** max(0, n - len(HOLDOUT_START))
+        self.example_question = f"{'10110' * n:.{n}}"
 
     @classmethod
     def parse(cls, size: str) -> "Parity":
@@ -37,29 +37,31 @@ class Parity(Task):
             raise ValueError("the size is a number of bits, as in parity-8")
         return cls(int(size))
 
-    def read(self, typed: str) -> np.ndarray:
+    def parse_question(self, typed: str) -> np.ndarray:
         bits = typed.replace(" ", "")
         if len(bits) != self.n or set(bits) - set("01"):
-            raise ValueError(f"type {self.n} bits: {self.typed}")
+            raise ValueError(f"type {self.n} bits: {self.example_question}")
         return np.array([[int(bit) for bit in bits]])
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
         return rng.integers(0, 2, (n, self.n))
 
-    def write(self, questions: np.ndarray, rng: np.random.Generator | None = None) -> Pieces:
+    def render(self, questions: np.ndarray, rng: np.random.Generator | None = None) -> SymbolBatch:
         chain = questions.cumsum(axis=1) % 2
-        return Pieces(questions, chain, chain[:, -1:])
+        return SymbolBatch(questions, chain, chain[:, -1:])
 
     def shifts(self) -> dict[str, Task]:
         """One and two bits less or more."""
         sizes = [self.n + more for more in (-2, -1, 1, 2)]
         return {f"{n} bits": Parity(n) for n in sizes if 2 <= n <= MAX_BITS}
 
-    def reserved(self, questions: np.ndarray) -> np.ndarray:
+    def holdout(self, questions: np.ndarray) -> np.ndarray:
         """An eighth: those that begin 1 0 1 (of two bits, a quarter: 1 0)."""
-        start = RESERVED_START[: self.n]
+        start = HOLDOUT_START[: self.n]
         return (questions[:, : len(start)] == start).all(axis=1)
 
-    def answer_if(self, questions: np.ndarray, token: int, symbols: np.ndarray) -> np.ndarray:
-        _, chain, answer = self.write(questions)
+    def counterfactual_answer(
+        self, questions: np.ndarray, token: int, symbols: np.ndarray
+    ) -> np.ndarray:
+        _, chain, answer = self.render(questions)
         return answer ^ (chain[:, [token]] ^ symbols[:, None])

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from icotlib.tasks.base import NOTHING, Example, Pieces, register
+from icotlib.tasks.base import PADDING, Example, SymbolBatch, register
 from icotlib.tasks.prose import (
     CONCEPTS,
     FRAME,
@@ -85,22 +85,22 @@ class ProntoQA(ProseTask):
         words = math.factorial(2 * self.length) ** 2 * 2 ** (2 * self.length)
         return math.perm(len(PEOPLE), 2) * places**2 * words * math.factorial(self.n_facts)
 
-    def read(self, typed: str) -> np.ndarray:
+    def parse_question(self, typed: str) -> np.ndarray:
         text = split_marks(typed)
         found = re.findall(r"(\w+) is (?:a )?(not )?(\w+) \.", text)
         number = self._numbers.get
-        facts = [(number(a, NOTHING), number(b, NOTHING), bool(no)) for a, no, b in found]
-        columns = np.array(facts or [(NOTHING, NOTHING, False)]).T
+        facts = [(number(a, PADDING), number(b, PADDING), bool(no)) for a, no, b in found]
+        columns = np.array(facts or [(PADDING, PADDING, False)]).T
         row = np.concatenate([*columns[:, :-1], columns[:, -1]])[None]
-        fits = len(facts) == self.n_facts + 1 and (row != NOTHING).all()
+        fits = len(facts) == self.n_facts + 1 and (row != PADDING).all()
         # Written out again it must be what was typed, so that nothing was passed over.
         if fits:
-            hops = int((self._proof(row) != NOTHING).sum()) - 1
+            hops = int((self._proof(row) != PADDING).sum()) - 1
             fits = self.least <= hops <= self.most
-        if not fits or self.text(self.write(row))[0].question != text:
+        if not fits or self.text(self.render(row))[0].question != text:
             raise ValueError(
                 f"type {self.n_facts} facts that prove or disprove something in {self.least} to "
-                f"{self.most} steps, and the question: {self.typed}"
+                f"{self.most} steps, and the question: {self.example_question}"
             )
         return row
 
@@ -128,7 +128,7 @@ class ProntoQA(ProseTask):
         facts = [np.take_along_axis(x, order, axis=1) for x in (subjects, objects, denials)]
         return np.column_stack([*facts, people[:, 0], asked, rng.integers(0, 2, n)])
 
-    def write(self, questions: np.ndarray, rng: np.random.Generator | None = None) -> Pieces:
+    def render(self, questions: np.ndarray, rng: np.random.Generator | None = None) -> SymbolBatch:
         subjects, objects, denied = self._facts(questions)
         proof = self._proof(questions)
         used = [np.take_along_axis(x, proof.clip(min=0), axis=1) for x in (subjects, objects)]
@@ -136,17 +136,17 @@ class ProntoQA(ProseTask):
         person, asked, denial = questions[:, -3:].T
         rules = self._sentences(*used, denials)
         so = self._sentences(np.broadcast_to(person[:, None], proof.shape), used[1], denials)
-        so[:, 0] = NOTHING  # the first fact is about the person already
+        so[:, 0] = PADDING  # the first fact is about the person already
         steps = np.stack([rules, so], axis=2)
-        steps[proof == NOTHING] = NOTHING
+        steps[proof == PADDING] = PADDING
         verdict = self._sentences(person, asked, denial)
-        true = np.take_along_axis(denials, (proof != NOTHING).sum(axis=1)[:, None] - 1, axis=1)
+        true = np.take_along_axis(denials, (proof != PADDING).sum(axis=1)[:, None] - 1, axis=1)
         names = [self.symbols.index(word) for word in ("False", "True")]
         start = sentences(self.symbols, "True", "or", "false", ":")
         start = np.broadcast_to(start, (len(questions), len(start)))
         # At most all rules about properties but one deny.
         width = 24 * self.length + 6
-        return Pieces(
+        return SymbolBatch(
             join(width, self._sentences(subjects, objects, denied), start, verdict),
             join(5 + 11 * self.most, steps),
             np.array(names)[(true == denial[:, None]).astype(int)],
@@ -161,20 +161,20 @@ class ProntoQA(ProseTask):
         """Facts as sentences, from numbers of words: `[..., 6]`, with gaps."""
         subjects, objects = subjects + len(self._frame), objects + len(self._frame)
         every, a, no = (self.symbols.index(word) for word in ("Every", "a", "not"))
-        every = np.where(subjects < self._first_concept, NOTHING, every)
-        link = np.where(denied == 1, no, np.where(objects < self._first_property, a, NOTHING))
+        every = np.where(subjects < self._first_concept, PADDING, every)
+        link = np.where(denied == 1, no, np.where(objects < self._first_property, a, PADDING))
         return sentences(self.symbols, every, subjects, "is", link, objects, ".")
 
     def _proof(self, questions: np.ndarray) -> np.ndarray:
         """The facts from the person to the property by number: `[n, 1 + most]`.
 
-        Rows end in `NOTHING`; one without a proof holds nothing else.
+        Rows end in `PADDING`; one without a proof holds nothing else.
         """
         subjects, objects, _ = self._facts(questions)
         rows = np.arange(len(questions))
         person, asked, _ = questions[:, -3:].T
         concept = objects < self._first_property - len(self._frame)
-        proof = np.full((len(rows), 1 + self.most), NOTHING)
+        proof = np.full((len(rows), 1 + self.most), PADDING)
         at, open_ = person, np.ones(len(rows), dtype=bool)
         for step in range(1 + self.most):
             about = subjects == at[:, None]
@@ -185,9 +185,9 @@ class ProntoQA(ProseTask):
             proof[open_, step] = fact[open_]
             open_ &= ~proved
             at = objects[rows, fact]
-        end = np.take_along_axis(proof, (proof != NOTHING).sum(axis=1, keepdims=True) - 1, axis=1)
+        end = np.take_along_axis(proof, (proof != PADDING).sum(axis=1, keepdims=True) - 1, axis=1)
         proved = np.take_along_axis(objects, end, axis=1)[:, 0] == asked
-        return np.where(proved[:, None], proof, NOTHING)
+        return np.where(proved[:, None], proof, PADDING)
 
     def to_json(self, examples: list[Example]) -> dict[str, Any]:
         """The published form, `{"example1": {"test_example": {...}}, ...}`; no example in context.

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from icotlib.tasks.base import NOTHING, Task
+from icotlib.tasks.base import PADDING, Task
 
 #: Who is asked about.
 PEOPLE = ("Alex", "Fae", "Max", "Polly", "Rex", "Sally", "Sam", "Stella")
@@ -26,7 +26,7 @@ def sentences(symbols: Sequence[str], *words: str | np.ndarray) -> np.ndarray:
 
     Args:
         words: in their order; a word that is the same in every sentence, or an array `[...]` of
-            symbol numbers, `NOTHING` where a sentence lacks the word.
+            symbol numbers, `PADDING` where a sentence lacks the word.
     """
     numbers = [np.array(symbols.index(w)) if isinstance(w, str) else w for w in words]
     return np.stack(np.broadcast_arrays(*numbers), axis=-1)
@@ -35,7 +35,7 @@ def sentences(symbols: Sequence[str], *words: str | np.ndarray) -> np.ndarray:
 def join(width: int, *parts: np.ndarray) -> np.ndarray:
     """Sentences `[n, ...]` one behind the other, without gaps: `[n, width]`."""
     rows = np.hstack([part.reshape(len(part), -1) for part in parts])
-    order = np.argsort(rows == NOTHING, axis=1, kind="stable")
+    order = np.argsort(rows == PADDING, axis=1, kind="stable")
     return np.take_along_axis(rows, order[:, :width], axis=1)
 
 
@@ -66,8 +66,8 @@ class ProseTask(Task):
     _frame: tuple[str, ...]
 
     @cached_property
-    def typed(self) -> str:
-        one = self.text(self.write(self.sample(np.random.default_rng(0), 1)))[0]
+    def example_question(self) -> str:
+        one = self.text(self.render(self.sample(np.random.default_rng(0), 1)))[0]
         return typeset(one.question)
 
     @property

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from icotlib.tasks.base import NOTHING, Example, Pieces, register
+from icotlib.tasks.base import PADDING, Example, SymbolBatch, register
 from icotlib.tasks.prose import (
     CONCEPTS,
     FRAME,
@@ -81,18 +81,18 @@ class ProsQA(ProseTask):
         paths = math.perm(self.concepts, 2 * self.hops)
         return math.perm(len(PEOPLE), 2) * 2 * paths * math.factorial(self.n_facts)
 
-    def read(self, typed: str) -> np.ndarray:
+    def parse_question(self, typed: str) -> np.ndarray:
         text = split_marks(typed)
         facts = re.findall(r"(\w+) is a (\w+) \.", text)
         asked = re.findall(r"Is (\w+) a (\w+) or (\w+) \?", text)
         words = [word for column in (*zip(*facts, strict=True), *asked) for word in column]
-        row = np.array([[self._numbers.get(word, NOTHING) for word in words]])
-        fits = row.shape[1] == 2 * self.n_facts + 3 and (row != NOTHING).all()
+        row = np.array([[self._numbers.get(word, PADDING) for word in words]])
+        fits = row.shape[1] == 2 * self.n_facts + 3 and (row != PADDING).all()
         # Written out again it must be what was typed, so that nothing was passed over.
-        if not fits or self.text(self.write(row))[0].question != text or not self._one_answer(row):
+        if not fits or self.text(self.render(row))[0].question != text or not self._one_answer(row):
             raise ValueError(
                 f"type {self.n_facts} facts that lead to one of two concepts in {self.hops} "
-                f"steps, and the question: {self.typed}"
+                f"steps, and the question: {self.example_question}"
             )
         return row
 
@@ -147,7 +147,7 @@ class ProsQA(ProseTask):
         chosen = np.argpartition(flat, flat.shape[1] - count, axis=1)[:, -count:]
         return np.divmod(chosen, self.concepts)
 
-    def write(self, questions: np.ndarray, rng: np.random.Generator | None = None) -> Pieces:
+    def render(self, questions: np.ndarray, rng: np.random.Generator | None = None) -> SymbolBatch:
         subjects, objects, person, candidates = self._parts(questions)
         path, target = self._path(questions)
         subjects, objects, person, candidates, path, target = (
@@ -158,7 +158,7 @@ class ProsQA(ProseTask):
         asked = sentences(self.symbols, "Is", person, "a", first, "or", second, "?")
         width = 6 * self.n_facts - 2 + asked.shape[1]  # facts about people have no `Every`
         steps = self._facts(np.hstack([person[:, None], path[:, :-1]]), path)
-        return Pieces(
+        return SymbolBatch(
             join(width, self._facts(subjects, objects), asked),
             join(6 * self.hops - 1, steps),
             sentences(self.symbols, person, "is", "a", target, "."),
@@ -171,7 +171,7 @@ class ProsQA(ProseTask):
 
     def _facts(self, subjects: np.ndarray, objects: np.ndarray) -> np.ndarray:
         person = subjects < len(self._frame) + len(PEOPLE)
-        every = np.where(person, NOTHING, self.symbols.index("Every"))
+        every = np.where(person, PADDING, self.symbols.index("Every"))
         return sentences(self.symbols, every, subjects, "is", "a", objects, ".")
 
     def _reached(self, questions: np.ndarray, hops: int) -> np.ndarray:
@@ -208,7 +208,7 @@ class ProsQA(ProseTask):
         return [self._published(example) for example in examples]
 
     def _published(self, example: Example) -> dict[str, Any]:
-        question = self.read(example.question)
+        question = self.parse_question(example.question)
         subjects, objects, person, candidates = (part[0].tolist() for part in self._parts(question))
         target = int(self._path(question)[1][0])
         used = sorted({*subjects, *objects})

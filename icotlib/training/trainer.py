@@ -20,29 +20,27 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from icotlib.config import RunConfig, to_dict
-from icotlib.data.run_data import Material
+from icotlib.config import RunConfig
+from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError, RunError, TrainingError
-from icotlib.methods.base import Objective
-from icotlib.methods.causal_lm import Continuation
-from icotlib.methods.distillation.method import Coupling, Emulation, MindReading
+from icotlib.evaluation.scoring import Score
+from icotlib.methods.base import Method
 from icotlib.models import int8
 from icotlib.models.loading import save_model
 from icotlib.models.parameters import count_parameters
-from icotlib.models.precision import as_trained, mixed_precision
+from icotlib.models.precision import mixed_precision
 from icotlib.runs import Run, write_json
 from icotlib.system import memory
 from icotlib.system.devices import device_name
-from icotlib.system.seeding import seeded
-from icotlib.system.timing import computing
+from icotlib.system.seeding import generator_for
+from icotlib.system.timing import compute_seconds
 from icotlib.training import optim
 
-#: Steps between two looks at the losses, which is when the device is waited for.
+#: Steps between two readings of the losses, which is when the device is waited for.
 BLOCK = 10
 
-
-#: What a method learns; all others write a continuation.
-OBJECTIVES = {"mind_reading": MindReading, "emulation": Emulation, "icot_kd": Coupling}
+#: Test questions whose answers are kept as text.
+SAMPLES = 8
 
 
 def train(config: RunConfig) -> Run:
@@ -59,8 +57,8 @@ def train(config: RunConfig) -> Run:
     run = Run.of(config)
     if run.done:
         return run
-    for parent in config.parents.values():
-        train(parent)
+    for phase in config.phases.values():
+        train(phase)
     with run.lock():
         if not run.done:
             Trainer(config, run).train()
@@ -88,7 +86,7 @@ class Trainer:
         # Numbers next to zero take a CPU a hundred times longer; a run that meets them late, in
         # gradients that vanish, would slow down to a quarter of its speed.
         torch.set_flush_denormal(True)
-        memory.keep()
+        memory.retain_freed_memory()
         AcceleratorState._reset_state(reset_partial_state=True)  # another precision, perhaps
         self.accelerator = Accelerator(mixed_precision=mixed_precision(config.train.precision))
         if config.train.precision == "int8":
@@ -97,45 +95,44 @@ class Trainer:
             raise ConfigError(
                 "a run trains in one process; start several runs side by side instead (--jobs)"
             )
-        self.material = Material(config)
+        self.run_data = RunData(config)
         torch.manual_seed(config.seed)
-        kind = OBJECTIVES.get(config.method, Continuation)
-        self.objective: Objective = kind(config, self.material, self.accelerator)
-        self.model = self.accelerator.prepare(self.objective.model)
+        self.method: Method = config.spec(config, self.run_data, self.accelerator)
+        self.model = self.accelerator.prepare(self.method.model)
         optimizers = optim.make_optimizers(config.optim, self.model)
         self.optimizers = [self.accelerator.prepare(optimizer) for optimizer in optimizers]
         self.counters = Counters()
-        #: Losses of the steps since the last look, still on the device.
+        #: Losses of the steps since the last reading, still on the device.
         self.losses: list[Tensor] = []
         #: Sum and number of the losses since the last evaluation.
         self.total, self.steps_seen = 0.0, 0
 
     def clock(self) -> float:
         """Seconds of computing so far."""
-        return computing(self.accelerator.device)
+        return compute_seconds(self.accelerator.device)
 
     # --- the loop ---
 
     def train(self) -> None:
         """Train, evaluate on the test set, and mark the run as finished."""
         device = self.accelerator.device
-        self.run.begin(self.config, self.material.corpus.digest, device_name(device))
+        self.run.begin(self.config, self.run_data.corpus.digest, device_name(device))
         rows = self._resume()
-        self.model.train(self.objective.dropout)
+        self.model.train(self.method.dropout)
         for step in range(self.counters.step, self.steps):
             if rows and self._reached(rows[-1]):
                 break
             start = self.clock()
-            ended = self.objective.advance(step)
-            if ended is not None:
-                self._save_stage(ended)
-                if self.objective.reset:
-                    optim.reset(self.optimizers)
+            change = self.method.begin_step(step)
+            if change.ended is not None:
+                self._save_stage(change.ended)
+            if change.reset_optimizer:
+                optim.reset(self.optimizers)
             self.step(step)
             last = step + 1 == self.steps
             evaluating = last or (step + 1) % self.config.train.eval_every == 0
             if evaluating or (step + 1) % BLOCK == 0:
-                self._look()
+                self._sync_losses()
             self.counters.seconds += self.clock() - start
             self.counters.step = step + 1
             if evaluating:
@@ -145,16 +142,16 @@ class Trainer:
 
     def step(self, step: int) -> None:
         """One optimizer step."""
-        generator = seeded(self.config.seed, step)
+        generator = generator_for(self.config.seed, step)
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))  # dropout
-        batch = self.material.batches(step)
+        batch = self.run_data.batches(step)
         optim.set_rate(self.optimizers, optim.rate_at(self.config.optim, step, self.steps))
         loss = torch.zeros((), device=self.accelerator.device)
-        with self.products:
-            for share in self.objective.shares(step, batch, generator):
-                self.accelerator.backward(share.loss)
-                loss += share.loss.detach()
-                self.counters.tokens += share.tokens
+        with self.int8_matmuls:
+            for part in self.method.micro_batches(step, batch, generator):
+                self.accelerator.backward(part.loss)
+                loss += part.loss.detach()
+                self.counters.tokens += part.tokens
         if self.config.optim.clip:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.optim.clip)
         for optimizer in self.optimizers:
@@ -164,15 +161,15 @@ class Trainer:
         self.counters.examples += len(batch)
 
     @cached_property
-    def products(self) -> contextlib.AbstractContextManager:
+    def int8_matmuls(self) -> contextlib.AbstractContextManager:
         """How matrices are multiplied in a step, where accelerate does not see to it."""
-        return int8.products(self.config.train.precision, self.model)
+        return int8.int8_matmuls(self.config.train.precision, self.model)
 
     @property
     def steps(self) -> int:
         return self.config.train.steps
 
-    def _look(self) -> None:
+    def _sync_losses(self) -> None:
         """Read the losses of a block. Raises `TrainingError` if one is not finite."""
         losses, self.losses = torch.stack(self.losses).tolist(), []
         first = self.counters.step + 1 - len(losses) + 1
@@ -185,35 +182,38 @@ class Trainer:
                 )
         self.total += sum(losses)
         self.steps_seen += len(losses)
-        self.objective.look()
+        self.method.sync_metrics()
         self.run.report(
             step=self.counters.step + 1,
             steps=self.steps,
             loss=losses[-1],
-            **self.objective.stage(),
+            **self.method.stage(),
             seconds=self.counters.seconds,
         )
 
     def _evaluate(self, step: int) -> dict[str, Any]:
         """One row of metrics.csv."""
-        with as_trained(self.config.train.precision, self.model):
-            found = self.objective.validate()
+        measured = {
+            "removed": self.method.stage()["removed"],
+            "train_accuracy": self.method.train_accuracy(),
+            **self.method.validation_metrics(),
+        }
         row = {
             "step": step + 1,
             "examples": self.counters.examples,
             "tokens": self.counters.tokens,
             "rate": optim.rate_at(self.config.optim, step, self.steps),
             "loss": self.total / self.steps_seen,
-            **found,
+            **measured,
             "seconds": round(self.counters.seconds, 3),
         }
         self.total, self.steps_seen = 0.0, 0
-        self.model.train(self.objective.dropout)
+        self.model.train(self.method.dropout)
         return row
 
     def _reached(self, row: dict[str, Any]) -> bool:
         target = self.config.train.stop_accuracy
-        return target is not None and self.objective.complete() and row["valid_accuracy"] >= target
+        return target is not None and self.method.complete() and row["valid_accuracy"] >= target
 
     # --- checkpoints ---
 
@@ -231,7 +231,7 @@ class Trainer:
         torch.save(states, part / "optimizers.pt")
         state = {
             "counters": vars(self.counters),
-            "objective": self.objective.state_dict(),
+            "method": self.method.state_dict(),
             "rows": rows,
         }
         write_json(part / "state.json", state)
@@ -264,73 +264,82 @@ class Trainer:
             optimizer.load_state_dict(saved)
         optim.on_device(self.optimizers, self.accelerator.device)
         self.counters = Counters(**state["counters"])
-        self.objective.load_state_dict(state["objective"])
+        self.method.load_state_dict(state["method"])
         return state["rows"]
 
     def _save_stage(self, removed: int) -> None:
         """Keep the weights that a removal stage ends with, if each stage has its own."""
-        if not self.objective.staged:
+        if not self.method.has_stage_checkpoints:
             return
         folder = self.run.stage_folder(removed)
         if folder.is_dir():  # the same weights, from before the run was killed
             return
         part = folder.with_name(f".{folder.name}")
         shutil.rmtree(part, ignore_errors=True)
-        save_model(part, self.accelerator.unwrap_model(self.model), self.material.layout)
+        save_model(part, self.accelerator.unwrap_model(self.model), self.run_data.layout)
         write_json(part / "counters.json", vars(self.counters))
         part.rename(folder)
 
     # --- the end ---
 
     def _finish(self) -> None:
-        """Save the final weights and write what the test set says of them."""
-        run, objective = self.run, self.objective
+        """Save the final weights, test them, and mark the run as finished."""
+        run = self.run
         model = self.accelerator.unwrap_model(self.model).eval()
-        self._save_stage(objective.stage()["removed"])
-        save_model(run.folder / "model", model, self.material.layout)
-        questions, answers = self.material.corpus.test["question"], self.material.answers
+        self._save_stage(self.method.stage()["removed"])
+        save_model(run.folder / "model", model, self.run_data.layout)
         rows, samples = [], []
         run.report(step=self.steps, steps=self.steps, testing=0)
-        for removed, score in objective.test(run):
+        for removed, score in self.method.test(run):
             run.report(step=self.steps, steps=self.steps, testing=len(rows) + 1)
-            counters = vars(self.counters)
-            if (run.stage_folder(removed) / "counters.json").is_file():
-                counters = json.loads((run.stage_folder(removed) / "counters.json").read_text())
-            rows.append(
-                {
-                    "tokens_removed": removed,
-                    "accuracy": score.accuracy,
-                    "ci_low": score.ci_low,
-                    "ci_high": score.ci_high,
-                    "n_test": score.n,
-                    "by_symbol": " ".join(f"{value:.4f}" for value in score.by_symbol),
-                    "train_steps": counters["step"],
-                    "train_examples": counters["examples"],
-                    "train_tokens": counters["tokens"],
-                    "train_seconds": round(counters["seconds"], 2),
-                }
-            )
-            samples += [
-                {
-                    "tokens_removed": removed,
-                    "question": questions[i],
-                    "answer": answers[i],
-                    "written": score.written[i],
-                    "right": score.right[i],
-                }
-                for i in range(min(8, len(score.written)))
-            ]
+            rows.append(self._stage_row(removed, score))
+            samples += self._samples(removed, score)
         if rows:
             pd.DataFrame(rows).to_csv(run.folder / "stages.csv", index=False)
-        if samples:
             path = run.folder / "samples.jsonl"
             pd.DataFrame(samples).to_json(path, orient="records", lines=True)
-        totals = vars(self.counters) | {
-            "chain_tokens": self.material.longest_chain,
-            "parameters": count_parameters(model),
-            "config": to_dict(self.config),
+        run.finish(
+            vars(self.counters)
+            | {
+                "chain_length": self.run_data.longest_chain,
+                "unit": self.method.format.unit,
+                "parameters": count_parameters(model),
+            }
+        )
+
+    def _stage_row(self, removed: int, score: Score) -> dict[str, Any]:
+        """One row of stages.csv."""
+        counters = vars(self.counters)
+        saved = self.run.stage_folder(removed) / "counters.json"
+        if saved.is_file():
+            counters = json.loads(saved.read_text())
+        return {
+            "removed": removed,
+            "unit": self.method.format.unit,
+            "accuracy": score.accuracy,
+            "ci_low": score.ci_low,
+            "ci_high": score.ci_high,
+            "n_test": score.n,
+            "by_symbol": " ".join(f"{value:.4f}" for value in score.by_symbol),
+            "train_steps": counters["step"],
+            "train_examples": counters["examples"],
+            "train_tokens": counters["tokens"],
+            "train_seconds": round(counters["seconds"], 2),
         }
-        run.finish(totals)
+
+    def _samples(self, removed: int, score: Score) -> list[dict[str, Any]]:
+        """What the model wrote for the first test questions."""
+        questions, answers = self.run_data.corpus.test["question"], self.run_data.answers
+        return [
+            {
+                "removed": removed,
+                "question": questions[i],
+                "answer": answers[i],
+                "written": score.written[i],
+                "right": score.right[i],
+            }
+            for i in range(min(SAMPLES, len(score.written)))
+        ]
 
 
 def trained(model: torch.nn.Module) -> dict[str, Tensor]:

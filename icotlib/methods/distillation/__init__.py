@@ -1,1 +1,10 @@
-"""TODO."""
+"""Implicit chain of thought by knowledge distillation (ICoT-KD, arXiv 2311.01460).
+
+settings   which states, which mixture, from which initial weights
+states     where the teacher's states are read: the diagonal and the other subsets
+student    mind-reading: the model that reads the teacher's states (Section 3.1)
+emulator   thought emulation: the model that predicts them (Section 3.2)
+coupling   emulator and student as one model (Section 3.3)
+method     the three phases as methods: what each trains, with which loss
+costs      what a step of each phase costs
+"""

@@ -5,21 +5,27 @@ transformers: `AutoModelForCausalLM.from_pretrained` loads its one checkpoint on
 imported, and `icotlib.generate`, evaluation and timing treat it like all other models.
 """
 
-from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
-from icotlib.methods.distillation.emulator import Emulator
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from icotlib.methods.distillation.emulator import Emulated, Emulator
 from icotlib.methods.distillation.student import (
     Student,
     ThoughtConfig,
     ThoughtModel,
-    begun,
     first_separator,
+    has_cache,
 )
+from icotlib.models.hooks import key_of
 
 
 class Coupled(ThoughtModel):
-    """Emulator and student: thinks at the separator, then writes the answer."""
+    """Emulator and student: predicts states at the separator, then writes the answer."""
 
     def __init__(self, config: ThoughtConfig):
         super().__init__(config)
@@ -35,6 +41,35 @@ class Coupled(ThoughtModel):
         model.student.load_state_dict(student.state_dict())
         return model
 
+    @property
+    def analysed_decoder(self) -> PreTrainedModel:
+        """The student's language model: its layer inputs at the separator are the emulator's
+        predicted states."""
+        return self.student.language_model
+
+    @contextmanager
+    def cached_emulation(self) -> Iterator[None]:
+        """While open, the emulator runs once for the same questions.
+
+        For analyses that change the student's states only, which the emulator does not see.
+        """
+        emulator, known = self.emulator, {}
+        forward = emulator.forward
+
+        def recall(ids: Tensor, *args: Any, **kwargs: Any) -> Emulated:
+            key = key_of(ids)
+            if key not in known:
+                found = forward(ids, *args, **kwargs)
+                # The student reads no scores, and of a large vocabulary they are large.
+                known[key] = replace(found, scores=found.scores[..., :0])
+            return known[key]
+
+        emulator.forward = recall
+        try:
+            yield
+        finally:
+            emulator.forward = forward
+
     def get_output_embeddings(self):
         return self.student.language_model.get_output_embeddings()
 
@@ -47,12 +82,12 @@ class Coupled(ThoughtModel):
         at: Tensor | None = None,
         **kwargs,
     ):
-        """A transformers forward pass. Thinking happens where the cache is still empty.
+        """A transformers forward pass. States are emulated where the cache is still empty.
 
         Args:
             at: `[n]`, the separator's position in each row; found if not given.
         """
-        if begun(past_key_values):  # the thought is in the cache
+        if has_cache(past_key_values):  # the emulated states are in the cache
             return self.student.language_model(
                 input_ids=input_ids,
                 attention_mask=attention_mask,
@@ -65,10 +100,10 @@ class Coupled(ThoughtModel):
         width = int(at.max()) + 1
         read = [x if x is None else x[:, :width] for x in (attention_mask, position_ids)]
         at = at.to(input_ids.device)
-        thought = self.emulator(input_ids[:, :width], at, *read)
+        emulated = self.emulator(input_ids[:, :width], at, *read)
         return self.student(
             input_ids,
-            thought.states,
+            emulated.states,
             at,
             attention_mask=attention_mask,
             position_ids=position_ids,

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel
 
-from icotlib.methods.distillation.student import ThoughtConfig, ThoughtModel, two_layers
-from icotlib.models.hooks import layer_inputs, pick, put
+from icotlib.methods.distillation.student import ThoughtConfig, ThoughtModel, state_mlp
+from icotlib.models.hooks import gather_positions, hook_layer_inputs, scatter_positions
 
 
 @dataclass(frozen=True)
 class Emulated:
-    """What the emulator says."""
+    """The emulator's prediction."""
 
     #: Predicted states `[n, layers, d]`.
     states: Tensor
@@ -32,7 +32,7 @@ class Emulated:
 
 
 class Emulator(ThoughtModel):
-    """The language model that thinks what the teacher would write."""
+    """A language model that predicts the teacher's states from the question."""
 
     def __init__(self, config: ThoughtConfig):
         super().__init__(config)
@@ -40,7 +40,7 @@ class Emulator(ThoughtModel):
         width, layers = text.hidden_size, text.num_hidden_layers
         self.body = AutoModel.from_config(text)
         self.components = nn.Embedding(config.mixture, width)
-        self.predictors = nn.ModuleList(two_layers(2 * width, width) for _ in range(layers))
+        self.predictors = nn.ModuleList(state_mlp(2 * width, width) for _ in range(layers))
         self.rnn = nn.LSTMCell(width, width)
         self.key, self.query = nn.Linear(width, width), nn.Linear(width, width)
         self.out = nn.Linear(2 * width, width)
@@ -61,26 +61,26 @@ class Emulator(ThoughtModel):
             at: `[n]`, the separator's position in each row.
             gold: `[n, layers]`, components to use in place of the mixture's own choice.
         """
-        thought = Thought(self, gold)
+        state = EmulatorState(self, gold)
 
-        def think(layer: int, hidden: Tensor) -> Tensor:
-            return put(hidden, at, thought.step(layer, pick(hidden, at)))
+        def predict(layer: int, hidden: Tensor) -> Tensor:
+            return scatter_positions(hidden, at, state.step(layer, gather_positions(hidden, at)))
 
-        with layer_inputs(self.body, think, stop=True):
+        with hook_layer_inputs(self.body, predict, stop=True):
             self.body(
                 input_ids=input_ids,
                 attention_mask=attention_mask,
                 position_ids=position_ids,
                 use_cache=False,
             )
-        return Emulated(torch.stack(thought.states, dim=1), torch.stack(thought.scores, dim=1))
+        return Emulated(torch.stack(state.states, dim=1), torch.stack(state.scores, dim=1))
 
-    def weigh(self, scores: Tensor) -> Tensor:
+    def component_weights(self, scores: Tensor) -> Tensor:
         """The mixture's own choice, as weights that sum to 1: `[..., components]` -> the same."""
         return (scores / self.config.mixture_temperature).softmax(dim=-1)
 
 
-class Thought:
+class EmulatorState:
     """One pass of the emulator: what it carries from layer to layer at the separator."""
 
     def __init__(self, emulator: Emulator, gold: Tensor | None):
@@ -96,7 +96,7 @@ class Thought:
         emulator = self.emulator
         scores = h @ emulator.components.weight.T
         if self.gold is None:
-            chosen = emulator.weigh(scores) @ emulator.components.weight
+            chosen = emulator.component_weights(scores) @ emulator.components.weight
         else:
             chosen = emulator.components(self.gold[:, layer])
         state = emulator.predictors[layer](torch.cat([h, chosen], dim=-1))

@@ -1,48 +1,91 @@
-"""Implicit chain of thought by knowledge distillation (ICoT-KD, arXiv 2311.01460): its stages.
+"""Distillation as three phases (ICoT-KD, arXiv 2311.01460), each a run that builds on finished ones.
 
-    teacher      explicit CoT                                      (an ordinary run)
-    MindReading  a student learns to answer from the teacher's states
-    Emulation    an emulator learns to predict those states from the question
-    Coupling     emulator and student together learn to answer
+    teacher    explicit CoT                                      (an ordinary run)
+    student    learns to answer from the teacher's states        mind-reading, Section 3.1
+    emulator   learns to predict those states from the question  thought emulation, Section 3.2
+    icot_kd    emulator and student together learn to answer     couple and optimize, Section 3.3
 
-Each stage is a run of its own that builds on finished ones, so that ablations share them.
+A phase that is a run of its own can be shared by ablations.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
-from statistics import median
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from icotlib.config import RunConfig
-from icotlib.data.inputs import Inputs, remove
-from icotlib.data.layout import Encoded
-from icotlib.evaluation.generation import generate, matches, teacher_forced_match
-from icotlib.evaluation.scoring import Score, evaluate, score
-from icotlib.methods.base import Objective, Seen, Share
-from icotlib.methods.causal_lm import length_groups, token_loss
+from icotlib.data.inputs import InputFormat, LMBatch
+from icotlib.data.layout import EncodedBatch
+from icotlib.errors import ConfigError
+from icotlib.evaluation.generation import matches
+from icotlib.evaluation.scoring import Score, score
+from icotlib.evaluation.stage_model import load_stage
+from icotlib.methods.base import (
+    BatchAccuracy,
+    Method,
+    MicroBatch,
+    length_groups,
+    register,
+    token_loss,
+)
+from icotlib.methods.distillation import costs
 from icotlib.methods.distillation.coupling import Coupled
 from icotlib.methods.distillation.emulator import Emulated, Emulator
-from icotlib.methods.distillation.states import gold_tokens, teacher_states
-from icotlib.methods.distillation.student import Reading, Student, ThoughtConfig
+from icotlib.methods.distillation.settings import DistillSettings
+from icotlib.methods.distillation.states import (
+    components_in_use,
+    explained_variance,
+    gold_tokens,
+    nanmedian,
+    teacher_states,
+)
+from icotlib.methods.distillation.student import Student, StudentWithStates, ThoughtConfig
 from icotlib.models.build import build_model
-from icotlib.models.loading import load_stage, load_weights
-from icotlib.models.precision import as_trained
+from icotlib.models.flops import RunSizes, StepCost
+from icotlib.models.loading import load_weights
+from icotlib.models.precision import training_precision
 from icotlib.runs import Run
 
 #: Examples in one forward pass of an evaluation.
 PART = 512
 
+#: Settings that a phase must share with the run that couples it.
+STATES = ("distill.subset", "distill.delta")
 
-class Distillation(Objective):
-    """What the three stages share: a frozen teacher, and layout without chain."""
 
-    dropout = False  # from mind-reading on, as in the paper's code
+class DistillationPhase(Method):
+    """What the three phases share: a frozen teacher, and the layout without chain."""
+
+    paper = "2311.01460"
+    dropout = False  # from mind-reading on, as in the authors' code
+    plain_model = False
+    phases: ClassVar = {"teacher": "explicit_cot"}
+    sections: ClassVar = {"distill": DistillSettings}
+    #: The model class of the phase, built from a `ThoughtConfig`.
+    model_class: ClassVar[type[PreTrainedModel]]
+
+    @classmethod
+    def check(cls, config: RunConfig) -> None:
+        if config.train.gradient_checkpointing or config.model.lora:
+            raise ConfigError(
+                f"method {cls.name!r} works neither with train.gradient_checkpointing nor with "
+                "model.lora: states enter its layers from outside"
+            )
+        phases = [config, *config.phases.values()]
+        teachers = [one.phases["teacher"] for one in phases if "teacher" in one.phases]
+        if any(teacher != teachers[0] for teacher in teachers):
+            raise ConfigError("student, emulator and the run that couples them need one teacher")
+        if not teachers:
+            raise ConfigError(f"method {cls.name!r} needs a teacher run")
+
+    @classmethod
+    def input_format(cls, config: RunConfig) -> InputFormat:
+        return InputFormat(chain=False)
 
     @cached_property
     def teacher(self) -> PreTrainedModel:
@@ -50,7 +93,7 @@ class Distillation(Objective):
         model = load_stage(Run.of(teacher_of(self.config)))[0]
         return model.requires_grad_(False).to(self.device)
 
-    def states(self, batch: Encoded) -> Tensor:
+    def states(self, batch: EncodedBatch) -> Tensor:
         """The teacher's states z for encoded examples, `[n, layers, d]`."""
         distill = self.config.distill
         with self.accelerator.autocast():
@@ -59,125 +102,162 @@ class Distillation(Objective):
     @cached_property
     def valid_states(self) -> Tensor:
         """The teacher's states of the validation set."""
-        return torch.cat([self.states(part) for part in parts(self.material.valid)])
+        return torch.cat([self.states(part) for part in parts(self.run_data.valid)])
 
-    def start(self) -> PreTrainedModel:
-        """The language model that student and emulator begin as."""
-        if self.config.distill.start == "teacher":
+    def initial_model(self) -> PreTrainedModel:
+        """The language model that student and emulator start from."""
+        if self.config.distill.initial_weights == "teacher":
             return self.teacher
-        material = self.material
-        return build_model(self.config.model, material.layout, material.longest_total)
+        run_data = self.run_data
+        return build_model(self.config.model, run_data.layout, run_data.longest_total)
 
-    def thought_config(self, text_config) -> ThoughtConfig:
+    def thought_config(self, text_config: PreTrainedConfig) -> ThoughtConfig:
         distill = self.config.distill
         return ThoughtConfig(
             text_config,
-            separator=self.material.layout.sep,
-            begin=len(self.material.layout.begin),
+            separator=self.run_data.layout.sep,
+            bos_tokens=len(self.run_data.layout.bos_ids),
             mixture=distill.mixture or text_config.vocab_size,
             mixture_temperature=distill.mixture_temperature,
         )
 
     def new_student(self) -> Student:
-        begin = self.start()
-        student = Student(self.thought_config(begin.config))
-        student.language_model.load_state_dict(begin.state_dict())
+        initial = self.initial_model()
+        student = Student(self.thought_config(initial.config))
+        student.language_model.load_state_dict(initial.state_dict())
         return student
 
     def new_emulator(self) -> Emulator:
-        begin = self.start()
-        emulator = Emulator(self.thought_config(begin.config))
-        emulator.body.load_state_dict(begin.base_model.state_dict())
+        initial = self.initial_model()
+        emulator = Emulator(self.thought_config(initial.config))
+        emulator.body.load_state_dict(initial.base_model.state_dict())
         return emulator
 
-    def answer_shares(self, step: int, batch: Encoded, logits_for) -> Iterator[Share]:
-        """Cross-entropy of the answer, group by group; `logits_for(rows, inputs, at)`."""
-        direct = batch.direct()
-        learned = int((direct.total - direct.question).sum())
-        for rows in length_groups(direct.total, self.config.train):
-            part = direct[rows]
-            inputs = remove(part, torch.zeros_like(part.chain)).to(self.device)
+    def answer_micro_batches(
+        self,
+        step: int,
+        batch: EncodedBatch,
+        logits_for: Callable[[Tensor, LMBatch, Tensor], Tensor],
+    ) -> Iterator[MicroBatch]:
+        """Cross-entropy of the answer; `logits_for(rows, inputs, separator positions)`."""
+        arranged = self.format.arrange(batch)
+        learned = int((arranged.total - arranged.question).sum())
+        for rows in length_groups(arranged.total, self.config.train):
+            part = arranged[rows]
+            inputs = self.format.inputs(part, torch.zeros_like(part.chain)).to(self.device)
             logits = logits_for(rows, inputs, part.question - 1)
             shown = torch.ones(len(part), dtype=torch.bool)
-            self.seen.append(Seen(step, *matches(logits.detach(), inputs), shown))
-            yield Share(token_loss(logits, inputs) / learned, int(part.total.sum()))
+            self.seen.append(BatchAccuracy(step, *matches(logits.detach(), inputs), shown))
+            yield MicroBatch(token_loss(logits, inputs) / learned, int(part.total.sum()))
+
+    @classmethod
+    def meta_model(cls, config: RunConfig, text_config: PreTrainedConfig) -> nn.Module:
+        mixture = config.distill.mixture or text_config.vocab_size
+        return cls.model_class(ThoughtConfig(text_config, mixture=mixture))
 
 
-class MindReading(Distillation):
-    """The student learns to answer from the teacher's true states."""
+@register
+class StudentPhase(DistillationPhase):
+    """Mind-reading: the student learns to answer from the teacher's true states."""
+
+    name = "kd_student"
+    label = "ICoT-KD student"
+    color = "#E69F00"
+    answers = False  # the teacher must write the chain first
+    model_class = Student
 
     def build(self) -> Student:
         return self.new_student()
 
-    def shares(self, step: int, batch: Encoded, generator: torch.Generator) -> Iterator[Share]:
+    def micro_batches(
+        self, step: int, batch: EncodedBatch, generator: torch.Generator
+    ) -> Iterator[MicroBatch]:
         states = self.states(batch)
 
-        def logits_for(rows: Tensor, inputs: Inputs, at: Tensor) -> Tensor:
+        def logits_for(rows: Tensor, inputs: LMBatch, at: Tensor) -> Tensor:
             here = states[rows.to(self.device)]
             return self.model(
-                inputs.ids, here, at.to(self.device), logits_to_keep=inputs.keep
+                inputs.ids, here, at.to(self.device), logits_to_keep=inputs.logits_to_keep
             ).logits
 
-        yield from self.answer_shares(step, batch, logits_for)
+        yield from self.answer_micro_batches(step, batch, logits_for)
 
-    def validation(self) -> dict[str, Any]:
-        valid, right = self.material.valid, 0.0
-        for part, states in zip(parts(valid), self.valid_states.split(PART), strict=True):
-            reading = Reading(self.model, states)
-            # The states are those of this part as a whole.
-            right += len(part) * teacher_forced_match(reading, part.direct(), 0, size=len(part))
+    def validation_metrics(self) -> dict[str, Any]:
+        valid, right = self.run_data.valid, 0.0
+        with training_precision(self.config.train.precision, self.model):
+            for part, states in zip(parts(valid), self.valid_states.split(PART), strict=True):
+                reading = self.at_stage(0, StudentWithStates(self.model, states))
+                arranged = self.format.arrange(part)  # its states belong to the whole part
+                right += len(part) * reading.teacher_forced_match(arranged, size=len(part))
         return {"valid_accuracy": right / len(valid)}
 
     def test(self, run: Run) -> Iterator[tuple[int, Score]]:
-        material, written = self.material, []
+        run_data, written = self.run_data, []
         student = self.accelerator.unwrap_model(self.model)
-        for part in parts(material.test):
-            reading = Reading(student, self.states(part))
-            with as_trained(self.config.train.precision, student):
-                found = generate(reading, material.layout, part.direct())
-            written += material.layout.texts(found)
-        yield material.longest_chain, score(written, material.answers)
+        for part in parts(run_data.test):
+            reading = StudentWithStates(student, self.states(part))
+            found = self.at_stage(0, reading).generate(self.format.arrange(part))
+            written += run_data.layout.texts(found)
+        yield run_data.longest_chain, score(written, run_data.answers)
+
+    @classmethod
+    def own_sizes(cls, config: RunConfig, model: nn.Module) -> dict[str, int]:
+        return costs.student_sizes(model)
+
+    @classmethod
+    def step_cost(cls, config: RunConfig, sizes: RunSizes, *lengths: Any) -> StepCost:
+        return costs.student_step(sizes, *lengths)
 
 
-class Emulating(Distillation):
-    """What emulation and coupling share: looking at the emulated states."""
+class EmulatingPhase(DistillationPhase):
+    """What emulation and coupling share: they measure the emulated states."""
 
     emulator: Emulator
 
-    def emulate(self, batch: Encoded, gold: Tensor | None = None) -> Emulated:
-        """The emulator over the questions of encoded examples."""
+    def emulate(self, batch: EncodedBatch, gold: Tensor | None = None) -> Emulated:
+        """The emulator's prediction for the questions of encoded examples."""
         width = int(batch.question.max())
         ids, at = batch.ids[:, :width].to(self.device), (batch.question - 1).to(self.device)
-        with self.accelerator.autocast():  # inside a coupled system nothing else turns it on
+        with self.accelerator.autocast():  # inside a coupled model nothing else turns it on
             return self.emulator(ids, at, gold=gold)
 
     @torch.no_grad()
-    def look_inside(self) -> dict[str, Any]:
+    def measure_states(self) -> dict[str, Any]:
         """Explained variance of the teacher's states by layer, and the components in use."""
-        valid, states, usage = self.material.valid, [], 0.0
+        valid, usage = self.run_data.valid, torch.zeros(())
+        states = []
         for emulated in map(self.emulate, parts(valid)):
             states.append(emulated.states.float())
-            usage = usage + self.emulator.weigh(emulated.scores.float()).sum(dim=0)
+            weights = self.emulator.component_weights(emulated.scores.float())
+            usage = usage.to(weights) + weights.sum(dim=0)
         by_layer = explained_variance(self.valid_states, torch.cat(states))
         used = components_in_use(usage / len(valid))
         return {
-            "explained": middle(by_layer),
+            "explained": nanmedian(by_layer),
             "explained_by_layer": " ".join(f"{value:.4f}" for value in by_layer),
             "components": sum(used) / len(used),
         }
 
 
-class Emulation(Emulating):
-    """The emulator learns to predict the teacher's states from the question."""
+@register
+class EmulatorPhase(EmulatingPhase):
+    """Thought emulation: the emulator learns to predict the teacher's states from the question."""
+
+    name = "kd_emulator"
+    label = "ICoT-KD emulator"
+    color = "#999999"
+    answers = False  # the student does
+    model_class = Emulator
 
     def build(self) -> Emulator:
         self.emulator = self.new_emulator()
         return self.emulator
 
-    def shares(self, step: int, batch: Encoded, generator: torch.Generator) -> Iterator[Share]:
-        states, gold = self.states(batch), None
-        if self.config.distill.mixture_supervision:
-            distill = self.config.distill
+    def micro_batches(
+        self, step: int, batch: EncodedBatch, generator: torch.Generator
+    ) -> Iterator[MicroBatch]:
+        distill, states, gold = self.config.distill, self.states(batch), None
+        if distill.mixture_supervision:
             where = (states.shape[1], distill.subset, distill.delta, distill.mixture_offset)
             gold = gold_tokens(batch, *where).to(self.device)
         for rows in length_groups(batch.question, self.config.train):
@@ -188,11 +268,12 @@ class Emulation(Emulating):
                 named = cross_entropy(
                     emulated.scores.flatten(0, 1).float(), gold[here].flatten(), reduction="sum"
                 )
-                loss = loss + self.config.distill.mixture_supervision * named
-            yield Share(loss / len(batch), int(batch.question[rows].sum()))
+                loss = loss + distill.mixture_supervision * named
+            yield MicroBatch(loss / len(batch), int(batch.question[rows].sum()))
 
-    def validation(self) -> dict[str, Any]:
-        return {"valid_accuracy": math.nan, **self.look_inside()}
+    def validation_metrics(self) -> dict[str, Any]:
+        with training_precision(self.config.train.precision, self.model):
+            return {"valid_accuracy": math.nan, **self.measure_states()}
 
     def complete(self) -> bool:
         return False  # nothing is answered yet
@@ -200,78 +281,91 @@ class Emulation(Emulating):
     def test(self, run: Run) -> Iterator[tuple[int, Score]]:
         yield from ()
 
+    @classmethod
+    def own_sizes(cls, config: RunConfig, model: nn.Module) -> dict[str, int]:
+        supervised = bool(config.distill.mixture_supervision)
+        return costs.emulator_sizes(model, supervised)
 
-class Coupling(Emulating):
-    """Emulator and student learn to answer together; the emulator may stay as it is."""
+    @classmethod
+    def step_cost(cls, config: RunConfig, sizes: RunSizes, *lengths: Any) -> StepCost:
+        return costs.emulator_step(sizes, *lengths)
+
+    @classmethod
+    def planned_test_stages(cls, config: RunConfig, longest: int, steps: int) -> list[int]:
+        return []
+
+
+@register
+class ICoTKD(EmulatingPhase):
+    """Couple and optimize: emulator and student learn to answer together."""
+
+    name = "icot_kd"
+    label = "ICoT-KD"
+    color = "#882255"
+    phases: ClassVar = {
+        "teacher": "explicit_cot",
+        "student": "kd_student",
+        "emulator": "kd_emulator",
+    }
+    shared: ClassVar = {
+        "student": STATES,
+        "emulator": (*STATES, "distill.mixture", "distill.mixture_temperature"),
+    }
+    model_class = Coupled
 
     def build(self) -> Coupled:
-        student, emulator = self.config.student, self.config.emulator
-        model = Coupled.of(
-            self.new_emulator() if emulator is None else load_weights(Emulator, weights(emulator)),
-            self.new_student() if student is None else load_weights(Student, weights(student)),
+        phases = self.config.phases
+        emulator, student = (
+            load_weights(kind, Run.of(phases[role]).weights()) if role in phases else new()
+            for role, kind, new in (
+                ("emulator", Emulator, self.new_emulator),
+                ("student", Student, self.new_student),
+            )
         )
+        model = Coupled.of(emulator, student)
         model.emulator.requires_grad_(self.config.distill.train_emulator)
         self.emulator = model.emulator
         return model
 
-    def shares(self, step: int, batch: Encoded, generator: torch.Generator) -> Iterator[Share]:
-        def logits_for(rows: Tensor, inputs: Inputs, at: Tensor) -> Tensor:
-            return self.model(inputs.ids, at=at, logits_to_keep=inputs.keep).logits
+    def micro_batches(
+        self, step: int, batch: EncodedBatch, generator: torch.Generator
+    ) -> Iterator[MicroBatch]:
+        def logits_for(rows: Tensor, inputs: LMBatch, at: Tensor) -> Tensor:
+            return self.model(inputs.ids, at=at, logits_to_keep=inputs.logits_to_keep).logits
 
-        yield from self.answer_shares(step, batch, logits_for)
+        yield from self.answer_micro_batches(step, batch, logits_for)
 
-    def validation(self) -> dict[str, Any]:
-        found = teacher_forced_match(self.model, self.material.valid.direct(), removed=0)
-        return {"valid_accuracy": found, **self.look_inside()}
+    def validation_metrics(self) -> dict[str, Any]:
+        with training_precision(self.config.train.precision, self.model):
+            valid = self.format.arrange(self.run_data.valid)
+            found = self.at_stage(0).teacher_forced_match(valid)
+            return {"valid_accuracy": found, **self.measure_states()}
 
     def test(self, run: Run) -> Iterator[tuple[int, Score]]:
-        material = self.material
         model = self.accelerator.unwrap_model(self.model)
-        with as_trained(self.config.train.precision, model):
-            found = evaluate(model, material.layout, material.test.direct(), material.answers)
-        yield material.longest_chain, found
+        batch = self.format.arrange(self.run_data.test)
+        longest = self.run_data.longest_chain
+        yield longest, self.at_stage(longest, model).score(batch, self.run_data.answers)
+
+    @classmethod
+    def own_sizes(cls, config: RunConfig, model: nn.Module) -> dict[str, int]:
+        model.emulator.requires_grad_(config.distill.train_emulator)
+        return costs.student_sizes(model.student) | costs.emulator_sizes(model.emulator, False)
+
+    @classmethod
+    def step_cost(cls, config: RunConfig, sizes: RunSizes, *lengths: Any) -> StepCost:
+        return costs.coupled_step(sizes, config.distill.train_emulator, *lengths)
 
 
 def teacher_of(config: RunConfig) -> RunConfig:
-    """The teacher of a stage of distillation, its own or that of the stages before."""
-    found = [config, *config.parents.values()]
-    return next(one.teacher for one in found if one.teacher is not None)
+    """The teacher of a run of distillation, or of the phases that it builds on.
+
+    A run of another method is its own teacher.
+    """
+    phases = [config, *config.phases.values()]
+    return next((one.phases["teacher"] for one in phases if "teacher" in one.phases), config)
 
 
-def weights(config: RunConfig):
-    """The folder of a finished run's final weights."""
-    return Run.of(config).weights()
-
-
-def parts(batch: Encoded) -> Iterator[Encoded]:
+def parts(batch: EncodedBatch) -> Iterator[EncodedBatch]:
     """Encoded examples, a few hundred at a time."""
     return (batch[slice(first, first + PART)] for first in range(0, len(batch), PART))
-
-
-def explained_variance(true: Tensor, predicted: Tensor) -> list[float]:
-    """Of `[n, layers, d]` states, by layer: 1 - squared error / variance; 1 is perfect.
-
-    NaN for a layer whose true state is the same for every example: the embedding of the
-    separator, which the diagonal begins with.
-    """
-    true, predicted = true.cpu().double(), predicted.cpu().double()  # not every device has doubles
-    error = (true - predicted).square().sum(dim=(0, 2))
-    spread = (true - true.mean(dim=0)).square().sum(dim=(0, 2))
-    constant = spread < 1e-6 * true.square().sum(dim=(0, 2))
-    return torch.where(constant, math.nan, 1 - error / spread).tolist()
-
-
-def middle(by_layer: list[float]) -> float:
-    """The median over layers that have any variance: one hopeless layer does not decide it."""
-    known = [value for value in by_layer if not math.isnan(value)]
-    return median(known) if known else math.nan
-
-
-def components_in_use(usage: Tensor) -> list[float]:
-    """The effective number of components by layer, from their mean weights `[layers, components]`.
-
-    exp of the entropy of the weights: 1 if all examples use the same component, the number of
-    components if all are used alike.
-    """
-    usage = usage.cpu().double()
-    return (-(usage * usage.clamp(min=1e-30).log()).sum(dim=-1)).exp().tolist()

@@ -5,17 +5,20 @@ is taken, at a position that moves from the first separator to the second as the
 the lowest layer looks at the beginning of the reasoning, the highest at its end.
 """
 
+import math
+from statistics import median
+
 import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm
 from transformers import PreTrainedModel
 
-from icotlib.data.layout import Encoded
+from icotlib.data.layout import EncodedBatch
 from icotlib.errors import ConfigError
-from icotlib.models.hooks import layer_inputs, pick
+from icotlib.models.hooks import gather_positions, hook_layer_inputs
 
 
-def diagonal(batch: Encoded, layers: int, delta: float | None = None) -> Tensor:
+def diagonal(batch: EncodedBatch, layers: int, delta: float | None = None) -> Tensor:
     """t_l of every example and layer, `[n, layers]`: how far along the chain layer l looks.
 
     t_l = round(first + l (second - first) / (layers - 1)), halves to even: from the first
@@ -33,8 +36,8 @@ def diagonal(batch: Encoded, layers: int, delta: float | None = None) -> Tensor:
     return (first + moved).round().minimum(second).long()
 
 
-def places(
-    batch: Encoded, layers: int, subset: str = "diagonal", delta: float | None = None
+def state_positions(
+    batch: EncodedBatch, layers: int, subset: str = "diagonal", delta: float | None = None
 ) -> tuple[Tensor, Tensor]:
     """Which layer's input, and which position, the teacher's vector l comes from.
 
@@ -55,7 +58,7 @@ def places(
     }[subset]
 
 
-def _separators(batch: Encoded) -> tuple[Tensor, Tensor]:
+def _separators(batch: EncodedBatch) -> tuple[Tensor, Tensor]:
     """Positions of the first and the second separator, `[n, 1]` each, in float64."""
     first, second = batch.question - 1, batch.question + batch.chain
     return first[:, None].double(), second[:, None].double()
@@ -64,41 +67,70 @@ def _separators(batch: Encoded) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def teacher_states(
     teacher: PreTrainedModel,
-    batch: Encoded,
+    batch: EncodedBatch,
     subset: str = "diagonal",
     delta: float | None = None,
 ) -> Tensor:
     """The teacher's normalised vectors z, `[n, layers, d]`, on the teacher's device.
 
-    z_l is the LayerNorm (no affine part) of the state that `places` points at.
+    z_l is the LayerNorm (no affine part) of the state that `state_positions` points at.
     """
     layers = teacher.config.num_hidden_layers
-    sources, at = places(batch, layers, subset, delta)
+    sources, at = state_positions(batch, layers, subset, delta)
     at = at.to(teacher.device)
     read = int((batch.question + batch.chain).max()) + 1
     found: list[Tensor | None] = [None] * layers
 
     def collect(layer: int, hidden: Tensor) -> None:
         for row in torch.nonzero(sources == layer).flatten().tolist():
-            found[row] = pick(hidden, at[:, row])
+            found[row] = gather_positions(hidden, at[:, row])
 
-    with layer_inputs(teacher, collect, stop=True):
+    with hook_layer_inputs(teacher, collect, stop=True):
         teacher.base_model(input_ids=batch.ids[:, :read].to(teacher.device), use_cache=False)
     states = torch.stack(found, dim=1)
     return layer_norm(states, states.shape[-1:])
 
 
 def gold_tokens(
-    batch: Encoded,
+    batch: EncodedBatch,
     layers: int,
     subset: str = "diagonal",
     delta: float | None = None,
     offset: int = 0,
 ) -> Tensor:
-    """The token where state l is read, or `offset` places on: `[n, layers]`.
+    """The token where state l is read, or `offset` state_positions on: `[n, layers]`.
 
     It is what the supervised mixture names; an offset goes no further than the second separator.
     """
     second = (batch.question + batch.chain)[:, None]
-    at = places(batch, layers, subset, delta)[1]
+    at = state_positions(batch, layers, subset, delta)[1]
     return batch.ids.gather(1, (at + offset).minimum(second))
+
+
+def explained_variance(true: Tensor, predicted: Tensor) -> list[float]:
+    """Of `[n, layers, d]` states, by layer: 1 - squared error / variance; 1 is perfect.
+
+    NaN for a layer whose true state is the same for every example: the embedding of the
+    separator, which the diagonal begins with.
+    """
+    true, predicted = true.cpu().double(), predicted.cpu().double()  # not every device has doubles
+    error = (true - predicted).square().sum(dim=(0, 2))
+    spread = (true - true.mean(dim=0)).square().sum(dim=(0, 2))
+    constant = spread < 1e-6 * true.square().sum(dim=(0, 2))
+    return torch.where(constant, math.nan, 1 - error / spread).tolist()
+
+
+def nanmedian(by_layer: list[float]) -> float:
+    """The median over layers that have any variance: one hopeless layer does not decide it."""
+    known = [value for value in by_layer if not math.isnan(value)]
+    return median(known) if known else math.nan
+
+
+def components_in_use(usage: Tensor) -> list[float]:
+    """The effective number of components by layer, from their mean weights `[layers, components]`.
+
+    exp of the entropy of the weights: 1 if all examples use the same component, the number of
+    components if all are used alike.
+    """
+    usage = usage.cpu().double()
+    return (-(usage * usage.clamp(min=1e-30).log()).sum(dim=-1)).exp().tolist()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from icotlib.models.hooks import layer_inputs, put
+from icotlib.models.hooks import hook_layer_inputs, scatter_positions
 
 
 class ThoughtConfig(PreTrainedConfig):
@@ -19,7 +19,7 @@ class ThoughtConfig(PreTrainedConfig):
     Args:
         text_config: config of the language model that each of them holds.
         separator: token id of the separator, at whose first place states are read and written.
-        begin: tokens that the tokenizer begins every text with; none of them is the separator,
+        bos_tokens: tokens that the tokenizer puts before every text; none of them is the separator,
             even if it is the same token.
         mixture: size of the emulator's mixture; 1 is no mixture.
         mixture_temperature: of its softmax where it is not supervised.
@@ -32,7 +32,7 @@ class ThoughtConfig(PreTrainedConfig):
         self,
         text_config: PreTrainedConfig | dict | None = None,
         separator: int = 0,
-        begin: int = 0,
+        bos_tokens: int = 0,
         mixture: int = 1,
         mixture_temperature: float = 0.05,
         **kwargs,
@@ -42,7 +42,7 @@ class ThoughtConfig(PreTrainedConfig):
         if isinstance(text_config, dict):
             text_config = AutoConfig.for_model(**text_config)
         self.text_config = text_config
-        self.separator, self.begin = separator, begin
+        self.separator, self.bos_tokens = separator, bos_tokens
         self.mixture = mixture
         self.mixture_temperature = mixture_temperature
         super().__init__(**kwargs)
@@ -58,21 +58,21 @@ class ThoughtModel(PreTrainedModel):
         """Parts of our own start as torch makes them; the language model sees to its own."""
 
 
-def two_layers(inputs: int, width: int) -> nn.Sequential:
+def state_mlp(inputs: int, width: int) -> nn.Sequential:
     """MLP of the paper: inputs -> 4 width -> width, ReLU between."""
     return nn.Sequential(nn.Linear(inputs, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
 
 
 class Student(ThoughtModel):
-    """The language model that reads thoughts."""
+    """A language model whose states at the separator are replaced by those of another."""
 
     def __init__(self, config: ThoughtConfig):
         super().__init__(config)
         text = config.text_config
         self.language_model = AutoModelForCausalLM.from_config(text)
         width = text.hidden_size
-        self.readers = nn.ModuleList(
-            two_layers(width, width) for _ in range(text.num_hidden_layers)
+        self.state_mlps = nn.ModuleList(
+            state_mlp(width, width) for _ in range(text.num_hidden_layers)
         )
         self.post_init()
 
@@ -88,23 +88,26 @@ class Student(ThoughtModel):
             at: `[n]`, the separator's position in each row.
             kwargs: what any causal LM takes: attention_mask, past_key_values, logits_to_keep, ...
         """
-        states = states.to(self.readers[0][0].weight.dtype)
+        states = states.to(self.state_mlps[0][0].weight.dtype)
 
         def replace(layer: int, hidden: Tensor) -> Tensor:
-            return put(hidden, at, self.readers[layer](states[:, layer]))
+            return scatter_positions(hidden, at, self.state_mlps[layer](states[:, layer]))
 
-        with layer_inputs(self.language_model, replace):
+        with hook_layer_inputs(self.language_model, replace):
             return self.language_model(input_ids=input_ids, **kwargs)
 
 
-class Reading(nn.Module):
-    """A student with the thoughts of one batch, which `generate` treats like any causal LM."""
+class StudentWithStates(nn.Module):
+    """A student with the states for one batch, which `generate` treats like any causal LM."""
 
     def __init__(self, student: Student, states: Tensor):
         super().__init__()
         self.student, self.states = student, states
         self.config, self.device = student.config, student.device
         self.training = student.training
+
+    def get_output_embeddings(self):
+        return self.student.get_output_embeddings()
 
     def forward(
         self,
@@ -113,15 +116,15 @@ class Reading(nn.Module):
         past_key_values=None,
         **kwargs,
     ):
-        """As of a causal LM; the thoughts are put in where there is no cache yet."""
+        """As of a causal LM; the states are put in where there is no cache yet."""
         kwargs |= {"attention_mask": attention_mask, "past_key_values": past_key_values}
-        if begun(past_key_values):
+        if has_cache(past_key_values):
             return self.student.language_model(input_ids=input_ids, **kwargs)
         at = first_separator(input_ids, attention_mask, self.config)
         return self.student(input_ids, self.states, at, **kwargs)
 
 
-def begun(past_key_values) -> bool:
+def has_cache(past_key_values) -> bool:
     """Whether a cache holds anything yet."""
     return past_key_values is not None and past_key_values.get_seq_length() > 0
 
@@ -132,5 +135,5 @@ def first_separator(ids: Tensor, mask: Tensor | None, config: ThoughtConfig) -> 
     The mask matters where separator and padding are the same token, as they are for GPT-2.
     """
     real = torch.ones_like(ids) if mask is None else mask
-    found = (ids == config.separator) & (real.cumsum(dim=1) > config.begin) & real.bool()
+    found = (ids == config.separator) & (real.cumsum(dim=1) > config.bos_tokens) & real.bool()
     return found.to(torch.uint8).argmax(dim=1)

@@ -27,11 +27,11 @@ def _layers(ax: Axes) -> None:
 
 
 @styled
-def probed_thoughts(table: pd.DataFrame) -> Figure:
+def probed_teacher_states(table: pd.DataFrame) -> Figure:
     """What a linear probe reads from the teacher's states, layer by layer.
 
     Args:
-        table: rows of `anatomy.probe_thoughts`.
+        table: rows of `anatomy.probe_teacher_states`.
     """
     figure, ax = new_figure(PAGE * 0.7, 2.6)
     for color, (name, rows) in zip(CYCLE, table.groupby("states", sort=False), strict=False):
@@ -72,17 +72,24 @@ def explained(table: pd.DataFrame) -> Figure:
 
 
 @styled
-def coupling(ladder: pd.DataFrame, before: pd.DataFrame, after: pd.DataFrame) -> Figure:
+def coupling(accuracy_by_phase: pd.DataFrame, before: pd.DataFrame, after: pd.DataFrame) -> Figure:
     """What is lost from true to emulated states, what coupling regains, and what it lets drift.
 
     Args:
-        ladder: rows of `anatomy.ladder`.
+        accuracy_by_phase: rows of `anatomy.accuracy_by_phase`.
         before, after: rows of `anatomy.explained_table` at the end of emulation and of coupling.
     """
     figure, (left, right) = new_figure(PAGE, 2.4, 2, width_ratios=(1, 1.3))
-    names = [name.replace(" ", "\n") for name in ladder.states]
+    names = [name.replace(" ", "\n") for name in accuracy_by_phase.states]
     colors = [COLORS["mind_reading"], "#999999", COLORS["icot_kd"]]
-    left.bar(names, ladder.accuracy, yerr=interval(ladder), color=colors, width=0.6, capsize=2)
+    left.bar(
+        names,
+        accuracy_by_phase.accuracy,
+        yerr=interval(accuracy_by_phase),
+        color=colors,
+        width=0.6,
+        capsize=2,
+    )
     percent(left)
     for table, name, color in ((before, "before", "#999999"), (after, "after", COLORS["icot_kd"])):
         shown = table.explained.clip(lower=-1)  # a layer with hardly any variance may fall far
@@ -111,7 +118,7 @@ def time_spent(table: pd.DataFrame) -> Figure:
     bars |= {"parameters": first.set_index("part").parameters}
     colors = {
         "emulator": COLORS["icot_kd"],
-        "readers": "#999999",
+        "state_mlps": "#999999",
         "student": COLORS["mind_reading"],
     }
     for place, values in enumerate(bars.values()):

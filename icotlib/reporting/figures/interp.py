@@ -20,8 +20,8 @@ def _sheet(columns: int, rows: int, height: float, width: float = PAGE):
 
 
 def _heat(ax: Axes, table: pd.DataFrame, column: str, **kwargs):
-    """A column as colours, layer over place, the lowest layer below."""
-    grid = table.pivot(index="layer", columns="place", values=column)
+    """A column as colours, layer over position, the lowest layer below."""
+    grid = table.pivot(index="layer", columns="position", values=column)
     ax.grid(False)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
@@ -29,7 +29,7 @@ def _heat(ax: Axes, table: pd.DataFrame, column: str, **kwargs):
     return ax.imshow(grid, origin="lower", aspect="auto", interpolation="nearest", **kwargs)
 
 
-def _place_names(ax: Axes, names: Sequence[str]) -> None:
+def _position_names(ax: Axes, names: Sequence[str]) -> None:
     short = [name.replace("####", "#") for name in names]
     ax.set_xticks(range(len(names)), short, rotation=90, fontsize=4.5)
 
@@ -39,8 +39,8 @@ def probe_map(table: pd.DataFrame, names: Sequence[str]) -> Figure:
     """What is read where: one row per variable; the probe, its best control, the difference.
 
     Args:
-        table: rows of `inside.control_grid`.
-        names: names of the places.
+        table: rows of `inside.probe_with_controls`.
+        names: names of the positions.
     """
     wanted = list(pd.unique(table.variable))
     layers = table.layer.max() + 1
@@ -61,7 +61,7 @@ def probe_map(table: pd.DataFrame, names: Sequence[str]) -> Figure:
     for ax, title in zip(axes[0], panels, strict=True):
         ax.set_title(title)
     for ax in axes[-1]:
-        _place_names(ax, names)
+        _position_names(ax, names)
     for image, columns in ((images[0], axes[:, :2]), (images[2], axes[:, 2:])):
         bar = figure.colorbar(
             image, ax=columns, location="bottom", fraction=0.02, aspect=30, shrink=0.5, pad=0.02
@@ -72,22 +72,24 @@ def probe_map(table: pd.DataFrame, names: Sequence[str]) -> Figure:
 
 
 @styled
-def readings(tables: dict[str, pd.DataFrame]) -> Figure:
+def probe_scores(tables: dict[str, pd.DataFrame]) -> Figure:
     """Every variable where it is read best, with its interval, and the best control there.
 
     Args:
-        tables: rows of `inside.best_places`, by the name of the model.
+        tables: rows of `inside.best_positions`, by the name of the model.
     """
     longest = max(len(table) for table in tables.values())
     figure, axes = new_figure(
         PAGE, 0.7 + 0.15 * longest, len(tables), squeeze=False, sharex=True, sharey=False
     )
     for ax, (name, table) in zip(axes[0], tables.items(), strict=True):
-        place = np.arange(len(table))
+        position = np.arange(len(table))
         error = [(table.score - table.low).clip(lower=0), (table.high - table.score).clip(lower=0)]
-        ax.errorbar(table.score, place, xerr=error, fmt="o", color=COLORS["icot_si"], label="probe")
-        ax.scatter(table.control_score, place, marker="|", s=40, color="#222222", zorder=3)
-        ax.set_yticks(place, list(table.variable))
+        ax.errorbar(
+            table.score, position, xerr=error, fmt="o", color=COLORS["icot_si"], label="probe"
+        )
+        ax.scatter(table.control_score, position, marker="|", s=40, color="#222222", zorder=3)
+        ax.set_yticks(position, list(table.variable))
         ax.invert_yaxis()
         ax.set_xlim(-0.03, 1.03)
         ax.set_title(name)
@@ -96,7 +98,7 @@ def readings(tables: dict[str, pd.DataFrame]) -> Figure:
 
 
 @styled
-def moving_inside(table: pd.DataFrame) -> Figure:
+def probes_through_removal(table: pd.DataFrame) -> Figure:
     """How well each token of the chain is read inside, against the number of tokens removed.
 
     Full lines are tokens already removed, dotted ones those still written. In brackets: what the
@@ -108,7 +110,7 @@ def moving_inside(table: pd.DataFrame) -> Figure:
     figure, axes = new_figure(PAGE, 2.6, 2, sharey=True)
     titles = {
         "separator": "at the separator, before anything is written",
-        "unseen": "at the best place that does not see the token",
+        "unseen": "at the best position that does not see the token",
     }
     wanted = list(pd.unique(table.variable))
     for ax, (where, title) in zip(axes, titles.items(), strict=True):
@@ -161,12 +163,12 @@ def used(tables: dict[str, pd.DataFrame]) -> Figure:
 
 @styled
 def patching_map(table: pd.DataFrame, names: Sequence[str]) -> Figure:
-    """Effect of one state from a question with one other digit, by layer and place.
+    """Effect of one state from a question with one other digit, by layer and position.
 
     Args:
         table: rows of `inside.patching`; one row of panels per digit changed, one column per
             symbol of the answer. A panel is empty where no answer changed.
-        names: names of the places.
+        names: names of the positions.
     """
     changed, symbols = list(pd.unique(table.changed)), sorted(table.symbol.unique())
     layers = table.layer.max() + 1
@@ -181,7 +183,7 @@ def patching_map(table: pd.DataFrame, names: Sequence[str]) -> Figure:
     for ax, symbol in zip(axes[0], symbols, strict=True):
         ax.set_title(f"s{symbol}")
     for ax in axes[-1]:
-        _place_names(ax, names)
+        _position_names(ax, names)
     bar = figure.colorbar(image, ax=axes, fraction=0.03, aspect=40, pad=0.01)
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1))
     bar.outline.set_visible(False)
@@ -190,19 +192,19 @@ def patching_map(table: pd.DataFrame, names: Sequence[str]) -> Figure:
 
 
 @styled
-def taken_away(tables: dict[str, pd.DataFrame], names: Sequence[str]) -> Figure:
-    """Accuracy of the whole answer with one state, or one place to look at, taken away.
+def ablation_maps(tables: dict[str, pd.DataFrame], names: Sequence[str]) -> Figure:
+    """Accuracy of the whole answer with one state, or one position to look at, taken away.
 
     Args:
         tables: rows of `inside.ablation` or `inside.knock_out`, by title.
-        names: names of the places.
+        names: names of the positions.
     """
     layers = max(table.layer.max() for table in tables.values()) + 1
     figure, axes = new_figure(PAGE, 0.9 + 0.12 * layers, len(tables), squeeze=False)
     for ax, (title, table) in zip(axes[0], tables.items(), strict=True):
         rows = table[table.symbol == -1]
         image = _heat(ax, rows, "accuracy", vmin=0, vmax=1, cmap="magma")
-        _place_names(ax, names)
+        _position_names(ax, names)
         ax.set_title(title)
         ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes[0][0].set_ylabel("layer")
@@ -219,7 +221,7 @@ def attention_map(weights: np.ndarray, names: Sequence[str]) -> Figure:
 
     Args:
         weights: `[layers, heads, queries, keys]`, of `inside.attention`.
-        names: names of the places.
+        names: names of the positions.
     """
     layers, heads = weights.shape[:2]
     side = min(1.6, (PAGE - 1) / heads)
@@ -233,8 +235,8 @@ def attention_map(weights: np.ndarray, names: Sequence[str]) -> Figure:
             ax.set_xticks(range(len(names)), names, rotation=90, fontsize=4)
     bar = figure.colorbar(image, ax=axes, fraction=0.02, pad=0.01)
     bar.outline.set_visible(False)
-    figure.supxlabel("place attended to", fontsize=7)
-    figure.supylabel("place that attends", fontsize=7)
+    figure.supxlabel("position attended to", fontsize=7)
+    figure.supylabel("position that attends", fontsize=7)
     return figure
 
 
@@ -244,7 +246,7 @@ def attention_trees(trees: dict[str, pd.DataFrame], names: Sequence[str], layers
 
     Args:
         trees: rows of `inside.attention_tree`, by what is being written.
-        names: names of the places.
+        names: names of the positions.
     """
     rows = (len(trees) + 2) // 3
     figure = Figure(figsize=(PAGE, 2.2 * rows))
@@ -259,7 +261,7 @@ def attention_trees(trees: dict[str, pd.DataFrame], names: Sequence[str], layers
             )  # fmt: skip
         ax.set_title(title)
         ax.grid(False)
-        _place_names(ax, names)
+        _position_names(ax, names)
         ax.set_yticks(range(layers + 1))
     for ax in axes[:, 0]:
         ax.set_ylabel("layer")

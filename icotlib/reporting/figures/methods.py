@@ -37,17 +37,17 @@ def draw_removed(ax: Axes, table: pd.DataFrame) -> None:
             continue
         if method == "icot_kd":
             look = {"color": COLORS[method], "marker": "*", "s": 40, "lw": 0, "zorder": 3}
-            ax.scatter(rows.tokens_removed, rows.accuracy, label=NAMES[method], **look)
+            ax.scatter(rows.removed, rows.accuracy, label=NAMES[method], **look)
             continue
         style = {"ls": ":", "marker": "s"} if variant else {"ls": "-", "marker": "o"}
         style["color"] = OTHER_SCHEDULE if variant else COLORS.get(method, "black")
         for number, (_, run) in enumerate(rows.groupby("run")):
-            run = run.sort_values("tokens_removed")
+            run = run.sort_values("removed")
             name = f"{NAMES.get(method, method)}, {run.schedule.iloc[0]} removal"
             label = None if number else name
-            ax.plot(run.tokens_removed, run.accuracy, label=label, alpha=0.85, **style)
+            ax.plot(run.removed, run.accuracy, label=label, alpha=0.85, **style)
             band = {"color": style["color"], "alpha": 0.12, "lw": 0}
-            ax.fill_between(run.tokens_removed, run.ci_low, run.ci_high, **band)
+            ax.fill_between(run.removed, run.ci_low, run.ci_high, **band)
     chain = int(table.chain_tokens.max())
     unit = "steps" if table.schedule.str.endswith("by step").all() else "tokens"
     ax.set_xlabel(f"chain {unit} removed (of {chain})")

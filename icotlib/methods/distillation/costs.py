@@ -1,0 +1,92 @@
+"""What a step of each phase of distillation costs, calculated."""
+
+from torch import Tensor, nn
+
+from icotlib.data.layout import EncodedBatch
+from icotlib.methods.distillation.emulator import Emulator
+from icotlib.methods.distillation.student import Student
+from icotlib.models.flops import RunSizes, SequenceWork, StepCost, forward_flops
+from icotlib.models.parameters import count_parameters
+
+
+def student_sizes(student: Student) -> dict[str, int]:
+    """Entries of the matrices that one example's states pass, and of the frozen teacher."""
+    frozen = count_parameters(student.language_model)
+    return {"state_mlps": _matrices(student.state_mlps), "frozen": frozen}
+
+
+def emulator_sizes(emulator: Emulator, supervised: bool) -> dict[str, int]:
+    """Entries that one emulation passes beyond the language model, and of the frozen teacher.
+
+    Args:
+        supervised: whether gold components are looked up while training; otherwise the scores'
+            weighted mean over all components is computed too.
+    """
+    every = [emulator.rnn, emulator.key, emulator.query, emulator.out]
+    uses = 1 if supervised else 2
+    each = sum(_matrices(part) for part in every) + uses * _matrices(emulator.components)
+    entries = _matrices(emulator.predictors) + len(emulator.predictors) * each
+    return {"emulation": entries, "frozen": count_parameters(emulator.body)}
+
+
+def _matrices(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.ndim == 2)
+
+
+def student_step(
+    sizes: RunSizes, batch: EncodedBatch, arranged: EncodedBatch, tokens: Tensor
+) -> StepCost:
+    """Mind-reading: the teacher forward, the student forward and backward."""
+    answer, work, total = _answer(sizes, arranged, tokens)
+    kept, logits = work.tokens * sizes.language.activations, work.read * sizes.language.vocabulary
+    return StepCost(total, _teacher(sizes, batch) + 3 * answer, answer, kept, logits)
+
+
+def emulator_step(
+    sizes: RunSizes, batch: EncodedBatch, arranged: EncodedBatch, tokens: Tensor
+) -> StepCost:
+    """Emulation: the teacher forward, the emulator forward and backward."""
+    emulation, asked = _emulation(sizes, batch)
+    kept = asked.tokens * sizes.language.activations
+    return StepCost(asked.tokens, _teacher(sizes, batch) + 3 * emulation, emulation, kept, 0)
+
+
+def coupled_step(
+    sizes: RunSizes,
+    train_emulator: bool,
+    batch: EncodedBatch,
+    arranged: EncodedBatch,
+    tokens: Tensor,
+) -> StepCost:
+    """Coupling: both forward, the student backward, and the emulator too if it is trained."""
+    answer, work, total = _answer(sizes, arranged, tokens)
+    emulation, asked = _emulation(sizes, batch)
+    kept = work.tokens + (asked.tokens if train_emulator else 0)
+    passes = 3 if train_emulator else 1
+    return StepCost(
+        total,
+        3 * answer + passes * emulation,
+        answer + emulation,
+        kept * sizes.language.activations,
+        work.read * sizes.language.vocabulary,
+    )
+
+
+def _teacher(sizes: RunSizes, batch: EncodedBatch) -> float:
+    work = SequenceWork.of(batch.question + batch.chain + 1)
+    return forward_flops(sizes.language, work, stop=True)
+
+
+def _emulation(sizes: RunSizes, batch: EncodedBatch) -> tuple[float, SequenceWork]:
+    asked = SequenceWork.of(batch.question)
+    body = forward_flops(sizes.language, asked, stop=True)
+    return body + 2 * len(batch) * sizes.own["emulation"], asked
+
+
+def _answer(
+    sizes: RunSizes, arranged: EncodedBatch, tokens: Tensor
+) -> tuple[float, SequenceWork, int]:
+    total = arranged.total - tokens
+    work = SequenceWork.of(total - 1, total - arranged.question)
+    flops = forward_flops(sizes.language, work) + 2 * len(arranged) * sizes.own["state_mlps"]
+    return flops, work, int(total.sum())

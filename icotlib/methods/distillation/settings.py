@@ -1,0 +1,54 @@
+"""Settings of distillation: which states, which mixture, from which initial weights."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from icotlib.errors import ConfigError
+from icotlib.settings import Section, setting
+
+
+@dataclass(frozen=True)
+class DistillSettings(Section):
+    """Implicit chain of thought by knowledge distillation (arXiv 2311.01460)."""
+
+    section: ClassVar[str] = "distill"
+
+    subset: Literal["diagonal", "first_column", "last_column", "bottom_row", "top_row"] = setting(
+        "diagonal", "Which of the teacher's states are distilled (`states.state_positions`)."
+    )
+    delta: float | None = setting(
+        None,
+        "Chain tokens between the states of neighbouring layers; null spreads the layers over each "
+        "example's own chain.",
+        low=0,
+    )
+    initial_weights: Literal["teacher", "model"] = setting(
+        "teacher",
+        "Weights that student and emulator start from: the teacher's, or those that the section "
+        "model names (the paper: the pretrained weights that the teacher started from too).",
+    )
+    mixture: int = setting(
+        1, "Components of the emulator's mixture: 1 is no mixture, 0 one for every token.", low=0
+    )
+    mixture_temperature: float = setting(
+        0.05,
+        "Temperature of the mixture's softmax where the gold component is not given.",
+        low=1e-6,
+    )
+    mixture_supervision: float = setting(
+        0.0,
+        "Weight of the loss that names the chain's token as component, per layer; 0 trains without "
+        "supervision.",
+        low=0,
+    )
+    mixture_offset: int = setting(
+        0, "The named token stands this many positions after the predicted state.", low=0, high=1
+    )
+    train_emulator: bool = setting(True, "Coupling trains the emulator together with the student.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mixture_supervision and self.mixture:
+            raise ConfigError(
+                "distill.mixture_supervision needs distill.mixture=0, one component for every token"
+            )

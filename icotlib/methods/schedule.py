@@ -1,0 +1,119 @@
+"""How many chain tokens are removed at each step: the base of all schedules, and the two ends.
+
+Explicit CoT removes nothing, No CoT and distillation remove everything; stepwise internalization
+has the schedules between (`icotlib.methods.stepwise.schedules`).
+"""
+
+from bisect import bisect_right
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+
+class Schedule:
+    """How much of the chain is removed at each step, and the state that this depends on.
+
+    All numbers are in the units of removal, tokens or steps (`InputFormat.unit`). The method calls
+    `advance` at every step, `sample` for every batch, and `update` with what it saw.
+    """
+
+    #: The name that results and run names have for it.
+    name: ClassVar[str] = ""
+    #: Whether each stage has weights of its own, worth a checkpoint when it ends.
+    has_stage_checkpoints: ClassVar[bool] = False
+    #: Whether the step alone decides the stages, so that they are known before training.
+    planned: ClassVar[bool] = False
+
+    def __init__(self, longest: int):
+        #: Units of the longest chain: at s = longest nothing is left.
+        self.longest = longest
+        #: s, the number of units removed at this stage.
+        self.removed = 0
+
+    @property
+    def final_stage(self) -> int:
+        """The s at which the schedule ends."""
+        return self.longest
+
+    @property
+    def eval_stage(self) -> int:
+        """The s at which accuracy is measured during training."""
+        return self.removed
+
+    def sample(self, step: int, chain: Tensor, generator: torch.Generator) -> Tensor:
+        """Units to remove at this step from examples whose chains have so many: `[n]`."""
+        return torch.full_like(chain, self.removed)
+
+    def advance(self, step: int) -> bool:
+        """Move s to where it stands at this step; whether it grew."""
+        before = self.removed
+        self.removed = max(before, self.removed_at(step))
+        return self.removed > before
+
+    def removed_at(self, step: int) -> int:
+        """The s that this step asks for."""
+        return self.removed
+
+    def stages(self, steps: int) -> list[tuple[int, int]]:
+        """First step and s of every stage of a run; empty where the step alone does not decide."""
+        if not self.planned:
+            return []
+        found: list[tuple[int, int]] = []
+        step = 0
+        while step < steps:
+            found.append((step, self.removed_at(step)))
+            step = bisect_right(range(steps), found[-1][1], lo=step, key=self.removed_at)
+        return found
+
+    def test_stages(self) -> list[int]:
+        """The stages that the final test reports, where they have no weights of their own."""
+        return [self.final_stage]
+
+    def update(self, step: int, correct: Tensor, at_eval_stage: Tensor) -> None:
+        """Learn from a batch: which answers were right, `[n]`, and which were at the eval stage."""
+
+    def describe(self, unit: str) -> str:
+        """The schedule in a sentence, where its stages are not planned."""
+        return ""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps, ready for JSON."""
+        return {"removed": self.removed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`'s output."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+class NoRemoval(Schedule):
+    """Explicit chain of thought: nothing is ever removed."""
+
+    name = "none"
+
+    @property
+    def final_stage(self) -> int:
+        return 0
+
+    def sample(self, step: int, chain: Tensor, generator: torch.Generator) -> Tensor:
+        return torch.zeros_like(chain)
+
+    def describe(self, unit: str) -> str:
+        return "nothing is removed"
+
+
+class FullRemoval(Schedule):
+    """No chain of thought: everything is removed from the first step on."""
+
+    name = "all"
+
+    def __init__(self, longest: int):
+        super().__init__(longest)
+        self.removed = longest
+
+    def sample(self, step: int, chain: Tensor, generator: torch.Generator) -> Tensor:
+        return chain.clone()
+
+    def describe(self, unit: str) -> str:
+        return "no chain from the first step on"

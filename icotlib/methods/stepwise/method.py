@@ -1,0 +1,66 @@
+"""Stepwise internalization (ICoT-SI, arXiv 2405.14838).
+
+Start from explicit chain of thought, remove more and more chain tokens, and keep fine-tuning on
+what is left, until the model answers without writing any of them.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+
+from icotlib.config import RunConfig
+from icotlib.data.inputs import InputFormat
+from icotlib.data.layout import EncodedBatch
+from icotlib.methods.base import StageChange, register
+from icotlib.methods.causal_lm import CausalLMMethod
+from icotlib.methods.schedule import Schedule
+from icotlib.methods.stepwise.schedules import REMOVAL, make_schedule
+
+
+@register
+class StepwiseInternalization(CausalLMMethod):
+    """Fine-tuning while chain tokens are removed."""
+
+    name = "icot_si"
+    label = "ICoT-SI"
+    color = "#0072B2"
+    paper = "2405.14838"
+    sections: ClassVar = {"removal": REMOVAL}
+
+    @classmethod
+    def input_format(cls, config: RunConfig) -> InputFormat:
+        removal = config.removal
+        return InputFormat(True, removal.side, removal.keep_positions, removal.step_end)
+
+    @classmethod
+    def schedule(cls, config: RunConfig, longest: int) -> Schedule:
+        return make_schedule(config.removal, longest)
+
+    @classmethod
+    def schedule_name(cls, config: RunConfig) -> str:
+        return config.removal.schedule
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        #: Whether removals still reset the optimizer, and whether the last batch held any chain.
+        self.resetting = getattr(self.config.removal, "reset_optimizer", False)
+        self.had_chain = True
+
+    def begin_step(self, step: int) -> StageChange:
+        """A new optimizer whenever s grows, until a batch holds no chain token any more."""
+        change = super().begin_step(step)
+        if change.ended is None:
+            return change
+        self.resetting &= self.had_chain
+        return change._replace(reset_optimizer=self.resetting)
+
+    def saw_removal(self, batch: EncodedBatch, k: torch.Tensor) -> None:
+        self.had_chain = bool((batch.chain > k).any())
+
+    def state_dict(self) -> dict[str, Any]:
+        own = {"resetting": self.resetting, "had_chain": self.had_chain}
+        return super().state_dict() | own
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.resetting, self.had_chain = state["resetting"], state["had_chain"]

@@ -1,0 +1,223 @@
+"""Sections of settings: frozen dataclasses whose fields carry a type, a range and a meaning."""
+
+import dataclasses
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+
+from icotlib.errors import ConfigError, did_you_mean
+
+
+def setting(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:
+    """A field of a section: its default, its meaning, and its smallest and largest value."""
+    metadata = {"help": help, "low": low, "high": high}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+class Section:
+    """Base of all sections: checks the type and the range of every setting when it is made.
+
+    Raises `ConfigError` naming the setting as a user writes it, such as `train.steps`.
+    """
+
+    #: The name in front of the dot; empty for the settings of the run itself.
+    section: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for spec in dataclasses.fields(self):  # type: ignore[arg-type]
+            if not spec.metadata:
+                continue
+            name = self.dotted(spec.name)
+            value = coerce(getattr(self, spec.name), hints[spec.name], name)
+            object.__setattr__(self, spec.name, value)
+            low, high = spec.metadata["low"], spec.metadata["high"]
+            if low is not None and value is not None and value < low:
+                raise ConfigError(f"{name} must be at least {low}, got {value}")
+            if high is not None and value is not None and value > high:
+                raise ConfigError(f"{name} must be at most {high}, got {value}")
+
+    @classmethod
+    def dotted(cls, name: str) -> str:
+        """The dotted name of one of its settings."""
+        return f"{cls.section}.{name}" if cls.section else name
+
+    def changed(self) -> dict[str, Any]:
+        """The settings that differ from their defaults."""
+        return {
+            spec.name: getattr(self, spec.name)
+            for spec in dataclasses.fields(self)  # type: ignore[arg-type]
+            if getattr(self, spec.name) != default_of(spec)
+        }
+
+
+def default_of(spec: dataclasses.Field) -> Any:
+    """The default value of a dataclass field."""
+    if spec.default_factory is not dataclasses.MISSING:
+        return spec.default_factory()
+    return spec.default
+
+
+class Variants:
+    """A section whose settings depend on one of them: `removal`, on `removal.schedule`.
+
+    Each variant is a section class of its own, so that a setting which the chosen variant does
+    not read is an error.
+    """
+
+    def __init__(self, section: str, key: str, default: str):
+        self.section, self.key, self.default = section, key, default
+        self.types: dict[str, type[Section]] = {}
+
+    def choice(self, values: Mapping[str, Any]) -> str:
+        """The chosen variant. Raises `ConfigError` for an unknown one."""
+        name = values.get(self.key, self.default)
+        if name not in self.types:
+            known = ", ".join(self.types)
+            raise ConfigError(
+                f"{self.section}.{self.key} must be one of {known}; got {name!r}."
+                f"{did_you_mean(str(name), self.types)}"
+            )
+        return name
+
+    def readers(self, name: str) -> list[str]:
+        """The variants that have a setting."""
+        return [one for one, kind in self.types.items() if name in names_of(kind)]
+
+
+#: What a method declares for one of its sections.
+Declared = type[Section] | Variants
+
+
+def section_type(declared: Declared, values: Mapping[str, Any]) -> type[Section]:
+    """The class of a declared section with these values."""
+    if isinstance(declared, Variants):
+        return declared.types[declared.choice(values)]
+    return declared
+
+
+def names_of(kind: type[Section]) -> list[str]:
+    """The settings of a section, without the dot and what stands before it."""
+    return [spec.name for spec in dataclasses.fields(kind) if spec.metadata]  # type: ignore[arg-type]
+
+
+def build_section(declared: Declared, values: Mapping[str, Any]) -> Section:
+    """A section from plain values. Raises `ConfigError` for a setting that it does not have."""
+    kind = section_type(declared, values)
+    known = names_of(kind)
+    for name in values:
+        if name not in known:
+            raise ConfigError(
+                f"unknown setting {kind.dotted(name)!r}{_read_elsewhere(declared, values, name)}."
+                f"{did_you_mean(kind.dotted(name), map(kind.dotted, known))}"
+            )
+    return kind(**values)
+
+
+def _read_elsewhere(declared: Declared, values: Mapping[str, Any], name: str) -> str:
+    """Which other variants read a setting that the chosen one does not."""
+    if not isinstance(declared, Variants) or not declared.readers(name):
+        return ""
+    choice, readers = declared.choice(values), " and ".join(map(repr, declared.readers(name)))
+    return (
+        f": {declared.section}.{declared.key}={choice!r} does not read it, "
+        f"{declared.key} {readers} would"
+    )
+
+
+@dataclass(frozen=True)
+class Description:
+    """One setting as `--fields` prints it."""
+
+    name: str
+    type: str
+    default: Any
+    range: str
+    help: str
+    #: The variants that read it, where not all do.
+    only: str = ""
+
+
+def describe(declared: Declared) -> Iterator[Description]:
+    """Every setting of a section, those of all its variants included."""
+    if not isinstance(declared, Variants):
+        yield from _described(declared)
+        return
+    seen: set[str] = set()
+    for kind in declared.types.values():
+        for one in _described(kind):
+            short = one.name.rpartition(".")[2]
+            if short in seen:
+                continue
+            seen.add(short)
+            readers = declared.readers(short)
+            if short == declared.key:
+                choices = " | ".join(declared.types)
+                yield dataclasses.replace(one, type=choices, default=declared.default)
+            elif len(readers) == len(declared.types):
+                yield one
+            else:
+                yield dataclasses.replace(one, only=f"{declared.key} {', '.join(readers)}")
+
+
+def _described(kind: type[Section]) -> Iterator[Description]:
+    hints = get_type_hints(kind)
+    for spec in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if not spec.metadata:
+            continue
+        low, high = spec.metadata["low"], spec.metadata["high"]
+        parts = [f"at least {low:g}" if low is not None else ""]
+        parts.append(f"at most {high:g}" if high is not None else "")
+        yield Description(
+            kind.dotted(spec.name),
+            type_name(hints[spec.name]),
+            default_of(spec),
+            ", ".join(part for part in parts if part),
+            spec.metadata["help"],
+        )
+
+
+def type_name(hint: Any) -> str:
+    """A type as a person reads it."""
+    if get_origin(hint) is Literal:
+        return " | ".join(get_args(hint))
+    if isinstance(hint, types.UnionType):
+        return " or ".join(type_name(one) for one in get_args(hint))
+    if hint is type(None):
+        return "null"
+    return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}.get(
+        getattr(hint, "__name__", ""), "mapping"
+    )
+
+
+def coerce(value: Any, hint: Any, name: str) -> Any:
+    """The value as the hinted type; whole floats pass as int and ints as float, nothing else.
+
+    Raises `ConfigError` naming the setting.
+    """
+    if isinstance(hint, types.UnionType):
+        options = [option for option in get_args(hint) if option is not type(None)]
+        return None if value is None else coerce(value, options[0], name)
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            known = ", ".join(map(repr, get_args(hint)))
+            close = did_you_mean(str(value), get_args(hint))
+            raise ConfigError(f"{name} must be one of {known}; got {value!r}.{close}")
+        return value
+    kind = get_origin(hint) or hint
+    if kind is bool or not isinstance(value, bool):
+        if isinstance(value, kind):
+            return value
+        if kind is float and isinstance(value, int):
+            return float(value)
+        if kind is float and isinstance(value, str):  # YAML reads 1e-3 as text
+            try:
+                return float(value)
+            except ValueError:
+                pass
+        if kind is int and isinstance(value, float) and value.is_integer():
+            return int(value)
+    raise ConfigError(f"{name} must be {getattr(kind, '__name__', kind)}, got {value!r}")

@@ -1,0 +1,46 @@
+"""Distinct questions of a generated task, as analysis needs them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from icotlib.tasks.base import Example, SymbolBatch, Task
+
+
+@dataclass(frozen=True)
+class QuestionSet:
+    """Different questions of one task, in random order."""
+
+    task: Task
+    #: Entries `[n, entries]`, as the task draws them.
+    questions: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> "QuestionSet":
+        return QuestionSet(self.task, self.questions[rows])
+
+    @classmethod
+    def parse(cls, task: Task, *typed: str) -> "QuestionSet":
+        """Questions as a person types them. Raises `ValueError` for one that is none."""
+        return cls(task, np.concatenate([task.parse_question(one) for one in typed]))
+
+    @property
+    def rendered(self) -> SymbolBatch:
+        """Question, chain and answer as symbol numbers."""
+        return self.task.render(self.questions)
+
+    def examples(self) -> list[Example]:
+        """Question, chain and answer as text."""
+        return self.task.text(self.rendered)
+
+
+def draw_questions(task: Task, n: int, seed: int = 0) -> QuestionSet:
+    """Up to n different questions of a task, fewer where it has no more."""
+    rng = np.random.default_rng([seed, 17])
+    n = min(n, task.n_questions)
+    found = np.unique(task.sample(rng, 2 * n), axis=0)
+    while len(found) < n:
+        found = np.unique(np.vstack([found, task.sample(rng, n)]), axis=0)
+    return QuestionSet(task, found[rng.permutation(len(found))[:n]])
