@@ -9,12 +9,14 @@ from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 from icotlib.errors import ConfigError, did_you_mean
 
 
+def meaning(help: str, low: float | None = None, high: float | None = None) -> dict[str, Any]:
+    """What the field of a setting says of it, as dataclass metadata."""
+    return {"help": help, "low": low, "high": high}
+
+
 def setting(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:
     """A field of a section: its default, its meaning, and its smallest and largest value."""
-    metadata = {"help": help, "low": low, "high": high}
-    if isinstance(default, dict):
-        return field(default_factory=dict, metadata=metadata)
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=meaning(help, low, high))
 
 
 class Section:

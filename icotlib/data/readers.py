@@ -181,3 +181,15 @@ def _parquet(path: Path) -> Iterator[tuple[str, dict]]:
     except Exception as error:  # pyarrow raises types of its own
         raise DataError(f"{path}: no readable parquet file: {error}") from None
     yield from ((f"{path.name}:[{number}]", row) for number, row in enumerate(rows))
+
+
+def read_file(path: str | Path) -> Report:
+    """The examples of one file, in any form that `icot prepare` reads.
+
+    Raises `DataError` if the file cannot be read or holds no example.
+    """
+    report = Report()
+    read_rows(Path(path), report)
+    if not report.kept:
+        raise DataError(f"{path}: holds no example ({'; '.join(report.lines('file'))})")
+    return report

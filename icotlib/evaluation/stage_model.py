@@ -11,12 +11,12 @@ precision; it answers exactly as the run's own final test does.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 import torch
@@ -27,47 +27,22 @@ from icotlib.config import RunConfig
 from icotlib.data.corpus import Corpus, examples_of, load_corpus
 from icotlib.data.inputs import InputFormat, LMBatch
 from icotlib.data.layout import EncodedBatch, Layout
-from icotlib.data.readers import Report, read_rows
-from icotlib.errors import ConfigError, DataError, RunError
-from icotlib.evaluation import scoring
+from icotlib.data.readers import read_file
+from icotlib.errors import ConfigError, RunError
+from icotlib.evaluation import interventions, positions, scoring
+from icotlib.evaluation.asking import Answer, Asked, as_examples
 from icotlib.evaluation.generation import (
     generate,
-    logits_of,
     max_new_tokens_for,
     teacher_forced_match,
 )
-from icotlib.models.hooks import decoder_layers, hook_residual_stream
-from icotlib.models.loading import load_model
+from icotlib.models.hooks import decoder_layers
+from icotlib.models.loading import load_stage
 from icotlib.models.precision import training_precision
 from icotlib.runs import Run, find_run
 from icotlib.system.devices import best_device
 from icotlib.tasks import Example, Task, get_task
 from icotlib.tasks.questions import QuestionSet
-
-#: Whatever a model can be asked: one question or several as text, examples, or a question set.
-Asked = str | Sequence[str] | Sequence[Example] | QuestionSet
-
-#: States to put in, `[n, d]` each, by layer of the residual stream and position.
-States = Mapping[tuple[int, int], Tensor]
-
-#: Examples in one forward pass of `forced_answer` and `activations`.
-BATCH = 250
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a model wrote after one question."""
-
-    question: str
-    #: The chain that it wrote, and its answer; empty where it wrote no answer delimiter.
-    chain: str
-    answer: str
-    #: The true answer and whether the model's is right; None where the truth is unknown.
-    truth: str | None
-    right: bool | None
-    #: Tokens written, and seconds of generation (of its batch, divided by the batch's size).
-    tokens: int
-    seconds: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,16 +175,7 @@ class StageModel:
 
     def _examples(self, asked: Asked) -> list[Example]:
         """Questions with chain and answer where they are known; else both are empty."""
-        if isinstance(asked, QuestionSet):
-            return asked.examples()
-        if isinstance(asked, str):
-            return self._examples([asked])
-        return [one if isinstance(one, Example) else self._example(one) for one in asked]
-
-    def _example(self, typed: str) -> Example:
-        if self.task is not None:
-            return QuestionSet.parse(self.task, typed).examples()[0]
-        return self._known.get(typed.strip(), Example(typed.strip(), "", ""))
+        return as_examples(asked, self.task, lambda: self._known)
 
     @cached_property
     def _known(self) -> dict[str, Example]:
@@ -233,24 +199,13 @@ class StageModel:
 
         t counts the chain's tokens from 1, s the answer's symbols from 0; `=` is a separator.
         """
-        one = asked[:1]
-        batch, rendered = self.encode(one), one.rendered
-        question, chain, total = (int(x[0]) for x in (batch.question, batch.chain, batch.total))
-        k = int(self.format.tokens_removed(batch, self.removed)[0])
-        delimiter, separators = len(self.layout.answer_delimiter), 1 + self.format.chain
-        answer = total - question - chain - delimiter - separators
-        kept = slice(k, chain) if self.format.side == "left" else slice(0, chain - k)
-        tokens = [f"t{i + 1}" for i in range(rendered.chain.shape[1])] if chain else []
-        names = [*_named(asked.task.question_names, question - 1, "q"), "="]
-        names += _named(tokens, chain, "t")[kept] + ["="] * (separators - 1) + ["####"] * delimiter
-        return names + _named([f"s{i}" for i in range(rendered.answer.shape[1])], answer, "s")
+        encoded = self.encode(asked[:1])
+        removed = int(self.format.tokens_removed(encoded, self.removed)[0])
+        return positions.names(self.layout, self.format, asked, encoded, removed)
 
     def answer_positions(self, asked: QuestionSet) -> Tensor:
         """The positions whose next token is a symbol of the answer, `[symbols]`."""
-        count = asked.rendered.answer.shape[1]
-        names = self.position_names(asked)
-        symbols = [names.index(f"s{i}") for i in range(count) if f"s{i}" in names]
-        return torch.tensor(symbols) - 1
+        return positions.answer(self.position_names(asked), asked)
 
     # --- what it writes ---
 
@@ -358,20 +313,12 @@ class StageModel:
 
     # --- what is inside ---
 
-    @torch.no_grad()
     def residual_stream(self, inputs: LMBatch) -> Tensor:
         """The residual stream over some inputs, `[layers + 1, positions, n, d]`, fp32, on the CPU.
 
         Stream l is the input of layer l; the last is the output of the last layer.
         """
-        found: dict[int, Tensor] = {}
-
-        def keep(layer: int, hidden: Tensor) -> None:
-            found[layer] = hidden.transpose(0, 1).float().cpu()
-
-        with hook_residual_stream(self.decoder, keep):
-            logits_of(self.model, replace(inputs, logits_to_keep=1))
-        return torch.stack([found[layer] for layer in sorted(found)])
+        return interventions.residual_stream(self.model, self.decoder, inputs)
 
     def activations(self, asked: Asked) -> Tensor:
         """The residual stream over questions, chain and answer forced to be right, in memory:
@@ -380,37 +327,22 @@ class StageModel:
         `icotlib.interp.activations` keeps it on disk, for many examples.
         """
         inputs = self.inputs(asked)
-        count = len(inputs.ids)
-        parts = [
-            self.residual_stream(inputs.rows(slice(first, first + BATCH)))
-            for first in range(0, count, BATCH)
-        ]
+        parts = [self.residual_stream(part) for _, part in interventions.split(inputs)]
         return torch.cat(parts, dim=2)
 
-    @contextmanager
-    def replaced(self, states: States, rows: slice = slice(None)) -> Iterator[None]:
+    def replaced(
+        self, states: interventions.States, rows: slice = slice(None)
+    ) -> AbstractContextManager[None]:
         """While open, forward passes have these states put into the residual stream.
 
         Args:
-            states: `[n, d]`, by layer and position.
+            states: `[n, d]` each, by layer of the residual stream and position.
             rows: the rows of them that belong to the examples of the pass.
         """
+        return interventions.replaced(self.decoder, states, rows)
 
-        def edit(layer: int, hidden: Tensor) -> Tensor | None:
-            here = {position: new for (at, position), new in states.items() if at == layer}
-            if not here:
-                return None
-            hidden = hidden.clone()
-            for position, new in here.items():
-                hidden[:, position] = new[rows].to(hidden)
-            return hidden
-
-        with hook_residual_stream(self.decoder, edit):
-            yield
-
-    @torch.no_grad()
     def forced_answer(
-        self, inputs: LMBatch, positions: Tensor, states: States | None = None
+        self, inputs: LMBatch, positions: Tensor, states: interventions.States | None = None
     ) -> Tensor:
         """The most likely token for every symbol of the answer, `[n, symbols]`, on the CPU.
 
@@ -419,16 +351,9 @@ class StageModel:
 
         Args:
             positions: `[symbols]`, whose next token it is (`answer_positions`).
-            states: states to put in first.
+            states: states to put in first, as for `replaced`.
         """
-        found, back = [], positions - inputs.ids.shape[1]
-        inputs = replace(inputs, logits_to_keep=int(-back.min()))
-        for first in range(0, len(inputs.ids), BATCH):
-            rows = slice(first, first + BATCH)
-            with self.replaced(states, rows) if states else nullcontext():
-                logits = logits_of(self.model, inputs.rows(rows))
-            found.append(logits[:, back].argmax(dim=-1).cpu())
-        return torch.cat(found)
+        return interventions.forced_answer(self.model, self.decoder, inputs, positions, states)
 
 
 def load(
@@ -444,31 +369,3 @@ def load(
     such stage.
     """
     return StageModel.of(run if isinstance(run, Run) else find_run(run), k, device=device)
-
-
-def load_stage(run: Run, removed: int | None = None) -> tuple[Any, Layout]:
-    """A run's model on the CPU, final or at the end of a removal stage, and its layout."""
-    config = run.config
-    return load_model(
-        run.weights(removed), config.model.spaced_separators, config.input_format.step_end
-    )
-
-
-def read_file(path: str | Path) -> Report:
-    """The examples of one file, in any form that `icot prepare` reads.
-
-    Raises `DataError` if the file cannot be read or holds no example.
-    """
-    report = Report()
-    read_rows(Path(path), report)
-    if not report.kept:
-        raise DataError(f"{path}: holds no example ({'; '.join(report.lines('file'))})")
-    return report
-
-
-def _named(names: Sequence[str], count: int, letter: str) -> list[str]:
-    """Names for `count` tokens; a tokenizer may add a space (`_`), or cut quite another way."""
-    names = list(names)
-    if count == len(names) + 1:
-        return [*names, "_"]
-    return names if count == len(names) else [f"{letter}.{i}" for i in range(count)]

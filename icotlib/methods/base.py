@@ -1,9 +1,9 @@
 """What a method is: everything in which one method differs from another, and nothing else.
 
-A method is one class, in a file or folder here or in a user's own file (`--import FILE`). The class
+A method is one class, in a file or folder here or in a user's own file (`--import FILE`). It
 declares its name, label, colour, phases and settings; it builds the model, computes the loss, and
-says how examples are arranged. Training, evaluation, results, figures, plans, export and the command
-line read the registry and work for every method.
+says how examples are arranged. Training, evaluation, results, figures, plans, export and the
+command line read the registry and work for every method.
 """
 
 import math
@@ -22,9 +22,10 @@ from icotlib.data.inputs import IGNORE, InputFormat, LMBatch
 from icotlib.data.layout import EncodedBatch
 from icotlib.data.run_data import RunData
 from icotlib.evaluation.scoring import Score
-from icotlib.evaluation.stage_model import StageModel, load_stage
+from icotlib.evaluation.stage_model import StageModel
 from icotlib.methods.schedule import FullRemoval, Schedule
 from icotlib.models.flops import RunSizes, SequenceWork, StepCost, forward_flops
+from icotlib.models.loading import load_stage
 from icotlib.models.precision import training_precision
 from icotlib.registry import METHODS
 from icotlib.runs import Run
@@ -102,7 +103,7 @@ class Method(ABC):
 
     # --- what a config means for it ---
 
-    @classmethod
+    @classmethod  # noqa: B027 (most methods have nothing to check)
     def check(cls, config: RunConfig) -> None:
         """Raises `ConfigError` for settings that contradict each other."""
 

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
@@ -11,6 +12,7 @@ from icotlib.data.layout import Layout
 from icotlib.errors import RunError
 from icotlib.models.adapters import merged
 from icotlib.registry import METHODS
+from icotlib.runs import Run
 
 
 def save_model(folder: Path, model: PreTrainedModel, layout: Layout) -> None:
@@ -30,6 +32,14 @@ def load_model(
         return model, Layout(AutoTokenizer.from_pretrained(folder), spaced_separators, step_end)
     except Exception as error:  # tokenizers raise types of their own
         raise RunError(f"{folder}: its tokenizer cannot be loaded: {error}") from None
+
+
+def load_stage(run: Run, removed: int | None = None) -> tuple[Any, Layout]:
+    """A run's model on the CPU, final or at the end of a removal stage, and its layout."""
+    config = run.config
+    return load_model(
+        run.weights(removed), config.model.spaced_separators, config.input_format.step_end
+    )
 
 
 def load_weights(kind, folder: Path) -> PreTrainedModel:

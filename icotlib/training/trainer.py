@@ -17,12 +17,11 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from icotlib.config import RunConfig
 from icotlib.data.run_data import RunData
-from icotlib.errors import ConfigError, RunError, TrainingError
+from icotlib.errors import ConfigError, TrainingError
 from icotlib.evaluation.scoring import Score
 from icotlib.methods.base import Method
 from icotlib.models import int8
@@ -34,7 +33,7 @@ from icotlib.system import memory
 from icotlib.system.devices import device_name
 from icotlib.system.seeding import generator_for
 from icotlib.system.timing import compute_seconds
-from icotlib.training import optim
+from icotlib.training import checkpoints, optim
 
 #: Steps between two readings of the losses, which is when the device is waited for.
 BLOCK = 10
@@ -218,50 +217,23 @@ class Trainer:
     # --- checkpoints ---
 
     def _save_checkpoint(self, rows: list[dict[str, Any]]) -> None:
-        """Write metrics, then a checkpoint in a folder of its own, then drop the one before."""
+        """Write metrics, then a checkpoint."""
         pd.DataFrame(rows).to_csv(self.run.folder / ".metrics.part", index=False)
         (self.run.folder / ".metrics.part").replace(self.run.folder / "metrics.csv")
-        root = self.run.folder / "checkpoint"
-        folder, part = root / f"step-{self.counters.step:08d}", root / ".part"
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        model = self.accelerator.unwrap_model(self.model)
-        save_file(trained(model), part / "model.safetensors")
-        states = [optimizer.state_dict() for optimizer in self.optimizers]
-        torch.save(states, part / "optimizers.pt")
         state = {
             "counters": vars(self.counters),
             "method": self.method.state_dict(),
             "rows": rows,
         }
-        write_json(part / "state.json", state)
-        part.rename(folder)
-        for older in root.glob("step-*"):
-            if older != folder:
-                shutil.rmtree(older)
+        model = self.accelerator.unwrap_model(self.model)
+        checkpoints.save(self.run, self.counters.step, model, self.optimizers, state)
 
     def _resume(self) -> list[dict[str, Any]]:
         """Load the last checkpoint if there is one; the rows of metrics.csv up to it."""
-        found = sorted((self.run.folder / "checkpoint").glob("step-*"))
-        if not found:
-            return []
-        try:
-            state = json.loads((found[-1] / "state.json").read_text())
-            weights = load_file(found[-1] / "model.safetensors")
-            optimizers = torch.load(
-                found[-1] / "optimizers.pt", weights_only=True, map_location="cpu"
-            )
-        except Exception as error:  # safetensors, pickle and json raise types of their own
-            raise RunError(
-                f"{found[-1]}: this checkpoint is damaged ({error}). Delete "
-                f"{self.run.folder} to train the run from its start."
-            ) from None
         model = self.accelerator.unwrap_model(self.model)
-        missing, unexpected = model.load_state_dict(weights, strict=False)
-        if unexpected or set(missing) & set(trained(model)):
-            raise RunError(f"{found[-1]}: its weights do not fit the model of its config")
-        for optimizer, saved in zip(self.optimizers, optimizers, strict=True):
-            optimizer.load_state_dict(saved)
+        state = checkpoints.load(self.run, model, self.optimizers)
+        if state is None:
+            return []
         optim.on_device(self.optimizers, self.accelerator.device)
         self.counters = Counters(**state["counters"])
         self.method.load_state_dict(state["method"])
@@ -340,21 +312,3 @@ class Trainer:
             }
             for i in range(min(SAMPLES, len(score.written)))
         ]
-
-
-def trained(model: torch.nn.Module) -> dict[str, Tensor]:
-    """What a checkpoint keeps of a model: all but frozen weights, which are as the run began.
-
-    Tied tensors stand once, as safetensors wants it.
-    """
-    every = model.named_parameters(remove_duplicate=False)
-    frozen = {name for name, parameter in every if not parameter.requires_grad}
-    seen: set[int] = set()
-    once = {}
-    for name, tensor in model.state_dict().items():
-        if name in frozen:
-            continue
-        if tensor.data_ptr() not in seen or not tensor.numel():
-            seen.add(tensor.data_ptr())
-            once[name] = tensor.contiguous()
-    return once

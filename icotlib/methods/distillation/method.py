@@ -1,4 +1,4 @@
-"""Distillation as three phases (ICoT-KD, arXiv 2311.01460), each a run that builds on finished ones.
+"""Distillation in three phases (ICoT-KD, arXiv 2311.01460), each a run that builds on others.
 
     teacher    explicit CoT                                      (an ordinary run)
     student    learns to answer from the teacher's states        mind-reading, Section 3.1
@@ -24,7 +24,6 @@ from icotlib.data.layout import EncodedBatch
 from icotlib.errors import ConfigError
 from icotlib.evaluation.generation import matches
 from icotlib.evaluation.scoring import Score, score
-from icotlib.evaluation.stage_model import load_stage
 from icotlib.methods.base import (
     BatchAccuracy,
     Method,
@@ -47,7 +46,7 @@ from icotlib.methods.distillation.states import (
 from icotlib.methods.distillation.student import Student, StudentWithStates, ThoughtConfig
 from icotlib.models.build import build_model
 from icotlib.models.flops import RunSizes, StepCost
-from icotlib.models.loading import load_weights
+from icotlib.models.loading import load_stage, load_weights
 from icotlib.models.precision import training_precision
 from icotlib.runs import Run
 

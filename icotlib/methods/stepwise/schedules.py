@@ -1,7 +1,7 @@
 """When chain tokens are removed: the schedules of stepwise internalization (arXiv 2405.14838).
 
-Each schedule owns its settings: the class `settings` names, whose fields are `removal.*`. A schedule
-is one class here; `@register` makes it a value of `removal.schedule`.
+Each schedule owns its settings, the fields `removal.*` of the class that `settings` names. A
+schedule is one class here; `@register` makes it a value of `removal.schedule`.
 """
 
 import math

@@ -1,0 +1,49 @@
+"""What a model can be asked, and what it answers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from icotlib.tasks import Example, Task
+from icotlib.tasks.questions import QuestionSet
+
+#: One question or several as text, examples, or a question set.
+Asked = str | Sequence[str] | Sequence[Example] | QuestionSet
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model wrote after one question."""
+
+    question: str
+    #: The chain that it wrote, and its answer; empty where it wrote no answer delimiter.
+    chain: str
+    answer: str
+    #: The true answer and whether the model's is right; None where the truth is unknown.
+    truth: str | None
+    right: bool | None
+    #: Tokens written, and seconds of generation (of its batch, divided by the batch's size).
+    tokens: int
+    seconds: float
+
+
+def as_examples(
+    asked: Asked, task: Task | None, known: Callable[[], Mapping[str, Example]]
+) -> list[Example]:
+    """Questions with chain and answer where they are known; else both are empty.
+
+    Args:
+        task: the generated task, which works out the chain and answer of a typed question.
+        known: examples by question, for data from files; called if they are needed.
+
+    Raises `ValueError` for text that is no question of the task.
+    """
+    if isinstance(asked, QuestionSet):
+        return asked.examples()
+    questions = [asked] if isinstance(asked, str) else asked
+    return [one if isinstance(one, Example) else _example(one, task, known) for one in questions]
+
+
+def _example(typed: str, task: Task | None, known: Callable[[], Mapping[str, Example]]) -> Example:
+    if task is not None:
+        return QuestionSet.parse(task, typed).examples()[0]
+    return known().get(typed.strip(), Example(typed.strip(), "", ""))

@@ -1,0 +1,88 @@
+"""Reading the residual stream, and forward passes with some of its states replaced."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from icotlib.data.inputs import LMBatch
+from icotlib.evaluation.generation import logits_of
+from icotlib.models.hooks import hook_residual_stream
+
+#: States `[n, d]` each, by layer of the residual stream and position.
+States = Mapping[tuple[int, int], Tensor]
+
+#: Examples in one forward pass.
+BATCH = 250
+
+
+def split(inputs: LMBatch) -> Iterator[tuple[slice, LMBatch]]:
+    """A batch in parts that one forward pass takes, with their rows."""
+    for first in range(0, len(inputs.ids), BATCH):
+        rows = slice(first, first + BATCH)
+        yield rows, inputs.rows(rows)
+
+
+@torch.no_grad()
+def residual_stream(model: nn.Module, decoder: PreTrainedModel, inputs: LMBatch) -> Tensor:
+    """The residual stream of one forward pass, `[layers + 1, positions, n, d]`, fp32, on the CPU.
+
+    Args:
+        model: what is called with the inputs.
+        decoder: the model in it whose stream is read.
+    """
+    streams: dict[int, Tensor] = {}
+
+    def keep(layer: int, hidden: Tensor) -> None:
+        streams[layer] = hidden.transpose(0, 1).float().cpu()
+
+    with hook_residual_stream(decoder, keep):
+        logits_of(model, replace(inputs, logits_to_keep=1))
+    return torch.stack([streams[layer] for layer in sorted(streams)])
+
+
+@contextmanager
+def replaced(decoder: PreTrainedModel, states: States, rows: slice) -> Iterator[None]:
+    """While open, forward passes have these states put into the residual stream.
+
+    Args:
+        rows: the rows of the states that belong to the examples of the pass.
+    """
+
+    def edit(layer: int, hidden: Tensor) -> Tensor | None:
+        own = {position: state for (at, position), state in states.items() if at == layer}
+        if not own:
+            return None
+        hidden = hidden.clone()
+        for position, state in own.items():
+            hidden[:, position] = state[rows].to(hidden)
+        return hidden
+
+    with hook_residual_stream(decoder, edit):
+        yield
+
+
+@torch.no_grad()
+def forced_answer(
+    model: nn.Module,
+    decoder: PreTrainedModel,
+    inputs: LMBatch,
+    positions: Tensor,
+    states: States | None,
+) -> Tensor:
+    """The most likely token after each of some positions, `[n, symbols]`, on the CPU.
+
+    Args:
+        positions: `[symbols]`.
+        states: states to put in first.
+    """
+    tokens, back = [], positions - inputs.ids.shape[1]
+    inputs = replace(inputs, logits_to_keep=int(-back.min()))
+    for rows, part in split(inputs):
+        with replaced(decoder, states, rows) if states else nullcontext():
+            logits = logits_of(model, part)
+        tokens.append(logits[:, back].argmax(dim=-1).cpu())
+    return torch.cat(tokens)

@@ -1,0 +1,166 @@
+"""The sections of settings that every run has: data, model, optimizer, training."""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from icotlib.errors import ConfigError
+from icotlib.settings import Section, meaning, setting
+from icotlib.tasks import get_task
+
+
+@dataclass(frozen=True)
+class DataConfig(Section):
+    """Which examples, how many, and how they are split."""
+
+    section: ClassVar[str] = "data"
+
+    task: str = setting(
+        "mult-4x2",
+        "A generated task by name, such as mult-4x2 or prosqa-20x4; ignored if data.path is set.",
+    )
+    path: str | None = setting(
+        None,
+        "A folder with train.txt, valid.txt and test.txt in the papers' format, instead of a task.",
+    )
+    train_examples: int | None = setting(
+        None,
+        "Training examples in a fixed set; null draws fresh ones in every batch, or takes all "
+        "lines of data.path.",
+        low=1,
+    )
+    valid_examples: int = setting(500, "Held-out examples for evaluation during training.", low=1)
+    test_examples: int = setting(1000, "Held-out examples for the reported numbers.", low=1)
+    seed: int = setting(
+        0, "Seed of the splits. Runs that are compared share it, whatever their own seed.", low=0
+    )
+    holdout: bool = setting(
+        False,
+        "Keep the task's held-out combinations (`Task.holdout`) out of training, validation and "
+        "test examples, to test on them later.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        task = get_task(self.task) if self.path is None else None
+        if self.holdout and not (task and task.n_holdout):
+            raise ConfigError(
+                f"data.holdout: {self.path or self.task} holds out no combinations; leave it off, "
+                "or choose a generated task whose class has `holdout` and `n_holdout`"
+            )
+
+
+@dataclass(frozen=True)
+class ModelConfig(Section):
+    """A causal language model of `transformers`, with random or pretrained weights."""
+
+    section: ClassVar[str] = "model"
+
+    architecture: str = setting(
+        "gpt2", "model_type of any causal LM in transformers: gpt2, llama, gpt_neox, qwen2, ..."
+    )
+    layers: int = setting(3, "Transformer layers.", low=1)
+    width: int = setting(192, "Width of the hidden states.", low=1)
+    heads: int = setting(6, "Attention heads; they must divide the width.", low=1)
+    dropout: float = setting(
+        0.0, "Dropout rate, wherever the architecture has it.", low=0, high=0.9
+    )
+    pretrained: str | None = setting(
+        None,
+        "Hub id or folder of pretrained weights and tokenizer; the sizes above are then ignored.",
+    )
+    extra_positions: int = setting(
+        0, "Positions beyond those of the longest example, to test on longer ones.", low=0
+    )
+    options: dict[str, Any] = field(
+        default_factory=dict,
+        metadata=meaning(
+            'Further fields of the architecture\'s config, such as {"activation_function": "relu"}.'
+        ),
+    )
+    lora: dict[str, Any] = field(
+        default_factory=dict,
+        metadata=meaning(
+            "Train adapters only: settings of peft's LoraConfig, such as {r: 16, lora_alpha: 32}. "
+            "Empty trains every weight.",
+        ),
+    )
+    spaced_separators: bool = setting(
+        False,
+        "With a pretrained tokenizer: the space before each separator that the authors' code "
+        "leaves (one more token to remove from each chain).",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pretrained is None and self.width % self.heads:
+            raise ConfigError(
+                f"model.width ({self.width}) must be a multiple of model.heads ({self.heads})"
+            )
+        if self.lora and self.pretrained is None:
+            raise ConfigError("model.lora adapts pretrained weights: set model.pretrained")
+
+
+@dataclass(frozen=True)
+class OptimConfig(Section):
+    """The optimizer and its learning rate over time."""
+
+    section: ClassVar[str] = "optim"
+
+    name: Literal["muon", "adamw"] = setting(
+        "muon", "muon: Muon on the hidden matrices, AdamW on all else. adamw: AdamW on everything."
+    )
+    lr: float = setting(1e-3, "Peak learning rate of AdamW.", low=0)
+    muon_lr: float = setting(1e-2, "Peak learning rate of Muon.", low=0)
+    beta1: float = setting(0.9, "AdamW's decay rate of the first moment.", low=0, high=1)
+    beta2: float = setting(0.99, "AdamW's decay rate of the second moment.", low=0, high=1)
+    weight_decay: float = setting(
+        0.1, "Decoupled weight decay of matrices; vectors and embeddings have none.", low=0
+    )
+    clip: float = setting(1.0, "Largest norm of the gradient; 0 never clips.", low=0)
+    warmup_steps: int = setting(
+        100, "Optimizer steps over which the rate rises linearly from zero.", low=0
+    )
+    decay_fraction: float = setting(
+        0.5,
+        "Fraction of the run, at its end, over which the rate falls linearly to zero.",
+        low=0,
+        high=1,
+    )
+
+
+@dataclass(frozen=True)
+class TrainConfig(Section):
+    """How long to train, in which batches, and when to evaluate."""
+
+    section: ClassVar[str] = "train"
+
+    steps: int = setting(1200, "Optimizer steps at most.", low=1)
+    batch_size: int = setting(128, "Examples per optimizer step.", low=1)
+    length_groups: int = setting(
+        2,
+        "Groups of similar length that each batch is split into, so that short examples are not "
+        "padded to the longest. Their gradients add up to one optimizer step.",
+        low=1,
+    )
+    accumulation: int = setting(
+        1, "Micro-batches per group, for batches that do not fit into memory.", low=1
+    )
+    gradient_checkpointing: bool = setting(
+        False,
+        "Recompute activations in the backward pass: less memory, about a third more time.",
+    )
+    eval_every: int = setting(100, "Steps between evaluations; a checkpoint follows each.", low=1)
+    stop_accuracy: float | None = setting(
+        None, "Stop once validation accuracy at the last stage reaches this.", low=0, high=1
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = setting(
+        "auto",
+        "auto: bf16 on a GPU that supports it, else fp32. int8: matrix products of hidden "
+        "matrices in int8, on CPUs.",
+    )
+    threads: int = setting(
+        1,
+        "CPU threads of the run. Part of the config because another number rounds sums in another "
+        "order. Two runs side by side with one thread each do more work than one run with two.",
+        low=1,
+    )
