@@ -9,17 +9,10 @@ BIN  := $(VENV)/bin
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 STRIP := $(BIN)/nbstripout --keep-id --extra-keys "metadata.papermill cell.metadata.papermill metadata.language_info.version"
 
-.PHONY: help setup workbook series studies test check lint format smoke publish lab clean
+.PHONY: help setup workbook series studies smoke test check lint types format publish lab clean
 
-help:
-	@echo "make workbook            set up, train every run and execute every notebook (PRESET, SEED)"
-	@echo "make series              the same for stepwise internalization alone (ten minutes)"
-	@echo "make studies             the same, and the studies: ablations, depth, mixture, shifts (hours)"
-	@echo "make test                set up, run the tests, every notebook at smoke among them"
-	@echo "make check               what CI runs: lint, then test"
-	@echo "make lab                 set up, open the notebooks in JupyterLab"
-	@echo "make publish             write figures/ from finished runs"
-	@echo "make format              format code, strip notebook outputs"
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # torch goes first and alone: pinned exactly, it can come from a local CPU build.
 $(VENV)/.ready: constraints.txt pyproject.toml
@@ -30,41 +23,44 @@ $(VENV)/.ready: constraints.txt pyproject.toml
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-setup: $(VENV)/.ready
+setup: $(VENV)/.ready ## install everything into .venv
 
-workbook: setup
+workbook: setup ## train every run and execute every notebook (PRESET=fast, SEED=0)
 	$(BIN)/icot workbook --preset $(PRESET) --seed $(SEED)
 	@$(BIN)/icot runs
 
-series: setup
+series: setup ## the same for stepwise internalization and its baselines alone
 	$(BIN)/icot workbook --preset $(PRESET) --seed $(SEED) --series
 
-studies: setup
+studies: setup ## the workbook and the studies: ablations, depth, mixture, shifts (hours)
 	$(BIN)/icot workbook --preset $(PRESET) --seed $(SEED) --studies
 
-test: setup
+smoke: PRESET = smoke
+smoke: studies ## workbook and studies at toy size, to see that everything runs
+
+test: setup ## run every test
 	$(BIN)/python -m pytest
 
-lint: setup
+check: lint types test ## what CI runs: lint, types, test
+
+lint: setup ## check style, format and that notebooks hold no output
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(STRIP) --verify $(NOTEBOOKS)
 
-check: lint test
+types: setup ## check type hints
+	$(BIN)/mypy icotlib
 
-format: setup
+format: setup ## format the code and strip the notebooks
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(STRIP) $(NOTEBOOKS)
 
-smoke: PRESET = smoke
-smoke: studies
-
-publish: setup
+publish: setup ## write figures/ and the pages' tables from finished runs
 	$(BIN)/icot publish
 
-lab: setup
+lab: setup ## open the notebooks and the guide in JupyterLab
 	$(BIN)/jupyter lab notebooks
 
-clean:
-	rm -rf $(VENV) data/cache .pytest_cache .ruff_cache
+clean: ## remove the installation and caches; runs stay
+	rm -rf $(VENV) data/cache .pytest_cache .ruff_cache .mypy_cache

@@ -1,7 +1,7 @@
-"""Implicit chain of thought: train it, take the steps away, look inside.
+"""Implicit chain of thought: train it, remove the steps, look inside.
 
-Notebooks `import icotlib as icot`; what they need is here. Each name is loaded from its module at
-its first use, so that the command line answers at once.
+`import icotlib as icot` has what notebooks need. Each name is loaded from its module at its first
+use, so that the command line answers at once.
 """
 
 import importlib
@@ -9,39 +9,41 @@ from typing import Any
 
 _HOMES = {
     "config": ["RunConfig"],
-    "data.corpus": ["load_corpus"],
+    "data.corpus": ["examples_of", "load_corpus"],
     "data.files": ["read_examples", "write_examples"],
-    "reporting.widgets": ["Ask", "dial", "live_plot"],
+    "data.forms": ["Columns"],
+    "data.inputs": ["remove"],
+    "data.layout": ["Layout", "symbol_tokenizer"],
+    "data.prepare": ["prepare_cached"],
+    "data.run_data": ["RunData", "build_layout"],
     "evaluation.generation": ["generate", "teacher_forced_match"],
+    "evaluation.ood": ["shift_table"],
     "evaluation.scoring": ["evaluate"],
-    "running.jobs": ["ensure"],
-    "running.progress": ["is_live"],
-    "data.run_data": ["build_layout"],
+    "evaluation.stage_model": ["StageModel", "load"],
+    "methods.base": ["Method"],
     "models.build": ["build_model"],
     "models.loading": ["load_model"],
     "models.toy": ["new_model"],
-    "running.planning": ["plan"],
-    "tasks.word_problems": ["write_problems"],
-    "reporting.publish": ["publish"],
-    "data.inputs": ["remove"],
-    "methods.stepwise.schedules": ["make_schedule"],
-    "reporting.results": ["final_rows", "learning_table", "results_table", "summary"],
-    "evaluation.ood": ["shift_table"],
-    "runs": ["Run", "all_runs", "find_run"],
+    "registry": ["import_file"],
     "reporting.hub": ["export"],
+    "reporting.publish": ["publish"],
+    "reporting.results": ["final_rows", "learning_table", "results_table", "summary"],
     "reporting.speed": ["measure_speed", "record_speed"],
-    "data.forms": ["Columns"],
-    "data.prepare": ["prepare_cached"],
-    "tasks": ["Task", "get_task", "register"],
-    "data.layout": ["Layout", "symbol_tokenizer"],
-    "evaluation.stage_model": ["load_run"],
+    "reporting.widgets": ["answers_by_stage", "dial", "live_plot"],
+    "running.jobs": ["ensure"],
+    "running.planning": ["plan"],
+    "running.progress": ["is_live"],
+    "runs": ["Run", "all_runs", "find_run"],
+    "tasks.base": ["Task", "get_task"],
+    "tasks.questions": ["QuestionSet", "draw_questions"],
+    "tasks.word_problems": ["write_problems"],
     "training.trainer": ["train"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 _MODULES = {
+    "experiments": "icotlib.experiments",
     "figures": "icotlib.reporting.figures",
     "interp": "icotlib.interp",
-    "experiments": "icotlib.experiments",
 }
 
 __all__ = sorted([*_HOME, *_MODULES])

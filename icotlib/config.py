@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -169,7 +169,7 @@ class RunConfig(Section):
         Raises `ConfigError` for an unknown name, a value that does not fit, and a setting that the
         method, or the variant chosen in it, does not read.
         """
-        flat = _flat({**parse_overrides(changes), **more})
+        flat = parse_overrides(changes) | _flat(more)
         values = to_dict(self)
         if "method" in flat:
             values["method"] = flat["method"]
@@ -177,6 +177,9 @@ class RunConfig(Section):
         for name, value in flat.items():
             section, _, last = name.rpartition(".")
             if name == "phases":
+                phases = value.values() if isinstance(value, dict) else [None]
+                if not all(isinstance(phase, RunConfig) for phase in phases):
+                    raise ConfigError(f"phases must map roles to configs of runs, got {value!r}")
                 values["phases"] = {role: to_dict(phase) for role, phase in value.items()}
             elif not section:
                 values[last] = value
@@ -233,7 +236,7 @@ COMMON = tuple(spec.name for spec in dataclasses.fields(RunConfig) if spec.name 
 
 
 def parse_overrides(changes: dict[str, Any] | str | None) -> dict[str, Any]:
-    """Overrides as a dictionary from a dictionary, YAML text or nothing."""
+    """Overrides by dotted name, from a dictionary, YAML text or nothing."""
     if isinstance(changes, str):
         try:
             changes = yaml.safe_load(changes)
@@ -243,7 +246,7 @@ def parse_overrides(changes: dict[str, Any] | str | None) -> dict[str, Any]:
         return {}
     if not isinstance(changes, dict):
         raise ConfigError(f"overrides must map setting names to values, got {changes!r}")
-    return changes
+    return type(changes)(_flat(changes))
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
@@ -270,9 +273,11 @@ def from_dict(values: dict[str, Any]) -> RunConfig:
         if name == "phases":
             arguments[name] = {role: from_dict(phase) for role, phase in value.items()}
         elif name in sections:
+            _check_read(name, value, method)
             own[name] = build_section(sections[name], value)
         elif name not in COMMON:
-            raise ConfigError(_unknown(name, value, method))
+            _check_read(name, value, method)
+            raise ConfigError(unknown_setting(next(_dotted(name, value), name)))
         elif isinstance(hints[name], type) and issubclass(hints[name], Section):
             arguments[name] = build_section(hints[name], value)
         else:
@@ -280,17 +285,31 @@ def from_dict(values: dict[str, Any]) -> RunConfig:
     return RunConfig(**arguments, own=own)
 
 
-def _unknown(name: str, value: Any, method: str) -> str:
-    """Why a section or a field of the run is refused."""
-    readers = [one for one, spec in METHODS.items().items() if name in spec.sections]
+def _check_read(section: str, values: Any, method: str) -> None:
+    """Raises `ConfigError` for a setting that other methods read, and this one does not."""
+    declared = METHODS.get(method).sections.get(section)
+    own = {one.name for one in describe(declared)} if declared else set()
+    for dotted in _dotted(section, values):
+        if dotted not in own and dotted in field_names():
+            raise ConfigError(unknown_setting(dotted, f"method {method!r} does not read it"))
+
+
+def unknown_setting(name: str, unread: str = "", known: Iterable[str] | None = None) -> str:
+    """The error of a setting that is not read, with the methods that do or the nearest name.
+
+    Args:
+        unread: who does not read it.
+        known: the settings to compare a misspelt name with; by default all.
+    """
+    readers = [method for method in METHODS.names() if unread and name in field_names(method)]
     if readers:
-        setting_name = f"{name}.{next(iter(value))}" if isinstance(value, dict) and value else name
-        return (
-            f"unknown setting {setting_name!r}: method {method!r} does not read it, "
-            f"{' and '.join(map(repr, readers))} would"
-        )
-    dotted = f"{name}.{next(iter(value))}" if isinstance(value, dict) and value else name
-    return f"unknown setting {dotted!r}.{did_you_mean(dotted, field_names())}"
+        return f"unknown setting {name!r}: {unread}, {' and '.join(map(repr, readers))} would"
+    return f"unknown setting {name!r}.{did_you_mean(name, known or field_names())}"
+
+
+def _dotted(section: str, values: Any) -> Iterator[str]:
+    """The dotted names of plain values."""
+    return (f"{section}.{key}" for key in values) if isinstance(values, dict) else iter(())
 
 
 def settings_of(method: str) -> Iterator[Description]:
@@ -308,6 +327,18 @@ def field_names(method: str | None = None) -> list[str]:
     return list(dict.fromkeys(one.name for name in methods for one in settings_of(name)))
 
 
-def is_setting(name: str) -> bool:
-    """Whether any method reads a setting of this dotted name."""
-    return name in field_names()
+def names_read(settings: dict[str, Any]) -> set[str]:
+    """The dotted names that a run with these settings reads: by its method and chosen variants.
+
+    Args:
+        settings: by dotted name; the method, and the choices of variants among them.
+    """
+    method = settings.get("method", RunConfig.method)
+    names = {"method", "seed", "label", "preset", "phases"}
+    kinds: list[type[Section]] = [DataConfig, ModelConfig, OptimConfig, TrainConfig]
+    for name, declared in METHODS.get(method).sections.items():
+        own = {
+            key.partition(".")[2]: x for key, x in settings.items() if key.startswith(f"{name}.")
+        }
+        kinds.append(section_type(declared, own))
+    return names | {kind.dotted(name) for kind in kinds for name in names_of(kind)}

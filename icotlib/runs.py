@@ -138,6 +138,10 @@ class Run:
     def stage_folder(self, removed: int) -> Path:
         return self.folder / "stages" / f"removed-{removed:03d}"
 
+    def activations_folder(self, removed: int) -> Path:
+        """The folder that keeps the residual stream at a removal stage."""
+        return self.folder / "activations" / f"removed-{removed:03d}"
+
     def _json(self, name: str) -> dict[str, Any]:
         path = self.folder / name
         try:

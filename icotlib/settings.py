@@ -108,14 +108,16 @@ def names_of(kind: type[Section]) -> list[str]:
 
 def build_section(declared: Declared, values: Mapping[str, Any]) -> Section:
     """A section from plain values. Raises `ConfigError` for a setting that it does not have."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"unknown setting {declared.section!r}: it is a section of settings")
     kind = section_type(declared, values)
     known = names_of(kind)
     for name in values:
         if name not in known:
-            raise ConfigError(
-                f"unknown setting {kind.dotted(name)!r}{_read_elsewhere(declared, values, name)}."
-                f"{did_you_mean(kind.dotted(name), map(kind.dotted, known))}"
+            hint = _read_elsewhere(declared, values, name) or "." + did_you_mean(
+                kind.dotted(name), map(kind.dotted, known)
             )
+            raise ConfigError(f"unknown setting {kind.dotted(name)!r}{hint}")
     return kind(**values)
 
 
@@ -149,7 +151,8 @@ def describe(declared: Declared) -> Iterator[Description]:
         yield from _described(declared)
         return
     seen: set[str] = set()
-    for kind in declared.types.values():
+    # The default first: its class says what the choice itself means.
+    for kind in [declared.types[declared.default], *declared.types.values()]:
         for one in _described(kind):
             short = one.name.rpartition(".")[2]
             if short in seen:

@@ -1,40 +1,20 @@
 """Shared fixtures: tiny configs, run directories that vanish, reference files where present."""
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer
-from tokenizers.decoders import ByteLevel as ByteLevelDecoder
-from tokenizers.decoders import Metaspace as MetaspaceDecoder
-from tokenizers.models import BPE, Unigram
-from tokenizers.pre_tokenizers import ByteLevel, Metaspace
-from tokenizers.processors import TemplateProcessing
-from tokenizers.trainers import BpeTrainer, UnigramTrainer
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from icotlib import paths
 from icotlib.config import RunConfig
+from tests.helpers import TINY, save_pretrained
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
-
-TINY = {
-    "data.task": "mult-2x2",
-    "data.valid_examples": 24,
-    "data.test_examples": 24,
-    "model.layers": 2,
-    "model.width": 16,
-    "model.heads": 2,
-    "optim.warmup_steps": 2,
-    "removal.warmup_steps": 2,
-    "train.steps": 12,
-    "train.batch_size": 8,
-    "train.eval_every": 4,
-}
 
 
 @pytest.fixture
@@ -60,68 +40,6 @@ def reference() -> Path:
 
 
 @pytest.fixture
-def pretrained(tmp_path):
-    """Makes a folder in the hub's own format: a tiny model of an architecture and a tokenizer."""
-
-    def make(
-        architecture: str, dtype: torch.dtype = torch.float32, tokenizer=None, **sizes: Any
-    ) -> str:
-        tokenizer = tokenizer or bytes_tokenizer([" 1 2 3 4 5 6 7 8 9 0 * + #### ( )"] * 5)
-        sizes = SIZES | OF_ITS_OWN.get(architecture, {}) | sizes
-        ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-        ids["pad_token_id"] = None
-        # More rows than tokens, as published models have for speed.
-        vocabulary = {"vocab_size": len(tokenizer) + 3}
-        config = AutoConfig.for_model(architecture, **sizes, **vocabulary, **ids)
-        folder = tmp_path / f"pretrained-{architecture}-{len(tokenizer)}"
-        AutoModelForCausalLM.from_config(config).to(dtype).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        return str(folder)
-
-    return make
-
-
-SIZES = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "max_position_embeddings": 64,
-}
-WIDE = {"intermediate_size": 32}
-OF_ITS_OWN = {
-    "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
-    "gpt_neox": WIDE,
-    "llama": WIDE | {"num_key_value_heads": 1},
-    "qwen2": WIDE | {"num_key_value_heads": 1},
-    "mistral": WIDE | {"num_key_value_heads": 1},
-    "phi": WIDE,
-}
-
-
-def bytes_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
-    """Byte-level BPE like GPT-2's: one special token, separator, end and padding at once.
-
-    Spaces lead their word, and digits that often come together are one token.
-    """
-    tokenizer = Tokenizer(BPE())
-    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = ByteLevelDecoder()
-    trainer = BpeTrainer(special_tokens=["<|endoftext|>"], initial_alphabet=ByteLevel.alphabet())
-    tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")
-
-
-def unigram_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
-    """Unigram like Llama's: puts a space and a token of its own before every text; no padding."""
-    tokenizer = Tokenizer(Unigram())
-    tokenizer.pre_tokenizer = Metaspace()
-    tokenizer.decoder = MetaspaceDecoder()
-    special = ["<unk>", "<s>", "</s>"]
-    trainer = UnigramTrainer(vocab_size=80, special_tokens=special, unk_token="<unk>")
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.post_processor = TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
-    )
+def pretrained(tmp_path) -> Callable[..., str]:
+    """Makes a folder in the hub's own format (`save_pretrained`)."""
+    return functools.partial(save_pretrained, tmp_path)

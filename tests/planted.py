@@ -1,8 +1,8 @@
-"""A model built so that it is known what is inside: the parity of ten bits, by design.
+"""A model with known mechanics: it computes the parity of ten bits, by design.
 
 Layer 0: the separator attends to all bits evenly, counts the ones and works out their parity, in
-one coordinate. Layer 1: the mark attends to the separator and takes the parity over. The head
-writes it. No prefix's parity is formed anywhere, and no bit is used above layer 0.
+one coordinate. Layer 1: the delimiter attends to the separator and copies the parity. The head
+writes it. No prefix's parity is computed anywhere, and no bit is used above layer 0.
 """
 
 import torch
@@ -10,15 +10,16 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
-from icotlib.config import RemovalConfig
+from icotlib.config import RunConfig
 from icotlib.data.layout import Layout, symbol_tokenizer
-from icotlib.interp import Examples, Subject
+from icotlib.evaluation.stage_model import StageModel
 from icotlib.tasks import get_task
+from icotlib.tasks.questions import QuestionSet
 
 BITS = 10
-WIDTH = BITS + 4  # the bits, two separators, the mark, the answer
+WIDTH = BITS + 4  # the bits, two separators, the delimiter, the answer
 SEPARATOR, ANSWER_DELIMITER = BITS, BITS + 2
-ONES, PARITY, TAKEN = 10, 11, 12  # coordinates above those of the tokens
+ONES, PARITY, COPY = 10, 11, 12  # coordinates above those of the tokens
 
 
 class PlantedConfig(PreTrainedConfig):
@@ -69,8 +70,8 @@ class Planted(PreTrainedModel):
         for layer in self.layers:
             hidden = layer(hidden)
         logits = self.head(hidden[:, -logits_to_keep:])
-        found = tuple(one.weights.expand(len(input_ids), 1, -1, -1) for one in self.layers)
-        return CausalLMOutput(logits=logits, attentions=found if output_attentions else None)
+        weights = tuple(one.weights.expand(len(input_ids), 1, -1, -1) for one in self.layers)
+        return CausalLMOutput(logits=logits, attentions=weights if output_attentions else None)
 
 
 AutoConfig.register("planted", PlantedConfig)
@@ -78,7 +79,7 @@ AutoModelForCausalLM.register(PlantedConfig, Planted)
 
 
 @torch.no_grad()
-def plant() -> Subject:
+def plant() -> StageModel:
     """The planted model as a No CoT model of `parity-10`."""
     task = get_task(f"parity-{BITS}")
     tokenizer = symbol_tokenizer(task.symbols)
@@ -88,8 +89,8 @@ def plant() -> Subject:
     zero, one = tokenizer.convert_tokens_to_ids(["0", "1"])
     model.embedding.weight[:, : len(tokenizer)] = torch.eye(len(tokenizer))
     for layer in model.layers:
-        layer.scores.copy_(50 * torch.eye(WIDTH))  # whoever has nothing to fetch looks at itself
-    counting, taking = model.layers
+        layer.scores.copy_(50 * torch.eye(WIDTH))  # a position without a task attends to itself
+    counting, copying = model.layers
     counting.scores[SEPARATOR] = -50.0
     counting.scores[SEPARATOR, :BITS] = 0.0
     counting.value[one, ONES] = 1.0
@@ -97,18 +98,19 @@ def plant() -> Subject:
     counting.up.bias.copy_(-torch.arange(BITS + 1.0))
     counting.down.weight[PARITY] = 2.0 * (-1.0) ** torch.arange(BITS + 1)
     counting.down.weight[PARITY, 0] = 1.0
-    taking.scores[ANSWER_DELIMITER] = -50.0
-    taking.scores[ANSWER_DELIMITER, SEPARATOR] = 50.0
-    taking.value[PARITY, TAKEN] = 1.0
-    model.head.weight[one, TAKEN], model.head.bias[one] = 10.0, -5.0
-    model.head.weight[zero, TAKEN], model.head.bias[zero] = -10.0, 5.0
+    copying.scores[ANSWER_DELIMITER] = -50.0
+    copying.scores[ANSWER_DELIMITER, SEPARATOR] = 50.0
+    copying.value[PARITY, COPY] = 1.0
+    model.head.weight[one, COPY], model.head.bias[one] = 10.0, -5.0
+    model.head.weight[zero, COPY], model.head.bias[zero] = -10.0, 5.0
     model.head.bias[[i for i in range(len(tokenizer)) if i not in (zero, one)]] = -50.0
-    removal = RemovalConfig(schedule="all")
-    return Subject("planted", model, Layout(tokenizer), removal, removed=BITS)
+    config = RunConfig().override({"method": "no_cot", "data.task": task.name})
+    layout = Layout(tokenizer)
+    return StageModel("planted", model, layout, config, config.input_format, removed=BITS)
 
 
-def every_question() -> Examples:
+def every_question() -> QuestionSet:
     """All questions of `parity-10`, in an order that tells nothing."""
     task = get_task(f"parity-{BITS}")
     order = torch.randperm(2**BITS, generator=torch.Generator().manual_seed(0))
-    return Examples(task, ((order[:, None] >> torch.arange(BITS)) & 1).numpy())
+    return QuestionSet(task, ((order[:, None] >> torch.arange(BITS)) & 1).numpy())

@@ -1,16 +1,17 @@
-"""Files, splits, streams."""
+"""Files, splits, training batches."""
 
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
 
-from icotlib.config import DataConfig
+from icotlib.config import DataConfig, RunConfig
 from icotlib.data import run_data
 from icotlib.data.batches import epochs, stream
 from icotlib.data.corpus import draw_unseen, first_of_each, load_corpus, question_keys
 from icotlib.data.files import read_examples, write_examples
 from icotlib.data.layout import Layout, symbol_tokenizer
+from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError, DataError
 from icotlib.evaluation.ood import encoded_keys
 from icotlib.tasks import Example, get_task
@@ -47,7 +48,7 @@ def test_a_malformed_line_names_file_and_line(tmp_path, line, message):
     assert ([x.answer for x in examples], skipped) == (["3", "4"], 1)
 
 
-def test_bytes_that_are_no_text_are_a_malformed_line(tmp_path):
+def test_bytes_that_are_not_utf8_are_a_malformed_line(tmp_path):
     (tmp_path / "bad.txt").write_bytes(b"1||2 #### 3\n\xff\xfe||1 #### 2\n")
     with pytest.raises(DataError, match=r"bad\.txt:2"):
         read_examples(tmp_path / "bad.txt")
@@ -87,39 +88,44 @@ def test_a_large_set_is_cached_and_read_back(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("step_end", [None, "+"])
 def test_a_large_set_is_encoded_once_and_its_tokens_read_from_disk(tmp_path, monkeypatch, step_end):
-    """Chains and questions of unequal length, in parts that are not as wide as each other."""
+    """Chains and questions of different length, in blocks of different width."""
     monkeypatch.setattr("icotlib.paths.DATA", tmp_path)
-    rows = [Example("1 + 2", "", "3"), Example("1 2 + 3", "1 2 +", "1 5"), Example("1", "2", "3")]
-    rows += [Example("9 + 9", "9 + 9 + 9 + 9", "1 8"), Example("4", "5 + 6", "7 7")]
-    columns = dict(zip(Example._fields, map(list, zip(*rows, strict=True)), strict=True))
+    examples = [
+        Example("1 + 2", "", "3"),
+        Example("1 2 + 3", "1 2 +", "1 5"),
+        Example("1", "2", "3"),
+    ]
+    examples += [Example("9 + 9", "9 + 9 + 9 + 9", "1 8"), Example("4", "5 + 6", "7 7")]
+    columns = dict(zip(Example._fields, map(list, zip(*examples, strict=True)), strict=True))
     layout = Layout(symbol_tokenizer([*"0123456789+"]), step_end=step_end)
-    encoded = layout.encode(rows)
+    encoded = layout.encode(examples)
     monkeypatch.setattr(run_data, "MANY", 5)
-    monkeypatch.setattr(run_data, "PART", 2)
+    monkeypatch.setattr(run_data, "BLOCK", 2)
     stored = [run_data.encode_once(layout, Dataset.from_dict(columns), "of this corpus")]
     with monkeypatch.context() as patch:
         patch.setattr(Layout, "encode", lambda *_: pytest.fail("encoded again"))
         stored.append(run_data.encode_once(layout, Dataset.from_dict(columns), "of this corpus"))
         with pytest.raises(pytest.fail.Exception):
             run_data.encode_once(layout, Dataset.from_dict(columns), "of another corpus")
-    for one in stored:
-        for wanted in (slice(None), torch.tensor([3, 0, 3])):
-            given, true = one[wanted], encoded[wanted]
-            assert given.ids.dtype == torch.int64
-            for name, value in vars(true).items():
-                assert value is None or torch.equal(getattr(given, name), value)
-        assert (encoded_keys(one) == encoded_keys(encoded)).all()
+    for batch in stored:
+        for rows in (slice(None), torch.tensor([3, 0, 3])):
+            taken, expected = batch[rows], encoded[rows]
+            assert taken.ids.dtype == torch.int64
+            assert (taken.step_ends is None) == (step_end is None)
+            for name, value in vars(expected).items():
+                assert value is None or torch.equal(getattr(taken, name), value)
+        assert (encoded_keys(batch) == encoded_keys(encoded)).all()
     other = Layout(symbol_tokenizer([*"9876543210+"]), step_end=step_end)
     assert other.fingerprint != layout.fingerprint
 
 
-def test_the_stream_never_shows_a_held_out_question():
+def test_the_stream_never_draws_a_held_out_question():
     corpus = load_corpus(SMALL)
     held_out = set(corpus.valid["question"]) | set(corpus.test["question"])
     batches = stream(corpus, 2000, seed=0)
     seen = {x.question for step in range(10) for x in corpus.task.text(batches(step))}
     assert not seen & held_out
-    assert len(seen) > 7000  # of 8100 - 300: nearly all of the rest comes up
+    assert len(seen) > 7000  # of 8100 - 300: nearly all others are drawn
 
 
 def test_the_stream_is_a_function_of_seed_and_step():
@@ -131,7 +137,7 @@ def test_the_stream_is_a_function_of_seed_and_step():
     assert not np.array_equal(first(5).question, stream(corpus, 8, seed=4)(5).question)
 
 
-def test_epochs_show_every_row_once_per_epoch_in_a_new_order():
+def test_epochs_hold_every_row_once_in_a_new_order():
     batch = epochs(10, 4, seed=0)
     rows = np.concatenate([batch(step) for step in range(5)])
     assert sorted(rows[:10]) == sorted(rows[10:]) == list(range(10))
@@ -176,5 +182,44 @@ def test_own_files_are_a_corpus(tmp_path):
 
 def test_a_test_question_in_the_training_file_is_an_error(tmp_path):
     write_folder(tmp_path, train=["1", "2"], valid=["4"], test=["2"])
-    with pytest.raises(DataError, match=r"test.txt: 1 of its questions stand in train.txt"):
+    with pytest.raises(DataError, match=r"test.txt: 1 of its questions are in train.txt"):
         load_corpus(DataConfig(path=str(tmp_path)))
+
+
+# --- what a run reads --------------------------------------------------------------------------
+
+SIZES = {"data.valid_examples": 20, "data.test_examples": 20, "train.batch_size": 6}
+
+
+def test_a_runs_lengths_are_those_of_its_longest_example_even_if_it_is_not_drawn():
+    config = RunConfig().override(SIZES | {"data.task": "prontoqa-1to5", "data.valid_examples": 1})
+    data, task = RunData(config), get_task("prontoqa-1to5")
+    question, chain, answer = task.widths
+    assert (data.longest_chain, data.longest_total) == (chain, question + chain + answer + 4)
+    assert data.train is None
+    assert int(data.test.chain.max()) < chain or int(data.test.total.max()) < data.longest_total
+
+
+def test_steps_are_counted_in_the_chains_that_are_there():
+    changes = {"removal.step_end": "+", "removal.keep_positions": False, "data.task": "mult-3x3"}
+    data = RunData(RunConfig().override(SIZES | changes))
+    assert data.longest_chain == 3  # steps that end with + of three partial products
+    assert data.batches(0).step_ends is not None
+
+
+def test_training_batches_are_a_function_of_config_and_step():
+    for changes in ({}, {"data.train_examples": 40}):
+        config = RunConfig().override(SIZES | {"data.task": "mult-2x2"} | changes)
+        data, again = RunData(config), RunData(config)
+        data.batches(0)
+        assert torch.equal(data.batches(7).ids, again.batches(7).ids)
+        assert not torch.equal(data.batches(7).ids, data.batches(8).ids)
+        other = RunData(config.override(seed=1))
+        assert not torch.equal(data.batches(7).ids, other.batches(7).ids)
+        assert torch.equal(data.test.ids, other.test.ids)
+
+
+def test_a_step_end_that_no_chain_contains_is_refused():
+    changes = {"removal.step_end": "*", "removal.keep_positions": False, "data.task": "mult-2x2"}
+    with pytest.raises(ConfigError, match=r"'\*' stands inside no chain"):
+        RunData(RunConfig().override(SIZES | changes))

@@ -14,7 +14,7 @@ from icotlib.models.int8 import Int8Matmuls, QuantizedMatrix, check, product
 from icotlib.models.parameters import split_parameters
 from icotlib.runs import Run
 from icotlib.training.trainer import Trainer, train
-from tests.conftest import TINY
+from tests.helpers import TINY
 
 
 def test_numbers_that_fit_are_multiplied_exactly():

@@ -31,7 +31,7 @@ from icotlib.running import jobs
 from icotlib.tasks import Example
 from icotlib.tasks.word_problems import write_problems
 from icotlib.training.trainer import Trainer, train
-from tests.conftest import bytes_tokenizer, unigram_tokenizer
+from tests.helpers import bytes_tokenizer, unigram_tokenizer
 
 EXAMPLES = [
     Example("Tom has 12 apples and buys 15 more. How many?", "<<12+15=27>>", "27"),

@@ -27,7 +27,7 @@ from icotlib.training.trainer import Trainer, train
 def trained(tmp_path_factory):
     """Three tiny finished runs of the same size, one per method."""
     from icotlib.config import RunConfig
-    from tests.conftest import TINY
+    from tests.helpers import TINY
 
     patch = pytest.MonkeyPatch()
     patch.setenv("ICOT_RUNS", str(tmp_path_factory.mktemp("runs")))

@@ -1,1 +1,12 @@
-"""TODO."""
+"""Data: from files and generated tasks to the input of a model.
+
+files     the authors' text format, `question||chain #### answer`
+forms     rows of other data sets as examples
+readers   rows of files of every kind, and a report on those left out
+prepare   a data set in any form, made into train.txt, valid.txt and test.txt
+corpus    the splits of a run, read or generated; no question is in two of them
+batches   training batches by step: an endless stream, or epochs of a fixed set
+layout    the sequence layout and the symbol tokenizer
+run_data  all that a run reads, encoded
+inputs    model input and labels, with a part of the chain removed
+"""

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Training batches by step: an endless stream, or epochs of a fixed set."""
 
 from typing import Protocol
 
@@ -7,17 +7,18 @@ import numpy as np
 from icotlib.data.corpus import Corpus, draw_unseen
 from icotlib.tasks import SymbolBatch
 
-# --- training batches --------------------------------------------------------------------------
-
 
 class Batches(Protocol):
-    """Training examples by step: a pure function of (seed, step), so that a run can resume."""
+    """Training examples by step: a function of seed and step alone, so that a run can resume."""
 
-    def __call__(self, step: int) -> "SymbolBatch | np.ndarray": ...
+    def __call__(self, step: int) -> SymbolBatch | np.ndarray: ...
 
 
 def stream(corpus: Corpus, batch_size: int, seed: int) -> Batches:
-    """Fresh examples at every step, as `SymbolBatch`; none is in a held-out set, or holdout."""
+    """Fresh examples at every step, as `SymbolBatch`.
+
+    Excluded are questions of the held-out sets, and the task's holdout where the corpus says so.
+    """
 
     def batch(step: int) -> SymbolBatch:
         rng = np.random.default_rng([seed, 2, step])
@@ -28,7 +29,7 @@ def stream(corpus: Corpus, batch_size: int, seed: int) -> Batches:
 
 
 def epochs(n: int, batch_size: int, seed: int) -> Batches:
-    """Row numbers of a fixed set of n examples: a new order in every epoch, none left out."""
+    """Row numbers `[batch_size]` of a fixed set of n examples, shuffled anew in every epoch."""
     order: dict[int, np.ndarray] = {}
 
     def batch(step: int) -> np.ndarray:
@@ -36,7 +37,7 @@ def epochs(n: int, batch_size: int, seed: int) -> Batches:
         epoch, within = np.divmod(rows, n)
         for number in np.unique(epoch):
             if number not in order:
-                while len(order) > 1:  # a batch spans two epochs at most, unless n is tiny
+                while len(order) > 1:  # keep two orders: more only if a batch spans more epochs
                     order.pop(min(order))
                 order[number] = np.random.default_rng([seed, 3, number]).permutation(n)
             within[epoch == number] = order[number][within[epoch == number]]

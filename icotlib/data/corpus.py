@@ -1,4 +1,4 @@
-"""Data: the authors' file format, splits that cannot overlap, fixed sets and endless streams."""
+"""The splits of a run, read from files or generated; no question is in two of them."""
 
 import hashlib
 from dataclasses import dataclass
@@ -13,14 +13,18 @@ from icotlib.data.files import SPLITS, format_line, read_examples
 from icotlib.errors import ConfigError, DataError
 from icotlib.tasks import Example, Task, get_task
 
-# --- splits ------------------------------------------------------------------------------------
+#: Sets of at least so many questions are cached on disk.
+MANY = 10_000
+
+#: No keys: nothing is held out.
+NO_KEYS = np.array([], dtype=np.uint64)
 
 
 def question_keys(questions: np.ndarray) -> np.ndarray:
-    """A 64-bit key for each row of `[n, entries]`, equal for equal rows.
+    """A 64-bit key for each row of `[n, entries]`: `[n]`, equal for equal rows.
 
-    Two different rows share a key once in 2^64 pairs; a draw is then refused without need, which
-    does no harm. Entries of -1 at the end of a row do not change its key.
+    Different rows share a key once in 2^64 pairs; a draw is then refused without need, which is
+    harmless. Entries of -1 (padding) at the end of a row do not change its key.
     """
     rng = np.random.default_rng(0x1C07)
     factors = rng.integers(0, 2**63, questions.shape[1], dtype=np.uint64) * 2 + 1
@@ -36,29 +40,32 @@ def draw_unseen(
     distinct: bool = False,
     holdout: bool | None = None,
 ) -> np.ndarray:
-    """n questions, none with a key among `held_out` (sorted); all different if `distinct`.
+    """Draw n questions, `[n, entries]`.
 
     Args:
-        holdout: whether they are of the questions that the task reserves; None takes any.
+        held_out: sorted keys of questions that are excluded.
+        distinct: whether all of them differ from each other.
+        holdout: True draws from the task's holdout alone, False from all other questions, None
+            from both.
     """
     rows: list[np.ndarray] = []
-    have = 0
-    while have < n:
-        drawn = task.sample(rng, n - have + 16)
+    count = 0
+    while count < n:
+        drawn = task.sample(rng, n - count + 16)
         keys = question_keys(drawn)
         fresh = ~is_in_sorted(keys, held_out)
         if holdout is not None:
             fresh &= task.holdout(drawn) == holdout
         if distinct:
             fresh &= first_of_each(keys)
-            held_out = np.sort(np.concatenate([held_out, keys[fresh][: n - have]]))
-        rows.append(drawn[fresh][: n - have])
-        have += len(rows[-1])
+            held_out = np.sort(np.concatenate([held_out, keys[fresh][: n - count]]))
+        rows.append(drawn[fresh][: n - count])
+        count += len(rows[-1])
     return np.concatenate(rows)
 
 
 def is_in_sorted(values: np.ndarray, sorted_values: np.ndarray) -> np.ndarray:
-    """Which values occur in a sorted array."""
+    """Which values occur in a sorted array, `[n]`."""
     if not len(sorted_values):
         return np.zeros(len(values), dtype=bool)
     at = np.searchsorted(sorted_values, values).clip(max=len(sorted_values) - 1)
@@ -66,7 +73,7 @@ def is_in_sorted(values: np.ndarray, sorted_values: np.ndarray) -> np.ndarray:
 
 
 def first_of_each(values: np.ndarray) -> np.ndarray:
-    """Which entries are the first with their value."""
+    """Which entries are the first with their value, `[n]`."""
     first = np.zeros(len(values), dtype=bool)
     first[np.unique(values, return_index=True)[1]] = True
     return first
@@ -74,50 +81,41 @@ def first_of_each(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Everything a run may look at: its held-out sets and where training examples come from."""
+    """All data that a run may use: its held-out sets, and the source of its training examples."""
 
     valid: Dataset
     test: Dataset
-    #: A fixed training set, or None where training draws from `task` without end.
+    #: A fixed training set, or None where every batch is drawn from `task`.
     train: Dataset | None
     #: The generated task, or None for data from files.
     task: Task | None
     #: Sorted keys of held-out questions (empty for data from files).
     held_out: np.ndarray
-    #: Hash of all of it: what stands in the sets, or the rule by which the stream is drawn.
+    #: Hash of the sets and of the rule by which training examples are drawn.
     digest: str
-    #: All symbols for a symbol-level tokenizer: the task's, or those of the whole files, however
-    #: few of their lines are used, so that runs on more or fewer lines share a vocabulary.
+    #: All symbols for a symbol tokenizer: the task's, or those of the whole files. Lines that are
+    #: not used count too, so that runs on more or fewer of them share a vocabulary.
     symbols: tuple[str, ...]
-    #: What training examples are drawn with: False leaves out the task's holdout questions.
+    #: The argument of `draw_unseen` for training examples: False excludes the task's holdout.
     holdout: bool | None = None
 
 
 def load_corpus(config: DataConfig) -> Corpus:
-    """The corpus of a config: generated (fixed sets are cached under `data/cache`), or read.
+    """The corpus of a config: read from files, or generated (large sets are cached on disk).
 
-    Raises `DataError` for bad files or overlapping splits, `ConfigError` if the task has too few
-    questions for the sizes asked for.
+    Raises `DataError` for malformed files or overlapping splits, `ConfigError` if the task has
+    fewer questions than the sizes need.
     """
     return _read_corpus(config) if config.path else _generate_corpus(config)
 
 
 def _generate_corpus(config: DataConfig) -> Corpus:
     task = get_task(config.task)
-    held = config.valid_examples + config.test_examples
-    wanted = held + (config.train_examples or held)
-    there = task.n_questions - config.holdout * task.n_holdout
-    if wanted > there:
-        aside = " that are not holdout" if config.holdout else ""
-        raise ConfigError(
-            f"{task.name} has only {there} questions{aside}, {wanted} are needed "
-            f"({config.valid_examples} valid, {config.test_examples} test, the rest to train on): "
-            "lower data.valid_examples, data.test_examples or data.train_examples"
-        )
+    _check_size(config, task)
     rng = np.random.default_rng([config.seed, 0])
-    nothing = np.array([], dtype=np.uint64)
+    n_held_out = config.valid_examples + config.test_examples
     holdout = False if config.holdout else None
-    questions = draw_unseen(task, rng, held, nothing, distinct=True, holdout=holdout)
+    questions = draw_unseen(task, rng, n_held_out, NO_KEYS, distinct=True, holdout=holdout)
     held_out = np.sort(question_keys(questions))
     valid = _cached(config, "valid", task, questions[: config.valid_examples])
     test = _cached(config, "test", task, questions[config.valid_examples :])
@@ -127,8 +125,23 @@ def _generate_corpus(config: DataConfig) -> Corpus:
         n = config.train_examples
         rows = draw_unseen(task, rng, n, held_out, distinct=True, holdout=holdout)
         train = _cached(config, "train", task, rows)
-    digest = _digest(valid, test, train, task.name + " holdout" * config.holdout)
+    rule = f"{task.name} holdout" if config.holdout else task.name
+    digest = _digest(valid, test, train, rule)
     return Corpus(valid, test, train, task, held_out, digest, task.symbols, holdout)
+
+
+def _check_size(config: DataConfig, task: Task) -> None:
+    """Raises `ConfigError` if a task has fewer questions than the sizes of the sets need."""
+    held_out = config.valid_examples + config.test_examples
+    needed = held_out + (config.train_examples or held_out)
+    available = task.n_questions - (task.n_holdout if config.holdout else 0)
+    if needed > available:
+        kind = " outside its holdout" if config.holdout else ""
+        raise ConfigError(
+            f"{task.name} has only {available} questions{kind}, {needed} are needed "
+            f"({config.valid_examples} valid, {config.test_examples} test, the rest to train on): "
+            "lower data.valid_examples, data.test_examples or data.train_examples"
+        )
 
 
 def _read_corpus(config: DataConfig) -> Corpus:
@@ -147,31 +160,30 @@ def _read_corpus(config: DataConfig) -> Corpus:
         shared = train_questions & {example.question for example in sets[split]}
         if shared:
             raise DataError(
-                f"{folder / f'{split}.txt'}: {len(shared)} of its questions stand in train.txt "
-                f"too, for example {min(shared)!r}"
+                f"{folder / f'{split}.txt'}: {len(shared)} of its questions are in train.txt too, "
+                f"for example {min(shared)!r}"
             )
     datasets = {split: _dataset(examples) for split, examples in sets.items()}
     digest = _digest(datasets["valid"], datasets["test"], datasets["train"], "")
-    nothing = np.array([], dtype=np.uint64)
     return Corpus(
-        **datasets, task=None, held_out=nothing, digest=digest, symbols=tuple(sorted(symbols))
+        **datasets, task=None, held_out=NO_KEYS, digest=digest, symbols=tuple(sorted(symbols))
     )
 
 
 def examples_of(dataset: Dataset, rows: slice = slice(None)) -> list[Example]:
-    """The rows of a dataset as examples, or some of them."""
+    """The rows of a dataset as examples; by default all of them."""
     columns = dataset[rows]
     return [Example(*row) for row in zip(*(columns[c] for c in Example._fields), strict=True)]
 
 
 def check_folder(folder: str | Path) -> None:
-    """Raises `DataError` if a folder of data lacks one of its three files."""
+    """Raises `DataError` if a folder lacks train.txt, valid.txt or test.txt."""
     for split in SPLITS:
         path = Path(folder) / f"{split}.txt"
         if not path.is_file():
             raise DataError(
                 f"{path}: no such file. `icot prepare SOURCE --out {folder}` makes train.txt, "
-                "valid.txt and test.txt from questions with steps in any usual form"
+                "valid.txt and test.txt from data in any usual form"
             )
 
 
@@ -181,8 +193,8 @@ def _dataset(examples: list[Example]) -> Dataset:
 
 
 def _cached(config: DataConfig, split: str, task: Task, questions: np.ndarray) -> Dataset:
-    """The written-out questions, kept on disk once they are many."""
-    if len(questions) < 10_000:
+    """The written-out questions; from `MANY` on they are cached on disk."""
+    if len(questions) < MANY:
         return _dataset(_text(config, task, questions))
     digest = hashlib.sha256(questions.astype(np.int8).tobytes()).hexdigest()[:10]
     folder = paths.data_cache() / f"{task.name}-{split}-{len(questions)}-{digest}"

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The authors' text format, one example per line: `question||chain #### answer`."""
 
 import json
 import re
@@ -11,15 +11,11 @@ from icotlib.tasks import Example, Task
 
 SPLITS = ("train", "valid", "test")
 
-
 _LINE = re.compile(r"(?P<question>.+?)\|\|(?P<chain>.*?)\s*####(?P<answer>.+)", re.DOTALL)
 
 
-# --- files -------------------------------------------------------------------------------------
-
-
 def parse_line(line: str) -> Example:
-    """One line `question||chain #### answer`; `ValueError` says what is wrong with it."""
+    """The example of one line; raises `ValueError` that says what is wrong with the line."""
     if line.count("||") != 1:
         raise ValueError(f"needs exactly one '||', found {line.count('||')}")
     if line.count("####") != 1:
@@ -34,10 +30,13 @@ def parse_line(line: str) -> Example:
 def read_examples(
     path: str | Path, on_error: Literal["raise", "skip"] = "raise"
 ) -> tuple[list[Example], int]:
-    """Examples of a file in the authors' format, and how many lines were skipped.
+    """The examples of a file in the authors' format, and the number of lines skipped.
 
-    A malformed line raises `DataError` naming file and line number; with `on_error="skip"` it is
-    counted instead. Blank lines are neither.
+    Blank lines are ignored and not counted.
+
+    Args:
+        on_error: what a malformed line does: raise `DataError` naming file and line number, or be
+            skipped and counted.
     """
     path = Path(path)
     if not path.is_file():
@@ -57,12 +56,12 @@ def read_examples(
 
 
 def format_line(example: Example) -> str:
-    """One line of the authors' format."""
+    """An example as one line of the authors' format."""
     return f"{example.question}||{example.chain} #### {example.answer}"
 
 
 def write_examples(path: str | Path, examples: Iterable[Example]) -> None:
-    """Write a file that `read_examples` reads back; an existing file is an error."""
+    """Write a file that `read_examples` reads; raises `FileExistsError` if there is one."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("x", encoding="utf-8") as file:
@@ -72,7 +71,7 @@ def write_examples(path: str | Path, examples: Iterable[Example]) -> None:
 def write_json(path: str | Path, examples: list[Example], task: Task) -> None:
     """Write examples in the task's published JSON form, which `icot prepare` reads.
 
-    An existing file is an error.
+    Raises `FileExistsError` if there is such a file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

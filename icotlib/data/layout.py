@@ -1,9 +1,9 @@
-"""Tokens: the symbol tokenizer and the one sequence layout of all methods.
+"""The sequence layout that all methods share, and the symbol tokenizer.
 
     question <sep> chain <sep> #### answer <eos>
 
 Everything after the first separator is learned, the second separator included. An encoded batch
-knows where its question and its chain end, and that is all that removal and evaluation need.
+holds the lengths of its questions and chains, from which removal and evaluation follow.
 """
 
 import hashlib
@@ -24,9 +24,8 @@ from icotlib.errors import ConfigError
 from icotlib.tasks import Example, SymbolBatch, Task
 from icotlib.tasks.base import PADDING
 
-#: How tokenizers write the space that a token begins with.
+#: The characters by which tokenizers write the space that a token begins with.
 SPACES = "Ġ▁ "
-
 
 PAD, EOS, SEP, ANSWER_DELIMITER = "<pad>", "<eos>", "<sep>", "####"
 
@@ -34,8 +33,8 @@ PAD, EOS, SEP, ANSWER_DELIMITER = "<pad>", "<eos>", "<sep>", "####"
 def symbol_tokenizer(symbols: Sequence[str]) -> PreTrainedTokenizerFast:
     """A tokenizer with one token per symbol, symbols separated by spaces.
 
-    It saves beside a model and reloads through `AutoTokenizer`. A symbol it does not know is an
-    error when it is encoded, never a silent `<unk>`.
+    It is saved with a model and reloads through `AutoTokenizer`. There is no `<unk>`: encoding a
+    symbol that it does not know is an error.
     """
     vocabulary = {symbol: i for i, symbol in enumerate([PAD, EOS, SEP, ANSWER_DELIMITER, *symbols])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=None))
@@ -47,9 +46,9 @@ def symbol_tokenizer(symbols: Sequence[str]) -> PreTrainedTokenizerFast:
 
 @dataclass(frozen=True)
 class EncodedBatch:
-    """A batch of token sequences, padded on the right; the lengths are tensors `[n]`."""
+    """A batch of token sequences, padded on the right; lengths are counted in tokens, `[n]`."""
 
-    #: Tokens `[n, width]`; in int32 where a whole set lies on disk, in int64 once they are taken.
+    #: Token ids `[n, width]`: int32 where a whole set is on disk, int64 in the rows taken from it.
     ids: Tensor
     #: Length of the question with the first separator.
     question: Tensor
@@ -57,8 +56,8 @@ class EncodedBatch:
     chain: Tensor
     #: Length of the whole sequence.
     total: Tensor
-    #: Where removal counts steps: tokens of the chain up to the end of each of its steps,
-    #: `[n, most steps]`; the last number is repeated behind a chain of fewer.
+    #: Where removal counts steps: the length of the chain up to the end of each step,
+    #: `[n, most steps]`; chains of fewer steps repeat their last number.
     step_ends: Tensor | None = None
 
     def __len__(self) -> int:
@@ -75,16 +74,18 @@ class EncodedBatch:
 
     @property
     def removal_units(self) -> Tensor:
-        """What removal counts in each chain, its tokens or its steps: `[n]`."""
+        """The number of units that removal counts in each chain, tokens or steps: `[n]`."""
         if self.step_ends is None:
             return self.chain
         return (self.step_ends < self.chain[:, None]).sum(dim=1) + (self.chain > 0)
 
     def tokens(self, removed: Tensor | int, side: str = "left") -> Tensor:
-        """How many tokens go from each chain with so many of its units, from one side: `[n]`.
+        """The number of tokens that are removed from each chain with so many units: `[n]`.
 
         Args:
-            removed: tokens or steps, one number or `[n]`; more than a chain has takes all of it.
+            removed: units (tokens or steps), one number or `[n]`; a number beyond the chain's
+                units stands for the whole chain.
+            side: the end of the chain that is removed first, `left` or `right`.
         """
         removed = torch.as_tensor(removed).expand(len(self)).minimum(self.removal_units)
         if self.step_ends is None:
@@ -95,14 +96,14 @@ class EncodedBatch:
         return starts.gather(1, removed[:, None])[:, 0]
 
     def without_chain(self) -> "EncodedBatch":
-        """The layout of distillation, with neither chain nor second separator.
+        """The same examples without chain and second separator, as distillation has them:
 
         question <sep> #### answer <eos>
         """
-        gone = self.chain + 1
-        total = self.total - gone
+        left_out = self.chain + 1
+        total = self.total - left_out
         column = torch.arange(int(total.max()))[None]
-        source = column + gone[:, None] * (column >= self.question[:, None])
+        source = column + left_out[:, None] * (column >= self.question[:, None])
         ids = self.ids.gather(1, source.clamp(max=self.ids.shape[1] - 1))
         return EncodedBatch(ids, self.question, torch.zeros_like(self.chain), total)
 
@@ -110,12 +111,17 @@ class EncodedBatch:
 class Layout:
     """The sequence layout over a tokenizer: encodes examples, decodes answers.
 
-    With a symbol tokenizer each symbol is one token and the separator a token of its own. With a
-    pretrained one, separators and end are its end-of-text token and the chain begins with a
-    space, as in the authors' data; `spaced_separators` adds the space that their code leaves
-    before each separator. A tokenizer that begins every text with a token of its own does so here.
+    With a symbol tokenizer each symbol is one token, and the separator is a token of its own. With
+    a pretrained tokenizer, separators and end are its end-of-text token, and the chain begins with
+    a space, as in the authors' data. A token that the tokenizer puts at the start of every text
+    stands at the start of the question.
 
-    With `step_end`, a text that every step of a chain ends with, removal counts steps.
+    Args:
+        spaced_separators: with a pretrained tokenizer, put the space before each separator that the
+            authors' code leaves there.
+        step_end: the text that ends every step of a chain; removal then counts steps.
+
+    Raises `ConfigError` for a tokenizer without an end-of-text token.
     """
 
     def __init__(
@@ -131,16 +137,21 @@ class Layout:
         self.sep = self.eos if tokenizer.sep_token_id is None else tokenizer.sep_token_id
         self.pad = self.eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         self._symbolic = tokenizer.sep_token == SEP
-        self._tail = " " if spaced_separators and not self._symbolic else ""
         self._step_end = step_end
-        self.bos_ids, self._prefix_space = ([], "") if self._symbolic else _beginnings(tokenizer)
+        #: Tokens that every sequence begins with.
+        self.bos_ids = [] if self._symbolic else _bos_ids(tokenizer)
+        #: The space before the chain and before the answer delimiter.
+        self._prefix_space = "" if self._symbolic or _adds_space(tokenizer) else " "
+        #: The space after question, chain and answer.
+        self._suffix_space = " " if spaced_separators and not self._symbolic else ""
+        #: The tokens of `####`.
         self.answer_delimiter = self._tokens([self._prefix_space + ANSWER_DELIMITER])[0]
 
     @cached_property
     def fingerprint(self) -> str | None:
-        """A hash of everything that says how examples are encoded.
+        """A hash of the tokenizer and of all settings here; equal hashes encode equally.
 
-        None with a tokenizer written in Python, which cannot be hashed.
+        None for a tokenizer written in Python, which cannot be hashed.
         """
         if not self.tokenizer.is_fast:
             return None
@@ -150,7 +161,7 @@ class Layout:
             self.eos,
             self.bos_ids,
             self._prefix_space,
-            self._tail,
+            self._suffix_space,
             self._step_end,
         ]
         text = json.dumps([self.tokenizer.backend_tokenizer.to_str(), *parts])
@@ -170,17 +181,14 @@ class Layout:
             raise ConfigError(f"the tokenizer has no token for {missing[0]!r}") from error
 
     def encode(self, examples: Sequence[Example]) -> EncodedBatch:
-        """Encode text examples. Raises `ConfigError` for a symbol the tokenizer lacks."""
-        questions = self._tokens([example.question + self._tail for example in examples])
+        """Encode text examples. Raises `ConfigError` for a symbol that the tokenizer lacks."""
+        before, after = self._prefix_space, self._suffix_space
+        questions = self._tokens([x.question + after for x in examples])
         questions = [self.bos_ids + tokens for tokens in questions]
-        written = [self._prefix_space + x.chain + self._tail if x.chain else "" for x in examples]
-        chains, ends = self._chains(written)
-        answers = self._tokens(
-            [
-                f"{self._prefix_space}{ANSWER_DELIMITER} {example.answer}{self._tail}"
-                for example in examples
-            ]
+        chains, step_ends = self._chains(
+            [before + x.chain + after if x.chain else "" for x in examples]
         )
+        answers = self._tokens([f"{before}{ANSWER_DELIMITER} {x.answer}{after}" for x in examples])
         rows = [
             [*question, self.sep, *chain, self.sep, *answer, self.eos]
             for question, chain, answer in zip(questions, chains, answers, strict=True)
@@ -188,58 +196,60 @@ class Layout:
         total = np.array([len(row) for row in rows])
         ids = np.full((len(rows), total.max()), self.pad)
         ids[np.arange(total.max()) < total[:, None]] = np.concatenate(rows)
-        question = torch.tensor([len(part) + 1 for part in questions])
-        chain = torch.tensor([len(part) for part in chains])
-        return EncodedBatch(torch.from_numpy(ids), question, chain, torch.from_numpy(total), ends)
+        question = torch.tensor([len(tokens) + 1 for tokens in questions])
+        chain = torch.tensor([len(tokens) for tokens in chains])
+        return EncodedBatch(
+            torch.from_numpy(ids), question, chain, torch.from_numpy(total), step_ends
+        )
 
     def _chains(self, texts: list[str]) -> tuple[list[list[int]], Tensor | None]:
-        """Tokens of chains, and where removal counts steps, those up to the end of each step.
+        """The tokens of chains, and `step_ends` where removal counts steps.
 
-        The latter `[n, most steps]`. A token belongs to the step in which it begins.
+        A token belongs to the step in which its text begins.
         """
         if self._step_end is None:
             return self._tokens(texts), None
         if not self.tokenizer.is_fast:
             raise ConfigError(
                 f"removal.step_end={self._step_end!r}: {type(self.tokenizer).__name__} does not "
-                "say which token stands where; set removal.step_end=null to remove by token"
+                "report where in the text a token begins; set removal.step_end=null to remove "
+                "single tokens"
             )
-        found = self._tokenized(texts, return_offsets_mapping=True)
-        rows = []
-        for text, offsets in zip(texts, found["offset_mapping"], strict=True):
-            cuts = [x.end() for x in re.finditer(re.escape(self._step_end), text)]
-            counts = np.searchsorted([start for start, _ in offsets], cuts)
-            last = len(offsets) - (text[cuts[-1] :].isspace() if cuts else 0)
-            rows.append(np.unique([*counts[(counts > 0) & (counts < last)], len(offsets)]))
+        encoding = self._tokenized(texts, return_offsets_mapping=True)
+        rows = [
+            _step_ends_of_text(text, offsets, self._step_end)
+            for text, offsets in zip(texts, encoding["offset_mapping"], strict=True)
+        ]
         most = max(len(row) for row in rows)
         padded = [np.pad(row, (0, most - len(row)), mode="edge") for row in rows]
-        return found["input_ids"], torch.from_numpy(np.stack(padded))
+        return encoding["input_ids"], torch.from_numpy(np.stack(padded))
 
-    def encode_symbols(self, pieces: SymbolBatch, task: Task) -> EncodedBatch:
-        """Encode a generated batch, with a symbol tokenizer without a loop over examples.
+    def encode_symbols(self, batch: SymbolBatch, task: Task) -> EncodedBatch:
+        """Encode a generated batch; equal to `encode(task.text(batch))`.
 
-        Equal to `encode(task.text(pieces))`.
+        With a symbol tokenizer this needs no loop over examples.
         """
         if not self._symbolic or self._step_end not in (None, *task.symbols):
-            return self.encode(task.text(pieces))
-        symbols = task.symbols
-        table = np.array([*self.tokenizer.convert_tokens_to_ids(list(symbols)), self.pad])
-        n = len(pieces.question)
-        sep, eos = np.full((n, 1), self.sep), np.full((n, 1), self.eos)
-        mark = np.full((n, 1), self.answer_delimiter[0])
-        parts = [table[pieces.question], sep, table[pieces.chain], sep, mark]
-        rows = np.hstack([*parts, table[pieces.answer], eos])
-        question, chain, answer = ((piece != PADDING).sum(axis=1) for piece in pieces)
+            return self.encode(task.text(batch))
+        n = len(batch.question)
+        table = np.array([*self.tokenizer.convert_tokens_to_ids(list(task.symbols)), self.pad])
+        sep, delimiter, eos = (
+            np.full((n, 1), token) for token in (self.sep, self.answer_delimiter[0], self.eos)
+        )
+        prompt, chain_ids = [table[batch.question], sep], [table[batch.chain], sep]
+        rows = np.hstack([*prompt, *chain_ids, delimiter, table[batch.answer], eos])
+        question, chain, answer = ((symbols != PADDING).sum(axis=1) for symbols in batch)
         question, total = question + 1, question + chain + answer + 4
-        used = rows != self.pad
-        if not used.all():  # close the gaps that short pieces leave
-            order = np.argsort(~used, axis=1, kind="stable")
+        is_token = rows != self.pad
+        if not is_token.all():  # close the gaps that the padding of shorter parts leaves
+            order = np.argsort(~is_token, axis=1, kind="stable")
             rows = np.take_along_axis(rows, order, axis=1)[:, : total.max()]
-        found = EncodedBatch(*map(torch.from_numpy, (rows, question, chain, total)))
+        encoded = EncodedBatch(*map(torch.from_numpy, (rows, question, chain, total)))
         if self._step_end is None:
-            return found
-        last = pieces.chain == symbols.index(self._step_end)
-        return replace(found, step_ends=torch.from_numpy(_ends_of(last, pieces.chain != PADDING)))
+            return encoded
+        ends_step = batch.chain == task.symbols.index(self._step_end)
+        step_ends = _step_ends_of_symbols(ends_step, batch.chain != PADDING)
+        return replace(encoded, step_ends=torch.from_numpy(step_ends))
 
     def texts(self, rows: Tensor) -> list[str]:
         """Generated tokens `[n, width]` as text, up to and without the end token."""
@@ -249,59 +259,76 @@ class Layout:
         ]
 
     def _cut(self, rows: Tensor) -> list[list[int]]:
-        """Rows up to the end of the answer: the first end token after the mark.
+        """The tokens of each row up to and without the first end token after the answer delimiter.
 
-        Where separator and end are the same token, the separator before the mark is no end.
+        With a pretrained tokenizer separators are end tokens too, so that those before the
+        delimiter end nothing.
         """
         cut = []
         for row in rows.tolist():
-            start = _find(row, self.answer_delimiter)
+            start = _end_of(row, self.answer_delimiter)
             end = next((i for i in range(start, len(row)) if row[i] == self.eos), len(row))
             cut.append(row[:end])
         return cut
 
     def lengths(self, rows: Tensor) -> list[int]:
-        """Tokens that each row of `[n, width]` holds, its end token included."""
+        """The number of tokens that each row of `[n, width]` holds, its end token included."""
         return [min(len(row) + 1, rows.shape[1]) for row in self._cut(rows)]
 
     @staticmethod
     def answer(text: str) -> str | None:
-        """The answer in a generated text: what follows the last mark; None without a mark."""
-        _, mark, answer = text.rpartition(ANSWER_DELIMITER)
-        return " ".join(answer.split()) if mark else None
+        """The answer in a generated text, after the last delimiter; None without a delimiter."""
+        _, delimiter, answer = text.rpartition(ANSWER_DELIMITER)
+        return " ".join(answer.split()) if delimiter else None
 
 
-def _beginnings(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], str]:
-    """Tokens that every text begins with, and what leads a chain and the mark.
+def _bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The token that a tokenizer puts at the start of every text, if it does.
 
-    Some tokenizers put a space before a text themselves, and would make ours two.
+    Raises `ConfigError` for a tokenizer without a vocabulary.
     """
     tokens = tokenizer("1")["input_ids"]
     if not tokens:
         raise ConfigError(
-            f"the tokenizer ({tokenizer.name_or_path}) knows no token: its files are missing"
+            f"the tokenizer ({tokenizer.name_or_path}) has no vocabulary: its files are missing"
         )
-    begin = tokens[:1] if tokens[0] == tokenizer.bos_token_id else []
-    spaced = tokenizer.tokenize("1")[0][0] in SPACES
-    return begin, "" if spaced else " "
+    return tokens[:1] if tokens[0] == tokenizer.bos_token_id else []
 
 
-def _ends_of(last: np.ndarray, used: np.ndarray) -> np.ndarray:
-    """Tokens up to the end of each step, `[n, most steps]`.
+def _adds_space(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer itself puts a space before a text; ours would be a second one."""
+    return tokenizer.tokenize("1")[0][0] in SPACES
+
+
+def _step_ends_of_text(text: str, offsets: list[tuple[int, int]], step_end: str) -> np.ndarray:
+    """The number of tokens of a chain up to the end of each of its steps.
 
     Args:
-        last: `[n, width]`, whether a step ends with this symbol of a chain.
-        used: `[n, width]`, whether there is a symbol; none follows where there is not.
+        offsets: where in the text each token begins and ends.
     """
-    length = used.sum(axis=1, keepdims=True)
-    counts = np.arange(1, last.shape[1] + 1)
-    ends = np.sort(np.where(last & (counts < length), counts, length), axis=1)
+    cuts = [match.end() for match in re.finditer(re.escape(step_end), text)]
+    counts = np.searchsorted([start for start, _ in offsets], cuts)
+    # A space behind the last step is no step of its own.
+    last = len(offsets) - (text[cuts[-1] :].isspace() if cuts else 0)
+    return np.unique([*counts[(counts > 0) & (counts < last)], len(offsets)])
+
+
+def _step_ends_of_symbols(ends_step: np.ndarray, is_symbol: np.ndarray) -> np.ndarray:
+    """The number of tokens of each chain up to the end of each of its steps, `[n, most steps]`.
+
+    Args:
+        ends_step: `[n, width]`, whether a step ends with this symbol of the chain.
+        is_symbol: `[n, width]`, False in the padding at the end of each row.
+    """
+    length = is_symbol.sum(axis=1, keepdims=True)
+    counts = np.arange(1, ends_step.shape[1] + 1)
+    ends = np.sort(np.where(ends_step & (counts < length), counts, length), axis=1)
     most = int((ends < length).sum(axis=1).max()) + 1
     return ends[:, :most]
 
 
-def _find(row: list[int], pattern: list[int]) -> int:
-    """Where a token pattern first ends in a row, or 0."""
+def _end_of(row: list[int], pattern: list[int]) -> int:
+    """The position behind the first occurrence of some tokens in a row; 0 if there is none."""
     width = len(pattern)
     for i in range(len(row) - width + 1):
         if row[i : i + width] == pattern:

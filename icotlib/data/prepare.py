@@ -1,10 +1,7 @@
-"""Other people's data, brought into the papers' format: GSM8K in its shapes, tables, JSON, parquet.
+"""Preparing a data set: any file, folder or data set of the hub as train, valid and test files.
 
-ProsQA, ProntoQA, StrategyQA and multiple choice as in CommonsenseQA are known by their fields
-(`_known_form`).
-
-A source is a file, a folder, or a data set of the hub. Every row becomes `question, steps,
-answer`; what cannot is counted with its reason, never dropped silently and never half read.
+Every row becomes question, steps and answer (`icotlib.data.forms`). A row that cannot is left out
+as a whole, and counted with the reason.
 """
 
 import hashlib
@@ -19,13 +16,17 @@ import numpy as np
 from icotlib import paths
 from icotlib.data.files import SPLITS, format_line, write_examples
 from icotlib.data.forms import BY_NAME, Columns
-from icotlib.data.readers import KINDS, Report, _collect, read_rows
+from icotlib.data.readers import KINDS, Report, collect, read_rows
 from icotlib.errors import ConfigError, DataError
 
-STEMS = {"train": "train", "valid": "valid", "validation": "valid", "dev": "valid", "test": "test"}
-
-
-# --- a whole data set --------------------------------------------------------------------------
+#: Words in the name of a file, or of a split on the hub, and the split that they stand for.
+SPLIT_OF = {
+    "train": "train",
+    "valid": "valid",
+    "validation": "valid",
+    "dev": "valid",
+    "test": "test",
+}
 
 
 def prepare(
@@ -34,26 +35,28 @@ def prepare(
     held_out: int = 500,
     seed: int = 0,
 ) -> dict[str, Report]:
-    """The three splits of a data set, no question in two of them.
+    """The three splits of a data set, with no question in two of them.
+
+    Questions of test are left out of valid and train, those of valid out of train, and repeated
+    questions out of every split; the reports count them.
 
     Args:
         sources: a file for each split (`train`, `valid`, `test`); or a folder whose files are
             named after the splits; or one file; or a data set of the hub by its id, `owner/name`
             or `owner/name:configuration`.
-        held_out: examples drawn from the training ones for a split that the source has not.
-        seed: of that draw.
+        held_out: the number of training examples that become a split which the source lacks; at
+            most a third of them.
+        seed: the seed of their choice.
 
-    A question that stands in test is taken out of valid and train, one of valid out of train; each
-    is counted, and so is one that comes twice. Raises `DataError` if a source cannot be read or a
-    split is left without an example.
+    Raises `DataError` if a source cannot be read or a split ends up without an example.
     """
     reports = {split: Report() for split in SPLITS}
-    for split, path in _found(sources):
-        if isinstance(path, Path):
-            read_rows(path, reports[split], columns)
+    for split, source in _splits(sources):
+        if isinstance(source, Path):
+            read_rows(source, reports[split], columns)
         else:
-            rows = ((f"{split}:[{number}]", row) for number, row in enumerate(path))
-            _collect(rows, reports[split], columns)
+            rows = ((f"{split}:[{number}]", row) for number, row in enumerate(source))
+            collect(rows, reports[split], columns)
     _separate(reports)
     rng = np.random.default_rng([seed, 5])
     for split in ("test", "valid"):
@@ -70,20 +73,19 @@ def prepare(
     return reports
 
 
-def _found(sources) -> Iterable[tuple[str, Any]]:
-    """Every split's file, or its rows where the hub has it."""
+def _splits(sources: dict[str, str | Path] | str | Path) -> Iterable[tuple[str, Any]]:
+    """Each split and its file, or its rows where the data set is the hub's."""
     if isinstance(sources, dict):
         return [(split, Path(path)) for split, path in sources.items() if path]
     path = Path(sources)
     if path.is_dir():
-        files = sorted(one for one in path.iterdir() if one.suffix.lower() in KINDS)
-        named = [(_split_of(one), one) for one in files]
-        found = [(split, one) for split, one in named if split]
-        if not any(split == "train" for split, _ in found):
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in KINDS)
+        named = [(split, file) for file in files if (split := _split_of(file))]
+        if not any(split == "train" for split, _ in named):
             raise DataError(
-                f"{path}: no file is named after the training split; train.jsonl is, for example"
+                f"{path}: no file is named after the training split, such as train.jsonl"
             )
-        return found
+        return named
     if path.is_file():
         return [("train", path)]
     if path.suffix.lower() in KINDS or str(sources).count("/") != 1:
@@ -94,31 +96,32 @@ def _found(sources) -> Iterable[tuple[str, Any]]:
 def _split_of(path: Path) -> str | None:
     """The split a file is named after: train.jsonl, openai_test.jsonl, data-validation.csv."""
     words = re.split(r"[^a-z]+", path.stem.lower())
-    return next((STEMS[word] for word in reversed(words) if word in STEMS), None)
+    return next((SPLIT_OF[word] for word in reversed(words) if word in SPLIT_OF), None)
 
 
 def _hub(name: str) -> list[tuple[str, Any]]:
+    """Each split of a data set of the hub, and its rows."""
     from datasets import load_dataset
 
     try:
-        found = load_dataset(*name.split(":"))  # owner/name, or owner/name:configuration
+        rows_of = load_dataset(*name.split(":"))  # owner/name, or owner/name:configuration
     except Exception as error:  # the hub and its file systems raise types of their own
         raise DataError(
-            f"{name}: neither a file here nor a data set that the hub gives: {error}\nDownload "
-            "its files by hand, put them into a folder as train.jsonl, valid.jsonl and "
-            "test.jsonl (or .json, .csv, .parquet), and give that folder."
+            f"{name}: not a local file, and the hub cannot load it: {error}\nDownload its files "
+            "by hand, put them into a folder as train.jsonl, valid.jsonl and test.jsonl (or .json, "
+            ".csv, .parquet), and give that folder."
         ) from None
-    unknown = sorted(set(found) - set(STEMS))
-    if unknown or "train" not in found:
+    unknown = sorted(set(rows_of) - set(SPLIT_OF))
+    if unknown or "train" not in rows_of:
         raise DataError(
-            f"{name}: its splits are {', '.join(found)}; download the files you want, name them "
+            f"{name}: its splits are {', '.join(rows_of)}; download the files you want, name them "
             "train, valid and test, and give their folder"
         )
-    return [(STEMS[split], rows) for split, rows in found.items()]
+    return [(SPLIT_OF[split], rows) for split, rows in rows_of.items()]
 
 
 def _separate(reports: dict[str, Report]) -> None:
-    """Leave every question once, in the first of test, valid and train that has it."""
+    """Keep every question once: in test if it is there, else in valid, else in train."""
     seen: dict[str, str] = {}
     for split in ("test", "valid", "train"):
         report, before = reports[split], dict(seen)
@@ -126,10 +129,10 @@ def _separate(reports: dict[str, Report]) -> None:
         for number, example in enumerate(examples):
             key = example.question.lower()
             if key in before:
-                reason = f"the question stands in {before[key]}, too"
+                reason = f"the question is in {before[key]} too"
                 report.drop(reason, f"{split} example {number}")
             elif key in seen:
-                report.drop("the question came before", f"{split} example {number}")
+                report.drop("the question is repeated", f"{split} example {number}")
             else:
                 seen[key] = split
                 report.kept.append(example)
@@ -147,12 +150,12 @@ def write(reports: dict[str, Report], folder: Path) -> None:
 def prepare_cached(
     source: str | Path, home: Path, columns: Columns = BY_NAME, held_out: int = 500
 ) -> tuple[Path, dict[str, Report]]:
-    """Prepare a data set into a folder below `home` that is named after what it holds.
+    """Prepare a data set in a folder below `home`, whose name has a hash of the examples.
 
-    What is there already is left as it is, so that a notebook can ask again.
+    An existing folder is kept, so that a notebook can be run again.
 
     Returns:
-        the folder, which `data.path` takes, and the reports of the three splits.
+        The folder, as a value for `data.path`, and the reports of the three splits.
     """
     reports = prepare(source, columns, held_out)
     lines = (format_line(x) for split in SPLITS for x in reports[split].kept)

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Reading files of every kind row by row; rows that are no example are counted with the reason."""
 
 import csv
 import json
@@ -10,29 +10,29 @@ from statistics import median
 from typing import Any
 
 from icotlib.data.files import parse_line
-from icotlib.data.forms import BY_NAME, Columns, _plain, _text, to_example
+from icotlib.data.forms import BY_NAME, Columns, cell_text, plain_numbers, to_example
 from icotlib.errors import DataError
 from icotlib.tasks import Example
 
-#: Files that are read, and the stems that name a split.
+#: The kinds of files that are read.
 KINDS = (".txt", ".jsonl", ".json", ".csv", ".tsv", ".parquet")
 
-
-#: The longest line that is taken for an example, in characters.
+#: The longest line that is read, in bytes.
 LONGEST = 100_000
 
 
 @dataclass
 class Report:
-    """What became of the rows of one split."""
+    """The rows of one split: the examples that were kept, and the rows that were left out."""
 
     kept: list[Example] = field(default_factory=list)
-    #: Rows that were left out, by reason.
+    #: The number of rows left out, by reason.
     dropped: Counter = field(default_factory=Counter)
     #: The first row left out for each reason, as `file:line`.
     first: dict[str, str] = field(default_factory=dict)
 
     def drop(self, reason: str, where: str) -> None:
+        """Count a row that is left out, at `file:line`."""
         self.dropped[reason] += 1
         self.first.setdefault(reason, where)
 
@@ -48,13 +48,10 @@ class Report:
             yield f"  left out: {count:,} because {reason} (first at {self.first[reason]})"
 
 
-# --- files -------------------------------------------------------------------------------------
-
-
 def read_rows(path: Path, report: Report, columns: Columns = BY_NAME) -> None:
-    """Add the examples of a file to a report; what is no example is counted with its reason.
+    """Add the rows of a file to a report.
 
-    Raises `DataError` for a file that cannot be read at all.
+    Raises `DataError` for a file that is missing, of unknown kind, or cannot be read at all.
     """
     reader = {
         ".txt": _text_lines,
@@ -65,13 +62,18 @@ def read_rows(path: Path, report: Report, columns: Columns = BY_NAME) -> None:
         ".parquet": _parquet,
     }.get(path.suffix.lower())
     if reader is None:
-        raise DataError(f"{path}: a file of unknown kind; known are {', '.join(KINDS)}")
+        raise DataError(f"{path}: unknown kind of file; known are {', '.join(KINDS)}")
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    _collect(reader(path), report, columns)
+    collect(reader(path), report, columns)
 
 
-def _collect(rows: Iterable[tuple[str, Any]], report: Report, columns: Columns) -> None:
+def collect(rows: Iterable[tuple[str, Any]], report: Report, columns: Columns) -> None:
+    """Add rows to a report.
+
+    Args:
+        rows: where each stands, and a dictionary, an `Example`, or the error of reading it.
+    """
     for where, row in rows:
         try:
             if isinstance(row, ValueError):
@@ -88,7 +90,7 @@ def _raw_lines(path: Path) -> Iterator[tuple[str, str | ValueError]]:
         for number, raw in enumerate(file, start=1):
             where = f"{path.name}:{number}"
             if len(raw) > LONGEST:
-                yield where, ValueError(f"the line is longer than {LONGEST:,} characters")
+                yield where, ValueError(f"the line is longer than {LONGEST:,} bytes")
                 continue
             try:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
@@ -106,8 +108,8 @@ def _text_lines(path: Path) -> Iterator[tuple[str, Example | ValueError]]:
             yield where, line
             continue
         try:
-            question, chain, answer = map(_text, parse_line(line))
-            yield where, Example(question, _plain(chain), _plain(answer))
+            question, chain, answer = map(cell_text, parse_line(line))
+            yield where, Example(question, plain_numbers(chain), plain_numbers(answer))
         except ValueError as error:
             yield where, ValueError(str(error).partition(", found")[0])
 
@@ -120,13 +122,13 @@ def _json_lines(path: Path) -> Iterator[tuple[str, dict | ValueError]]:
 def _json_row(text: str) -> dict | ValueError:
     try:
         row = json.loads(text)
-    except (ValueError, RecursionError):  # a number of thousands of digits is a ValueError, too
-        return ValueError("the line is no JSON")
-    return row if isinstance(row, dict) else ValueError("the line is JSON, but no object")
+    except (ValueError, RecursionError):  # a number of thousands of digits is a ValueError too
+        return ValueError("the line is not JSON")
+    return row if isinstance(row, dict) else ValueError("the line is JSON, but not an object")
 
 
 def _json(path: Path) -> Iterator[tuple[str, dict | ValueError]]:
-    """A list of objects, or one object per line under the wrong name."""
+    """A list of objects, or one object per line in spite of the file's name."""
     try:
         rows = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError):
@@ -141,8 +143,8 @@ def _json(path: Path) -> Iterator[tuple[str, dict | ValueError]]:
     if not isinstance(rows, list):
         raise DataError(f"{path}: holds neither a list of objects nor one object per line")
     for number, row in enumerate(rows):
-        good = isinstance(row, dict)
-        yield f"{path.name}:[{number}]", row if good else ValueError("an entry is no object")
+        valid = isinstance(row, dict)
+        yield f"{path.name}:[{number}]", row if valid else ValueError("an entry is not an object")
 
 
 def _is_pronto(value: Any) -> bool:
@@ -150,14 +152,14 @@ def _is_pronto(value: Any) -> bool:
 
 
 def _named_rows(path: Path, rows: dict[str, Any]) -> Iterator[tuple[str, dict | ValueError]]:
-    """ProntoQA's file, `{"example1": {"test_example": {...}}}`; examples in context are left."""
+    """ProntoQA's file, `{"example1": {"test_example": {...}}}`; in-context examples are ignored."""
     for name, row in rows.items():
-        good = _is_pronto(row)
-        yield f"{path.name}:{name}", row if good else ValueError("an entry has no test_example")
+        valid = _is_pronto(row)
+        yield f"{path.name}:{name}", row if valid else ValueError("an entry has no test_example")
 
 
 def _table(path: Path) -> Iterator[tuple[str, dict | ValueError]]:
-    # Tables with tabs do not quote; in the others a quote left open would swallow rows.
+    # Tab-separated tables have no quotes. In others, strict: an open quote would swallow rows.
     tabs = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
     dialect = tabs if path.suffix.lower() == ".tsv" else {"strict": True}
     try:
@@ -166,11 +168,11 @@ def _table(path: Path) -> Iterator[tuple[str, dict | ValueError]]:
             for row in reader:
                 where = f"{path.name}:{reader.line_num}"
                 if None in row or None in row.values():
-                    yield where, ValueError("the row has not as many cells as the header")
+                    yield where, ValueError("the row has more or fewer cells than the header")
                 else:
                     yield where, row
     except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: no readable table: {error}") from None
+        raise DataError(f"{path}: the table cannot be read: {error}") from None
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, dict]]:
@@ -179,7 +181,7 @@ def _parquet(path: Path) -> Iterator[tuple[str, dict]]:
     try:
         rows = Dataset.from_parquet(str(path))
     except Exception as error:  # pyarrow raises types of its own
-        raise DataError(f"{path}: no readable parquet file: {error}") from None
+        raise DataError(f"{path}: the parquet file cannot be read: {error}") from None
     yield from ((f"{path.name}:[{number}]", row) for number, row in enumerate(rows))
 
 

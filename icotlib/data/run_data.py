@@ -16,85 +16,116 @@ from icotlib.data.batches import epochs, stream
 from icotlib.data.corpus import Corpus, check_folder, examples_of, load_corpus
 from icotlib.data.layout import ANSWER_DELIMITER, EOS, SEP, EncodedBatch, Layout, symbol_tokenizer
 from icotlib.errors import ConfigError
-from icotlib.system.pretrained import _pretrained, check_pretrained
+from icotlib.system.pretrained import check_pretrained, load_pretrained
 
-#: From so many training examples on, tokens are kept on disk.
+#: Training sets of at least so many examples are stored on disk as tokens.
 MANY = 10_000
 
-
-#: Examples encoded at a time: the tokenizer's lists take many times the room of the tokens.
-PART = 20_000
+#: Examples encoded at a time: the tokenizer's lists take many times the memory of the tokens.
+BLOCK = 20_000
 
 
 class RunData:
-    """The encoded examples of a run.
+    """The encoded examples of a run: corpus -> layout -> encoded sets -> training batches."""
 
-    `batches(step)` gives the training batch of a step: a pure function of the config and the
-    step, so that a run can resume.
-    """
+    #: The training batch of a step: a function of config and step alone, so that a run can resume.
+    batches: Callable[[int], EncodedBatch]
 
     def __init__(self, config: RunConfig):
         self.config = config
         self.corpus = load_corpus(config.data)
-        self.layout = build_layout(config, self.corpus)
+        self.layout = build_layout(config, self.corpus.symbols)
         self.valid = self.layout.encode(examples_of(self.corpus.valid))
         self.test = self.layout.encode(examples_of(self.corpus.test))
-        train, digest = self.corpus.train, self.corpus.digest
-        #: The fixed training set, or None where every batch is fresh.
-        self.train: EncodedBatch | None = train and encode_once(self.layout, train, digest)
-        self.batches = self._batches()
-        #: What removal counts in the longest chain, and tokens of the longest sequence.
-        self.longest_chain, self.longest_total = self._longest()
+        #: The fixed training set, or None where every batch is drawn afresh.
+        self.train = _training_set(self.corpus, self.layout)
+        sets = [encoded for encoded in (self.valid, self.test, self.train) if encoded is not None]
+        _check_steps(config, self.corpus, sets)
+        #: Removal units (tokens or steps) of the longest chain.
+        self.longest_chain = _longest_chain(config, self.corpus, sets)
+        #: Tokens of the longest sequence.
+        self.longest_total = _longest_total(config, self.corpus, sets)
+        self.batches = _training_batches(config, self.corpus, self.layout, self.train)
 
     @property
     def answers(self) -> Sequence[str]:
         """The true answers of the test set."""
         return self.corpus.test["answer"]
 
-    def _longest(self) -> tuple[int, int]:
-        sets = [part for part in (self.valid, self.test, self.train) if part is not None]
-        chain = max(int(encoded.removal_units.max()) for encoded in sets)
-        total = max(int(encoded.total.max()) for encoded in sets)
-        self._check_steps(sets)
-        task, step_end = self.corpus.task, self.config.input_format.step_end
-        if task is not None and self.config.model.pretrained is None:
-            total = sum(task.widths) + len([SEP, SEP, ANSWER_DELIMITER, EOS])
-            chain = chain if step_end else task.widths[1]
-        return chain, total
 
-    def _check_steps(self, sets: list[EncodedBatch]) -> None:
-        end = self.config.input_format.step_end
-        if end is not None and not any((x.removal_units > 1).any() for x in sets):
-            found = next((x for x in self.corpus.valid["chain"] if x), "")
-            raise ConfigError(
-                f"removal.step_end={end!r} stands inside no chain, so that there are no steps to "
-                f"remove; a chain here is {found!r}"
-            )
-
-    def _batches(self) -> Callable[[int], EncodedBatch]:
-        size, seed = self.config.train.batch_size, self.config.seed
-        if self.train is not None:
-            rows = epochs(len(self.train), size, seed)
-            return lambda step: self.train[rows(step)]
-        pieces, task = stream(self.corpus, size, seed), self.corpus.task
-        return lambda step: self.layout.encode_symbols(pieces(step), task)
-
-
-def check(configs: Sequence[RunConfig]) -> None:
-    """Raises `ConfigError` or `DataError` for a model or data that these runs would not find."""
+def check_sources(configs: Sequence[RunConfig]) -> None:
+    """Raises `ConfigError` or `DataError` for a model or data that these runs could not load."""
     for source in {config.model.pretrained for config in configs} - {None}:
         check_pretrained(source)
     for folder in {config.data.path for config in configs} - {None}:
         check_folder(folder)
 
 
-def encode_once(layout: Layout, dataset: Dataset, digest: str) -> EncodedBatch:
-    """A training set as tokens; a large one is encoded once, and read from disk from then on.
-
-    Its tokens stay there, memory-mapped: batches take what they need.
+def build_layout(config: RunConfig, symbols: Sequence[str]) -> Layout:
+    """The tokenizer and sequence layout of a run.
 
     Args:
-        digest: of the corpus that the training set belongs to.
+        symbols: all symbols of its corpus, which are the tokens unless the model is pretrained.
+    """
+    model = config.model
+    if model.pretrained is None:
+        tokenizer = symbol_tokenizer(symbols)
+    else:
+        tokenizer = load_pretrained(AutoTokenizer, model.pretrained)
+    return Layout(tokenizer, model.spaced_separators, config.input_format.step_end)
+
+
+def _training_set(corpus: Corpus, layout: Layout) -> EncodedBatch | None:
+    return None if corpus.train is None else encode_once(layout, corpus.train, corpus.digest)
+
+
+def _training_batches(
+    config: RunConfig, corpus: Corpus, layout: Layout, train: EncodedBatch | None
+) -> Callable[[int], EncodedBatch]:
+    """Training batches by step: rows of the fixed set, or examples drawn afresh."""
+    size, seed = config.train.batch_size, config.seed
+    if train is not None:
+        rows = epochs(len(train), size, seed)
+        return lambda step: train[rows(step)]
+    drawn = stream(corpus, size, seed)
+    return lambda step: layout.encode_symbols(drawn(step), corpus.task)
+
+
+def _check_steps(config: RunConfig, corpus: Corpus, sets: Sequence[EncodedBatch]) -> None:
+    """Raises `ConfigError` if steps are to be removed, and no chain has two of them."""
+    step_end = config.input_format.step_end
+    if step_end is not None and not any((x.removal_units > 1).any() for x in sets):
+        chain = next((x for x in corpus.valid["chain"] if x), "")
+        raise ConfigError(
+            f"removal.step_end={step_end!r} stands inside no chain, so that there are no steps to "
+            f"remove; a chain here is {chain!r}"
+        )
+
+
+def _longest_chain(config: RunConfig, corpus: Corpus, sets: Sequence[EncodedBatch]) -> int:
+    """Removal units of the longest chain: of the task's, where a token is a symbol, or of these."""
+    if _has_task_lengths(config, corpus) and config.input_format.step_end is None:
+        return corpus.task.widths[1]
+    return max(int(encoded.removal_units.max()) for encoded in sets)
+
+
+def _longest_total(config: RunConfig, corpus: Corpus, sets: Sequence[EncodedBatch]) -> int:
+    """Tokens of the longest sequence: of the task's, where a token is a symbol, or of these."""
+    if _has_task_lengths(config, corpus):
+        return sum(corpus.task.widths) + len([SEP, SEP, ANSWER_DELIMITER, EOS])
+    return max(int(encoded.total.max()) for encoded in sets)
+
+
+def _has_task_lengths(config: RunConfig, corpus: Corpus) -> bool:
+    """Whether the task's widths are lengths in tokens."""
+    return corpus.task is not None and config.model.pretrained is None
+
+
+def encode_once(layout: Layout, dataset: Dataset, digest: str) -> EncodedBatch:
+    """A training set as tokens; a large one is encoded once and memory-mapped from disk after that.
+
+    Args:
+        digest: that of the corpus to which the training set belongs.
     """
     if len(dataset) < MANY or layout.fingerprint is None:
         return layout.encode(examples_of(dataset))
@@ -102,41 +133,35 @@ def encode_once(layout: Layout, dataset: Dataset, digest: str) -> EncodedBatch:
     folder = paths.create_once(
         paths.data_cache() / f"tokens-{key}", partial(_store, layout, dataset)
     )
-    ids = torch.from_numpy(np.load(folder / "ids.npy", mmap_mode="c"))  # "c": torch wants to write
+    ids = torch.from_numpy(np.load(folder / "ids.npy", mmap_mode="c"))  # torch refuses read-only
     lengths = torch.from_numpy(np.load(folder / "lengths.npy"))
     ends = torch.from_numpy(np.load(folder / "ends.npy")).long()
     return EncodedBatch(ids, *lengths, ends if ends.shape[1] else None)
 
 
 def _store(layout: Layout, dataset: Dataset, folder: Path) -> None:
-    """Encode a set part by part into files that can be memory-mapped."""
+    """Encode a set block by block into files that can be memory-mapped."""
     ids, lengths, ends = [], [], []
-    for start in range(0, len(dataset), PART):
-        one = layout.encode(examples_of(dataset, slice(start, start + PART)))
-        ids.append(one.ids.int().numpy())
-        lengths.append(torch.stack([one.question, one.chain, one.total]).numpy())
-        ends.append(np.empty((len(one), 0)) if one.step_ends is None else one.step_ends.numpy())
+    for start in range(0, len(dataset), BLOCK):
+        block = layout.encode(examples_of(dataset, slice(start, start + BLOCK)))
+        ids.append(block.ids.int().numpy())
+        lengths.append(torch.stack([block.question, block.chain, block.total]).numpy())
+        no_steps = np.empty((len(block), 0))
+        ends.append(no_steps if block.step_ends is None else block.step_ends.numpy())
     folder.mkdir(parents=True)
     np.save(folder / "ids.npy", _stacked(ids, layout.pad))
     np.save(folder / "lengths.npy", np.concatenate(lengths, axis=1))
     np.save(folder / "ends.npy", _stacked(ends).astype(np.int32))
 
 
-def _stacked(parts: Sequence[np.ndarray], padding: int | None = None) -> np.ndarray:
-    """Parts of unequal width `[n, width]` above each other; by default their last column is
-    repeated."""
-    width = max(part.shape[1] for part in parts)
+def _stacked(blocks: Sequence[np.ndarray], padding: int | None = None) -> np.ndarray:
+    """Blocks `[n, width]` of different width, one below the other.
+
+    Args:
+        padding: fills narrow blocks; by default their last column is repeated.
+    """
+    width = max(block.shape[1] for block in blocks)
     how = {"mode": "edge"} if padding is None else {"constant_values": padding}
     return np.concatenate(
-        [np.pad(part, ((0, 0), (0, width - part.shape[1])), **how) for part in parts]
+        [np.pad(block, ((0, 0), (0, width - block.shape[1])), **how) for block in blocks]
     )
-
-
-def build_layout(config: RunConfig, corpus: Corpus) -> Layout:
-    """The tokenizer and layout of a run: the pretrained one, or one token per symbol."""
-    model = config.model
-    if model.pretrained is None:
-        tokenizer = symbol_tokenizer(corpus.symbols)
-    else:
-        tokenizer = _pretrained(AutoTokenizer, model.pretrained)
-    return Layout(tokenizer, model.spaced_separators, config.input_format.step_end)

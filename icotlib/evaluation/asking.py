@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from icotlib.data.layout import ANSWER_DELIMITER, Layout
+from icotlib.evaluation.scoring import same_answer
 from icotlib.tasks import Example, Task
 from icotlib.tasks.questions import QuestionSet
 
@@ -24,6 +26,14 @@ class Answer:
     #: Tokens written, and seconds of generation (of its batch, divided by the batch's size).
     tokens: int
     seconds: float
+
+    @classmethod
+    def of(cls, example: Example, text: str, tokens: int, seconds: float) -> "Answer":
+        """The answer in a text that a model wrote after an example's question."""
+        given, truth = Layout.answer(text), example.answer or None
+        right = None if truth is None else same_answer(given, truth)
+        chain = text.partition(ANSWER_DELIMITER)[0].strip()
+        return cls(example.question, chain, given or "", truth, right, tokens, seconds)
 
 
 def as_examples(

@@ -1,8 +1,8 @@
-"""Out of distribution: how finished runs answer questions that training could not show them.
+"""Out of distribution: accuracy of finished runs on questions unlike those they were trained on.
 
-Two kinds of shift. Other lengths are the neighbouring tasks of `Task.shifts`. Unseen combinations
-are the questions that a run with `data.holdout` kept back (`Task.holdout`). Every model answers as
-it does its own test set: by greedy generation, at its last removal stage.
+There are two kinds of shift. Other lengths are the neighbouring tasks of `Task.shifts`. Unseen
+combinations are the questions that a run with `data.holdout` kept out of training (`Task.holdout`).
+Every model answers as on its own test set: by greedy generation, at its last removal stage.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,16 +15,12 @@ from torch import Tensor
 
 from icotlib.config import DataConfig, RunConfig
 from icotlib.data.corpus import draw_unseen, is_in_sorted, question_keys
-from icotlib.data.inputs import in_layout
 from icotlib.data.layout import EncodedBatch
 from icotlib.data.run_data import RunData
 from icotlib.errors import DataError
-from icotlib.evaluation.scoring import evaluate
-from icotlib.models.loading import load_stage
+from icotlib.evaluation.stage_model import StageModel
 from icotlib.models.parameters import max_positions
-from icotlib.models.precision import training_precision
 from icotlib.runs import Run
-from icotlib.system.devices import best_device
 from icotlib.tasks import Task, get_task
 from icotlib.tasks.base import PADDING
 
@@ -38,20 +34,21 @@ WITHIN, COMBINATIONS = "in distribution", "unseen combinations"
 def shift_table(runs: Iterable[Run], n: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Accuracy of finished runs in and out of distribution: one row per run and shift.
 
-    Columns: run, method, seed, shift, accuracy, its 95% interval, n. Where a shift cannot be
-    tested, accuracy is NaN, n is 0 and `reason` says why. Students and emulators alone answer no
-    questions and are left out. Of a run on data from files only the first row is known.
+    Columns: run, method, seed, shift, accuracy with its 95% interval, n. Where a shift cannot be
+    tested, accuracy is NaN, n is 0 and `reason` says why. Runs that answer no questions by
+    themselves are left out. Of a run on data from files only the first row is known.
 
     Args:
         n: questions for each shift, fewer where the shifted task has no more.
-        seed: of the draw of questions. Runs that are compared share it, whatever their own.
+        seed: seed of the questions. Runs that are compared share it, whatever their own seed.
 
-    Raises `DataError` if a question of a shift stood in training.
+    Raises `DataError` if a question of a shift was trained on.
     """
-    answering = [run for run in runs if run.config.method not in ("mind_reading", "emulation")]
     rows = []
-    for run in answering:
+    for run in runs:
         config = run.config
+        if not config.spec.answers:
+            continue
         named = {"run": run.name, "method": config.method, "seed": config.seed}
         rows += [named | row for row in _rows(run, n, seed)]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -94,35 +91,33 @@ def _rows(run: Run, n: int, seed: int) -> Iterator[dict[str, Any]]:
     if shifted:
         yield from _shifted_rows(run, shifted, int(last.removed))
     if config.data.path is None and not config.data.holdout and get_task(config.task).n_holdout:
-        yield _untested(COMBINATIONS, "training held them: it needs data.holdout=True")
+        yield _untested(COMBINATIONS, "training held them: it needs data.holdout=true")
 
 
 def _shifted_rows(
     run: Run, shifted: dict[str, tuple[Task, np.ndarray]], removed: int
 ) -> Iterator[dict[str, Any]]:
-    config = run.config
-    whole = removed >= run.totals["chain_tokens"]
-    keep = config.removal.keep_positions
-    model, layout = load_stage(run, removed)
-    model, seen = model.to(best_device()), training_keys(config)
+    config, model = run.config, StageModel.of(run, removed)
+    everything = removed >= run.totals["chain_length"]
+    trained_on = training_keys(config)
     for name, (task, questions) in shifted.items():
-        pieces = task.render(questions)
-        encoded = layout.encode_symbols(pieces, task)
-        if is_in_sorted(encoded_keys(encoded), seen).any():
+        rendered = task.render(questions)
+        encoded = model.layout.encode_symbols(rendered, task)
+        if is_in_sorted(encoded_keys(encoded), trained_on).any():
             raise DataError(
-                f"shift {name!r} of {config.task}: some of its questions stood in training; "
+                f"shift {name!r} of {config.task}: some of its questions were trained on; "
                 "`Task.shifts` must name tasks that share no question with their own"
             )
-        batch = in_layout(encoded, config.removal)
-        # All of it is all of a longer chain, too; a part is as many tokens as of the run's own.
-        here = batch.chain if whole else batch.tokens(removed, config.removal.side)
-        reason = missing_positions(batch, here, keep, max_positions(model))
+        batch = model.format.arrange(encoded)
+        # All of a longer chain where all was removed; else as many tokens as of the run's own.
+        tokens = batch.chain if everything else model.format.tokens_removed(batch, removed)
+        available = max_positions(model.model)
+        reason = missing_positions(batch, tokens, model.format.keep_positions, available)
         if reason:
             yield _untested(name, reason)
             continue
-        answers = [example.answer for example in task.text(pieces)]
-        with training_precision(config.train.precision, model):
-            score = evaluate(model, layout, batch, answers, here, keep, config.removal.side)
+        answers = [example.answer for example in task.text(rendered)]
+        score = model.score(batch, answers, tokens)
         yield {
             "shift": name,
             "accuracy": score.accuracy,

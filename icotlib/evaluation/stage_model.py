@@ -6,8 +6,7 @@
     m.activations(questions)        its residual stream
     m.forced_answer(inputs, ...)    its answer with some states replaced
 
-It holds the run, the model, its tokenizer and layout, how many chain tokens are removed, and the
-precision; it answers exactly as the run's own final test does.
+It holds run, model, layout, removal and precision, and answers as the run's own final test does.
 """
 
 import time
@@ -74,8 +73,7 @@ class StageModel:
         """A finished run's model at a removal stage, by default its last.
 
         Raises `RunError` if the run is not finished or answers no questions by itself,
-        `ConfigError` if it has no such stage.
-        """
+        `ConfigError` if it has no such stage."""
         if not run.done:
             raise RunError(f"{run.name} is not finished: train it first (icot train)")
         config = run.config
@@ -84,15 +82,15 @@ class StageModel:
                 f"{run.name} answers no questions by itself: it is one phase of a method "
                 f"({config.spec.label})"
             )
-        stages = [int(stage) for stage in run.stages.removed]
+        stages, form = [int(stage) for stage in run.stages.removed], config.input_format
         removed = stages[-1] if removed is None else removed
         if removed not in stages:
-            unit = config.input_format.unit
-            raise ConfigError(f"{run.name} has no stage with {removed} {unit} removed: {stages}")
+            raise ConfigError(
+                f"{run.name} has no stage with {removed} {form.unit} removed, but {stages}"
+            )
         model, layout = load_stage(run, removed)
         model = model.to(best_device() if device is None else device)
-        folder = run.folder / "activations" / f"removed-{removed:03d}"
-        form = config.input_format
+        folder = run.activations_folder(removed)
         return cls(name or run.name, model, layout, config, form, removed, run, folder)
 
     @classmethod
@@ -141,16 +139,17 @@ class StageModel:
         if self.run is None or removed == self.removed:
             return replace(self, removed=removed)
         if self.run.weights(removed) == self.run.weights(self.removed):
-            folder = self.run.folder / "activations" / f"removed-{removed:03d}"
-            return replace(self, removed=removed, folder=folder)
-        return StageModel.of(self.run, removed, self.name, self.device)
+            return replace(self, removed=removed, folder=self.run.activations_folder(removed))
+        return StageModel.of(self.run, removed, self.name, self.model.device)
 
     def untrained(self, seed: int = 0) -> "StageModel":
         """The same architecture with random weights, for controls."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = AutoModelForCausalLM.from_config(self.model.config).eval()
-        return replace(self, name="untrained", model=model.to(self.device), run=None, folder=None)
+        return replace(
+            self, name="untrained", model=model.to(self.model.device), run=None, folder=None
+        )
 
     def with_inputs_of(self, other: "StageModel") -> "StageModel":
         """This model, given the input that another one is given."""
@@ -183,8 +182,7 @@ class StageModel:
         return {example.question: example for example in held_out}
 
     def inputs(self, asked: Asked, answer: np.ndarray | None = None) -> LMBatch:
-        """The model's input with its own writing forced to be right, or another answer; on its
-        device.
+        """The model's input, on its device, its own writing forced to be right, or another answer.
 
         Raises `ConfigError` where sequences differ in length: their positions do not compare.
         """
@@ -192,13 +190,12 @@ class StageModel:
         if len(set(batch.total.tolist())) > 1:
             raise ConfigError("examples of different length: their positions do not compare")
         tokens = self.format.tokens_removed(batch, self.removed)
-        return self.format.inputs(batch, tokens).to(self.device)
+        return self.format.inputs(batch, tokens).to(self.model.device)
 
     def position_names(self, asked: QuestionSet) -> list[str]:
         """A name for every position of `inputs`: `a0`, `=`, `t3`, `=`, `####`, `s0`, ...
 
-        t counts the chain's tokens from 1, s the answer's symbols from 0; `=` is a separator.
-        """
+        t counts the chain's tokens from 1, s the answer's symbols from 0; `=` is a separator."""
         encoded = self.encode(asked[:1])
         removed = int(self.format.tokens_removed(encoded, self.removed)[0])
         return positions.names(self.layout, self.format, asked, encoded, removed)
@@ -210,7 +207,7 @@ class StageModel:
     # --- what it writes ---
 
     def generate(self, batch: EncodedBatch, max_new_tokens: int | None = None) -> Tensor:
-        """Greedy continuations `[n, new tokens]` of encoded questions, at the run's precision."""
+        """Greedy continuations `[n, new tokens]` of arranged questions, at the run's precision."""
         tokens = self.format.tokens_removed(batch, self.removed)
         keep = self.format.keep_positions
         with training_precision(self.precision, self.model):
@@ -228,29 +225,20 @@ class StageModel:
         """
         examples = self._examples(asked)
         batch = self.format.arrange(self.layout.encode(examples))
-        unknown = torch.tensor([not example.answer for example in examples])
-        limit = None
-        if unknown.any():
-            if self.format.keep_positions and self.removed:
-                raise ConfigError(
-                    "this model keeps positions, and the chain of a new question has no known "
-                    "length: ask a question of its data, or train with "
-                    "removal.keep_positions=false"
-                )
-            limit = self._longest_writing
+        known = all(example.answer for example in examples)
+        if not known and self.format.keep_positions and self.removed:
+            raise ConfigError(
+                "this model keeps positions, and the chain of a new question has no known length: "
+                "ask a question of its data, or train with removal.keep_positions=false"
+            )
+        limit = None if known else self._longest_writing
         start = time.perf_counter()
         written = self.generate(batch, limit)
         seconds = (time.perf_counter() - start) / len(examples)
         texts = self.layout.texts(written)
         tokens = self.layout.lengths(written)
-        answers = [self._answer(*one, seconds) for one in zip(examples, texts, tokens, strict=True)]
+        answers = [Answer.of(*x, seconds) for x in zip(examples, texts, tokens, strict=True)]
         return answers[0] if isinstance(asked, str) else answers
-
-    def _answer(self, example: Example, text: str, tokens: int, seconds: float) -> Answer:
-        given, truth = Layout.answer(text), example.answer or None
-        right = None if truth is None else scoring.same_answer(given, truth)
-        chain = text.partition("####")[0].strip()
-        return Answer(example.question, chain, given or "", truth, right, tokens, seconds)
 
     @cached_property
     def _longest_writing(self) -> int:
@@ -314,21 +302,15 @@ class StageModel:
     # --- what is inside ---
 
     def residual_stream(self, inputs: LMBatch) -> Tensor:
-        """The residual stream over some inputs, `[layers + 1, positions, n, d]`, fp32, on the CPU.
-
-        Stream l is the input of layer l; the last is the output of the last layer.
-        """
+        """The residual stream over some inputs, `[layers + 1, positions, n, d]`, fp32, on the CPU:
+        the input of every layer, then the output of the last."""
         return interventions.residual_stream(self.model, self.decoder, inputs)
 
     def activations(self, asked: Asked) -> Tensor:
-        """The residual stream over questions, chain and answer forced to be right, in memory:
-        `[layers + 1, positions, n, d]`.
-
-        `icotlib.interp.activations` keeps it on disk, for many examples.
-        """
-        inputs = self.inputs(asked)
-        parts = [self.residual_stream(part) for _, part in interventions.split(inputs)]
-        return torch.cat(parts, dim=2)
+        """The residual stream over questions, their writing forced to be right, in memory:
+        `[layers + 1, positions, n, d]`. `icotlib.interp.activations` keeps it on disk."""
+        parts = interventions.split(self.inputs(asked))
+        return torch.cat([self.residual_stream(part) for _, part in parts], dim=2)
 
     def replaced(
         self, states: interventions.States, rows: slice = slice(None)
@@ -336,8 +318,7 @@ class StageModel:
         """While open, forward passes have these states put into the residual stream.
 
         Args:
-            states: `[n, d]` each, by layer of the residual stream and position.
-            rows: the rows of them that belong to the examples of the pass.
+            states: `[n, d]` each, by layer and position; `rows` are those of the pass.
         """
         return interventions.replaced(self.decoder, states, rows)
 
@@ -351,7 +332,7 @@ class StageModel:
 
         Args:
             positions: `[symbols]`, whose next token it is (`answer_positions`).
-            states: states to put in first, as for `replaced`.
+            states: put in first, as by `replaced`.
         """
         return interventions.forced_answer(self.model, self.decoder, inputs, positions, states)
 

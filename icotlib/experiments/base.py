@@ -3,7 +3,14 @@
 from collections.abc import Iterable
 from typing import Any
 
-from icotlib.config import ModelConfig, RunConfig, field_names, parse_overrides
+from icotlib.config import (
+    ModelConfig,
+    RunConfig,
+    field_names,
+    names_read,
+    parse_overrides,
+    unknown_setting,
+)
 from icotlib.errors import ConfigError, did_you_mean
 
 PRESETS = ("smoke", "fast", "paper")
@@ -73,17 +80,16 @@ class Shared(dict[str, Any]):
         if isinstance(overrides, cls):
             return overrides
         known = list(dict.fromkeys(name for one in methods for name in field_names(one)))
-        for name, value in overrides.items():
-            nested = isinstance(value, dict) and any(x.startswith(f"{name}.") for x in known)
-            if name not in known and not nested and name.partition(".")[0] not in PHASES:
-                raise ConfigError(f"unknown setting {name!r}.{did_you_mean(name, known)}")
+        for name in overrides:
+            phase, _, rest = name.partition(".")
+            if name not in known and not (phase in PHASES and rest):
+                raise ConfigError(unknown_setting(name, "none of these runs reads it", known))
         return cls(overrides)
 
     def for_method(self, method: str) -> dict[str, Any]:
         """Those that a method reads."""
         known = field_names(method)
-        sections = {name.partition(".")[0] for name in known if "." in name}
-        return {name: x for name, x in self.items() if name in known or name in sections}
+        return {name: value for name, value in self.items() if name in known}
 
 
 def make(preset: str, seed: int, overrides: Any, *changes: dict[str, Any]) -> RunConfig:
@@ -101,7 +107,9 @@ def make(preset: str, seed: int, overrides: Any, *changes: dict[str, Any]) -> Ru
     overrides = parse_overrides(overrides)
     if isinstance(overrides, Shared):
         overrides = overrides.for_method(merged.get("method", RunConfig.method))
-    return RunConfig().override(fitting(merged, overrides)).override(overrides)
+    read = names_read(merged | overrides)
+    settings = {name: value for name, value in fitting(merged, overrides).items() if name in read}
+    return RunConfig().override(settings | overrides)
 
 
 def fitting(settings: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Distillation (ICoT-KD, arXiv 2311.01460): the stages, their baselines, ablations and studies.
+"""Distillation (ICoT-KD, arXiv 2311.01460): the phases, their baselines, ablations and studies.
 
 An override counts for every phase that reads it, or, behind a phase's name, for that phase alone:
 `{"model.width": 64, "student.train.steps": 500}`. The ablations are written the same way.
@@ -57,7 +57,7 @@ PHASES: dict[str, dict[str, dict[str, Any]]] = {
 
 
 #: The method that each phase trains.
-METHODS = {
+PHASE_METHODS = {
     "teacher": "explicit_cot",
     "student": "kd_student",
     "emulator": "kd_emulator",
@@ -67,12 +67,14 @@ METHODS = {
 
 def kd_teacher(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """The teacher: explicit CoT on distillation's model."""
+    overrides = Shared.of(overrides, [PHASE_METHODS["teacher"]])
     overrides, changes = _phase("teacher", preset, overrides)
     return make(preset, seed, overrides, {"label": "kd-teacher"} | changes)
 
 
 def kd_student(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """Mind-reading: a student that answers from the teacher's states."""
+    overrides = Shared.of(overrides, [PHASE_METHODS["teacher"], PHASE_METHODS["student"]])
     phases = {"teacher": kd_teacher(preset, seed, overrides)}
     overrides, changes = _phase("student", preset, overrides)
     return make(preset, seed, overrides, changes | {"phases": phases})
@@ -80,6 +82,7 @@ def kd_student(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
 
 def kd_emulator(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """Thought emulation: an emulator that predicts those states from the question."""
+    overrides = Shared.of(overrides, [PHASE_METHODS["teacher"], PHASE_METHODS["emulator"]])
     phases = {"teacher": kd_teacher(preset, seed, overrides)}
     overrides, changes = _phase("emulator", preset, overrides)
     return make(preset, seed, overrides, changes | {"phases": phases})
@@ -93,6 +96,7 @@ def icot_kd(
     Args:
         skip: phases to skip, `student` (mind-reading) or `emulator` (emulation).
     """
+    overrides = Shared.of(overrides, PHASE_METHODS.values())
     every = {"teacher": kd_teacher, "student": kd_student, "emulator": kd_emulator}
     phases = {
         role: phase(preset, seed, overrides) for role, phase in every.items() if role not in skip
@@ -101,17 +105,16 @@ def icot_kd(
     return make(preset, seed, overrides, changes | {"phases": phases})
 
 
-def _phase(phase: str, preset: str, overrides: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def _phase(phase: str, preset: str, overrides: Shared) -> tuple[dict[str, Any], dict[str, Any]]:
     """The user's overrides that concern a phase, and the preset's settings for it."""
     check(preset)
-    shared = Shared.of(overrides, METHODS.values())
     own = {}
-    for name, value in shared.items():
+    for name, value in overrides.items():
         first, _, rest = name.partition(".")
         if first == phase and rest:
             own[rest] = value
-    mine = Shared(shared).for_method(METHODS[phase]) | own
-    changes = {"method": METHODS[phase]} | SHARED[preset] | PHASES[preset][phase]
+    mine = overrides.for_method(PHASE_METHODS[phase]) | own
+    changes = {"method": PHASE_METHODS[phase]} | SHARED[preset] | PHASES[preset][phase]
     return mine, fitting(changes, mine)
 
 
@@ -119,7 +122,8 @@ def _phase(phase: str, preset: str, overrides: Any) -> tuple[dict[str, Any], dic
 
 
 def kd_no_cot(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
-    """No CoT in distillation's layout and model, on as many examples as all stages together."""
+    """No CoT in distillation's layout and model, on as many examples as all phases together."""
+    overrides = Shared.of(overrides, PHASE_METHODS.values())
     whole = icot_kd(preset, seed, overrides)
     steps = whole.train.steps + sum(phase.train.steps for phase in whole.phases.values())
     mine, changes = _phase("student", preset, overrides)
@@ -130,7 +134,7 @@ def kd_no_cot(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
 
 
 def kd_skipped(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
-    """The coupled architecture with both stages of distillation skipped, on as many examples."""
+    """The coupled architecture with both phases of distillation skipped, on as many examples."""
     return ablations(preset, seed, overrides)["both skipped"]
 
 
@@ -147,7 +151,7 @@ def _subset(name: str) -> dict[str, Any]:
 def ablations(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunConfig]:
     """The paper's ablations, all with the same teacher; `full` is the method itself.
 
-    A stage that is skipped leaves its steps to coupling, which then needs, and gets, the full
+    A skipped phase leaves its steps to coupling, which then needs, and gets, the full
     learning rate: every row sees as many examples.
     """
     rows: dict[str, dict[str, Any]] = {"full": {}}
@@ -280,9 +284,10 @@ def mixtures(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, Run
     for name, changes in MIXTURES.items():
         label = "two-chains-" + name.replace(",", "").replace(" ", "-")
         settings: dict[str, Any] = {"teacher.label": "two-chains", "student.label": "two-chains"}
-        for stage in ("emulator", "coupled"):
-            settings[f"{stage}.label"] = label
-            settings |= {f"{stage}.{key}": value for key, value in changes.items()}
+        for phase in ("emulator", "coupled"):
+            read = field_names(PHASE_METHODS[phase])
+            own = {key: value for key, value in changes.items() if key in read}
+            settings |= {f"{phase}.{key}": value for key, value in {"label": label, **own}.items()}
         made[name] = icot_kd(preset, seed, _under(TWO_CHAINS[preset] | settings, overrides))
     return made
 

@@ -1,28 +1,30 @@
-"""Which models are looked into, beside which controls, and with how many examples."""
+"""Which models are analysed, beside which controls, and with how many examples."""
 
 from typing import Any
 
 from icotlib.config import RunConfig
 from icotlib.experiments.base import Shared, check
-from icotlib.experiments.distillation import METHODS as PHASES
-from icotlib.experiments.distillation import icot_kd, kd_no_cot
+from icotlib.experiments.distillation import PHASE_METHODS, icot_kd, kd_no_cot
 from icotlib.experiments.stepwise import explicit_cot, icot_si, no_cot
 
 #: Each implicit method, and the No CoT model of the same shape that it is compared with.
 NO_COT_CONTROL = {"ICoT-SI": "No CoT", "ICoT-KD": "No CoT, as ICoT-KD"}
 
 
+#: What file names of figures call them.
+SHORT_NAMES = {"ICoT-SI": "si", "ICoT-KD": "kd"}
+
 #: Examples for probes, and for causal tests and attention.
 N_EXAMPLES = {"smoke": (200, 10), "fast": (3000, 150), "paper": (5000, 200)}
 
 
 def interp_runs(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunConfig]:
-    """The runs that are looked into, by the name they have in figures.
+    """The runs that are analysed, by the name they have in figures.
 
     The last is a study's, and a control that is drawn where it has been trained.
     """
     check(preset)
-    methods = (*PHASES.values(), "icot_si", "no_cot")
+    methods = (*PHASE_METHODS.values(), "icot_si", "no_cot")
     overrides = Shared.of(overrides, methods)
     return {
         "ICoT-SI": icot_si(preset, seed, overrides),

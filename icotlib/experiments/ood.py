@@ -5,8 +5,7 @@ from typing import Any
 
 from icotlib.config import RunConfig
 from icotlib.experiments.base import Shared
-from icotlib.experiments.distillation import METHODS as PHASES
-from icotlib.experiments.distillation import icot_kd
+from icotlib.experiments.distillation import PHASE_METHODS, icot_kd
 from icotlib.experiments.stepwise import explicit_cot, icot_si, no_cot
 from icotlib.tasks import Task, get_task
 
@@ -20,7 +19,7 @@ COMPARED: dict[str, Callable[..., RunConfig]] = {
 
 
 #: Their methods, phases included.
-METHODS = (*COMPARED, *PHASES.values())
+METHODS = (*COMPARED, *PHASE_METHODS.values())
 
 
 def shifted(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunConfig]:

@@ -14,7 +14,7 @@ from icotlib.errors import ConfigError
 from icotlib.experiments.base import PAPER_OPTIM, PAPER_REMOVAL, check, make
 from icotlib.experiments.distillation import icot_kd
 
-#: What pretrained weights bear: AdamW at a small rate, the paper's removal, a step at a time.
+#: What suits pretrained weights: AdamW at a small rate, the paper's removal, a step at a time.
 OWN = (
     PAPER_OPTIM
     | PAPER_REMOVAL
@@ -57,8 +57,8 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
-#: Steps of distillation's stages.
-STAGES = {
+#: Steps of distillation's phases.
+PHASE_STEPS = {
     "smoke": {"teacher": 8, "student": 6, "emulator": 6, "coupled": 6},
     "fast": {"teacher": 60, "student": 50, "emulator": 50, "coupled": 40},
     "paper": {"teacher": 24_000, "student": 48_000, "emulator": 48_000, "coupled": 48_000},
@@ -66,7 +66,7 @@ STAGES = {
 
 
 #: A first try without real files: problems, the sizes of a model with random weights
-#: (`icotlib.models.new_model`), and what it bears: Muon, larger batches, more steps.
+#: (`icotlib.models.new_model`), and what suits it: Muon, larger batches, more steps.
 PROBLEMS = {"smoke": 300, "fast": 20_000, "paper": 400_000}
 
 
@@ -117,7 +117,7 @@ def own_kd(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     check(preset)
     settings = OWN | SIZES[preset]
     settings = {name: x for name, x in settings.items() if not name.startswith("removal.")}
-    steps = {f"{stage}.train.steps": count for stage, count in STAGES[preset].items()}
+    steps = {f"{phase}.train.steps": count for phase, count in PHASE_STEPS[preset].items()}
     own = {"label": "own"} | settings | steps
     return _complete(icot_kd(preset, seed, own | parse_overrides(overrides)))
 

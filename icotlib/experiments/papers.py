@@ -61,16 +61,16 @@ class PaperResult:
     def config(self, seed: int = 0, overrides: Any = None) -> RunConfig:
         """The run with the paper's settings, under the user's overrides.
 
-        Of `icot-kd`, an override may be for one stage, as in `student.train.steps`.
+        Of `icot-kd`, an override may be for one phase, as in `student.train.steps`.
         """
         own = parse_overrides(overrides)
         shared = self._shared()
         if self.method == "icot-kd":
-            return icot_kd("paper", seed, shared | self._stages() | own)
+            return icot_kd("paper", seed, shared | self._phase_settings() | own)
         if self.method == "kd-explicit-cot":
             teacher = {
                 name.removeprefix("teacher."): value
-                for name, value in self._stages().items()
+                for name, value in self._phase_settings().items()
                 if name.startswith("teacher.")
             }
             return kd_teacher("paper", seed, shared | teacher | own)
@@ -128,16 +128,15 @@ class PaperResult:
         """Steps of a baseline: 40 epochs of multiplication, or so many of GSM8K."""
         return {"train.steps": self._epoch * (gsm8k if self.task == "gsm8k" else 40)}
 
-    def _stages(self) -> dict[str, Any]:
-        """Epochs of each stage of distillation, and GSM8K's supervised mixture."""
+    def _phase_settings(self) -> dict[str, Any]:
+        """Epochs of each phase of distillation, and GSM8K's supervised mixture."""
         epochs = {"teacher": 1, "student": 40, "emulator": 40, "coupled": 40}
         settings: dict[str, Any] = {}
         if self.task == "gsm8k":
             epochs = {"teacher": 15, "student": 10, "emulator": 40, "coupled": 10}
-            for stage in ("emulator", "coupled"):
-                settings[f"{stage}.distill.mixture"] = 0
-                settings[f"{stage}.distill.mixture_supervision"] = 1.0
-        steps = {f"{stage}.train.steps": n * self._epoch for stage, n in epochs.items()}
+            settings["emulator.distill.mixture_supervision"] = 1.0
+            settings |= {f"{phase}.distill.mixture": 0 for phase in ("emulator", "coupled")}
+        steps = {f"{phase}.train.steps": n * self._epoch for phase, n in epochs.items()}
         return settings | steps
 
 

@@ -1,47 +1,72 @@
-"""What is inside a trained model: what its states show, and what they are used for.
+"""Interpretability: what a model's hidden states encode, and what the answer depends on.
 
-In the order of the work: a `Subject` is a model at a removal stage with examples before it;
-`activations` are its residual stream; `probes` read variables from them, beside controls;
-`causal` changes states and watches the answer; `geometry` looks at attention and at shapes;
-`report` draws the lines together.
+Each analysis takes a `StageModel` (a trained model at a removal stage) and a `QuestionSet`.
+
+questions        questions of a run's task, minimal pairs, and where questions end
+variables        what a state may encode: chain tokens, numbers, answer symbols
+activations      the residual stream over many questions, on disk
+probes           linear and MLP probes of all positions at once
+probing          probe scores at every layer and position, also through removal
+report           probes with their controls; readable beside used
+explorer         one state of one question, decoded and patched
+effects          what interventions share: cached layers and effect sizes
+patching         activation patching between clean and corrupted runs
+steering         states moved to encode another chain token
+ablation         states replaced by their mean, attention knocked out
+geometry         attention patterns, CKA, the geometry of digits
+distillation     the teacher's states, explained variance, accuracy by phase
+ablation_tables  several runs of distillation side by side
+time_spent       where a coupled model's time goes
 """
 
-from icotlib.interp.ablation import ablation, knock_out
-from icotlib.interp.activations import activations
-from icotlib.interp.explorer import ProbeReader
+from icotlib.evaluation.stage_model import StageModel
+from icotlib.interp.ablation import ablate, knock_out
+from icotlib.interp.activations import stored_activations
+from icotlib.interp.explorer import ProbeReader, StateReport
 from icotlib.interp.geometry import attention, attention_tree, cka, cka_table, digit_geometry
-from icotlib.interp.patching import answers, minimal_pairs, patching, route
-from icotlib.interp.probe_grid import grid, through_removal
-from icotlib.interp.probes import fit_linear
+from icotlib.interp.patching import (
+    effect_by_position_kind,
+    effect_of_token,
+    patch_entries,
+    patch_pairs,
+)
+from icotlib.interp.probes import Probes, fit_linear
+from icotlib.interp.probing import probe_grid, through_removal, visible_input
+from icotlib.interp.questions import draw_questions_of, minimal_pairs, separator_position
 from icotlib.interp.report import best_positions, probe_with_controls, probing_table
-from icotlib.interp.steering import steering
-from icotlib.interp.subjects import Examples, Subject, draw_examples
-from icotlib.interp.variables import Variable, variables
+from icotlib.interp.steering import steer
+from icotlib.interp.variables import Variable, variables_of
+from icotlib.tasks.questions import QuestionSet
 
 __all__ = [
-    "Examples",
     "ProbeReader",
-    "Subject",
+    "Probes",
+    "QuestionSet",
+    "StageModel",
+    "StateReport",
     "Variable",
-    "ablation",
-    "activations",
-    "answers",
+    "ablate",
     "attention",
     "attention_tree",
     "best_positions",
     "cka",
     "cka_table",
     "digit_geometry",
-    "draw_examples",
+    "draw_questions_of",
+    "effect_by_position_kind",
+    "effect_of_token",
     "fit_linear",
-    "grid",
     "knock_out",
     "minimal_pairs",
-    "patching",
+    "patch_entries",
+    "patch_pairs",
+    "probe_grid",
     "probe_with_controls",
     "probing_table",
-    "route",
-    "steering",
+    "separator_position",
+    "steer",
+    "stored_activations",
     "through_removal",
-    "variables",
+    "variables_of",
+    "visible_input",
 ]

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Ablation: the accuracy that is left without a state, or without attention to a position."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -6,90 +6,95 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from icotlib.errors import ConfigError
 from icotlib.evaluation.scoring import wilson_interval
-from icotlib.interp.activations import residual_stream
-from icotlib.interp.patching import _truth, answers, once
-from icotlib.interp.subjects import Examples, Subject
+from icotlib.evaluation.stage_model import StageModel
+from icotlib.interp.effects import cache_unchanged, forced_tokens
 from icotlib.models.hooks import mask_attention
 from icotlib.system.processes import all_cores
-
-# --- taking away -------------------------------------------------------------------------------
+from icotlib.tasks.questions import QuestionSet
 
 
 @all_cores()
-def ablation(
-    subject: Subject,
-    examples: Examples,
+def ablate(
+    model: StageModel,
+    questions: QuestionSet,
     where: Iterable[tuple[int, int]],
     how: str = "mean",
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Accuracy of every answer symbol without what a state says.
+    """Accuracy of every answer symbol when one state no longer depends on the question.
 
     Args:
-        where: layers and positions of the residual stream, one ablated at a time.
-        how: `mean` puts the mean over the examples in the state's position; `noise` draws from a
-            normal distribution with that mean and the spread of every coordinate.
+        where: layers and positions of the residual stream, ablated one at a time.
+        how: `mean` puts the mean over the questions in the state's place; `noise` draws from a
+            normal distribution with that mean and the standard deviation of every coordinate.
 
     Returns:
         columns layer, position, symbol (-1: all of them), accuracy, low, high, and `intact`, the
-        accuracy with nothing taken away.
+        accuracy without ablation.
+
+    Raises `ConfigError` for another value of `how`.
     """
-    inputs, at = subject.inputs(examples), subject.answer_positions(examples)
-    states, truth = residual_stream(subject, inputs), _truth(inputs, at)
+    if how not in ("mean", "noise"):
+        raise ConfigError(f"how must be 'mean' or 'noise', got {how!r}")
+    inputs, positions = model.inputs(questions), model.answer_positions(questions)
+    states, truth = model.residual_stream(inputs), forced_tokens(inputs, positions)
     generator, rows = torch.Generator().manual_seed(seed), []
-    with once(subject):
-        intact = answers(subject, inputs, at) == truth
+    with cache_unchanged(model):
+        intact = model.forced_answer(inputs, positions) == truth
         for layer, position in where:
             own = states[layer, position]
             new = own.mean(dim=0).expand_as(own)
             if how == "noise":
                 new = new + own.std(dim=0) * torch.randn(own.shape, generator=generator)
-            right = answers(subject, inputs, at, {(layer, position): new}) == truth
-            rows += [
-                {"layer": layer, "position": position} | row for row in _by_symbol(right, intact)
-            ]
+            right = model.forced_answer(inputs, positions, {(layer, position): new}) == truth
+            rows += _rows(layer, position, right, intact)
     return pd.DataFrame(rows)
 
 
 @all_cores()
 def knock_out(
-    subject: Subject,
-    examples: Examples,
+    model: StageModel,
+    questions: QuestionSet,
     keys: Sequence[int] | None = None,
     layers: Sequence[int] | None = None,
 ) -> pd.DataFrame:
-    """Accuracy of every answer symbol when later positions may not attend to an earlier one.
+    """Accuracy of every answer symbol when no later position may attend to an earlier one.
 
     Args:
-        keys: positions to hide, one at a time and from one layer at a time; by default every position.
-        layers: by default every one.
+        keys: positions to hide, one at a time and in one layer at a time; by default all.
+        layers: the layers to hide them in; by default all.
 
     Returns:
         columns layer, position (the hidden one), symbol (-1: all of them), accuracy, low, high,
         intact.
     """
-    inputs, at = subject.inputs(examples), subject.answer_positions(examples)
+    inputs, positions = model.inputs(questions), model.answer_positions(questions)
     width = inputs.ids.shape[1]
-    truth, rows = _truth(inputs, at), []
-    with once(subject):
-        intact = answers(subject, inputs, at) == truth
-        for layer in range(subject.layers) if layers is None else layers:
+    truth, rows = forced_tokens(inputs, positions), []
+    with cache_unchanged(model):
+        intact = model.forced_answer(inputs, positions) == truth
+        for layer in range(model.layers) if layers is None else layers:
             for key in range(width) if keys is None else keys:
-                cut = torch.ones(width, width, dtype=torch.bool).tril()
-                cut[key + 1 :, key] = False
-                with mask_attention(subject.decoder, {layer: cut}.get):
-                    right = answers(subject, inputs, at) == truth
-                rows += [
-                    {"layer": layer, "position": key} | row for row in _by_symbol(right, intact)
-                ]
+                allowed = torch.ones(width, width, dtype=torch.bool).tril()
+                allowed[key + 1 :, key] = False
+                with mask_attention(model.decoder, {layer: allowed}.get):
+                    right = model.forced_answer(inputs, positions) == truth
+                rows += _rows(layer, key, right, intact)
     return pd.DataFrame(rows)
 
 
-def _by_symbol(right: Tensor, intact: Tensor) -> Iterator[dict]:
-    every = [(-1, right.all(dim=1), intact.all(dim=1))]
-    every += [(i, right[:, i], intact[:, i]) for i in range(right.shape[1])]
-    for symbol, hits, whole in every:
+def _rows(layer: int, position: int, right: Tensor, intact: Tensor) -> Iterator[dict]:
+    """Accuracy with and without an ablation, of the whole answer and of each symbol.
+
+    Args:
+        right, intact: `[n, symbols]`.
+    """
+    columns = [(-1, right.all(dim=1), intact.all(dim=1))]
+    columns += [(i, right[:, i], intact[:, i]) for i in range(right.shape[1])]
+    for symbol, hits, before in columns:
         low, high = wilson_interval(int(hits.sum()), len(hits))
-        row = {"symbol": symbol, "accuracy": float(hits.float().mean()), "low": low, "high": high}
-        yield row | {"intact": float(whole.float().mean())}
+        row = {"layer": layer, "position": position, "symbol": symbol}
+        row |= {"accuracy": float(hits.float().mean()), "low": low, "high": high}
+        yield row | {"intact": float(before.float().mean())}

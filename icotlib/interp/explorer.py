@@ -1,111 +1,115 @@
-"""TODO."""
+"""One state of one question: what a probe decodes from it, and the effect of patching it."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
-from icotlib.interp.activations import activations, residual_stream
-from icotlib.interp.patching import answers
+from icotlib.evaluation.stage_model import StageModel
+from icotlib.interp.activations import stored_activations
 from icotlib.interp.probes import Probes, fit_linear
-from icotlib.interp.subjects import Examples, Subject
-from icotlib.interp.variables import variables
-
-# --- one look ----------------------------------------------------------------------------------
+from icotlib.interp.variables import variables_of
+from icotlib.tasks.questions import QuestionSet
 
 
 @dataclass(frozen=True)
 class StateReport:
-    """One state of one example."""
+    """One state of one question."""
 
     #: The question as text.
     question: str
-    #: One row per variable: variable, decoded, truth (as symbols), probability, right.
+    #: One row per variable: variable, kind, decoded, truth (as symbols), probability, right.
     decoded: pd.DataFrame
-    #: What the model gives for every symbol of the answer, those before it forced to be right.
+    #: The model's symbol at every position of the answer, the earlier ones forced to be right.
     answer: str
-    #: The same when this state comes from the other question; None without one.
+    #: The same with this state from the other question's run; None without another question.
     patched: str | None
 
 
 class ProbeReader:
-    """What a widget calls: looks at one model's states, fitting probes where it is asked to.
+    """Reports single states of one model, with probes that are fitted on demand.
 
     Args:
-        subject: a model at a stage; make one reader for each stage.
-        examples: what probes are fitted to.
+        model: a model at a removal stage; each stage needs a reader of its own.
+        questions: the questions that the probes are fitted to.
     """
 
-    def __init__(self, subject: Subject, examples: Examples):
-        self.subject, self.examples = subject, examples
-        self.wanted = variables(examples, "chain", "answer")
+    def __init__(self, model: StageModel, questions: QuestionSet):
+        self.model, self.questions = model, questions
+        self.variables = variables_of(questions, "chain", "answer")
         self._fitted: dict[tuple[int, int], Probes] = {}
 
     @property
     def positions(self) -> list[str]:
-        return self.subject.positions(self.examples)
+        """The names of the positions."""
+        return self.model.position_names(self.questions)
 
-    def look(
+    def read(
         self,
         question: str | np.ndarray,
         layer: int,
         position: int,
         other: str | np.ndarray | None = None,
     ) -> StateReport:
-        """What is decoded from one state, and what putting it there from another question does.
+        """Decode one state, and patch it from another question's run.
 
         Args:
             question: as a person types it, `3719 * 84`, or its entries.
             layer: of the residual stream, 0 to the number of layers.
             position: a position; `positions` has their names.
-            other: the question whose state is put there.
+            other: the question whose state is put in.
 
-        Raises `ValueError` if a question is none of the task, `IndexError` for a state that the
-        model has not.
+        Raises `ValueError` if the task has no such question, `IndexError` if the model has no
+        such state.
         """
-        if not (0 <= layer <= self.subject.layers and 0 <= position < len(self.positions)):
+        if not (0 <= layer <= self.model.layers and 0 <= position < len(self.positions)):
             raise IndexError(
-                f"layer 0 to {self.subject.layers} and position 0 to {len(self.positions) - 1}, "
+                f"layer 0 to {self.model.layers} and position 0 to {len(self.positions) - 1}, "
                 f"not {layer} and {position}"
             )
-        one = self._example(question)
-        subject, at = self.subject, self.subject.answer_positions(one)
-        inputs = subject.inputs(one)
-        state = residual_stream(subject, inputs)[layer, position]
-        put = None
+        model, asked = self.model, self._question_set(question)
+        inputs, answers = model.inputs(asked), model.answer_positions(asked)
+        state = model.residual_stream(inputs)[layer, position]
+        patched = None
         if other is not None:
-            donor = subject.inputs(self._example(other))
-            put = {(layer, position): residual_stream(subject, donor)[layer, position]}
-        patched = put and self._text(answers(subject, inputs, at, put))
-        given = self._text(answers(subject, inputs, at))
-        written = one.task.text(one.task.render(one.questions))[0].question
-        return StateReport(written, self._decode(one, layer, position, state), given, patched)
+            donor = model.residual_stream(model.inputs(self._question_set(other)))
+            states = {(layer, position): donor[layer, position]}
+            patched = self._text(model.forced_answer(inputs, answers, states))
+        answer = self._text(model.forced_answer(inputs, answers))
+        decoded = self._decode(asked, layer, position, state)
+        return StateReport(asked.examples()[0].question, decoded, answer, patched)
 
-    def _example(self, question: str | np.ndarray) -> Examples:
-        task = self.examples.task
-        rows = task.parse_question(question) if isinstance(question, str) else question[None]
-        return Examples(task, rows)
+    def _question_set(self, question: str | np.ndarray) -> QuestionSet:
+        task = self.questions.task
+        if isinstance(question, str):
+            return QuestionSet.parse(task, question)
+        return QuestionSet(task, question[None])
 
-    def _text(self, tokens: torch.Tensor) -> str:
-        return " ".join(self.subject.layout.tokenizer.decode(tokens[0]).split())
+    def _text(self, tokens: Tensor) -> str:
+        return " ".join(self.model.layout.tokenizer.decode(tokens[0]).split())
 
-    def _decode(
-        self, one: Examples, layer: int, position: int, state: torch.Tensor
-    ) -> pd.DataFrame:
+    def _probes(self, layer: int, position: int) -> Probes:
+        """Probes of all variables at one state, fitted at the first call."""
         if (layer, position) not in self._fitted:
-            states = np.array(activations(self.subject, self.examples)[layer, position])
-            columns = [np.unique(v.values, return_inverse=True)[1] for v in self.wanted]
+            states = np.array(stored_activations(self.model, self.questions)[layer, position])
+            columns = [np.unique(one.values, return_inverse=True)[1] for one in self.variables]
             labels = torch.from_numpy(np.stack(columns, axis=1))
             self._fitted[layer, position] = fit_linear(torch.from_numpy(states)[None], labels)
-        chances = self._fitted[layer, position].logits(state[None])[0, 0].softmax(dim=-1)
-        symbols, pieces = one.task.symbols, one.task.render(one.questions)
+        return self._fitted[layer, position]
+
+    def _decode(self, asked: QuestionSet, layer: int, position: int, state: Tensor) -> pd.DataFrame:
+        """Every variable as the probes predict it from a state `[1, d]`, beside its true value."""
+        probabilities = self._probes(layer, position).logits(state[None])[0, 0].softmax(dim=-1)
+        symbols, rendered = asked.task.symbols, asked.rendered
         rows = []
-        for variable, chance in zip(self.wanted, chances, strict=True):
-            decoded = int(np.unique(variable.values)[int(chance.argmax())])
-            part = pieces.chain if variable.kind == "chain" else pieces.answer
-            truth = int(part[0, int(variable.name[1:]) - (variable.kind == "chain")])
-            row = {"variable": variable.name, "decoded": symbols[decoded], "truth": symbols[truth]}
-            row |= {"probability": float(chance.max()), "right": decoded == truth}
+        for variable, probability in zip(self.variables, probabilities, strict=True):
+            decoded = int(np.unique(variable.values)[int(probability.argmax())])
+            part = rendered.chain if variable.kind == "chain" else rendered.answer
+            truth = int(part[0, variable.index])
+            row = {"variable": variable.name, "kind": variable.kind}
+            row |= {"decoded": symbols[decoded], "truth": symbols[truth]}
+            row |= {"probability": float(probability.max()), "right": decoded == truth}
             rows.append(row)
         return pd.DataFrame(rows)

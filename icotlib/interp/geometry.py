@@ -1,4 +1,4 @@
-"""Attention and geometry: who looks where, which spaces agree, what digits look like."""
+"""Attention patterns, the similarity of representations (CKA), and the geometry of digits."""
 
 from collections.abc import Sequence
 
@@ -7,77 +7,75 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from icotlib.interp.activations import activations, rows_of
-from icotlib.interp.subjects import Examples, Subject
-
-# --- attention ---------------------------------------------------------------------------------
+from icotlib.evaluation.stage_model import StageModel
+from icotlib.interp.activations import stored_activations
+from icotlib.interp.questions import separator_position
+from icotlib.tasks.questions import QuestionSet
 
 
 @torch.no_grad()
-def attention(subject: Subject, examples: Examples, batch_size: int = 250) -> np.ndarray:
-    """Attention averaged over examples, `[layers, heads, queries, keys]`."""
-    inputs, total = subject.inputs(examples), 0
-    before = subject.decoder.config._attn_implementation
-    subject.decoder.set_attn_implementation("eager")  # the others never form the matrix
+def attention(model: StageModel, questions: QuestionSet, batch_size: int = 250) -> np.ndarray:
+    """Attention averaged over questions, `[layers, heads, queries, keys]`."""
+    inputs, total = model.inputs(questions), 0
+    implementation = model.decoder.config._attn_implementation
+    model.decoder.set_attn_implementation("eager")  # the others never form the matrix
     try:
-        for start in range(0, len(examples), batch_size):
-            part = rows_of(inputs, slice(start, start + batch_size))
-            mask = None if part.positions is None else torch.ones_like(part.ids)
-            found = subject.model(
-                input_ids=part.ids,
-                position_ids=part.positions,
+        for start in range(0, len(questions), batch_size):
+            batch = inputs.rows(slice(start, start + batch_size))
+            mask = None if batch.positions is None else torch.ones_like(batch.ids)
+            by_layer = model.model(
+                input_ids=batch.ids,
+                position_ids=batch.positions,
                 attention_mask=mask,
                 output_attentions=True,
                 logits_to_keep=1,
                 use_cache=False,
             ).attentions
-            total = total + torch.stack([layer.float().sum(dim=0) for layer in found]).cpu()
+            total = total + torch.stack([layer.float().sum(dim=0) for layer in by_layer]).cpu()
     finally:
-        subject.decoder.set_attn_implementation(before)
-    return (total / len(examples)).numpy()
+        model.decoder.set_attn_implementation(implementation)
+    return (total / len(questions)).numpy()
 
 
 def attention_tree(
     weights: np.ndarray, position: int, names: Sequence[str], least: float = 0.25
 ) -> pd.DataFrame:
-    """Where a position gets what it knows, layer by layer downwards (arXiv 2510.00184).
+    """Where a position gets its information from, layer by layer downwards (arXiv 2510.00184).
 
-    From the last layer's input at `position`, every head's attention above `least` leads to a position
-    whose state was cached one layer below; from there on down.
+    Starting at `position` in the last layer, every head whose attention is at least `least` leads
+    to a position whose state comes from the layer below; the search goes on from there.
 
     Args:
         weights: `[layers, heads, queries, keys]`, of `attention`.
+        names: names of the positions.
 
     Returns:
         columns layer, head, to, source (positions), to_name, source_name, weight.
     """
-    rows, fetching = [], {position}
+    rows, queries = [], {position}
     for layer in reversed(range(len(weights))):
         reached = set()
-        for query in sorted(fetching):
+        for query in sorted(queries):
             heads, keys = np.nonzero(weights[layer][:, query] >= least)
             for head, key in zip(heads.tolist(), keys.tolist(), strict=True):
                 row = {"layer": layer, "head": head, "to": query, "source": key}
                 row |= {"to_name": names[query], "source_name": names[key]}
                 rows.append(row | {"weight": float(weights[layer, head, query, key])})
                 reached.add(key)
-        fetching |= reached  # the residual stream carries what a position already has
+        queries |= reached  # the residual stream carries what a position already has
     columns = ["layer", "head", "to", "source", "to_name", "source_name", "weight"]
     return pd.DataFrame(rows, columns=columns)
 
 
-# --- spaces ------------------------------------------------------------------------------------
-
-
 def cka(x: Tensor, y: Tensor) -> float:
-    """Linear centred kernel alignment of two sets of states of the same examples.
+    """Linear centred kernel alignment of two sets of states of the same questions.
 
     Args:
         x, y: `[n, d]` and `[n, e]`.
 
     Returns:
-        1 for the same space up to rotation and scale (Kornblith et al., 2019); NaN where either
-        does not vary, so that there is nothing to compare.
+        1 for the same representation up to rotation and scale (Kornblith et al., 2019); NaN where
+        either is constant.
     """
     x, y = (one.double() - one.double().mean(dim=0) for one in (x, y))
     scale = (x.T @ x).norm() * (y.T @ y).norm()
@@ -85,16 +83,24 @@ def cka(x: Tensor, y: Tensor) -> float:
 
 
 def cka_table(
-    first: Subject, second: Subject, examples: Examples, position: str = "="
+    first: StageModel, second: StageModel, questions: QuestionSet, position: str | None = None
 ) -> pd.DataFrame:
-    """`cka` of every layer of one model with every layer of another, at the position of a name.
+    """`cka` of every layer of one model with every layer of another, at one position.
 
-    Columns first, second (layers) and cka.
+    Args:
+        position: its name, which may stand elsewhere in the two models' sequences; by default the
+            separator after the question.
+
+    Returns:
+        columns first, second (layers) and cka.
     """
     columns = []
-    for subject in (first, second):
-        states = activations(subject, examples)
-        at = subject.positions(examples).index(position)
+    for model in (first, second):
+        states = stored_activations(model, questions)
+        if position is None:
+            at = separator_position(model, questions)
+        else:
+            at = model.position_names(questions).index(position)
         columns.append([torch.from_numpy(np.array(layer[at])) for layer in states])
     rows = [
         {"first": i, "second": j, "cka": cka(x, y)}
@@ -104,15 +110,12 @@ def cka_table(
     return pd.DataFrame(rows)
 
 
-# --- digits ------------------------------------------------------------------------------------
-
-
 def digit_geometry(states: Tensor, digits: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """How the ten digits lie: principal components, and how much of each frequency.
+    """Principal components of the ten digits' mean states, and their Fourier spectrum.
 
-    The mean states of the ten digits vary along 0, 1, ..., 9 like any sequence: a sum of ten
-    Fourier terms, frequency k making k turns (arXiv 2510.00184 finds k = 1, 2 and 5, a pentagonal
-    prism). Digits in no order have 2/9 of their variance at each k from 1 to 4, and 1/9 at 5.
+    Along 0, 1, ..., 9 the mean states are a sum of ten Fourier terms; frequency k makes k turns
+    (arXiv 2510.00184 finds k = 1, 2 and 5, a pentagonal prism). Mean states in no order have 2/9
+    of their variance at each k from 1 to 4, and 1/9 at 5.
 
     Args:
         states: `[n, d]`.
@@ -120,13 +123,13 @@ def digit_geometry(states: Tensor, digits: np.ndarray) -> tuple[pd.DataFrame, pd
 
     Returns:
         a table with columns digit, pc1, pc2, pc3; and one with columns frequency, share,
-        unordered (the share of digits in no order).
+        unordered (the share of mean states in no order).
 
     Raises `ValueError` if a digit does not occur.
     """
     missing = sorted(set(range(10)) - set(digits.tolist()))
     if missing:
-        raise ValueError(f"no example has the digit {missing[0]}: draw more of them")
+        raise ValueError(f"no question has the digit {missing[0]}: draw more questions")
     means = np.stack([states.numpy()[digits == digit].mean(axis=0) for digit in range(10)])
     means = means.astype(np.float64) - means.mean(axis=0)
     u, s, _ = np.linalg.svd(means, full_matrices=False)

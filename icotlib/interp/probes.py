@@ -1,9 +1,9 @@
-"""Probes: what a linear map, or a small network, reads from every layer and position at once.
+"""Probes: linear maps and small networks that predict variables from states, fitted in parallel.
 
-The logistic probes of all positions and variables are fitted together. States are whitened once per
-position. There the Hessian of the cross-entropy is at most 1/2 in every direction (Böhning, 1992), so
-that one step length serves all problems, and accelerated gradient descent on all of them is two
-matrix products a step.
+The logistic probes of all positions and variables are fitted together. States are whitened once
+per position. The Hessian of the cross-entropy is then at most 1/2 in every direction (Böhning,
+1992), so that one step length serves all problems, and accelerated gradient descent on all of them
+is two matrix products a step.
 """
 
 from dataclasses import dataclass
@@ -11,17 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-PENALTY = 1e-3
-
-
-STEPS = 40
-
-
+#: Weight of the squared weights, on whitened states, and steps of gradient descent.
+PENALTY, STEPS = 1e-3, 40
 #: Bias of a class that a variable does not have.
 NEVER = -1e4
 
-
-# --- fitting -----------------------------------------------------------------------------------
+#: Rows to fit to, to select by, and to report on.
+Split = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ def fit_linear(
     Args:
         states: `[P, n, d]`.
         labels: `[n, T]`, classes numbered from 0 within each variable.
-        penalty: of squared weights, on whitened states.
+        penalty: weight of the squared weights, on whitened states.
         steps: of accelerated gradient descent.
     """
     mean, whitener = whitening(states)
@@ -76,9 +72,10 @@ def fit_linear(
 
 
 def softmax_(logits: Tensor) -> Tensor:
-    """Softmax over classes in position, `[P, T, classes, n]`.
+    """Softmax over the classes of `[P, T, classes, n]`, in place.
 
-    Examples come last, because a CPU takes many neighbours at a time; ten classes are not many.
+    The examples are the last dimension because a CPU vectorises over neighbours, and there are
+    far more examples than classes.
     """
     logits.sub_(logits.amax(dim=2, keepdim=True)).exp_()
     return logits.div_(logits.sum(dim=2, keepdim=True))
@@ -87,8 +84,8 @@ def softmax_(logits: Tensor) -> Tensor:
 def whitening(states: Tensor, floor: float = 1e-4) -> tuple[Tensor, Tensor]:
     """Mean `[P, 1, d]` and the map `[P, d, d]` that gives states unit covariance.
 
-    Coordinates are brought to one scale first. Directions that then have less than `floor` of the
-    mean variance are not blown up to the full one: they are rounding errors.
+    Coordinates are standardised first. Directions that then have less than `floor` of the mean
+    variance are not scaled up to unit variance: they are rounding errors.
     """
     mean = states.mean(dim=1, keepdim=True)
     spread = states.std(dim=1, keepdim=True).clamp(min=1e-6)
@@ -99,7 +96,7 @@ def whitening(states: Tensor, floor: float = 1e-4) -> tuple[Tensor, Tensor]:
 
 
 def _classes(labels: Tensor) -> tuple[int, int, Tensor]:
-    """Number of variables, of classes, and which classes a variable has not, `[T, classes]`."""
+    """Number of variables, of classes, and which classes a variable lacks, `[T, classes]`."""
     counts = labels.amax(dim=0) + 1
     classes = int(counts.max())
     each = torch.arange(classes, device=labels.device)
@@ -119,76 +116,99 @@ def ridge_predictions(
 def fit_mlp(
     states: Tensor,
     labels: Tensor,
-    split: tuple[slice, slice, slice],
+    split: Split,
     hidden: int = 64,
     epochs: int = 15,
     seed: int = 0,
 ) -> Tensor:
-    """What one-hidden-layer networks say, one for each of P positions and T variables.
+    """Predictions of one-hidden-layer networks, one for each of P positions and T variables.
 
-    Each keeps the weights of the epoch that is best on the validation rows, and is asked about
-    all rows that it was not fitted to.
+    Each network keeps its predictions from the epoch that is best on the validation rows.
 
     Args:
         states: `[P, n, d]`.
-        labels: `[n, T]`; integers are classes, and learned by cross-entropy; floats are numbers,
-            and learned by squared error.
+        labels: `[n, T]`; integers are classes, learned by cross-entropy; floats are numbers,
+            learned by squared error.
+        hidden: width of the hidden layer.
 
     Returns:
-        classes, or numbers, `[P, held out, T]`.
+        classes, or numbers, `[P, held out, T]`, for all rows that were not fitted to.
     """
     fit, valid, _ = split
     mean, whitener = whitening(states[:, fit])
     x = (states - mean) @ whitener
-    positions, _, d = x.shape
-    numbers = labels.is_floating_point()
-    if numbers:
-        centre, spread = labels[fit].mean(dim=0), labels[fit].std(dim=0).clamp(min=1e-6)
-        truth, count, classes = (labels - centre) / spread, labels.shape[1], 1
-    else:
-        truth, (count, classes, absent) = labels, _classes(labels)
     generator = torch.Generator().manual_seed(seed)
-
-    def random(*shape: int) -> Tensor:
-        made = torch.randn(shape, generator=generator).to(x.device) * shape[1] ** -0.5
-        return made.mT.contiguous()
-
-    # Examples come last in everything between, as in `softmax_`.
-    weights = [random(positions, d, count * hidden), x.new_zeros(positions, count * hidden, 1)]
-    weights += [
-        random(positions * count, hidden, classes),
-        x.new_zeros(positions * count, classes, 1),
-    ]
-    weights = [one.requires_grad_() for one in weights]
-
-    def outputs(x: Tensor) -> Tensor:
-        inside = torch.baddbmm(weights[1], weights[0], x.mT).relu_()
-        inside = inside.view(positions * count, hidden, -1)
-        out = torch.baddbmm(weights[3], weights[2], inside).view(positions, count, classes, -1)
-        return out[:, :, 0] if numbers else out.masked_fill(absent[..., None], -torch.inf)
-
-    def loss_of(out: Tensor, rows: Tensor) -> Tensor:
-        wanted = truth[rows].T
-        if numbers:
-            return (out - wanted).pow(2).mean(dim=-1).sum()
-        wanted = wanted[None, :, None].expand(positions, -1, -1, -1)
-        return -out.log_softmax(2).gather(2, wanted).mean(dim=-1).sum()
-
-    optimizer = torch.optim.AdamW(weights, lr=5e-3, weight_decay=0.03, fused=True)
+    networks = _MLPs(x, labels, fit, hidden, generator)
+    optimizer = torch.optim.AdamW(networks.weights, lr=5e-3, weight_decay=0.03, fused=True)
     n, batch, checked = fit.stop, 250, valid.stop - valid.start
-    best = x.new_full((positions, count), -torch.inf)
-    said = labels.new_zeros(positions, len(labels) - n, count)
+    best = x.new_full((len(x), labels.shape[1]), -torch.inf)
+    chosen = labels.new_zeros(len(x), len(labels) - n, labels.shape[1])
     for _ in range(epochs):
         for rows in torch.randperm(n, generator=generator).split(batch):
             optimizer.zero_grad()
-            loss_of(outputs(x[:, rows]), rows).backward()
+            networks.loss(x[:, rows], rows).backward()
             optimizer.step()
-        with torch.no_grad():
-            now = outputs(x[:, n:])
-        now = (now if numbers else now.argmax(2)).mT
-        error = (now - truth[n:])[:, :checked]
-        score = -error.pow(2).mean(dim=1) if numbers else (error == 0).float().mean(dim=1)
+        predicted = networks.predict(x[:, n:])
+        error = (predicted - networks.truth[n:])[:, :checked]
+        score = -error.pow(2).mean(dim=1) if networks.numbers else (error == 0).float().mean(dim=1)
         better = score > best
         best = torch.where(better, score, best)
-        said = torch.where(better[:, None], now, said)
-    return said * spread + centre if numbers else said
+        chosen = torch.where(better[:, None], predicted, chosen)
+    return networks.unscaled(chosen)
+
+
+class _MLPs:
+    """The networks of `fit_mlp`. Examples are the last dimension inside, as in `softmax_`."""
+
+    def __init__(
+        self, x: Tensor, labels: Tensor, fit: slice, hidden: int, generator: torch.Generator
+    ):
+        self.hidden, self.positions, self.numbers = hidden, len(x), labels.is_floating_point()
+        self.truth, self.count, self.classes = labels, labels.shape[1], 1
+        self.centre, self.spread, self.absent = 0.0, 1.0, None
+        if self.numbers:  # standardised
+            self.centre = labels[fit].mean(dim=0)
+            self.spread = labels[fit].std(dim=0).clamp(min=1e-6)
+            self.truth = (labels - self.centre) / self.spread
+        else:
+            self.count, self.classes, self.absent = _classes(labels)
+        d, count, each = x.shape[2], self.count, self.positions * self.count
+
+        def random(*shape: int) -> Tensor:
+            drawn = torch.randn(shape, generator=generator).to(x.device) * shape[1] ** -0.5
+            return drawn.mT.contiguous()
+
+        weights = [random(self.positions, d, count * hidden)]
+        weights += [x.new_zeros(self.positions, count * hidden, 1)]
+        weights += [random(each, hidden, self.classes), x.new_zeros(each, self.classes, 1)]
+        #: Weights and biases of the first layer, then of the second.
+        self.weights = [weight.requires_grad_() for weight in weights]
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """`[P, n, d]` -> logits `[P, T, classes, n]`, or standardised numbers `[P, T, n]`."""
+        first, first_bias, second, second_bias = self.weights
+        inside = torch.baddbmm(first_bias, first, x.mT).relu_()
+        inside = inside.view(self.positions * self.count, self.hidden, -1)
+        out = torch.baddbmm(second_bias, second, inside)
+        out = out.view(self.positions, self.count, self.classes, -1)
+        if self.absent is None:
+            return out[:, :, 0]
+        return out.masked_fill(self.absent[..., None], -torch.inf)
+
+    def loss(self, x: Tensor, rows: Tensor) -> Tensor:
+        """The mean loss over some rows, summed over networks: a scalar."""
+        out, truth = self.outputs(x), self.truth[rows].T
+        if self.numbers:
+            return (out - truth).pow(2).mean(dim=-1).sum()
+        truth = truth[None, :, None].expand(self.positions, -1, -1, -1)
+        return -out.log_softmax(2).gather(2, truth).mean(dim=-1).sum()
+
+    @torch.no_grad()
+    def predict(self, x: Tensor) -> Tensor:
+        """Classes, or standardised numbers, `[P, n, T]`."""
+        out = self.outputs(x)
+        return (out if self.numbers else out.argmax(2)).mT
+
+    def unscaled(self, predicted: Tensor) -> Tensor:
+        """Predictions on the scale of the labels."""
+        return predicted * self.spread + self.centre if self.numbers else predicted

@@ -1,59 +1,63 @@
-"""Probes beside their controls, the table of all findings, and one look at one state."""
+"""Probes with their controls, and the table that sets what is readable beside what is used."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from icotlib.interp.activations import activations
-from icotlib.interp.patching import patching_for
-from icotlib.interp.probe_grid import grid, visible_input
-from icotlib.interp.steering import DIRECTIONS, first_affected, steering
-from icotlib.interp.subjects import Examples, Subject
-from icotlib.interp.variables import Variable, variables
+from icotlib.evaluation.stage_model import StageModel
+from icotlib.interp.activations import stored_activations
+from icotlib.interp.patching import effect_of_token
+from icotlib.interp.probing import probe_grid, visible_input
+from icotlib.interp.steering import DIRECTIONS, first_affected, steer
+from icotlib.interp.variables import Variable, variables_of
 from icotlib.system.processes import all_cores
+from icotlib.tasks.questions import QuestionSet
 
-#: A probe, or an effect, is believed where its interval lies above its control by this much.
+#: An interval must exceed its control by this much to count as an effect.
 MARGIN = 0.05
-
-
-#: Differences between two positions that say nothing.
+#: Scores that differ by less than this count as equal when a state is selected.
 NEAR = 0.02
 
 
 @all_cores()
 def probe_with_controls(
-    subject: Subject,
-    examples: Examples,
-    wanted: Sequence[Variable],
-    no_cot_control: Subject | None = None,
+    model: StageModel,
+    questions: QuestionSet,
+    variables: Sequence[Variable],
+    no_cot_control: StageModel | None = None,
     probe: str = "linear",
 ) -> pd.DataFrame:
-    """`grid` of a model, with the controls that every reading must beat.
+    """`probe_grid` of a model, with the controls that it must exceed.
 
-    They are: the same shape with random weights; a No CoT model of the same shape, before the
-    same sequences; shuffled labels; and the input alone, the tokens up to the position or to an
-    earlier one, read linearly and by an MLP.
+    The controls: the same architecture with random weights; a No CoT model of the same
+    architecture, given the same sequences; shuffled labels; and the input alone, the tokens up to
+    the position, probed linearly and by an MLP.
+
+    Args:
+        no_cot_control: the No CoT model; None leaves this control out.
 
     Returns:
-        the columns of `grid`; `control`, the best control's name at the same layer and position,
-        with `control_score`; `selectivity`, the score minus that, and `valid_selectivity`, the
-        same on the rows to choose by; a column for each control.
+        the columns of `probe_grid`; `control`, the name of the best control at the same layer and
+        position, with `control_score`; `selectivity`, the score minus that, and
+        `valid_selectivity`, the same on the rows to select by; a column for each control.
     """
-    states = activations(subject, examples)
-    controls = {"untrained": grid(activations(subject.untrained(), examples), wanted, probe)}
+    states = stored_activations(model, questions)
+    untrained = stored_activations(model.untrained(), questions)
+    controls = {"untrained": probe_grid(untrained, variables, probe)}
     if no_cot_control is not None:
-        controls["No CoT"] = grid(
-            activations(no_cot_control.before(subject), examples), wanted, probe
-        )
-    controls["shuffled labels"] = grid(states, wanted, probe, shuffle=0)
-    seen = visible_input(subject, examples)[:, : states.shape[1]]
-    controls["input"] = _known_by(grid(seen, wanted, "linear"))
-    controls["input, MLP"] = _known_by(grid(seen, wanted, "mlp"))
-    table = grid(states, wanted, probe)
-    scores = {name: _beside(table, found, "score") for name, found in controls.items()}
-    valid = pd.DataFrame({name: _beside(table, found, "valid") for name, found in controls.items()})
-    scores = pd.DataFrame(scores)
+        others = stored_activations(no_cot_control.with_inputs_of(model), questions)
+        controls["No CoT"] = probe_grid(others, variables, probe)
+    controls["shuffled labels"] = probe_grid(states, variables, probe, shuffle=0)
+    seen = visible_input(model, questions)
+    controls["input"] = _best_so_far(probe_grid(seen, variables, "linear"))
+    controls["input, MLP"] = _best_so_far(probe_grid(seen, variables, "mlp"))
+    table = probe_grid(states, variables, probe)
+    scores, valid = (
+        pd.DataFrame({name: _aligned(table, one, column) for name, one in controls.items()})
+        for column in ("score", "valid")
+    )
     return table.assign(
         control=scores.fillna(-1).idxmax(axis=1),
         control_score=scores.max(axis=1),
@@ -63,8 +67,8 @@ def probe_with_controls(
     )
 
 
-def _known_by(table: pd.DataFrame) -> pd.DataFrame:
-    """Scores of the input, never lower than at an earlier position: what was seen stays seen."""
+def _best_so_far(table: pd.DataFrame) -> pd.DataFrame:
+    """Scores of the input, never below those of earlier positions: their tokens stay visible."""
     if not len(table):
         return table
     table = table.sort_values("position")
@@ -72,23 +76,23 @@ def _known_by(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(valid=best.valid, score=best.score)
 
 
-def _beside(table: pd.DataFrame, control: pd.DataFrame, column: str) -> np.ndarray:
-    """A control's scores in the rows of a table; those of the input are the same in every layer."""
+def _aligned(table: pd.DataFrame, control: pd.DataFrame, column: str) -> np.ndarray:
+    """A control's scores in the rows of a table; those of the input hold in every layer."""
     if not len(control):
         return np.full(len(table), np.nan)
-    keys = (
-        ["variable", "position"] if control.layer.max() == 0 else ["variable", "layer", "position"]
-    )
+    keys = ["variable", "layer", "position"]
+    if control.layer.max() == 0:
+        keys.remove("layer")
     return table[keys].join(control.set_index(keys)[column], on=keys)[column].to_numpy()
 
 
 def best_positions(table: pd.DataFrame) -> pd.DataFrame:
-    """The layer and position where each variable is best decodable, one row per variable.
+    """For each variable, the layer and position with the highest selectivity, one row each.
 
-    Best is what exceeds the best control most: a token that stands in the input, or equals a
-    symbol of the answer that does, is read everywhere and by everything. Chosen on other examples
-    than those reported on. Of all within two points of the best, the one with the highest score
-    wins, then the lowest layer. Column `row` says which row of the table it is.
+    Raw accuracy would select tokens that are visible in the input, which any probe reads
+    anywhere. The selection uses other questions than those reported. Among states within two
+    points of the best, the one with the highest score wins, then the lowest layer. Column `row`
+    is the row's label in the table.
 
     Args:
         table: rows of `probe_with_controls`.
@@ -103,53 +107,56 @@ def best_positions(table: pd.DataFrame) -> pd.DataFrame:
 
 @all_cores()
 def probing_table(
-    subject: Subject, examples: Examples, probed: pd.DataFrame, pairs: int = 300
+    model: StageModel, questions: QuestionSet, probed: pd.DataFrame, pairs: int = 300
 ) -> pd.DataFrame:
-    """One row per token of the chain: where it is read best, against what, and whether it is used.
+    """One row per chain token: where it is decoded best, against what, and whether it is used.
 
-    Only states that could matter are looked at: below the last layer, and no later than the
-    position that writes the first symbol of the answer that the token can change.
+    Only states that can still influence the answer are considered: below the last layer, and no
+    later than the position that writes the first answer symbol that the token can change.
 
     Columns: model, removed, variable, layer, position (its name), probe, low, high, control,
-    control_score, selectivity; mlp and mlp_input, what an MLP reads from the same state and from
-    the input; patching with patching_low and patching_high (`patching_for`); steering with
+    control_score, selectivity; mlp and mlp_input, the scores of an MLP on the same state and on
+    the input; patching with patching_low and patching_high (`effect_of_token`); steering with
     steering_low and steering_high, along the difference of means, and steering_pattern,
-    steering_weights, steering_random (`steering`); readable and used, yes or no. Readable means
+    steering_weights, steering_random (`steer`); readable and used, yes or no. Readable means
     that the probe's interval lies above the best control by 5 points, used that the steering's
-    lies above that of a random direction by as many.
+    interval lies above that of a random direction by as much.
 
     Args:
-        probed: rows of `probe_with_controls` of this model.
+        probed: rows of `probe_with_controls` for this model and these questions.
         pairs: pairs of questions to patch, for each entry of a question.
     """
-    names, rows, states = subject.positions(examples), [], activations(subject, examples)
-    chain = {one.name: one for one in variables(examples, "chain")}
-    few = examples[: pairs * len(examples.task.entry_names)]
-    writes = subject.answer_positions(examples)
-    last = writes[[first_affected(few, int(name[1:])) for name in chain]].tolist()
-    last = dict(zip(chain, last, strict=True))
-    able = probed[(probed.kind == "chain") & (probed.layer < subject.layers)]
-    able = able[able.position <= able.variable.map(last)]
-    for best in best_positions(able).itertuples():
-        token = int(best.variable[1:])
-        taken = patching_for(subject, few, token, best.layer, best.position)
-        steered = steering(subject, examples, token, best.layer, best.position)
-        means, pattern, weights, random = (
-            steered.set_index("direction").loc[one] for one in DIRECTIONS
-        )
-        here = states[best.layer : best.layer + 1, best.position : best.position + 1]
-        row = {"model": subject.name, "removed": subject.removed, "variable": best.variable}
-        row |= {"layer": best.layer, "position": names[best.position], "probe": best.score}
-        row |= {"low": best.low, "high": best.high, "control": best.control}
-        row |= {"control_score": best.control_score, "selectivity": best.selectivity}
-        row["mlp"] = grid(here, [chain[best.variable]], "mlp").score.iloc[0]
-        row["mlp_input"] = probed.loc[best.row, "input, MLP"]
-        row |= {"patching": taken["effect"], "patching_low": taken["low"]}
-        row |= {"patching_high": taken["high"], "steering": means.effect}
-        row |= {"steering_low": means.low, "steering_high": means.high}
-        row |= {"steering_pattern": pattern.effect, "steering_weights": weights.effect}
-        row["steering_random"] = random.effect
-        row["readable"] = best.low > best.control_score + MARGIN
-        row["used"] = means.low > random.high + MARGIN
+    names, states = model.position_names(questions), stored_activations(model, questions)
+    few = questions[: pairs * len(questions.task.entry_names)]
+    tokens = variables_of(questions, "chain")
+    writes = model.answer_positions(questions)
+    last = {one.name: int(writes[first_affected(few, one.index)]) for one in tokens}
+    eligible = probed[(probed.kind == "chain") & (probed.layer < model.layers)]
+    eligible = eligible[eligible.position <= eligible.variable.map(last)]
+    variables, rows = {one.name: one for one in tokens}, []
+    for best in best_positions(eligible).to_dict("records"):
+        token, layer, position = best["index"], best["layer"], best["position"]
+        row = {"model": model.name, "removed": model.removed, "variable": best["variable"]}
+        row |= {"layer": layer, "position": names[position], "probe": best["score"]}
+        row |= {name: best[name] for name in ("low", "high", "control", "control_score")}
+        row["selectivity"] = best["selectivity"]
+        state = states[layer : layer + 1, position : position + 1]
+        row["mlp"] = probe_grid(state, [variables[best["variable"]]], "mlp").score.iloc[0]
+        row["mlp_input"] = probed.loc[best["row"], "input, MLP"]
+        patched = effect_of_token(model, few, token, layer, position)
+        row |= {"patching": patched["effect"], "patching_low": patched["low"]}
+        row["patching_high"] = patched["high"]
+        steered = steer(model, questions, token, layer, position).set_index("direction")
+        row |= _steering_columns(steered)
+        row["readable"] = best["low"] > best["control_score"] + MARGIN
+        row["used"] = steered.low["means"] > steered.high["random"] + MARGIN
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _steering_columns(steered: pd.DataFrame) -> dict[str, Any]:
+    """Columns of `probing_table` from rows of `steer` by direction."""
+    means = steered.loc["means"]
+    columns = {"steering": means.effect, "steering_low": means.low, "steering_high": means.high}
+    others = [name for name in DIRECTIONS if name != "means"]
+    return columns | {f"steering_{name}": steered.effect[name] for name in others}

@@ -1,100 +1,142 @@
-"""TODO."""
+"""Steering: a state is moved to encode another chain token, and the answer should follow."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from icotlib.interp.activations import activations
-from icotlib.interp.patching import _rate, _truth, answers, once
-from icotlib.interp.probe_grid import split_60_20_20
+from icotlib.evaluation.stage_model import StageModel
+from icotlib.interp.activations import stored_activations
+from icotlib.interp.effects import cache_unchanged, effect_size, forced_tokens
 from icotlib.interp.probes import Probes, fit_linear
-from icotlib.interp.subjects import Examples, Subject
+from icotlib.interp.probing import split_60_20_20
 from icotlib.tasks.base import PADDING
-
-# --- steering ----------------------------------------------------------------------------------
+from icotlib.tasks.questions import QuestionSet
 
 DIRECTIONS = ("means", "pattern", "weights", "random")
 
 
-def steering(
-    subject: Subject,
-    examples: Examples,
+def steer(
+    model: StageModel,
+    questions: QuestionSet,
     token: int,
     layer: int,
     position: int,
     directions: Sequence[str] = DIRECTIONS,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Does changing what a probe decodes change the answer as arithmetic says it must?
+    """Whether changing the chain token that a state encodes changes the answer as it must.
 
-    At one layer and position, the state of an example with digit v in the chain is moved so that it
-    looks like one with digit w, another at random:
+    The state of a question whose chain has symbol v is moved so that it looks like one with
+    another symbol w, drawn at random. The directions:
 
     - `means` adds the difference of the two mean states;
-    - `weights` goes along the difference of a linear probe's weights until its score of w stands
-      as far above that of v as it stood below: the shortest way;
-    - `pattern` does so along the covariance of states times those weights, the direction in which
-      states really differ where the probe's scores do (Haufe et al., 2014);
+    - `weights` follows the difference of a linear probe's weights until its logit of w exceeds
+      that of v by as much as it fell short: the shortest way;
+    - `pattern` follows the covariance of states times those weights, the direction in which
+      states really differ where the probe's logits do (Haufe et al., 2014);
     - `random` goes as far as `means` in a random direction, the control.
 
     Args:
-        examples: three split_60_20_20 fit means and probe, the last fifth is steered.
-        token: its number in the chain, from 1 as in t1.
+        questions: three fifths fit means and probe; those of the last fifth are steered.
+        token: its number in the chain, from 0.
 
     Returns:
         per direction: `effect` with `low` and `high`, the share whose first symbol that must
         change becomes what it must; `whole`, the share whose whole answer does; `decoded`, the
-        share in which the probe then decodes w; `length`, how far states were moved; n.
+        share in which the probe then predicts w; `length`, the mean distance moved; n.
 
-    Raises `ConfigError` where the task does not say what must follow (`Task.counterfactual_answer`).
+    Raises `ConfigError` where the task has no counterfactual answers
+    (`Task.counterfactual_answer`).
     """
-    split = split_60_20_20(len(examples))
-    states = torch.from_numpy(np.array(activations(subject, examples)[layer, position]))
-    values = examples.task.render(examples.questions).chain[:, token - 1]
-    symbols = np.unique(values[split[0]])  # what has not been fitted to cannot be steered to
-    known = np.isin(values, symbols)
-    labels = np.searchsorted(symbols, values).clip(max=len(symbols) - 1)
-    rng = np.random.default_rng(seed)
-    held, old = examples[split[2]], labels[split[2]]
-    new = (old + rng.integers(1, max(2, len(symbols)), len(old))) % len(symbols)
-    answer = held.task.counterfactual_answer(held.questions, token - 1, symbols[new])
-    true = held.task.render(held.questions).answer
-    able = (answer != PADDING).all(axis=1) & (answer != true).any(axis=1) & known[split[2]]
-    if not able.any():
-        nothing = _rate(torch.empty(0)) | dict.fromkeys(("whole", "decoded", "length"), np.nan)
-        return pd.DataFrame([{"direction": one, **nothing} for one in directions])
-    held, old, new = held[able], old[able], new[able]
-    first = torch.from_numpy((answer[able] != true[able]).argmax(axis=1))
-    inputs, at = subject.inputs(held, answer[able]), subject.answer_positions(held)
-    wanted = _truth(inputs, at)
-    here = states[split[2]][torch.from_numpy(able)]
-    fitted = states[split[0]], torch.from_numpy(labels[split[0]])
-    probe = fit_linear(fitted[0][None], fitted[1][:, None])
-    rows = []
-    with once(subject):
-        answers(subject, inputs, at)  # without a change
+    fit, _, test = split_60_20_20(len(questions))
+    states = torch.from_numpy(np.array(stored_activations(model, questions)[layer, position]))
+    values = questions.rendered.chain[:, token]
+    symbols = np.unique(values[fit])
+    targets = _Targets.draw(questions[test], token, symbols, seed)
+    if not targets.eligible.any():
+        empty = effect_size(torch.empty(0)) | dict.fromkeys(("whole", "decoded", "length"), np.nan)
+        return pd.DataFrame([{"direction": one, **empty} for one in directions])
+    labels = torch.from_numpy(np.searchsorted(symbols, values[fit]))
+    probe = fit_linear(states[fit][None], labels[:, None])
+    own = states[test][torch.from_numpy(targets.eligible)]
+    inputs = model.inputs(targets.questions, targets.answer)
+    positions = model.answer_positions(targets.questions)
+    wanted, rows = forced_tokens(inputs, positions), []
+    with cache_unchanged(model):
+        model.forced_answer(inputs, positions)  # the first pass is one without an intervention
         for direction in directions:
-            shift = _shift(direction, *fitted, probe, here, old, new, seed)
-            right = answers(subject, inputs, at, {(layer, position): here + shift}) == wanted
-            row = {"direction": direction, **_rate(right.gather(1, first[:, None])[:, 0])}
+            shift = _shift(
+                direction, states[fit], labels, probe, own, targets.old, targets.new, seed
+            )
+            moved = {(layer, position): own + shift}
+            right = model.forced_answer(inputs, positions, moved) == wanted
+            row = {"direction": direction, **effect_size(right.gather(1, targets.first)[:, 0])}
             row["whole"] = float(right.all(dim=1).float().mean())
-            decoded = probe.logits((here + shift)[None])[0, :, 0].argmax(dim=1)
-            row["decoded"] = float((decoded == torch.from_numpy(new)).float().mean())
+            decoded = probe.logits((own + shift)[None])[0, :, 0].argmax(dim=1)
+            row["decoded"] = float((decoded == torch.from_numpy(targets.new)).float().mean())
             rows.append(row | {"length": float(shift.norm(dim=1).mean())})
     return pd.DataFrame(rows)
 
 
-def _shift(direction, states, labels, probe: Probes, here, old, new, seed) -> Tensor:
-    """How to move states `[n, d]` so that they look like another class."""
+@dataclass(frozen=True)
+class _Targets:
+    """The questions that can be steered: from which symbol to which, and what must follow."""
+
+    #: Which of the held-out questions these are, `[held out]`.
+    eligible: np.ndarray
+    questions: QuestionSet
+    #: Classes of the chain token as it is and as it should look, `[n]`.
+    old: np.ndarray
+    new: np.ndarray
+    #: The answers that must follow, `[n, width]`, and the first symbol that changes, `[n, 1]`.
+    answer: np.ndarray
+    first: Tensor
+
+    @classmethod
+    def draw(cls, held: QuestionSet, token: int, symbols: np.ndarray, seed: int) -> "_Targets":
+        """A target for every held-out question whose counterfactual answer exists and differs.
+
+        Args:
+            symbols: those that have a class, in the order of the classes.
+        """
+        values, true = held.rendered.chain[:, token], held.rendered.answer
+        old = np.searchsorted(symbols, values).clip(max=len(symbols) - 1)
+        rng = np.random.default_rng(seed)
+        new = (old + rng.integers(1, max(2, len(symbols)), len(old))) % len(symbols)
+        answer = held.task.counterfactual_answer(held.questions, token, symbols[new])
+        eligible = (answer != PADDING).all(axis=1) & (answer != true).any(axis=1)
+        eligible &= np.isin(values, symbols)  # a symbol that was not fitted has no class
+        first = torch.from_numpy((answer[eligible] != true[eligible]).argmax(axis=1))[:, None]
+        chosen = held[eligible], old[eligible], new[eligible], answer[eligible]
+        return cls(eligible, *chosen, first)
+
+
+def _shift(
+    direction: str,
+    states: Tensor,
+    labels: Tensor,
+    probe: Probes,
+    own: Tensor,
+    old: np.ndarray,
+    new: np.ndarray,
+    seed: int,
+) -> Tensor:
+    """What to add to states so that they look like another class: `[n, d]`.
+
+    Args:
+        states, labels: `[m, d]` and `[m]`, the fitted states and their classes.
+        own: `[n, d]`, the states to move, from classes `old` to classes `new`, `[n]` each.
+    """
     if direction in ("weights", "pattern"):
-        weight, logits = probe.weight[0, 0], probe.logits(here[None])[0, :, 0]
-        apart, n = weight[new] - weight[old], torch.arange(len(here))
-        along = apart @ states.T.cov() if direction == "pattern" else apart
+        weight, logits = probe.weight[0, 0], probe.logits(own[None])[0, :, 0]
+        difference, n = weight[new] - weight[old], torch.arange(len(own))
+        along = difference @ states.T.cov() if direction == "pattern" else difference
         margin = (logits[n, old] - logits[n, new])[:, None].clamp(min=0)
-        return 2 * margin * along / (along * apart).sum(dim=1, keepdim=True)
+        return 2 * margin * along / (along * difference).sum(dim=1, keepdim=True)
     means = torch.stack([states[labels == one].mean(dim=0) for one in range(labels.max() + 1)])
     shift = means[new] - means[old]
     if direction == "means":
@@ -104,18 +146,21 @@ def _shift(direction, states, labels, probe: Probes, here, old, new, seed) -> Te
     return random * (shift.norm(dim=1) / random.norm(dim=1))[:, None]
 
 
-def first_affected(examples: Examples, token: int) -> int:
-    """The first symbol of the answer that a token of the chain can change.
+def first_affected(questions: QuestionSet, token: int) -> int:
+    """The first answer symbol that a chain token can change, in any of the questions.
 
-    Raises `ConfigError` where the task does not say what must follow.
+    Args:
+        token: its number in the chain, from 0.
+
+    Raises `ConfigError` where the task has no counterfactual answers.
     """
-    pieces = examples.task.render(examples.questions)
-    values, found = pieces.chain[:, token - 1], len(pieces.answer[0])
+    rendered = questions.rendered
+    values, first = rendered.chain[:, token], len(rendered.answer[0])
     for symbol in np.unique(values):
-        answer = examples.task.counterfactual_answer(
-            examples.questions, token - 1, np.full_like(values, symbol)
+        answer = questions.task.counterfactual_answer(
+            questions.questions, token, np.full_like(values, symbol)
         )
-        differ = (answer != pieces.answer) & (answer != PADDING)
-        if differ.any():
-            found = min(found, int(differ.any(axis=0).argmax()))
-    return found
+        differs = (answer != rendered.answer) & (answer != PADDING)
+        if differs.any():
+            first = min(first, int(differs.any(axis=0).argmax()))
+    return first

@@ -1,37 +1,42 @@
-"""What a state may hold: tokens of the chain, numbers on the way, symbols of the answer."""
+"""Variables that a state may encode: chain tokens, intermediate numbers, answer symbols."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from icotlib.interp.subjects import Examples
+from icotlib.tasks.questions import QuestionSet
 
 
 @dataclass(frozen=True)
 class Variable:
-    """A value of every example."""
+    """One value per question."""
 
+    #: What tables and figures call it: `t1`, `s0`, `c3`.
     name: str
-    #: `chain`, `answer`, or `number` for what no token shows.
+    #: `chain`, `answer`, or `number` for an intermediate value that no token shows.
     kind: str
-    #: `[n]`, integers: symbols of the task, or numbers.
+    #: Which one of its kind, from 0: the chain token, the answer symbol, or the number.
+    index: int
+    #: `[n]`, integers: symbol numbers of the task, or the numbers themselves.
     values: np.ndarray
 
     @property
     def constant(self) -> bool:
-        """Whether all examples have the same value, so that there is nothing to read."""
+        """Whether all questions share one value, so that a probe has nothing to predict."""
         return bool((self.values == self.values[0]).all())
 
 
-def variables(examples: Examples, *kinds: str) -> list[Variable]:
-    """All variables of some kinds (by default of every kind) that are not constant.
+def variables_of(questions: QuestionSet, *kinds: str) -> list[Variable]:
+    """The variables of some kinds (by default of every kind) that differ between questions.
 
-    The chain's tokens are t1, t2, ..., the answer's symbols s0, s1, ...; what the numbers are
-    called is the task's affair (`Task.intermediate_values`).
+    Chain tokens are called t1, t2, ..., answer symbols s0, s1, ...; the task names its numbers
+    (`Task.intermediate_values`).
     """
-    pieces = examples.task.render(examples.questions)
-    found = [Variable(f"t{i + 1}", "chain", column) for i, column in enumerate(pieces.chain.T)]
-    found += [Variable(f"s{i}", "answer", column) for i, column in enumerate(pieces.answer.T)]
-    numbers = examples.task.intermediate_values(examples.questions)
-    found += [Variable(name, "number", values) for name, values in numbers.items()]
-    return [one for one in found if not one.constant and (not kinds or one.kind in kinds)]
+    _, chain, answer = questions.rendered
+    numbers = questions.task.intermediate_values(questions.questions)
+    variables = [Variable(f"t{i + 1}", "chain", i, values) for i, values in enumerate(chain.T)]
+    variables += [Variable(f"s{i}", "answer", i, values) for i, values in enumerate(answer.T)]
+    variables += [
+        Variable(name, "number", i, values) for i, (name, values) in enumerate(numbers.items())
+    ]
+    return [one for one in variables if not one.constant and (not kinds or one.kind in kinds)]

@@ -1,1 +1,13 @@
-"""TODO."""
+"""Models: any causal language model of transformers, how it is built, computed with and saved.
+
+build        a model from its config, with random or pretrained weights
+adapters     LoRA adapters on a pretrained model
+loading      saving a model with its tokenizer, and loading it again
+parameters   counting parameters and positions; which parameters each optimizer gets
+hooks        reading and replacing hidden states, masking attention
+precision    the precision that a run trains and answers at
+int8         matrix products in int8 on CPUs
+flops        floating-point operations from sizes and sequence lengths
+known_sizes  sizes of the models that the two papers train
+toy          a small random model and tokenizer in the hub's format
+"""

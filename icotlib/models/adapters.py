@@ -1,7 +1,8 @@
-"""TODO."""
+"""LoRA adapters on a pretrained model, by way of peft."""
 
 import inspect
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -13,7 +14,10 @@ from icotlib.errors import ConfigError, did_you_mean
 def add_adapters(model: PreTrainedModel, settings: dict[str, Any]) -> PreTrainedModel:
     """Freeze a model and put LoRA adapters beside its linear layers, in fp32.
 
-    Raises `ConfigError` if peft, which does it, is not installed or refuses the settings.
+    Args:
+        settings: fields of peft's `LoraConfig`.
+
+    Raises `ConfigError` if peft is not installed or refuses the settings.
     """
     peft = _peft()
     known = inspect.signature(peft.LoraConfig).parameters
@@ -33,7 +37,7 @@ def add_adapters(model: PreTrainedModel, settings: dict[str, Any]) -> PreTrained
     return model
 
 
-def _peft():
+def _peft() -> ModuleType:
     try:
         import peft
     except ImportError:
@@ -42,7 +46,9 @@ def _peft():
 
 
 def merged(folder: Path) -> PreTrainedModel:
-    """The pretrained model that saved adapters belong to, the adapters worked into its weights."""
-    # In fp32: of a small change, much would be rounded away in bf16.
-    found = _peft().AutoPeftModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return found.merge_and_unload()
+    """The pretrained model that saved adapters belong to, the adapters merged into its weights.
+
+    Merged in fp32, because bf16 would round small changes away.
+    """
+    adapted = _peft().AutoPeftModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return adapted.merge_and_unload()

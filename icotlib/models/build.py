@@ -1,47 +1,50 @@
-"""Models: any causal language model of transformers, with random or pretrained weights."""
+"""Building a causal language model of transformers, with random or pretrained weights."""
 
 import copy
 import warnings
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from icotlib.config import ModelConfig
 from icotlib.data.layout import Layout
 from icotlib.errors import ConfigError, did_you_mean
 from icotlib.models.adapters import add_adapters
 from icotlib.models.parameters import max_positions
-from icotlib.system.pretrained import _pretrained
+from icotlib.system.pretrained import load_pretrained
 
 
 def build_model(config: ModelConfig, layout: Layout, longest: int) -> PreTrainedModel:
-    """A causal LM for sequences of up to `longest` tokens, and of `config.extra_positions` more.
+    """A causal LM with positions for `longest` tokens and `config.extra_positions` more.
 
-    With random weights, initialise under a fixed torch seed for repeatable numbers. A pretrained
-    model that is too short is made longer, with a warning. Raises `ConfigError` for an unknown
-    architecture or option, and for weights that cannot be loaded.
+    Random weights depend on torch's global seed. A pretrained model with fewer positions is
+    lengthened, with a warning.
+
+    Raises `ConfigError` for an unknown architecture or option, and for weights that cannot be
+    loaded.
     """
     longest += config.extra_positions
     if config.pretrained is None:
         return AutoModelForCausalLM.from_config(_fresh_config(config, layout, longest))
     if config.options or config.dropout:
         raise ConfigError(
-            "model.options and model.dropout are of new models; model.pretrained has its own"
+            "model.options and model.dropout apply to new models only; model.pretrained has its own"
         )
-    # Trained in fp32, with autocast for speed: in bf16 small updates would be rounded away. What
-    # is not trained may stay as it is stored.
+    # Weights that train are kept in fp32, because bf16 would round small updates away (autocast
+    # gives the speed). Below adapters the weights are frozen and keep their stored type.
     dtype = "auto" if config.lora else torch.float32
-    model = _pretrained(AutoModelForCausalLM, config.pretrained, dtype=dtype)
-    room = max_positions(model)
-    if room is not None and room < longest:
+    model = load_pretrained(AutoModelForCausalLM, config.pretrained, dtype=dtype)
+    positions = max_positions(model)
+    if positions is not None and positions < longest:
         if config.lora:
             raise ConfigError(
-                f"{config.pretrained} has room for {room} tokens, {longest} are "
-                "needed: train it without model.lora, which leaves its positions as they are"
+                f"{config.pretrained} has {positions} positions, {longest} are needed: train it "
+                "without model.lora, which could not train the missing ones"
             )
         warnings.warn(
-            f"{config.pretrained} has room for {room} tokens, {longest} are needed: "
-            "it is made longer, and has yet to learn the new positions",
+            f"{config.pretrained} has {positions} positions, {longest} are needed: the missing "
+            "ones are added and start untrained",
             stacklevel=2,
         )
         model = lengthen(model, longest)
@@ -49,34 +52,39 @@ def build_model(config: ModelConfig, layout: Layout, longest: int) -> PreTrained
 
 
 def lengthen(model: PreTrainedModel, longest: int) -> PreTrainedModel:
-    """The same model with room for `longest` tokens.
+    """The same model with positions for `longest` tokens.
 
-    Rotary positions go on as they are. A table of learned positions gets more rows, each at first
-    a copy of the last: the nearest to what the model knows.
+    Rotary positions need no weights. A table of learned positions gets more rows, which start as
+    copies of its last row.
     """
     config = copy.deepcopy(model.config)
     config.get_text_config().max_position_embeddings = longest
     longer = AutoModelForCausalLM.from_config(config, dtype=model.dtype)
     weights = model.state_dict()
-    for name, wanted in longer.state_dict().items():
-        missing = len(wanted) - len(weights[name]) if wanted.dim() else 0
+    for name, tensor in longer.state_dict().items():
+        missing = len(tensor) - len(weights[name]) if tensor.dim() else 0
         if missing:
-            last = weights[name][-1:].expand(missing, *wanted.shape[1:])
+            last = weights[name][-1:].expand(missing, *tensor.shape[1:])
             weights[name] = torch.cat([weights[name], last])
     longer.load_state_dict(weights)
     return longer
 
 
-def model_config(config: ModelConfig, layout: Layout, longest: int):
+def model_config(config: ModelConfig, layout: Layout, longest: int) -> PreTrainedConfig:
     """The transformers config of the model that `build_model` makes."""
     if config.pretrained is not None:
-        return _pretrained(AutoConfig, config.pretrained)
+        return load_pretrained(AutoConfig, config.pretrained)
     return _fresh_config(config, layout, longest)
 
 
-def _fresh_config(config: ModelConfig, layout: Layout, longest: int):
-    """A transformers config of the asked sizes; names common to all families do the mapping."""
-    options = {
+def _fresh_config(config: ModelConfig, layout: Layout, longest: int) -> PreTrainedConfig:
+    """The transformers config of a new model.
+
+    Sizes go in under the names that transformers maps to those of each architecture.
+    """
+    defaults = _default_config(config)
+    known = set(defaults.to_dict()) | set(defaults.attribute_map)
+    settings = {
         "vocab_size": len(layout.tokenizer),
         "hidden_size": config.width,
         "intermediate_size": 4 * config.width,
@@ -90,34 +98,34 @@ def _fresh_config(config: ModelConfig, layout: Layout, longest: int):
         "pad_token_id": layout.pad,
         **config.options,
     }
-    try:
-        made = AutoConfig.for_model(config.architecture)
-    except ValueError:
-        from transformers.models.auto.modeling_auto import (
-            MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-        )
-
-        raise ConfigError(
-            f"unknown model.architecture {config.architecture!r}."
-            f"{did_you_mean(config.architecture, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)}"
-        ) from None
-    names = set(made.to_dict()) | set(made.attribute_map)
-    unknown = set(config.options) - names
-    if unknown:
-        name = min(unknown)
-        raise ConfigError(
-            f"model.options: {config.architecture} has no setting {name!r}."
-            f"{did_you_mean(name, names)}"
-        )
-    options = {name: value for name, value in options.items() if name in names}
-    for name, value in made.to_dict().items():
+    settings = {name: value for name, value in settings.items() if name in known}
+    for name, value in defaults.to_dict().items():
         if name.endswith(("dropout", "pdrop")) and isinstance(value, float):
-            options.setdefault(name, config.dropout)
-    if made.model_type == "gpt2":  # the fused form of the same function; GPT-2's own is slow
-        options.setdefault("activation_function", "gelu_pytorch_tanh")
-    if made.model_type == "gpt_neo":  # its layers must say which kind of attention they have
-        options.setdefault("attention_types", [[["global"], config.layers]])
+            settings.setdefault(name, config.dropout)
+    if defaults.model_type == "gpt2":  # the fused form of the same function; GPT-2's own is slow
+        settings.setdefault("activation_function", "gelu_pytorch_tanh")
+    if defaults.model_type == "gpt_neo":  # its config must name the kind of attention per layer
+        settings.setdefault("attention_types", [[["global"], config.layers]])
     try:
-        return AutoConfig.for_model(config.architecture, **options)
-    except Exception as error:  # the checks of the hub's library raise types of their own
+        return AutoConfig.for_model(config.architecture, **settings)
+    except Exception as error:  # transformers' checks raise types of their own
         raise ConfigError(f"model.options: {config.architecture} refuses them: {error}") from None
+
+
+def _default_config(config: ModelConfig) -> PreTrainedConfig:
+    """The architecture's config at its defaults.
+
+    Raises `ConfigError` for an unknown architecture, or an option that it does not have.
+    """
+    name = config.architecture
+    try:
+        defaults = AutoConfig.for_model(name)
+    except ValueError:
+        hint = did_you_mean(name, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+        raise ConfigError(f"unknown model.architecture {name!r}.{hint}") from None
+    known = set(defaults.to_dict()) | set(defaults.attribute_map)
+    unknown = sorted(set(config.options) - known)
+    if unknown:
+        hint = did_you_mean(unknown[0], known)
+        raise ConfigError(f"model.options: {name} has no setting {unknown[0]!r}.{hint}")
+    return defaults

@@ -4,9 +4,9 @@ A forward pass takes
 
     2 (entries of matrices) (tokens) + 4 layers (width of attention) (sum of squared lengths)
 
-operations, the output head at the positions that carry loss only, attention counted whole as
-torch's own counter does. The experts of a mixture are not matrices of two dimensions and are left
-out.
+operations. The output head counts only at the positions that carry loss; attention counts the whole
+square, causal or not, as torch's own counter does. Experts of a mixture-of-experts layer are stored
+as three-dimensional tensors and are left out.
 """
 
 from typing import NamedTuple
@@ -24,9 +24,6 @@ ATTENTION = {
         lambda q, k, v, *_, out_shape=None, **__: sdpa_flop_count(q, k, v)
     )
 }
-
-
-# --- sizes of models ---------------------------------------------------------------------------
 
 
 class ModelSizes(NamedTuple):
@@ -63,56 +60,70 @@ def model_sizes(model: PreTrainedModel) -> ModelSizes:
 
 
 class SequenceWork(NamedTuple):
-    """What passes a language model, summed over sequences."""
+    """Tokens that pass through a language model, summed over the sequences of a batch."""
 
     tokens: int
-    #: Sum of squared lengths: the pairs that attention compares.
+    #: Sum of squared lengths: the pairs of positions that attention compares.
     pairs: int
     #: Positions at which the output head is applied.
     read: int
 
     @classmethod
     def of(cls, lengths: Tensor, read: Tensor | None = None) -> "SequenceWork":
-        """Sequences of these lengths `[n]`, with the head at so many positions of each, or none."""
+        """The work of sequences of these lengths.
+
+        Args:
+            lengths: `[n]`.
+            read: `[n]`, positions of each at which the output head is applied; by default none.
+        """
         positions = 0 if read is None else int(read.sum())
         return cls(int(lengths.sum()), int(lengths.square().sum()), positions)
 
 
 def forward_flops(sizes: ModelSizes, work: SequenceWork, stop: bool = False) -> float:
-    """Operations of a forward pass; with `stop` the last layer is left out."""
+    """Operations of a forward pass.
+
+    Args:
+        stop: the pass ends before the last layer, as it does where only its input is read.
+    """
     body = 2 * sizes.matrices * work.tokens + 4 * sizes.layers * sizes.attention * work.pairs
     return body * (1 - stop / sizes.layers) + 2 * sizes.head * work.read
 
 
 def generation_flops(sizes: ModelSizes, question: Tensor, new: Tensor) -> float:
-    """Operations of greedy decoding with a cache: `[n]` tokens read, and `[n]` written."""
-    written = new - 1  # the last token is written and not read again
-    pairs = question.square() + written * question + written * (written + 1) // 2
-    work = SequenceWork(int((question + written).sum()), int(pairs.sum()), int(new.sum()))
+    """Operations of greedy decoding with a cache.
+
+    Args:
+        question: `[n]`, tokens of each question.
+        new: `[n]`, tokens written after it.
+    """
+    read_back = new - 1  # the last token is written and not read again
+    pairs = question.square() + read_back * question + read_back * (read_back + 1) // 2
+    work = SequenceWork(int((question + read_back).sum()), int(pairs.sum()), int(new.sum()))
     return forward_flops(sizes, work)
 
 
 class RunSizes(NamedTuple):
-    """The sizes of all that a run trains or holds."""
+    """The sizes of all models that a run trains or holds."""
 
     language: ModelSizes
     parameters: int
-    #: Entries of what is written to disk: with adapters, theirs alone.
+    #: Entries of the weights written to disk: with adapters, those of the adapters alone.
     saved: int
-    #: Bytes of weights, gradients and the optimizer's moments, and of a frozen model, all in fp32.
+    #: Bytes of weights, gradients and the optimizer's moments, and of a frozen model, in fp32.
     state: int
     #: What the method's own parts add (`Method.own_sizes`).
     own: dict[str, int]
 
 
 class StepCost(NamedTuple):
-    """One optimizer step, calculated."""
+    """The calculated cost of one optimizer step."""
 
-    #: Tokens as the run itself counts them.
+    #: Tokens through the model, as the run itself counts them.
     tokens: int
     flops: float
     #: Operations of the forward pass, without a frozen model's.
     forward: float
-    #: Numbers kept for the backward pass, and logits, if the batch goes through in one part.
+    #: Numbers kept for the backward pass, and logits, if the batch is one micro-batch.
     activations: int
     logits: int

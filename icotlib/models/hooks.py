@@ -1,7 +1,7 @@
-"""StudentWithStates and replacing hidden states, and cutting attention, in any transformers decoder.
+"""Hooks that read or replace hidden states, mask attention and cache layers of any decoder.
 
-The *residual stream* of a decoder with L layers has L + 1 positions from bottom to top: stream l is
-the input of layer l, and stream L what the last layer puts out.
+The *residual stream* of a decoder with L layers has L + 1 levels: level l is the input of layer l,
+and level L the output of the last layer.
 """
 
 import contextlib
@@ -18,37 +18,37 @@ from transformers import PreTrainedModel
 
 from icotlib.errors import ConfigError
 
-#: Called with a layer's number and its input `[n, width, d]`; what it returns, unless None,
-#: takes the input's position.
+#: Called with a layer's number and its input `[n, width, d]`; returns what replaces the input, or
+#: None to leave it.
 Edit = Callable[[int, Tensor], Tensor | None]
 
 
 class _EnoughError(Exception):
-    """Leaves a forward pass whose rest nobody needs."""
+    """Ends a forward pass whose remaining layers are not needed."""
 
 
 def decoder_layers(model: nn.Module) -> nn.ModuleList:
-    """The decoder's layers in their order, whatever the architecture calls them.
+    """The decoder's layers from the lowest to the highest, in any architecture.
 
     Raises `ConfigError` if the model has no list of `num_hidden_layers` modules.
     """
-    wanted = model.config.num_hidden_layers
+    layers = model.config.num_hidden_layers
     for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == wanted:
+        if isinstance(module, nn.ModuleList) and len(module) == layers:
             return module
-    raise ConfigError(f"{type(model).__name__} has no list of {wanted} layers to hook")
+    raise ConfigError(f"{type(model).__name__} has no list of {layers} layers to hook")
 
 
 @contextlib.contextmanager
 def hook_layer_inputs(model: PreTrainedModel, edit: Edit, stop: bool = False) -> Iterator[None]:
-    """While open, a forward pass of the model shows `edit` the input of each layer.
+    """While open, a forward pass of the model calls `edit` with the input of each layer.
 
-    Of two such blocks, one inside the other, the inner one acts first: who looks from outside
-    sees what really enters the layer.
+    Where two such blocks are nested, the inner one acts first: the outer one receives what really
+    enters the layer.
 
     Args:
-        stop: the `with` block ends when the last layer's input has been seen; the last layer and
-            the output head are then never computed, and the pass returns nothing.
+        stop: leave the `with` block once the last layer's input has been seen; the last layer and
+            the output head are not computed, and the forward pass returns nothing.
     """
     layers = decoder_layers(model)
 
@@ -75,7 +75,7 @@ def hook_layer_inputs(model: PreTrainedModel, edit: Edit, stop: bool = False) ->
 
 @contextlib.contextmanager
 def _removed_after(handles: list[RemovableHandle]) -> Iterator[None]:
-    """Takes hooks away again, whatever happens while they are there."""
+    """Removes hooks on exit, also after an exception."""
     try:
         yield
     finally:
@@ -85,7 +85,10 @@ def _removed_after(handles: list[RemovableHandle]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def hook_residual_stream(model: PreTrainedModel, edit: Edit) -> Iterator[None]:
-    """While open, a forward pass shows `edit` the whole residual stream: `hook_layer_inputs`, and L."""
+    """While open, a forward pass calls `edit` with every level of the residual stream.
+
+    Levels 0 to L - 1 are the inputs of the layers (`hook_layer_inputs`), level L the last output.
+    """
     layers = decoder_layers(model)
 
     def after(module: nn.Module, args: tuple, output: Tensor | tuple) -> Tensor | tuple | None:
@@ -100,18 +103,18 @@ def hook_residual_stream(model: PreTrainedModel, edit: Edit) -> Iterator[None]:
 
 @contextlib.contextmanager
 def mask_attention(
-    model: PreTrainedModel, open_to: Callable[[int], Tensor | None]
+    model: PreTrainedModel, allowed_in: Callable[[int], Tensor | None]
 ) -> Iterator[None]:
     """While open, the layers attend only where they are allowed to.
 
     Args:
-        open_to: called with a layer's number; `[queries, keys]`, True where that layer may attend,
-            causality included; None leaves the layer as it is.
+        allowed_in: called with a layer's number; returns `[queries, keys]`, True where that layer
+            may attend, causality included, or None to leave the layer as it is.
     """
 
     def hook(number: int) -> Callable:
         def before(module: nn.Module, args: tuple, kwargs: dict) -> tuple | None:
-            allowed = open_to(number)
+            allowed = allowed_in(number)
             if allowed is None:
                 return None
             call = inspect.signature(module.forward).bind(*args, **kwargs)
@@ -133,40 +136,40 @@ def mask_attention(
 
 @contextlib.contextmanager
 def cached_layers(model: nn.Module, decoder: PreTrainedModel) -> Iterator[None]:
-    """While open, what a layer has computed in the first pass over some tokens is not done again.
+    """While open, a layer's output in the first pass over some tokens is cached.
 
-    For passes that differ from the first one somewhere: every layer that is given the same there,
-    such as those below the difference, puts out the same.
+    Later passes over the same tokens reuse it in every layer whose input is the same: all layers
+    below an intervention.
 
     Args:
         model: what is called with `input_ids`.
-        decoder: the model in it whose layers remember.
+        decoder: the model in it whose layers are cached.
     """
-    now: tuple = ()
+    current: tuple = ()
 
-    def note(module: nn.Module, args: tuple, kwargs: dict) -> None:
-        nonlocal now
-        now = key_of(kwargs["input_ids"])
+    def note_tokens(module: nn.Module, args: tuple, kwargs: dict) -> None:
+        nonlocal current
+        current = key_of(kwargs["input_ids"])
 
-    def remembering(forward: Callable) -> Callable:
+    def cached(forward: Callable) -> Callable:
         first: dict[tuple, tuple] = {}
 
         @functools.wraps(forward)
         def recall(*args: Any, **kwargs: Any) -> Any:
-            given, known = (args, kwargs), first.get(now)
+            given, known = (args, kwargs), first.get(current)
             if known is not None and _equal(given, known[0]):
                 return known[1]
-            made = forward(*args, **kwargs)
-            first.setdefault(now, (given, made))
-            return made
+            output = forward(*args, **kwargs)
+            first.setdefault(current, (given, output))
+            return output
 
         return recall
 
     layers = decoder_layers(decoder)
     for layer in layers:
-        layer.forward = remembering(layer.forward)
+        layer.forward = cached(layer.forward)  # a hook cannot leave the computation out
     try:
-        with _removed_after([model.register_forward_pre_hook(note, with_kwargs=True)]):
+        with _removed_after([model.register_forward_pre_hook(note_tokens, with_kwargs=True)]):
             yield
     finally:
         for layer in layers:
@@ -174,15 +177,15 @@ def cached_layers(model: nn.Module, decoder: PreTrainedModel) -> Iterator[None]:
 
 
 def key_of(ids: Tensor) -> tuple:
-    """Tokens as the key of a dictionary."""
+    """Token ids as a dictionary key."""
     return ids.shape, ids.cpu().numpy().tobytes()
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Whether arguments are the same, tensors among them by value."""
-    leaves, form = tree_flatten(one)
-    others, other_form = tree_flatten(other)
-    return form == other_form and all(
+    """Whether arguments are the same; tensors are compared by value."""
+    leaves, structure = tree_flatten(one)
+    others, other_structure = tree_flatten(other)
+    return structure == other_structure and all(
         torch.equal(x, y) if isinstance(x, Tensor) and isinstance(y, Tensor) else x is y
         for x, y in zip(leaves, others, strict=True)
     )
@@ -195,5 +198,5 @@ def gather_positions(hidden: Tensor, at: Tensor) -> Tensor:
 
 def scatter_positions(hidden: Tensor, at: Tensor, new: Tensor) -> Tensor:
     """A copy in which each example's own position holds its new state `[n, d]`."""
-    here = torch.arange(hidden.shape[1], device=hidden.device)[None] == at[:, None]
-    return torch.where(here[:, :, None], new[:, None].to(hidden.dtype), hidden)
+    chosen = torch.arange(hidden.shape[1], device=hidden.device)[None] == at[:, None]
+    return torch.where(chosen[:, :, None], new[:, None].to(hidden.dtype), hidden)

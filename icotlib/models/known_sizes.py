@@ -1,9 +1,9 @@
-"""Sizes of the models that the two papers train, so that costs are known without the hub."""
+"""Sizes of the models that the two papers train, so that their costs need no hub."""
 
 from typing import Any
 
-#: Models by the last part of a cell's name: hub id, `model_type`, and the sizes of its config, so
-#: that costs are known where the hub is out of reach.
+#: Models by the last part of a paper result's name, such as `icot-si/9x9/gpt2`: hub id,
+#: `model_type`, and the sizes in its config.
 MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "gpt2": (
         "openai-community/gpt2",
@@ -41,9 +41,8 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
 }
 
-
-#: The same sizes by hub id: `model_type` and fields.
+#: The same by hub id: `model_type`, and the sizes in its config.
 HUB = {hub: (kind, sizes) for hub, kind, sizes in MODELS.values()}
 
-#: Where the papers' GSM8K data are looked for.
+#: The folder of the papers' GSM8K data, below the working directory.
 GSM8K = "data/gsm8k"

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Saving a model with its tokenizer, and loading it again with its sequence layout."""
 
 import contextlib
 from collections.abc import Iterator
@@ -25,8 +25,14 @@ def save_model(folder: Path, model: PreTrainedModel, layout: Layout) -> None:
 def load_model(
     folder: Path, spaced_separators: bool = False, step_end: str | None = None
 ) -> tuple[PreTrainedModel, Layout]:
-    """A saved model, in evaluation mode, and its layout. Raises `RunError` if it is damaged."""
-    METHODS.load()  # some methods make model classes of their own known to AutoModel
+    """A saved model, in evaluation mode, and its layout.
+
+    Args:
+        spaced_separators, step_end: as the run that trained it was configured (`Layout`).
+
+    Raises `RunError` if model or tokenizer are damaged.
+    """
+    METHODS.load()  # some methods register model classes of their own with AutoModelForCausalLM
     model = load_weights(AutoModelForCausalLM, folder)
     try:
         return model, Layout(AutoTokenizer.from_pretrained(folder), spaced_separators, step_end)
@@ -42,20 +48,23 @@ def load_stage(run: Run, removed: int | None = None) -> tuple[Any, Layout]:
     )
 
 
-def load_weights(kind, folder: Path) -> PreTrainedModel:
-    """A saved model of a kind, in evaluation mode. Raises `RunError` if it is damaged."""
+def load_weights(model_class: Any, folder: Path) -> PreTrainedModel:
+    """A saved model of this class, in evaluation mode; adapters are merged into their model.
+
+    Raises `RunError` if it is damaged.
+    """
     try:
         with _no_bars():
             if (Path(folder) / "adapter_config.json").is_file():
                 return merged(folder).eval()
-            return kind.from_pretrained(folder).eval()
+            return model_class.from_pretrained(folder).eval()
     except Exception as error:  # safetensors raises types of its own
         raise RunError(f"{folder}: this model cannot be loaded: {error}") from None
 
 
 @contextlib.contextmanager
 def _no_bars() -> Iterator[None]:
-    """Saving and loading small models needs no progress bar of its own."""
+    """While open, transformers shows no progress bars: saving and loading small models is fast."""
     logging.disable_progress_bar()
     try:
         yield

@@ -1,16 +1,16 @@
-"""TODO."""
+"""Counting parameters and positions, and which parameters each optimizer gets."""
 
 from torch import nn
 from transformers import PreTrainedModel
 
 
 def max_positions(model: PreTrainedModel) -> int | None:
-    """Positions that a model has; None where its config sets no limit."""
+    """The number of positions of a model; None where its config sets no limit."""
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
-def count_parameters(model: PreTrainedModel) -> int:
-    """Number of parameters; tied ones count once."""
+def count_parameters(model: nn.Module) -> int:
+    """The number of parameters; tied ones count once."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -19,8 +19,8 @@ def split_parameters(
 ) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
     """Trainable parameters as hidden matrices, embedding tables, and vectors.
 
-    The output head counts as an embedding: like one, it has a row per token, which is no
-    direction that an orthogonalised update would suit.
+    The output head counts as an embedding table: both have a row per token, for which Muon's
+    orthogonalised update is unsuitable.
     """
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None

@@ -1,4 +1,4 @@
-"""The precision of a run: how it trains, and how its models answer afterwards."""
+"""The precision of a run: at which it trains, and at which its models answer afterwards."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,7 +12,10 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def mixed_precision(precision: str) -> str:
-    """The precision as accelerate names it; `auto` is bf16 on a GPU that has it."""
+    """The precision as accelerate calls it; `auto` is bf16 on a GPU that supports it.
+
+    int8 is none of accelerate's (`icotlib.models.int8`).
+    """
     if precision == "auto":
         return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
     return {"fp32": "no", "int8": "no"}.get(precision, precision)
@@ -20,10 +23,10 @@ def mixed_precision(precision: str) -> str:
 
 @contextmanager
 def training_precision(precision: str, model: nn.Module) -> Iterator[None]:
-    """While open, a model answers at the precision that it was trained at.
+    """While open, a model computes at the precision that it was trained at.
 
-    Accelerate sees to that for the model in training alone; this does for any, loaded or part of
-    another, and casts or rounds the weights once for all the passes.
+    Accelerate does this only for the model in training; here it is any model, loaded or a part of
+    another one. Weights are cast or quantised once for all forward passes meanwhile.
     """
     device, dtype = model.device.type, DTYPES.get(mixed_precision(precision))
     with (

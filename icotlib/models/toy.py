@@ -1,4 +1,4 @@
-"""TODO."""
+"""A small model with random weights and a tokenizer of its own, in the hub's format."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -21,20 +21,20 @@ from icotlib.models.loading import save_model
 
 
 def new_model(folder: Path, texts: Sequence[str], tokens: int = 400, **sizes: Any) -> Path:
-    """Make a small model with random weights, and a tokenizer for some texts, in the hub's form.
+    """Save a small model with random weights, and a tokenizer trained on some texts, in a folder.
 
-    For trying out what pretrained models are for where none is at hand. The tokenizer is
-    byte-level BPE, as GPT-2's is, of single digits. A folder that is there already is returned.
+    It stands in for pretrained weights (`model.pretrained`) where none are available. The tokenizer
+    is byte-level BPE like GPT-2's, with single digits. An existing folder is returned as it is.
 
     Args:
-        tokens: size of the vocabulary at most; it has at least the 256 bytes.
-        sizes: `architecture`, `layers`, `width`, `heads` and what else `ModelConfig` takes.
+        tokens: the largest size of the vocabulary; it holds at least the 256 bytes.
+        sizes: `architecture`, `layers`, `width`, `heads` and other fields of `ModelConfig`.
     """
     if folder.is_dir():
         return folder
-    made = Tokenizer(BPE())
+    bpe = Tokenizer(BPE())
     split = [pre_tokenizers.Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
-    made.pre_tokenizer, made.decoder = pre_tokenizers.Sequence(split), ByteLevelDecoder()
+    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.Sequence(split), ByteLevelDecoder()
     special = ["<|endoftext|>"]
     trainer = BpeTrainer(
         vocab_size=tokens,
@@ -42,8 +42,8 @@ def new_model(folder: Path, texts: Sequence[str], tokens: int = 400, **sizes: An
         initial_alphabet=ByteLevel.alphabet(),
         show_progress=False,
     )
-    made.train_from_iterator(texts, trainer)
-    layout = Layout(PreTrainedTokenizerFast(tokenizer_object=made, eos_token=special[0]))
+    bpe.train_from_iterator(texts, trainer)
+    layout = Layout(PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=special[0]))
     config = ModelConfig(**sizes)
     longest = 2 * max(len(ids) for ids in layout.tokenizer(list(texts))["input_ids"])
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Measured training steps beside their calculated cost."""
 
 from functools import partial
 from pathlib import Path
@@ -7,12 +7,13 @@ from typing import Any
 import pandas as pd
 
 from icotlib.reporting import figures
-from icotlib.reporting.benchmark import configs, trainer_of
+from icotlib.reporting.benchmark import configs
+from icotlib.reporting.loops import trainer_of
 from icotlib.running.costs import cost_of
 from icotlib.running.device_speed import fit, predicted
 from icotlib.runs import provenance
 from icotlib.system.devices import best_device, device_name
-from icotlib.system.timing import interleave, turn
+from icotlib.system.timing import interleave, time_steps
 
 #: Models (layers and width) and tasks whose steps are measured beside their calculated cost.
 COSTED: dict[str, tuple[list[tuple[int, int]], list[str]]] = {
@@ -28,9 +29,6 @@ COSTED: dict[str, tuple[list[tuple[int, int]], list[str]]] = {
 }
 
 
-# --- beside what is calculated -----------------------------------------------------------------
-
-
 def costs(
     size: str = "fast",
     rounds: int = 5,
@@ -38,15 +36,15 @@ def costs(
     precision: str = "fp32",
     folder: Path | None = None,
 ) -> pd.DataFrame:
-    """Time explicit CoT's steps on several models and chain lengths, and fit a `Speed` to them.
+    """Time explicit CoT's steps on several models and chain lengths, and fit a `DeviceSpeed` to them.
 
     Writes costs.csv with the figure of the same name and its provenance.
 
     Returns:
-        one row per model and task: model, layers, width, parameters, task, chain_tokens, batch,
+        one row per model and task: model, layers, width, parameters, task, chain_length, batch,
         tokens and flops (of a step, calculated), seconds (of a step: median over rounds), fitted,
         predicted (by a fit that has not seen the model), precision, threads, rounds, device,
-        commit. All tasks of a model take turns.
+        commit. All tasks of a model alternate.
     """
     shapes, tasks = COSTED[size]
     rows = [
@@ -74,7 +72,7 @@ def _costed(
     changes |= {"optim.name": "adamw", "train.batch_size": 32}
     made = {task: trainer_of(base.override(changes | {"data.task": task})) for task in tasks}
     device = best_device()
-    turns = {task: partial(turn, one.step, steps, device) for task, one in made.items()}
+    turns = {task: partial(time_steps, one.step, steps, device) for task, one in made.items()}
     seconds, _ = interleave(turns, rounds)
     rows = []
     for task, trainer in made.items():
@@ -87,7 +85,7 @@ def _costed(
                 "width": width,
                 "parameters": cost.parameters,
                 "task": task,
-                "chain_tokens": run_data.longest_chain,
+                "chain_length": run_data.longest_chain,
                 "batch": config.train.batch_size,
                 "tokens": cost.tokens // steps,
                 "flops": cost.flops / steps,

@@ -1,4 +1,4 @@
-"""Publishing: from finished runs to `figures/`, on the user's word only."""
+"""Publishing: `figures/` and results.csv from finished runs, only when the user asks."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -7,59 +7,46 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 
 from icotlib import experiments, interp, paths
 from icotlib.config import RunConfig
 from icotlib.errors import RunError
 from icotlib.evaluation.ood import shift_table
-from icotlib.experiments import LEVERS
+from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp import ablation_tables, distillation, time_spent
 from icotlib.reporting import figures
 from icotlib.reporting.results import learning_table, model_name, results_table
 from icotlib.reporting.speed import record_speed
-from icotlib.runs import Run, all_runs, ancestors
+from icotlib.runs import Run, all_runs
+from icotlib.tasks.questions import QuestionSet
 
 
 def publishable(runs: Sequence[Run]) -> list[Run]:
-    """Runs whose numbers may be shown: finished, from `fast` or `paper`, of a known commit."""
+    """Runs whose numbers may be shown: finished, from `fast` or `paper`."""
     return [run for run in runs if run.done and run.config.preset in ("fast", "paper")]
 
 
-def is_lever(run: Run) -> bool:
-    """Whether a run belongs to the levers notebook."""
-    return run.config.label in {name.replace(" ", "-") for name in LEVERS}
+def select(runs: Sequence[Run], *make: Any) -> list[Run]:
+    """Those of some runs that an experiment makes at their preset and seed, nothing overridden.
 
-
-def is_distilled_preset(run: Run) -> bool:
-    """Whether a run is distillation as its preset does it, at some seed, nothing changed."""
-    config = run.config
-    return run.name == experiments.icot_kd(config.preset, config.seed).run_name
-
-
-#: What the headline compares, by method and variant.
-MAIN_METHODS = ("explicit_cot", "icot_si", "no_cot")
-
-
-MAIN_VARIANTS = ("", "equal-examples", "equal-seconds", "paper-pace")
-
-
-def main_runs(runs: Sequence[Run], task: str) -> list[Run]:
-    """The runs that the headline compares on a task."""
-    return [
-        run
-        for run in runs
-        if run.config.task == task
-        and run.config.method in MAIN_METHODS
-        and run.config.label in MAIN_VARIANTS
-    ]
+    Args:
+        make: experiments, functions of preset and seed that give a config, or several.
+    """
+    names = set()
+    for preset, seed in {(run.config.preset, run.config.seed) for run in runs}:
+        for function in make:
+            made = function(preset, seed)
+            made = made.values() if isinstance(made, dict) else made
+            names |= {one.run_name for one in ([made] if isinstance(made, RunConfig) else made)}
+    return [run for run in runs if run.name in names]
 
 
 def publish(folder: Path | None = None, task: str = "mult-4x2") -> pd.DataFrame:
     """Write results.csv and every figure from the finished `fast` and `paper` runs.
 
-    Measures the speed of runs that have none yet. Returns the table of results. Raises `RunError`
-    if there is nothing to publish.
+    Measures the speed of runs that have none yet. Returns the table of results.
+
+    Raises `RunError` if there is nothing to publish.
     """
     folder = folder or paths.FIGURES
     runs = publishable(all_runs())
@@ -68,41 +55,56 @@ def publish(folder: Path | None = None, task: str = "mult-4x2") -> pd.DataFrame:
             f"no finished fast or paper run under {paths.runs_root()}; "
             "run `icot workbook` first (smoke runs are never published)"
         )
-    main = main_runs(runs, task)
     for group in by_task_and_model(runs):
-        references = [run for run in group if run.config.method == "no_cot"]
-        if references:
-            record_speed(group, references[0], rounds=5, examples=10)
+        reference = next((run for run in group if writes_no_chain(run)), None)
+        if reference:
+            record_speed(group, reference, rounds=5, examples=10)
     folder.mkdir(parents=True, exist_ok=True)
     table = results_table(runs)
     table.to_csv(folder / "results.csv", index=False)
-    distilled = [run for run in runs if is_distilled_preset(run) and run.config.task == task]
+    on_task = [run for run in runs if run.config.task == task]
+    publish_main(on_task, table, folder)
+    publish_distillation(select(on_task, experiments.icot_kd), folder)
+    publish_interp(on_task, folder)
+    publish_shifts(on_task, folder)
+    levers = [run for run in select(runs, experiments.levers) if run.config.seed == 0]
+    if levers:
+        learning = learning_table(levers)
+        figures.save(figures.levers(learning), "levers", learning, levers, folder)
+    return table
+
+
+def writes_no_chain(run: Run) -> bool:
+    """Whether a run is a baseline that answers at once: the reference of speed."""
+    if run.stages.empty or not run.config.spec.baseline:
+        return False
+    return bool(run.stages.removed.min() == run.totals["chain_length"])
+
+
+def publish_main(runs: Sequence[Run], table: pd.DataFrame, folder: Path) -> None:
+    """Accuracy against tokens removed, training time and speed."""
+    main = select(runs, experiments.compared)
+    if not main:
+        return
+    coupled = select(runs, experiments.icot_kd)
     shown = table[table.run.isin([run.name for run in main])]
-    every = table[table.run.isin([run.name for run in [*main, *distilled]])]
-    origin = [*main, *family(run.config for run in distilled)]
+    every = table[table.run.isin([run.name for run in [*main, *coupled]])]
+    origin = [*main, *family(run.config for run in coupled)]
     learning = learning_table(main)
-    figures.save(figures.headline(shown, learning), "headline", shown, main, folder)
+    quick = learning_table(select(runs, experiments.series, experiments.baselines))
+    figures.save(figures.headline(shown, quick), "headline", shown, main, folder)
     figures.save(figures.accuracy_vs_removed(every), "accuracy_vs_removed", every, origin, folder)
-    figures.save(
-        figures.accuracy_vs_seconds(learning), "accuracy_vs_seconds", learning, main, folder
-    )
+    drawn = figures.accuracy_vs_seconds(learning)
+    figures.save(drawn, "accuracy_vs_seconds", learning, main, folder)
     if every.relative_speed.notna().any():
         figures.save(figures.accuracy_vs_speed(every), "accuracy_vs_speed", every, origin, folder)
-    publish_distillation(distilled, folder)
-    publish_inside(main, folder, task)
-    publish_shifts(runs, folder, task)
-    lever_runs = [run for run in runs if is_lever(run) and run.config.seed == 0]
-    if lever_runs:
-        learning = learning_table(lever_runs)
-        figures.save(figures.levers(learning), "levers", learning, lever_runs, folder)
-    return table
 
 
 def publish_distillation(coupled: Sequence[Run], folder: Path) -> None:
     """The figures of distillation, as far as their runs are finished.
 
     Args:
-        coupled: finished runs of the method as it is, at any seeds; the lowest seed is dissected.
+        coupled: finished runs of the whole method, at any seeds; the lowest seed is analysed.
     """
     if not coupled:
         return
@@ -110,25 +112,25 @@ def publish_distillation(coupled: Sequence[Run], folder: Path) -> None:
     config = run.config
     preset, seed = config.preset, config.seed
 
-    def save(name: str, drawn: Figure, table: pd.DataFrame, *configs: RunConfig) -> None:
+    def save(name: str, drawn: Any, table: pd.DataFrame, *configs: RunConfig) -> None:
         figures.save(drawn, f"kd_{name}", table, family(configs), folder)
 
-    probed = distillation.probe_teacher_states(Run.of(config.teacher))
-    save("probed_teacher_states", figures.probed_teacher_states(probed), probed, config.teacher)
-    emulated = Run.of(config.emulator)
-    explained = distillation.explained_table(emulated)
-    save("explained", figures.explained(explained), explained, config.emulator)
-    accuracy_by_phase = distillation.accuracy_by_phase(run)
-    ends = [distillation.explained_at_end(one) for one in (emulated, run)]
-    save("coupling", figures.coupling(accuracy_by_phase, *ends), accuracy_by_phase, config)
-    spent = time_spent.costs(run)
+    teacher, emulator = config.phases["teacher"], config.phases["emulator"]
+    probed = distillation.probe_teacher_states(Run.of(teacher))
+    save("probed_thoughts", figures.probed_teacher_states(probed), probed, teacher)
+    explained = distillation.explained_table(Run.of(emulator))
+    save("explained", figures.explained(explained), explained, emulator)
+    phases = distillation.accuracy_by_phase(run)
+    ends = [distillation.explained_at_end(one) for one in (Run.of(emulator), run)]
+    save("coupling", figures.coupling(phases, *ends), phases, config)
+    spent = time_spent.time_by_part(run)
     save("time_spent", figures.time_spent(spent), spent, config)
     if len(rows := finished(experiments.ablations(preset, seed))) > 1:
         table = ablation_tables.ablation_table(rows)
         save("ablations", figures.ablations(table), table, *rows.values())
-    if len(hard := finished(experiments.weak_model(preset, seed))) > 1:
-        table = ablation_tables.ablation_table(hard)
-        save("weak_model", figures.ablations(table), table, *hard.values())
+    if len(weak := finished(experiments.weak_model(preset, seed))) > 1:
+        table = ablation_tables.ablation_table(weak)
+        save("harder", figures.ablations(table), table, *weak.values())
     if deep := finished(experiments.depths(preset, seed)):
         deep |= {config.model.layers: config}
         table = ablation_tables.depth_table(deep)
@@ -143,85 +145,83 @@ def publish_distillation(coupled: Sequence[Run], folder: Path) -> None:
         save("mixture", figures.mixture(table, learning), table, *every)
 
 
-def publish_inside(runs: Sequence[Run], folder: Path, task: str) -> None:
-    """What is inside the models of a task at the lowest seed that has all, with `probing.csv`."""
-    kinds = sorted({(run.config.seed, run.config.preset) for run in runs})
-    choices = [finished(experiments.interp_runs(preset, seed)) for seed, preset in kinds]
-    choices = [found for found in choices if {one.task for one in found.values()} <= {task}]
-    whole = [
-        configs for configs in choices if {*experiments.NO_COT_CONTROL, "No CoT"} <= set(configs)
-    ]
-    if not whole:
+def publish_interp(runs: Sequence[Run], folder: Path) -> None:
+    """Probes, patching and geometry at the lowest seed whose runs are all finished."""
+    configs = _analysed(runs)
+    if configs is None:
         return
-    configs = whole[0]
-    preset = configs["ICoT-SI"].preset
-    models = interp.Subject.all_of(configs)
-    n, pairs = experiments.N_EXAMPLES[preset]
-    examples = interp.draw_examples(configs["ICoT-SI"], n, configs["ICoT-SI"].seed)
-    wanted, tables, numbers = interp.variables(examples), {}, {}
+    stepwise = configs["ICoT-SI"]
+    models = StageModel.all_of(configs)
+    n, pairs = experiments.N_EXAMPLES[stepwise.preset]
+    questions = interp.draw_questions_of(stepwise, n, stepwise.seed)
+    variables, tables, numbers = interp.variables(questions), {}, {}
     every = family(configs.values())
 
-    def save(name: str, drawn: Figure, table: pd.DataFrame, origin: Sequence[Run] = every) -> None:
+    def save(name: str, drawn: Any, table: pd.DataFrame, origin: Sequence[Run] = every) -> None:
         figures.save(drawn, name, table, origin, folder)
 
-    for name, no_cot_control in experiments.NO_COT_CONTROL.items():
-        model, short = models[name], name.rpartition("-")[2].lower()
-        positions = model.positions(examples)
-        read = interp.probe_with_controls(model, examples, wanted, models.get(no_cot_control))
+    for name, control in experiments.NO_COT_CONTROL.items():
+        model, short = models[name], experiments.SHORT_NAMES[name]
+        names = model.position_names(questions)
+        read = interp.probe_with_controls(model, questions, variables, models.get(control))
         chain = read[read.kind == "chain"]
         numbers[name] = interp.best_positions(read[read.kind == "number"])
-        tables[name] = interp.probing_table(model, examples, chain, pairs)
-        save(f"probes_{short}", figures.probe_map(chain, positions), read)
-        patched = interp.patching(model, examples[:pairs])
-        save(f"patching_{short}", figures.patching_map(patched, positions), patched)
-    models["ICoT-SI, nothing removed"] = interp.Subject.of(Run.of(configs["ICoT-SI"]), 0)
-    shapes = {name: digits_before(model, examples) for name, model in models.items()}
+        tables[name] = interp.probing_table(model, questions, chain, pairs)
+        save(f"probes_{short}", figures.probe_map(chain, names), read)
+        patched = interp.patching(model, questions[:pairs])
+        save(f"patching_{short}", figures.patching_map(patched, names), patched)
+    models["ICoT-SI, nothing removed"] = StageModel.of(Run.of(stepwise), 0)
+    shapes = {name: digits_before(model, questions) for name, model in models.items()}
     spectra = [spectrum.assign(model=name) for name, (_, spectrum) in shapes.items()]
     save("digit_shapes", figures.digit_shapes(shapes), pd.concat(spectra))
     table = pd.concat(tables.values(), ignore_index=True)
-    save("probing", figures.used(tables), table)
+    save("probing", figures.readable_vs_used(tables), table)
     sums = pd.concat([t.assign(model=name) for name, t in numbers.items()], ignore_index=True)
     save("probed_numbers", figures.probe_scores(numbers), sums)
-    for name, config in {
-        "probes_through_removal": configs["ICoT-SI"],
-        "moving_inside_paper_pace": experiments.paper_pace(preset, configs["ICoT-SI"].seed),
-    }.items():
+    paced = experiments.paper_pace(stepwise.preset, stepwise.seed)
+    for name, config in {"moving_inside": stepwise, "moving_inside_paper_pace": paced}.items():
         run = Run.of(config)
         if run.done:
-            stages = (interp.Subject.of(run, removed) for removed in run.stages.removed)
-            moved = interp.through_removal(stages, examples[: n // 2])
+            stages = (StageModel.of(run, int(removed)) for removed in run.stages.removed)
+            moved = interp.through_removal(stages, questions[: n // 2])
             save(name, figures.probes_through_removal(moved), moved, [run])
 
 
-def publish_shifts(runs: Sequence[Run], folder: Path, task: str) -> None:
-    """In- against out-of-distribution accuracy on a task, with `shifts.csv`, if there are runs."""
-    tested = shifted_runs(runs, task)
+def _analysed(runs: Sequence[Run]) -> dict[str, RunConfig] | None:
+    """The runs to analyse, at the lowest seed at which all that is needed is finished."""
+    needed = {*experiments.NO_COT_CONTROL, "No CoT"}
+    for seed, preset in sorted({(run.config.seed, run.config.preset) for run in runs}):
+        configs = finished(experiments.interp_runs(preset, seed))
+        if needed <= set(configs):
+            return configs
+    return None
+
+
+def publish_shifts(runs: Sequence[Run], folder: Path) -> None:
+    """Accuracy in and out of distribution, with `shifts.csv`, if there are runs."""
+    tested = shifted_runs(runs)
     if tested:
         table = shift_table(tested)
         origin = family(run.config for run in tested)
         figures.save(figures.shifts(table), "shifts", table, origin, folder)
 
 
-def shifted_runs(runs: Sequence[Run], task: str) -> list[Run]:
+def shifted_runs(runs: Sequence[Run]) -> list[Run]:
     """Those of some runs that are tested out of distribution.
 
-    The study on other than the holdout questions; where none of it is finished, the main runs
+    The study on the questions that are not held out; where none of it is finished, the main runs
     of its methods, of which only other lengths can be asked.
     """
-    kinds = sorted({(run.config.preset, run.config.seed) for run in runs})
-    study = [config for kind in kinds for config in experiments.shifted(*kind).values()]
-    plain = [make(*kind) for kind in kinds for make in experiments.COMPARED.values()]
-    for configs in (study, plain):
-        names = {config.run_name for config in configs if config.task == task}
-        if found := [run for run in runs if run.name in names]:
-            return found
-    return []
+    return select(runs, experiments.shifted) or select(runs, *experiments.COMPARED.values())
 
 
-def digits_before(model: interp.Subject, examples: interp.Examples, symbol: int = 1):
-    """`digit_geometry` of a symbol of the answer, in the last state of the position that writes it."""
-    states = interp.activations(model, examples)[-1, int(model.answer_positions(examples)[symbol])]
-    digits = examples.task.render(examples.questions).answer[:, symbol]
+def digits_before(
+    model: StageModel, questions: QuestionSet, symbol: int = 1
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`digit_geometry` of a symbol of the answer, in the last state of the position before it."""
+    position = int(model.answer_positions(questions)[symbol])
+    states = interp.activations(model, questions)[-1, position]
+    digits = questions.rendered.answer[:, symbol]
     return interp.digit_geometry(torch.from_numpy(np.array(states)), digits)
 
 
@@ -232,10 +232,10 @@ def finished(configs: dict[Any, RunConfig]) -> dict[Any, RunConfig]:
 
 def family(configs: Iterable[RunConfig]) -> list[Run]:
     """The runs of these configs and all they build on, each once."""
-    found: dict[str, RunConfig] = {}
+    related: dict[str, RunConfig] = {}
     for config in configs:
-        found |= {config.run_name: config} | ancestors(config)
-    return [Run.of(config) for config in found.values()]
+        related |= {config.run_name: config} | config.ancestors()
+    return [Run.of(config) for config in related.values()]
 
 
 def by_task_and_model(runs: Sequence[Run]) -> list[list[Run]]:

@@ -1,11 +1,12 @@
-"""Results of many runs as tidy tables: what figures, README and papers are drawn from."""
+"""Results of many runs as tidy tables: what figures, pages and papers are drawn from."""
 
 from collections.abc import Iterable
 
 import pandas as pd
 
 from icotlib.config import RunConfig
-from icotlib.runs import Run, ancestors
+from icotlib.registry import METHODS
+from icotlib.runs import Run
 
 COLUMNS = [
     "method",
@@ -16,7 +17,8 @@ COLUMNS = [
     "model",
     "seed",
     "removed",
-    "chain_tokens",
+    "unit",
+    "chain_length",
     "accuracy",
     "ci_low",
     "ci_high",
@@ -34,15 +36,14 @@ COLUMNS = [
     "run",
 ]
 
+#: The columns that `record_speed` measures.
+SPEEDS = ["examples_per_second", "examples_per_second_batched", "relative_speed"]
 
-#: How figures and tables name the methods.
-NAMES = {
-    "explicit_cot": "Explicit CoT",
-    "mind_reading": "Mind-reading student",
-    "icot_kd": "ICoT-KD",
-    "icot_si": "ICoT-SI",
-    "no_cot": "No CoT",
-}
+
+def method_label(method: str) -> str:
+    """A method as figures and tables name it; an unknown one by its id."""
+    known = METHODS.items()
+    return known[method].label if method in known else method
 
 
 def model_name(run: Run) -> str:
@@ -56,8 +57,9 @@ def model_name(run: Run) -> str:
 def results_table(runs: Iterable[Run]) -> pd.DataFrame:
     """One row per finished run and removal stage, with the columns of `figures/results.csv`.
 
-    Speed stands where `record_speed` has measured it. Examples, tokens, steps and seconds of a
-    distilled run include those of the runs it builds on. An emulator answers nothing: no row.
+    `removed` and `chain_length` count what `unit` says, tokens or steps. Speed is filled in where
+    `record_speed` has measured it. Examples, tokens, steps and seconds include those of the runs
+    that a run builds on. A run without test scores has no row.
     """
     rows = []
     for run in runs:
@@ -72,13 +74,13 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
                     **stage,
                     **{f"train_{name}": stage[f"train_{name}"] + before[name] for name in before},
                     "method": config.method,
-                    "schedule": schedule_name(config),
+                    "schedule": config.spec.schedule_name(config),
                     "variant": config.label,
                     "task": config.task,
                     "preset": config.preset,
                     "model": model_name(run),
                     "seed": config.seed,
-                    "chain_tokens": totals["chain_tokens"],
+                    "chain_length": totals["chain_length"],
                     "device": origin["device"],
                     "commit": origin["commit"],
                     "data": origin["data"],
@@ -92,35 +94,31 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
 
 def spent_before(config: RunConfig) -> dict[str, float]:
     """Examples, tokens, steps and seconds of all the runs that a run builds on, each once."""
-    totals = [Run.of(one).totals for one in ancestors(config).values()]
+    totals = [Run.of(ancestor).totals for ancestor in config.ancestors().values()]
     names = {"examples": "examples", "tokens": "tokens", "steps": "step", "seconds": "seconds"}
     return {name: sum(total[key] for total in totals) for name, key in names.items()}
-
-
-def schedule_name(config: RunConfig) -> str:
-    """The schedule as tables name it; where it counts steps, so do the columns of tokens."""
-    by_step = " by step" if config.removal.unit == "steps" else ""
-    return config.removal.schedule + by_step
 
 
 def learning_table(runs: Iterable[Run]) -> pd.DataFrame:
     """One row per run and evaluation during training: accuracy against examples and seconds.
 
-    Runs in training are welcome; those without an evaluation yet are left out.
+    `final_stage` is the removal stage at which the run's schedule ends. Unfinished runs are
+    included; those without an evaluation yet are not.
     """
     tables = []
     for run in runs:
         config, metrics = run.config, run.metrics
         if metrics.empty:
             continue
-        chain = run.totals["chain_tokens"] if run.done else run.progress.get("chain", 1)
+        chain = run.totals["chain_length"] if run.done else run.progress.get("chain", 1)
         columns = {
             "method": config.method,
-            "schedule": schedule_name(config),
+            "schedule": config.spec.schedule_name(config),
             "variant": config.label,
             "task": config.task,
             "seed": config.seed,
-            "chain_tokens": chain,
+            "chain_length": chain,
+            "final_stage": config.spec.schedule(config, chain).final_stage,
             "run": run.name,
         }
         tables.append(metrics.assign(**columns))
@@ -128,17 +126,17 @@ def learning_table(runs: Iterable[Run]) -> pd.DataFrame:
 
 
 def final_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The last stage of each run: what its method is for."""
+    """The last removal stage of each run."""
     return table.loc[table.groupby("run")["removed"].idxmax()].reset_index(drop=True)
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Means over seeds of each method's last stage, in percent, lowest seed beside them."""
+    """Means over seeds of each method's last stage, in percent, with the lowest seed."""
     last = final_rows(table)
-    last = last.assign(method=last["method"].map(NAMES).fillna(last["method"]))
+    last = last.assign(method=last["method"].map(method_label))
     keys = ["task", "method", "schedule", "variant", "removed"]
     groups = last.groupby(keys, sort=False)
-    made = groups.agg(
+    means = groups.agg(
         seeds=("seed", "nunique"),
         accuracy=("accuracy", "mean"),
         lowest=("accuracy", "min"),
@@ -146,21 +144,14 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         train_examples=("train_examples", "mean"),
         train_seconds=("train_seconds", "mean"),
     ).reset_index()
-    made[["accuracy", "lowest"]] = (100 * made[["accuracy", "lowest"]]).round(1)
-    made["relative_speed"] = made["relative_speed"].round(2)
-    made[["train_examples", "train_seconds"]] = (
-        made[["train_examples", "train_seconds"]].round().astype(int)
-    )
-    return made.sort_values("accuracy", ascending=False, ignore_index=True)
+    means[["accuracy", "lowest"]] = (100 * means[["accuracy", "lowest"]]).round(1)
+    means["relative_speed"] = means["relative_speed"].round(2)
+    whole = ["train_examples", "train_seconds"]
+    means[whole] = means[whole].round().astype(int)
+    return means.sort_values("accuracy", ascending=False, ignore_index=True)
 
 
 def speed_table(run: Run) -> pd.DataFrame:
     """What `record_speed` has measured for a run; empty before."""
     path = run.folder / "speed.json"
-    columns = [
-        "removed",
-        "examples_per_second",
-        "examples_per_second_batched",
-        "relative_speed",
-    ]
-    return pd.read_json(path) if path.is_file() else pd.DataFrame(columns=columns)
+    return pd.read_json(path) if path.is_file() else pd.DataFrame(columns=["removed", *SPEEDS])

@@ -1,1 +1,10 @@
-"""TODO."""
+"""Running experiments: which runs are missing, in which processes, at what cost.
+
+jobs          finding finished runs and training missing ones, in worker processes
+progress      progress bars, or lines of text, from run directories
+notebooks     executing notebooks, and training the runs that they need
+planning      what a run will take, before it starts
+costs         operations, memory and disk of a run, calculated
+lengths       sequence lengths of the papers' runs, without their data
+device_speed  seconds per step on a device, from operations and parameters
+"""

@@ -1,8 +1,8 @@
-"""What a run costs, calculated: floating-point operations, memory and disk.
+"""The cost of a run, calculated: floating-point operations, memory and disk.
 
-Everything follows from the sizes of the model, which is built without memory for its weights, and
-from the lengths of the run's sequences under its schedule of removal. Gradients take twice the
-operations of the forward pass. Padding and the optimizer's own operations are left out.
+It follows from the sizes of the model, which is built on torch's meta device, without memory for
+its weights, and from the lengths of the run's sequences under its removal schedule. Gradients take
+twice the operations of the forward pass. Padding and the optimizer's own operations are left out.
 """
 
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ from icotlib.models.precision import mixed_precision
 from icotlib.running.lengths import LengthSource
 from icotlib.system.seeding import generator_for
 
-#: Steps of a run whose batches are counted.
-COUNTED = 50
+#: Steps of a run whose batches are drawn and counted; costs are their mean.
+COUNTED_STEPS = 50
 
 
 def run_sizes(config: RunConfig, source: LengthSource) -> RunSizes:
-    """The sizes of a run's models, which are built without memory for their weights."""
-    if config.model.pretrained in HUB:  # the papers' models need no hub
-        kind, sizes = HUB[config.model.pretrained]
-        text = AutoConfig.for_model(kind, **sizes)
+    """The sizes of a run's models."""
+    if config.model.pretrained in HUB:  # known without the hub
+        model_type, sizes = HUB[config.model.pretrained]
+        text = AutoConfig.for_model(model_type, **sizes)
     else:
         text = model_config(config.model, source.layout, source.longest_total)
     with torch.device("meta"):
@@ -39,18 +39,18 @@ def run_sizes(config: RunConfig, source: LengthSource) -> RunSizes:
         own = config.spec.own_sizes(config, model)
         if config.model.lora:
             add_adapters(model, config.model.lora)
-    trained = [x for x in model.parameters() if x.requires_grad or not config.model.lora]
+    saved = [x for x in model.parameters() if x.requires_grad or not config.model.lora]
     return RunSizes(
         language=language,
         parameters=count_parameters(model),
-        saved=sum(parameter.numel() for parameter in trained),
+        saved=sum(parameter.numel() for parameter in saved),
         state=_state_bytes(config, model) + 4 * own.get("frozen", 0),
         own=own,
     )
 
 
 def _state_bytes(config: RunConfig, model: nn.Module) -> int:
-    """Bytes of weights, gradients, and moments: two of AdamW, one of Muon."""
+    """Bytes of weights, gradients and moments, of which AdamW has two and Muon one."""
     hidden, tables, vectors = split_parameters(model)
     by_muon = sum(x.numel() for x in hidden) if config.optim.name == "muon" else 0
     trained = sum(parameter.numel() for group in (hidden, tables, vectors) for parameter in group)
@@ -59,29 +59,33 @@ def _state_bytes(config: RunConfig, model: nn.Module) -> int:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run costs, calculated; of a method with phases, that of its own phase."""
+    """The calculated cost of a run; phases that it builds on are not included."""
 
     steps: int
-    #: Training tokens through the model, padding aside.
+    #: Training tokens through the model, without padding.
     tokens: int
-    #: Operations of training, and of all evaluations.
+    #: Operations of training, and of validation and test.
     flops: float
     evaluation: float
     parameters: int
-    #: Bytes of weights, gradients, moments and a frozen model.
+    #: Bytes of weights, gradients, moments and the frozen model.
     state: int
     #: Bytes of activations at the largest batch, and of the weights' copies in half precision.
     activations: int
-    #: Bytes of the weights that are kept at the end and at every removal stage.
+    #: Bytes of the weights that are saved at the end and at every removal stage.
     disk: int
     precision: str
 
 
 def cost_of(config: RunConfig, source: LengthSource, steps: int | None = None) -> Cost:
-    """The cost of a run, or of its first steps."""
+    """The cost of a run.
+
+    Args:
+        steps: only its first steps; by default all of them.
+    """
     steps, spec = steps or config.train.steps, config.spec
     sizes = run_sizes(config, source)
-    at = sorted({int(step) for step in np.linspace(0, steps - 1, min(COUNTED, steps))})
+    at = sorted({int(step) for step in np.linspace(0, steps - 1, min(COUNTED_STEPS, steps))})
     counted = [_step_cost(config, sizes, source, step) for step in at]
     schedule = spec.schedule(config, source.longest_chain)
 
@@ -94,8 +98,10 @@ def cost_of(config: RunConfig, source: LengthSource, steps: int | None = None) -
     mixed = mixed_precision(config.train.precision)
     half = mixed != "no"
     bytes_kept, copies = (2, 2 * sizes.parameters) if half else (4, 0)
-    parts = config.train.length_groups * config.train.accumulation
-    held = max(bytes_kept * step.activations + 12 * step.logits for step in counted) // parts
+    micro_batches = config.train.length_groups * config.train.accumulation
+    # Logits take 12 bytes: themselves, their log-softmax and their gradient, in fp32.
+    held = max(bytes_kept * step.activations + 12 * step.logits for step in counted)
+    held //= micro_batches
     checkpoints = len(schedule.stages(steps)) if schedule.has_stage_checkpoints else 0
     return Cost(
         steps=steps,
@@ -111,7 +117,7 @@ def cost_of(config: RunConfig, source: LengthSource, steps: int | None = None) -
 
 
 def _step_cost(config: RunConfig, sizes: RunSizes, source: LengthSource, step: int) -> StepCost:
-    """A step of a run; the same draws as in training."""
+    """The cost of one step, with the batch and the removal that training draws at this step."""
     spec, form = config.spec, config.input_format
     schedule = spec.plan_schedule(config, source.longest_chain, step)
     batch = source.batches(step)
@@ -122,7 +128,7 @@ def _step_cost(config: RunConfig, sizes: RunSizes, source: LengthSource, step: i
 
 
 def _test_flops(config: RunConfig, language: ModelSizes, source: LengthSource, steps: int) -> float:
-    """Operations of the test at the end: greedy answers at every stage."""
+    """Operations of the final test, greedy decoding at every reported stage."""
     form, total = config.input_format, 0.0
     batch = form.arrange(source.batches(0))
     for removed in config.spec.planned_test_stages(config, source.longest_chain, steps):

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Seconds per step on a device, from operations and parameters: assumed, given or measured."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,52 +9,61 @@ from scipy.optimize import least_squares, nnls
 
 from icotlib.errors import ConfigError, did_you_mean
 
-# --- devices -----------------------------------------------------------------------------------
-
 
 @dataclass(frozen=True)
 class DeviceSpeed:
-    """Seconds of training on a device: for each step, operation, and parameter moved in a step.
+    """Seconds of training on a device, for each step, operation and parameter.
 
-    A step costs its launch, its arithmetic, and the optimizer's way through memory:
+    A step costs its launch, its arithmetic, and the memory traffic of the optimizer:
     `seconds = per_step + per_flop * operations + per_parameter * parameters`.
     """
 
+    #: The device in plans and tables.
     name: str
     per_step: float
     per_flop: float
     per_parameter: float
 
     def seconds(self, steps: float, flops: float, parameters: float) -> float:
-        """Seconds of so many steps with so many operations in all."""
+        """Seconds of so many steps that take so many operations together."""
         return steps * (self.per_step + self.per_parameter * parameters) + self.per_flop * flops
 
 
-#: Assumed for an H100: peak operations per second without sparsity by its data sheet, the share
-#: of them that training reaches, seconds that a step takes to launch, bytes per second of memory
-#: (80% of the data sheet's), and bytes that clipping and AdamW move for every fp32 parameter.
+#: Peak operations per second of an H100 without sparsity, from its data sheet.
 H100_PEAK = {"bf16": 989e12, "fp32": 67e12}
 
-
+#: Assumed: the share of the peak that training reaches.
 H100_SHARE = {"bf16": 0.4, "fp32": 0.6}
 
+#: Assumed: seconds to launch a step.
+H100_LAUNCH = 0.02
 
-H100_LAUNCH, H100_MEMORY, MOVED = 0.02, 0.8 * 3.35e12, 40
+#: Assumed: bytes of memory traffic per second, 80% of the data sheet's.
+H100_MEMORY = 0.8 * 3.35e12
+
+#: Bytes that clipping and AdamW read and write per step for every fp32 parameter.
+BYTES_MOVED = 40
 
 
 def h100(precision: str) -> DeviceSpeed:
-    """An H100 as assumed, not measured, at a precision (fp32 without TF32)."""
+    """An H100 at a precision (fp32 without TF32); assumed, not measured.
+
+    Raises `ConfigError` for int8.
+    """
     if precision == "int8":
         raise ConfigError("train.precision=int8 is for CPUs: leave out --speed h100")
     kind = "fp32" if precision == "fp32" else "bf16"  # fp16 runs at the same rate as bf16
     per_flop = 1 / (H100_PEAK[kind] * H100_SHARE[kind])
-    return DeviceSpeed(
-        f"an H100 as assumed in {precision}", H100_LAUNCH, per_flop, MOVED / H100_MEMORY
-    )
+    name = f"an H100 as assumed in {precision}"
+    return DeviceSpeed(name, H100_LAUNCH, per_flop, BYTES_MOVED / H100_MEMORY)
 
 
 def read_speed(text: str, precision: str) -> DeviceSpeed:
-    """The speed that a person names: `h100`, TFLOP/s as a number, or a CSV of `--costs`.
+    """The speed that `--speed` names.
+
+    Args:
+        text: `h100`, TFLOP/s as a number, or a table written by `icot benchmark --costs`.
+        precision: that of the run, for `h100`.
 
     Raises `ConfigError` for anything else.
     """
@@ -63,7 +72,7 @@ def read_speed(text: str, precision: str) -> DeviceSpeed:
     if Path(text).suffix == ".csv" and Path(text).is_file():
         table = pd.read_csv(text)
         if not {"device", "precision", "flops"} <= set(table.columns):
-            raise ConfigError(f"--speed {text}: no table written by `icot benchmark --costs`")
+            raise ConfigError(f"--speed {text}: not a table of `icot benchmark --costs`")
         device, measured = table.device.iloc[0], table.precision.iloc[0]
         return fit(table, f"{device} as measured in {measured}, {Path(text).name}")
     try:
@@ -72,17 +81,17 @@ def read_speed(text: str, precision: str) -> DeviceSpeed:
         rate = 0.0
     if not 0 < rate < float("inf"):
         raise ConfigError(
-            f"--speed {text!r} is neither h100, nor TFLOP/s such as 40, nor a table written by "
+            f"--speed {text!r} is neither h100, nor TFLOP/s such as 40, nor a table of "
             f"`icot benchmark --costs`.{did_you_mean(text, ['h100'])}"
         )
     return DeviceSpeed(f"{rate:g} TFLOP/s", 0.0, 1e-12 / rate, 0.0)
 
 
 def fit(table: pd.DataFrame, name: str = "fitted") -> DeviceSpeed:
-    """The `Speed` that explains measured steps best: least squares of log seconds.
+    """The speed that fits measured steps best, by least squares of log seconds.
 
     Args:
-        table: columns seconds, flops and parameters, one row per kind of step; three rows at least.
+        table: columns seconds, flops and parameters, one row per kind of step, at least three.
 
     Raises `ConfigError` for fewer rows.
     """
@@ -92,15 +101,15 @@ def fit(table: pd.DataFrame, name: str = "fitted") -> DeviceSpeed:
     seconds = table.seconds.to_numpy(dtype=float)
     scale = terms.max(axis=0)
     relative = terms / scale / seconds[:, None]
-    start = nnls(relative, np.ones(len(table)))[0]  # least squares of relative errors, to begin
+    start = nnls(relative, np.ones(len(table)))[0]  # start at the least squares of relative errors
 
     def error(coefficients: np.ndarray) -> np.ndarray:
         return np.log(relative @ coefficients)
 
-    # A coefficient at its bound has no gradient to leave it by; all begin a little above.
+    # A coefficient at its bound, zero, might never leave it; all start above.
     start = start.clip(min=1e-3 * seconds.min())
-    found = least_squares(error, start, bounds=(0, np.inf), x_scale=start, xtol=1e-12, ftol=1e-12)
-    return DeviceSpeed(name, *(found.x / scale))
+    fitted = least_squares(error, start, bounds=(0, np.inf), x_scale=start, xtol=1e-12, ftol=1e-12)
+    return DeviceSpeed(name, *(fitted.x / scale))
 
 
 def predicted(table: pd.DataFrame, speed: DeviceSpeed) -> list[float]:

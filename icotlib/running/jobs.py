@@ -1,31 +1,34 @@
-"""Asking for runs: find what is finished, train what is missing, show how it goes.
+"""Asking for runs: find the finished ones, train the missing ones, show their progress.
 
-Every run trains in a worker process of its own, with the number of CPU threads its config names,
-so that two small runs use two cores side by side. The process that asked watches the run
-directories and draws bars and plots from them; it does the same for a run that another process
-happens to be training. Whatever else waits for runs, such as a notebook, can be given to the same
-workers (`Task`).
+Every run trains in a worker process, with the number of CPU threads that its config names, so that
+two small runs use two cores side by side. The process that asked reads the run directories to draw
+progress bars and plots, which works for runs that other processes train too. Whatever else needs
+finished runs, such as a notebook, can be given to the same workers (`Job`).
 """
 
 import multiprocessing
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers.utils import logging
 
 from icotlib.config import RunConfig
+from icotlib.data.run_data import check_sources
 from icotlib.errors import RunError
-from icotlib.running.progress import Display, _display, is_live
+from icotlib.registry import METHODS
+from icotlib.running.progress import ProgressBars, is_live, progress_bars
 from icotlib.runs import Run
 from icotlib.system.processes import ONE_THREAD, cores, end_with_parent, environment, stop
+from icotlib.training.trainer import train
 
-#: Seconds between two looks at the runs in training.
+#: Seconds between two readings of the run directories.
 POLL = 0.5
 
 
@@ -36,73 +39,66 @@ def ensure(
 ) -> list[Run]:
     """The finished runs of these configs, in order; trains those that are missing.
 
+    In a script, call it below `if __name__ == "__main__":`, because workers import the script. An
+    interrupt stops all runs; they resume when they are asked for again.
+
     Args:
         configs: one config or several; the same one twice is trained once.
         jobs: runs side by side; by default as many as there are cores for their threads, and one
             at a time on a GPU.
-        watch: called with all runs whenever one of them has a new evaluation, in a session with
-            somebody watching: a live plot.
-
-    In a script, call it below `if __name__ == "__main__":`, because workers import the script.
+        watch: called with all runs after each evaluation of one of them, in a session that a user
+            watches (`is_live`): a live plot, for example.
 
     Raises `DataError` or `ConfigError` before anything starts if a model or data cannot be found,
-    and what training raises, `TrainingError` among it; the other runs of the call are then
-    finished first. An interrupt stops them all; they resume when asked for again.
+    and the error of a failed training, such as `TrainingError`, after the other runs have finished.
     """
     configs = [configs] if isinstance(configs, RunConfig) else list(configs)
     runs = [Run.of(config) for config in configs]
-    tasks = trainings(configs)
-    if tasks:
-        work(tasks, jobs, look=(lambda: watch(runs)) if watch else lambda: None)
+    missing = trainings(configs)
+    if missing:
+        run_jobs(missing, jobs, on_evaluation=(lambda: watch(runs)) if watch else lambda: None)
     return runs
 
 
 def unfinished(configs: Sequence[RunConfig]) -> list[RunConfig]:
-    """What has to be trained for these configs, each once, a run after those it builds on."""
-    found: dict[str, RunConfig] = {}
+    """The runs to train for these configs, each once, a run after those that it builds on."""
+    missing: dict[str, RunConfig] = {}
     for config in configs:
         if not Run.of(config).done:
-            found |= {one.run_name: one for one in unfinished(list(config.phases.values()))}
-            found[config.run_name] = config
-    return list(found.values())
+            phases = unfinished(list(config.phases.values()))
+            missing |= {phase.run_name: phase for phase in phases}
+            missing[config.run_name] = config
+    return list(missing.values())
 
 
 @dataclass(frozen=True)
-class Task:
-    """What a worker is to do, once the runs that it needs are finished."""
+class Job:
+    """A function that a worker calls once the runs that it needs are finished."""
 
-    do: Callable[..., Any]
+    function: Callable[..., Any]
     args: tuple
     needs: tuple[RunConfig, ...] = ()
-    #: The run that it trains, if that is what it does.
+    #: The run that it trains, if it trains one.
     trains: RunConfig | None = None
 
     @property
     def ready(self) -> bool:
+        """Whether every run that it needs is finished."""
         return all(Run.of(config).done for config in self.needs)
 
-    def depends_on(self, other: RunConfig) -> bool:
-        """Whether it needs a run, directly or through one that it needs."""
-        return _is_built_on(self.needs, other)
+    def depends_on(self, run: RunConfig) -> bool:
+        """Whether it needs a run, directly or through a run that builds on it."""
+        return any(run.run_name in {need.run_name, *need.ancestors()} for need in self.needs)
 
 
-def _is_built_on(configs: Iterable[RunConfig], other: RunConfig) -> bool:
-    """Whether a run is one of these, or one that they build on."""
-    return any(one == other or _is_built_on(one.phases.values(), other) for one in configs)
+def trainings(configs: Sequence[RunConfig]) -> list[Job]:
+    """A job for each run that is missing for these configs.
 
-
-def trainings(configs: Sequence[RunConfig]) -> list[Task]:
-    """A task for each run that is missing for these configs; raises as `ensure` before any work."""
+    Raises `DataError` or `ConfigError` if a model or data cannot be found.
+    """
     missing = unfinished(configs)
-    if missing:
-        # Imports transformers, for which finished runs need not wait.
-        from icotlib.data.run_data import check
-
-        check(missing)
-    return [
-        Task(_train_in_worker, (config,), tuple(config.phases.values()), config)
-        for config in missing
-    ]
+    check_sources(missing)
+    return [Job(train, (config,), tuple(config.phases.values()), config) for config in missing]
 
 
 def default_jobs(configs: Sequence[RunConfig]) -> int:
@@ -115,95 +111,90 @@ def default_jobs(configs: Sequence[RunConfig]) -> int:
     return max(1, cores() // threads)
 
 
-def work(
-    tasks: Sequence[Task],
-    jobs: int | None = None,
-    look: Callable[[], None] = lambda: None,
-    ended: Callable[[Task, Future], None] = lambda task, future: None,
+def run_jobs(
+    jobs: Sequence[Job],
+    workers: int | None = None,
+    on_evaluation: Callable[[], None] = lambda: None,
+    on_end: Callable[[Job, Future], None] = lambda job, future: None,
 ) -> None:
-    """Do all tasks in worker processes, and show how the trainings among them go.
+    """Do all jobs in worker processes, and show the progress of the trainings among them.
 
-    Whenever a worker is free, the first that can begin does: put first what most depends on.
+    A free worker takes the first job whose runs are finished; list jobs that others depend on
+    first.
 
     Args:
-        jobs: tasks side by side; by default as `ensure` has it.
-        look: called whenever a run has a new evaluation, in a session with somebody watching.
-        ended: called whenever a task has ended.
+        workers: jobs side by side; by default as `ensure` has it.
+        on_evaluation: called after a new evaluation of any run, in a session that a user watches.
+        on_end: called when a job has ended, well or not.
 
-    Raises what the first that failed has raised, after all the others that can have ended.
+    Raises the error of the first job that failed, after all jobs that do not depend on it.
     """
-    configs = [task.trains for task in tasks if task.trains]
-    jobs = max(1, min(jobs or default_jobs(configs), len(tasks)))
+    configs = [job.trains for job in jobs if job.trains]
+    workers = max(1, min(workers or default_jobs(configs), len(jobs)))
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker)
-    with environment(**ONE_THREAD), _display(configs) as display:
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    with environment(**ONE_THREAD), progress_bars(configs) as bars:
         try:
-            failed = _work_through(tasks, pool, jobs, display, look, ended)
+            failed = _schedule(jobs, pool, workers, bars, on_evaluation, on_end)
         except BaseException:
             stop(pool)
             raise
     pool.shutdown()
     if failed:
-        task, error = failed[0]
+        job, error = failed[0]
         if isinstance(error, BrokenProcessPool):
-            which = f"training {task.trains.run_name}" if task.trains else "at work"
+            what = f"training {job.trains.run_name}" if job.trains else "at work"
             raise RunError(
-                f"the process {which} was ended from outside, for lack of memory perhaps. Ask for "
-                "the same again: runs go on from their last checkpoint."
+                f"the process {what} was killed from outside, perhaps for lack of memory. Ask for "
+                "the same again: runs resume from their last checkpoint."
             ) from None
         raise error
 
 
-def _work_through(
-    tasks: Sequence[Task],
+def _schedule(
+    jobs: Sequence[Job],
     pool: ProcessPoolExecutor,
-    jobs: int,
-    display: "Display",
-    look: Callable[[], None],
-    ended: Callable[[Task, Future], None],
-) -> list[tuple[Task, BaseException]]:
-    """The tasks that failed, and with what."""
-    waiting: list[Task] = list(tasks)
-    at_work: dict[Future, Task] = {}
-    failed: list[tuple[Task, BaseException]] = []
+    workers: int,
+    bars: ProgressBars,
+    on_evaluation: Callable[[], None],
+    on_end: Callable[[Job, Future], None],
+) -> list[tuple[Job, BaseException]]:
+    """Do all jobs but those that depend on a failed one; the failed jobs, each with its error."""
+    waiting: list[Job] = list(jobs)
+    running: dict[Future, Job] = {}
+    failed: list[tuple[Job, BaseException]] = []
     evaluations = -1
-    while waiting or at_work:
-        for future in [future for future in at_work if future.done()]:
-            task = at_work.pop(future)
-            ended(task, future)
-            if future.exception() is not None:
-                failed.append((task, future.exception()))
-                if isinstance(future.exception(), BrokenProcessPool):
+    while waiting or running:
+        for future in [future for future in running if future.done()]:
+            job = running.pop(future)
+            on_end(job, future)
+            error = future.exception()
+            if error is not None:
+                failed.append((job, error))
+                if isinstance(error, BrokenProcessPool):
                     waiting.clear()
-        for task in list(waiting):
-            if any(one.trains and task.depends_on(one.trains) for one, _ in failed):
-                waiting.remove(task)
-            elif len(at_work) == jobs:
+        for job in list(waiting):
+            if any(other.trains and job.depends_on(other.trains) for other, _ in failed):
+                waiting.remove(job)
+            elif len(running) == workers:
                 break
-            elif task.ready:
-                waiting.remove(task)
-                at_work[pool.submit(task.do, *task.args)] = task
-        assert at_work or not waiting, "a task needs a run that no task trains"
-        display.update()
-        if is_live() and display.evaluations != evaluations:
-            evaluations = display.evaluations
-            look()
-        if at_work:
+            elif job.ready:
+                waiting.remove(job)
+                running[pool.submit(job.function, *job.args)] = job
+        assert running or not waiting, "a job needs a run that no job trains"
+        bars.update()
+        if is_live() and bars.evaluations != evaluations:
+            evaluations = bars.evaluations
+            on_evaluation()
+        if running:
             time.sleep(POLL)
     return failed
 
 
-def _begin_worker() -> None:
-    """Workers end with the process that asked, and leave the terminal to its bars."""
-    from transformers.utils import logging
-
+def _start_worker() -> None:
+    """Workers exit with the process that asked, and print nothing between its progress bars."""
     end_with_parent()
     warnings.filterwarnings("ignore")
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-
-
-def _train_in_worker(config: RunConfig) -> None:
-    from icotlib.training.trainer import train
-
-    train(config)
+    METHODS.load()  # configs may hold classes of users' files, which must exist to be unpickled

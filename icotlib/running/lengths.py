@@ -1,4 +1,4 @@
-"""Where a plan takes sequence lengths from, if neither tokenizer nor data are at hand."""
+"""Sequence lengths of the papers' runs, for plans without their tokenizers and data."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from icotlib.tasks import get_task
 
 
 class LengthSource(Protocol):
-    """Where a run's lengths are from: its `RunData`, or `NominalLengths`."""
+    """What gives a run's sequence lengths: its `RunData`, or `NominalLengths`."""
 
     batches: Callable[[int], EncodedBatch]
     longest_chain: int
@@ -21,8 +21,9 @@ class LengthSource(Protocol):
     layout: Any
 
 
-#: Tokens of question (with separator) and of chain in GSM8K: the middles of the tenths of the
-#: authors' 500 validation lines, by GPT-2's tokenizer in the authors' layout; and of the rest.
+#: Tokens of question (with separator) and of chain in GSM8K, each sorted on its own: the median of
+#: every tenth of the authors' 500 validation lines, with GPT-2's tokenizer in the authors' layout.
+#: Then the tokens of the rest of a sequence, and those of the longest chain and sequence.
 GSM8K_QUESTION = (32, 38, 42, 46, 51, 55, 60, 69, 78, 98)
 GSM8K_CHAIN = (8, 15, 15, 19, 22, 24, 29, 31, 36, 47)
 GSM8K_REST = 6
@@ -30,15 +31,16 @@ GSM8K_LONGEST = (81, 210)
 
 
 class NominalLengths:
-    """Lengths of a run on one of the papers' models, without its tokenizer or its data.
+    """Lengths of a run on one of the papers' models, without its tokenizer and data.
 
-    On multiplication every symbol is one token of GPT-2's tokenizer and `####` two, so that they
-    are exact; on GSM8K they are those of the validation set, with GPT-2's tokenizer for all models.
+    On multiplication they are exact: GPT-2's tokenizer has one token for each symbol and two for
+    `####`. On GSM8K they are those of the validation set with GPT-2's tokenizer, for all models.
 
     Raises `ConfigError` for other data.
     """
 
-    layout: Any = None  # the sizes of the papers' models are known
+    #: None: the sizes of these models are known without a tokenizer.
+    layout: Any = None
 
     def __init__(self, config: RunConfig):
         if not has_nominal_lengths(config):
@@ -57,7 +59,7 @@ class NominalLengths:
         self.longest_chain, self.longest_total = int(self.chain), int(self.total)
 
     def batches(self, step: int) -> EncodedBatch:
-        """Examples of a step: the lengths in turn, the tokens all zero."""
+        """A batch of a step: its lengths are taken in turn, its tokens are zeros."""
         rows = (step * self.size + torch.arange(self.size)) % len(self.total)
         total = self.total[rows]
         ids = torch.zeros(self.size, int(total.max()), dtype=torch.long)
@@ -65,7 +67,7 @@ class NominalLengths:
 
 
 def has_nominal_lengths(config: RunConfig) -> bool:
-    """Whether a run's sizes and lengths are known without hub and data."""
+    """Whether a run's model sizes and lengths are known without hub and data."""
     generated = config.data.path is None and config.data.task.startswith("mult-")
-    lengths = (generated or config.data.path == GSM8K) and config.input_format.step_end is None
-    return config.model.pretrained in HUB and lengths
+    known_data = generated or config.data.path == GSM8K
+    return known_data and config.model.pretrained in HUB and config.input_format.step_end is None

@@ -1,4 +1,4 @@
-"""The notebooks as a series: run them through papermill, all or some."""
+"""The notebooks of the workbook: executing them by papermill, and training the runs they need."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nbformat
 from tqdm import tqdm
@@ -17,44 +17,46 @@ from icotlib import experiments, paths
 from icotlib.config import RunConfig, parse_overrides
 from icotlib.errors import ConfigError, IcotError, did_you_mean
 
-#: Notebooks whose runs take longer than those of all others together.
-STUDIES = ("09", "10")
+if TYPE_CHECKING:
+    from icotlib.running.jobs import Job
 
+#: Numbers of the notebooks with the studies, whose runs take longer than all others together.
+STUDY_NOTEBOOKS = ("09", "10")
 
 #: Those about stepwise internalization alone: data, baselines, method, removal curve, results.
-SERIES = ("01", "02", "06", "08", "99")
+STEPWISE_NOTEBOOKS = ("01", "02", "06", "08", "99")
 
+#: Those that execute for minutes at `fast`: they start before others whose runs are finished.
+LONG_NOTEBOOKS = ("11", "12", "14")
 
-#: Those that take minutes at `fast`, executed as soon as they can be.
-LONG = ("11", "12", "14")
-
-
-#: The one that shows all results, those of other notebooks among them.
-LAST = "99"
+#: The one that collects the results of all runs, so that it is executed last.
+RESULTS_NOTEBOOK = "99"
 
 
 def notebooks(studies: bool = True) -> list[Path]:
-    """The notebooks of the workbook in the order of the work, with or without the studies."""
-    found = sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-    return [path for path in found if studies or not path.stem.startswith(STUDIES)]
+    """The notebooks in the order of their numbers, with or without the studies."""
+    every = sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    return [path for path in every if studies or not path.stem.startswith(STUDY_NOTEBOOKS)]
 
 
 def find_notebook(name: str) -> Path:
-    """A notebook by its number, its name or a part of it. Raises `ConfigError` if none fits."""
-    found = [path for path in notebooks() if path.stem == name or path.stem.startswith(name)]
-    found = found or [path for path in notebooks() if name in path.stem]
-    if len(found) != 1:
+    """The notebook whose name begins with this, or else contains it.
+
+    Raises `ConfigError` if that is not exactly one.
+    """
+    matches = [path for path in notebooks() if path.stem.startswith(name)]
+    matches = matches or [path for path in notebooks() if name in path.stem]
+    if len(matches) != 1:
         known = ", ".join(path.stem for path in notebooks())
         raise ConfigError(f"{name!r} names no single notebook; there are {known}")
-    return found[0]
+    return matches[0]
 
 
 def parameters(notebook: Path) -> dict[str, str]:
-    """The parameters of a notebook with their one-line helps."""
+    """The parameters of a notebook, each with its comment."""
     cells = nbformat.read(notebook, as_version=4).cells
     source = next(c.source for c in cells if "parameters" in c.metadata.get("tags", []))
-    found = re.findall(r"^(\w+) = .*?#\s*(.*)$", source, re.MULTILINE)
-    return dict(found)
+    return dict(re.findall(r"^(\w+) = .*?#\s*(.*)$", source, re.MULTILINE))
 
 
 def title(notebook: Path) -> str:
@@ -66,7 +68,7 @@ def title(notebook: Path) -> str:
 def executed_folder(
     preset: str = "fast", seed: int = 0, overrides: dict[str, Any] | None = None, **_: Any
 ) -> Path:
-    """Where the executed copies of these parameters go: other parameters, another folder."""
+    """The folder of executed copies, a different one for each choice of parameters."""
     parts = [preset, f"s{seed}"]
     if overrides:
         text = json.dumps(overrides, sort_keys=True)
@@ -80,26 +82,22 @@ def execute(
     say: Callable[[str], None] = print,
     **values: Any,
 ) -> Path:
-    """Execute a notebook with parameters; the executed copy goes to the run directory.
+    """Execute a notebook with parameters; returns the executed copy.
 
-    Raises `ConfigError` for a parameter the notebook lacks, `IcotError` if one of its cells
-    fails, naming the copy that shows where.
+    Args:
+        output: the copy; by default in `executed_folder`.
+        say: called with a line of text at the end.
+        values: parameters, by name.
+
+    Raises `ConfigError` for a parameter that the notebook does not have, `IcotError` if a cell
+    fails, naming the copy.
     """
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    from icotlib.system.processes import (  # torch, which help texts can do without
-        ONE_THREAD,
-        environment,
-    )
+    from icotlib.system.processes import ONE_THREAD, environment  # torch: not for help texts
 
-    known = parameters(notebook)
-    for name in values:
-        if name not in known:
-            raise ConfigError(
-                f"{notebook.stem} has no parameter {name!r}; it has {', '.join(known)}."
-                f"{did_you_mean(name, known)}"
-            )
+    _check_parameters(notebook, values)
     output = output or executed_folder(**values) / notebook.name
     output.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
@@ -123,6 +121,16 @@ def execute(
     return output
 
 
+def _check_parameters(notebook: Path, values: dict[str, Any]) -> None:
+    known = parameters(notebook)
+    for name in values:
+        if name not in known:
+            raise ConfigError(
+                f"{notebook.stem} has no parameter {name!r}; it has {', '.join(known)}."
+                f"{did_you_mean(name, known)}"
+            )
+
+
 def run_all(
     preset: str = "fast",
     seed: int = 0,
@@ -131,74 +139,77 @@ def run_all(
     jobs: int | None = None,
     studies: bool = False,
     series: bool = False,
-    say: Callable[[str], None] = tqdm.write,  # which leaves bars whole
+    say: Callable[[str], None] = tqdm.write,  # which does not break progress bars
 ) -> list[Path]:
-    """Train every run the workbook needs and execute the notebooks, all of it side by side.
+    """Train every run that notebooks need, and execute the notebooks; returns their copies.
 
     Args:
-        names: notebooks to execute, by number or name; all by default. With names given, one
-            follows the other, and each trains what it needs itself.
-        jobs: runs and notebooks side by side.
-        studies: the studies, too, which take longer than all else.
-        series: the notebooks about stepwise internalization alone, and their runs.
+        names: notebooks to execute, by number or name; all by default. With names given, they are
+            executed one after the other, and each trains the runs it needs itself.
+        jobs: runs and notebooks side by side; by default as `icotlib.running.jobs.ensure` has it.
+        studies: include the studies, which take longer than everything else.
+        series: only the notebooks about stepwise internalization, and their runs.
+        say: called with lines of text about what has ended.
     """
     overrides = parse_overrides(overrides)
-    wanted = names or (SERIES if series else ())
-    chosen = [find_notebook(name) for name in wanted] or notebooks(studies)
+    names_or_series = names or (STEPWISE_NOTEBOOKS if series else ())
+    chosen = [find_notebook(name) for name in names_or_series] or notebooks(studies)
     values = {"preset": preset, "seed": seed, "overrides": overrides}
     if names:
         if jobs is not None:
-            os.environ["ICOT_JOBS"] = str(jobs)  # for the notebooks, which ask for runs themselves
+            os.environ["ICOT_JOBS"] = str(jobs)  # the notebooks themselves ask for runs
         return [execute(notebook, say=say, **values) for notebook in chosen]
-    part = experiments.series if series else experiments.workbook
-    configs = part(preset, seed, overrides)
-    configs += experiments.studies(preset, seed, overrides) if studies else []
-    return _work_through(configs, chosen, jobs, say, values)
+    workbook = experiments.series if series else experiments.workbook
+    configs = workbook(preset, seed, overrides)
+    if studies:
+        configs = configs + experiments.studies(preset, seed, overrides)
+    return _train_and_execute(configs, chosen, jobs, say, values)
 
 
-def _work_through(
+def _train_and_execute(
     configs: Sequence[RunConfig],
     chosen: Sequence[Path],
-    jobs: int | None,
+    workers: int | None,
     say: Callable[[str], None],
     values: dict[str, Any],
 ) -> list[Path]:
-    """Train what is missing and execute notebooks, each once its runs are there; its copies."""
-    from icotlib.running import jobs
-    from icotlib.system import processes  # imports torch; help texts need none
+    """Train missing runs, and execute each notebook once its runs are finished; their copies."""
+    from icotlib.running import jobs  # torch: not for help texts
+    from icotlib.system import processes
 
-    tasks = jobs.trainings(configs)
-    say(f"training {len(tasks)} runs at preset {values['preset']}, seed {values['seed']}")
-    jobs = jobs or jobs.default_jobs(configs)
-    copies: dict[Path, Path] = {}
-
-    def ended(task: jobs.Task, future: Future) -> None:
-        if future.exception():
-            name = task.trains.run_name if task.trains else task.args[0].stem
-            say(f"{name}  failed; what does not hang on it goes on")
-        elif not task.trains:
-            copies[task.args[0]], lines = future.result()
-            say("\n".join(lines))
-
-    last = [path for path in chosen if path.stem.startswith(LAST)]
+    trainings = jobs.trainings(configs)
+    say(f"training {len(trainings)} runs at preset {values['preset']}, seed {values['seed']}")
+    last = [path for path in chosen if path.stem.startswith(RESULTS_NOTEBOOK)]
     others = [path for path in chosen if path not in last]
-    others.sort(key=lambda path: not path.stem.startswith(LONG))
-    tasks += [
-        jobs.Task(_execute_quietly, (path, values), experiments.needed(path.stem, **values))
+    others.sort(key=lambda path: not path.stem.startswith(LONG_NOTEBOOKS))
+    executions = [
+        jobs.Job(_execute_quietly, (path, values), experiments.needed(path.stem, **values))
         for path in others
     ]
-    share = {"ICOT_CORES": str(max(1, processes.cores() // jobs)), "ICOT_JOBS": "1"}
+    copies: dict[Path, Path] = {}
+
+    def on_end(job: "Job", future: Future) -> None:
+        if future.exception():
+            name = job.trains.run_name if job.trains else job.args[0].stem
+            say(f"{name}  failed; independent tasks continue")
+        elif not job.trains:
+            copies[job.args[0]], lines = future.result()
+            say("\n".join(lines))
+
+    workers = workers or jobs.default_jobs(configs)
+    share = {"ICOT_CORES": str(max(1, processes.cores() // workers)), "ICOT_JOBS": "1"}
     with processes.environment(**share):
-        jobs.work(tasks, jobs, ended=ended)
+        jobs.run_jobs([*trainings, *executions], workers, on_end=on_end)
     copies |= {path: execute(path, say=say, **values) for path in last}
     return [copies[path] for path in chosen]
 
 
 def _execute_quietly(notebook: Path, values: dict[str, Any]) -> tuple[Path, list[str]]:
+    """Execute a notebook in a worker: its copy, and the lines to print."""
     lines: list[str] = []
     return execute(notebook, say=lines.append, **values), lines
 
 
 def manual() -> str:
-    """One line per notebook: what it is about."""
+    """A line for each notebook with its name and title."""
     return "\n".join(f"  {path.stem:28} {title(path)}" for path in notebooks())

@@ -1,8 +1,9 @@
 """What a run will take, before it starts: steps, stages, tokens, memory, time.
 
-Operations and memory are calculated (`icotlib.costs`). Time is that of a few real steps on this
-machine; where the runs that a run builds on are missing, it is calculated from its operations and
-the speed of those timed; and where the user names a device's speed, from that.
+Operations and memory are calculated (`icotlib.running.costs`). Time is measured on a few real steps
+on this machine. If phases that the run builds on are not trained yet, it cannot take a step; its
+time is then calculated from its operations and the speed of the phases. If the user names a
+device's speed, all times are calculated from that.
 """
 
 import math
@@ -23,9 +24,11 @@ from icotlib.running.lengths import LengthSource, NominalLengths, has_nominal_le
 from icotlib.runs import Run
 from icotlib.training.trainer import Trainer
 
-#: Points of a run at which steps are timed; steps timed at each.
-TIMED, REPEATS = 3, 3
+#: Points of a run at which steps are timed, from its first step to its last.
+TIMED_POINTS = 3
 
+#: Steps that are timed at each of these points.
+TIMED_STEPS = 3
 
 #: Stages that are listed one by one, at most.
 LISTED = 16
@@ -38,18 +41,17 @@ class Plan:
     name: str
     steps: int
     examples: int
-    #: The step at which each number of removed tokens is reached; empty where one model serves
-    #: every stage, or where accuracy decides.
+    #: First step and removed units of each stage; empty where the step alone does not decide.
     stages: tuple[tuple[int, int], ...]
-    #: In words, where `stages` cannot say it.
+    #: The schedule in a sentence, where `stages` is empty.
     schedule: str
-    #: What is removed, `tokens` or `steps`.
+    #: The unit of removal, `tokens` or `steps`.
     unit: str
-    #: Tokens, operations and memory; of distillation, those of its own stage.
+    #: Tokens, operations and memory; phases that it builds on are not included.
     cost: Cost
-    #: Seconds of training, evaluation aside.
+    #: Seconds of training, without evaluation.
     seconds: float
-    #: On what, and whether that is calculated.
+    #: The device that they hold for, and whether they are calculated.
     device: str
 
     def lines(self) -> Iterator[str]:
@@ -70,38 +72,44 @@ class Plan:
             f"  {cost.flops:.2g} floating-point operations, {cost.evaluation:.2g} more to "
             f"evaluate; {cost.disk / 2**30:,.1f} GiB of weights on disk (calculated)"
         )
-        yield f"  about {duration(self.seconds)} of training on {self.device}, evaluation aside"
+        yield f"  about {duration(self.seconds)} of training on {self.device}, without evaluation"
 
 
 def plan(config: RunConfig, speed: str | None = None) -> list[Plan]:
-    """A plan for every run that is missing for a config, in the order they would train.
+    """A plan for every run that is missing for a config, in the order in which they would train.
 
-    Nothing is written to the folder of runs; a few real steps are timed in a folder that vanishes.
+    Nothing is written to the folder of runs; steps are timed in a temporary folder.
 
     Args:
-        speed: a device as `read_speed` knows it, to calculate time instead; the papers' models
-            and data then need not be there.
+        speed: a device as `read_speed` understands it, to calculate times from; the papers' models
+            and data are then not needed.
     """
     plans: list[Plan] = []
-    for one in unfinished([config]):
-        plans.append(plan_one(one, speed, plans))
+    for missing in unfinished([config]):
+        plans.append(plan_run(missing, speed, plans))
     return plans
 
 
-def plan_one(config: RunConfig, speed: str | None = None, before: Sequence[Plan] = ()) -> Plan:
-    """The plan of a single run; those planned before lend it their speed if it cannot be timed."""
+def plan_run(config: RunConfig, speed: str | None = None, before: Sequence[Plan] = ()) -> Plan:
+    """The plan of a single run.
+
+    Args:
+        speed: as in `plan`.
+        before: plans of the phases it builds on, whose speed it is assumed to reach where they are
+            not trained yet.
+    """
     nominal = speed and has_nominal_lengths(config)
     source: LengthSource = NominalLengths(config) if nominal else RunData(config)
     steps, schedule = config.train.steps, config.spec.schedule(config, source.longest_chain)
     cost = cost_of(config, source)
     if speed is not None:
-        given = read_speed(speed, cost.precision)
-        seconds = given.seconds(steps, cost.flops, cost.parameters)
-        device = f"{given.name} (calculated)"
+        device_speed = read_speed(speed, cost.precision)
+        seconds = device_speed.seconds(steps, cost.flops, cost.parameters)
+        device = f"{device_speed.name} (calculated)"
     elif all(Run.of(phase).done for phase in config.phases.values()):
-        seconds, device = _seconds(config), "this machine"
+        seconds, device = _timed_seconds(config), "this machine"
     else:
-        rate = sum(one.cost.flops for one in before) / sum(one.seconds for one in before)
+        rate = sum(plan.cost.flops for plan in before) / sum(plan.seconds for plan in before)
         seconds = cost.flops / rate
         device = "this machine (calculated from the runs above)"
     return Plan(
@@ -118,7 +126,7 @@ def plan_one(config: RunConfig, speed: str | None = None, before: Sequence[Plan]
 
 
 def listed(stages: Sequence[tuple[int, int]]) -> str:
-    """Stages as text; of many the first and the last."""
+    """Stages as text; if there are more than `LISTED`, the first and the last of them."""
     words = [f"{removed} from step {step:,}" for step, removed in stages]
     if len(words) > LISTED:
         half = LISTED // 2
@@ -126,28 +134,28 @@ def listed(stages: Sequence[tuple[int, int]]) -> str:
     return ", ".join(words)
 
 
-def _seconds(config: RunConfig) -> float:
-    """Seconds of the whole run by a few steps of it, for real."""
+def _timed_seconds(config: RunConfig) -> float:
+    """Seconds of a whole run, from a few steps that are trained at some of its points."""
     with tempfile.TemporaryDirectory(prefix="icotlib-plan-") as folder:
         trainer = Trainer(config, Run(Path(folder) / config.run_name))
         trainer.model.train(trainer.method.dropout)
         trainer.step(0)  # warms up
-        times = []
-        for place in np.linspace(0, config.train.steps - 1, TIMED).astype(int):
-            trainer.method.begin_step(int(place))
-            found = []
-            for _ in range(REPEATS):
+        medians = []
+        for point in np.linspace(0, config.train.steps - 1, TIMED_POINTS).astype(int):
+            trainer.method.begin_step(int(point))
+            seconds = []
+            for _ in range(TIMED_STEPS):
                 start = trainer.clock()
-                trainer.step(int(place))
-                trainer.losses[-1].item()  # a GPU is waited for
-                found.append(trainer.clock() - start)
-            times.append(median(found))
-        # The trapezoid over the points timed: removal makes later steps cheaper.
-        return float(np.trapezoid(times, dx=config.train.steps / (TIMED - 1)))
+                trainer.step(int(point))
+                trainer.losses[-1].item()  # waits for a GPU
+                seconds.append(trainer.clock() - start)
+            medians.append(median(seconds))
+        # Integrated by trapezoids, because removal makes later steps cheaper.
+        return float(np.trapezoid(medians, dx=config.train.steps / (TIMED_POINTS - 1)))
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person would say them."""
+    """Seconds as text, rounded: `12 s`, `50 min`, `5.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = seconds / 60

@@ -1,25 +1,25 @@
-"""TODO."""
+"""Progress of runs in training, from their directories: bars, or one line per evaluation."""
 
 import contextlib
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+import pandas as pd
 from tqdm.auto import tqdm as notebook_tqdm
 from tqdm.std import tqdm as terminal_tqdm
 
 from icotlib.config import RunConfig
 from icotlib.runs import Run
 
-# --- showing progress --------------------------------------------------------------------------
-
 
 def is_live() -> bool:
-    """Whether somebody is watching: a notebook in JupyterLab or an editor, or a terminal.
+    """Whether a user is watching: in a terminal, or a notebook in JupyterLab or an editor.
 
-    `ICOT_LIVE=0` or `1` overrides the guess. A notebook executed by papermill is not live: its
-    saved copy gets one line per evaluation instead of every frame of a bar.
+    `ICOT_LIVE=0` or `1` overrides the guess. A notebook that papermill executes is not live: its
+    saved copy gets one line per evaluation instead of every frame of a progress bar.
     """
     if os.environ.get("ICOT_LIVE"):
         return os.environ["ICOT_LIVE"] != "0"
@@ -33,25 +33,26 @@ def in_notebook() -> bool:
     return "ipykernel" in sys.modules
 
 
-class Display:
-    """Progress of runs in training: bars with time left, or one line per evaluation."""
+class ProgressBars:
+    """Bars with the time left if a user is watching, else one printed line per evaluation."""
 
     def __init__(self, configs: Sequence[RunConfig]):
         self.runs = {Run.of(config).name: Run.of(config) for config in configs}
         self.steps = {config.run_name: config.train.steps for config in configs}
+        #: Evaluations of each run that are shown, or were there before.
         self.shown: dict[str, int] = {name: len(run.metrics) for name, run in self.runs.items()}
         self.bars: dict[str, terminal_tqdm] = {}
         self.live = is_live()
 
     @property
     def evaluations(self) -> int:
-        """Evaluations of all runs that have been shown."""
+        """The number of evaluations of all runs that have been shown."""
         return sum(self.shown.values())
 
     def update(self) -> None:
-        """Show what is new in the run directories."""
+        """Read the run directories and show what is new there."""
         for name, run in list(self.runs.items()):
-            done, state = run.done, run.progress  # done is read first: its metrics are then whole
+            done, state = run.done, run.progress  # done first: metrics read after it are complete
             if state and self.live:
                 self._bar(name, state)
             rows = run.metrics
@@ -68,11 +69,11 @@ class Display:
                 bar.set_postfix_str("finished")
                 bar.close()
 
-    def _bar(self, name: str, state: dict) -> None:
-        kind = notebook_tqdm if in_notebook() else terminal_tqdm
+    def _bar(self, name: str, state: dict[str, Any]) -> None:
         if name not in self.bars:
+            bar_class = notebook_tqdm if in_notebook() else terminal_tqdm
             short = name.rpartition("-")[0]  # without the digest
-            self.bars[name] = kind(total=state["steps"], desc=short, initial=state["step"])
+            self.bars[name] = bar_class(total=state["steps"], desc=short, initial=state["step"])
         bar = self.bars[name]
         bar.update(state["step"] - bar.n)
         if "testing" in state:
@@ -82,23 +83,30 @@ class Display:
             bar.set_postfix_str(f"loss {state['loss']:.3f}, removed {removed}")
 
     def close(self) -> None:
+        """Close all bars that are still open."""
         for bar in self.bars.values():
             bar.close()
 
 
 @contextlib.contextmanager
-def _display(configs: Sequence[RunConfig]):
-    display = Display(configs)
+def progress_bars(configs: Sequence[RunConfig]) -> Iterator[ProgressBars]:
+    """Progress bars of these runs, closed at the end of the block."""
+    bars = ProgressBars(configs)
     try:
-        yield display
+        yield bars
     finally:
-        display.close()
+        bars.close()
 
 
-def line_of(name: str, row, steps: int) -> str:
-    """One evaluation as one line of text, with the time left."""
+def line_of(name: str, row: pd.Series, steps: int) -> str:
+    """One evaluation as a line of text, with the time left.
+
+    Args:
+        row: a row of metrics.csv.
+        steps: all steps of the run.
+    """
     left = row.seconds / row.step * (steps - row.step)
-    if math.isnan(row.valid_accuracy):  # an emulator answers nothing yet
+    if math.isnan(row.valid_accuracy):  # an emulator, which answers nothing
         quality = f"explained variance {row.explained:.1%}"
     else:
         quality = f"removed {row.removed:.0f}  valid {row.valid_accuracy:.1%}"

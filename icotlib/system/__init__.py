@@ -1,1 +1,10 @@
-"""TODO."""
+"""What the library needs of the machine: devices, processes, memory, clocks, random seeds.
+
+devices     where models run, and what tables call that device
+isolated    functions in a process of their own, whose memory is measured apart
+memory      keeping freed memory for the next step; peak memory
+pretrained  loading from the hub or a folder, with advice where that fails
+processes   cores, threads and environment variables; ending worker processes
+seeding     random generators from several numbers
+timing      seconds of computing; candidates timed in turn
+"""

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The device that models run on, and its name in tables."""
 
 import os
 import platform
@@ -7,7 +7,7 @@ import torch
 
 
 def best_device() -> torch.device:
-    """Where models run when nobody says otherwise: a GPU if there is one."""
+    """The device used by default: a GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Functions in a process of their own, so that the memory measured there is theirs alone."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -10,39 +10,39 @@ from icotlib.errors import RunError
 from icotlib.system import memory
 from icotlib.system.devices import best_device
 from icotlib.system.processes import end_with_parent, stop
-from icotlib.system.timing import turn
+from icotlib.system.timing import time_steps
 
 
 class IsolatedProcess:
-    """Contestants in a process of their own: what memory it keeps, and its peak, are theirs.
+    """A worker process that holds some candidates, functions by name, and calls them on request.
 
     In a script, use it below `if __name__ == "__main__":`, because the process imports the script.
-    Raises what is raised in there, and `RunError` if the process is ended from outside.
+    Raises what the called function raises, and `RunError` if the process dies.
     """
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.pool = ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent)
-        self.pool.submit(memory.release)  # to start up while the next one does
+        self.pool.submit(memory.release)  # several of them start up at the same time
 
     def enter(self, make: Callable[..., dict[str, Callable]], *args: Any) -> None:
-        """In there, make candidates and forget those before: what each does, by its name."""
-        self._in_there(_enter, make, args)
+        """Call `make` in the process; the functions it returns replace all earlier candidates."""
+        self._call(_enter, make, args)
 
     def ask(self, name: str, *args: Any) -> Any:
-        """What one of them gives for these arguments."""
-        return self._in_there(_ask, name, args)
+        """What a candidate returns for these arguments."""
+        return self._call(_ask, name, args)
 
-    def turn(self, name: str, steps: int) -> tuple[float, float]:
-        """`turn` of one of them, timed in there."""
-        return self._in_there(_turn, name, steps)
+    def time_steps(self, name: str, steps: int) -> tuple[float, float]:
+        """`timing.time_steps` of a candidate, measured in the process."""
+        return self._call(_time_steps, name, steps)
 
-    def _in_there(self, function: Callable, *args: Any) -> Any:
+    def _call(self, function: Callable, *args: Any) -> Any:
         try:
             return self.pool.submit(function, *args).result()
         except BrokenProcessPool:
             raise RunError(
-                "a process of the benchmark was ended from outside, for lack of memory perhaps"
+                "a process of the benchmark was killed from outside, perhaps for lack of memory"
             ) from None
 
     def __enter__(self) -> "IsolatedProcess":
@@ -52,19 +52,19 @@ class IsolatedProcess:
         stop(self.pool)
 
 
-#: The candidates of this process.
-_entered: dict[str, Callable] = {}
+#: The candidates of this process, by name.
+_candidates: dict[str, Callable] = {}
 
 
 def _enter(make: Callable[..., dict[str, Callable]], args: tuple) -> None:
-    _entered.clear()
+    _candidates.clear()
     memory.release()
-    _entered.update(make(*args))
+    _candidates.update(make(*args))
 
 
 def _ask(name: str, args: tuple) -> Any:
-    return _entered[name](*args)
+    return _candidates[name](*args)
 
 
-def _turn(name: str, steps: int) -> tuple[float, float]:
-    return turn(_entered[name], steps, best_device())
+def _time_steps(name: str, steps: int) -> tuple[float, float]:
+    return time_steps(_candidates[name], steps, best_device())

@@ -1,4 +1,4 @@
-"""Memory of this process: what it keeps, and the most it has had."""
+"""Memory of this process: keeping freed memory for the next step, and peak memory."""
 
 import ctypes
 import gc
@@ -17,10 +17,11 @@ TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 
 
 def retain_freed_memory() -> None:
-    """Have this process keep the memory that it frees, for the next step; on glibc.
+    """Have this process keep the memory that it frees, for the next step; on glibc alone.
 
-    By default large tensors go back to the system, which clears every page when it hands it out
-    again: a sixth of a step of GPT-2's shape on a CPU, for a twentieth more of memory.
+    By default large tensors are returned to the system, which clears every page before it hands it
+    out again. Avoiding that saves a sixth of a step of GPT-2's shape on a CPU and costs a twentieth
+    more memory.
     """
     _set(MMAP_MAX, 0)
     _set(TRIM_THRESHOLD, -1)
@@ -28,11 +29,11 @@ def retain_freed_memory() -> None:
 
 @contextmanager
 def retaining_freed_memory() -> Iterator[None]:
-    """`retain_freed_memory` for a while, in a process that has other things to do, such as a notebook."""
+    """`retain_freed_memory` while open, for a process with other work to do, such as a notebook."""
     retain_freed_memory()
     try:
         yield
-    finally:  # what glibc comes to by itself where large tensors come and go
+    finally:  # the values that glibc adapts to where large tensors are allocated and freed
         _set(MMAP_MAX, 65536)
         _set(MMAP_THRESHOLD, 32 * 2**20)
         _set(TRIM_THRESHOLD, 64 * 2**20)
@@ -40,7 +41,7 @@ def retaining_freed_memory() -> Iterator[None]:
 
 
 def release() -> None:
-    """Give the system what is free, and had been kept."""
+    """Return freed memory that this process has kept to the system."""
     gc.collect()
     if _glibc():
         _glibc().malloc_trim(0)
@@ -54,12 +55,12 @@ def _set(parameter: int, value: int) -> None:
 
 @cache
 def _glibc() -> ctypes.CDLL | None:
-    """The C library, if it is the one that has these functions; asking reads Python's own file."""
+    """The C library, if it is glibc; finding that out reads Python's binary, hence the cache."""
     return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
 def reset_peak(device: torch.device) -> None:
-    """Start a new peak of memory; on a CPU that needs Linux."""
+    """Start measuring a new peak of memory; on a CPU this needs Linux."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif os.access("/proc/self/clear_refs", os.W_OK):
@@ -67,7 +68,7 @@ def reset_peak(device: torch.device) -> None:
 
 
 def peak(device: torch.device) -> float:
-    """Peak memory in MiB since `reset_peak`: of the GPU, or of this whole process."""
+    """Peak memory in MiB since `reset_peak`: of the GPU, or on a CPU of this whole process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     status = Path("/proc/self/status")

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Cores, threads and environment variables of processes, and ending worker processes."""
 
 import contextlib
 import multiprocessing
@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 
 import torch
+
+#: Worker processes start with one thread each, so that they do not compete for cores; a run sets
+#: its own number of threads.
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 def cores() -> int:
@@ -19,7 +23,7 @@ def cores() -> int:
 
 
 def end_with_parent() -> None:
-    """A killed parent cannot stop its workers; without this they would go on unseen."""
+    """Have this worker process exit when its parent dies, even if the parent was killed."""
 
     def wait() -> None:
         multiprocessing.parent_process().join()
@@ -29,7 +33,7 @@ def end_with_parent() -> None:
 
 
 def stop(pool: ProcessPoolExecutor) -> None:
-    """End the workers of a pool at once, whatever they are at."""
+    """Terminate the workers of a pool at once, in the middle of their work."""
     processes = list(pool._processes.values())
     for process in processes:
         process.terminate()
@@ -40,7 +44,7 @@ def stop(pool: ProcessPoolExecutor) -> None:
 
 @contextlib.contextmanager
 def environment(**values: str) -> Iterator[None]:
-    """Processes started here see these environment variables."""
+    """While open, these environment variables are set, for processes that are started meanwhile."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -53,13 +57,9 @@ def environment(**values: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-#: Processes begin with one thread, and keep out of each other's way; a run sets its own number.
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-
-
 @contextlib.contextmanager
-def all_cores():
-    """Computing here uses every core, also in a kernel that was started with one thread.
+def all_cores() -> Iterator[None]:
+    """While open, torch computes on every core, also in a kernel that was started with one thread.
 
     A decorator as well: `@all_cores()`.
     """

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Clocks: seconds of computing, and candidates timed in turn."""
 
 import time
 from collections.abc import Callable
@@ -9,36 +9,42 @@ import torch
 
 from icotlib.system import memory
 
-# --- taking turns ------------------------------------------------------------------------------
-
 
 def interleave(
-    turns: dict[Any, Callable[[], tuple[float, float]]], rounds: int, warm_up: int = 1
+    candidates: dict[Any, Callable[[], tuple[float, float]]], rounds: int, warm_up: int = 1
 ) -> tuple[dict[Any, float], dict[Any, float]]:
-    """Median seconds of one step, and peak memory in MiB, of candidates taking turns.
+    """Median seconds of one step, and peak memory in MiB, of each candidate.
+
+    The candidates are timed in turn, round after round, so that a machine that slows down meanwhile
+    slows all of them alike.
 
     Args:
-        turns: what a contestant's turn is, seconds and MiB, by its name; see `turn`.
+        candidates: by name, a function that does some steps and returns the seconds of one and
+            the peak memory in MiB (`time_steps`).
         warm_up: rounds beforehand, whose seconds do not count.
     """
-    seconds: dict[Any, list[float]] = {name: [] for name in turns}
-    peaks = dict.fromkeys(turns, 0.0)
+    seconds: dict[Any, list[float]] = {name: [] for name in candidates}
+    peaks = dict.fromkeys(candidates, 0.0)
     for number in range(warm_up + rounds):
-        for name, take in turns.items():
-            each, used = take()
+        for name, measure in candidates.items():
+            step_seconds, peak = measure()
             if number >= warm_up:
-                seconds[name].append(each)
-            peaks[name] = max(peaks[name], used)
-    return {name: median(found) for name, found in seconds.items()}, peaks
+                seconds[name].append(step_seconds)
+            peaks[name] = max(peaks[name], peak)
+    return {name: median(times) for name, times in seconds.items()}, peaks
 
 
-def turn(
+def time_steps(
     work: Callable[[int], Any],
     steps: int,
     device: torch.device,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[float, float]:
-    """Do some steps: the seconds of one, and the peak memory of this process in MiB."""
+    """Do some steps: the seconds of one, and the peak memory of this process in MiB.
+
+    Args:
+        work: called with the number of each step, from 0.
+    """
     memory.reset_peak(device)
     start = clock()
     for step in range(steps):
@@ -48,10 +54,10 @@ def turn(
 
 
 def compute_seconds(device: torch.device) -> float:
-    """Seconds that this process has computed: CPU time of each thread, wall time on a GPU.
+    """Seconds that this process has computed: CPU time per thread, or wall time on a GPU.
 
-    Runs and notebooks share the cores of a laptop with each other and with their user; CPU time
-    counts what one has used, so that they compare whatever else went on.
+    Other programs that share the cores lengthen wall time but not CPU time, so that runs stay
+    comparable.
     """
     if device.type == "cpu":
         return time.process_time() / torch.get_num_threads()
@@ -59,6 +65,6 @@ def compute_seconds(device: torch.device) -> float:
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what it was asked."""
+    """Wait until the device has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

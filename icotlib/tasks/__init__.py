@@ -1,16 +1,16 @@
 """Reasoning tasks: where questions, chains of thought and answers come from.
 
-base            what a task is, and how it is found by name
+base            what a task is, and how its name finds it
 multiplication  n by m digits, in the papers' text
-parity          parity of a string of bits, in fifty lines
+parity          parity of a string of bits, the smallest example of a task
 prose           sentences about fictional concepts, which two tasks share
 prosqa          which of two concepts a graph of facts leads to
 prontoqa        true or false, by deduction
-word_problems   problems in GSM8K's form, for a first try
+word_problems   small problems in GSM8K's form, where the real files are not at hand
 questions       distinct questions of a task, for analysis
 
-A task is one class in one file here, or in a file of yours that `--import` names; its name is then
-accepted wherever a task is named, with its size after the dash: `mult-4x2`, `parity-8`.
+A task is one class, in a file here or in a user's own file (`--import FILE`). Its name, with a size
+after the dash, is then accepted wherever a task is named: `mult-4x2`, `parity-8`.
 """
 
 from icotlib.tasks.base import Example, SymbolBatch, Task, get_task, register

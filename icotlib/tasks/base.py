@@ -1,4 +1,4 @@
-"""What a task is, and the register of all tasks by name."""
+"""What a task is, and how its name finds it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -11,7 +11,8 @@ from icotlib.registry import TASKS
 
 T = TypeVar("T", bound="Task")
 
-PADDING = -1  # marks the unused end of a row in `SymbolBatch`
+#: Marks the unused end of a row in `SymbolBatch`.
+PADDING = -1
 
 
 class Example(NamedTuple):
@@ -36,115 +37,117 @@ class SymbolBatch(NamedTuple):
 class Task(ABC):
     """A family of questions, each with a chain of thought and an answer.
 
-    A *question* is held as one row of small integers (the digits of two numbers, a string of
-    bits), so that a whole batch is drawn and written without a Python loop over examples.
+    A *question* is stored as one row of small integers, its entries: the digits of two numbers, for
+    example, or a string of bits. A batch is drawn and rendered without a loop over examples.
     """
 
     #: The name that configs use, such as `mult-4x2`.
     name: str
-    #: Every symbol that a question, chain or answer may hold.
+    #: Every symbol that questions, chains and answers may contain.
     symbols: tuple[str, ...]
-    #: How many different questions exist; a lower bound where they are too many to be counted.
+    #: The number of different questions; a lower bound where it cannot be computed.
     n_questions: int
-    #: A question as a person would type it.
+    #: A question as a user would type it.
     example_question: str
-    #: How many of the questions are `holdout`.
+    #: The number of questions in the `holdout`.
     n_holdout: int = 0
 
     @classmethod
     @abstractmethod
     def parse(cls, size: str) -> "Task":
-        """The task from what follows the dash in its name; `ValueError` if that is no size."""
+        """The task of a size, the part of a name after the dash; `ValueError` if it is none."""
 
     @abstractmethod
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """Draw n questions independently, uniformly unless the task says how: `[n, entries]`.
+        """Draw n questions independently: `[n, entries]`, integers from 0 to 127.
 
-        Entries are integers from 0 to 127.
+        The distribution is uniform unless the task documents another one.
         """
 
     @abstractmethod
     def render(self, questions: np.ndarray, rng: np.random.Generator | None = None) -> SymbolBatch:
-        """Write out question, chain and answer for `[n, entries]` drawn questions.
+        """Question, chain and answer as symbols, for questions `[n, entries]`.
 
-        The arrays are as wide as the longest example of the task needs, whatever was drawn. Where
-        a question has several valid chains, `rng` draws one; without it the first is written.
+        The widths are those of the task's longest example, whatever the questions are. Where a
+        question has several valid chains, `rng` chooses one; without it the first is rendered.
         """
 
     @abstractmethod
     def parse_question(self, typed: str) -> np.ndarray:
-        """One question `[1, entries]` as a person types it; `ValueError` if it is none."""
+        """A question that a user typed, `[1, entries]`; raises `ValueError` if it is none."""
 
     @property
     def widths(self) -> tuple[int, int, int]:
-        """Symbols of the longest question, chain and answer."""
-        pieces = self.render(self.sample(np.random.default_rng(0), 1))
-        return tuple(piece.shape[1] for piece in pieces)
+        """The number of symbols in the longest question, chain and answer."""
+        batch = self.render(self.sample(np.random.default_rng(0), 1))
+        return tuple(symbols.shape[1] for symbols in batch)
 
     # --- out of distribution ---
 
     def shifts(self) -> dict[str, "Task"]:
-        """Neighbouring tasks by the name they have in tables: the same problem at other lengths.
+        """The same problem at other lengths, for tests out of distribution; by the name in tables.
 
-        A model of this task must be able to read and write them: they use no other symbols.
+        These tasks must not use symbols that this one does not have.
         """
         return {}
 
     def holdout(self, questions: np.ndarray) -> np.ndarray:
-        """Which of `[n, entries]` questions hold the combination that can be kept back: `[n]`.
+        """Which of the questions `[n, entries]` contain a held-out combination: `[n]`, bool.
 
-        Whatever they combine stands, on its own, in other questions, too; `DataConfig.holdout`
-        trains on those alone.
+        Each part of the combination also occurs in other questions. With `data.holdout`, training,
+        validation and test use only those.
         """
         return np.zeros(len(questions), dtype=bool)
 
-    # --- for looking inside ---
+    # --- interpretability ---
 
     @property
     def entry_names(self) -> tuple[str, ...]:
-        """What figures call the entries of a question; here `x0`, `x1`, ..."""
+        """Names for the entries of a question in figures; by default `x0`, `x1`, ..."""
         entries = self.sample(np.random.default_rng(0), 1).shape[1]
         return tuple(f"x{i}" for i in range(entries))
 
     @property
     def question_names(self) -> tuple[str, ...]:
-        """What figures call the symbols of a question as written; here they are its entries."""
+        """Names for the symbols of a rendered question in figures; by default its entries'."""
         return self.entry_names
 
     def intermediate_values(self, questions: np.ndarray) -> dict[str, np.ndarray]:
-        """Numbers on the way to the answer that no symbol of the chain shows, `[n]` each."""
+        """Numbers that the computation needs but no chain symbol shows, by name: `[n]` each."""
         return {}
 
     def counterfactual_answer(
         self, questions: np.ndarray, token: int, symbols: np.ndarray
     ) -> np.ndarray:
-        """The answers `[n, width]` that follow if a token of the chain were another, `[n]`.
+        """The answers `[n, width]` that follow from a changed chain.
 
-        A row that has no such answer holds `PADDING`. Raises `ConfigError` where the task cannot
-        tell.
+        Args:
+            token: the position in the chain, from 0.
+            symbols: `[n]`, the symbols at that position instead of the true ones.
+
+        Rows without a valid answer hold `PADDING`. Raises `ConfigError` where the task does not
+        define such answers.
         """
-        raise ConfigError(f"{self.name} does not say what would follow from another chain")
+        raise ConfigError(f"{self.name} defines no answer that follows from a changed chain")
 
-    def text(self, pieces: SymbolBatch) -> list[Example]:
+    def text(self, batch: SymbolBatch) -> list[Example]:
         """The same examples as text."""
-        columns = [_join(rows, self.symbols) for rows in pieces]
+        columns = [_join(rows, self.symbols) for rows in batch]
         return [Example(*example) for example in zip(*columns, strict=True)]
 
     def to_json(self, examples: list[Example]) -> Any:
-        """Examples as JSON in the form in which such data are published; here a list of objects."""
-        return [
-            {"question": one.question, "steps": [one.chain], "answer": one.answer}
-            for one in examples
-        ]
+        """Examples as JSON, in the form in which such data are published: by default a list of
+        objects with question, steps and answer."""
+        return [{"question": x.question, "steps": [x.chain], "answer": x.answer} for x in examples]
 
 
 def _join(rows: np.ndarray, symbols: tuple[str, ...]) -> list[str]:
-    table = np.array([*symbols, ""])  # the last entry is what PADDING (-1) picks
+    table = np.array([*symbols, ""])  # PADDING is -1, the index of the last entry
     return [" ".join(row[row != ""]) for row in table[rows]]
 
 
 def register(prefix: str) -> Callable[[type[T]], type[T]]:
-    """Class decorator: make a task known as `<prefix>-<size>`."""
+    """Class decorator: register a task as `<prefix>-<size>`."""
 
     def add(cls: type[T]) -> type[T]:
         TASKS.add(prefix, cls)

@@ -7,11 +7,11 @@ Digits stand least significant first. For 4x4 and 3719 x 3349 = 12454931:
               + 0 0 0 7 5 1 1 1
     answer    1 3 9 4 5 4 2 1
 
-Partial product i is a x (digit i of b) x 10^i, written with n + 1 + i digits. The running sum, as
-wide, follows in brackets after every partial product but the first and the last. The answer has
-n + m digits, padded with zeros at its far end.
+Partial product i is a x (digit i of b) x 10^i, written with n + 1 + i digits. After each of them
+except the first and the last, the running sum follows in brackets, with as many digits. The answer
+has n + m digits, the most significant ones zeros where needed.
 
-`mult-2x2-any` has two valid chains for every question, a x b and b x a, and writes either.
+`mult-2x2-any` has two valid chains for every question, for a x b and b x a, and chooses at random.
 """
 
 import re
@@ -22,8 +22,9 @@ from icotlib.errors import ConfigError
 from icotlib.tasks.base import PADDING, SymbolBatch, Task, register
 
 MAX_DIGITS = 20
-#: What two lowest digits must not sum to, modulo 10, where questions are kept back. Each digit then
-#: misses one partner: 0 and 5, 1 and 4, 2 and 3, 6 and 9, 7 and 8, either way round.
+
+#: The holdout: questions whose two lowest digits have this sum, modulo 10. Without them each digit
+#: lacks one partner: 0 and 5, 1 and 4, 2 and 3, 6 and 9, 7 and 8, in either order.
 HOLDOUT_SUM = 5
 
 
@@ -31,11 +32,11 @@ HOLDOUT_SUM = 5
 class Multiplication(Task):
     """`mult-<n>x<m>`: n and m digits, 1 to 20 each; operands have no leading zero.
 
-    With `-any` behind it (and n = m), a chain multiplies a by b or b by a, drawn afresh at every
-    occurrence: what a question's next chain looks like cannot be known from the question.
+    With `-any` (and n = m), each chain multiplies a by b or b by a, chosen at random whenever the
+    question occurs, so that the question does not determine its chain.
 
-    A question is its n + m digits: those of a, then those of b, least significant first. All
-    arithmetic runs on digits, column by column, so that it is exact at any size.
+    A question is its n + m digits: those of a, then those of b, least significant first. Arithmetic
+    is done on digits, column by column, so that it is exact at any size.
     """
 
     symbols = (*"0123456789", "*", "+", "(", ")")
@@ -44,9 +45,9 @@ class Multiplication(Task):
         if not (1 <= n <= MAX_DIGITS and 1 <= m <= MAX_DIGITS):
             raise ValueError(f"digits must be 1 to {MAX_DIGITS}, got {n} and {m}")
         if any_order and n != m:
-            raise ValueError(f"either order needs operands of one length, got {n} and {m}")
+            raise ValueError(f"-any needs operands of one length, got {n} and {m} digits")
         self.n, self.m, self.any_order = n, m, any_order
-        self.name = f"mult-{n}x{m}" + "-any" * any_order
+        self.name = f"mult-{n}x{m}-any" if any_order else f"mult-{n}x{m}"
         self.n_questions = 9 * 10 ** (n - 1) * 9 * 10 ** (m - 1)
         self.n_holdout = self._count_holdout()
         self.example_question = f"{'3719' * 5:.{n}} * {'84' * 10:.{m}}"
@@ -64,7 +65,7 @@ class Multiplication(Task):
         if (len(a), len(b)) != (self.n, self.m) or "0" in (a[0], b[0]):
             raise ValueError(
                 f"type a number of {self.n} digits, a *, and one of {self.m} digits, "
-                f"neither beginning with 0: {self.example_question}"
+                f"neither starting with 0: {self.example_question}"
             )
         return self.questions([int(a)], [int(b)])
 
@@ -105,23 +106,23 @@ class Multiplication(Task):
     # --- out of distribution ---
 
     def shifts(self) -> dict[str, Task]:
-        """One digit less or more of either operand; of both where either order is written."""
+        """One digit less or more in one operand; with `-any`, in both."""
         steps = [(-1, -1), (1, 1)] if self.any_order else [(-1, 0), (0, -1), (1, 0), (0, 1)]
         sizes = [(self.n + more, self.m + wider) for more, wider in steps]
         sizes = [size for size in sizes if all(1 <= digits <= MAX_DIGITS for digits in size)]
         return {f"{n}x{m}": Multiplication(n, m, self.any_order) for n, m in sizes}
 
     def holdout(self, questions: np.ndarray) -> np.ndarray:
-        """A tenth: ten of the hundred pairs of lowest digits, among them 7 and 8."""
+        """A tenth of the questions: ten of the hundred pairs of lowest digits (`HOLDOUT_SUM`)."""
         return (questions[:, 0] + questions[:, self.n]) % 10 == HOLDOUT_SUM
 
     def _count_holdout(self) -> int:
-        # A lowest digit that is the leading one, too, is never 0.
+        # The lowest digit of a one-digit operand is its leading digit, never 0.
         a, b = np.arange(self.n == 1, 10), np.arange(self.m == 1, 10)
         pairs = int(((a[:, None] + b) % 10 == HOLDOUT_SUM).sum())
         return pairs * (self.n_questions // (len(a) * len(b)))
 
-    # --- for looking inside ---
+    # --- interpretability ---
 
     @property
     def entry_names(self) -> tuple[str, ...]:
@@ -132,48 +133,52 @@ class Multiplication(Task):
         return (*self.entry_names[: self.n], "*", *self.entry_names[self.n :])
 
     def intermediate_values(self, questions: np.ndarray) -> dict[str, np.ndarray]:
-        """Products of two digits, `a1 b0`; and by column of the answer the running sum `c1`.
+        """Products of two digits (`a1 b0`), and for each column of the answer its sum and carry.
 
-        c_k = sum over i + j = k of a_i b_j, plus the carry floor(c_(k-1) / 10) (arXiv 2510.00184);
-        `carry1` is what reaches column 1.
+        c_k = sum over i + j = k of a_i b_j, plus the carry floor(c_(k-1) / 10) (arXiv 2510.00184).
+        `c1` is the sum of column 1, `carry1` the carry into it.
         """
         a, b = questions[:, : self.n], questions[:, self.n :]
-        found = {f"a{i} b{j}": a[:, i] * b[:, j] for i in range(self.n) for j in range(self.m)}
+        values = {f"a{i} b{j}": a[:, i] * b[:, j] for i in range(self.n) for j in range(self.m)}
         carried = np.zeros(len(questions), dtype=np.int64)
         for k in range(self.n + self.m):
             pairs = [(i, k - i) for i in range(self.n) if 0 <= k - i < self.m]
             column = carried + sum(a[:, i] * b[:, j] for i, j in pairs)
-            found |= {f"c{k}": column} | ({f"carry{k}": carried} if k else {})
+            values |= {f"c{k}": column} | ({f"carry{k}": carried} if k else {})
             carried = column // 10
-        return found
+        return values
 
     def counterfactual_answer(
         self, questions: np.ndarray, token: int, symbols: np.ndarray
     ) -> np.ndarray:
-        """The sum is linear in every digit of the chain: one more there is 10^place more here."""
+        """The answer is a sum of the chain's digits, each times a power of ten: adding 1 to a digit
+        adds that power to the answer."""
         _, chain, answer = self.render(questions)
-        place = self._places()[token]
-        if place is None:
-            raise ConfigError(f"token {token} of the chain of {self.name} is no digit")
+        exponent = self._exponents()[token]
+        if exponent is None:
+            raise ConfigError(f"token {token} of the chain of {self.name} is not a digit")
         columns = answer.copy()
-        columns[:, place] += symbols - chain[:, token]
+        columns[:, exponent] += symbols - chain[:, token]
         columns = carry(columns)
         fits = (columns[:, -1] >= 0) & (columns[:, -1] < 10)
         return np.where(fits[:, None], columns, PADDING)
 
-    def _places(self) -> list[int | None]:
-        """The power of ten that each token of the chain stands for; None for `+ ( )`."""
-        places: list[int | None] = []
+    def _exponents(self) -> list[int | None]:
+        """The power of ten of each token of the chain; None for `+`, `(` and `)`."""
+        exponents: list[int | None] = []
         for i in range(self.m):
             digits = list(range(self.n + 1 + i))
-            places += [None, *digits] if i else digits
+            exponents += [None, *digits] if i else digits
             if 0 < i < self.m - 1:
-                places += [None, *digits, None]
-        return places
+                exponents += [None, *digits, None]
+        return exponents
 
 
 def carry(columns: np.ndarray) -> np.ndarray:
-    """Decimal digits `[n, width]` of the numbers whose column sums are given, lowest first."""
+    """The decimal digits `[n, width]` of numbers given by column sums, least significant first.
+
+    The last column takes all that is carried into it, and may end up beyond 9.
+    """
     columns = columns.copy()
     for i in range(columns.shape[1] - 1):
         columns[:, i + 1] += columns[:, i] // 10

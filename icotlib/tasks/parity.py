@@ -12,7 +12,8 @@ import numpy as np
 from icotlib.tasks.base import SymbolBatch, Task, register
 
 MAX_BITS = 1000
-#: How questions begin that can be kept back.
+
+#: The holdout: questions that begin with these bits.
 HOLDOUT_START = (1, 0, 1)
 
 
@@ -51,12 +52,12 @@ class Parity(Task):
         return SymbolBatch(questions, chain, chain[:, -1:])
 
     def shifts(self) -> dict[str, Task]:
-        """One and two bits less or more."""
+        """One or two bits less or more."""
         sizes = [self.n + more for more in (-2, -1, 1, 2)]
         return {f"{n} bits": Parity(n) for n in sizes if 2 <= n <= MAX_BITS}
 
     def holdout(self, questions: np.ndarray) -> np.ndarray:
-        """An eighth: those that begin 1 0 1 (of two bits, a quarter: 1 0)."""
+        """An eighth of the questions, those that begin 1 0 1 (of two bits: a quarter, 1 0)."""
         start = HOLDOUT_START[: self.n]
         return (questions[:, : len(start)] == start).all(axis=1)
 

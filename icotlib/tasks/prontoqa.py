@@ -9,10 +9,10 @@ For `prontoqa-2`, seven of its twelve facts left out:
     answer    False
 
 An ontology is linear: each concept is a kind of the next, and each has a property or lacks it.
-Where the original adds a single rule about a concept that nothing else mentions, a second ontology
-stands here, as long as the first and with another person in it; its rule about the property in
-question says the opposite. The two are drawn alike, so that the answer hangs on the path from the
-person alone: were the two people exchanged in the facts, the answer would be the other one.
+The original's distractor is a single rule about a concept that no other fact mentions. Here it is a
+second ontology, as long as the first and with another person in it, whose rule about the property
+in question states the opposite. Both are drawn in the same way, so that the answer depends only on
+the path from the person: exchanging the two people in the facts reverses the answer.
 """
 
 import math
@@ -45,15 +45,15 @@ MAX_HOPS = len(PROPERTIES) // 2 - 1
 
 @register("prontoqa")
 class ProntoQA(ProseTask):
-    """`prontoqa-<hops>`: 1 to 10 rules to apply; `prontoqa-<least>to<most>`: as many as drawn.
+    """`prontoqa-<hops>`: 1 to 10 rules to apply; `prontoqa-<least>to<most>`: a random number.
 
-    `prontoqa-5` has proofs of the original's longest kind; `prontoqa-1to5` chains of unequal
-    length. The last rule of a proof is about a property, those before it about concepts. An
-    ontology has one concept more than the longest proof needs.
+    The proofs of `prontoqa-5` are as long as the original's longest; the chains of `prontoqa-1to5`
+    differ in length. The last rule of a proof is about a property, those before it are about
+    concepts. An ontology has one concept more than the longest proof needs.
 
-    A question is a row of small integers: the subjects of all facts in their order, their objects,
-    whether each denies (0 or 1), then person, property and denial of what is to be judged. Words
-    are numbered: people, concepts, properties.
+    A question is a row of small integers: the subjects of all facts in order, their objects,
+    whether each is negated (0 or 1), then person, property and negation of the statement to judge.
+    Words are numbered in the order people, concepts, properties.
     """
 
     def __init__(self, least: int, most: int):
@@ -79,21 +79,23 @@ class ProntoQA(ProseTask):
         return cls(int(match[1]), int(match[2] or match[1]))
 
     def _count(self) -> int:
-        """Every way to choose people, words, denials, proofs and the order of the facts."""
-        places = sum(self.length - hops + 1 for hops in range(self.least, self.most + 1))
-        # Concepts, and properties, of which one is left over.
+        """The ways to choose people, words, negations, proofs and the order of the facts."""
+        starts = sum(self.length - hops + 1 for hops in range(self.least, self.most + 1))
+        # Concepts, and properties, of which one stays unused.
         words = math.factorial(2 * self.length) ** 2 * 2 ** (2 * self.length)
-        return math.perm(len(PEOPLE), 2) * places**2 * words * math.factorial(self.n_facts)
+        return math.perm(len(PEOPLE), 2) * starts**2 * words * math.factorial(self.n_facts)
 
     def parse_question(self, typed: str) -> np.ndarray:
         text = split_marks(typed)
-        found = re.findall(r"(\w+) is (?:a )?(not )?(\w+) \.", text)
+        matches = re.findall(r"(\w+) is (?:a )?(not )?(\w+) \.", text)
         number = self._numbers.get
-        facts = [(number(a, PADDING), number(b, PADDING), bool(no)) for a, no, b in found]
+        facts = [
+            (number(a, PADDING), number(b, PADDING), bool(negated)) for a, negated, b in matches
+        ]
         columns = np.array(facts or [(PADDING, PADDING, False)]).T
         row = np.concatenate([*columns[:, :-1], columns[:, -1]])[None]
         fits = len(facts) == self.n_facts + 1 and (row != PADDING).all()
-        # Written out again it must be what was typed, so that nothing was passed over.
+        # Rendered again it must equal the typed text, so that nothing in it was ignored.
         if fits:
             hops = int((self._proof(row) != PADDING).sum()) - 1
             fits = self.least <= hops <= self.most
@@ -105,70 +107,72 @@ class ProntoQA(ProseTask):
         return row
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """Draw n questions `[n, 3 facts + 3]`, uniformly over the proof's lengths and places."""
+        """Draw n questions `[n, 3 facts + 3]`, uniform over the proof's length and start."""
         length, rows = self.length, np.arange(n)
         people = permutations(rng, n, len(PEOPLE))[:, :2]
         concepts = len(PEOPLE) + permutations(rng, n, 2 * length).reshape(n, 2, length)
         properties = permutations(rng, n, 2 * length).reshape(n, 2, length)
         properties += len(PEOPLE) + 2 * length
-        denied = rng.integers(0, 2, (n, 2, length))
+        negated = rng.integers(0, 2, (n, 2, length))
         hops = rng.integers(self.least, self.most + 1, (n, 2))
         start = rng.integers(0, length - hops + 1)
-        mine, other = (start + hops - 1).T
-        asked = properties[rows, 0, mine]
-        properties[rows, 1, other] = asked
-        denied[rows, 1, other] = 1 - denied[rows, 0, mine]
+        last, other_last = (start + hops - 1).T  # the concepts whose property is in question
+        asked = properties[rows, 0, last]
+        properties[rows, 1, other_last] = asked
+        negated[rows, 1, other_last] = 1 - negated[rows, 0, last]
         members = np.take_along_axis(concepts, start[:, :, None], axis=2)[:, :, 0]
         kinds, kinds_of = concepts[:, :, :-1].reshape(n, -1), concepts[:, :, 1:].reshape(n, -1)
         subjects = np.hstack([people, kinds, concepts.reshape(n, -1)])
         objects = np.hstack([members, kinds_of, properties.reshape(n, -1)])
         plain = np.zeros((n, 2 * length), dtype=int)
-        denials = np.hstack([plain, denied.reshape(n, -1)])
+        negations = np.hstack([plain, negated.reshape(n, -1)])
         order = permutations(rng, n, self.n_facts)
-        facts = [np.take_along_axis(x, order, axis=1) for x in (subjects, objects, denials)]
+        facts = [np.take_along_axis(x, order, axis=1) for x in (subjects, objects, negations)]
         return np.column_stack([*facts, people[:, 0], asked, rng.integers(0, 2, n)])
 
     def render(self, questions: np.ndarray, rng: np.random.Generator | None = None) -> SymbolBatch:
-        subjects, objects, denied = self._facts(questions)
+        subjects, objects, negated = self._facts(questions)
         proof = self._proof(questions)
         used = [np.take_along_axis(x, proof.clip(min=0), axis=1) for x in (subjects, objects)]
-        denials = np.take_along_axis(denied, proof.clip(min=0), axis=1)
-        person, asked, denial = questions[:, -3:].T
-        rules = self._sentences(*used, denials)
-        so = self._sentences(np.broadcast_to(person[:, None], proof.shape), used[1], denials)
+        negations = np.take_along_axis(negated, proof.clip(min=0), axis=1)
+        person, asked, negation = questions[:, -3:].T
+        rules = self._sentences(*used, negations)
+        so = self._sentences(np.broadcast_to(person[:, None], proof.shape), used[1], negations)
         so[:, 0] = PADDING  # the first fact is about the person already
         steps = np.stack([rules, so], axis=2)
         steps[proof == PADDING] = PADDING
-        verdict = self._sentences(person, asked, denial)
-        true = np.take_along_axis(denials, (proof != PADDING).sum(axis=1)[:, None] - 1, axis=1)
+        statement = self._sentences(person, asked, negation)
+        true = np.take_along_axis(negations, (proof != PADDING).sum(axis=1)[:, None] - 1, axis=1)
         names = [self.symbols.index(word) for word in ("False", "True")]
         start = sentences(self.symbols, "True", "or", "false", ":")
         start = np.broadcast_to(start, (len(questions), len(start)))
-        # At most all rules about properties but one deny.
+        # The widest question: every rule about a property but one is negated.
         width = 24 * self.length + 6
         return SymbolBatch(
-            join(width, self._sentences(subjects, objects, denied), start, verdict),
+            join(width, self._sentences(subjects, objects, negated), start, statement),
             join(5 + 11 * self.most, steps),
-            np.array(names)[(true == denial[:, None]).astype(int)],
+            np.array(names)[(true == negation[:, None]).astype(int)],
         )
 
     def _facts(self, questions: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Subjects, objects and denials of the facts, `[n, facts]` each."""
+        """Subjects, objects and negations of the facts, `[n, facts]` each."""
         n = self.n_facts
         return questions[:, :n], questions[:, n : 2 * n], questions[:, 2 * n : 3 * n]
 
-    def _sentences(self, subjects: np.ndarray, objects: np.ndarray, denied: np.ndarray):
-        """Facts as sentences, from numbers of words: `[..., 6]`, with gaps."""
+    def _sentences(
+        self, subjects: np.ndarray, objects: np.ndarray, negated: np.ndarray
+    ) -> np.ndarray:
+        """Facts as sentences, `[..., 6]`, with `PADDING` for words that a sentence lacks."""
         subjects, objects = subjects + len(self._frame), objects + len(self._frame)
-        every, a, no = (self.symbols.index(word) for word in ("Every", "a", "not"))
+        every, a, not_ = (self.symbols.index(word) for word in ("Every", "a", "not"))
         every = np.where(subjects < self._first_concept, PADDING, every)
-        link = np.where(denied == 1, no, np.where(objects < self._first_property, a, PADDING))
+        link = np.where(negated == 1, not_, np.where(objects < self._first_property, a, PADDING))
         return sentences(self.symbols, every, subjects, "is", link, objects, ".")
 
     def _proof(self, questions: np.ndarray) -> np.ndarray:
-        """The facts from the person to the property by number: `[n, 1 + most]`.
+        """The numbers of the facts that lead from the person to the property: `[n, 1 + most]`.
 
-        Rows end in `PADDING`; one without a proof holds nothing else.
+        Rows end in `PADDING`; a row without a proof is all `PADDING`.
         """
         subjects, objects, _ = self._facts(questions)
         rows = np.arange(len(questions))
@@ -190,9 +194,9 @@ class ProntoQA(ProseTask):
         return np.where(proved[:, None], proof, PADDING)
 
     def to_json(self, examples: list[Example]) -> dict[str, Any]:
-        """The published form, `{"example1": {"test_example": {...}}, ...}`; no example in context.
+        """The published form, `{"example1": {"test_example": {...}}, ...}`.
 
-        The sentence to be judged stands apart from the facts, as `query`.
+        No examples in context. The statement to judge is in `query`, apart from the facts.
         """
         return {f"example{i}": {"test_example": _published(x)} for i, x in enumerate(examples, 1)}
 

@@ -1,4 +1,4 @@
-"""Which of two concepts follows from a graph of facts, in the form of ProsQA (arXiv 2412.06769).
+"""Which of two concepts a graph of facts leads to, in the form of ProsQA (arXiv 2412.06769).
 
 For `prosqa-6x2`, four of its eight facts left out:
 
@@ -7,12 +7,12 @@ For `prosqa-6x2`, four of its eight facts left out:
     chain     Max is a gumpus . Every gumpus is a bumpus .
     answer    Max is a bumpus .
 
-Two people stand at the feet of two paths of as many steps; the candidates of the question are the
-upper ends of these paths. Everything else is a distractor: a concept from which a path may be
-entered, but that nobody is, or one that leads off a path and to neither candidate. Paths and
-distractors are drawn by a rule under which the two sides are alike, so that the answer hangs on
-the path from the person alone: were the two people exchanged in the facts, the other candidate
-would be the answer, and nothing else in the question would be different.
+Two people are at the starts of two paths of equal length, whose ends are the candidates of the
+question. All other concepts are distractors: upstream ones may lead into a path, but no person
+reaches them; downstream ones lead to neither candidate. Paths and distractors are drawn by a rule
+that treats both sides alike, so that the answer depends only on the path from the person:
+exchanging the two people in the facts makes the other candidate the answer and changes nothing else
+in the question.
 """
 
 import itertools
@@ -44,12 +44,12 @@ _UPSTREAM, _PATH, _DOWNSTREAM = range(3)
 class ProsQA(ProseTask):
     """`prosqa-<concepts>x<hops>`: 4 to 100 concepts, paths of 2 or more facts, as in prosqa-20x4.
 
-    The first of the hops is the fact about the person. The concepts must suffice for two paths,
-    2 x hops; each further one is a distractor and brings two facts with it. The original has about
-    23 concepts, 36 facts and 4 hops.
+    The first hop is the fact about the person. Two paths take 2 x hops concepts; every further
+    concept is a distractor and adds two facts. The original has about 23 concepts, 36 facts and 4
+    hops.
 
-    A question is a row of small integers: the subjects of all facts in their order, their objects,
-    then the person asked about and the two candidates. They number people, then concepts.
+    A question is a row of small integers: the subjects of all facts in order, their objects, then
+    the person asked about and the two candidates. Words are numbered in the order people, concepts.
     """
 
     def __init__(self, concepts: int, hops: int):
@@ -73,10 +73,10 @@ class ProsQA(ProseTask):
         return cls(int(match[1]), int(match[2]))
 
     def _count(self) -> int:
-        """Questions over one choice of the distractors' facts: exact if there are none.
+        """The number of questions for one choice of the distractors' facts.
 
-        A question fixes its two people, its paths and the order of its facts and candidates, and
-        any of these can be combined.
+        It is the product of the choices of people, paths, and order of facts and candidates: exact
+        where there are no distractors.
         """
         paths = math.perm(self.concepts, 2 * self.hops)
         return math.perm(len(PEOPLE), 2) * 2 * paths * math.factorial(self.n_facts)
@@ -88,7 +88,7 @@ class ProsQA(ProseTask):
         words = [word for column in (*zip(*facts, strict=True), *asked) for word in column]
         row = np.array([[self._numbers.get(word, PADDING) for word in words]])
         fits = row.shape[1] == 2 * self.n_facts + 3 and (row != PADDING).all()
-        # Written out again it must be what was typed, so that nothing was passed over.
+        # Rendered again it must equal the typed text, so that nothing in it was ignored.
         if not fits or self.text(self.render(row))[0].question != text or not self._one_answer(row):
             raise ValueError(
                 f"type {self.n_facts} facts that lead to one of two concepts in {self.hops} "
@@ -97,16 +97,16 @@ class ProsQA(ProseTask):
         return row
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """Draw n questions `[n, 2 facts + 3]`, independently and all by the same rule."""
+        """Draw n questions `[n, 2 facts + 3]`, independently and by the same rule."""
         block = 2_000_000 // self.concepts**2  # bounds the memory of large fixed sets
         drawn = [self._graphs(rng, min(block, n - done)) for done in range(0, n, block)]
         subjects, objects = (np.concatenate(column) for column in zip(*drawn, strict=True))
-        # The first path is that of the person asked about.
+        # The first path belongs to the person asked about.
         people = permutations(rng, n, len(PEOPLE))[:, :2]
-        feet = np.tile([0, self.hops], (n, 1))
-        tops = feet + self.hops - 1
+        starts = np.tile([0, self.hops], (n, 1))
+        ends = starts + self.hops - 1
         swap = rng.integers(0, 2, (n, 1)).astype(bool)
-        candidates = np.where(swap, tops[:, ::-1], tops)
+        candidates = np.where(swap, ends[:, ::-1], ends)
         names = len(PEOPLE) + permutations(rng, n, self.concepts)
 
         def named(numbers: np.ndarray) -> np.ndarray:
@@ -114,17 +114,17 @@ class ProsQA(ProseTask):
 
         order = permutations(rng, n, self.n_facts)
         subjects = np.hstack([people, named(subjects)])
-        objects = np.hstack([named(feet), named(objects)])
+        objects = np.hstack([named(starts), named(objects)])
         facts = [np.take_along_axis(column, order, axis=1) for column in (subjects, objects)]
         return np.hstack([*facts, people[:, :1], named(candidates)])
 
     def _graphs(self, rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Facts among concepts, those of a path numbered in a row: two arrays `[n, facts - 2]`.
+        """Facts among concepts, as subjects and objects: two arrays `[n, facts - 2]`.
 
-        A fact may lead from upstream to anything, from a path downstream, or, among concepts of
-        one kind, from a lower number to a higher. Thus there is one path from each foot, and no
-        way from one foot to the other top. Every distractor gets a fact of its own, and as many
-        are drawn from all that are left.
+        The concepts of the paths come first, in order. A fact may lead from an upstream concept to
+        any other kind, from a path to a downstream concept, or among distractors of one kind from a
+        lower number to a higher. So there is a single path from each start, and none from one start
+        to the other end. Each distractor gets one fact; as many more are drawn from all the rest.
         """
         on_paths = 2 * self.hops
         kind = np.full((n, self.concepts), _PATH)
@@ -134,7 +134,7 @@ class ProsQA(ProseTask):
         later = np.triu(np.ones((self.concepts, self.concepts), dtype=bool), 1)
         allowed = (below < above) | ((below == above) & (below != _PATH) & later)
         score = np.where(allowed, rng.random(allowed.shape), -1)
-        # The best of an upstream concept leads out of it, of a downstream one into it.
+        # The fact of an upstream distractor starts at it, that of a downstream one ends at it.
         upstream, node = kind == _UPSTREAM, np.arange(self.concepts)
         row = np.arange(n)[:, None]
         start = np.where(upstream, node, score.argmax(axis=1))[:, on_paths:]
@@ -175,7 +175,7 @@ class ProsQA(ProseTask):
         return sentences(self.symbols, every, subjects, "is", "a", objects, ".")
 
     def _reached(self, questions: np.ndarray, hops: int) -> np.ndarray:
-        """What the person is after each number of hops, 0 to `hops`: `[hops + 1, n, words]`."""
+        """Which words the person reaches in exactly 0, 1, ... hops: `[hops + 1, n, words]`."""
         subjects, objects, person, _ = self._parts(questions)
         rows = np.arange(len(questions))
         reached = np.zeros((hops + 1, len(rows), len(PEOPLE) + self.concepts), dtype=bool)
@@ -198,13 +198,13 @@ class ProsQA(ProseTask):
         return np.stack(path, axis=1), path[-1]
 
     def _one_answer(self, question: np.ndarray) -> bool:
-        """Whether one candidate is reached, in as many hops as the task has."""
+        """Whether exactly one candidate is reached, and in the task's number of hops."""
         candidates = self._parts(question)[3][0]
         reached = self._reached(question, len(PEOPLE) + self.concepts)[:, 0, candidates]
         return bool(reached.any(axis=0).sum() == 1 and reached[self.hops].any())
 
     def to_json(self, examples: list[Example]) -> list[dict[str, Any]]:
-        """The published form: sentences, and the graph by the numbers of its words."""
+        """The published form: the sentences, and the graph with its words numbered."""
         return [self._published(example) for example in examples]
 
     def _published(self, example: Example) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Word problems in GSM8K's form, for trying things out where no real file is at hand.
+"""Generated word problems in GSM8K's form, for trying things out without the real files.
 
-They imitate the form of arXiv 2110.14168 and nothing else: prose with equations in `<<...>>`, the
-number behind `####`, two to four steps. Whoever has the real files should use those.
+They imitate the form of arXiv 2110.14168 (prose with equations in `<<...>>`, the number behind
+`####`, two to four steps), not its content or difficulty.
 """
 
 import json
@@ -12,12 +12,9 @@ import numpy as np
 from icotlib.errors import ConfigError
 
 PEOPLE = ("Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gus", "Hal", "Ida", "Jon")
-
-
 THINGS = ("apples", "books", "cards", "coins", "pens", "shells", "stamps", "stones")
 
-
-#: What happens to a number of things, and what the working says of it.
+#: By operator: the sentence of the question, and the sentence of the solution.
 EVENTS = {
     "+": ("{who} finds {n} more.", "After that {who} has {left}{right} {things}."),
     "-": ("{who} gives {n} away.", "Then {left}{right} {things} are left."),
@@ -26,7 +23,7 @@ EVENTS = {
 
 
 def word_problem(rng: np.random.Generator, steps: int) -> dict[str, str]:
-    """One problem of so many steps, as a row of GSM8K: `question` and `answer`."""
+    """A problem with so many steps, as a row of GSM8K: `question` and `answer`."""
     who, things = rng.choice(PEOPLE), rng.choice(THINGS)
     have = int(rng.integers(3, 30))
     told, worked = [f"{who} has {have} {things}."], []
@@ -47,9 +44,14 @@ def word_problem(rng: np.random.Generator, steps: int) -> dict[str, str]:
 def write_problems(
     path: str | Path, n: int, seed: int = 0, steps: tuple[int, int] = (2, 4)
 ) -> Path:
-    """Write n problems of the least to the most steps as JSON lines; returns the path.
+    """Write n problems as JSON lines; returns the path.
 
-    An existing file with the same content is left alone. Raises `ConfigError` for another one.
+    An existing file with the same content is kept.
+
+    Args:
+        steps: the smallest and the largest number of steps of a problem.
+
+    Raises `ConfigError` for an existing file with other content.
     """
     path, rng = Path(path), np.random.default_rng(seed)
     rows = (word_problem(rng, int(rng.integers(steps[0], steps[1] + 1))) for _ in range(n))

@@ -1,4 +1,4 @@
-"""Optimizers and the learning rate over time."""
+"""The optimizers, Muon and AdamW, and the learning rate over time."""
 
 import torch
 from torch import nn
@@ -11,8 +11,8 @@ from icotlib.models.parameters import split_parameters
 class BatchedMuon(Muon):
     """Muon that orthogonalises all matrices of one shape at once, in fp32 on a CPU.
 
-    The same update as `torch.optim.Muon`, which takes one matrix after the other in bf16: for the
-    dozens of small matrices of a small model that costs a third of a training step.
+    The update is that of `torch.optim.Muon`, which takes one matrix after the other, in bf16. For
+    the dozens of small matrices of a small model, that is a third of a training step.
     """
 
     @torch.no_grad()
@@ -36,32 +36,37 @@ class BatchedMuon(Muon):
 def orthogonalize(
     matrices: list[torch.Tensor], coefficients: tuple[float, float, float], steps: int
 ) -> list[torch.Tensor]:
-    """Newton-Schulz iterations towards the nearest orthogonal matrix, shape by shape.
+    """For each matrix an approximation of the nearest orthogonal one, by Newton-Schulz iterations.
 
-    In fp32 on a CPU, whose bf16 products may be slow; in bf16 elsewhere, as is usual.
+    Matrices of one shape are stacked. In fp32 on a CPU, whose bf16 products may be slow; in bf16
+    elsewhere, as usual.
+
+    Args:
+        coefficients: a, b and c of `newton_schulz`.
     """
     wide = [matrix.T if matrix.shape[0] > matrix.shape[1] else matrix for matrix in matrices]
     shapes: dict[torch.Size, list[int]] = {}
     for number, matrix in enumerate(wide):
         shapes.setdefault(matrix.shape, []).append(number)
-    made: dict[int, torch.Tensor] = {}
+    orthogonal: dict[int, torch.Tensor] = {}
     for numbers in shapes.values():
         x = torch.stack([wide[number] for number in numbers])
         x = x.float() if x.device.type == "cpu" else x.bfloat16()
         x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-        made.update(zip(numbers, newton_schulz(x, coefficients, steps), strict=True))
+        orthogonal.update(zip(numbers, newton_schulz(x, coefficients, steps), strict=True))
     tall = [matrix.shape[0] > matrix.shape[1] for matrix in matrices]
-    return [made[i].T if tall[i] else made[i] for i in range(len(matrices))]
+    return [orthogonal[i].T if tall[i] else orthogonal[i] for i in range(len(matrices))]
 
 
 def newton_schulz(
     x: torch.Tensor, coefficients: tuple[float, float, float], steps: int
 ) -> torch.Tensor:
-    """x <- (a + b G + c G^2) x with G = x x^T, so many times, for wide `[n, rows, columns]`.
+    """Repeat x <- (a + b G + c G^2) x with G = x x^T, for x `[n, rows, columns]`, rows <= columns.
 
-    All factors are polynomials of the first G and commute. Where a matrix is more than twice as
-    wide as high, they are multiplied with each other, rows by rows, and with x at the end only:
-    the same to a few parts in 100,000, in 60% of the time. In bf16 that would be too coarse.
+    All factors are polynomials of the first G and commute. Where x has at least twice as many
+    columns as rows, the factors `[rows, rows]` are multiplied with each other first and with x at
+    the end. In fp32 the result agrees to a few parts in 100,000 and takes 60% of the time; bf16
+    would lose too much precision.
     """
     a, b, c = coefficients
     if x.dtype == torch.bfloat16 or x.shape[2] < 2 * x.shape[1]:
@@ -80,9 +85,9 @@ def newton_schulz(
 
 
 def make_optimizers(config: OptimConfig, model: nn.Module) -> list[Optimizer]:
-    """AdamW alone, or Muon on the hidden matrices beside AdamW on all else.
+    """AdamW alone, or Muon on the hidden matrices and AdamW on everything else.
 
-    Each parameter group keeps its peak rate in `peak_lr`; `set_rate` scales it.
+    Each parameter group stores its peak rate as `peak_lr`, which `set_rate` scales.
     """
     hidden, decayed, plain = split_parameters(model)
     fused = {"betas": (config.beta1, config.beta2), "fused": True}
@@ -123,13 +128,13 @@ def set_rate(optimizers: list[Optimizer], fraction: float) -> None:
 
 
 def reset(optimizers: list[Optimizer]) -> None:
-    """Forget all moments, as a newly made optimizer would."""
+    """Forget all moments, as if the optimizers were new."""
     for optimizer in optimizers:
         getattr(optimizer, "optimizer", optimizer).state.clear()
 
 
 def on_device(optimizers: list[Optimizer], device: torch.device) -> None:
-    """Move optimizer state that was loaded on the CPU to the device of the model."""
+    """Move optimizer state, which is loaded on the CPU, to the device of the model."""
     for optimizer in optimizers:
         for state in optimizer.state.values():
             for name, value in state.items():

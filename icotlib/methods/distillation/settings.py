@@ -8,8 +8,8 @@ from icotlib.settings import Section, setting
 
 
 @dataclass(frozen=True)
-class DistillSettings(Section):
-    """Implicit chain of thought by knowledge distillation (arXiv 2311.01460)."""
+class StateSettings(Section):
+    """Which of the teacher's states are distilled; read by every phase."""
 
     section: ClassVar[str] = "distill"
 
@@ -27,6 +27,12 @@ class DistillSettings(Section):
         "Weights that student and emulator start from: the teacher's, or those that the section "
         "model names (the paper: the pretrained weights that the teacher started from too).",
     )
+
+
+@dataclass(frozen=True)
+class MixtureSettings(StateSettings):
+    """The emulator's mixture; read by emulation and by coupling."""
+
     mixture: int = setting(
         1, "Components of the emulator's mixture: 1 is no mixture, 0 one for every token.", low=0
     )
@@ -35,6 +41,12 @@ class DistillSettings(Section):
         "Temperature of the mixture's softmax where the gold component is not given.",
         low=1e-6,
     )
+
+
+@dataclass(frozen=True)
+class EmulatorSettings(MixtureSettings):
+    """What emulation reads."""
+
     mixture_supervision: float = setting(
         0.0,
         "Weight of the loss that names the chain's token as component, per layer; 0 trains without "
@@ -44,7 +56,6 @@ class DistillSettings(Section):
     mixture_offset: int = setting(
         0, "The named token stands this many positions after the predicted state.", low=0, high=1
     )
-    train_emulator: bool = setting(True, "Coupling trains the emulator together with the student.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,3 +63,10 @@ class DistillSettings(Section):
             raise ConfigError(
                 "distill.mixture_supervision needs distill.mixture=0, one component for every token"
             )
+
+
+@dataclass(frozen=True)
+class CouplingSettings(MixtureSettings):
+    """What coupling reads."""
+
+    train_emulator: bool = setting(True, "Coupling trains the emulator together with the student.")

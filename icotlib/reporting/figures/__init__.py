@@ -4,7 +4,7 @@
 the same bytes on every run.
 """
 
-from icotlib.reporting.figures.base import COLORS, COLUMN, FORMATS, PAGE, provenance_of, save
+from icotlib.reporting.figures.base import COLUMN, FORMATS, PAGE, provenance_of, save
 from icotlib.reporting.figures.distillation import (
     ablations,
     coupling,
@@ -25,7 +25,7 @@ from icotlib.reporting.figures.interp import (
     probe_map,
     probe_scores,
     probes_through_removal,
-    used,
+    readable_vs_used,
 )
 from icotlib.reporting.figures.methods import (
     accuracy_vs_removed,
@@ -40,7 +40,6 @@ from icotlib.reporting.figures.methods import (
 )
 
 __all__ = [
-    "COLORS",
     "COLUMN",
     "FORMATS",
     "PAGE",
@@ -69,8 +68,8 @@ __all__ = [
     "probed_teacher_states",
     "probes_through_removal",
     "provenance_of",
+    "readable_vs_used",
     "save",
     "shifts",
     "time_spent",
-    "used",
 ]

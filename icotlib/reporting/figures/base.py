@@ -1,7 +1,8 @@
-"""What all figures share: style, colours, and saving with table and provenance."""
+"""What all figures share: style, sizes, and saving with table and provenance."""
 
 import functools
 import json
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -18,28 +19,16 @@ from icotlib.runs import Run, write_json
 
 #: Widths of one and of two columns of a page, in inches.
 COLUMN, PAGE = 3.35, 6.9
-
-
-COLORS = {
-    "explicit_cot": "#009E73",
-    "icot_si": "#0072B2",
-    "no_cot": "#D55E00",
-    "mind_reading": "#E69F00",
-    "icot_kd": "#882255",
-}
-
-
-OTHER_SCHEDULE = "#CC79A7"  # a second schedule of the same method
-
-
-DASHES = ("--", (0, (1, 1)))  # No CoT at equal examples, at equal seconds
-
+#: The colour of what a figure is about, where it compares no methods, and of controls beside it.
+ACCENT, CONTROL = "#0072B2", "#999999"
 
 FORMATS = ("pdf", "svg", "png")
 
 
-def _show_in_notebooks() -> None:
-    """Teach the notebook, if there is one, to show a Figure that pyplot knows nothing of."""
+def show_in_notebooks() -> None:
+    """Have a notebook, if this is one, show figures that pyplot does not know; else do nothing."""
+    if "IPython" not in sys.modules:
+        return
     from IPython import get_ipython
     from IPython.core.pylabtools import select_figure_formats
 
@@ -48,14 +37,12 @@ def _show_in_notebooks() -> None:
         select_figure_formats(shell, {"retina"})
 
 
-_show_in_notebooks()
-
-
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Decorator: draw with the project's style, and leave the style of the session alone."""
+    """Decorator: draw in the project's style, and leave the style of the session alone."""
 
     @functools.wraps(draw)
     def wrapped(*args: Any, **kwargs: Any) -> Figure:
+        show_in_notebooks()
         with mpl.style.context(paths.STYLE):
             return draw(*args, **kwargs)
 
@@ -63,12 +50,13 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def new_figure(width: float, height: float, columns: int = 1, **kwargs: Any) -> tuple[Figure, Any]:
-    """A figure outside pyplot, so that a notebook shows it once and nothing keeps it alive."""
+    """A figure and its axes, outside pyplot: a notebook shows it once, and can free it then."""
     figure = Figure(figsize=(width, height))
     return figure, figure.subplots(1, columns, **kwargs)
 
 
 def percent(ax: Axes, label: str = "exact match") -> None:
+    """A vertical axis of shares, from 0 to 100%."""
     ax.set_ylim(-0.03, 1.03)
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.set_ylabel(label)
@@ -78,9 +66,6 @@ def interval(table: pd.DataFrame) -> np.ndarray:
     """Distances from accuracy to the ends of its interval, as error bars want them: `[2, n]`."""
     low, high = table.accuracy - table.ci_low, table.ci_high - table.accuracy
     return np.array([low.clip(lower=0), high.clip(lower=0)])
-
-
-# --- saving ------------------------------------------------------------------------------------
 
 
 def save(
@@ -93,11 +78,14 @@ def save(
 ) -> list[Path]:
     """Write a figure as pdf, svg and png, its table as csv, its provenance as json.
 
-    Files of the same name are replaced: the folder holds what is published now, and git holds
-    what was before. Equal input gives equal bytes.
+    Files of the same name are replaced; earlier ones are in git. Equal input gives equal bytes.
 
     Args:
+        runs: the runs that the table comes from.
+        folder: by default the repository's `figures/`.
         measured: commit, device and versions of numbers that no run holds.
+
+    Returns the paths of the files.
     """
     folder = folder or paths.FIGURES
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +107,7 @@ def save(
 
 
 def provenance_of(runs: Iterable[Run]) -> dict[str, Any]:
-    """What stands beside a figure: of each run its name, seed, preset, commit, device, data."""
+    """The origin of a figure: name, seed, preset, commit, device, data and versions of each run."""
     rows = []
     for run in sorted(runs, key=lambda run: run.name):
         config, origin = run.config, run.provenance

@@ -1,4 +1,4 @@
-"""The figures of distillation (ICoT-KD): what the teacher thinks, what is lost, what matters."""
+"""The figures of distillation (ICoT-KD): teacher states, emulation, coupling, ablations."""
 
 import matplotlib as mpl
 import numpy as np
@@ -8,16 +8,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from icotlib.reporting.figures.base import (
-    COLORS,
     COLUMN,
+    CONTROL,
     PAGE,
     interval,
     new_figure,
     percent,
     styled,
 )
+from icotlib.reporting.figures.style import color_of
 
-#: One colour per row of a small table, in the order they come.
+#: Colours for the rows of a small table, in their order.
 CYCLE = ("#882255", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#666666")
 
 
@@ -26,31 +27,36 @@ def _layers(ax: Axes) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
+def phase_colors() -> tuple[str, str, str]:
+    """Colours of a student on true states, of emulated states, and of the coupled model."""
+    return color_of("kd_student"), color_of("kd_emulator"), color_of("icot_kd")
+
+
 @styled
 def probed_teacher_states(table: pd.DataFrame) -> Figure:
-    """What a linear probe reads from the teacher's states, layer by layer.
+    """How well a linear probe predicts chain tokens from the teacher's states, by layer.
 
     Args:
-        table: rows of `anatomy.probe_teacher_states`.
+        table: rows of `interp.distillation.probe_teacher_states`.
     """
     figure, ax = new_figure(PAGE * 0.7, 2.6)
     for color, (name, rows) in zip(CYCLE, table.groupby("states", sort=False), strict=False):
-        rows = rows[rows.majority < 1]  # elsewhere there is nothing to tell apart
+        rows = rows[rows.majority < 1]  # elsewhere all examples have the same token
         style = {"color": color, "ls": ":" if "untrained" in name else "-"}
         ax.plot(rows.layer, rows.accuracy, marker=".", label=name, **style)
         ax.fill_between(rows.layer, rows.ci_low, rows.ci_high, color=color, alpha=0.15, lw=0)
     _layers(ax)
-    percent(ax, "chain token read")
+    percent(ax, "chain token decoded")
     figure.legend(loc="outside right center")
     return figure
 
 
 @styled
 def explained(table: pd.DataFrame) -> Figure:
-    """How well each layer's state is predicted: while it is learned, and at the end.
+    """Explained variance of each layer's state: during emulation, and at its end.
 
     Args:
-        table: rows of `anatomy.explained_table`.
+        table: rows of `interp.distillation.explained_table`.
     """
     figure, (left, right) = new_figure(PAGE, 2.4, 2)
     known = table.dropna(subset=["explained"])
@@ -63,7 +69,7 @@ def explained(table: pd.DataFrame) -> Figure:
     left.set_xlabel("training examples (thousands)")
     left.legend(loc="lower right")
     last = known[known.step == known.step.max()]
-    right.bar(last.layer, last.explained.clip(lower=0), color=COLORS["icot_kd"], width=0.7)
+    right.bar(last.layer, last.explained.clip(lower=0), color=color_of("icot_kd"), width=0.7)
     _layers(right)
     for ax in (left, right):
         percent(ax, "explained variance")
@@ -72,27 +78,20 @@ def explained(table: pd.DataFrame) -> Figure:
 
 
 @styled
-def coupling(accuracy_by_phase: pd.DataFrame, before: pd.DataFrame, after: pd.DataFrame) -> Figure:
-    """What is lost from true to emulated states, what coupling regains, and what it lets drift.
+def coupling(scores: pd.DataFrame, before: pd.DataFrame, after: pd.DataFrame) -> Figure:
+    """Accuracy on true states, on emulated states and after coupling, and how far states drift.
 
     Args:
-        accuracy_by_phase: rows of `anatomy.accuracy_by_phase`.
-        before, after: rows of `anatomy.explained_table` at the end of emulation and of coupling.
+        scores: rows of `interp.distillation.accuracy_by_phase`.
+        before, after: rows of `interp.distillation.explained_at_end` for emulation and coupling.
     """
     figure, (left, right) = new_figure(PAGE, 2.4, 2, width_ratios=(1, 1.3))
-    names = [name.replace(" ", "\n") for name in accuracy_by_phase.states]
-    colors = [COLORS["mind_reading"], "#999999", COLORS["icot_kd"]]
-    left.bar(
-        names,
-        accuracy_by_phase.accuracy,
-        yerr=interval(accuracy_by_phase),
-        color=colors,
-        width=0.6,
-        capsize=2,
-    )
+    names = [name.replace(" ", "\n") for name in scores.states]
+    error, colors = interval(scores), phase_colors()
+    left.bar(names, scores.accuracy, yerr=error, color=colors, width=0.6, capsize=2)
     percent(left)
-    for table, name, color in ((before, "before", "#999999"), (after, "after", COLORS["icot_kd"])):
-        shown = table.explained.clip(lower=-1)  # a layer with hardly any variance may fall far
+    for table, name, color in ((before, "before", colors[1]), (after, "after", colors[2])):
+        shown = table.explained.clip(lower=-1)  # with hardly any variance it may be far below
         right.plot(table.layer, shown, marker=".", color=color, label=f"{name} coupling")
     _layers(right)
     right.set_ylim(-1.05, 1.05)
@@ -104,10 +103,10 @@ def coupling(accuracy_by_phase: pd.DataFrame, before: pd.DataFrame, after: pd.Da
 
 @styled
 def time_spent(table: pd.DataFrame) -> Figure:
-    """Where a coupled system's time and operations go, as shares.
+    """The shares of a coupled model's parts in its time, operations and parameters.
 
     Args:
-        table: rows of `anatomy.costs`.
+        table: rows of `interp.time_spent.time_by_part`.
     """
     figure, ax = new_figure(COLUMN, 1.7)
     sizes = sorted(table.batch_size.unique())
@@ -116,17 +115,14 @@ def time_spent(table: pd.DataFrame) -> Figure:
     bars = {name: rows.set_index("part").milliseconds for name, rows in bars.items()}
     bars |= {"operations": first.set_index("part").flops}
     bars |= {"parameters": first.set_index("part").parameters}
-    colors = {
-        "emulator": COLORS["icot_kd"],
-        "state_mlps": "#999999",
-        "student": COLORS["mind_reading"],
-    }
-    for place, values in enumerate(bars.values()):
+    student, between, coupled = phase_colors()
+    colors = {"emulator": coupled, "state_mlps": between, "student": student}
+    for row, values in enumerate(bars.values()):
         left = 0.0
-        for part, value in (values / values.sum()).items():
-            label = None if place else part
-            ax.barh(place, value, left=left, color=colors[part], label=label, height=0.6)
-            left += value
+        for part, share in (values / values.sum()).items():
+            label = None if row else part.replace("_mlps", " MLPs")
+            ax.barh(row, share, left=left, color=colors[part], label=label, height=0.6)
+            left += share
     ax.set_yticks(range(len(bars)), list(bars))
     ax.invert_yaxis()
     ax.set_xlim(0, 1)
@@ -137,17 +133,17 @@ def time_spent(table: pd.DataFrame) -> Figure:
 
 @styled
 def ablations(table: pd.DataFrame) -> Figure:
-    """Test accuracy of every ablation, coupled, and the student's on true states.
+    """Test accuracy of every ablation: of the coupled model, and of the student on true states.
 
     Args:
-        table: columns `name`, `accuracy`, `ci_low`, `ci_high`, and `student` (NaN where there is
-            none).
+        table: rows of `interp.ablation_tables.ablation_table`; `student` is NaN where there is
+            none.
     """
     figure, ax = new_figure(PAGE * 0.7, 0.5 + 0.24 * len(table))
-    place = np.arange(len(table))
-    ax.barh(place, table.accuracy, xerr=interval(table), color=COLORS["icot_kd"], capsize=2)
-    ax.scatter(table.student, place, color=COLORS["mind_reading"], zorder=3, s=18)
-    ax.set_yticks(place, list(table.name))
+    y, (student, _, coupled) = np.arange(len(table)), phase_colors()
+    ax.barh(y, table.accuracy, xerr=interval(table), color=coupled, capsize=2)
+    ax.scatter(table.student, y, color=student, zorder=3, s=18)
+    ax.set_yticks(y, list(table.name))
     ax.invert_yaxis()
     ax.set_xlim(0, 1.03)
     ax.xaxis.set_major_formatter(PercentFormatter(1))
@@ -157,22 +153,17 @@ def ablations(table: pd.DataFrame) -> Figure:
 
 @styled
 def depth(table: pd.DataFrame) -> Figure:
-    """Accuracy of student, emulated states and coupled system against depth.
+    """Accuracy on true states, on emulated states and after coupling, against depth.
 
     Args:
-        table: columns `layers`, `states`, `accuracy`, `ci_low`, `ci_high`.
+        table: rows of `interp.ablation_tables.depth_table`.
     """
     figure, ax = new_figure(COLUMN, 2.4)
-    for color, (name, rows) in zip(
-        (COLORS["mind_reading"], "#999999", COLORS["icot_kd"]),
-        table.groupby("states", sort=False),
-        strict=False,
-    ):
+    by_states = table.groupby("states", sort=False)
+    for color, (name, rows) in zip(phase_colors(), by_states, strict=False):
         rows = rows.sort_values("layers")
-        error = interval(rows)
-        ax.errorbar(
-            rows.layers, rows.accuracy, yerr=error, color=color, marker="o", capsize=2, label=name
-        )
+        style = {"color": color, "marker": "o", "capsize": 2, "label": name}
+        ax.errorbar(rows.layers, rows.accuracy, yerr=interval(rows), **style)
     ax.set_xlabel("layers")
     ax.set_xticks(sorted(table.layers.unique()))
     percent(ax)
@@ -182,20 +173,18 @@ def depth(table: pd.DataFrame) -> Figure:
 
 @styled
 def mixture(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
-    """What a mixture buys where questions have two valid chains, and how much of it is in use.
+    """Accuracy with every mixture where questions have two valid chains, and components in use.
 
     Args:
-        table: columns `name`, `seed`, `states` (emulated or coupled), `accuracy`.
-        learning: columns `name`, `seed`, `examples`, `components`, while emulators train.
+        table, learning: of `interp.ablation_tables.mixture_tables`.
     """
     figure, (left, right) = new_figure(PAGE, 3.0, 2, width_ratios=(1.2, 1))
     names = list(dict.fromkeys(table.name))
-    for shift, (states, color) in zip(
-        (-0.12, 0.12), (("emulated", "#999999"), ("coupled", COLORS["icot_kd"])), strict=True
-    ):
+    _, emulated, coupled = phase_colors()
+    for shift, states, color in ((-0.12, "emulated", emulated), (0.12, "coupled", coupled)):
         rows = table[table.states == states]
-        place = rows.name.map(names.index) + shift
-        left.scatter(rows.accuracy, place, color=color, s=16, label=states)
+        y = rows.name.map(names.index) + shift
+        left.scatter(rows.accuracy, y, color=color, s=16, label=states)
     left.set_yticks(range(len(names)), names)
     left.invert_yaxis()
     left.set_xlim(-0.03, 1.03)
@@ -215,17 +204,18 @@ def mixture(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
 
 @styled
 def overfitting(learning: pd.DataFrame) -> Figure:
-    """Training and validation accuracy while coupling on few examples; one panel per remedy.
+    """Training and validation accuracy during coupling on few examples, one panel per run.
 
     Args:
-        learning: columns `name`, `examples`, `train_accuracy`, `valid_accuracy`.
+        learning: rows of `interp.ablation_tables.coupling_curves`.
     """
     names = list(dict.fromkeys(learning.name))
     figure, axes = new_figure(PAGE, 2.1, len(names), sharey=True, squeeze=False)
     for ax, name in zip(axes[0], names, strict=True):
         rows = learning[learning.name == name]
-        ax.plot(rows.examples / 1000, rows.train_accuracy, color="#999999", label="training")
-        ax.plot(rows.examples / 1000, rows.valid_accuracy, color=COLORS["icot_kd"], label="unseen")
+        examples, color = rows.examples / 1000, color_of("icot_kd")
+        ax.plot(examples, rows.train_accuracy, color=CONTROL, label="training")
+        ax.plot(examples, rows.valid_accuracy, color=color, label="unseen")
         ax.set_title(name)
         ax.set_xlabel("examples (thousands)")
         percent(ax, "")

@@ -1,56 +1,59 @@
-"""Figures of what is inside: what probes read, what states are used for, who looks where."""
+"""Figures of interpretability: probes, interventions, attention and geometry."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from icotlib.reporting.figures.base import COLORS, PAGE, new_figure, percent, styled
+from icotlib.registry import METHODS
+from icotlib.reporting.figures.base import ACCENT, CONTROL, PAGE, new_figure, percent, styled
 
-CONTROL = "#999999"
 
-
-def _sheet(columns: int, rows: int, height: float, width: float = PAGE):
+def _sheet(columns: int, rows: int, height: float, width: float = PAGE) -> tuple[Figure, Any]:
+    """A figure of many panels with common axes, `[rows, columns]`."""
     figure = Figure(figsize=(width, height))
     return figure, figure.subplots(rows, columns, squeeze=False, sharex="col", sharey=True)
 
 
-def _heat(ax: Axes, table: pd.DataFrame, column: str, **kwargs):
-    """A column as colours, layer over position, the lowest layer below."""
+def _heat(ax: Axes, table: pd.DataFrame, column: str, **kwargs: Any) -> AxesImage:
+    """A column as colours by layer and position, the lowest layer at the bottom."""
     grid = table.pivot(index="layer", columns="position", values=column)
     ax.grid(False)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
-    ax.set_facecolor("#eeeeee")  # shows where there is nothing to measure
+    ax.set_facecolor("#eeeeee")  # visible where the column is NaN
     return ax.imshow(grid, origin="lower", aspect="auto", interpolation="nearest", **kwargs)
 
 
 def _position_names(ax: Axes, names: Sequence[str]) -> None:
+    """Position names along the horizontal axis."""
     short = [name.replace("####", "#") for name in names]
     ax.set_xticks(range(len(names)), short, rotation=90, fontsize=4.5)
 
 
 @styled
 def probe_map(table: pd.DataFrame, names: Sequence[str]) -> Figure:
-    """What is read where: one row per variable; the probe, its best control, the difference.
+    """Probe, best control and selectivity by layer and position, one row of panels per variable.
 
     Args:
-        table: rows of `inside.probe_with_controls`.
+        table: rows of `interp.probe_with_controls`.
         names: names of the positions.
     """
-    wanted = list(pd.unique(table.variable))
+    variables = list(pd.unique(table.variable))
     layers = table.layer.max() + 1
-    figure, axes = _sheet(3, len(wanted), 0.6 + len(wanted) * (0.18 + 0.045 * layers))
+    figure, axes = _sheet(3, len(variables), 0.6 + len(variables) * (0.18 + 0.045 * layers))
     panels = {
         "probe": ("score", {"vmin": 0, "vmax": 1, "cmap": "viridis"}),
         "best control": ("control_score", {"vmin": 0, "vmax": 1, "cmap": "viridis"}),
         "selectivity": ("selectivity", {"vmin": -0.6, "vmax": 0.6, "cmap": "RdBu_r"}),
     }
-    for row, variable in zip(axes, wanted, strict=True):
+    for row, variable in zip(axes, variables, strict=True):
         rows = table[table.variable == variable]
         images = [
             _heat(ax, rows, column, **style)
@@ -73,23 +76,21 @@ def probe_map(table: pd.DataFrame, names: Sequence[str]) -> Figure:
 
 @styled
 def probe_scores(tables: dict[str, pd.DataFrame]) -> Figure:
-    """Every variable where it is read best, with its interval, and the best control there.
+    """The score of every variable where it is most selective, and the best control there.
 
     Args:
-        tables: rows of `inside.best_positions`, by the name of the model.
+        tables: rows of `interp.best_positions`, by the name of the model.
     """
     longest = max(len(table) for table in tables.values())
     figure, axes = new_figure(
         PAGE, 0.7 + 0.15 * longest, len(tables), squeeze=False, sharex=True, sharey=False
     )
     for ax, (name, table) in zip(axes[0], tables.items(), strict=True):
-        position = np.arange(len(table))
+        y = np.arange(len(table))
         error = [(table.score - table.low).clip(lower=0), (table.high - table.score).clip(lower=0)]
-        ax.errorbar(
-            table.score, position, xerr=error, fmt="o", color=COLORS["icot_si"], label="probe"
-        )
-        ax.scatter(table.control_score, position, marker="|", s=40, color="#222222", zorder=3)
-        ax.set_yticks(position, list(table.variable))
+        ax.errorbar(table.score, y, xerr=error, fmt="o", color=ACCENT, label="probe")
+        ax.scatter(table.control_score, y, marker="|", s=40, color="#222222", zorder=3)
+        ax.set_yticks(y, list(table.variable))
         ax.invert_yaxis()
         ax.set_xlim(-0.03, 1.03)
         ax.set_title(name)
@@ -99,34 +100,34 @@ def probe_scores(tables: dict[str, pd.DataFrame]) -> Figure:
 
 @styled
 def probes_through_removal(table: pd.DataFrame) -> Figure:
-    """How well each token of the chain is read inside, against the number of tokens removed.
+    """Probe accuracy of each chain token against the number of tokens removed.
 
-    Full lines are tokens already removed, dotted ones those still written. In brackets: what the
-    input alone gives away of a token before anything is written.
+    Solid lines are tokens already removed, dotted lines tokens still written. In brackets: the
+    accuracy of the best probe of the input alone.
 
     Args:
-        table: rows of `inside.through_removal`.
+        table: rows of `interp.through_removal`.
     """
     figure, axes = new_figure(PAGE, 2.6, 2, sharey=True)
     titles = {
         "separator": "at the separator, before anything is written",
-        "unseen": "at the best position that does not see the token",
+        "unseen": "at the best position before the token is visible",
     }
-    wanted = list(pd.unique(table.variable))
+    variables = list(pd.unique(table.variable))
     for ax, (where, title) in zip(axes, titles.items(), strict=True):
-        here = table[table["where"] == where]
-        for i, variable in enumerate(wanted):
-            rows = here[here.variable == variable].sort_values("removed")
-            color = mpl.colormaps["viridis"](0.92 * i / max(1, len(wanted) - 1))
-            gone = rows[~rows.written]
-            kept = rows[rows.written | (rows.removed == gone.removed.min())]
-            ax.plot(kept.removed, kept.score, ":", color=color, lw=0.9)
+        states = table[table["where"] == where]
+        for i, variable in enumerate(variables):
+            rows = states[states.variable == variable].sort_values("removed")
+            color = mpl.colormaps["viridis"](0.92 * i / max(1, len(variables) - 1))
+            removed = rows[~rows.written]
+            written = rows[rows.written | (rows.removed == removed.removed.min())]
+            ax.plot(written.removed, written.score, ":", color=color, lw=0.9)
             label = f"{variable} ({rows.control.mean():.0%})"
-            ax.plot(gone.removed, gone.score, "-o", color=color, label=label)
+            ax.plot(removed.removed, removed.score, "-o", color=color, label=label)
         ax.set_title(title)
         ax.set_xlabel("chain tokens removed")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        percent(ax, "token read")
+        percent(ax, "token decoded")
     axes[1].set_ylabel("")
     handles, labels = axes[0].get_legend_handles_labels()
     title = "token (input alone)"
@@ -135,14 +136,14 @@ def probes_through_removal(table: pd.DataFrame) -> Figure:
 
 
 @styled
-def used(tables: dict[str, pd.DataFrame]) -> Figure:
-    """Tokens of the chain as two questions: how selectively read, and how often obeyed.
+def readable_vs_used(tables: dict[str, pd.DataFrame]) -> Figure:
+    """Selectivity of the probe against the effect of steering, one point per chain token.
 
     Args:
-        tables: rows of `inside.probing_table`, by the name of the model.
+        tables: rows of `interp.probing_table`, by the name of the model.
     """
     figure, ax = new_figure(PAGE * 0.7, 3.0)
-    colors = dict(zip(tables, (COLORS["icot_si"], COLORS["icot_kd"]), strict=False))
+    colors = {spec.label: spec.color for spec in METHODS.items().values()}
     for name, table in tables.items():
         error = [table.steering - table.steering_low, table.steering_high - table.steering]
         error = np.clip(error, 0, None)
@@ -163,10 +164,10 @@ def used(tables: dict[str, pd.DataFrame]) -> Figure:
 
 @styled
 def patching_map(table: pd.DataFrame, names: Sequence[str]) -> Figure:
-    """Effect of one state from a question with one other digit, by layer and position.
+    """Effect of activation patching by layer and position.
 
     Args:
-        table: rows of `inside.patching`; one row of panels per digit changed, one column per
+        table: rows of `interp.patch_entries`; one row of panels per changed digit, one column per
             symbol of the answer. A panel is empty where no answer changed.
         names: names of the positions.
     """
@@ -193,10 +194,10 @@ def patching_map(table: pd.DataFrame, names: Sequence[str]) -> Figure:
 
 @styled
 def ablation_maps(tables: dict[str, pd.DataFrame], names: Sequence[str]) -> Figure:
-    """Accuracy of the whole answer with one state, or one position to look at, taken away.
+    """Accuracy of the whole answer without one state, or without attention to one position.
 
     Args:
-        tables: rows of `inside.ablation` or `inside.knock_out`, by title.
+        tables: rows of `interp.ablate` or `interp.knock_out`, by title.
         names: names of the positions.
     """
     layers = max(table.layer.max() for table in tables.values()) + 1
@@ -217,10 +218,10 @@ def ablation_maps(tables: dict[str, pd.DataFrame], names: Sequence[str]) -> Figu
 
 @styled
 def attention_map(weights: np.ndarray, names: Sequence[str]) -> Figure:
-    """Attention by head, averaged over examples; one row of panels per layer.
+    """Attention by head, averaged over questions; one row of panels per layer.
 
     Args:
-        weights: `[layers, heads, queries, keys]`, of `inside.attention`.
+        weights: `[layers, heads, queries, keys]`, of `interp.attention`.
         names: names of the positions.
     """
     layers, heads = weights.shape[:2]
@@ -242,11 +243,12 @@ def attention_map(weights: np.ndarray, names: Sequence[str]) -> Figure:
 
 @styled
 def attention_trees(trees: dict[str, pd.DataFrame], names: Sequence[str], layers: int) -> Figure:
-    """Where an answer's symbols get what they know: edges of attention, layer by layer.
+    """Where each answer symbol gets its information from: attention edges, layer by layer.
 
     Args:
-        trees: rows of `inside.attention_tree`, by what is being written.
+        trees: rows of `interp.attention_tree`, by title.
         names: names of the positions.
+        layers: of the model.
     """
     rows = (len(trees) + 2) // 3
     figure = Figure(figsize=(PAGE, 2.2 * rows))
@@ -256,7 +258,7 @@ def attention_trees(trees: dict[str, pd.DataFrame], names: Sequence[str], layers
     for ax, (title, tree) in zip(axes.flat, trees.items(), strict=False):
         for edge in tree.itertuples():
             ax.plot(
-                (edge.source, edge.to), (edge.layer, edge.layer + 1), color=COLORS["icot_si"],
+                (edge.source, edge.to), (edge.layer, edge.layer + 1), color=ACCENT,
                 alpha=min(1.0, edge.weight), lw=0.5 + 2 * edge.weight,
             )  # fmt: skip
         ax.set_title(title)
@@ -270,10 +272,10 @@ def attention_trees(trees: dict[str, pd.DataFrame], names: Sequence[str], layers
 
 @styled
 def cka_maps(tables: dict[str, pd.DataFrame]) -> Figure:
-    """How far the spaces of two models agree, layer by layer.
+    """CKA of every layer of one model with every layer of another.
 
     Args:
-        tables: rows of `inside.cka_table`, by "first, second".
+        tables: rows of `interp.cka_table`, by "first, second".
     """
     figure, axes = new_figure(PAGE, 2.0, len(tables), squeeze=False)
     for ax, (title, table) in zip(axes[0], tables.items(), strict=True):
@@ -293,15 +295,15 @@ def cka_maps(tables: dict[str, pd.DataFrame]) -> Figure:
 
 
 @styled
-def digit_shapes(found: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
+def digit_shapes(shapes: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
     """The ten digits on two principal components, and their Fourier spectrum.
 
     Args:
-        found: what `inside.digit_geometry` returns, by title.
+        shapes: what `interp.digit_geometry` returns, by title.
     """
     figure = Figure(figsize=(PAGE, 3.4))
-    axes = figure.subplots(2, len(found), squeeze=False)
-    for column, (title, (points, spectrum)) in zip(axes.T, found.items(), strict=True):
+    axes = figure.subplots(2, len(shapes), squeeze=False)
+    for column, (title, (points, spectrum)) in zip(axes.T, shapes.items(), strict=True):
         top, bottom = column
         top.plot(*np.vstack([points, points.iloc[:1]])[:, 1:3].T, color=CONTROL, lw=0.6)
         for row in points.itertuples():
@@ -312,7 +314,7 @@ def digit_shapes(found: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
         top.set_yticks([])
         top.spines[:].set_visible(False)
         bottom.set_xticks(spectrum.frequency)
-        bottom.bar(spectrum.frequency, spectrum.share, color=COLORS["icot_si"], width=0.6)
+        bottom.bar(spectrum.frequency, spectrum.share, color=ACCENT, width=0.6)
         bottom.step(spectrum.frequency, spectrum.unordered, where="mid", color="#222222", lw=0.9)
         bottom.set_ylim(0, 1)
         bottom.yaxis.set_major_formatter(PercentFormatter(1))

@@ -13,75 +13,62 @@ from matplotlib.ticker import (
     ScalarFormatter,
 )
 
-from icotlib.reporting.figures.base import (
-    COLORS,
-    COLUMN,
-    DASHES,
-    OTHER_SCHEDULE,
-    PAGE,
-    interval,
-    new_figure,
-    percent,
-    styled,
-)
-from icotlib.reporting.results import NAMES
+from icotlib.reporting.figures.base import COLUMN, PAGE, interval, new_figure, percent, styled
+from icotlib.reporting.figures.style import color_of, is_baseline, label_of, style_of
 
 # --- drawings on an axis -----------------------------------------------------------------------
 
 
 def draw_removed(ax: Axes, table: pd.DataFrame) -> None:
-    """Accuracy against tokens removed, one line per run, No CoT and explicit CoT as references."""
+    """Accuracy against tokens removed: a line for each run that has several stages.
+
+    Baselines are reference lines at their mean; other methods with a single stage are points.
+    """
     for (method, variant), rows in table.groupby(["method", "variant"]):
-        if method in ("no_cot", "explicit_cot"):
-            _draw_reference(ax, method, variant, rows.accuracy.mean())
-            continue
-        if method == "icot_kd":
-            look = {"color": COLORS[method], "marker": "*", "s": 40, "lw": 0, "zorder": 3}
-            ax.scatter(rows.removed, rows.accuracy, label=NAMES[method], **look)
-            continue
-        style = {"ls": ":", "marker": "s"} if variant else {"ls": "-", "marker": "o"}
-        style["color"] = OTHER_SCHEDULE if variant else COLORS.get(method, "black")
-        for number, (_, run) in enumerate(rows.groupby("run")):
-            run = run.sort_values("removed")
-            name = f"{NAMES.get(method, method)}, {run.schedule.iloc[0]} removal"
-            label = None if number else name
-            ax.plot(run.removed, run.accuracy, label=label, alpha=0.85, **style)
-            band = {"color": style["color"], "alpha": 0.12, "lw": 0}
-            ax.fill_between(run.removed, run.ci_low, run.ci_high, **band)
-    chain = int(table.chain_tokens.max())
-    unit = "steps" if table.schedule.str.endswith("by step").all() else "tokens"
-    ax.set_xlabel(f"chain {unit} removed (of {chain})")
+        style = style_of(table, method, variant)
+        name = label_of(method) + (f", {variant.replace('-', ' ')}" if variant else "")
+        if is_baseline(method):
+            ax.axhline(rows.accuracy.mean(), lw=1, label=name, **style)
+        elif rows.groupby("run").size().max() == 1:
+            look = {"color": style["color"], "marker": "*", "s": 40, "lw": 0, "zorder": 3}
+            ax.scatter(rows.removed, rows.accuracy, label=name, **look)
+        else:
+            _draw_stages(ax, rows, style)
+    chain = int(table.chain_length.max())
+    units = set(table.unit)
+    ax.set_xlabel(f"chain {units.pop() if len(units) == 1 else 'units'} removed (of {chain})")
     ax.set_xlim(-0.3, chain + 0.3)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     percent(ax)
     ax.legend(loc="best")
 
 
-def _draw_reference(ax: Axes, method: str, variant: str, accuracy: float) -> None:
-    dashes = DASHES["seconds" in variant]
-    name = NAMES[method] + (f", {variant.replace('-', ' ')}" if variant else "")
-    ax.axhline(accuracy, color=COLORS[method], ls=dashes, lw=1, label=name)
+def _draw_stages(ax: Axes, rows: pd.DataFrame, style: dict[str, str]) -> None:
+    """One line with its 95% interval for each run of a method."""
+    for number, (_, run) in enumerate(rows.groupby("run")):
+        run = run.sort_values("removed")
+        name = f"{label_of(run.method.iloc[0])}, {run.schedule.iloc[0]} removal"
+        label = None if number else name
+        ax.plot(run.removed, run.accuracy, label=label, alpha=0.85, marker="o", **style)
+        band = {"color": style["color"], "alpha": 0.12, "lw": 0}
+        ax.fill_between(run.removed, run.ci_low, run.ci_high, **band)
 
 
 def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
     """Validation accuracy while training, against seconds or examples; one line per run.
 
-    A stepwise run is drawn thin while it still writes some of its chain: only with everything
-    removed does its accuracy compare with that of No CoT.
+    A run is drawn thin before its last removal stage: only there does its accuracy compare with
+    that of the other methods.
     """
     scale = 60 if x == "seconds" else 1000
     for (method, variant), rows in learning.groupby(["method", "variant"], sort=False):
-        name = NAMES.get(method, method) + (f", {variant.replace('-', ' ')}" if variant else "")
-        style = {"color": COLORS.get(method, "black")}
-        if method == "no_cot":
-            style["ls"] = DASHES["seconds" in variant]
-        if method == "icot_si" and variant:
-            style["color"] = OTHER_SCHEDULE
+        name = label_of(method) + (f", {variant.replace('-', ' ')}" if variant else "")
+        style = style_of(learning, method, variant)
         for number, (_, run) in enumerate(rows.groupby("run")):
             label = None if number else name
-            writing = (run.removed < run.chain_tokens) & (method == "icot_si")
-            ax.plot(run[x] / scale, run.valid_accuracy.where(writing), **style | {"lw": 0.5})
-            ax.plot(run[x] / scale, run.valid_accuracy.where(~writing), label=label, **style)
+            early = run.removed < run.final_stage
+            ax.plot(run[x] / scale, run.valid_accuracy.where(early), **style | {"lw": 0.5})
+            ax.plot(run[x] / scale, run.valid_accuracy.where(~early), label=label, **style)
     ends = learning.groupby("run")[x].max()
     if ends.max() > 4 * ends.median():
         ax.set_xscale("log")
@@ -97,11 +84,16 @@ def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
 
 @styled
 def headline(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
-    """The phenomenon in two panels: accuracy while steps are removed, and against seconds."""
+    """Accuracy while steps are removed, and validation accuracy against training time.
+
+    Args:
+        table: rows of `results_table`.
+        learning: rows of `learning_table`, of runs that take similar time.
+    """
     figure, (left, right) = new_figure(PAGE, 2.5, 2, width_ratios=(1, 1))
     draw_removed(left, table)
-    draw_learning(right, learning[learning.variant != "paper-pace"])  # an hour, not minutes
-    left.set_title("One model answers with any number of steps left")
+    draw_learning(right, learning)
+    left.set_title("Accuracy while the chain is removed")
     right.set_title("Accuracy against training time")
     return figure
 
@@ -147,9 +139,9 @@ def accuracy_vs_speed(table: pd.DataFrame) -> Figure:
             rows.relative_speed,
             rows.accuracy,
             s=14,
-            color=COLORS.get(method, "black"),
+            color=color_of(method),
             alpha=0.7,
-            label=NAMES.get(method, method),
+            label=label_of(method),
             lw=0,
         )
     ax.set_xlabel("speed relative to No CoT (batch 1)")
@@ -178,8 +170,8 @@ def shifts(table: pd.DataFrame) -> Figure:
     for method in methods:
         rows = table[table.method == method]
         place = rows["shift"].map(names.index) + rows.run.map(beside)
-        style = {"color": COLORS.get(method, "black"), "fmt": "o", "ms": 3, "lw": 1, "capsize": 2}
-        name = NAMES.get(method, method)
+        style = {"color": color_of(method), "fmt": "o", "ms": 3, "lw": 1, "capsize": 2}
+        name = label_of(method)
         ax.errorbar(place, rows.accuracy, yerr=interval(rows), label=name, **style)
     ax.set_xticks(range(len(names)), [name.replace(" ", "\n", 1) for name in names])
     ax.set_xlim(-0.5, len(names) - 0.5)
@@ -196,13 +188,13 @@ def learning_curves(learning: pd.DataFrame) -> Figure:
     figure, (left, right) = new_figure(PAGE, 2.3, 2)
     for _, run in learning.groupby("run", sort=False):
         thousands, first = run.examples / 1000, run.iloc[0]
-        name = NAMES.get(first.method, first.method)
+        name = label_of(first.method)
         name += f", {first.variant.replace('-', ' ')}" if first.variant else ""
-        style = {"color": COLORS.get(first.method, "black")}
-        style |= {"lw": 2.2 if "seconds" in first.variant else 1.3, "marker": "."}
+        style = style_of(learning, first.method, first.variant) | {"lw": 1.3, "marker": "."}
         left.plot(thousands, run.loss, label=name, **style)
         right.plot(thousands, run.valid_accuracy, label=name, **style)
-        right.plot(thousands, run.train_accuracy, ls=":", **style | {"lw": 0.9, "marker": ""})
+        dotted = {"lw": 0.9, "marker": "", "ls": ":"}
+        right.plot(thousands, run.train_accuracy, **style | dotted)
     left.set_yscale("log")
     left.set_ylabel("training loss per token")
     for ax in (left, right):
@@ -226,9 +218,9 @@ def levers(learning: pd.DataFrame) -> Figure:
     axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flatten()
     for ax, variant in zip(axes, variants, strict=False):
         rows = learning[learning.variant == variant]
-        share = rows.removed / rows.chain_tokens
+        share = rows.removed / rows.chain_length
         ax.fill_between(rows.step, 0, share, step="post", color="#dddddd", lw=0)
-        ax.plot(rows.step, rows.valid_accuracy, color=COLORS["icot_si"])
+        ax.plot(rows.step, rows.valid_accuracy, color=color_of(rows.method.iloc[0]))
         ax.set_title(variant.replace("-", " "))
         percent(ax, "")
     for ax in axes[len(variants) :]:

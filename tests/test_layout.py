@@ -47,47 +47,47 @@ def test_the_layout_symbol_by_symbol(layout):
     assert [int(getattr(batch, name)) for name in FIELDS[1:]] == [6, 3, 16]
 
 
-def test_distillations_layout_has_neither_chain_nor_second_separator(layout):
-    """Against encoding the same examples by hand, rows of unequal length in one batch."""
+def test_without_chain_there_is_no_second_separator_either(layout):
+    """Against the same examples encoded by hand, rows of different length in one batch."""
     examples = [
         Example("1 2 * 3", "4 5 6", "7 8"),
         Example("2", "", "9"),
         Example("3", "1 + 4", "2"),
     ]
-    direct = layout.encode(examples).without_chain()
+    encoded = layout.encode(examples).without_chain()
     texts = [
-        layout.tokenizer.decode(row[:n]) for row, n in zip(direct.ids, direct.total, strict=True)
+        layout.tokenizer.decode(row[:n]) for row, n in zip(encoded.ids, encoded.total, strict=True)
     ]
     assert texts == [
         "1 2 * 3 <sep> #### 7 8 <eos>",
         "2 <sep> #### 9 <eos>",
         "3 <sep> #### 2 <eos>",
     ]
-    assert direct.question.tolist() == [5, 2, 2]
-    assert direct.chain.tolist() == [0, 0, 0]
-    assert direct.ids.shape == (3, 9)
+    assert encoded.question.tolist() == [5, 2, 2]
+    assert encoded.chain.tolist() == [0, 0, 0]
+    assert encoded.ids.shape == (3, 9)
 
 
-def test_pieces_and_text_encode_alike(task, layout):
-    pieces = task.render(task.sample(np.random.default_rng(0), 50))
-    fast, slow = layout.encode_symbols(pieces, task), layout.encode(task.text(pieces))
+def test_symbols_and_text_encode_alike(task, layout):
+    batch = task.render(task.sample(np.random.default_rng(0), 50))
+    fast, slow = layout.encode_symbols(batch, task), layout.encode(task.text(batch))
     for name in FIELDS:
         assert torch.equal(getattr(fast, name), getattr(slow, name))
 
 
-def test_pieces_of_unequal_length_encode_like_their_text(task, layout):
-    pieces = SymbolBatch(
+def test_symbols_of_different_length_encode_like_their_text(task, layout):
+    batch = SymbolBatch(
         np.array([[1, -1, -1], [1, 2, 3]]),
         np.array([[4, 5], [-1, -1]]),
         np.array([[6, 7], [8, -1]]),
     )
-    fast, slow = layout.encode_symbols(pieces, task), layout.encode(task.text(pieces))
+    fast, slow = layout.encode_symbols(batch, task), layout.encode(task.text(batch))
     for name in FIELDS:
         assert torch.equal(getattr(fast, name), getattr(slow, name))
 
 
 def test_steps_end_where_their_text_does(task):
-    """Worked by hand: steps of unequal length, a tail behind the last end, no chain at all."""
+    """Worked by hand: steps of different length, tokens behind the last step end, no chain."""
     layout = Layout(symbol_tokenizer(task.symbols), step_end="+")
     chains = ["1 2 + 3 + 4 5 6", "7 8 9", "", "1 + 2 +"]
     batch = layout.encode([Example(str(i), chain, "0") for i, chain in enumerate(chains)])
@@ -101,16 +101,16 @@ def test_steps_end_where_their_text_does(task):
     assert batch[torch.tensor([3, 0])].tokens(1).tolist() == [2, 3]
 
 
-def test_steps_of_pieces_and_of_their_text_end_alike(task):
+def test_steps_of_symbols_and_of_their_text_end_alike(task):
     layout = Layout(symbol_tokenizer(task.symbols), step_end="+")
     plus = task.symbols.index("+")
-    pieces = SymbolBatch(
+    batch = SymbolBatch(
         np.array([[1, 2], [3, 4], [5, 6]]),
         np.array([[1, plus, 2, plus], [3, 4, plus, -1], [-1, -1, -1, -1]]),
         np.array([[1], [2], [3]]),
     )
-    fast, slow = layout.encode_symbols(pieces, task), layout.encode(task.text(pieces))
-    for name in ("units", "chain", "ids"):
+    fast, slow = layout.encode_symbols(batch, task), layout.encode(task.text(batch))
+    for name in ("removal_units", "step_ends", "chain", "ids"):
         assert torch.equal(getattr(fast, name), getattr(slow, name))
     for removed in range(4):
         assert torch.equal(fast.tokens(removed), slow.tokens(removed))
@@ -126,7 +126,7 @@ def test_the_tokenizer_reloads_through_auto_tokenizer(task, layout, tmp_path):
     again = Layout(AutoTokenizer.from_pretrained(tmp_path))
     examples = task.text(task.render(task.sample(np.random.default_rng(0), 5)))
     assert torch.equal(again.encode(examples).ids, layout.encode(examples).ids)
-    assert (again.sep, again.eos, again.pad, again.mark) == (
+    assert (again.sep, again.eos, again.pad, again.answer_delimiter) == (
         layout.sep,
         layout.eos,
         layout.pad,
@@ -141,15 +141,16 @@ def test_an_unknown_symbol_is_an_error_that_names_it(layout):
 
 def test_generated_text_ends_at_the_end_token(layout):
     batch = layout.encode([Example("2 1 * 4 3", "8 4 0", "8 0 4 0")])
-    written = torch.cat([batch.ids[:, 6:], batch.ids[:, :3]], dim=1)  # and rambles on
+    written = torch.cat([batch.ids[:, 6:], batch.ids[:, :3]], dim=1)  # and continues after it
     assert layout.texts(written) == ["8 4 0 #### 8 0 4 0"]
+    assert layout.lengths(written) == [10]  # 3 + <sep> + #### + 4 + <eos>
 
 
 @pytest.mark.parametrize(
     ("text", "answer"),
     [("8 4 #### 1 2", "1 2"), ("#### 1 #### 2", "2"), ("8 4 0", None), ("8 ####", "")],
 )
-def test_the_answer_is_what_follows_the_last_mark(text, answer):
+def test_the_answer_follows_the_last_delimiter(text, answer):
     assert Layout.answer(text) == answer
 
 
@@ -164,6 +165,6 @@ def test_gpt2_tokens_are_the_authors(reference):
     space, separator = batch.ids[0, end - 1], batch.ids[0, end]
     assert (int(space), int(separator)) == (220, tokenizer.eos_token_id)
     assert batch.ids[0, end + 1 : end + 3].tolist() == [1303, 21017]
-    # the separator is the end token, too: decoding must not stop at it
+    # the separator is the end token too: decoding must not stop at it
     texts = faithful.texts(batch.ids[:, int(batch.question[0]) :])
     assert texts[0] == f"{examples[0].chain} #### {examples[0].answer}"

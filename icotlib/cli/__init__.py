@@ -1,0 +1,116 @@
+"""The command line: `icot`.
+
+options    options that several commands share
+train      one run
+workbook   every run and every notebook
+notebook   some notebooks
+runs       the runs that are there
+show       one run
+ask        a question to a trained model
+evaluate   a trained model on a file of questions
+shifts     accuracy out of distribution
+data       a generated data set as files
+prepare    your own questions with steps, as files to train on
+export     a model as a folder for the hub
+benchmark  speed beside plain loops
+publish    figures and tables from finished runs
+
+A command is one file here, with `add_arguments(parser)` and `run(options)`, and its line in
+`COMMANDS`. It is imported when it is called, so that the command line answers at once.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from icotlib.errors import IcotError, did_you_mean
+
+COMMANDS = {
+    "train": "train one run, or show it if it is finished",
+    "workbook": "train every run and execute every notebook",
+    "notebook": "execute some notebooks",
+    "runs": "list the runs",
+    "show": "show one run: settings, provenance, accuracy by removal stage",
+    "ask": "ask a trained model a question",
+    "evaluate": "test a trained model on a file of questions",
+    "shifts": "train every method, test it on other lengths and unseen combinations",
+    "data": "write a generated data set as files",
+    "prepare": "turn questions with steps (GSM8K, ProsQA, CSV, JSON, ...) into files to train on",
+    "export": "write a run's model as a folder for the hub, with a card",
+    "benchmark": "measure training and evaluation beside plain loops, on this machine",
+    "publish": "write figures/ and results.csv from finished runs",
+}
+
+EXAMPLES = """\
+examples:
+  icot workbook                         the whole series at the fast preset, on this machine
+  icot workbook --preset smoke          the same in a minute, to see that everything runs
+  icot notebook 06 --seed 1             one notebook, which trains what it needs
+  icot train icot_si --seed 1           one run, without a notebook
+  icot train icot_si --plan             what that will take, before anything starts
+  icot train icot_si --fields           every setting, with its meaning, type, default and range
+  icot ask icot_si "3719 * 84"          a question to a trained model
+  icot runs                             what is finished and what is under way
+  icot COMMAND --help                   more about a command
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; the exit status is 0, 1 after an error that the user can mend, 2, or 130."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    top = top_parser()
+    if not words or words[0].startswith("-"):
+        top.parse_args(words or ["--help"])
+        return 0
+    name = words[0]
+    if name not in COMMANDS:
+        hint = did_you_mean(name, COMMANDS)
+        top.exit(2, f"icot: unknown command {name!r}.{hint} `icot --help` lists all.\n")
+    command = importlib.import_module(f"icotlib.cli.{name}")
+    options = command_parser(name).parse_args(words[1:])
+    try:
+        command.run(options)
+        sys.stdout.flush()
+    except IcotError as error:
+        print(f"icot: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nicot: stopped; the same command resumes from the last checkpoint", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read the output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def top_parser() -> argparse.ArgumentParser:
+    """The parser of `icot` itself."""
+    width = max(map(len, COMMANDS))
+    listed = "\n".join(f"  {name:{width}}  {text}" for name, text in COMMANDS.items())
+    return argparse.ArgumentParser(
+        prog="icot",
+        usage="icot COMMAND [options]",
+        description="Implicit chain of thought: train it, remove the steps, look inside.\n\n"
+        f"commands:\n{listed}",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def command_parser(name: str) -> argparse.ArgumentParser:
+    """The parser of one command."""
+    command = importlib.import_module(f"icotlib.cli.{name}")
+    text = COMMANDS[name]
+    parser = argparse.ArgumentParser(
+        prog=f"icot {name}",
+        description=text[0].upper() + text[1:] + ".",
+        epilog=getattr(command, "EXAMPLES", None),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_arguments(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""`icot data`: a generated data set as files."""
+
+import argparse
+from pathlib import Path
+
+from icotlib.cli.options import add_import, load_imports
+from icotlib.config import DataConfig
+from icotlib.data.corpus import examples_of, load_corpus
+from icotlib.data.files import write_examples, write_json
+from icotlib.errors import ConfigError
+
+EXAMPLES = """\
+examples:
+  icot data mult-4x4 --out my-data
+  icot data prosqa-20x4 --format json --out my-data     in the form in which ProsQA is published
+"""
+
+SPLITS = ("train", "valid", "test")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", help="mult-4x4, parity-8, prosqa-20x4, prontoqa-5, ...")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--train", type=int, default=10_000, help="training examples")
+    parser.add_argument("--valid", type=int, default=1000, help="validation examples")
+    parser.add_argument("--test", type=int, default=1000, help="test examples")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the splits")
+    parser.add_argument(
+        "--format",
+        choices=("txt", "json"),
+        default="txt",
+        help="txt: the papers' format, to train on (default); json: as the data are published",
+    )
+    add_import(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    load_imports(options)
+    config = DataConfig(
+        task=options.task,
+        train_examples=options.train,
+        valid_examples=options.valid,
+        test_examples=options.test,
+        seed=options.seed,
+    )
+    corpus = load_corpus(config)
+    files = {split: options.out / f"{split}.{options.format}" for split in SPLITS}
+    for path in files.values():
+        if path.exists():
+            raise ConfigError(f"{path} exists; give --out another folder")
+    for split, path in files.items():
+        examples = examples_of(getattr(corpus, split))
+        if options.format == "json":
+            write_json(path, examples, corpus.task)
+        else:
+            write_examples(path, examples)
+        print(f"{path}: {len(examples)} examples")
+    print(f"content hash {corpus.digest}; no question stands in two files")

@@ -1,0 +1,65 @@
+"""Options that several commands share."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from icotlib.errors import ConfigError
+from icotlib.experiments.base import PRESETS
+from icotlib.registry import import_file
+
+
+def add_run_options(parser: argparse.ArgumentParser, preset: str | None = "fast") -> None:
+    """Preset, seed, settings, jobs and user files."""
+    parser.add_argument(
+        "--preset",
+        default=preset,
+        choices=PRESETS,
+        help="smoke: seconds; fast: minutes on two cores (default); paper: one GPU",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SETTING=VALUE",
+        help="change any setting, e.g. train.steps=200 (icot train icot_si --fields lists them)",
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=None, help="runs side by side (default: by cores)"
+    )
+    add_import(parser)
+
+
+def add_import(parser: argparse.ArgumentParser) -> None:
+    """User files that register tasks and methods."""
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a Python file of yours that registers a task or a method",
+    )
+
+
+def load_imports(options: argparse.Namespace) -> None:
+    """Import the user's files, here and in every process that is started from here."""
+    for path in options.imports:
+        import_file(path)
+
+
+def overrides_of(pairs: Sequence[str]) -> dict[str, Any]:
+    """The settings of `--set`. Raises `ConfigError` for one without a value."""
+    changes = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--set needs SETTING=VALUE, got {pair!r}")
+        try:
+            changes[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            changes[name.strip()] = value  # text that happens not to be YAML
+    return changes

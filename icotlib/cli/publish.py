@@ -1,0 +1,22 @@
+"""`icot publish`: figures and tables from finished runs."""
+
+import argparse
+from pathlib import Path
+
+from icotlib import paths
+from icotlib.reporting.guide import update_pages
+from icotlib.reporting.publish import publish
+from icotlib.reporting.results import summary
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=paths.FIGURES, help="folder to write")
+    parser.add_argument("--task", default="mult-4x2", help="the task of the headline figures")
+
+
+def run(options: argparse.Namespace) -> None:
+    table = publish(options.out, options.task)
+    if options.out == paths.FIGURES:
+        update_pages()
+    print(summary(table).to_string(index=False))
+    print(f"\nwritten to {options.out}")

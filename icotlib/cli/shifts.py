@@ -1,0 +1,23 @@
+"""`icot shifts`: accuracy out of distribution."""
+
+import argparse
+
+from icotlib import experiments
+from icotlib.cli.options import add_run_options, load_imports, overrides_of
+from icotlib.errors import ConfigError
+from icotlib.evaluation.ood import shift_table
+from icotlib.running.jobs import ensure
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_run_options(parser)
+    parser.add_argument("--questions", type=int, default=1000, help="questions of each shift")
+
+
+def run(options: argparse.Namespace) -> None:
+    load_imports(options)
+    configs = experiments.shifted(options.preset, options.seed, overrides_of(options.set))
+    if not configs:
+        raise ConfigError("nothing to test: choose a task that has shifts (--set data.task=...)")
+    runs = ensure(list(configs.values()), options.jobs)
+    print(shift_table(runs, options.questions).drop(columns="run").to_string(index=False))

@@ -1,0 +1,28 @@
+"""`icot show`: one run."""
+
+import argparse
+
+import yaml
+
+from icotlib.config import to_dict
+from icotlib.runs import Run, find_run
+
+COLUMNS = ["removed", "unit", "accuracy", "ci_low", "ci_high", "n_test", "train_examples"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="name of a run, or how it begins")
+
+
+def run(options: argparse.Namespace) -> None:
+    one = find_run(options.name)
+    print(yaml.safe_dump({"config": to_dict(one.config), "from": one.provenance}, sort_keys=False))
+    print_run(one)
+
+
+def print_run(run: Run) -> None:
+    """Accuracy by removal stage; of an unfinished run, its last evaluations."""
+    if run.done and len(run.stages):
+        print(run.stages[COLUMNS].to_string(index=False))
+    else:
+        print(run.metrics.tail().to_string(index=False))

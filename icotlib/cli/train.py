@@ -1,0 +1,118 @@
+"""`icot train`: one run."""
+
+import argparse
+import textwrap
+
+from icotlib.cli.options import add_run_options, load_imports, overrides_of
+from icotlib.cli.show import print_run
+from icotlib.config import RunConfig, settings_of
+from icotlib.errors import ConfigError
+from icotlib.experiments import RUNS, run_config
+from icotlib.experiments.papers import CELLS, check_data, get_paper_result
+from icotlib.registry import METHODS
+
+EXAMPLES = """\
+examples:
+  icot train icot_si --seed 1
+  icot train icot_si --set train.steps=200 --set removal.schedule=adaptive
+  icot train icot_kd --set student.train.steps=2000     one phase of distillation longer
+  icot train own_si --set data.path=mine --set model.pretrained=openai-community/gpt2
+                                                        your own data (icot prepare) and model
+  icot train icot_kd --plan             steps, memory and time, before anything starts
+  icot train icot_si --fields           every setting of a method
+  icot train --list                     every run, every method, every number of the papers' tables
+  icot train icot-si/9x9/gpt2 --plan --speed h100
+                                        a number of the papers: memory, and time on that device
+  icot train my_method --import my_method.py
+                                        a method of your own
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "name",
+        nargs="?",
+        help="a run or a method by name (--list), or a number of the papers' tables such as "
+        "icot-si/9x9/gpt2",
+    )
+    add_run_options(parser, preset=None)
+    parser.add_argument("--list", action="store_true", help="list the names, and stop")
+    parser.add_argument(
+        "--plan", action="store_true", help="say what it will take (steps, memory, time), and stop"
+    )
+    parser.add_argument(
+        "--speed",
+        metavar="DEVICE",
+        help="with --plan: calculate time for h100 (as assumed), for a number of TFLOP/s, or for "
+        "the device of a table of `icot benchmark --costs`",
+    )
+    parser.add_argument(
+        "--fields", action="store_true", help="explain every setting of the run, and stop"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    load_imports(options)
+    if options.list:
+        print(names())
+        return
+    if options.fields and not options.name:
+        raise ConfigError("--fields needs the name of a run: icot train icot_si --fields")
+    config = config_of(options)
+    if options.fields:
+        print(fields(config.method))
+        return
+    if options.speed and not options.plan:
+        raise ConfigError("--speed says how long a run would take: add --plan")
+    if not options.speed:
+        check_data(config)
+    if options.plan:
+        print_plan(options, config)
+        return
+    from icotlib.running.jobs import ensure  # not for --fields, --list and --help
+
+    finished = ensure(config, options.jobs)[0]
+    print(f"finished: {finished.folder}\n")
+    print_run(finished)
+
+
+def names() -> str:
+    """Everything that can be trained by name."""
+    methods = [f"  {name:12} {spec.label}" for name, spec in METHODS.items().items()]
+    cells = [line for cell in CELLS.values() for line in cell.lines()]
+    runs = textwrap.wrap(", ".join(sorted(RUNS)), 96, initial_indent="  ", subsequent_indent="  ")
+    parts = ["runs of the workbook:", *runs, "methods:", *methods, "numbers of the papers:", *cells]
+    return "\n".join(parts)
+
+
+def config_of(options: argparse.Namespace) -> RunConfig:
+    """The config that is asked for: a run of a preset, or a number of a paper's table."""
+    name, overrides = options.name or "", overrides_of(options.set)
+    if "/" in name:
+        if options.preset not in (None, "paper"):
+            raise ConfigError(f"{name} has settings of its own: leave out --preset")
+        return get_paper_result(name).config(options.seed, overrides)
+    return run_config(name, options.preset or "fast", options.seed, overrides)
+
+
+def fields(method: str) -> str:
+    """Every setting of a method's runs: meaning, type, default, range."""
+    lines = []
+    for one in settings_of(method):
+        default = "null" if one.default is None else one.default
+        about = [one.type, f"default {default!r}" if default == "" else f"default {default}"]
+        about += [one.range] if one.range else []
+        about += [f"read by {one.only}"] if one.only else []
+        lines.append(f"{one.name}  ({'; '.join(about)})")
+        indent = "    "
+        lines += textwrap.wrap(one.help, 96, initial_indent=indent, subsequent_indent=indent)
+    return "\n".join(lines)
+
+
+def print_plan(options: argparse.Namespace, config: RunConfig) -> None:
+    from icotlib.running.planning import plan
+
+    if "/" in options.name:
+        print("\n".join(get_paper_result(options.name).lines()))
+    plans = plan(config, options.speed)
+    print("\n".join(line for one in plans for line in one.lines()) or "finished already")

@@ -1,0 +1,33 @@
+"""`icot workbook`: every run and every notebook."""
+
+import argparse
+
+from icotlib.cli.options import add_run_options, load_imports, overrides_of
+from icotlib.running.notebooks import run_all
+
+EXAMPLES = """\
+examples:
+  icot workbook                         about half an hour on two cores
+  icot workbook --preset smoke          a minute, to see that everything runs
+  icot workbook --series --seed 1       stepwise internalization and its baselines alone
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_run_options(parser)
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument(
+        "--studies", action="store_true", help="ablations, mixture and shifts too (hours)"
+    )
+    part.add_argument(
+        "--series",
+        action="store_true",
+        help="stepwise internalization and its baselines alone",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    load_imports(options)
+    parts = {"studies": options.studies, "series": options.series}
+    overrides = overrides_of(options.set)
+    run_all(options.preset, options.seed, overrides, jobs=options.jobs, **parts)

@@ -1,0 +1,144 @@
+"""Which runs the workbook consists of, and which of them each notebook asks for."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from icotlib.config import RunConfig
+from icotlib.experiments.base import PHASES, Shared
+from icotlib.experiments.distillation import (
+    ablations,
+    depths,
+    few_examples,
+    icot_kd,
+    kd_emulator,
+    kd_no_cot,
+    kd_skipped,
+    kd_student,
+    mixtures,
+    weak_model,
+)
+from icotlib.experiments.ood import METHODS, shifted
+from icotlib.experiments.stepwise import (
+    explicit_cot,
+    icot_si,
+    levers,
+    no_cot,
+    paper_pace,
+    tour,
+)
+from icotlib.registry import METHODS as REGISTRY
+
+
+def series(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
+    """Stepwise internalization and what it is compared with, the longest first."""
+    overrides = Shared.of(overrides, ("icot_si", "no_cot", "explicit_cot"))
+    return [make(preset, seed, overrides) for make in (icot_si, no_cot, explicit_cot)]
+
+
+def workbook(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
+    """Every run that the main notebooks need: those that most depend on, and the longest, first."""
+    overrides = Shared.of(overrides, METHODS)
+    main = [icot_kd(preset, seed, overrides), *series(preset, seed, overrides)]
+    return [*main, *levers(preset, seed, overrides).values(), tour(preset, seed, overrides)]
+
+
+def studies(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
+    """What the studies need beyond that: baselines, ablations, depth, mixture, shifts."""
+    overrides = Shared.of(overrides, METHODS)
+    groups = (ablations, weak_model, depths, mixtures, few_examples, shifted)
+    baselines = [make(preset, seed, overrides) for make in (kd_skipped, kd_no_cot)]
+    return [*baselines, *(run for make in groups for run in make(preset, seed, overrides).values())]
+
+
+#: What each notebook asks for, by the number that its name begins with.
+NEEDED: dict[str, tuple[Callable[..., Any], ...]] = {
+    "00": (tour,),
+    "01": (),
+    "02": (explicit_cot, no_cot),
+    "03": (kd_student,),
+    "04": (kd_emulator,),
+    "05": (icot_kd,),
+    "06": (icot_si,),
+    "07": (levers,),
+    "08": (series,),
+    "09": (studies,),
+    "10": (studies,),
+    "11": (icot_si, icot_kd, no_cot),
+    "12": (icot_si, icot_kd),
+    "13": (icot_si, icot_kd, no_cot, explicit_cot),
+    "14": (),  # a run of the user's own, which it makes itself
+    "99": (series,),
+}
+
+
+#: Notebooks that read a config without training its run.
+READ = {"01": (icot_si,), "14": (icot_kd, icot_si)}
+
+
+def needed(
+    notebook: str, preset: str, seed: int = 0, overrides: Any = None
+) -> tuple[RunConfig, ...]:
+    """The runs that a notebook asks for.
+
+    Args:
+        notebook: its name, or the number that this begins with.
+    """
+    return tuple(_configs(NEEDED[notebook[:2]], preset, seed, Shared.of(overrides, METHODS)))
+
+
+def overrides_for(notebook: str, preset: str, overrides: Any = None) -> dict[str, Any]:
+    """Those of a workbook's overrides that the runs of one notebook read.
+
+    Raises `ConfigError` for a setting that no run of the workbook reads.
+    """
+    shared = Shared.of(overrides, METHODS)
+    makers = (*NEEDED[notebook[:2]], *READ.get(notebook[:2], ()))
+    methods: dict[str, None] = {}
+    for config in _configs(makers, preset, 0, shared):
+        related = [config, *config.ancestors().values()]
+        methods |= dict.fromkeys(one.method for one in related)
+    phased = any(REGISTRY.get(method).phases for method in methods)
+    read: dict[str, Any] = {}
+    for name, value in shared.items():
+        if name.partition(".")[0] in PHASES:
+            read |= {name: value} if phased else {}
+        elif any(name in Shared({name: value}).for_method(method) for method in methods):
+            read[name] = value
+    return read
+
+
+def _configs(
+    makers: Iterable[Callable[..., Any]], preset: str, seed: int, overrides: Shared
+) -> Iterator[RunConfig]:
+    for maker in makers:
+        configs = maker(preset, seed, overrides)
+        configs = configs.values() if isinstance(configs, dict) else configs
+        yield from [configs] if isinstance(configs, RunConfig) else configs
+
+
+def shared(overrides: Any = None) -> Shared:
+    """Overrides for several runs at once: each takes those that its method reads.
+
+    Raises `ConfigError` for a setting that no run of the workbook reads.
+    """
+    return Shared.of(overrides, METHODS)
+
+
+def baselines(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunConfig]:
+    """Explicit CoT and No CoT beside stepwise internalization, by the names tables have."""
+    overrides = Shared.of(overrides, ("explicit_cot", "no_cot"))
+    return {
+        "Explicit CoT": explicit_cot(preset, seed, overrides),
+        "No CoT, equal seconds": no_cot(preset, seed, overrides),
+        "No CoT, equal examples": no_cot(preset, seed, overrides, budget="examples"),
+    }
+
+
+def compared(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
+    """What the main figures compare: the series, and two runs that no notebook trains."""
+    overrides = Shared.of(overrides, ("icot_si", "no_cot", "explicit_cot"))
+    return [
+        *series(preset, seed, overrides),
+        no_cot(preset, seed, overrides, budget="examples"),
+        paper_pace(preset, seed, overrides),
+    ]

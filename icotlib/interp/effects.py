@@ -1,0 +1,47 @@
+"""What patching, steering and ablation share: computation that stays the same, and effect sizes.
+
+Each of them changes a hidden state, or what may be attended to, and compares the answers. The
+answer's earlier symbols are forced, so that each symbol's effect is its own, in one forward pass.
+Layers and positions are those of the residual stream (`icotlib.models.hooks`): an intervention at
+layer l changes what enters layer l at that position.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import numpy as np
+from torch import Tensor
+
+from icotlib.data.inputs import LMBatch
+from icotlib.evaluation.scoring import wilson_interval
+from icotlib.evaluation.stage_model import StageModel
+from icotlib.models.hooks import cached_layers
+
+
+@contextmanager
+def cache_unchanged(model: StageModel) -> Iterator[None]:
+    """While open, what an intervention cannot change is computed once for the same tokens.
+
+    The first pass over some tokens must be one without an intervention: the layers below one
+    reuse its outputs. A model with an emulator (`cached_emulation`) runs that once, too: only
+    the states of the analysed decoder change.
+    """
+    emulation = getattr(model.model, "cached_emulation", nullcontext)
+    with cached_layers(model.model, model.decoder), emulation():
+        yield
+
+
+def forced_tokens(inputs: LMBatch, positions: Tensor) -> Tensor:
+    """The tokens that the input has after some positions, `[n, positions]`, on the CPU."""
+    return inputs.labels[:, positions.to(inputs.labels.device)].cpu()
+
+
+def effect_size(hits: Tensor) -> dict[str, float]:
+    """The share of hits `[n]` with its 95% interval; NaN where n is 0.
+
+    Keys effect, low, high, n.
+    """
+    if not len(hits):
+        return {"effect": np.nan, "low": np.nan, "high": np.nan, "n": 0}
+    low, high = wilson_interval(int(hits.sum()), len(hits))
+    return {"effect": float(hits.float().mean()), "low": low, "high": high, "n": len(hits)}

@@ -1,0 +1,232 @@
+"""Probing at every layer and position: scores on held-out questions, also through removal."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from icotlib.evaluation.scoring import wilson_interval
+from icotlib.evaluation.stage_model import StageModel
+from icotlib.interp.activations import stored_activations
+from icotlib.interp.probes import Split, fit_linear, fit_mlp, ridge_predictions
+from icotlib.interp.questions import separator_position
+from icotlib.interp.variables import Variable, variables_of
+from icotlib.system import memory
+from icotlib.system.devices import best_device
+from icotlib.system.processes import all_cores
+from icotlib.tasks.questions import QuestionSet
+
+#: Bytes of logits while a block of positions is fitted.
+BLOCK = 64 * 2**20
+
+
+def split_60_20_20(n: int) -> Split:
+    """Rows to fit to, to select by, and to report on: 60, 20 and 20 percent, in order."""
+    return slice(0, n * 3 // 5), slice(n * 3 // 5, n * 4 // 5), slice(n * 4 // 5, n)
+
+
+@memory.retaining_freed_memory()  # one block is as large as the next
+def probe_grid(
+    states: np.ndarray,
+    variables: Sequence[Variable],
+    probe: str = "linear",
+    shuffle: int | None = None,
+    block: int = BLOCK,
+) -> pd.DataFrame:
+    """Held-out scores of every variable at every layer and position.
+
+    Symbols are predicted by logistic regression and scored by accuracy, numbers by ridge
+    regression and scored by R^2; with `probe="mlp"` both by MLPs of one hidden layer.
+
+    Args:
+        states: `[layers, positions, n, d]`, such as `stored_activations` gives.
+        variables: of the same n questions.
+        shuffle: a seed; the values are then permuted among the questions, a control. The
+            reported rows are permuted as well: a state with only two values would otherwise be
+            always right or always wrong.
+        block: bytes of logits at once.
+
+    Returns:
+        columns probe, variable, kind, index (`Variable.index`), layer, position, measure, valid,
+        score, low, high: the score on the rows to select by, and the score on the rows to report
+        on with its 95% interval.
+    """
+    layers, positions, n, _ = states.shape
+    split = split_60_20_20(n)
+    if shuffle is not None:
+        order = np.random.default_rng(shuffle).permutation(n)
+        variables = [replace(one, values=one.values[order]) for one in variables]
+    symbols = [one for one in variables if one.kind != "number"]
+    numbers = [one for one in variables if one.kind == "number"]
+    device, rows = best_device(), []
+    flat = states.reshape(layers * positions, n, -1)
+    width = 4 * n * max(1, sum(len(np.unique(one.values)) for one in symbols))
+    for chunk in _chunks(len(flat), max(1, block // width)):
+        x = torch.from_numpy(np.array(flat[chunk])).to(device)
+        where = [divmod(row, positions) for row in range(chunk.start, chunk.stop)]
+        if symbols:
+            right = _right(x, symbols, split, probe)
+            rows += _accuracies(right, symbols, where, split, probe)
+        if numbers:
+            errors = _errors(x, numbers, split, probe)
+            rows += _determination(errors, numbers, where, split, probe)
+    return pd.DataFrame(rows)
+
+
+def _chunks(total: int, size: int) -> Iterator[slice]:
+    return (slice(first, min(first + size, total)) for first in range(0, total, size))
+
+
+def _right(x: Tensor, symbols: Sequence[Variable], split: Split, probe: str) -> np.ndarray:
+    """Which held-out symbols probes of states `[P, n, d]` predict: `[P, held out, T]`."""
+    columns = [np.unique(one.values, return_inverse=True)[1] for one in symbols]
+    labels = torch.from_numpy(np.stack(columns, axis=1)).to(x.device)
+    fit, held = split[0], slice(split[1].start, None)
+    if probe == "mlp":
+        predicted = fit_mlp(x, labels, split)
+    else:
+        predicted = fit_linear(x[:, fit], labels[fit]).logits(x[:, held]).argmax(-1)
+    return (predicted == labels[held]).cpu().numpy()
+
+
+def _errors(x: Tensor, numbers: Sequence[Variable], split: Split, probe: str) -> np.ndarray:
+    """Errors of probes of states `[P, n, d]` on held-out numbers: `[P, held out, T]`."""
+    values = np.stack([one.values for one in numbers], axis=1)
+    values = torch.tensor(values).float().to(x.device)
+    fit, held = split[0], slice(split[1].start, None)
+    if probe == "mlp":
+        predicted = fit_mlp(x, values, split)
+    else:
+        predicted = ridge_predictions(x[:, fit], values[fit], x[:, held])
+    return (predicted - values[held]).cpu().numpy()
+
+
+def _row(
+    probe: str, variable: Variable, where: tuple[int, int], measure: str, **scores: float
+) -> dict[str, Any]:
+    row = {"probe": probe, "variable": variable.name, "kind": variable.kind}
+    row |= {"index": variable.index, "layer": where[0], "position": where[1]}
+    return row | {"measure": measure} | scores
+
+
+def _accuracies(
+    right: np.ndarray,
+    symbols: Sequence[Variable],
+    where: Sequence[tuple[int, int]],
+    split: Split,
+    probe: str,
+) -> Iterator[dict[str, Any]]:
+    """Accuracy with its Wilson interval, by layer and position (`where`) and symbol."""
+    valid = split[1].stop - split[1].start
+    selected, reported = right[:, :valid].mean(axis=1), right[:, valid:]
+    hits, n = reported.sum(axis=1), reported.shape[1]
+    for p, place in enumerate(where):
+        for t, variable in enumerate(symbols):
+            low, high = wilson_interval(int(hits[p, t]), n)
+            scores = {"valid": selected[p, t], "score": hits[p, t] / n, "low": low, "high": high}
+            yield _row(probe, variable, place, "accuracy", **scores)
+
+
+def _determination(
+    errors: np.ndarray,
+    numbers: Sequence[Variable],
+    where: Sequence[tuple[int, int]],
+    split: Split,
+    probe: str,
+) -> Iterator[dict[str, Any]]:
+    """R^2, at least 0, with its bootstrap interval, by number and layer and position (`where`)."""
+    valid = split[1].stop - split[1].start
+    rng = np.random.default_rng(0)
+    n = errors.shape[1] - valid
+    weights = rng.multinomial(n, np.full(n, 1 / n), 200) / n  # of the bootstrap
+    for t, variable in enumerate(numbers):
+        spread = [variable.values[rows].var() for rows in split[1:]]
+        selected = 1 - (errors[:, :valid, t] ** 2).mean(axis=1) / spread[0]
+        squared = errors[:, valid:, t] ** 2
+        reported = 1 - squared.mean(axis=1) / spread[1]
+        low, high = np.quantile(1 - squared @ weights.T / spread[1], (0.025, 0.975), axis=1)
+        for p, place in enumerate(where):
+            scores = {"valid": selected[p], "score": reported[p], "low": low[p], "high": high[p]}
+            scores = {name: max(0.0, value) for name, value in scores.items()}
+            yield _row(probe, variable, place, "R2", **scores)
+
+
+def visible_input(model: StageModel, questions: QuestionSet) -> np.ndarray:
+    """What each position can know without the model: the tokens up to it, one-hot.
+
+    Returns `[1, positions, n, columns]`, like states of a single layer: a column for every token
+    that varies at its position, zero for the positions before it.
+    """
+    ids = model.inputs(questions).ids.cpu().numpy()
+    n, positions = ids.shape
+    used, numbered = np.unique(ids, return_inverse=True)
+    one_hot = np.eye(len(used), dtype=np.float32)[numbered.reshape(ids.shape)].reshape(n, -1)
+    varied = one_hot.any(axis=0) & ~one_hot.all(axis=0)
+    known = np.repeat(np.tril(np.ones((positions, positions), dtype=np.float32)), len(used), axis=1)
+    return (one_hot[:, varied] * known[:, None, varied])[None]
+
+
+@all_cores()
+def through_removal(
+    stages: Iterable[StageModel], questions: QuestionSet, probe: str = "linear"
+) -> pd.DataFrame:
+    """How well each chain token can be decoded from the states while tokens are removed.
+
+    At every stage, from two states: at the separator after the question, before anything is
+    written (`where="separator"`); and at the best layer and position before the token is visible
+    (`where="unseen"`), which for a removed token may be any. That state is selected on other
+    questions than those reported.
+
+    Args:
+        stages: one model per removal stage; an iterator is consumed one model at a time.
+
+    Returns:
+        columns removed, variable, where, written (whether the token still stands in the chain),
+        layer, position, score, low, high, and `control`, the better of two probes of the input:
+        a linear one of all tokens up to the position, and an MLP of the question.
+    """
+    variables, rows = variables_of(questions, "chain"), []
+    question_control = None
+    for model in stages:
+        separator = separator_position(model, questions)
+        seen = visible_input(model, questions)
+        if question_control is None:
+            question = seen[:, separator : separator + 1]
+            question_control = probe_grid(question, variables, "mlp").set_index("variable").score
+        model = replace(model, folder=None)  # the states of many stages would fill the disk
+        table = probe_grid(stored_activations(model, questions), variables, probe)
+        best = _best_states(table, model.position_names(questions), separator)
+        positions = sorted({row["position"] for row in best})
+        control = probe_grid(seen[:, positions], variables, probe)
+        control = control.set_index(["variable", "position"]).score
+        for row in best:
+            linear = control[row["variable"], positions.index(row["position"])]
+            row["control"] = max(linear, question_control[row["variable"]])
+            rows.append({"removed": model.removed} | row)
+    return pd.DataFrame(rows)
+
+
+def _best_states(table: pd.DataFrame, names: Sequence[str], separator: int) -> list[dict[str, Any]]:
+    """For each variable, its best layer at the separator and its best state before it is visible.
+
+    Args:
+        table: rows of `probe_grid`.
+        names: names of the positions; a token that still stands in the chain has one.
+    """
+    best = []
+    for variable, found in table.groupby("variable", sort=False):
+        written = variable in names
+        visible_at = names.index(variable) if written else len(names)
+        candidates = {
+            "separator": found[found.position == separator],
+            "unseen": found[found.position < visible_at],
+        }
+        for where, states in candidates.items():
+            row = {"variable": variable, "where": where, "written": written}
+            chosen = states.loc[states.valid.idxmax()]
+            best.append(row | chosen[["layer", "position", "score", "low", "high"]].to_dict())
+    return best

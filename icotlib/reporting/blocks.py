@@ -1,0 +1,237 @@
+"""Blocks of text that are drawn from the published tables: every number in README and guide."""
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from icotlib import experiments
+from icotlib.config import RunConfig
+from icotlib.experiments import papers
+from icotlib.reporting import published
+from icotlib.reporting.results import final_rows, method_label
+from icotlib.running.costs import Cost, cost_of
+from icotlib.running.device_speed import h100
+from icotlib.running.lengths import NominalLengths
+
+#: Every block by the name in its markers.
+BLOCKS: dict[str, Callable[[], str]] = {}
+
+
+def block(draw: Callable[[], str]) -> Callable[[], str]:
+    """Decorator: a function's text fills the block of its name."""
+    BLOCKS[draw.__name__] = draw
+    return draw
+
+
+def _last_stages() -> pd.DataFrame:
+    """The last stage of every published run, numbers as numbers."""
+    table = published.read("results")
+    numbers = ["accuracy", "relative_speed", "train_examples", "train_seconds", "removed"]
+    table = table.assign(**{column: pd.to_numeric(table[column]) for column in numbers})
+    return final_rows(table)
+
+
+@block
+def headline() -> str:
+    """The phenomenon in two sentences."""
+    rows = _last_stages()
+    stepwise = published.rows_of(rows, experiments.icot_si("fast"))
+    examples = published.rows_of(rows, experiments.no_cot("fast", budget="examples"))
+    seconds = published.rows_of(rows, experiments.no_cot("fast"))
+    digits = stepwise.task.iloc[0].removeprefix("mult-")
+    return (
+        f"On {digits}-digit multiplication, a small transformer whose steps were all removed "
+        f"answers {_span(stepwise.accuracy)} of unseen questions right ({len(stepwise)} seeds). "
+        f"Trained on answers alone it reaches {_span(examples.accuracy)} after as many examples, "
+        f"and {_span(seconds.accuracy)} after as many seconds."
+    )
+
+
+_COLUMNS = (
+    "| method | chain tokens removed | exact match, each seed | speed, No CoT = 1 "
+    "| training examples | training seconds |\n|---|---|---|---|---|---|"
+)
+
+
+@block
+def results() -> str:
+    """Stepwise internalization and distillation beside their baselines."""
+    rows = {
+        "Explicit CoT": experiments.explicit_cot("fast"),
+        "ICoT-SI, linear at the paper's pace": experiments.paper_pace("fast"),
+        "ICoT-SI, random removal": experiments.icot_si("fast"),
+        "ICoT-KD": experiments.icot_kd("fast"),
+        "No CoT, equal examples": experiments.no_cot("fast", budget="examples"),
+        "No CoT, equal seconds": experiments.no_cot("fast"),
+    }
+    return _table(rows)
+
+
+@block
+def distillation() -> str:
+    """The phases of distillation beside their baselines."""
+    rows = {
+        "Teacher, explicit CoT": experiments.kd_teacher("fast"),
+        "Student, on the teacher's true states": experiments.kd_student("fast"),
+        "ICoT-KD, coupled": experiments.icot_kd("fast"),
+        "Coupled, both phases of distillation skipped": experiments.kd_skipped("fast"),
+        "No CoT": experiments.kd_no_cot("fast"),
+    }
+    return _table(rows)
+
+
+def _table(rows: dict[str, RunConfig]) -> str:
+    table = _last_stages()
+    lines = [_COLUMNS]
+    for name, config in rows.items():
+        group = published.rows_of(table, config)
+        if len(group):
+            lines.append(_line(name, group.sort_values("seed")))
+    return "\n".join(lines)
+
+
+def _line(name: str, group: pd.DataFrame) -> str:
+    """One method over its seeds; of seconds, which have outliers, the median."""
+    accuracies = ", ".join(f"{100 * value:.1f}" for value in group.accuracy)
+    speed = group.relative_speed.mean()
+    return (
+        f"| {name} | {group.removed.iloc[0]:.0f} of {group.chain_length.iloc[0]} "
+        f"| {accuracies} | {'-' if pd.isna(speed) else f'{speed:.2f}'} "
+        f"| {group.train_examples.mean():,.0f} | {group.train_seconds.median():,.0f} |"
+    )
+
+
+@block
+def shifts() -> str:
+    """Accuracy in and out of distribution."""
+    table = published.read("shifts")
+    table = table[table.accuracy != ""]
+    names = list(dict.fromkeys(table["shift"]))
+    lines = ["| method | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for method, rows in table.groupby("method", sort=False):
+        scores = rows.set_index("shift").accuracy
+        values = [f"{100 * float(scores[x]):.1f}%" if x in scores else "-" for x in names]
+        lines.append(f"| {method_label(str(method))} | " + " | ".join(values) + " |")
+    return "\n".join(lines)
+
+
+@block
+def weak_model() -> str:
+    """Coupling where emulation alone leaves much to be done."""
+    table = published.read("kd_harder")
+    coupled = {row.name: float(row.accuracy) for row in table.itertuples(index=False)}
+    return (
+        f"With two heads in place of four, coupling reaches {coupled['full']:.1%} (seed 0), and "
+        f"{coupled['fixed emulator']:.1%} if the emulator stays fixed."
+    )
+
+
+@block
+def probing() -> str:
+    """Every chain token: where it is read best, and whether it is used."""
+    lines = [
+        "| model | token | read best at | probe | best control | MLP | MLP on the input "
+        "| patching | steering: means | pattern | weights | random | readable | used |",
+        "|---" * 14 + "|",
+    ]
+    shares = ("probe", "control_score", "mlp", "mlp_input", "patching", "steering")
+    shares += ("steering_pattern", "steering_weights", "steering_random")
+    for row in published.read("probing").to_dict("records"):
+        numbers = " | ".join(f"{100 * float(row[name]):.0f}" for name in shares)
+        verdicts = " | ".join("yes" if row[name] else "no" for name in ("readable", "used"))
+        where = f"layer {row['layer']}, `{row['position']}`"
+        lines.append(f"| {row['model']} | {row['variable']} | {where} | {numbers} | {verdicts} |")
+    return "\n".join(lines)
+
+
+@block
+def probing_summary() -> str:
+    """How many chain tokens are readable, and how many are used, in each model."""
+    sentences = []
+    for model, rows in published.read("probing").groupby("model", sort=False):
+        readable, used = (rows[name].astype(bool) for name in ("readable", "used"))
+        sentences.append(
+            f"{model}: of {len(rows)} chain tokens {readable.sum()} are readable beyond every "
+            f"control, {used.sum()} are used, {(readable & used).sum()} are both."
+        )
+    return " ".join(sentences)
+
+
+#: Columns of the table of speed: examples per second, and ratios of them.
+SPEEDS = ("ours", "reference", "ratio", "to_bare")
+
+
+@block
+def benchmark() -> str:
+    """Examples per second beside plain loops, all rows of the benchmark."""
+    lines = [
+        "| | method | model | threads | precision | ours | reference | ratio | ours to bare |",
+        "|---" * 9 + "|",
+    ]
+    for row in published.read("benchmark").to_dict("records"):
+        speeds = ["-" if row[x] == "" else f"{float(row[x]):,.2f}" for x in SPEEDS]
+        method = method_label(row["method"]) if row["what"] == "training" else "any"
+        cells = [row["what"], method, f"`{row['model']}`", str(row["threads"]), row["precision"]]
+        lines.append("| " + " | ".join([*cells, *speeds]) + " |")
+    return "\n".join(lines)
+
+
+@block
+def times() -> str:
+    """Minutes of the commands of the workbook."""
+    lines = ["| command | minutes | machine | commit |", "|---|---|---|---|"]
+    for row in published.read("times").to_dict("records"):
+        lines.append(
+            f"| `{row['command']}` | {row['minutes']} | {row['device']} | `{row['commit']}` |"
+        )
+    return "\n".join(lines)
+
+
+@block
+def paper_results() -> str:
+    """Every number of the papers' tables: its command, its value, and what it costs, calculated."""
+    lines = [
+        "| `icot train` | published | speed there | GPU memory, GiB | disk, GiB "
+        "| GPU hours until all is removed | in all |",
+        "|---" * 7 + "|",
+    ]
+    for cell in papers.CELLS.values():
+        memory, disk, removed, hours = _cost_of_cell(cell.config())
+        doubt = " †" if cell.doubtful else ""
+        lines.append(
+            f"| `{cell.name}` | {100 * cell.published:.1f}%{doubt} | {cell.speed or '-'} "
+            f"| {memory:.0f} | {disk:.1f} | {'-' if removed is None else f'{removed:.1f}'} "
+            f"| {hours:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def _cost_of_cell(config: RunConfig) -> tuple[float, float, float | None, float]:
+    """GiB of memory and of disk; hours on an H100 until the last removal, and in all.
+
+    A method with phases counts all of them: the most memory, and the sum of disk and hours.
+    """
+    runs = [*config.phases.values(), config]
+    costs = [cost_of(run, NominalLengths(run)) for run in runs]
+    memory = max(cost.state + cost.activations for cost in costs) / 2**30
+    disk = sum(cost.disk for cost in costs) / 2**30
+    return memory, disk, _hours_of_removal(config), sum(map(_hours, costs))
+
+
+def _hours_of_removal(config: RunConfig) -> float | None:
+    """Hours until the last chain token is removed; None where the schedule removes none, or not
+    all."""
+    source = NominalLengths(config)
+    stages = config.spec.schedule(config, source.longest_chain).stages(config.train.steps)
+    if not stages or stages[-1][1] < source.longest_chain:
+        return None
+    return _hours(cost_of(config, source, stages[-1][0]))
+
+
+def _hours(cost: Cost) -> float:
+    return h100(cost.precision).seconds(cost.steps, cost.flops, cost.parameters) / 3600
+
+
+def _span(values: pd.Series) -> str:
+    low, high = (f"{100 * value:.1f}" for value in (values.min(), values.max()))
+    return f"{low}%" if low == high else f"{low} to {high}%"

@@ -1,0 +1,45 @@
+"""How methods look in every figure: from what they declare, and from their variants in the table."""
+
+from typing import Any
+
+import pandas as pd
+
+from icotlib.registry import METHODS
+
+#: Colours of a method's further variants, and line styles by the order of variants.
+FURTHER = ("#CC79A7", "#56B4E9", "#E69F00")
+LINES = ("-", "--", ":", "-.")
+
+UNKNOWN = "#666666"
+
+
+def color_of(method: str) -> str:
+    """A method's colour; grey for an unknown one."""
+    known = METHODS.items()
+    return known[method].color if method in known else UNKNOWN
+
+
+def label_of(method: str) -> str:
+    """A method's name in figures; its id for an unknown one."""
+    known = METHODS.items()
+    return known[method].label if method in known else method
+
+
+def is_baseline(method: str) -> bool:
+    """Whether a method is drawn as a reference line."""
+    known = METHODS.items()
+    return method in known and known[method].baseline
+
+
+def style_of(table: pd.DataFrame, method: str, variant: str) -> dict[str, Any]:
+    """Colour and line style of a method's variant beside the others in a table.
+
+    Args:
+        table: with columns method and variant.
+    """
+    variants = sorted(table[table.method == method].variant.unique())
+    number = variants.index(variant)
+    color = color_of(method)
+    if number and not is_baseline(method):
+        color = FURTHER[(number - 1) % len(FURTHER)]
+    return {"color": color, "ls": LINES[number % len(LINES)]}

@@ -1,0 +1,208 @@
+"""The loops that the benchmark compares, each as named functions of a step.
+
+*Reference* is how public code for these methods goes about it, written plainly: fp32, logits of
+the whole vocabulary at every position, removal by slicing one example after the other with a wait
+for the device each time, an optimizer that takes one tensor after the other. *Bare* is our own
+optimizer step with everything around it removed, on batches made beforehand.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
+
+from icotlib.config import RunConfig
+from icotlib.data.inputs import IGNORE, LMBatch
+from icotlib.data.run_data import RunData
+from icotlib.evaluation.generation import generate, left_padded_questions, logits_of, written_as_is
+from icotlib.methods.base import length_groups, token_loss
+from icotlib.models.build import build_model
+from icotlib.models.flops import ATTENTION
+from icotlib.models.parameters import count_parameters
+from icotlib.models.precision import training_precision
+from icotlib.runs import Run
+from icotlib.system.devices import best_device
+from icotlib.system.seeding import generator_for
+from icotlib.system.timing import wait
+from icotlib.training.trainer import Trainer
+
+#: What torch's counter of operations does not know by itself.
+COUNTED = {
+    **ATTENTION,
+    torch.ops.aten._int_mm: lambda a, b, out_shape=None: 2 * a[0] * a[1] * b[1],
+}
+
+
+class Reference:
+    """The reference loop of one run."""
+
+    def __init__(self, config: RunConfig):
+        torch.set_num_threads(config.train.threads)
+        self.config, self.run_data, self.device = config, RunData(config), best_device()
+        self.schedule = config.spec.schedule(config, self.run_data.longest_chain)
+        self.format = config.input_format
+        self.model = reference_model(config, self.run_data).to(self.device).train()
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=config.optim.lr, foreach=False, fused=False
+        )
+
+    def step(self, step: int) -> float:
+        """One optimizer step on the same examples and removals as ours; the loss."""
+        generator = generator_for(self.config.seed, step)
+        batch = self.run_data.batches(step)
+        units = self.schedule.sample(step, batch.removal_units, generator)
+        batch = self.format.arrange(batch)
+        k = self.format.tokens_removed(batch, units).to(self.device)
+        ids, question = batch.ids.to(self.device), batch.question.to(self.device)
+        total = batch.total.to(self.device)
+        rows, labels = [], []
+        for i in range(len(batch)):
+            start, cut, end = question[i].item(), k[i].item(), total[i].item()
+            row = torch.cat([ids[i, :start], ids[i, start + cut : end]])
+            label = row.clone()
+            label[:start] = IGNORE
+            rows.append(row)
+            labels.append(label)
+        inputs = pad_sequence(rows, batch_first=True, padding_value=self.run_data.layout.pad)
+        targets = pad_sequence(labels, batch_first=True, padding_value=IGNORE)
+        logits = self.model(inputs).logits
+        shifted = logits[:, :-1].contiguous().flatten(0, 1)
+        loss = cross_entropy(shifted, targets[:, 1:].contiguous().flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0, foreach=False)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss.item()
+
+
+class Bare:
+    """Forward pass, backward pass and optimizers of ours, on batches made beforehand."""
+
+    def __init__(self, trainer: Trainer, count: int):
+        self.trainer = trainer
+        self.batches = [self._inputs(step) for step in range(count)]
+
+    def _inputs(self, step: int) -> list[tuple[LMBatch, int]]:
+        config, method = self.trainer.config, self.trainer.method
+        batch, form = self.trainer.run_data.batches(step), method.format
+        generator = generator_for(config.seed, step)
+        units = method.removal.sample(step, batch.removal_units, generator)
+        batch = form.arrange(batch)
+        k = form.tokens_removed(batch, units)
+        kept = batch.total - k
+        learned = int((kept - batch.question).sum())
+        groups = length_groups(kept, config.train)
+        return [(form.inputs(batch[r], k[r]).to(method.device), learned) for r in groups]
+
+    def step(self, step: int) -> None:
+        trainer = self.trainer
+        with trainer.int8_matmuls:
+            for inputs, learned in self.batches[step % len(self.batches)]:
+                with trainer.accelerator.autocast():
+                    loss = token_loss(logits_of(trainer.model, inputs), inputs) / learned
+                loss.backward()
+        torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), trainer.config.optim.clip)
+        for optimizer in trainer.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        wait(trainer.accelerator.device)
+
+
+def our_training(config: RunConfig) -> dict[str, Callable]:
+    """Our training steps; `count` gives parameters, a step's tokens, operations."""
+    trainer = trainer_of(config)
+
+    def train(step: int) -> None:
+        trainer.step(step)
+        trainer.method.sync_metrics()
+
+    def count() -> tuple[int, int, int]:
+        before = trainer.counters.tokens
+        with FlopCounterMode(display=False, custom_mapping=COUNTED) as counted:
+            train(0)
+        tokens = trainer.counters.tokens - before
+        return count_parameters(trainer.model), tokens, counted.get_total_flops()
+
+    return {"ours": train, "count": count}
+
+
+def bare_training(config: RunConfig, steps: int) -> dict[str, Callable]:
+    """The same steps with nothing around them."""
+    return {"bare": Bare(trainer_of(config), steps).step}
+
+
+def reference_training(config: RunConfig) -> dict[str, Callable]:
+    """The reference's steps."""
+    return {"reference": Reference(config).step}
+
+
+def trainer_of(config: RunConfig) -> Trainer:
+    """A run's trainer, its model in training; steps alone write nothing to the run's folder."""
+    trainer = Trainer(config, Run.of(config))
+    trainer.model.train(trainer.method.dropout)
+    return trainer
+
+
+def reference_model(config: RunConfig, run_data: RunData) -> PreTrainedModel:
+    """The model of a run as it begins."""
+    torch.manual_seed(config.seed)
+    return build_model(config.model, run_data.layout, run_data.longest_total)
+
+
+#: Examples of the test set that are answered one by one: every one takes as long.
+FEW = 8
+
+
+def our_answers(config: RunConfig) -> dict[str, Callable]:
+    """Greedy answers with nothing removed; `count` gives parameters and examples.
+
+    The cost depends on accuracy: one pass if the model is right, decoding too if it is not. Both
+    extremes are timed with random weights, which never emit the end token, so that all examples
+    write as many tokens.
+    """
+    trainer = trainer_of(config)
+    model, layout, batch = trainer.model.eval(), trainer.run_data.layout, trainer.run_data.test
+    new = int((batch.total - batch.question).max())
+
+    def answer(right: bool) -> None:
+        with training_precision(config.train.precision, model):
+            written_as_is(model, batch, 0)
+            if not right:
+                generate(model, layout, batch, max_new_tokens=new)
+
+    return {
+        "all right": lambda step: answer(right=True),
+        "all wrong": lambda step: answer(right=False),
+        "count": lambda: (count_parameters(model), len(batch)),
+    }
+
+
+def reference_answers(config: RunConfig) -> dict[str, Callable]:
+    """The same, as public code does it: in batches of 32 for ICoT-SI, one by one for ICoT-KD."""
+    torch.set_num_threads(config.train.threads)
+    run_data, device = RunData(config), best_device()
+    model = reference_model(config, run_data).to(device).eval()
+    layout, batch = run_data.layout, run_data.test
+    new = int((batch.total - batch.question).max())
+    ids, mask, _ = left_padded_questions(batch, layout.pad)
+    ids, mask = ids.to(device), mask.to(device)
+
+    def answer(count: int, size: int) -> None:
+        for first in range(0, count, size):
+            rows = slice(first, first + size)
+            model.generate(
+                input_ids=ids[rows],
+                attention_mask=mask[rows],
+                do_sample=False,
+                min_new_tokens=new,
+                max_new_tokens=new,
+                pad_token_id=layout.pad,
+            )
+
+    return {
+        "batched": lambda step: answer(len(batch), 32),
+        "one by one": lambda step: answer(FEW, 1),
+    }

@@ -1,0 +1,40 @@
+"""Reading the published tables in `figures/`.
+
+They are older than today's names: columns and ids are renamed here, until the tables are made
+again.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from icotlib import paths
+from icotlib.config import RunConfig
+
+#: Columns and method ids of the published tables -> today's.
+COLUMNS = {"tokens_removed": "removed", "chain_tokens": "chain_length", "place": "position"}
+METHODS = {"mind_reading": "kd_student", "emulation": "kd_emulator"}
+
+
+def read(name: str, folder: Path | None = None) -> pd.DataFrame:
+    """A published table by its name; empty cells are empty texts."""
+    path = (folder or paths.FIGURES) / f"{name}.csv"
+    table = pd.read_csv(path, keep_default_na=False).rename(columns=COLUMNS)
+    if "method" in table:
+        table["method"] = table["method"].replace(METHODS)
+    if "removed" in table and "unit" not in table:
+        table["unit"] = "tokens"
+    return table
+
+
+def rows_of(table: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
+    """The rows of a published results table, over seeds, that a config stands for."""
+    model = config.model
+    sizes = f"{model.architecture}-{model.layers}x{model.width}"
+    return table[
+        (table.method == config.method)
+        & (table.variant == config.label)
+        & (table.task == config.task)
+        & (table.preset == config.preset)
+        & (table.model == sizes)
+    ]

@@ -1,0 +1,740 @@
+"""Interpretability: every analysis finds what was planted, and reports nothing else."""
+
+import contextlib
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression, Ridge
+from torch.nn.functional import one_hot
+
+from icotlib import experiments, interp
+from icotlib.config import RunConfig
+from icotlib.data.corpus import load_corpus
+from icotlib.data.run_data import build_layout
+from icotlib.errors import ConfigError
+from icotlib.evaluation import interventions
+from icotlib.evaluation.generation import logits_of
+from icotlib.evaluation.stage_model import StageModel
+from icotlib.interp import ablation, patching, steering
+from icotlib.interp.probes import ridge_predictions
+from icotlib.interp.steering import first_affected
+from icotlib.interp.variables import Variable
+from icotlib.models.build import build_model
+from icotlib.models.hooks import (
+    decoder_layers,
+    hook_layer_inputs,
+    hook_residual_stream,
+    mask_attention,
+)
+from icotlib.system import processes
+from icotlib.tasks import Task, get_task
+from icotlib.tasks.base import PADDING
+from icotlib.tasks.parity import Parity
+from icotlib.tasks.questions import QuestionSet
+from icotlib.training.trainer import train
+from tests.planted import ANSWER_DELIMITER, BITS, SEPARATOR, every_question, plant
+
+RIGHT = {"removal.side": "right", "removal.keep_positions": False}
+NO_CHAIN = {"removal.layout": "no_chain"}
+TOKENS = [f"t{i + 1}" for i in range(BITS)]
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return plant(), every_question()
+
+
+@pytest.fixture(scope="module")
+def probed(planted):
+    """The planted model's chain, probed with every control."""
+    model, questions = planted
+    tokens = interp.variables_of(questions, "chain")
+    assert [one.name for one in tokens] == TOKENS
+    assert [one.index for one in tokens] == list(range(BITS))
+    return interp.probe_with_controls(model, questions, tokens, model.untrained(seed=5))
+
+
+def test_the_docstring_names_every_file():
+    folder = Path(interp.__file__).parent
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert files == set(re.findall(r"^([a-z_]+)  ", interp.__doc__, re.MULTILINE))
+
+
+# --- what tasks say about their variables ------------------------------------------------------
+
+
+def test_the_intermediate_values_of_3719_by_84():
+    task = get_task("mult-4x2")
+    values = task.intermediate_values(task.questions([3719], [84]))
+    assert {name: int(value[0]) for name, value in values.items()} == {
+        "a0 b0": 36,
+        "a1 b0": 4,
+        "a2 b0": 28,
+        "a3 b0": 12,
+        "a0 b1": 72,
+        "a1 b1": 8,
+        "a2 b1": 56,
+        "a3 b1": 24,
+        "c0": 36,
+        "c1": 3 + 4 + 72,
+        "c2": 7 + 28 + 8,
+        "c3": 4 + 12 + 56,
+        "c4": 7 + 24,
+        "c5": 3,
+        "carry1": 3,
+        "carry2": 7,
+        "carry3": 4,
+        "carry4": 7,
+        "carry5": 3,
+    }
+
+
+@pytest.mark.parametrize("name", ["mult-4x2", "mult-3x3"])
+def test_running_sums_and_carries_are_those_of_long_multiplication(name):
+    task = get_task(name)
+    questions = task.sample(np.random.default_rng(0), 50)
+    values, answer = task.intermediate_values(questions), task.render(questions).answer
+    for k in range(answer.shape[1]):
+        assert (values[f"c{k}"] % 10 == answer[:, k]).all()
+
+
+def test_what_follows_from_another_chain():
+    # 3719 x 84: 14876 with a 9 for its 7 (tens) is 20 more; the digits of 29752 count ten times.
+    task = get_task("mult-4x2")
+    question = task.questions([3719], [84])
+    for token, digit, product in ((1, 9, 312416), (0, 0, 312390), (8, 6, 312496)):
+        answer = task.counterfactual_answer(question, token, np.array([digit]))
+        assert int("".join(map(str, answer[0, ::-1]))) == product
+    with pytest.raises(ConfigError, match="not a digit"):
+        task.counterfactual_answer(question, 5, np.array([1]))
+
+
+def test_an_answer_that_does_not_fit_is_none():
+    task = get_task("mult-1x1")
+    questions = task.questions([9, 2], [9, 2])
+    assert task.counterfactual_answer(questions, 1, np.array([9, 5])).tolist() == [[1, 9], [4, 5]]
+    task = get_task("mult-2x2")
+    questions = task.questions([99], [99])  # 891 + 8910, and 891 + 9910 has a digit too many
+    assert (task.counterfactual_answer(questions, 7, np.array([9])) == PADDING).all()
+
+
+def test_parity_follows_every_token():
+    task = get_task("parity-4")
+    questions = np.array([[1, 0, 1, 1]])
+    assert task.counterfactual_answer(questions, 2, np.array([1])).tolist() == [[0]]
+    assert task.counterfactual_answer(questions, 2, np.array([0])).tolist() == [[1]]
+
+
+def test_a_task_that_cannot_tell_says_so():
+    class Silent(Parity):
+        counterfactual_answer = Task.counterfactual_answer
+
+    with pytest.raises(ConfigError, match="defines no answer"):
+        Silent(4).counterfactual_answer(np.zeros((1, 4)), 0, np.array([1]))
+
+
+# --- questions and positions -------------------------------------------------------------------
+
+
+def test_questions_differ_and_do_not_run_out():
+    config = RunConfig().override({"data.task": "mult-1x1"})
+    questions = interp.draw_questions_of(config, 1000)
+    assert len(questions) == 81 == len(np.unique(questions.questions, axis=0))
+    assert not (np.sort(questions.questions[:, 0]) == questions.questions[:, 0]).all()
+
+
+def test_files_have_no_variables(tmp_path):
+    config = RunConfig().override({"data.path": str(tmp_path)})
+    with pytest.raises(ConfigError, match="generated task"):
+        interp.draw_questions_of(config, 10)
+
+
+def made(task, method, removed, architecture="gpt2", **overrides):
+    """A model with random weights at a removal stage, and its config."""
+    sizes = {"model.layers": 2, "model.width": 16, "model.heads": 2}
+    named = {"data.task": task, "method": method, "model.architecture": architecture}
+    config = RunConfig().override(sizes | named | overrides)
+    layout = build_layout(config, load_corpus(config.data).symbols)
+    torch.manual_seed(0)
+    model = build_model(config.model, layout, longest=40).eval()
+    return StageModel("made", model, layout, config, config.input_format, removed), config
+
+
+def test_positions_are_named_rightly_where_whole_steps_are_removed():
+    steps = {"removal.step_end": "+", "removal.keep_positions": False}
+    model, config = made("mult-3x3", "icot_si", 1, **steps)
+    questions = interp.draw_questions_of(config, 3)
+    names, inputs = model.position_names(questions), model.inputs(questions)
+    assert len(names) == inputs.ids.shape[1]
+    tokens = model.layout.tokenizer.batch_decode(inputs.ids[0][:, None])
+    assert [tokens[i] for i, name in enumerate(names) if name == "="] == ["<sep>", "<sep>"]
+
+
+@pytest.mark.parametrize("spaced", [False, True])
+def test_positions_of_a_tokenizer_that_adds_spaces(pretrained, spaced):
+    settings = {"model.pretrained": pretrained("gpt2"), "model.spaced_separators": spaced}
+    model, config = made("mult-2x2", "icot_si", 3, **settings)
+    names = model.position_names(interp.draw_questions_of(config, 3))
+    space, delimiter = ["_"] * spaced, ["####"] * len(model.layout.answer_delimiter)
+    chain = ["t4", "t5", "t6", "t7", "t8", *space]
+    answer = ["s0", "s1", "s2", "s3", *space]
+    assert names == ["a0", "a1", "*", "b0", "b1", *space, "=", *chain, "=", *delimiter, *answer]
+    assert len(model.answer_positions(interp.draw_questions_of(config, 3))) == 4
+    assert interp.separator_position(model, interp.draw_questions_of(config, 3)) == names.index("=")
+
+
+@pytest.mark.parametrize(
+    ("removed", "overrides", "names"),
+    [
+        (0, {}, "a0 a1 * b0 b1 = t1 t2 t3 t4 t5 t6 t7 t8 = #### s0 s1 s2 s3"),
+        (3, {}, "a0 a1 * b0 b1 = t4 t5 t6 t7 t8 = #### s0 s1 s2 s3"),
+        (3, RIGHT, "a0 a1 * b0 b1 = t1 t2 t3 t4 t5 = #### s0 s1 s2 s3"),
+        (8, NO_CHAIN, "a0 a1 * b0 b1 = #### s0 s1 s2 s3"),
+    ],
+)
+def test_positions_have_the_names_of_their_tokens(removed, overrides, names):
+    method = "no_cot" if overrides is NO_CHAIN else "icot_si"
+    model, config = made("mult-2x2", method, removed, **overrides)
+    questions = interp.draw_questions_of(config, 3)
+    names = names.split()
+    assert model.position_names(questions) == names
+    inputs = model.inputs(questions)
+    _, chain, answer = questions.rendered
+    symbols = {"*": "*", "=": "<sep>", "####": "####"}
+    for position, name in enumerate(names):
+        written = model.layout.tokenizer.convert_ids_to_tokens(inputs.ids[:, position])
+        if name in symbols:
+            assert written == [symbols[name]] * 3
+        elif name[0] in "ts":
+            number = int(name[1:])
+            column = chain[:, number - 1] if name[0] == "t" else answer[:, number]
+            assert written == [questions.task.symbols[i] for i in column]
+    truth = inputs.labels[:, model.answer_positions(questions)]
+    assert model.layout.tokenizer.convert_ids_to_tokens(truth[0]) == [
+        str(digit) for digit in answer[0]
+    ]
+
+
+# --- activations -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_the_residual_stream_is_what_transformers_calls_hidden_states(architecture):
+    model, config = made("mult-2x2", "icot_si", 8, architecture)
+    inputs = model.inputs(interp.draw_questions_of(config, 4))
+    states = model.residual_stream(inputs)
+    with torch.no_grad():
+        truth = model.model(
+            inputs.ids,
+            position_ids=inputs.positions,
+            attention_mask=torch.ones_like(inputs.ids),
+            output_hidden_states=True,
+        ).hidden_states
+    for layer in (0, 1):  # the last of transformers' is normalised, ours is not
+        assert torch.equal(states[layer], truth[layer].transpose(0, 1))
+    with torch.no_grad():
+        norm = model.model.base_model
+        norm = norm.ln_f if architecture == "gpt2" else norm.norm
+        assert torch.allclose(norm(states[2]), truth[2].transpose(0, 1), atol=1e-6)
+
+
+def test_an_outer_hook_sees_what_an_inner_hook_puts_in():
+    model, config = made("mult-2x2", "icot_si", 8)
+    inputs, seen = model.inputs(interp.draw_questions_of(config, 2)), {}
+    new = torch.randn(*inputs.ids.shape, 16)
+    with (
+        hook_residual_stream(model.model, lambda layer, hidden: seen.update({layer: hidden})),
+        hook_layer_inputs(model.model, lambda layer, hidden: new),
+    ):
+        logits_of(model.model, inputs)
+    assert torch.equal(seen[0], new)
+    assert torch.equal(seen[1], new)
+    assert not torch.equal(seen[2], new)
+
+
+def test_activations_are_the_same_in_any_number_of_batches_and_stored(planted, runs_folder):
+    model, questions = planted
+    questions = questions[:50]
+    whole = model.residual_stream(model.inputs(questions)).numpy()
+    stored = interp.stored_activations(model, questions, bound=7 * whole[:, :, 0].nbytes)
+    assert isinstance(stored, np.memmap)
+    assert np.array_equal(stored, whole)
+    assert not list(runs_folder.iterdir())  # there is no run whose folder could keep them
+    named = replace(model, folder=runs_folder / "run" / "activations")
+    interp.stored_activations(named, questions)
+    (file,) = named.folder.iterdir()
+    before = file.stat().st_mtime_ns
+    assert np.array_equal(interp.stored_activations(named, questions), whole)
+    assert file.stat().st_mtime_ns == before
+    interp.stored_activations(named, questions[:20])
+    assert len(list(named.folder.iterdir())) == 2
+
+
+def test_the_states_of_a_coupled_model_are_the_emulated_ones(runs_folder):
+    quick = {"train.steps": 2, "train.eval_every": 2, "data.test_examples": 8, "model.layers": 3}
+    run = train(experiments.icot_kd("smoke", overrides=quick))
+    model = StageModel.of(run)
+    questions = interp.draw_questions_of(run.config, 5)
+    inputs, at = model.inputs(questions), interp.separator_position(model, questions)
+    states, coupled = model.residual_stream(inputs), model.model
+    ends = torch.full((5,), at, device=model.device)
+    with torch.no_grad():
+        emulated = coupled.emulator(inputs.ids[:, : at + 1], ends).states
+        read = [mlp(emulated[:, i]) for i, mlp in enumerate(coupled.student.state_mlps)]
+    for layer in range(3):
+        assert torch.allclose(states[layer, at], read[layer].cpu(), atol=1e-5)
+    assert interp.attention(model, questions).shape[0] == 3
+    untrained = model.untrained()
+    assert type(untrained.model) is type(coupled)
+    assert not torch.equal(untrained.residual_stream(inputs), states)
+
+
+# --- probes ------------------------------------------------------------------------------------
+
+
+def test_all_logistic_probes_at_once_agree_with_scikit_learn():
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(3, 900, 12, generator=generator) * torch.logspace(-2, 2, 12)
+    scores = (x[0] / torch.logspace(-2, 2, 12))[:, :3] + torch.randn(900, 3, generator=generator)
+    labels = torch.stack([scores.argmax(dim=1), (scores[:, 0] > 0).long()], dim=1)
+    fitted = interp.fit_linear(x[:, :600], labels[:600], penalty=1e-4, steps=300)
+    ours = fitted.logits(x[:, 600:])
+    scale = torch.logspace(-2, 2, 12)
+    for position in range(3):
+        for t in range(2):
+            theirs = LogisticRegression(C=1e4, max_iter=500)
+            theirs.fit(x[position, :600] / scale, labels[:600, t])
+            classes = int(labels[:, t].max()) + 1
+            chances = ours[position, :, t].softmax(-1)[:, :classes].numpy()
+            assert np.allclose(chances, theirs.predict_proba(x[position, 600:] / scale), atol=0.03)
+
+
+def test_ridge_agrees_with_scikit_learn():
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(1, 400, 5, generator=generator)
+    y = x[0] @ torch.randn(5, 2, generator=generator) + 7
+    guess = ridge_predictions(x[:, :300], y[:300], x[:, 300:])
+    theirs = Ridge(alpha=0.3).fit(x[0, :300], y[:300]).predict(x[0, 300:])
+    assert np.allclose(guess[0], theirs, atol=0.02)
+
+
+def planted_states(n=1500, d=8):
+    """Noise in 2 layers and 3 positions; a digit and a number, in layer 1 at position 2 only."""
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(2, 3, n, d, generator=generator)
+    digit = torch.randint(0, 4, (n,), generator=generator)
+    number = torch.randint(0, 50, (n,), generator=generator)
+    states[1, 2, :, :4] += 8 * one_hot(digit, 4)
+    states[1, 2, :, 5] += number
+    variables = [Variable("t1", "chain", 0, digit.numpy())]
+    return states.numpy(), [*variables, Variable("c0", "number", 0, number.numpy())]
+
+
+def test_a_grid_finds_what_is_planted_where_it_is_planted_and_nothing_else():
+    states, variables = planted_states()
+    table = interp.probe_grid(states, variables).set_index(["variable", "layer", "position"])
+    assert table.loc[("t1", 1, 2), "low"] > 0.97
+    assert table.loc[("c0", 1, 2), "low"] > 0.98
+    others = table.drop([("t1", 1, 2), ("c0", 1, 2)])
+    assert (others.loc["t1"].score < 0.35).all()
+    assert (others.loc["c0"].score < 0.05).all()
+    assert ((table.low <= table.score) & (table.score <= table.high)).all()
+
+
+def test_a_grid_is_the_same_in_any_number_of_blocks():
+    states, variables = planted_states(300)
+    whole, blocks = (
+        interp.probe_grid(states, variables, **size).sort_values(
+            ["variable", "layer", "position"], ignore_index=True
+        )
+        for size in ({}, {"block": 1})
+    )
+    pd.testing.assert_frame_equal(whole, blocks, atol=1e-5)
+
+
+def test_shuffled_labels_are_predicted_by_nothing():
+    states, variables = planted_states()
+    table = interp.probe_grid(states, variables, shuffle=0)
+    assert (table[table.variable == "t1"].score < 0.35).all()
+    assert (table[table.variable == "c0"].score < 0.05).all()
+
+
+def test_an_mlp_decodes_what_is_not_linearly_separable():
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(1, 2, 2000, 4, generator=generator)
+    both = (states[0, 0, :, 0] > 0) ^ (states[0, 0, :, 1] > 0)
+    variables = [Variable("t1", "chain", 0, both.long().numpy())]
+    linear = interp.probe_grid(states.numpy(), variables).set_index("position").score
+    mlp = interp.probe_grid(states.numpy(), variables, probe="mlp").set_index("position").score
+    assert linear[0] < 0.62
+    assert mlp[0] > 0.9
+    assert mlp[1] < 0.58
+
+
+def test_a_number_that_the_input_gives_away_is_not_selective():
+    # A product is not linear in the digits, but an MLP predicts it from them.
+    model, config = made("mult-2x2", "icot_si", 8)
+    questions = interp.draw_questions_of(config, 1500)
+    products = [one for one in interp.variables_of(questions, "number") if one.name == "a0 b0"]
+    table = interp.probe_with_controls(model, questions, products)
+    assert (table["input, MLP"][table.position > 4] > 0.9).all()
+    assert (table["input"] < 0.9).all()
+    assert (table.selectivity < 0.05).all()
+
+
+def test_the_input_alone_knows_the_tokens_so_far(planted):
+    model, questions = planted
+    seen = interp.visible_input(model, questions[:200])
+    assert not seen[0, 0, :, 2:].any()  # two columns for the first bit, and nothing later
+    table = interp.probe_grid(seen, interp.variables_of(questions[:200], "chain"))
+    t1 = table[table.variable == "t1"].set_index("position").score
+    assert (t1 == 1).all()
+    t2 = table[table.variable == "t2"].set_index("position").score
+    assert t2[0] < 0.75  # the second bit is not visible yet
+
+
+def test_a_planted_parity_is_selective_and_everything_else_is_visible_in_the_input(probed):
+    best = interp.best_positions(probed).set_index("variable")
+    parity = best.loc[f"t{BITS}"]
+    assert (parity.layer, parity.position) == (1, SEPARATOR)
+    assert parity.score > 0.99
+    assert parity.selectivity > 0.3
+    others = probed[probed.variable != f"t{BITS}"]
+    assert (others.selectivity < 0.12).all()
+    first = probed[probed.variable == "t1"]  # it is the first bit
+    assert (first.selectivity <= 0).all()
+    assert (first.score.groupby(first.layer).max() > 0.99).all()
+
+
+def test_a_removed_token_is_decoded_at_the_separator(planted):
+    model, questions = planted
+    table = interp.through_removal([model], questions).set_index(["variable", "where"])
+    parity = table.loc[(f"t{BITS}", "separator")]
+    assert parity.score > 0.99
+    assert parity.control < 0.65
+    assert table.loc[("t5", "separator")].score < 0.7
+    assert table.loc[("t1", "unseen")].control == 1
+
+
+# --- interventions -----------------------------------------------------------------------------
+
+
+def test_patching_finds_the_way_from_bit_to_answer(planted):
+    model, questions = planted
+    table = interp.patch_entries(model, questions[:100], entries=[3])
+    by_state = table.set_index(["layer", "position"])
+    path = [(0, 3), (1, SEPARATOR), (2, ANSWER_DELIMITER)]
+    assert set(table.changed) == {"x3"}
+    assert (by_state.loc[path].effect == 1).all()
+    assert (by_state.drop(path).effect == 0).all()
+    effects = interp.effect_by_position_kind(table, model, questions)
+    assert effects["own position"].tolist() == [1, 0, 0]
+    assert effects["separator"].tolist() == [0, 1, 0]
+    assert effects["writes"].tolist() == [0, 0, 1]
+    assert effects["elsewhere"].tolist() == [0, 0, 0]
+
+
+def test_patching_takes_any_pairs_of_one_task(planted):
+    model, questions = planted
+    clean, corrupted = questions[:80], questions[80:160]
+    table = interp.patch_pairs(model, clean, corrupted, layers=[0, 1], positions=[0, SEPARATOR])
+    assert table[["layer", "position"]].drop_duplicates().to_numpy().tolist() == [
+        [0, 0],
+        [0, SEPARATOR],
+        [1, 0],
+        [1, SEPARATOR],
+    ]
+    by_state = table.set_index(["layer", "position"])
+    answers = [one.rendered.answer for one in (clean, corrupted)]
+    differ = (answers[0] != answers[1])[:, 0]
+    assert (by_state.n == differ.sum()).all()
+    assert by_state.effect[1, SEPARATOR] == 1
+    # One bit of another question flips the parity if, and only if, it differs there.
+    flips = (clean.questions[:, 0] != corrupted.questions[:, 0])[differ]
+    assert by_state.effect[0, 0] == pytest.approx(flips.mean())
+
+
+def test_patching_minimal_pairs_is_patching_entries(planted):
+    model, questions = planted
+    pairs = interp.patch_pairs(model, *interp.minimal_pairs(questions[:40], 5, seed=3))
+    entries = interp.patch_entries(model, questions[:40], entries=[5], seed=3)
+    pd.testing.assert_frame_equal(pairs, entries.drop(columns="changed"))
+
+
+def test_sets_that_form_no_pairs_are_refused(planted):
+    model, questions = planted
+    with pytest.raises(ConfigError, match="3 clean questions of parity-10 and 2 corrupted"):
+        interp.patch_pairs(model, questions[:3], questions[:2])
+    other = QuestionSet(get_task("parity-9"), questions.questions[:3, :9])
+    with pytest.raises(ConfigError, match="of parity-9"):
+        interp.patch_pairs(model, questions[:3], other)
+
+
+def cache_nothing(monkeypatch):
+    """Interventions compute everything anew."""
+    for module in (ablation, patching, steering):
+        monkeypatch.setattr(module, "cache_unchanged", lambda model: contextlib.nullcontext())
+
+
+def test_caching_the_emulation_changes_no_result(runs_folder, monkeypatch):
+    quick = {"train.steps": 2, "train.eval_every": 2, "data.test_examples": 8}
+    model = StageModel.of(train(experiments.icot_kd("smoke", overrides=quick)))
+    questions, passes = interp.draw_questions_of(experiments.icot_kd("smoke"), 9), []
+    emulator = model.model.emulator
+    before = emulator.forward
+    emulator.body.register_forward_pre_hook(lambda *args: passes.append(args))
+
+    def tables():
+        passes.clear()
+        return [
+            interp.patch_entries(model, questions, entries=[0]),
+            interp.ablate(model, questions, [(1, 2), (2, 3)]),
+            interp.knock_out(model, questions, layers=[1]),
+            interp.steer(model, questions, 0, 1, 2),
+            pd.DataFrame([interp.effect_of_token(model, questions, 0, 1, 2)]),
+        ], len(passes)
+
+    ours, few = tables()
+    assert emulator.forward == before
+    with monkeypatch.context() as patched:
+        cache_nothing(patched)
+        expected, many = tables()
+    for one, other in zip(ours, expected, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+    assert few < many / 3
+
+
+def test_minimal_pairs_differ_in_one_entry(planted):
+    questions = planted[1]
+    clean, corrupted = interp.minimal_pairs(questions, 4)
+    assert 0 < len(clean) < len(questions)
+    differ = clean.questions != corrupted.questions
+    assert differ[:, 4].all()
+    assert not np.delete(differ, 4, axis=1).any()
+
+
+def test_steering_changes_the_answer_where_the_state_is_used(planted):
+    model, questions = planted
+    table = interp.steer(model, questions, BITS - 1, 1, SEPARATOR).set_index("direction")
+    assert table.loc["means"].effect == 1
+    assert table.loc["weights"].effect == 1
+    assert table.loc["pattern"].effect == 1
+    assert (table.loc[["means", "weights", "pattern"]].decoded == 1).all()
+    assert table.loc["random"].effect < 0.2
+    # The first bit can be decoded at its own position, but nothing attends to it any more.
+    unused = interp.steer(model, questions, 0, 1, 0).set_index("direction")
+    assert unused.effect.max() == 0
+
+
+def test_the_table_tells_readable_from_used(planted, probed):
+    model, questions = planted
+    table = interp.probing_table(model, questions, probed).set_index("variable")
+    assert table.index.tolist() == TOKENS
+    parity = table.loc[f"t{BITS}"]
+    assert (parity.layer, parity.position) == (1, "=")
+    assert parity.readable
+    assert parity.used
+    assert parity.patching == parity.steering_weights == parity.steering_pattern == 1
+    assert parity.mlp_input < 0.65
+    assert parity.mlp > 0.99
+    assert not table.drop(f"t{BITS}").readable.any()
+
+
+def test_only_states_that_can_influence_the_answer_are_selected(planted, probed):
+    model, questions = planted
+    table = interp.probing_table(model, questions, probed, pairs=20)
+    assert table.layer.max() < model.layers
+    assert not table.position.isin(["s0"]).any()  # the answer is written before
+    assert first_affected(questions[:50], 2) == 0
+
+
+def test_steering_has_no_target_without_a_second_class(planted):
+    model, questions = planted
+    ones = questions.questions.sum(axis=1) % 2 == 1
+    odd, even = questions[ones][:90], questions[~ones][:60]
+    for fitted, held in ((odd, even), (even, odd[:30])):
+        rows = QuestionSet(questions.task, np.vstack([fitted.questions, held.questions]))
+        table = interp.steer(model, rows, BITS - 1, 1, SEPARATOR)
+        assert (table.n == 0).all()
+        assert table.effect.isna().all()
+
+
+def test_the_pattern_is_where_states_differ_and_the_weights_are_not():
+    # Three digits along one direction, under noise that a second coordinate measures alone.
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 3, (900,), generator=generator)
+    noise = 3 * torch.randn(900, generator=generator)
+    states = torch.stack([labels + noise, noise, 0.1 * torch.randn(900, generator=generator)], 1)
+    probe = interp.fit_linear(states[None], labels[:, None], steps=200)
+    old, new = labels.numpy(), ((labels + 1) % 3).numpy()
+    shift = {
+        name: steering._shift(name, states, labels, probe, states, old, new, 0)
+        for name in ("weights", "pattern", "means")
+    }
+    angle = {k: torch.cosine_similarity(v, shift["means"]).abs().median() for k, v in shift.items()}
+    assert angle["pattern"] > 0.9
+    assert angle["weights"] < 0.85
+
+
+def test_ablation_finds_what_is_used_and_nothing_else(planted):
+    model, questions = planted
+    where = [(1, SEPARATOR), (1, 0), (0, 3), (2, SEPARATOR)]
+    for how in ("mean", "noise"):
+        table = interp.ablate(model, questions[:300], where, how)
+        table = table[table.symbol == -1].set_index(["layer", "position"])
+        assert (table.intact == 1).all()
+        assert table.loc[(1, SEPARATOR)].accuracy < 0.7
+        assert table.loc[(1, 0)].accuracy == 1
+        assert table.loc[(2, SEPARATOR)].accuracy == 1
+        assert table.loc[(0, 3)].accuracy < 0.9
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "gpt_neox"])
+def test_layers_below_an_intervention_are_computed_once(architecture, monkeypatch):
+    model, config = made("mult-2x2", "icot_si", 8, architecture)
+    questions, passes = interp.draw_questions_of(config, 9), []
+    monkeypatch.setattr(interventions, "BATCH", 4)  # several batches, each with a first pass
+    layers = decoder_layers(model.model)
+    for layer in layers:
+        mlp = next(module for name, module in layer.named_children() if name == "mlp")
+        mlp.register_forward_pre_hook(lambda *args: passes.append(args))
+
+    def tables():
+        passes.clear()
+        return [
+            interp.patch_entries(model, questions, entries=[0]),
+            interp.ablate(model, questions, [(layer, 2) for layer in range(3)]),
+            interp.knock_out(model, questions, keys=[1, 2]),
+            interp.steer(model, questions, 0, 1, 2),
+        ], len(passes)
+
+    ours, few = tables()
+    assert all("forward" not in vars(layer) for layer in layers)
+    with monkeypatch.context() as patched:
+        cache_nothing(patched)
+        expected, many = tables()
+    for one, other in zip(ours, expected, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+    assert few < 0.6 * many
+
+
+def test_knock_out_finds_which_attention_is_needed(planted):
+    model, questions = planted
+    table = interp.knock_out(model, questions[:200])
+    table = table[table.symbol == -1].set_index(["layer", "position"]).accuracy
+    needed = [(0, bit) for bit in range(BITS)] + [(1, SEPARATOR)]
+    assert (table.loc[needed] < 0.8).all()
+    assert (table.drop(needed) == 1).all()
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "gpt_neox"])
+def test_attention_can_be_masked_in_any_architecture(architecture):
+    model, config = made("mult-2x2", "icot_si", 8, architecture)
+    inputs = model.inputs(interp.draw_questions_of(config, 3))
+    width = inputs.ids.shape[1]
+    causal = torch.ones(width, width, dtype=torch.bool).tril()
+    alone = torch.eye(width, dtype=torch.bool)
+    whole = model.residual_stream(inputs)
+    with mask_attention(model.model, {0: causal, 1: causal}.get):
+        assert torch.allclose(model.residual_stream(inputs), whole, atol=1e-5)
+    with mask_attention(model.model, {0: alone, 1: alone}.get):
+        masked = model.residual_stream(inputs)
+        ids = inputs.ids.clone()
+        ids[:, 0] = 5
+        changed = model.residual_stream(replace(inputs, ids=ids))
+    assert not torch.allclose(masked, whole, atol=1e-3)
+    assert torch.equal(masked[:, 1:], changed[:, 1:])  # no position attends to the first token
+
+
+# --- attention and geometry --------------------------------------------------------------------
+
+
+def test_attention_and_its_tree(planted):
+    model, questions = planted
+    weights = interp.attention(model, questions[:60], batch_size=25)
+    assert weights.shape == (2, 1, ANSWER_DELIMITER + 2, ANSWER_DELIMITER + 2)
+    assert np.allclose(weights.sum(axis=-1), 1)
+    names = model.position_names(questions)
+    tree = interp.attention_tree(weights, ANSWER_DELIMITER, names, least=0.05)
+    upper = tree[tree.to == ANSWER_DELIMITER].query("layer == 1")
+    assert upper.source_name.tolist() == ["="]
+    lower = tree[(tree.layer == 0) & (tree.to == SEPARATOR)]
+    assert lower.source_name.tolist() == [f"x{i}" for i in range(BITS)]
+    assert not len(interp.attention_tree(weights * 0, ANSWER_DELIMITER, names))
+
+
+def test_attention_of_a_transformer_is_what_it_reports():
+    model, config = made("mult-2x2", "icot_si", 8)
+    questions = interp.draw_questions_of(config, 7)
+    before = logits_of(model.model, model.inputs(questions))
+    weights = interp.attention(model, questions, batch_size=3)
+    assert weights.shape[:2] == (2, 2)
+    assert np.allclose(np.triu(weights[0, 0], 1), 0)
+    assert model.model.config._attn_implementation != "eager"
+    assert torch.equal(logits_of(model.model, model.inputs(questions)), before)
+
+
+def test_cka_is_invariant_to_rotation_and_scale():
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(2, 2000, 6, generator=generator)
+    rotated = x @ torch.linalg.qr(torch.randn(6, 6, generator=generator))[0] * 3 + 5
+    assert interp.cka(x, rotated) == pytest.approx(1)
+    assert interp.cka(x, y) < 0.02
+    assert np.isnan(interp.cka(x, torch.ones(2000, 2)))
+
+
+def test_cka_of_layers(planted):
+    model, questions = planted
+    table = interp.cka_table(model, model, questions[:300]).set_index(["first", "second"]).cka
+    assert table[1, 1] == pytest.approx(1)
+    assert np.isnan(table[0, 1])  # below layer 0 every separator is the same
+
+
+def test_digits_on_a_circle_have_one_frequency():
+    digits = np.arange(500) % 10
+    turn = 2 * np.pi * 2 * digits / 10
+    states = torch.tensor(np.stack([np.cos(turn), np.sin(turn), 0 * turn], axis=1))
+    points, spectrum = interp.digit_geometry(states, digits)
+    assert spectrum.set_index("frequency").share[2] == pytest.approx(1)
+    assert np.allclose(np.hypot(points.pc1, points.pc2), 1)
+    generator = torch.Generator().manual_seed(0)
+    random = torch.randn(10, 400, generator=generator)[digits]
+    spectrum = interp.digit_geometry(random, digits)[1]
+    assert np.allclose(spectrum.share, spectrum.unordered, atol=0.05)
+    parity = torch.tensor(np.outer(digits % 2, [1.0, 2.0, 3.0]))
+    assert interp.digit_geometry(parity, digits)[1].share.iloc[4] == pytest.approx(1)
+
+
+def test_analyses_use_every_core_and_restore_the_number_of_threads(planted, monkeypatch):
+    monkeypatch.setattr(processes, "cores", lambda: 3)
+    before, seen = torch.get_num_threads(), []
+    with processes.all_cores():
+        seen.append(torch.get_num_threads())
+    interp.patch_entries(planted[0], planted[1][:20], entries=[0], layers=[0])
+    assert seen == [max(3, before)]
+    assert torch.get_num_threads() == before
+
+
+# --- single states -----------------------------------------------------------------------------
+
+
+def test_one_state_is_decoded_and_patched(planted):
+    model, questions = planted
+    reader = interp.ProbeReader(model, questions)
+    report = reader.read("1011000000", 1, SEPARATOR, other="1010000000")
+    row = report.decoded.set_index("variable").loc[f"t{BITS}"]
+    assert (row.decoded, row.truth, row.right) == ("1", "1", True)
+    assert row.probability > 0.9
+    assert (report.answer, report.patched) == ("1", "0")
+    assert reader.read("1011000000", 1, 0, other="1010000000").patched == "1"
+    assert reader.read("1011000000", 1, 0).patched is None
+    assert reader.positions[SEPARATOR] == "="
+    with pytest.raises(IndexError, match="layer 0 to 2"):
+        reader.read("1011000000", 3, 0)
+    with pytest.raises(ValueError, match="bits"):
+        reader.read("12", 1, 0)
