@@ -193,7 +193,7 @@ def _flat(changes: dict[str, Any]) -> dict[str, Any]:
 
     Mappings that are themselves the value of a setting, such as `model.options`, stay whole.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in changes.items():
         if "." not in name and name != "phases" and isinstance(value, dict):
             found |= {f"{name}.{key}": x for key, x in value.items()}
@@ -266,7 +266,9 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
 
 def from_dict(values: dict[str, Any]) -> RunConfig:
     """A `RunConfig` from `to_dict`'s output. Raises `ConfigError` for an unknown setting."""
-    hints, arguments, own = get_type_hints(RunConfig), {}, {}
+    hints = get_type_hints(RunConfig)
+    arguments: dict[str, Any] = {}
+    own: dict[str, Section] = {}
     method = values.get("method", RunConfig.method)
     sections = METHODS.get(method).sections
     for name, value in values.items():

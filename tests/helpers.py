@@ -1,4 +1,4 @@
-"""What several tests share: a run of a second, and tiny models and tokenizers as the hub has them."""
+"""What several tests share: a run of a second, and tiny models and tokenizers of the hub's form."""
 
 from pathlib import Path
 from typing import Any

@@ -2,50 +2,112 @@
 
 import dataclasses
 import json
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
+from icotlib import config as config_module
 from icotlib import experiments
-from icotlib.config import RunConfig, field_names, from_dict, to_dict
-from icotlib.errors import ConfigError
+from icotlib.config import RunConfig, field_names, from_dict, names_read, settings_of, to_dict
+from icotlib.errors import ConfigError, RunError
+from icotlib.experiments import base, distillation, stepwise
+from icotlib.experiments.own import FIRST_TRY, OWN, SIZES
+from icotlib.methods.stepwise.schedules import SCHEDULES
+from icotlib.registry import METHODS
+from icotlib.runs import FORMAT, Run, all_runs, find_run
+
+#: The methods of the library; `METHODS` may hold those of other tests besides.
+BUILT_IN = ("explicit_cot", "no_cot", "icot_si", "kd_student", "kd_emulator", "icot_kd")
 
 
 def test_a_config_survives_json():
     config = RunConfig().override({"train.steps": 7, "model.options": {"n_inner": 3}, "seed": 4})
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+    coupled = experiments.icot_kd("smoke", overrides={"distill.mixture": 2})
+    assert from_dict(json.loads(json.dumps(to_dict(coupled)))) == coupled
+
+
+# --- overrides ---------------------------------------------------------------------------------
+
+
+def every_kind() -> dict[str, RunConfig]:
+    """A config of every method, and of stepwise internalization with every schedule."""
+    teacher = RunConfig().override(method="explicit_cot")
+    distilled = {"phases": {"teacher": teacher}}
+    kinds = {
+        name: RunConfig().override({"method": name, **(distilled if "kd" in name else {})})
+        for name in BUILT_IN
+        if name != "icot_si"
+    }
+    for name in SCHEDULES:
+        settings = {"removal.schedule": name, "removal.keep_positions": False}
+        kinds[f"icot_si {name}"] = RunConfig().override(settings)
+    return kinds
+
+
+#: Another value than the default, where doubling or halving it gives none that is allowed.
+OTHER = {
+    "data.path": "x",
+    "data.task": "mult-3x3",
+    "model.pretrained": "x",
+    "model.architecture": "llama",
+    "model.heads": 3,
+    "model.lora": {"r": 2},
+    "removal.step_end": ">>",
+}
+
+#: Settings that make sense only beside others.
+BESIDE = {
+    "distill.mixture_supervision": {"distill.mixture": 0},
+    "model.lora": {"model.pretrained": "a folder"},
+}
+
+#: What distillation refuses to do at all.
+REFUSED = {"model.lora", "train.gradient_checkpointing"}
+
+
+def other_value(config: RunConfig, name: str) -> Any:
+    """A value of the setting that differs from the config's."""
+    section, _, last = name.rpartition(".")
+    holder = getattr(config, section) if section else config
+    value, hint = getattr(holder, last), get_type_hints(type(holder))[last]
+    if name in OTHER:
+        return OTHER[name]
+    if get_origin(hint) is Literal:
+        return next(choice for choice in get_args(hint) if choice != value)
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, float):
+        return value / 2 or 0.5
+    if isinstance(value, int):
+        return 2 * value or 1
+    if isinstance(value, dict):
+        return {"a": 1}
+    return "x" if value == "" else 0.5 if float in get_args(hint) else 3
+
+
+def with_change(config: RunConfig, name: str) -> RunConfig:
+    """The config with one setting changed, in its teacher too where both must agree."""
+    changes = {name: other_value(config, name)} | BESIDE.get(name, {})
+    if config.phases and (name in config_module.SHARED or name.startswith("model.")):
+        changes["phases"] = {"teacher": config.phases["teacher"].override(changes)}
+    return config.override(changes)
 
 
 def test_every_field_can_be_overridden_and_changes_the_digest():
-    other = {"method": None, "data.path": "x", "model.pretrained": "x", "data.task": "mult-3x3"}
-    other |= {"optim.name": "adamw", "removal.schedule": "linear", "removal.side": "right"}
-    other |= {"train.precision": "fp32", "label": "x", "preset": "x", "model.architecture": "llama"}
-    other |= {"model.options": {"a": 1}, "removal.smoothing": 1.0, "removal.remove_all_at": 3}
-    other |= {"data.train_examples": 5, "train.stop_accuracy": 0.5, "model.heads": 3}
-    other |= {"model.width": 96, "distill.subset": "top_row", "distill.start": "model"}
-    other |= {"distill.delta": 1.5, "distill.mixture_offset": 1}
-    other |= {"model.lora": {"r": 2}, "removal.step_end": ">>"}
-    #: Settings that make sense only beside others.
-    beside = {"removal.direct": {"method": "no_cot", "removal.schedule": "all"}}
-    beside |= {"distill.mixture_supervision": {"distill.mixture": 0}}
-    beside |= {"model.lora": {"model.pretrained": "a folder"}}
-    base = RunConfig().override({"removal.keep_positions": False})
-    digests = {base.digest}
-    for name in field_names():
-        if name == "method":
-            continue
-        value = base
-        for part in name.split("."):
-            value = getattr(value, part)
-        if name in other:
-            value = other[name]
-        elif isinstance(value, bool):
-            value = not value
-        elif isinstance(value, float):
-            value = value / 2 or 0.5
-        else:
-            value = 2 * value or 1
-        digests.add(base.override({name: value} | beside.get(name, {})).digest)
-    assert len(digests) == len(field_names())
+    seen: set[str] = set()
+    digests: list[str] = []
+    for kind, config in every_kind().items():
+        digests.append(config.digest)
+        given = {"method": config.method}
+        given |= {"removal.schedule": kind.split()[1]} if " " in kind else {}
+        names = names_read(given) - {"method", "removal.schedule", "phases"}
+        seen |= names
+        refused = REFUSED if config.phases else set()
+        digests += [with_change(config, name).digest for name in sorted(names - refused)]
+    assert len(set(digests)) == len(digests)
+    everything = {name for method in BUILT_IN for name in field_names(method)}
+    assert seen == everything - {"method", "removal.schedule"}
 
 
 @pytest.mark.parametrize(
@@ -53,23 +115,75 @@ def test_every_field_can_be_overridden_and_changes_the_digest():
     [
         ({"train.step": 5}, "unknown setting 'train.step'. Did you mean 'train.steps'"),
         ({"steps": 5}, "unknown setting 'steps'"),
-        ({"train": 5}, "unknown setting 'train'"),
-        ({"train.steps.x": 5}, "unknown setting"),
-        ({"train.steps": "many"}, "TrainConfig.steps must be int, got 'many'"),
-        ({"train.steps": 2.5}, "TrainConfig.steps must be int"),
-        ({"train.steps": True}, "TrainConfig.steps must be int"),
-        ({"train.steps": 0}, "TrainConfig.steps must be at least 1"),
-        ({"model.dropout": 1.5}, "ModelConfig.dropout must be at most 0.9"),
+        ({"train": 5}, "unknown setting 'train': it is a section of settings"),
+        ({"removal": None}, "unknown setting 'removal': it is a section of settings"),
+        ({"train.steps.x": 5}, r"unknown setting 'train\.steps\.x'"),
+        ({"own": {"a": 1}}, r"unknown setting 'own\.a'"),
+        ({"phases": 3}, "phases must map roles to configs of runs, got 3"),
+        ({"train.steps": "many"}, r"train\.steps must be int, got 'many'"),
+        ({"train.steps": 2.5}, r"train\.steps must be int, got 2\.5"),
+        ({"train.steps": True}, r"train\.steps must be int, got True"),
+        ({"train.steps": 0}, r"train\.steps must be at least 1, got 0"),
+        ({"model.dropout": 1.5}, r"model\.dropout must be at most 0\.9, got 1\.5"),
         ({"optim.name": "adam"}, "must be one of 'muon', 'adamw'.*Did you mean 'adamw'"),
-        ({"model.heads": 5}, "must be a multiple of heads"),
+        ({"model.heads": 5}, r"model\.width \(192\) must be a multiple of model\.heads \(5\)"),
         ({"data.task": "mult-0x2"}, "digits must be 1 to 20"),
-        ({"method": "no_cot"}, "method 'no_cot' needs removal.schedule='all'"),
-        ({"removal.schedule": "none"}, "cannot use removal.schedule='none'"),
+        ({"method": "icot_sii"}, "unknown method 'icot_sii'.*Did you mean 'icot_si'"),
+        ({"removal.schedule": "lnear"}, r"removal\.schedule must be one of .*mean 'linear'"),
+        ({"removal.schedule": "none"}, r"removal\.schedule must be one of .*got 'none'"),
     ],
 )
 def test_a_bad_override_says_what_is_wrong(changes, message):
     with pytest.raises(ConfigError, match=message):
         RunConfig().override(changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"removal.smoothing": 4},
+            r"unknown setting 'removal\.smoothing': removal\.schedule='random' does not read it, "
+            "schedule 'linear' and 'geometric' and 'adaptive' would$",
+        ),
+        (
+            {"removal.schedule": "linear", "removal.all_fraction": 0.3},
+            r"unknown setting 'removal\.all_fraction': removal\.schedule='linear' does not read "
+            "it, schedule 'random' would$",
+        ),
+        (
+            {"method": "explicit_cot", "removal.pace": 4},
+            r"unknown setting 'removal\.pace': method 'explicit_cot' does not read it, 'icot_si' "
+            "would$",
+        ),
+        (
+            {"method": "no_cot", "removal.pace": 4},
+            r"unknown setting 'removal\.pace': method 'no_cot' does not read it, 'icot_si' would$",
+        ),
+        (
+            {"method": "no_cot", "removal.schedule": "all"},
+            r"unknown setting 'removal\.schedule': method 'no_cot' does not read it, 'icot_si' "
+            "would$",
+        ),
+        (
+            {"distill.mixture": 2},
+            r"unknown setting 'distill\.mixture': method 'icot_si' does not read it, "
+            "'kd_emulator' and 'icot_kd' would$",
+        ),
+    ],
+)
+def test_a_setting_without_effect_is_an_error_that_names_who_reads_it(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        RunConfig().override(changes)
+
+
+def test_a_setting_that_only_another_phase_reads_is_refused():
+    teacher = RunConfig().override(method="explicit_cot")
+    changes = {"method": "kd_student", "phases": {"teacher": teacher}, "distill.mixture": 2}
+    with pytest.raises(ConfigError, match="'kd_student' does not read it, 'kd_emulator' and 'ico"):
+        RunConfig().override(changes)
+    with pytest.raises(ConfigError, match="none of these runs reads it, 'kd_emulator' and 'icot_"):
+        experiments.kd_student("smoke", overrides={"distill.mixture": 2})
 
 
 def test_overrides_may_be_yaml_text():
@@ -80,10 +194,63 @@ def test_overrides_may_be_yaml_text():
             RunConfig().override(text)
 
 
+@pytest.mark.parametrize(
+    ("nested", "dotted"),
+    [
+        ({"train": {"steps": 3}}, {"train.steps": 3}),
+        ({"train": {"steps": 3, "threads": 2}}, {"train.steps": 3, "train.threads": 2}),
+        ("{train: {steps: 3}, seed: 2}", {"train.steps": 3, "seed": 2}),
+        ({"model": {"options": {"n_inner": 3}}}, {"model.options": {"n_inner": 3}}),
+        (
+            {"removal": {"schedule": "linear", "pace": 2}},
+            {"removal.schedule": "linear", "removal.pace": 2},
+        ),
+    ],
+)
+def test_nested_overrides_are_dotted_ones(nested, dotted):
+    assert RunConfig().override(nested) == RunConfig().override(dotted) != RunConfig()
+    for preset in experiments.PRESETS:
+        made = [experiments.icot_si(preset, overrides=changes) for changes in (nested, dotted)]
+        assert made[0] == made[1] != experiments.icot_si(preset)
+
+
+def test_nested_overrides_reach_the_phases_of_distillation():
+    nested = {"student": {"train": {"steps": 7}}, "model": {"width": 96}}
+    dotted = {"student.train.steps": 7, "model.width": 96}
+    made = [experiments.icot_kd("fast", overrides=changes) for changes in (nested, dotted)]
+    assert made[0] == made[1]
+    assert made[0].phases["student"].train.steps == 7
+    with pytest.raises(ConfigError, match="unknown setting 'student'"):
+        experiments.icot_kd("fast", overrides={"student": 3})
+
+
 def test_overrides_are_applied_together():
     """Width and heads fit each other only once both are changed."""
     config = RunConfig().override({"model.width": 64, "model.heads": 4})
     assert (config.model.width, config.model.heads) == (64, 4)
+
+
+def test_switching_the_schedule_drops_what_the_new_one_does_not_read():
+    linear = {"removal.schedule": "linear", "removal.pace": 3.0, "removal.side": "right"}
+    linear |= {"removal.keep_positions": False, "removal.warmup_steps": 7}
+    config = RunConfig().override(linear).override({"removal.schedule": "random"})
+    kept = {"removal.side": "right", "removal.keep_positions": False, "removal.warmup_steps": 7}
+    assert config == RunConfig().override(kept)
+    assert not hasattr(config.removal, "pace")
+    again = config.override({"removal.schedule": "linear"})
+    assert again.removal.pace == RunConfig().override({"removal.schedule": "linear"}).removal.pace
+
+
+def test_switching_the_method_drops_what_the_new_one_does_not_read():
+    stepwise_run = RunConfig().override({"removal.keep_positions": False, "train.steps": 7})
+    bare = stepwise_run.override(method="no_cot")
+    assert bare == RunConfig().override(
+        {"method": "no_cot", "removal.keep_positions": False, "train.steps": 7}
+    )
+    explicit = stepwise_run.override(method="explicit_cot")
+    assert explicit == RunConfig().override({"method": "explicit_cot", "train.steps": 7})
+    with pytest.raises(AttributeError, match="config of 'explicit_cot' has no 'removal'"):
+        _ = explicit.removal
 
 
 def test_configs_are_frozen():
@@ -91,9 +258,151 @@ def test_configs_are_frozen():
         RunConfig().seed = 3
 
 
+# --- what settings mean ------------------------------------------------------------------------
+
+
+def test_every_setting_of_every_method_is_described():
+    for method in METHODS.names():
+        described = list(settings_of(method))
+        assert {one.name for one in described} == set(field_names(method))
+        assert len(described) == len(field_names(method))  # each once
+        for one in described:
+            assert one.help.strip(), f"{method}: {one.name}"
+            assert one.type, f"{method}: {one.name}"
+
+
+def test_settings_of_schedules_say_which_read_them():
+    described = {one.name: one for one in settings_of("icot_si")}
+    for name, kind in SCHEDULES.items():
+        for field in dataclasses.fields(kind.settings):
+            one = described[f"removal.{field.name}"]
+            assert not one.only or name in one.only.removeprefix("schedule ").split(", ")
+    assert described["removal.pace"].only == "schedule linear"
+    assert described["removal.smoothing"].only == "schedule linear, geometric, adaptive"
+    assert described["removal.side"].only == ""
+    choice = described["removal.schedule"]
+    assert choice.type == "linear | geometric | adaptive | random"
+    assert choice.default == "random"
+    assert all(f"{name}" in choice.help for name in SCHEDULES)
+
+
+# --- names of runs -----------------------------------------------------------------------------
+
+
 def test_the_run_name_tells_what_it_is():
     name = RunConfig().override({"seed": 2, "label": "x"}).run_name
-    assert name.startswith("icot_si-random-mult-4x2-x-s2-")
+    assert name.startswith("icot_si-random-mult-4x2-x-s2-v1-")
+    assert name.endswith(RunConfig().override({"seed": 2, "label": "x"}).digest[:10])
+
+
+def test_the_version_of_the_numerics_is_part_of_the_name_and_the_digest(monkeypatch):
+    before = RunConfig()
+    assert config_module.NUMERICS == 1
+    assert f"-s0-v1-{before.digest[:10]}" in before.run_name
+    monkeypatch.setattr(config_module, "NUMERICS", 2)
+    after = RunConfig()
+    assert f"-s0-v2-{after.digest[:10]}" in after.run_name
+    assert after.digest != before.digest
+
+
+def test_settings_at_their_default_do_not_name_a_run():
+    """A setting that is added later leaves the names of finished runs as they were."""
+    default = RunConfig()
+    assert default.override({"train.steps": default.train.steps}).digest == default.digest
+    assert default.override({"removal.schedule": "random"}).digest == default.digest
+    teacher = experiments.kd_teacher("smoke")
+    changed = experiments.kd_teacher("smoke", overrides={"train.steps": 9})
+    student = experiments.kd_student("smoke")
+    assert student.override({"phases": {"teacher": teacher}}).digest == student.digest
+    assert student.override({"phases": {"teacher": changed}}).digest != student.digest
+
+
+@pytest.fixture
+def begun(runs_folder):
+    """Writes the directory of a run that has begun."""
+
+    def begin(**changes: Any) -> Run:
+        config = RunConfig().override(changes)
+        run = Run.of(config)
+        run.begin(config, "data", "a device")
+        return run
+
+    return begin
+
+
+def test_a_run_stored_in_another_format_is_refused_and_left_out(begun):
+    run, old = begun(), begun(seed=1)
+    assert FORMAT == 3
+    path = old.folder / "config.json"
+    stored = json.loads(path.read_text())
+    assert stored["format"] == 3
+    path.write_text(json.dumps(stored | {"format": 2}))
+    with pytest.raises(RunError, match=r"was stored by another version of icotlib, .*train it aga"):
+        _ = old.config
+    del stored["format"]  # as before formats were numbered
+    path.write_text(json.dumps(stored))
+    assert not old.readable
+    assert [one.name for one in all_runs(finished=False)] == [run.name]
+
+
+def test_a_run_is_found_by_how_its_name_begins(begun):
+    plain, labelled, seeded = begun(), begun(label="wide"), begun(seed=1)
+    assert find_run(seeded.name).name == seeded.name
+    assert find_run("icot_si-random-mult-4x2-w").name == labelled.name
+    # Without a label goes before labels, and then seed 0 before others.
+    assert find_run("icot_si").name == plain.name
+    assert find_run("icot_si-random-mult-4x2-s1").name == seeded.name
+
+
+def test_an_ambiguous_name_lists_the_choices(begun):
+    choices = [begun(seed=seed) for seed in (1, 2)]
+    labelled = begun(label="wide")
+    with pytest.raises(RunError, match="must name one run") as raised:
+        find_run("icot_si")
+    assert all(f"\n  {run.name}" in str(raised.value) for run in choices)
+    assert labelled.name not in str(raised.value)  # a run without a label would have gone before
+    with pytest.raises(RunError, match="found: none"):
+        find_run("no_cot")
+
+
+# --- presets -----------------------------------------------------------------------------------
+
+
+def setting_names(values: Any) -> set[str]:
+    """The names of settings in nested tables of presets, without the phases they address."""
+    names: set[str] = set()
+    for key, value in values.items():
+        first, _, rest = str(key).partition(".")
+        name = rest if first in base.PHASES else str(key)
+        if isinstance(value, dict) and "." not in name:
+            names |= setting_names(value)
+        else:
+            names.add(name)
+    return names
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        *(base.PAPER_OPTIM, base.PAPER_REMOVAL, base.MAIN),
+        *(stepwise.MODEL, stepwise.REMOVAL, stepwise.SMALL, stepwise.LEVERS_BASE, stepwise.LEVERS),
+        *(distillation.NO_CHAIN, distillation.SHARED, distillation.PAPER_PHASE),
+        *(distillation.PHASES, distillation.WEAK_MODEL, distillation.UNTRAINED_GPT2),
+        *(distillation.TWO_CHAINS, distillation.MIXTURES),
+        *(OWN, SIZES, FIRST_TRY),
+    ],
+)
+def test_every_name_in_a_preset_is_a_setting_of_some_method(table):
+    names = setting_names(table)
+    assert names <= set(field_names())
+    assert names or not any(table.values())
+
+
+def test_presets_of_methods_name_their_own_settings():
+    for name, spec in METHODS.items().items():
+        for preset, settings in spec.presets.items():
+            assert preset in experiments.PRESETS
+            assert set(settings) <= set(field_names(name))
 
 
 @pytest.mark.parametrize("preset", experiments.PRESETS)
@@ -112,46 +421,66 @@ def test_the_ablations_share_one_teacher_and_as_many_examples():
     rows = experiments.ablations("fast")
     assert len(rows) == 9
     assert len({config.run_name for config in rows.values()}) == 9
-    assert len({config.teacher.digest for config in rows.values()}) == 1
+    assert len({config.phases["teacher"].digest for config in rows.values()}) == 1
 
     def examples(config):
-        parents = sum(examples(one) for role, one in config.parents.items() if role != "teacher")
-        return config.train.steps * config.train.batch_size + parents
+        before = sum(examples(one) for role, one in config.phases.items() if role != "teacher")
+        return config.train.steps * config.train.batch_size + before
 
     assert len({examples(config) for config in rows.values()}) == 1
     subset = rows["last column"]
-    parts = [subset, subset.student, subset.emulator]
+    parts = [subset, subset.phases["student"], subset.phases["emulator"]]
     assert [one.distill.subset for one in parts] == ["last_column"] * 3
     assert not rows["fixed emulator"].distill.train_emulator
-    assert rows["fixed emulator"].emulator == rows["full"].emulator
-    assert rows["both skipped"].parents.keys() == {"teacher"}
+    assert rows["fixed emulator"].phases["emulator"] == rows["full"].phases["emulator"]
+    assert rows["both skipped"].phases.keys() == {"teacher"}
     bare = experiments.kd_no_cot("fast")
-    teacher = rows["full"].teacher.train
+    teacher = rows["full"].phases["teacher"].train
     assert examples(bare) == examples(rows["full"]) + teacher.steps * teacher.batch_size
     assert bare.model == rows["full"].model
 
 
-def test_an_override_may_concern_one_stage_of_distillation():
+def test_an_override_may_concern_one_phase_of_distillation():
     config = experiments.icot_kd("fast", overrides={"student.train.steps": 7, "model.width": 96})
-    assert config.student.train.steps == 7
-    assert config.emulator.train.steps != 7
-    assert {one.model.width for one in [config, *config.parents.values()]} == {96}
+    phases = config.phases
+    assert phases["student"].train.steps == 7
+    assert phases["emulator"].train.steps != 7
+    assert {one.model.width for one in [config, *phases.values()]} == {96}
     other = experiments.icot_kd("fast", overrides={"distill.subset": "top_row", "model.width": 96})
-    assert other.emulator.distill.subset == "top_row"
-    assert other.teacher == config.teacher  # it is the same whatever is distilled from it
+    assert other.phases["emulator"].distill.subset == "top_row"
+    assert other.phases["teacher"] == phases["teacher"]  # the same whatever is distilled from it
     with pytest.raises(ConfigError, match=r"unknown setting 'train\.stepz'"):
         experiments.icot_kd("fast", overrides={"student.train.stepz": 7})
 
 
-def test_settings_at_their_default_do_not_name_a_run():
-    """A setting that is added later leaves the names of finished runs as they were."""
-    base = RunConfig()
-    assert base.override({"train.steps": base.train.steps}).digest == base.digest
-    teacher = experiments.kd_teacher("smoke")
-    changed = experiments.kd_teacher("smoke", overrides={"train.steps": 9})
-    student = experiments.kd_student("smoke")
-    assert student.override({"teacher": teacher}).digest == student.digest
-    assert student.override({"teacher": changed}).digest != student.digest
+def test_shared_overrides_give_each_run_what_it_reads():
+    changes = {"train.steps": 3, "removal.keep_positions": False, "distill.mixture": 2}
+    shared = experiments.Shared.of(changes, BUILT_IN)
+    assert shared.for_method("explicit_cot") == {"train.steps": 3}
+    assert shared.for_method("no_cot") == {"train.steps": 3, "removal.keep_positions": False}
+    assert shared.for_method("kd_student") == {"train.steps": 3}
+    assert shared.for_method("icot_kd") == {"train.steps": 3, "distill.mixture": 2}
+    assert experiments.explicit_cot("fast", overrides=shared).train.steps == 3
+    bare = experiments.no_cot("fast", overrides=shared)
+    assert (bare.train.steps, bare.removal.keep_positions) == (3, False)
+    coupled = experiments.icot_kd("fast", overrides=shared)
+    assert (coupled.train.steps, coupled.distill.mixture) == (3, 2)
+    assert experiments.icot_si("fast", overrides=shared) == experiments.icot_si(
+        "fast", overrides={"train.steps": 3, "removal.keep_positions": False}
+    )
+    for config in experiments.workbook("fast", overrides=changes):
+        assert config.train.steps == 3
+
+
+def test_shared_overrides_refuse_what_none_of_the_runs_reads():
+    with pytest.raises(ConfigError, match=r"distill\.mixture': none of these runs reads it, 'kd_e"):
+        experiments.series("fast", overrides={"distill.mixture": 2})
+    with pytest.raises(ConfigError, match=r"removal\.pace': none of these runs reads it, 'icot_si"):
+        experiments.icot_kd("fast", overrides={"removal.pace": 2})
+    with pytest.raises(ConfigError, match=r"unknown setting 'train\.stepz'. Did you mean 'train\."):
+        experiments.workbook("fast", overrides={"train.stepz": 2})
+    with pytest.raises(ConfigError, match=r"'removal\.pace': method 'explicit_cot' does not rea"):
+        experiments.explicit_cot("fast", overrides={"removal.pace": 2})  # one run alone
 
 
 def test_presets_take_overrides_and_refuse_typos():
@@ -162,6 +491,13 @@ def test_presets_take_overrides_and_refuse_typos():
             make("fsat")
     with pytest.raises(ConfigError, match="unknown setting"):
         experiments.icot_si("fast", overrides={"stepz": 3})
+
+
+def test_a_presets_settings_of_another_schedule_are_left_out():
+    config = experiments.icot_si("paper", overrides={"removal.schedule": "random"})
+    assert config.removal.schedule == "random"
+    assert config.removal.warmup_steps == experiments.icot_si("paper").removal.warmup_steps
+    assert not hasattr(config.removal, "pace")
 
 
 @pytest.mark.parametrize(
@@ -180,8 +516,8 @@ def test_what_a_preset_sets_for_its_architecture_is_left_out_of_another(other):
         assert make("fast", overrides=other).model.options == {}
         asked = make("fast", overrides=other | {"model.options": {"vocab_size": 99}})
         assert asked.model.options == {"vocab_size": 99}
-        parents = make("fast", overrides=other).parents.values()
-        assert all(parent.model.options == {} for parent in parents)
+        phases = make("fast", overrides=other).phases.values()
+        assert all(phase.model.options == {} for phase in phases)
 
 
 def test_the_paper_preset_is_the_papers():
@@ -196,9 +532,9 @@ def test_the_paper_preset_is_the_papers():
 
 def test_no_cot_gets_as_many_examples_as_stepwise_internalization():
     for preset in experiments.PRESETS:
-        stepwise = experiments.icot_si(preset)
+        implicit = experiments.icot_si(preset)
         bare = experiments.no_cot(preset, budget="examples")
-        assert stepwise.train == bare.train
-        assert stepwise.model == bare.model
-        assert stepwise.optim == bare.optim
-        assert experiments.no_cot(preset).train.steps > stepwise.train.steps  # in as many seconds
+        assert implicit.train == bare.train
+        assert implicit.model == bare.model
+        assert implicit.optim == bare.optim
+        assert experiments.no_cot(preset).train.steps > implicit.train.steps  # in as many seconds

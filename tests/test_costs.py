@@ -13,11 +13,11 @@ from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError
 from icotlib.evaluation.generation import generate
 from icotlib.experiments.papers import get_paper_result
-from icotlib.methods.stepwise.schedules import make_schedule
 from icotlib.models import flops
 from icotlib.models.build import build_model
 from icotlib.models.known_sizes import MODELS
 from icotlib.running import costs, device_speed
+from icotlib.running.lengths import NominalLengths
 from icotlib.runs import Run
 from icotlib.training.trainer import Trainer, train
 
@@ -50,11 +50,11 @@ def counted(trainer: Trainer, step: int = 0) -> int:
 
 
 @pytest.mark.parametrize("changes", [{}, LLAMA], ids=["gpt2", "llama"])
-@pytest.mark.parametrize("schedule", ["none", "all"])
-def test_a_training_step_takes_the_operations_that_torch_counts(tmp_path, changes, schedule):
-    method = {"none": "explicit_cot", "all": "no_cot"}[schedule]
-    changes = TINY | changes | {"method": method, "removal.schedule": schedule}
-    config = RunConfig().override(changes | {"removal.keep_positions": False})
+@pytest.mark.parametrize("method", ["explicit_cot", "no_cot"])
+def test_a_training_step_takes_the_operations_that_torch_counts(tmp_path, changes, method):
+    changes = TINY | changes | {"method": method}
+    changes |= {"removal.keep_positions": False} if method == "no_cot" else {}
+    config = RunConfig().override(changes)
     trainer = Trainer(config, Run(tmp_path / "run"))
     eager(trainer.model)
     cost = costs.cost_of(config, trainer.run_data, steps=1)
@@ -63,27 +63,27 @@ def test_a_training_step_takes_the_operations_that_torch_counts(tmp_path, change
 
 def test_six_times_the_parameters_for_each_token_of_a_large_model():
     config = get_paper_result("explicit-cot/4x4/gpt2").config()
-    cost = costs.cost_of(config, costs.NominalLengths(config))
+    cost = costs.cost_of(config, NominalLengths(config))
     embeddings = (50_257 + 1024) * 768
-    # The head is applied from the first separator on: 60 of the 70 places of a sequence of 71.
+    # The head is applied from the first separator on: 60 of the 70 positions of a sequence of 71.
     matrices = 6 * (cost.parameters - embeddings) * 70 + 6 * 50_257 * 768 * 60
     assert cost.flops / (32 * 25_250) == pytest.approx(matrices, rel=0.02)
     assert cost.flops / (32 * 25_250) > matrices  # attention
 
 
-def test_every_stage_of_distillation_takes_the_operations_that_torch_counts(runs_folder):
+def test_every_phase_of_distillation_takes_the_operations_that_torch_counts(runs_folder):
     small = {"train.steps": 2, "train.eval_every": 2, "train.batch_size": 4}
     small |= {"data.valid_examples": 8, "data.test_examples": 8, "model.width": 64}
     small |= {"optim.name": "adamw"}
     config = experiments.icot_kd("smoke", overrides=small)
     fixed = config.override({"distill.train_emulator": False})
-    for one in [*config.parents.values(), config, fixed]:
-        trainer = Trainer(one, Run(runs_folder.parent / one.run_name))
-        if one.distilled:
-            eager(trainer.model, trainer.objective.teacher)
-            cost = costs.cost_of(one, trainer.run_data, steps=1)
+    for phase in [*config.phases.values(), config, fixed]:
+        trainer = Trainer(phase, Run(runs_folder.parent / phase.run_name))
+        if phase != config.phases["teacher"]:
+            eager(trainer.model, trainer.method.teacher)
+            cost = costs.cost_of(phase, trainer.run_data, steps=1)
             assert cost.flops == pytest.approx(counted(trainer), rel=0.05)
-        train(one)
+        train(phase)
 
 
 def test_greedy_answers_take_the_operations_that_torch_counts():
@@ -91,17 +91,17 @@ def test_greedy_answers_take_the_operations_that_torch_counts():
     run_data = RunData(config)
     model = build_model(config.model, run_data.layout, run_data.longest_total).eval()
     eager(model)
-    batch, shape = run_data.test, flops.model_sizes(model)
+    batch, sizes = run_data.test, flops.model_sizes(model)
     with FlopCounterMode(display=False) as counter:
         written = generate(model, run_data.layout, batch, max_new_tokens=9)
     assert written.shape[1] == 9
     new = torch.full_like(batch.question, 9)
-    calculated = flops.generation(shape, batch.question, new)
+    calculated = flops.generation_flops(sizes, batch.question, new)
     assert calculated == pytest.approx(counter.get_total_flops(), rel=1e-6)
 
 
 def test_tokens_of_a_run_by_hand():
-    """2x2: question 6 with separator, chain 8, then separator, mark, 4 digits, end: 21 in all."""
+    """2x2: question 6 with separator, chain 8, then separator, delimiter, 4 digits, end: 21."""
     changes = TINY | {"data.task": "mult-2x2", "removal.schedule": "linear"}
     changes |= {"removal.warmup_steps": 0, "removal.pace": 2.0, "removal.steps_per_epoch": 4}
     config = RunConfig().override(changes | {"removal.remove_all_at": 2})
@@ -109,21 +109,21 @@ def test_tokens_of_a_run_by_hand():
     cost = costs.cost_of(config, run_data)
     # s = 0, 0, 1, 1, then 2, which is all 8; four examples a step
     assert cost.tokens == 4 * (21 + 21 + 20 + 20 + 13 + 13)
-    schedule = make_schedule(config.removal, run_data.longest_chain)
-    assert costs.stages_of(config, schedule, 6) == [(0, 0), (2, 1), (4, 8)]
+    schedule = config.spec.schedule(config, run_data.longest_chain)
+    assert schedule.stages(6) == [(0, 0), (2, 1), (4, 8)]
     assert cost.disk == 4 * cost.parameters * (3 + 1)
 
 
 def test_stages_are_those_that_a_run_goes_through():
     for name in ("icot-si/5x5/gpt2", "icot-si/gsm8k/gpt2"):
         config = get_paper_result(name).config()
-        schedule = make_schedule(config.removal, 75)
-        walked = [(0, 0)]
+        schedule = config.spec.schedule(config, 75)
+        advanced = [(0, 0)]
         for step in range(500_000):
             if schedule.advance(step):
-                walked.append((step, schedule.removed))
-        assert make_schedule(config.removal, 75).stages(500_000) == walked
-        assert walked[-1][1] == 75
+                advanced.append((step, schedule.removed))
+        assert config.spec.schedule(config, 75).stages(500_000) == advanced
+        assert advanced[-1][1] == 75
 
 
 @pytest.mark.parametrize(
@@ -138,19 +138,19 @@ def test_stages_are_those_that_a_run_goes_through():
 def test_the_papers_models_have_the_sizes_they_have_on_the_hub(model, parameters):
     assert model in MODELS
     config = get_paper_result(f"no-cot/gsm8k/{model}").config()
-    system = costs.run_sizes(config, costs.NominalLengths(config))
-    assert system.parameters == system.language.parameters == parameters
-    assert system.state == 16 * parameters  # weights, gradients, two moments, in fp32
+    sizes = costs.run_sizes(config, NominalLengths(config))
+    assert sizes.parameters == sizes.language.parameters == parameters
+    assert sizes.state == 16 * parameters  # weights, gradients, two moments, in fp32
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_the_state_is_what_a_trainer_holds(tmp_path, name):
     trainer = Trainer(RunConfig().override(TINY | {"optim.name": name}), Run(tmp_path / "run"))
     trainer.step(0)
-    assert costs.cost_of(trainer.config, trainer.run_data).state == held_by(trainer)
+    assert costs.cost_of(trainer.config, trainer.run_data).state == state_bytes(trainer)
 
 
-def held_by(trainer):
+def state_bytes(trainer: Trainer) -> int:
     """Bytes of weights, of gradients while there are some, and of the optimizers' moments."""
     size = 0
     for parameter in trainer.model.parameters():
@@ -163,8 +163,8 @@ def held_by(trainer):
 
 @pytest.mark.parametrize("changes", [{}, LLAMA], ids=["gpt2", "llama"])
 def test_activations_are_about_what_autograd_keeps(tmp_path, changes):
-    """Within a fifth: norms and activation functions keep more than the estimate has."""
-    changes = TINY | changes | {"method": "explicit_cot", "removal.schedule": "none"}
+    """Within a fifth: the estimate leaves out what norms and activation functions keep."""
+    changes = TINY | changes | {"method": "explicit_cot"}
     config = RunConfig().override(changes | {"train.batch_size": 32, "model.width": 128})
     trainer = Trainer(config, Run(tmp_path / "run"))
     weights = {p.data_ptr() for p in trainer.model.parameters()}
@@ -180,15 +180,15 @@ def test_activations_are_about_what_autograd_keeps(tmp_path, changes):
         inputs = trainer.run_data.batches(0)
         model = trainer.model.train()
         logits = model(input_ids=inputs.ids[:, :-1], use_cache=False).logits
-    shape = flops.model_sizes(model)
-    places = logits.shape[0] * logits.shape[1]
-    assert 4 * places * shape.kept == pytest.approx(sum(kept.values()), rel=0.2)
+    positions, sizes = logits.shape[0] * logits.shape[1], flops.model_sizes(model)
+    assert 4 * positions * sizes.activations == pytest.approx(sum(kept.values()), rel=0.2)
 
 
 # --- devices -----------------------------------------------------------------------------------
 
 
-def made_steps(noise: float = 0.0, n: int = 24) -> pd.DataFrame:
+def planted_steps(noise: float = 0.0, n: int = 24) -> pd.DataFrame:
+    """Steps that take 0.02 s, 2e-14 s for each operation and 3e-11 s for each parameter."""
     rng = np.random.default_rng(0)
     parameters = 10 ** rng.uniform(5, 9, n)
     flops = parameters * 6 * 10 ** rng.uniform(2, 4, n)
@@ -198,16 +198,16 @@ def made_steps(noise: float = 0.0, n: int = 24) -> pd.DataFrame:
 
 
 def test_a_fit_finds_planted_coefficients():
-    speed = device_speed.fit(made_steps())
-    found = (speed.per_step, speed.per_flop, speed.per_parameter)
-    assert found == pytest.approx((0.02, 2e-14, 3e-11), rel=1e-3)
-    noisy = device_speed.fit(made_steps(noise=0.1))
+    speed = device_speed.fit(planted_steps())
+    fitted = (speed.per_step, speed.per_flop, speed.per_parameter)
+    assert fitted == pytest.approx((0.02, 2e-14, 3e-11), rel=1e-3)
+    noisy = device_speed.fit(planted_steps(noise=0.1))
     assert noisy.per_flop == pytest.approx(2e-14, rel=0.15)
     assert noisy.per_step == pytest.approx(0.02, rel=0.3)
 
 
 def test_a_fit_has_no_negative_cost():
-    table = made_steps()
+    table = planted_steps()
     speed = device_speed.fit(table.assign(seconds=2e-14 * table.flops))
     assert speed.per_flop == pytest.approx(2e-14, rel=0.01)
     assert min(speed.per_step, speed.per_parameter) >= 0
@@ -215,16 +215,16 @@ def test_a_fit_has_no_negative_cost():
         device_speed.fit(table[:2])
 
 
-def test_speeds_as_a_person_names_them(tmp_path):
+def test_speeds_as_a_user_names_them(tmp_path):
     assert device_speed.read_speed("40", "fp32").seconds(10, 80e12, 1e9) == pytest.approx(2)
     fast, slow = device_speed.read_speed("h100", "bf16"), device_speed.read_speed("H100", "fp32")
     assert fast.per_flop < slow.per_flop
-    made_steps().assign(device="a device", precision="bf16").to_csv(
+    planted_steps().assign(device="a device", precision="bf16").to_csv(
         tmp_path / "costs.csv", index=False
     )
-    found = device_speed.read_speed(str(tmp_path / "costs.csv"), "fp32")
-    assert found.per_flop == pytest.approx(2e-14, rel=1e-3)
-    assert found.name == "a device as measured in bf16, costs.csv"
+    measured = device_speed.read_speed(str(tmp_path / "costs.csv"), "fp32")
+    assert measured.per_flop == pytest.approx(2e-14, rel=1e-3)
+    assert measured.name == "a device as measured in bf16, costs.csv"
     for wrong in ("h1000", "-3", "nan", str(tmp_path / "none.csv")):
         with pytest.raises(ConfigError, match="neither h100"):
             device_speed.read_speed(wrong, "fp32")
@@ -239,13 +239,13 @@ def test_steps_are_measured_beside_their_cost(tmp_path, capsys):
     assert (table[["seconds", "flops", "fitted", "predicted"]] > 0).all(axis=None)
     assert table[["device", "commit"]].notna().all(axis=None)
     assert {path.suffix for path in tmp_path.iterdir()} == {".csv", ".json", ".pdf", ".png", ".svg"}
-    one = table.iloc[0]
-    others = device_speed.fit(table[table.model != one.model])
-    assert one.predicted == pytest.approx(others.seconds(1, one.flops, one.parameters))
+    first = table.iloc[0]
+    others = device_speed.fit(table[table.model != first.model])
+    assert first.predicted == pytest.approx(others.seconds(1, first.flops, first.parameters))
 
 
-def test_adapters_are_costed_as_what_they_are(tmp_path, pretrained):
-    """State and disk are those of a trainer; the gradients of frozen weights cost nothing."""
+def test_costs_of_adapters(tmp_path, pretrained):
+    """State and disk are those of a trainer; frozen weights have no gradients to compute."""
     folder = pretrained("llama")
     config = RunConfig().override(
         {"data.task": "mult-2x2", "model.pretrained": folder, "model.lora": {"r": 2}}
@@ -254,7 +254,7 @@ def test_adapters_are_costed_as_what_they_are(tmp_path, pretrained):
     trainer = Trainer(config, Run(tmp_path / "run"))
     cost = costs.cost_of(config, trainer.run_data)
     trainer.step(0)
-    assert cost.state == held_by(trainer)
+    assert cost.state == state_bytes(trainer)
     adapters = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     assert cost.disk == 4 * adapters
     whole = costs.cost_of(config.override({"model.lora": {}}), trainer.run_data)

@@ -203,7 +203,7 @@ def test_a_runs_lengths_are_those_of_its_longest_example_even_if_it_is_not_drawn
 def test_steps_are_counted_in_the_chains_that_are_there():
     changes = {"removal.step_end": "+", "removal.keep_positions": False, "data.task": "mult-3x3"}
     data = RunData(RunConfig().override(SIZES | changes))
-    assert data.longest_chain == 3  # steps that end with + of three partial products
+    assert data.longest_chain == 3  # three partial products, with + between them
     assert data.batches(0).step_ends is not None
 
 

@@ -1,4 +1,4 @@
-"""ProsQA and ProntoQA: facts followed independently, answers that nothing else gives away."""
+"""ProsQA and ProntoQA: chains checked against the facts, and answers that no shortcut predicts."""
 
 import json
 import re
@@ -27,24 +27,24 @@ def examples(task, n, seed=0):
 
 
 def facts_of(text):
-    """Facts `(subject, denied, object)` in their order, read from the text alone."""
-    found = re.findall(r"(\w+) is (?:a )?(not )?(\w+) \.", text.partition("True or false")[0])
-    return [(subject, bool(no), what) for subject, no, what in found]
+    """Facts `(subject, negated, object)` in order, read from the text alone."""
+    matches = re.findall(r"(\w+) is (?:a )?(not )?(\w+) \.", text.partition("True or false")[0])
+    return [(subject, bool(negated), what) for subject, negated, what in matches]
 
 
 def follow(facts, start):
-    """All that something is, with what it takes: `{what: (hops, denied)}`."""
-    found, front, hops = {}, {start}, 0
+    """Everything that is reached from a word: `{what: (hops, negated)}`."""
+    reached, front, hops = {}, {start}, 0
     while front:
         hops += 1
-        reached = {(what, no) for subject, no, what in facts if subject in front}
-        front = {what for what, _ in reached} - set(found)
-        found |= {what: (hops, no) for what, no in reached if what in front}
-    return found
+        next_to = {(what, negated) for subject, negated, what in facts if subject in front}
+        front = {what for what, _ in next_to} - set(reached)
+        reached |= {what: (hops, negated) for what, negated in next_to if what in front}
+    return reached
 
 
 def exchanged(task, questions):
-    """The same questions, the two people exchanged in the facts but not in what is asked."""
+    """The same questions with the two people exchanged in the facts, but not in the question."""
     changed, n = questions.copy(), task.n_facts
     subjects = changed[:, :n]
     at = np.nonzero(subjects < len(PEOPLE))[1].reshape(-1, 2)
@@ -116,7 +116,7 @@ def test_prosqas_chain_is_the_one_path_to_the_only_candidate_reached(name):
 
 @pytest.mark.parametrize("name", PROSQA)
 def test_prosqas_answer_is_the_other_candidate_once_the_people_are_exchanged(name):
-    """Whatever a shortcut looks at beside the person's own fact, it answers both alike."""
+    """A shortcut that ignores the person's own fact gives both questions the same answer."""
     task = get_task(name)
     questions = task.sample(np.random.default_rng(0), 500)
     before, after = task.render(questions), task.render(exchanged(task, questions))
@@ -127,8 +127,8 @@ def test_prosqas_answer_is_the_other_candidate_once_the_people_are_exchanged(nam
     assert all({a, b} == set(c) for a, b, c in zip(first, second, candidates, strict=True))
 
 
-def ahead(facts, person, one, other):
-    """What shortcuts say in favour of one candidate: each a number, larger for the likelier."""
+def preferences(facts, person, candidate, other):
+    """By how much each shortcut prefers one candidate to the other; positive if it does."""
     subjects, objects = [a for a, _, _ in facts], [b for _, _, b in facts]
     at = subjects.index(person)
 
@@ -148,7 +148,7 @@ def ahead(facts, person, one, other):
         "spelling": lambda word: CONCEPTS.index(word),
         "reach": lambda word: len(follow(facts, word)),
     }
-    return {name: score(one) - score(other) for name, score in scores.items()}
+    return {name: score(candidate) - score(other) for name, score in scores.items()}
 
 
 def test_no_shortcut_answers_prosqa():
@@ -156,29 +156,29 @@ def test_no_shortcut_answers_prosqa():
     for question, _, answer in examples(get_task("prosqa-14x3"), n):
         person, *pair = re.search(r"Is (\w+) a (\w+) or (\w+) \?", question).groups()
         right = pair.index(answer.split()[3])
-        found = ahead(facts_of(question), person, pair[right], pair[1 - right])
-        for name, lead in (found | {"first candidate": 0.5 - right}).items():
-            tally[name] = tally.get(name, 0) + (np.sign(lead) + 1) / 2
+        shortcuts = preferences(facts_of(question), person, pair[right], pair[1 - right])
+        for name, preference in (shortcuts | {"first candidate": 0.5 - right}).items():
+            tally[name] = tally.get(name, 0) + (np.sign(preference) + 1) / 2
     for name, correct in tally.items():  # 0.045: four standard deviations
         assert abs(correct / n - 0.5) < 0.045, name
 
 
 def test_prosqas_candidates_have_distractors_on_both_sides():
-    """The path cannot be found by taking whatever leads on, forwards or backwards."""
+    """Following any fact, forwards or backwards, does not find the path."""
     facts = [facts_of(x.question) for x in examples(get_task("prosqa-20x4"), 200)]
     chains = [facts_of(x.chain) for x in examples(get_task("prosqa-20x4"), 200)]
-    ways_on = [
-        sum(a == step[0] for a, _, _ in found)
-        for found, chain in zip(facts, chains, strict=True)
+    forwards = [
+        sum(a == step[0] for a, _, _ in known)
+        for known, chain in zip(facts, chains, strict=True)
         for step in chain[1:]
     ]
-    ways_back = [
-        sum(b == step[2] for _, _, b in found)
-        for found, chain in zip(facts, chains, strict=True)
+    backwards = [
+        sum(b == step[2] for _, _, b in known)
+        for known, chain in zip(facts, chains, strict=True)
         for step in chain[1:]
     ]
-    assert np.mean(ways_on) > 1.8
-    assert np.mean(ways_back) > 1.3
+    assert np.mean(forwards) > 1.8
+    assert np.mean(backwards) > 1.3
 
 
 def test_prosqa_without_distractors_has_as_many_questions_as_it_says():
@@ -205,9 +205,10 @@ def test_prontoqa_by_hand():
     )
     example = task.text(task.render(task.parse_question(typed)))[0]
     assert example == (split_marks(typed), chain, "False")
-    denial = typed.replace("Max is cold", "Max is not cold")
-    assert task.text(task.render(task.parse_question(denial)))[0][1:] == (chain, "True")
-    other = task.text(task.render(task.parse_question(typed.replace("Max is cold", "Sam is cold"))))[0]
+    negation = typed.replace("Max is cold", "Max is not cold")
+    assert task.text(task.render(task.parse_question(negation)))[0][1:] == (chain, "True")
+    about_sam = task.parse_question(typed.replace("Max is cold", "Sam is cold"))
+    other = task.text(task.render(about_sam))[0]
     assert other.chain == (
         "Sam is a brumpus . Every brumpus is a dumpus . Sam is a dumpus . "
         "Every dumpus is cold . Sam is cold ."
@@ -244,7 +245,7 @@ def test_prontoqas_proof_follows_from_the_facts_and_decides_the_statement(name):
             assert rule[0] == known[2]
             assert so == (person, *rule[1:])
         assert steps[-1] == (person, denied, what)
-        # the distractor: one other rule about the property, which says the opposite
+        # the distractor: one other rule about the property, which states the opposite
         about = [rule for rule in facts if rule[2] == what]
         assert len(about) == 2
         assert {rule[1] for rule in about} == {True, False}
@@ -252,7 +253,7 @@ def test_prontoqas_proof_follows_from_the_facts_and_decides_the_statement(name):
 
 
 @pytest.mark.parametrize("name", PRONTOQA)
-def test_prontoqas_answer_turns_once_the_people_are_exchanged(name):
+def test_prontoqas_answer_is_reversed_once_the_people_are_exchanged(name):
     task = get_task(name)
     questions = task.sample(np.random.default_rng(0), 500)
     before, after = task.render(questions), task.render(exchanged(task, questions))
@@ -266,18 +267,18 @@ def test_no_shortcut_answers_prontoqa():
         facts = facts_of(question)
         first = next(denied for _, denied, about in facts if about == what)
         rules = [rule for rule in facts if rule[2] == what]
-        often = [sum(rule[0] in (a, b) for a, _, b in facts) for rule in rules]
-        busiest = rules[int(often[1] > often[0])]
+        mentions = [sum(rule[0] in (a, b) for a, _, b in facts) for rule in rules]
+        most_mentioned = rules[int(mentions[1] > mentions[0])]
         guesses = {
             "always true": True,
-            "no denial": not no,
-            "even denials": sum(denied for _, denied, _ in facts) % 2 == bool(no),
+            "no negation": not no,
+            "even negations": sum(denied for _, denied, _ in facts) % 2 == bool(no),
             "first rule about it": first == bool(no),
-            "rule of the concept with more mentions": busiest[1] == bool(no),
+            "rule of the concept with more mentions": most_mentioned[1] == bool(no),
             f"always true, {len(facts_of(chain)) // 2} hops": True,
         }
         for name, guess in guesses.items():
-            if often[0] != often[1] or "mentions" not in name:
+            if mentions[0] != mentions[1] or "mentions" not in name:
                 tally.setdefault(name, []).append(str(guess) == answer)
     assert len(tally) == 8
     for name, right in tally.items():  # four standard deviations
@@ -289,12 +290,13 @@ def test_no_shortcut_answers_prontoqa():
 
 
 @pytest.mark.parametrize("name", [*PROSQA, *PRONTOQA])
-def test_questions_are_read_as_they_were_written(name):
+def test_questions_are_parsed_as_they_were_rendered(name):
     task = get_task(name)
     questions = task.sample(np.random.default_rng(1), 30)
     for row, example in zip(questions, task.text(task.render(questions)), strict=True):
         assert np.array_equal(task.parse_question(typeset(example.question)), row[None])
-    assert task.text(task.render(task.parse_question(task.example_question)))[0].question == split_marks(task.example_question)
+    rendered = task.render(task.parse_question(task.example_question))
+    assert task.text(rendered)[0].question == split_marks(task.example_question)
 
 
 @pytest.mark.parametrize(
@@ -311,7 +313,7 @@ def test_questions_are_read_as_they_were_written(name):
         ("prontoqa-1", "Sam is a bumpus. ", ""),
     ],
 )
-def test_a_question_that_does_not_fit_says_what_would(name, before, after):
+def test_text_that_is_no_question_of_the_task_says_what_would_be(name, before, after):
     typed = {
         "prosqa-4x2": "Every brumpus is a drumpus. Every bumpus is a dumpus. Max is a bumpus. "
         "Polly is a brumpus. Is Max a drumpus or dumpus?",
@@ -345,7 +347,7 @@ def test_a_size_that_cannot_be_says_so(name, message):
 
 
 @pytest.mark.parametrize("name", ["prosqa-100x5", "prontoqa-10", "prontoqa-1to5"])
-def test_rows_are_small_and_written_as_wide_as_any(name):
+def test_rows_are_small_and_as_wide_as_the_longest_example(name):
     task = get_task(name)
     questions = task.sample(np.random.default_rng(0), 400)
     assert np.array_equal(questions.astype(np.int8), questions)
@@ -353,17 +355,17 @@ def test_rows_are_small_and_written_as_wide_as_any(name):
     many, one = task.render(questions), task.render(questions[:1])
     assert [x.shape[1] for x in many] == [x.shape[1] for x in one]
     assert len(task.question_names) == many.question.shape[1]
-    for piece in many:
-        gone = piece == PADDING
-        assert not (gone[:, :-1] & ~gone[:, 1:]).any()  # nothing stands only at the end
+    for symbols in many:
+        padding = symbols == PADDING
+        assert not (padding[:, :-1] & ~padding[:, 1:]).any()  # only at the end of a row
 
 
 @pytest.mark.parametrize("name", ["prosqa-12x3", "prontoqa-1to5"])
 def test_batches_encode_like_their_text(name):
     task = get_task(name)
     layout = Layout(symbol_tokenizer(task.symbols))
-    pieces = task.render(task.sample(np.random.default_rng(0), 40))
-    fast, slow = layout.encode_symbols(pieces, task), layout.encode(task.text(pieces))
+    batch = task.render(task.sample(np.random.default_rng(0), 40))
+    fast, slow = layout.encode_symbols(batch, task), layout.encode(task.text(batch))
     for field in ("ids", "question", "chain", "total"):
         assert np.array_equal(getattr(fast, field), getattr(slow, field))
 
@@ -389,14 +391,14 @@ def test_published_json_is_prepared_into_the_same_examples(name, tmp_path, capsy
     assert main(["prepare", str(out), "--out", str(again)]) == 0
     assert "left out" not in capsys.readouterr().out
     config = DataConfig(task=name, train_examples=40, valid_examples=10, test_examples=10)
-    want, found = load_corpus(config), load_corpus(DataConfig(path=str(again)))
+    expected, prepared = load_corpus(config), load_corpus(DataConfig(path=str(again)))
     for split in ("train", "valid", "test"):
         for part in ("question", "chain", "answer"):
-            text = [split_marks(x) for x in getattr(found, split)[part]]
-            assert text == [split_marks(x) for x in getattr(want, split)[part]]
+            text = [split_marks(x) for x in getattr(prepared, split)[part]]
+            assert text == [split_marks(x) for x in getattr(expected, split)[part]]
 
 
-def test_examples_in_context_are_no_examples(tmp_path):
+def test_in_context_examples_are_ignored(tmp_path):
     task = get_task("prontoqa-2")
     write_json(tmp_path / "one.json", examples(task, 12), task)
     rows = json.loads((tmp_path / "one.json").read_text())

@@ -11,16 +11,22 @@ from transformers import AutoModelForCausalLM, DynamicCache
 
 from icotlib import experiments
 from icotlib.config import ModelConfig
+from icotlib.data.corpus import examples_of, load_corpus
 from icotlib.data.inputs import remove
 from icotlib.data.layout import EncodedBatch, Layout, symbol_tokenizer
 from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError, RunError
-from icotlib.evaluation.generation import generate, logits_of, matches
-from icotlib.evaluation.stage_model import load_run
+from icotlib.evaluation.generation import EndOfAnswer, generate, logits_of, matches
 from icotlib.methods.distillation.coupling import Coupled
-from icotlib.methods.distillation.emulator import Emulator, Thought
-from icotlib.methods.distillation.method import components_in_use, explained_variance
-from icotlib.methods.distillation.states import diagonal, gold_tokens, places, teacher_states
+from icotlib.methods.distillation.emulator import Emulator, EmulatorState
+from icotlib.methods.distillation.states import (
+    components_in_use,
+    diagonal,
+    explained_variance,
+    gold_tokens,
+    state_positions,
+    teacher_states,
+)
 from icotlib.methods.distillation.student import (
     Student,
     StudentWithStates,
@@ -28,8 +34,13 @@ from icotlib.methods.distillation.student import (
     first_separator,
 )
 from icotlib.models.build import build_model
-from icotlib.models.hooks import decoder_layers, hook_layer_inputs, pick, put
-from icotlib.models.loading import load_model, save_model
+from icotlib.models.hooks import (
+    decoder_layers,
+    gather_positions,
+    hook_layer_inputs,
+    scatter_positions,
+)
+from icotlib.models.loading import load_model, load_stage, save_model
 from icotlib.models.parameters import split_parameters
 from icotlib.runs import Run
 from icotlib.tasks import Example, get_task
@@ -104,7 +115,7 @@ def test_the_subsets_of_the_ablation():
         "top_row": ([3, 3, 3, 3], [1, 3, 5, 7]),
     }
     for subset, (layers, at) in expected.items():
-        found = places(batch, 4, subset)
+        found = state_positions(batch, 4, subset)
         assert (found[0].tolist(), found[1].tolist()) == (layers, [at])
 
 
@@ -113,7 +124,7 @@ def test_gold_tokens_are_the_chains_tokens_on_the_diagonal():
     # t = 2, 3.33, 4.67, 6
     assert gold_tokens(batch, 4).tolist() == [[LAYOUT.sep, *tokens("3 5"), LAYOUT.sep]]
     column = gold_tokens(batch, 4, "first_column", offset=1)
-    assert column.tolist() == [tokens("3 3 3 3")]  # of the place where the state is read
+    assert column.tolist() == [tokens("3 3 3 3")]  # after the position where the state is read
     assert gold_tokens(batch, 4, offset=1).tolist() == [[*tokens("3 4"), LAYOUT.sep, LAYOUT.sep]]
 
 
@@ -127,7 +138,7 @@ def test_teacher_states_are_the_hidden_states_that_transformers_reports(architec
     """Unequal questions and chains in one batch, against one example at a time, normalised."""
     teacher = make(architecture)
     states = teacher_states(teacher, BATCH, subset)
-    layers, at = places(BATCH, 4, subset)
+    layers, at = state_positions(BATCH, 4, subset)
     for i in range(len(BATCH)):
         row = BATCH.ids[i : i + 1, : int(BATCH.question[i] + BATCH.chain[i]) + 1]
         hidden = teacher(row, output_hidden_states=True).hidden_states
@@ -175,9 +186,9 @@ def test_an_error_inside_a_forward_pass_is_not_swallowed():
 def test_injecting_a_models_own_states_changes_nothing(architecture, tied):
     model, at = make(architecture, tie_word_embeddings=tied), BATCH.question - 1
     plain, own = model(BATCH.ids).logits, []
-    with hook_layer_inputs(model, lambda layer, hidden: own.append(pick(hidden, at))):
+    with hook_layer_inputs(model, lambda layer, hidden: own.append(gather_positions(hidden, at))):
         model(BATCH.ids)
-    with hook_layer_inputs(model, lambda layer, hidden: put(hidden, at, own[layer])):
+    with hook_layer_inputs(model, lambda layer, hidden: scatter_positions(hidden, at, own[layer])):
         again = model(BATCH.ids).logits
     assert torch.equal(plain, again)
 
@@ -191,16 +202,16 @@ def test_injecting_at_one_layer_changes_only_what_comes_after_it(architecture):
 
     def disturb(layer, hidden):
         after.append(hidden)
-        return put(hidden, at, torch.ones(len(at), 16)) if layer == 2 else None
+        return scatter_positions(hidden, at, torch.ones(len(at), 16)) if layer == 2 else None
 
     with hook_layer_inputs(model, disturb):
         model(BATCH.ids)
     for layer in range(3):  # everything up to the input of layer 2, before it is edited
         assert torch.equal(before[layer], after[layer])
-    for i, place in enumerate(at.tolist()):
-        assert torch.equal(before[3][i, :place], after[3][i, :place])  # the past is untouched
-        used = int(BATCH.total[i])
-        assert not (before[3][i, place:used] == after[3][i, place:used]).all(dim=-1).any()
+    for i, position in enumerate(at.tolist()):
+        past, rest = slice(0, position), slice(position, int(BATCH.total[i]))
+        assert torch.equal(before[3][i, past], after[3][i, past])
+        assert not (before[3][i, rest] == after[3][i, rest]).all(dim=-1).any()
 
 
 def test_the_first_separator_is_found_behind_padding_of_the_same_token():
@@ -209,7 +220,7 @@ def test_the_first_separator_is_found_behind_padding_of_the_same_token():
     config = ThoughtConfig(separator=0)
     assert first_separator(ids, mask, config).tolist() == [3, 3]
     assert first_separator(ids[1:], None, config).tolist() == [3]
-    begun = ThoughtConfig(separator=0, begin=1)  # every text begins with that token, too
+    begun = ThoughtConfig(separator=0, bos_tokens=1)  # every text begins with that token, too
     ids = torch.tensor([[0, 0, 0, 5, 0, 7], [0, 5, 6, 7, 0, 0]])
     mask = torch.tensor([[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]])
     assert first_separator(ids, mask, begun).tolist() == [4, 4]
@@ -218,14 +229,14 @@ def test_the_first_separator_is_found_behind_padding_of_the_same_token():
 # --- the student -------------------------------------------------------------------------------
 
 
-def test_the_student_reads_thoughts_through_its_own_mlps():
-    """With state_mlps that pass states on unchanged, a layer's state at the separator is z itself."""
+def test_the_student_reads_states_through_its_own_mlps():
+    """With MLPs that pass states on unchanged, a layer's state at the separator is z itself."""
     torch.manual_seed(0)
     student = Student(ThoughtConfig(make().config, separator=LAYOUT.sep)).eval()
-    for reader in student.state_mlps:
-        first, _, last = reader  # relu(x) - relu(-x) = x
+    for state_mlp in student.state_mlps:
+        first, _, last = state_mlp  # relu(x) - relu(-x) = x
         with torch.no_grad():
-            for parameter in reader.parameters():
+            for parameter in state_mlp.parameters():
                 parameter.zero_()
             eye = torch.eye(16)
             first.weight[:16], first.weight[16:32] = eye, -eye
@@ -235,7 +246,7 @@ def test_the_student_reads_thoughts_through_its_own_mlps():
         lambda _, args: inner.append(args[0])
     )
     student(BATCH.ids, states, at)
-    torch.testing.assert_close(pick(inner[0], at), states[:, 2])
+    torch.testing.assert_close(gather_positions(inner[0], at), states[:, 2])
 
 
 # --- the emulator ------------------------------------------------------------------------------
@@ -275,7 +286,7 @@ def worked_emulator():
     return emulator
 
 
-class Place(nn.Module):
+class TwoLayers(nn.Module):
     """A decoder of two layers that do nothing, over states given in place of tokens."""
 
     def __init__(self, config, start):
@@ -291,8 +302,8 @@ class Place(nn.Module):
 
 def run_worked(gold=None):
     emulator = worked_emulator()
-    start = torch.tensor([[[9.0, 9.0], [1.0, 0.0]]])  # the separator is the second of two places
-    emulator.body = Place(emulator.config.text_config, start)
+    start = torch.tensor([[[9.0, 9.0], [1.0, 0.0]]])  # the separator is the second position
+    emulator.body = TwoLayers(emulator.config.text_config, start)
     written = []
     emulator.body.layers[0].register_forward_hook(lambda _, args, output: written.append(output))
     emulated = emulator(torch.zeros(1, 2).long(), torch.tensor([1]), gold=gold)
@@ -321,16 +332,16 @@ def test_the_supervised_mixture_takes_the_gold_component():
     torch.testing.assert_close(emulated.scores[:, 0], torch.tensor([[1.0, 0.0]]))
 
 
-def test_three_layers_of_thought_by_the_formulas():
+def test_three_layers_of_emulation_by_the_formulas():
     """The mixture's soft choice, the memory, attention over earlier keys, and what is written."""
     emulator = worked_emulator()
     emulator.config.mixture_temperature = 0.5
     emulator.predictors.append(emulator.predictors[0])
-    thought = Thought(emulator, gold=None)
+    state_of_pass = EmulatorState(emulator, gold=None)
     h = torch.tensor([1.0, -0.5])
     cell, o, context, keys = (torch.zeros(2), torch.zeros(2), torch.zeros(2), [])
     for layer in range(3):
-        back = thought.step(layer, h[None])[0]
+        back = state_of_pass.step(layer, h[None])[0]
         weights = (h / 0.5).exp() / (h / 0.5).exp().sum()  # the components are the unit vectors
         state = 2 * h if layer == 1 else h + weights
         cell = 0.5 * cell + 0.5 * (state + context + o / 2).tanh()
@@ -340,8 +351,8 @@ def test_three_layers_of_thought_by_the_formulas():
             shares = products.exp() / products.exp().sum()
             context = sum(share * key for share, key in zip(shares, keys, strict=True))
         keys.append(o.flip(0))
-        torch.testing.assert_close(thought.scores[layer][0], h)
-        torch.testing.assert_close(thought.states[layer][0], state)
+        torch.testing.assert_close(state_of_pass.scores[layer][0], h)
+        torch.testing.assert_close(state_of_pass.states[layer][0], state)
         torch.testing.assert_close(back, o - 2 * context)
         h = back + 0.3
 
@@ -381,24 +392,32 @@ def test_bf16_agrees_with_fp32_as_far_as_it_can(architecture):
     half = logits_of(model.to(torch.bfloat16), inputs)
     assert half.dtype == torch.bfloat16
     assert (half.float() - full).norm() < 0.05 * full.norm()
-    generate(model, LAYOUT, BATCH.without_chain(), max_new_tokens=3)  # through the cache, too
+    generate(model, LAYOUT, BATCH.without_chain(), max_new_tokens=3)  # through the cache too
 
 
-def test_a_coupled_model_that_never_ends_stops_at_its_position_table():
-    model = coupled()
-    room = model.config.text_config.max_position_embeddings
-    written = generate(model, LAYOUT, BATCH.without_chain(), max_new_tokens=room + 5)
-    assert written.shape[1] <= room + 5
+def test_a_coupled_model_that_never_ends_stays_within_its_position_table(monkeypatch):
+    """The position beyond the last is an index error; up to the last, nothing changes."""
+    model, direct = coupled(), BATCH.without_chain()
+    available = model.config.text_config.max_position_embeddings
+    monkeypatch.setattr(EndOfAnswer, "reached_by_all", lambda self, ids: False)
+    written = generate(model, LAYOUT, direct, max_new_tokens=available + 5)
+    assert written.shape[1] == available + 5
+    longest = int(direct.question.max())
+    fits = generate(model, LAYOUT, direct, max_new_tokens=available - longest)
+    assert torch.equal(fits, written[:, : available - longest])
+    monkeypatch.setattr("icotlib.evaluation.generation.max_positions", lambda model: None)
+    with pytest.raises(IndexError):
+        generate(model, LAYOUT, direct, max_new_tokens=available + 5)
 
 
-def test_an_empty_cache_is_no_thought_yet():
+def test_an_empty_cache_holds_no_states_yet():
     model, direct = coupled(), BATCH.without_chain()[torch.tensor([0])]
     row = direct.ids[:, : int(direct.question[0])]
     assert torch.equal(model(row).logits, model(row, past_key_values=DynamicCache()).logits)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_student_generates_from_thoughts_with_cache_and_padding(architecture):
+def test_the_student_generates_from_states_with_cache_and_padding(architecture):
     torch.manual_seed(0)
     text = make(architecture).config
     student = Student(ThoughtConfig(text, separator=LAYOUT.sep)).eval()
@@ -413,7 +432,7 @@ def test_the_student_generates_from_thoughts_with_cache_and_padding(architecture
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("tied", [True, False])
-def test_the_coupled_system_reloads_as_one_thing(architecture, tied, tmp_path):
+def test_the_coupled_system_reloads_as_one_model(architecture, tied, tmp_path):
     model = coupled(architecture, tie_word_embeddings=tied)
     save_model(tmp_path, model, LAYOUT)
     again, layout = load_model(tmp_path)
@@ -427,16 +446,16 @@ def test_the_coupled_system_reloads_as_one_thing(architecture, tied, tmp_path):
     assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".safetensors"}
 
 
-def test_gradients_reach_emulator_readers_and_student():
+def test_gradients_reach_emulator_state_mlps_and_student():
     model = coupled()
     inputs = remove(BATCH.without_chain(), torch.zeros(len(BATCH)).long())
     logits_of(model, inputs).square().sum().backward()
     without = {name for name, p in model.named_parameters() if p.grad is None}
-    # Nobody needs the emulator's last layer, its final norm, or what its top writes back.
+    # Nothing depends on the emulator's last layer, its final norm, or what its top writes back.
     assert all("emulator.body.h.3." in name or "ln_f" in name for name in without)
     assert not any("ln_f" in name and "student" in name for name in without)
     assert model.emulator.body.wte.weight.grad.abs().sum() > 0
-    assert all(reader[0].weight.grad.abs().sum() > 0 for reader in model.student.state_mlps)
+    assert all(mlp[0].weight.grad.abs().sum() > 0 for mlp in model.student.state_mlps)
 
 
 # --- measures ----------------------------------------------------------------------------------
@@ -456,7 +475,7 @@ def test_components_in_use():
 
 
 def test_muon_leaves_tables_and_output_heads_to_adamw():
-    """Untied heads, too, wherever in a distilled model they stand."""
+    """Untied heads too, wherever in a distilled model they stand."""
     whole = coupled(tie_word_embeddings=False)
     for model in (whole, whole.student, whole.emulator):
         hidden, tables, _ = split_parameters(model)
@@ -468,35 +487,33 @@ def test_muon_leaves_tables_and_output_heads_to_adamw():
         assert len(tables) + len(hidden) > 4
 
 
-# --- the stages as runs ------------------------------------------------------------------------
-
-DIRECT = {"removal.schedule": "all", "removal.direct": True}
+# --- the phases as runs ------------------------------------------------------------------------
 
 
-def stage(tiny, method, **more):
-    return tiny.override({"method": method, **DIRECT, "train.steps": 6, **more})
+def phase(tiny, method, phases, **more):
+    return tiny.override({"method": method, "train.steps": 6, "phases": phases, **more})
 
 
 @pytest.fixture
 def teacher(tiny):
-    return tiny.override({"method": "explicit_cot", "removal.schedule": "none", "train.steps": 6})
+    return tiny.override({"method": "explicit_cot", "train.steps": 6})
 
 
 @pytest.fixture
 def student(tiny, teacher):
-    return stage(tiny, "mind_reading", teacher=teacher)
+    return phase(tiny, "kd_student", {"teacher": teacher})
 
 
 @pytest.fixture
 def emulator(tiny, teacher):
-    return stage(tiny, "emulation", teacher=teacher)
+    return phase(tiny, "kd_emulator", {"teacher": teacher})
 
 
-def test_all_stages_train_and_describe_themselves(runs_folder, tiny, student, emulator):
-    config = stage(tiny, "icot_kd", student=student, emulator=emulator)
+def test_all_phases_train_and_describe_themselves(runs_folder, tiny, student, emulator):
+    config = phase(tiny, "icot_kd", {"student": student, "emulator": emulator})
     run = train(config)
     assert run.config == config
-    assert all(Run.of(one).done for one in (student, emulator, student.teacher))
+    assert all(Run.of(one).done for one in (student, emulator, student.phases["teacher"]))
     assert run.stages.removed.tolist() == [8]
     assert Run.of(student).stages.n_test.tolist() == [24]
     assert Run.of(emulator).stages.empty
@@ -506,7 +523,7 @@ def test_all_stages_train_and_describe_themselves(runs_folder, tiny, student, em
     assert "explained" in run.metrics
 
 
-def test_emulation_lowers_its_loss_and_mind_reading_its_own(runs_folder, student, emulator):
+def test_emulator_and_student_lower_their_losses(runs_folder, student, emulator):
     more = {"train.steps": 60, "train.batch_size": 32, "train.eval_every": 20}
     for config in (student, emulator):
         metrics = train(config.override(more)).metrics
@@ -515,13 +532,12 @@ def test_emulation_lowers_its_loss_and_mind_reading_its_own(runs_folder, student
 
 def test_the_loss_of_emulation_is_half_the_squared_distance(runs_folder, emulator):
     """Against the formula on the first batch, from the weights of the run's own start."""
-    train(emulator.teacher)
+    train(emulator.phases["teacher"])
     trainer = Trainer(emulator, Run.of(emulator))
-    objective, batch = trainer.objective, trainer.run_data.batches(0)
+    method, batch = trainer.method, trainer.run_data.batches(0)
     with torch.no_grad():
-        shares = objective.shares(0, batch, torch.Generator())
-        loss = sum(float(share.loss) for share in shares)
-        distance = (objective.states(batch) - objective.emulate(batch).states).square()
+        loss = sum(float(part.loss) for part in method.micro_batches(0, batch, torch.Generator()))
+        distance = (method.states(batch) - method.emulate(batch).states).square()
     assert loss == pytest.approx(float(0.5 * distance.sum() / len(batch)), rel=1e-5)
 
 
@@ -529,85 +545,91 @@ def test_the_loss_of_the_supervised_mixture(runs_folder, emulator):
     """Adds the weight times the negative log-likelihood of the gold tokens, summed over layers."""
     more = {"distill.mixture": 0, "distill.mixture_supervision": 0.5}
     config = emulator.override(more)
-    train(config.teacher)
+    train(config.phases["teacher"])
     trainer = Trainer(config, Run.of(config))
-    objective, batch = trainer.objective, trainer.run_data.batches(0)
-    assert objective.model.components.num_embeddings == len(trainer.run_data.layout.tokenizer)
+    method, batch = trainer.method, trainer.run_data.batches(0)
+    assert method.model.components.num_embeddings == len(trainer.run_data.layout.tokenizer)
     with torch.no_grad():
-        shares = objective.shares(0, batch, torch.Generator())
-        loss = sum(float(share.loss) for share in shares)
+        loss = sum(float(part.loss) for part in method.micro_batches(0, batch, torch.Generator()))
         gold = gold_tokens(batch, 2)
-        emulated = objective.emulate(batch, gold)
-        distance = 0.5 * (objective.states(batch) - emulated.states).square().sum()
+        emulated = method.emulate(batch, gold)
+        distance = 0.5 * (method.states(batch) - emulated.states).square().sum()
         named = emulated.scores.log_softmax(dim=-1).gather(2, gold[:, :, None]).sum()
     assert loss == pytest.approx(float((distance - 0.5 * named) / len(batch)), rel=1e-5)
 
 
 def test_a_fixed_emulator_stays_as_it_was(runs_folder, tiny, student, emulator):
-    parts = {"student": student, "emulator": emulator}
-    run = train(stage(tiny, "icot_kd", **parts, **{"distill.train_emulator": False}))
+    phases = {"student": student, "emulator": emulator}
+    run = train(phase(tiny, "icot_kd", phases, **{"distill.train_emulator": False}))
     before = Emulator.from_pretrained(Run.of(emulator).weights()).state_dict()
     after = load_model(run.weights())[0]
     assert all(torch.equal(before[name], x) for name, x in after.emulator.state_dict().items())
-    reader = Student.from_pretrained(Run.of(student).weights()).state_mlps[0][0].weight
-    assert not torch.equal(after.student.state_mlps[0][0].weight, reader)
+    read = Student.from_pretrained(Run.of(student).weights()).state_mlps[0][0].weight
+    assert not torch.equal(after.student.state_mlps[0][0].weight, read)
 
 
 @pytest.mark.parametrize("kept", [[], ["student"], ["emulator"]])
-def test_either_stage_can_be_skipped(runs_folder, tiny, teacher, student, emulator, kept):
-    parents = {name: {"student": student, "emulator": emulator}[name] for name in kept}
-    run = train(stage(tiny, "icot_kd", teacher=teacher, **parents))
+def test_either_phase_can_be_skipped(runs_folder, tiny, teacher, student, emulator, kept):
+    phases = {name: {"student": student, "emulator": emulator}[name] for name in kept}
+    run = train(phase(tiny, "icot_kd", {"teacher": teacher, **phases}))
     assert run.stages.n_test.tolist() == [24]
 
 
 def test_student_and_emulator_begin_as_the_teacher_or_as_the_model(runs_folder, student):
-    run = train(student.teacher)
+    run = train(student.phases["teacher"])
     weight = load_model(run.weights())[0].transformer.wte.weight
-    for start, same in (("teacher", True), ("model", False)):
-        config = student.override({"distill.start": start})
-        model = Trainer(config, Run.of(config)).objective.model
+    for initial, same in (("teacher", True), ("model", False)):
+        config = student.override({"distill.initial_weights": initial})
+        model = Trainer(config, Run.of(config)).method.model
         assert torch.equal(model.language_model.transformer.wte.weight, weight) is same
-        config = config.override({"method": "emulation"})
-        model = Trainer(config, Run.of(config)).objective.model
+        config = config.override({"method": "kd_emulator"})
+        model = Trainer(config, Run.of(config)).method.model
         assert torch.equal(model.body.wte.weight, weight) is same
 
 
 def test_the_coupled_runs_accuracy_is_that_of_its_checkpoint(runs_folder, student, emulator):
     more = {"data.task": "mult-1x1", "data.valid_examples": 10, "data.test_examples": 30}
     more |= {"train.steps": 80, "train.batch_size": 32, "optim.lr": 5e-3}
-    more |= {"teacher": student.teacher.override(more)}
-    parts = {"student": student.override(more), "emulator": emulator.override(more)}
-    run = train(student.override(more | parts | {"method": "icot_kd"}))
+    more |= {"phases": {"teacher": student.phases["teacher"].override(more)}}
+    phases = {"student": student.override(more), "emulator": emulator.override(more)}
+    run = train(student.override(more | {"phases": phases, "method": "icot_kd"}))
     model = load_model(run.weights())[0]
     direct = RunData(run.config).test.without_chain()
     inputs = remove(direct, torch.zeros_like(direct.chain))
     right = matches(logits_of(model, inputs), inputs)[0].double().mean().item()
-    # Teacher forcing asks for the end token, too, so it can only be stricter.
+    # Teacher forcing asks for the end token too, so it can only be stricter.
     assert 0 < right <= run.stages.accuracy.iloc[0]
 
 
-def test_a_stage_names_the_parents_it_lacks_or_cannot_use(tiny, teacher, student, emulator):
-    for method in ("mind_reading", "emulation", "icot_kd"):
-        with pytest.raises(ConfigError, match="needs a teacher run"):
-            stage(tiny, method)
-    with pytest.raises(ConfigError, match="has no teacher of 'mind_reading'"):
-        stage(tiny, "emulation", teacher=student)
+def test_a_phase_names_the_runs_it_lacks_or_cannot_use(tiny, teacher, student, emulator):
+    for method in ("kd_student", "kd_emulator", "icot_kd"):
+        with pytest.raises(ConfigError, match=f"method '{method}' needs a teacher run"):
+            phase(tiny, method, {})
+    of_teacher = {"teacher": teacher}
+    with pytest.raises(ConfigError, match="has no teacher of 'kd_student'"):
+        phase(tiny, "kd_emulator", {"teacher": student})
+    with pytest.raises(ConfigError, match="'kd_emulator' has no student of 'kd_student'"):
+        phase(tiny, "kd_emulator", {"student": student})
     with pytest.raises(ConfigError, match="model of the teacher differs"):
-        stage(tiny, "emulation", teacher=teacher, **{"model.layers": 3})
+        phase(tiny, "kd_emulator", of_teacher, **{"model.layers": 3})
     with pytest.raises(ConfigError, match=r"data\.seed of the teacher differs"):
-        stage(tiny, "emulation", teacher=teacher, **{"data.seed": 3})
-    parts = {"student": student, "emulator": emulator}
+        phase(tiny, "kd_emulator", of_teacher, **{"data.seed": 3})
+    phases = {"student": student, "emulator": emulator}
     with pytest.raises(ConfigError, match=r"distill\.subset of the student differs"):
-        stage(tiny, "icot_kd", **parts, **{"distill.subset": "top_row"})
-    other = emulator.override({"teacher": teacher.override({"train.steps": 7})})
+        phase(tiny, "icot_kd", phases, **{"distill.subset": "top_row"})
+    with pytest.raises(ConfigError, match=r"distill\.mixture of the emulator differs"):
+        phase(tiny, "icot_kd", phases, **{"distill.mixture": 2})
+    other = emulator.override({"phases": {"teacher": teacher.override({"train.steps": 7})}})
     with pytest.raises(ConfigError, match="need one teacher"):
-        stage(tiny, "icot_kd", student=student, emulator=other)
-    with pytest.raises(ConfigError, match=r"needs removal\.direct=True"):
-        tiny.override({"method": "icot_kd", "removal.schedule": "all", "teacher": teacher})
+        phase(tiny, "icot_kd", {"student": student, "emulator": other})
+    adapted = {"model.pretrained": "a folder", "model.lora": {"r": 2}}
+    for changes in (adapted, {"train.gradient_checkpointing": True}):
+        with pytest.raises(ConfigError, match=r"'icot_kd' works neither with train\.gradient_chec"):
+            phase(tiny, "icot_kd", {"teacher": teacher.override(changes)}, **changes)
 
 
-def test_a_damaged_parent_is_named(runs_folder, student):
-    run = train(student.teacher)
+def test_a_damaged_phase_is_named(runs_folder, student):
+    run = train(student.phases["teacher"])
     weights = run.weights() / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:50])
     with pytest.raises(RunError, match=r"explicit_cot.*cannot be loaded"):
@@ -633,13 +655,13 @@ def test_the_paper_preset_distils_a_pretrained_model(
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     settings = {"model.pretrained": pretrained(architecture, dtype), "train.precision": precision}
     run = train(experiments.icot_kd("paper", overrides=SMALL | settings))
-    assert run.totals["chain_tokens"] == 8 + 1  # with the space that the authors' code leaves
+    assert run.totals["chain_length"] == 8 + 1  # with the space that the authors' code leaves
     assert run.stages.n_test.tolist() == [8]
     assert run.metrics[["loss", "explained"]].notna().all().all()
-    model, layout, corpus = load_run(run)
+    model, layout = load_stage(run)
     assert isinstance(model, Coupled)
     assert model.dtype == torch.float32
-    direct = layout.encode([Example(**row) for row in corpus.test]).without_chain()
+    direct = layout.encode(examples_of(load_corpus(run.config.data).test)).without_chain()
     texts = layout.texts(generate(model, layout, direct))
     if precision == "fp32":  # the test at the end of a run is in its precision, this is not
         assert texts[: len(run.samples)] == run.samples.written.tolist()
@@ -649,21 +671,21 @@ def test_the_mixture_of_all_tokens_trains_on_a_pretrained_model(runs_folder, pre
     settings = {"model.pretrained": pretrained("gpt2"), "distill.mixture": 0}
     settings |= {"emulator.distill.mixture_supervision": 1.0}
     run = train(experiments.icot_kd("paper", overrides=SMALL | settings))
-    tokens = load_run(run)[0].config.text_config.vocab_size
+    tokens = load_stage(run)[0].config.text_config.vocab_size
     assert (run.metrics.components <= tokens).all()
     assert (run.metrics.components >= 1).all()
 
 
-@pytest.mark.parametrize("method", ["mind_reading", "emulation", "icot_kd"])
-def test_a_stage_that_is_cut_short_resumes_to_the_same_numbers(
+@pytest.mark.parametrize("method", ["kd_student", "kd_emulator", "icot_kd"])
+def test_a_phase_that_is_cut_short_resumes_to_the_same_numbers(
     runs_folder, student, emulator, tmp_path, monkeypatch, method
 ):
-    parts = {"student": student, "emulator": emulator}
-    whole = student.override({**parts, "teacher": None, "method": "icot_kd"})
-    config = {"mind_reading": student, "emulation": emulator, "icot_kd": whole}[method]
+    phases = {"student": student, "emulator": emulator}
+    whole = student.override({"phases": phases, "method": "icot_kd"})
+    config = {"kd_student": student, "kd_emulator": emulator, "icot_kd": whole}[method]
     config = config.override({"train.steps": 12, "train.eval_every": 4})
-    for parent in config.parents.values():
-        train(parent)
+    for before in config.phases.values():
+        train(before)
     evaluate, seen = Trainer._evaluate, []
 
     def interrupted(self, step):

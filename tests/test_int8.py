@@ -1,4 +1,4 @@
-"""Products in int8: what is exact, how far the rest is off, and that models learn with them."""
+"""Products in int8: which are exact, how large the error of others is, and training with them."""
 
 import pytest
 import torch
@@ -18,37 +18,36 @@ from tests.helpers import TINY
 
 
 def test_numbers_that_fit_are_multiplied_exactly():
-    """Each row of x and column of w has its own scale: 127 of them are its largest number."""
+    """Each row of x and column of w has its own scale, a 127th of its largest magnitude."""
     x = torch.tensor([[1.27, -0.5], [0.0, 254.0]])
     w = torch.tensor([[127.0, 0.0], [3.0, -12.7]])
-    rounded = QuantizedMatrix.by_row(x), QuantizedMatrix.by_column(w)
-    assert rounded[0].numbers.tolist() == [[127, -50], [0, 127]]
-    assert rounded[1].numbers.tolist() == [[127, 0], [3, -127]]
-    torch.testing.assert_close(product(*rounded), x @ w)
+    rows, columns = QuantizedMatrix.by_row(x), QuantizedMatrix.by_column(w)
+    assert rows.numbers.tolist() == [[127, -50], [0, 127]]
+    assert columns.numbers.tolist() == [[127, 0], [3, -127]]
+    torch.testing.assert_close(product(rows, columns), x @ w)
 
 
-def test_rows_of_nothing_stay_nothing():
+def test_rows_of_zeros_stay_zeros():
     zero = torch.zeros(3, 4)
-    assert torch.equal(
-        product(QuantizedMatrix.by_row(zero), QuantizedMatrix.by_column(zero.T)), torch.zeros(3, 3)
-    )
+    rows, columns = QuantizedMatrix.by_row(zero), QuantizedMatrix.by_column(zero.T)
+    assert torch.equal(product(rows, columns), torch.zeros(3, 3))
 
 
-@pytest.mark.parametrize("part", [1, 100, 2**18])
+@pytest.mark.parametrize("block", [1, 100, 2**18])
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("dim", [0, 1])
-def test_a_matrix_is_rounded_alike_whatever_its_memory_and_the_parts(
-    dim, transposed, part, monkeypatch
+def test_a_matrix_is_quantised_alike_whatever_its_memory_layout_and_the_blocks(
+    dim, transposed, block, monkeypatch
 ):
     torch.manual_seed(0)
     x, factors = torch.randn(37, 23), torch.rand(1, 23) + 0.5
-    monkeypatch.setattr("icotlib.models.int8.PART", part)
-    rounded = QuantizedMatrix.by_row if dim else QuantizedMatrix.by_column
-    for factor, whole in [((), x), ((factors,), x * factors)][: dim + 1]:
-        made = rounded(x.T.contiguous().T if transposed else x, *factor)
-        largest = whole.abs().amax(dim, keepdim=True)
-        assert torch.equal(made.numbers, (whole * (127 / largest)).round().to(torch.int8))
-        assert torch.equal(made.scales, largest / 127)
+    monkeypatch.setattr("icotlib.models.int8.BLOCK", block)
+    quantise = QuantizedMatrix.by_row if dim else QuantizedMatrix.by_column
+    for factor, matrix in [((), x), ((factors,), x * factors)][: dim + 1]:
+        quantised = quantise(x.T.contiguous().T if transposed else x, *factor)
+        largest = matrix.abs().amax(dim, keepdim=True)
+        assert torch.equal(quantised.numbers, (matrix * (127 / largest)).round().to(torch.int8))
+        assert torch.equal(quantised.scales, largest / 127)
 
 
 @pytest.mark.parametrize("kind", ["linear", "linear without bias", "conv1d"])
@@ -74,7 +73,7 @@ def test_output_and_gradients_are_within_a_percent(kind):
     for a, b in zip(exact, ours, strict=True):
         assert a.shape == b.shape
         assert (a - b).norm() < 0.01 * a.norm()
-    assert not torch.equal(exact[0], ours[0])  # it was not simply left alone
+    assert not torch.equal(exact[0], ours[0])  # it was computed in int8
 
 
 def test_a_large_feature_leaves_the_others_their_gradient():
@@ -97,7 +96,7 @@ def test_other_weights_are_left_alone():
 
 
 @pytest.mark.parametrize("fused", [False, True])
-def test_weights_are_rounded_again_after_a_step_of_the_optimizer(fused):
+def test_weights_are_quantised_again_after_a_step_of_the_optimizer(fused):
     torch.manual_seed(0)
     layer, x = torch.nn.Linear(8, 8, bias=False), torch.randn(3, 8)
     optimizer = torch.optim.AdamW(layer.parameters(), lr=0.5, fused=fused)
@@ -112,13 +111,13 @@ def test_weights_are_rounded_again_after_a_step_of_the_optimizer(fused):
     assert (after - before).norm() > 0.1 * after.norm()
 
 
-def test_a_weight_is_rounded_once_while_it_is_open(monkeypatch):
-    layer, x, rounded = torch.nn.Linear(8, 8), torch.randn(3, 8), []
+def test_a_weight_is_quantised_once_per_opening(monkeypatch):
+    layer, x, quantised = torch.nn.Linear(8, 8), torch.randn(3, 8), []
     by_column = QuantizedMatrix.by_column
-    monkeypatch.setattr(QuantizedMatrix, "by_column", lambda x: rounded.append(x) or by_column(x))
-    with Int8Matmuls([layer.weight]), torch.no_grad():  # inputs are rounded so for gradients only
+    monkeypatch.setattr(QuantizedMatrix, "by_column", lambda x: quantised.append(x) or by_column(x))
+    with Int8Matmuls([layer.weight]), torch.no_grad():  # only gradients need inputs by column
         layer(layer(x))
-    assert len(rounded) == 1
+    assert len(quantised) == 1
 
 
 def test_layers_of_every_shape_and_call():
@@ -145,9 +144,9 @@ def test_a_cpu_without_exact_products_is_refused(monkeypatch):
     check(torch.device("cpu"))
     with pytest.raises(ConfigError, match="leave it `auto`"):
         check(torch.device("cuda"))
-    cut = torch.full((64, 64), 2 * 32767, dtype=torch.int32)
-    monkeypatch.setattr(torch, "_int_mm", lambda a, b: cut)
-    with pytest.raises(ConfigError, match="needs a CPU that sums int8_matmuls of int8 exactly"):
+    saturated = torch.full((64, 64), 2 * 32767, dtype=torch.int32)
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: saturated)
+    with pytest.raises(ConfigError, match="needs a CPU that sums int8 products exactly"):
         check(torch.device("cpu"))
 
 
@@ -170,34 +169,34 @@ def test_a_run_in_int8_learns_as_one_in_fp32(runs_folder, architecture, optimize
     assert losses["int8"][-5:].mean() < losses["int8"][0]
 
 
-def test_a_run_in_int8_that_is_cut_off_goes_on_to_the_same_numbers(runs_folder, monkeypatch):
-    config = RunConfig().override(TINY | {"train.precision": "int8", "label": "whole"})
-    whole = train(config).metrics
-    cut, step = config.override({"label": "cut"}), Trainer.step
+def test_an_interrupted_run_in_int8_resumes_to_the_same_numbers(runs_folder, monkeypatch):
+    config = RunConfig().override(TINY | {"train.precision": "int8", "label": "uninterrupted"})
+    expected = train(config).metrics
+    interrupted, step = config.override({"label": "interrupted"}), Trainer.step
 
     def stop(self, number):
         if number == config.train.steps - 1:
-            raise TrainingError("cut off")
+            raise TrainingError("interrupted")
         step(self, number)
 
     monkeypatch.setattr(Trainer, "step", stop)
     with pytest.raises(TrainingError):
-        train(cut)
+        train(interrupted)
     monkeypatch.setattr(Trainer, "step", step)
     columns = ["step", "loss", "valid_accuracy"]
-    assert train(cut).metrics[columns].equals(whole[columns])
+    assert train(interrupted).metrics[columns].equals(expected[columns])
 
 
 @pytest.mark.parametrize("method", ["random", "linear", "distillation"])
 def test_a_run_in_int8_answers_in_int8(runs_folder, method, monkeypatch):
-    """In validation and tests, of one model, of weights of its own at every stage, of each part."""
+    """In validation and tests: with one model, with weights of each stage, in coupled models."""
     if method == "distillation":
         settings = {"train.precision": "int8", "train.steps": 2, "train.eval_every": 2}
-        config, kind = experiments.icot_kd("smoke", overrides=settings), ThoughtModel
+        config, model_class = experiments.icot_kd("smoke", overrides=settings), ThoughtModel
     else:
-        settings = {"removal.schedule": method, "removal.steps_per_epoch": 8}
-        config = RunConfig().override(TINY | settings | {"train.precision": "int8"})
-        kind = GPT2LMHeadModel
+        settings = {"removal.schedule": method, "train.precision": "int8"}
+        settings |= {"removal.steps_per_epoch": 8} if method == "linear" else {}
+        config, model_class = RunConfig().override(TINY | settings), GPT2LMHeadModel
     opened, seen = [], []
     for name, step in (("__enter__", opened.append), ("__exit__", opened.remove)):
         usual = getattr(Int8Matmuls, name)
@@ -206,7 +205,9 @@ def test_a_run_in_int8_answers_in_int8(runs_folder, method, monkeypatch):
         )
     hook = register_module_forward_pre_hook(
         lambda module, args: (
-            seen.append(bool(opened)) if isinstance(module, kind) and not module.training else None
+            seen.append(bool(opened))
+            if isinstance(module, model_class) and not module.training
+            else None
         )
     )
     train(config)
@@ -219,6 +220,6 @@ def test_a_run_in_int8_answers_in_int8(runs_folder, method, monkeypatch):
     "other",
     [{"train.gradient_checkpointing": True}, {"model.lora": {"r": 2}, "model.pretrained": "x"}],
 )
-def test_what_int8_does_not_go_with_is_refused(other):
-    with pytest.raises(ConfigError, match=r"train\.precision=int8 goes neither"):
+def test_settings_that_int8_does_not_work_with_are_refused(other):
+    with pytest.raises(ConfigError, match=r"train\.precision=int8 works neither"):
         RunConfig().override(TINY | {"train.precision": "int8"} | other)

@@ -1,24 +1,27 @@
-"""Models of transformers: they learn, generate with a cache, and know nothing of the future."""
+"""Models of transformers: training, generation with a cache, causality, and scores of answers."""
+
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from icotlib.config import ModelConfig
+from icotlib.config import ModelConfig, RunConfig
 from icotlib.data.inputs import IGNORE, remove
 from icotlib.data.layout import Layout, symbol_tokenizer
 from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation.generation import generate, logits_of, matches, teacher_forced_match
 from icotlib.evaluation.scoring import evaluate, score, wilson_interval
+from icotlib.evaluation.stage_model import StageModel
 from icotlib.models.build import build_model
 from icotlib.models.loading import load_model, save_model
 from icotlib.models.parameters import count_parameters, max_positions
-from icotlib.reporting.speed import Candidate, measure_speed
+from icotlib.reporting.speed import measure_speed
 from icotlib.tasks import Example, get_task
 
 ARCHITECTURES = ["gpt2", "llama"]
-# Questions, chains and answers of unequal length, so that both ends are padded.
+# Questions, chains and answers of different length, so that both ends are padded.
 EXAMPLES = [
     Example("1 2 * 3", "4 5 6", "7 8"),
     Example("2", "4 4 4 4 + 1", "9"),
@@ -53,7 +56,7 @@ def memorise(model, batch, k, keep_positions, side="left"):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("keep_positions", [False, True])
 def test_a_memorised_batch_is_generated_back(architecture, keep_positions):
-    """With cache, left padding and unequal removal; kept positions are counted on rightly."""
+    """With cache, left padding and different removal; kept positions continue correctly."""
     batch = LAYOUT.encode(EXAMPLES)
     k = torch.tensor([2, 3, 0, 1])
     model = memorise(make(architecture), batch, k, keep_positions)
@@ -108,7 +111,7 @@ def test_generation_without_kept_positions_agrees_with_transformers(architecture
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_kept_positions_do_not_hide_the_question(architecture):
-    """A jump in position ids must not be taken for the border of packed sequences."""
+    """A jump in position ids must not be taken for the boundary of packed sequences."""
     one = LAYOUT.encode([Example("1 1 * 1 1", "1 2 1", "1 2 1")])
     other = LAYOUT.encode([Example("2 1 * 1 1", "1 2 1", "1 2 1")])
     k, model = torch.tensor([3]), make(architecture)
@@ -117,7 +120,7 @@ def test_kept_positions_do_not_hide_the_question(architecture):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_no_place_sees_what_follows(architecture):
+def test_no_position_sees_what_follows(architecture):
     batch, model = LAYOUT.encode(EXAMPLES[:1]), make(architecture)
     inputs = remove(batch, torch.tensor([1]), keep_positions=True)
     before = logits_of(model, inputs)
@@ -139,8 +142,14 @@ def test_padding_changes_nothing():
 
 def test_a_model_that_never_ends_stops_at_the_limit():
     batch = LAYOUT.encode(EXAMPLES)
-    written = generate(make("gpt2"), LAYOUT, batch, max_new_tokens=60)  # past its position table
-    assert written.shape[1] <= 60
+    model = make("gpt2")
+    # An end token whose embedding opposes the state after the final norm is never the likeliest.
+    model.transformer.ln_f.bias.data.fill_(1.0)
+    model.transformer.wte.weight.data[LAYOUT.eos] = -1.0
+    written = generate(model, LAYOUT, batch, max_new_tokens=60)  # more than its 24 positions
+    assert written.shape == (4, 60)
+    assert (written != LAYOUT.eos).all()
+    assert LAYOUT.lengths(written) == [60] * 4
 
 
 def test_a_saved_model_gives_the_same_logits(tmp_path):
@@ -160,16 +169,14 @@ def test_sizes_dropout_and_options_reach_the_architecture():
     config = ModelConfig(
         architecture="gpt2", layers=1, width=8, heads=2, dropout=0.25, options={"n_inner": 20}
     )
-    made = build_model(config, LAYOUT, longest=9).config
-    assert (made.n_layer, made.n_embd, made.n_head, made.n_positions, made.n_inner) == (
-        1,
-        8,
-        2,
-        9,
-        20,
-    )
-    assert made.resid_pdrop == made.attn_pdrop == made.embd_pdrop == 0.25
-    assert count_parameters(build_model(config, LAYOUT, 9)) > 0
+    model = build_model(config, LAYOUT, longest=9)
+    built = model.config
+    sizes = (built.n_layer, built.n_embd, built.n_head, built.n_positions, built.n_inner)
+    assert sizes == (1, 8, 2, 9, 20)
+    assert built.resid_pdrop == built.attn_pdrop == built.embd_pdrop == 0.25
+    tables = (len(LAYOUT.tokenizer) + 9) * 8  # the head is tied to the token embeddings
+    attention, mlp, norms = (8 * 24 + 24) + (8 * 8 + 8), (8 * 20 + 20) + (20 * 8 + 8), 3 * (8 + 8)
+    assert count_parameters(model) == tables + attention + mlp + norms
 
 
 @pytest.mark.parametrize(
@@ -186,25 +193,25 @@ def test_a_bad_model_setting_says_what_is_wrong(settings, message):
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
-def test_room_is_beyond_the_longest_example(architecture):
+def test_extra_positions_are_beyond_the_longest_example(architecture):
     sizes = {"architecture": architecture, "layers": 1, "width": 8, "heads": 2}
     assert max_positions(build_model(ModelConfig(**sizes), LAYOUT, 20)) == 20
-    assert max_positions(build_model(ModelConfig(**sizes, room=5), LAYOUT, 20)) == 25
+    assert max_positions(build_model(ModelConfig(**sizes, extra_positions=5), LAYOUT, 20)) == 25
 
 
 # --- scores ------------------------------------------------------------------------------------
 
 
 def test_score_compares_answers_only():
-    made = score(["1 2 #### 7 8", "#### 9", "1 2 3", "5 #### 5  5"], ANSWERS)
-    assert made.right == (True, True, False, True)
-    assert made.accuracy == 0.75
-    assert made.by_symbol == ()
+    result = score(["1 2 #### 7 8", "#### 9", "1 2 3", "5 #### 5  5"], ANSWERS)
+    assert result.right == (True, True, False, True)
+    assert result.accuracy == 0.75
+    assert result.by_symbol == ()
 
 
 def test_accuracy_by_symbol_counts_a_wrong_length_as_all_wrong():
-    made = score(["#### 1 2", "#### 1 9", "#### 1", "nothing"], ["1 2", "1 2", "1 2", "1 2"])
-    assert made.by_symbol == (0.5, 0.25)
+    result = score(["#### 1 2", "#### 1 9", "#### 1", "nothing"], ["1 2", "1 2", "1 2", "1 2"])
+    assert result.by_symbol == (0.5, 0.25)
 
 
 def test_wilson_interval_at_known_points():
@@ -223,9 +230,9 @@ def test_evaluate_scores_every_batch_in_order():
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("keep_positions", [False, True])
 def test_evaluate_writes_what_generate_writes(side, keep_positions, monkeypatch):
-    """A model that knows some of the examples: those are checked in one pass, the rest decoded."""
+    """A model that has learned some of the examples: one pass checks them, the rest are decoded."""
     batch = LAYOUT.encode(EXAMPLES)
-    # The one to decode has the least to write, so that its limit must come from the others.
+    # The example to decode has the least to write: its limit must come from the others.
     k, known = torch.tensor([0, 3, 0, 1]), torch.tensor([True, False, True, True])
     model = memorise(make("gpt2"), batch[known], k[known], keep_positions, side)
     expected = LAYOUT.texts(generate(model, LAYOUT, batch, k, keep_positions))
@@ -237,23 +244,32 @@ def test_evaluate_writes_what_generate_writes(side, keep_positions, monkeypatch)
 
     monkeypatch.setattr("icotlib.evaluation.scoring.generate", counting)
     monkeypatch.setattr("icotlib.evaluation.generation.LOGITS", 2000)  # in several passes
-    made = evaluate(model, LAYOUT, batch, ANSWERS, k, keep_positions, side)
-    assert made.written == tuple(expected)
+    result = evaluate(model, LAYOUT, batch, ANSWERS, k, keep_positions, side)
+    assert result.written == tuple(expected)
     assert decoded == [1]
     decoded.clear()
-    monkeypatch.setattr("icotlib.evaluation.scoring.WORTHWHILE", 2)  # hopeless after the first part
-    made = evaluate(model, LAYOUT, batch, ANSWERS, k, keep_positions, side, batch_size=2)
-    assert made.written == tuple(expected)
+    monkeypatch.setattr("icotlib.evaluation.scoring.WORTHWHILE", 2)  # after one batch, never again
+    result = evaluate(model, LAYOUT, batch, ANSWERS, k, keep_positions, side, batch_size=2)
+    assert result.written == tuple(expected)
     assert decoded == [1, 2]
 
 
-def test_speed_is_measured_for_every_contestant():
-    batch, model = LAYOUT.encode(EXAMPLES), make("gpt2")
-    rates = measure_speed(
-        {"a": Candidate(model, LAYOUT, batch), "b": Candidate(model, LAYOUT, batch, 2)},
-        batch_size=2,
-        examples=4,
-        rounds=1,
-    )
-    assert set(rates) == {"a", "b"}
-    assert all(rate > 0 for rate in rates.values())
+def test_speed_is_examples_per_second_of_every_model(monkeypatch):
+    """By a clock that generation alone advances; the first, slow round does not count."""
+    seconds_per_example, clock, answered = {"a": 0.25, "b": 2.0}, [0.0], Counter()
+
+    def generate_slowly(model, batch):
+        answered[model.name] += len(batch)
+        slow = 10 if answered[model.name] <= 4 else 1
+        clock[0] += len(batch) * seconds_per_example[model.name] * slow
+
+    monkeypatch.setattr(StageModel, "generate", generate_slowly)
+    monkeypatch.setattr("icotlib.reporting.speed.compute_seconds", lambda device: clock[0])
+    config = RunConfig().override({"data.task": "mult-2x2", "data.test_examples": 20})
+    models = {
+        name: StageModel(name, make("gpt2"), LAYOUT, config, config.input_format, removed=0)
+        for name in seconds_per_example
+    }
+    rates = measure_speed(models, batch_size=2, examples=4, rounds=3)
+    assert rates == pytest.approx({"a": 4.0, "b": 0.5})
+    assert answered == {"a": 16, "b": 16}

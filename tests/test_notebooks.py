@@ -60,14 +60,18 @@ def test_a_notebook_is_thin(path):
 
 @EACH
 def test_a_notebook_opens_with_its_question_and_ends_with_what_we_saw(path):
-    texts = [
-        cell.source
-        for cell in nbformat.read(path, as_version=4).cells
-        if cell.cell_type == "markdown"
-    ]
+    cells = nbformat.read(path, as_version=4).cells
     for part in ("**Question.**", "**You will see**", "**Time.**"):
-        assert part in texts[0]
-    assert any(text.startswith("## What we saw") for text in texts)
+        assert part in cells[0].source
+    headings = [
+        number
+        for number, cell in enumerate(cells)
+        if cell.cell_type == "markdown" and re.search(r"^## ", cell.source, re.MULTILINE)
+    ]
+    last = headings[-1]
+    assert re.match(r"## What we saw(\n|$)", cells[last].source)
+    kinds = [cell.cell_type for cell in cells[last + 1 :]]
+    assert kinds in (["code"], ["code", "markdown"])  # the numbers, and at most a remark on them
 
 
 # --- executed ----------------------------------------------------------------------------------
@@ -75,7 +79,7 @@ def test_a_notebook_opens_with_its_question_and_ends_with_what_we_saw(path):
 
 @pytest.fixture(scope="module")
 def series(tmp_path_factory):
-    """The whole workbook at smoke, once; the folder of its runs."""
+    """The executed copies of the whole workbook at smoke, which is run once."""
     folder = tmp_path_factory.mktemp("series")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ICOT_RUNS", str(folder))
@@ -112,7 +116,7 @@ def test_smoke_crosses_the_removal_stages(series):
         run = Run.of(config)
         stages = run.stages.removed.tolist()
         assert stages[0] == 0
-        assert stages[-1] == run.totals["chain_tokens"] == 6
+        assert stages[-1] == run.totals["chain_length"] == 6
         assert len(stages) >= (4 if name == "pace 16" else 6)
         assert run.metrics.removed.is_monotonic_increasing
     assert Run.of(experiments.icot_si("smoke")).stages.removed.tolist() == list(range(7))
@@ -121,20 +125,26 @@ def test_smoke_crosses_the_removal_stages(series):
 def test_smoke_runs_learn(series):
     for run in all_runs():
         assert run.metrics.loss.iloc[-1] < run.metrics.loss.iloc[0]
-        if run.config.method == "emulation":
-            continue  # nothing is answered yet
+        if run.config.method == "kd_emulator":
+            continue  # it gives no answers
         assert run.metrics[["train_accuracy", "valid_accuracy"]].notna().iloc[-1].all()
-        assert run.stages.accuracy.between(0, 1).all()
+        stages = run.stages
+        assert (stages.n_test == run.config.data.test_examples).all()
+        right = stages.accuracy * stages.n_test
+        assert right.to_numpy() == pytest.approx(right.round())
+        assert (stages.ci_low <= stages.accuracy + 1e-9).all()
+        assert (stages.accuracy <= stages.ci_high + 1e-9).all()
 
 
-def test_smoke_runs_all_four_stages_of_distillation(series):
+def test_smoke_runs_all_four_phases_of_distillation(series):
     config = experiments.icot_kd("smoke")
-    stages = {role: Run.of(parent) for role, parent in config.parents.items()}
-    assert all(run.done for run in stages.values())
-    assert stages["student"].stages.n_test.tolist() == [50]
-    assert (stages["emulator"].folder / "model" / "model.safetensors").is_file()
+    phases = {role: Run.of(phase) for role, phase in config.phases.items()}
+    assert phases.keys() == {"teacher", "student", "emulator"}
+    assert all(run.done for run in phases.values())
+    assert phases["student"].stages.n_test.tolist() == [50]
+    assert (phases["emulator"].folder / "model" / "model.safetensors").is_file()
     assert Run.of(config).stages.removed.tolist() == [6]
-    assert type(icot.load_run(Run.of(config))[0]).__name__ == "Coupled"
+    assert type(icot.load(Run.of(config)).model).__name__ == "Coupled"
 
 
 def test_no_notebook_begins_before_its_runs_are_there(series):
@@ -145,48 +155,93 @@ def test_no_notebook_begins_before_its_runs_are_there(series):
         assert bool(trained) == copy.name.startswith("14")
 
 
-def test_the_series_is_stepwise_internalization_and_what_it_is_compared_with(
-    runs_folder, monkeypatch
-):
-    begun, last = [], []
+@pytest.fixture
+def planned(runs_folder, monkeypatch):
+    """Jobs that would be run, and the arguments of what would be executed after them."""
+    begun, last = [], {}
 
-    def work(tasks, jobs, ended):
-        begun.extend(tasks)
-        for task in tasks:
+    def run_jobs(listed, workers, on_end):
+        begun.extend(listed)
+        for job in listed:
             future = Future()
             future.set_result((None, []))
-            ended(task, future)
+            on_end(job, future)
 
-    monkeypatch.setattr(jobs, "work", work)
-    monkeypatch.setattr(notebooks, "execute", lambda path, **_: last.append(path.stem[:2]))
+    def execute(path, **values):
+        last[path.stem[:2]] = values
+
+    monkeypatch.setattr(jobs, "run_jobs", run_jobs)
+    monkeypatch.setattr(notebooks, "execute", execute)
+    return begun, last
+
+
+def test_the_series_is_stepwise_internalization_and_what_it_is_compared_with(planned):
+    begun, last = planned
     assert main(["workbook", "--preset", "smoke", "--series"]) == 0
-    trained = {task.trains.method: task.trains for task in begun if task.trains}
+    trained = {job.trains.method: job.trains for job in begun if job.trains}
     assert trained.keys() == {"icot_si", "no_cot", "explicit_cot"}
-    beside = {task.args[0].stem[:2]: task.needs for task in begun if not task.trains}
-    assert beside == {
+    needs = {job.args[0].stem[:2]: job.needs for job in begun if not job.trains}
+    assert needs == {
         "01": (),
         "02": (trained["explicit_cot"], trained["no_cot"]),
         "06": (trained["icot_si"],),
         "08": (trained["icot_si"], trained["no_cot"], trained["explicit_cot"]),
     }
-    assert last == ["99"]
+    assert list(last) == ["99"]
     with pytest.raises(SystemExit):
         main(["workbook", "--series", "--studies"])
+
+
+#: Settings of stepwise internalization, the second of which No CoT has too.
+RIGHT = {"removal.side": "right", "removal.keep_positions": False}
+
+
+def test_a_notebook_gets_the_overrides_that_its_runs_read(planned):
+    begun, last = planned
+    overrides = RIGHT | {"train.steps": 30}
+    notebooks.run_all("smoke", overrides=overrides, series=True)
+    given = {job.args[0].stem[:2]: job.args[1] for job in begun if not job.trains} | last
+    read = {number: values["overrides"] for number, values in given.items()}
+    assert read.pop("02") == {"removal.keep_positions": False, "train.steps": 30}
+    assert read == dict.fromkeys(("01", "06", "08", "99"), overrides)
+    folder = notebooks.executed_folder("smoke", 0, overrides)
+    assert {values["output"].parent for values in given.values()} == {folder}
+    trained = [job.trains for job in begun if job.trains]
+    assert all(need in trained for job in begun for need in job.needs)
+
+
+def test_the_results_notebook_gets_every_override():
+    """It reads all main runs, and names its folder after the overrides."""
+    overrides = RIGHT | {"distill.delta": 2.0, "student.train.steps": 9}
+    assert experiments.overrides_for("99_results", "smoke", overrides) == overrides
+    assert experiments.overrides_for("14_your_own", "smoke", overrides) == RIGHT
+
+
+def test_an_override_that_no_run_of_a_notebook_reads_is_refused(planned):
+    begun, last = planned
+    with pytest.raises(ConfigError, match=r"no run of 03_mind_reading reads removal\.side"):
+        notebooks.run_all("smoke", overrides=RIGHT, names=["03"])
+    notebooks.run_all("smoke", overrides=RIGHT, names=["03", "06"])
+    assert not begun
+    assert {number: values["overrides"] for number, values in last.items()} == {
+        "03": {},
+        "06": RIGHT,
+    }
 
 
 def test_the_results_notebook_leaves_its_tables(series):
     folder = series[0].parent
     table = pd.read_csv(folder / "results.csv")
-    assert set(table.method) == {"explicit_cot", "no_cot", "icot_si", "mind_reading", "icot_kd"}
+    assert set(table.method) == {"explicit_cot", "no_cot", "icot_si", "kd_student", "icot_kd"}
     assert set(table.preset) == {"smoke"}
     assert {config.run_name for config in experiments.workbook("smoke")} <= set(table.run)
     assert r"\begin{tabular}" in (folder / "results.tex").read_text()
 
 
-def test_distillation_and_what_is_inside_can_be_published(series, tmp_path):
+def test_distillation_and_the_analyses_can_be_published(series, tmp_path):
     configs = experiments.interp_runs("smoke")
     publish.publish_distillation([Run.of(configs["ICoT-KD"])], tmp_path)
-    publish.publish_inside([Run.of(config) for config in configs.values()], tmp_path, "mult-1x2")
+    publish.publish_interp([Run.of(config) for config in configs.values()], tmp_path)
     table = pd.read_csv(tmp_path / "probing.csv")
     assert set(table.model) == {"ICoT-SI", "ICoT-KD"}
     assert table.groupby("model").variable.unique().map(len).tolist() == [4, 4]  # all that vary
@@ -201,19 +256,20 @@ def test_distillation_and_what_is_inside_can_be_published(series, tmp_path):
         "probes_kd",
         "patching_si",
     }
-    assert written >= {"probes_through_removal", "probed_numbers", "digit_shapes"}
+    assert written >= {"moving_inside", "probed_numbers", "digit_shapes"}
     origin = json.loads((tmp_path / "probing.json").read_text())
     assert len(origin["runs"]) >= 6
 
 
 def test_what_is_out_of_distribution_can_be_published(series, tmp_path):
-    publish.publish_shifts(all_runs(), tmp_path, "mult-1x2")
+    runs = [run for run in all_runs() if run.config.task == "mult-1x2"]
+    publish.publish_shifts(runs, tmp_path)
     study = {config.run_name for config in experiments.shifted("smoke").values()}
     table = pd.read_csv(tmp_path / "shifts.csv")
     assert set(table.run) == study
     shifts = ["in distribution", "1x1", "2x2", "1x3", "unseen combinations"]
     assert list(table["shift"].unique()) == shifts
-    assert table.accuracy.notna().all()  # the study has room for all of them
+    assert table.accuracy.notna().all()  # the study has positions for all of them
     assert (tmp_path / "shifts.png").is_file()
     origin = json.loads((tmp_path / "shifts.json").read_text())
     assert study < {row["run"] for row in origin["runs"]}  # and what distillation builds on

@@ -1,4 +1,4 @@
-"""The papers' cells: settings as published, pinned number by number."""
+"""The papers' numbers as runs: settings as published, pinned one by one."""
 
 import pytest
 from transformers import AutoTokenizer
@@ -7,13 +7,14 @@ from icotlib.cli import main
 from icotlib.data.files import read_examples
 from icotlib.data.layout import Layout
 from icotlib.errors import ConfigError
-from icotlib.experiments.papers import CELLS, GSM8K, get_paper_result
+from icotlib.experiments.papers import CELLS, get_paper_result
 from icotlib.methods.stepwise.schedules import make_schedule
-from icotlib.running.costs import GSM8K_CHAIN, GSM8K_QUESTION, NominalLengths
+from icotlib.models.known_sizes import GSM8K
+from icotlib.running.lengths import GSM8K_CHAIN, GSM8K_QUESTION, NominalLengths
 
 
-def test_every_cell_is_a_run_of_its_own():
-    configs = {name: cell.config() for name, cell in CELLS.items()}
+def test_every_number_is_a_run_of_its_own():
+    configs = {name: result.config() for name, result in CELLS.items()}
     assert len(configs) == 43
     assert len({config.run_name for config in configs.values()}) == len(configs)
     for name, config in configs.items():
@@ -89,33 +90,41 @@ def test_gsm8k_by_stepwise_internalization(model, lr, pace, precision, parts):
     assert config.removal.steps_per_epoch == 12_051  # 385,620 examples
 
 
-def test_distillation_by_stage():
+def test_distillation_by_phase():
     multiplication = get_paper_result("icot-kd/4x4/gpt2").config()
-    stages = [*multiplication.parents.values(), multiplication]
-    assert [one.train.steps / 25_250 for one in stages] == [1, 40, 40, 40]
+    phases = [*multiplication.phases.values(), multiplication]
+    assert [one.method for one in phases] == [
+        "explicit_cot",
+        "kd_student",
+        "kd_emulator",
+        "icot_kd",
+    ]
+    assert [one.train.steps / 25_250 for one in phases] == [1, 40, 40, 40]
     assert multiplication.distill.mixture == 1
     gsm8k = get_paper_result("icot-kd/gsm8k/gpt2").config()
-    stages = [*gsm8k.parents.values(), gsm8k]
-    assert [one.train.steps / 12_051 for one in stages] == [15, 10, 40, 10]
-    distill = gsm8k.emulator.distill
+    phases = [*gsm8k.phases.values(), gsm8k]
+    assert [one.train.steps / 12_051 for one in phases] == [15, 10, 40, 10]
+    distill = gsm8k.phases["emulator"].distill
     assert (distill.mixture, distill.mixture_temperature) == (0, 0.05)
     assert distill.mixture_supervision == 1.0
-    assert {one.train.precision for one in stages} == {"fp32"}
-    assert {one.distill.start for one in stages[1:]} == {"model"}
-    assert gsm8k.teacher == get_paper_result("kd-explicit-cot/gsm8k/gpt2").config()
-    assert get_paper_result("kd-no-cot/gsm8k/gpt2").config().removal.direct
-    assert not get_paper_result("no-cot/gsm8k/gpt2").config().removal.direct
+    assert gsm8k.distill.mixture == 0
+    assert {one.train.precision for one in phases} == {"fp32"}
+    assert {one.distill.initial_weights for one in phases[1:]} == {"model"}
+    assert gsm8k.phases["teacher"] == get_paper_result("kd-explicit-cot/gsm8k/gpt2").config()
+    layouts = [get_paper_result(f"{name}/gsm8k/gpt2").config() for name in ("kd-no-cot", "no-cot")]
+    assert [config.removal.layout for config in layouts] == ["no_chain", "chain"]
+    assert [config.input_format.chain for config in layouts] == [False, True]
 
 
-def test_overrides_reach_a_cell_and_its_stages():
-    cell = get_paper_result("icot-kd/4x4/gpt2")
-    config = cell.config(overrides={"student.train.steps": 7, "optim.lr": 1e-4})
-    assert config.student.train.steps == 7
-    assert config.emulator.train.steps == 40 * 25_250
-    assert config.teacher.optim.lr == 1e-4
+def test_overrides_reach_a_papers_run_and_its_phases():
+    result = get_paper_result("icot-kd/4x4/gpt2")
+    config = result.config(overrides={"student.train.steps": 7, "optim.lr": 1e-4})
+    assert config.phases["student"].train.steps == 7
+    assert config.phases["emulator"].train.steps == 40 * 25_250
+    assert config.phases["teacher"].optim.lr == 1e-4
 
 
-def test_an_unknown_cell_is_told_the_nearest():
+def test_an_unknown_name_is_told_the_nearest():
     with pytest.raises(ConfigError, match=r"Did you mean 'icot-si/9x9/gpt2'"):
         get_paper_result("icot-si/9x9/gtp2")
 
@@ -132,13 +141,13 @@ def test_the_command_says_what_is_missing(tmp_path, monkeypatch, capsys):
     assert "add --plan" in capsys.readouterr().err
 
 
-def test_the_command_lists_every_cell(capsys):
+def test_the_command_lists_every_number(capsys):
     assert main(["train", "--list"]) == 0
     printed = capsys.readouterr().out
     assert all(f"{name}: arXiv" in printed for name in CELLS)
 
 
-def test_a_cell_is_planned_without_hub_or_data(runs_folder, tmp_path, monkeypatch, capsys):
+def test_a_papers_run_is_planned_without_hub_or_data(runs_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["train", "icot-kd/gsm8k/gpt2", "--plan", "--speed", "h100"]) == 0
     printed = capsys.readouterr().out

@@ -1,21 +1,50 @@
-"""The repository itself: pins in step, README true to the tree and to the results."""
+"""The repository itself: pins, pages, log, folders and commands agree with the code."""
 
+import ast
+import functools
 import re
+import shlex
 import subprocess
+import sys
 import tomllib
+from collections.abc import Iterator
+from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
-from icotlib import paths
-from icotlib.config import DataConfig
+import icotlib as icot
+from icotlib import experiments, interp, paths, registry
+from icotlib.cli import COMMANDS, command_parser, main
+from icotlib.cli.train import config_of
+from icotlib.config import NUMERICS, DataConfig
 from icotlib.data.corpus import load_corpus
-from icotlib.reporting.guide import README_BLOCKS, readme_block
-from icotlib.tasks import SymbolBatch, Task, get_task, register
+from icotlib.data.files import write_examples
+from icotlib.reporting.blocks import BLOCKS
+from icotlib.reporting.guide import blocks_of, pages
+from icotlib.runs import Run
+from icotlib.tasks import get_task
+from icotlib.training.trainer import train
+from tests.conftest import TINY
 
 ROOT = paths.PROJECT
+README = ROOT / "README.md"
+GUIDE = paths.NOTEBOOKS / "guide"
+LOG = ROOT / "LOG.md"
+PAGES = pages()
+
+#: The packages of the library whose docstrings name their files.
+FOLDERS = sorted(path.parent for path in (ROOT / "icotlib").glob("**/*/__init__.py"))
+
+
+def of_page(page: Path) -> str:
+    """A page's name in test reports."""
+    return page.relative_to(ROOT).as_posix()
+
+
+def of_folder(folder: Path) -> str:
+    return folder.relative_to(ROOT / "icotlib").as_posix()
 
 
 def tracked() -> list[str]:
@@ -25,6 +54,22 @@ def tracked() -> list[str]:
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("not a git checkout")
     return [name for name in listed.splitlines() if (ROOT / name).exists()]
+
+
+def fences(page: Path, language: str) -> list[str]:
+    """The code of a page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """The words of every line of a page's terminal code, without comments."""
+    for code in fences(page, "bash"):
+        for line in code.splitlines():
+            if words := shlex.split(line, comments=True):
+                yield [words[0].removeprefix(".venv/bin/"), *words[1:]]
+
+
+# --- pins --------------------------------------------------------------------------------------
 
 
 def pins() -> dict[str, str]:
@@ -49,26 +94,170 @@ def test_the_conda_environment_takes_everything_else_from_the_pins():
     assert packages == {"pip": ["-c constraints.txt", "-e .[dev]"]}
 
 
-def test_the_readme_prints_the_tree():
-    text = (ROOT / "README.md").read_text()
-    tree = text.split("<!-- tree -->")[1].split("```")[1]
-    printed = set()
-    folders: list[str] = []
-    for line in tree.strip("\n").splitlines()[1:]:
-        depth = (len(line) - len(line.lstrip())) // 2
-        name = line.split()[0]
-        folders = [*folders[: depth - 1], name]
-        if not name.endswith("/"):
-            printed.add("".join(folders))
-    shown = {name for name in tracked() if name.startswith(("icotlib/", "notebooks/", "tests/"))}
-    shown |= {name for name in tracked() if "/" not in name or name.startswith(".ci/")}
-    assert printed == shown
+# --- pages -------------------------------------------------------------------------------------
 
 
-def test_the_task_of_the_readme_works():
-    text = (ROOT / "README.md").read_text()
-    code = text.split("## Adding a task")[1].split("```python\n")[1].split("```")[0]
-    exec(code, {"register": register, "Task": Task, "SymbolBatch": SymbolBatch, "np": np})
+def test_the_readme_is_short_and_names_the_numerics():
+    text = README.read_text()
+    assert len(text) <= 10_000
+    assert f"v{NUMERICS}, `icotlib.config.NUMERICS`" in text
+    assert {"headline", "results", "times", "notebooks", "tree"} <= set(blocks_of(README))
+
+
+@functools.cache
+def drawn(name: str) -> str:
+    return BLOCKS[name]()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=of_page)
+def test_every_block_says_what_its_table_says(page):
+    text, blocks = page.read_text(), blocks_of(page)
+    assert sorted(re.findall(r"<!-- end (\w+) -->", text)) == sorted(blocks)
+    assert sorted(re.findall(r"<!-- (\w+) -->", text)) == sorted(blocks)
+    for name, shown in blocks.items():
+        assert shown == drawn(name), f"{of_page(page)}: {name}; `icot publish` writes it anew"
+
+
+def test_every_block_stands_on_a_page():
+    assert set().union(*map(blocks_of, PAGES)) == set(BLOCKS)
+
+
+def prose(page: Path) -> str:
+    """A page without code, without blocks, and without what is no measurement."""
+    text = re.sub(r"<!-- (\w+) -->.*?<!-- end \1 -->", "", page.read_text(), flags=re.DOTALL)
+    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"`[^`\n]*`|\b95% interval", "", text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=of_page)
+def test_no_measured_number_stands_in_prose(page):
+    measured = r"\d[\d,.]*\s*(?:%|percent\b|times\b|min\b|minutes?\b|seconds?\b|hours?\b)"
+    assert re.findall(measured, prose(page)) == []
+
+
+@pytest.mark.parametrize("page", [*PAGES, LOG, ROOT / "data" / "README.md"], ids=of_page)
+def test_links_point_to_something(page):
+    targets = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    local = [one for one in targets if not re.match(r"https?://|#", one)]
+    missing = [one for one in local if not (page.parent / one.partition("#")[0]).exists()]
+    assert missing == []
+
+
+def test_the_index_names_every_page():
+    linked = set(re.findall(r"\]\((\w+\.md)\)", (GUIDE / "index.md").read_text()))
+    assert linked == {page.name for page in GUIDE.glob("*.md")} - {"index.md"}
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=of_page)
+def test_every_page_of_the_guide_says_what_it_is_for(page):
+    title, empty, opening = page.read_text().splitlines()[:3]
+    assert title.startswith("# ")
+    assert empty == ""
+    assert opening.startswith("After this page you can ")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=of_page)
+def test_every_command_on_a_page_exists(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    targets = makefile_targets()
+    for words in commands(page):
+        if words[0] == "make":
+            assert set(words[1:2]) <= set(targets), words
+        elif words[0] == "icot":
+            assert words[1] in COMMANDS, words
+            options = command_parser(words[1]).parse_args(words[2:])
+            if words[1] == "train" and not options.list and not options.imports:
+                config_of(options)  # its name and settings are known
+        else:
+            assert words[0] == "papermill", words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=of_page)
+def test_every_name_in_the_pages_code_exists(page):
+    for code in fences(page, "python"):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                if node.value.id == "icot":
+                    assert node.attr in icot.__all__
+                if node.value.id == "interp":
+                    assert hasattr(interp, node.attr)
+
+
+def test_the_functions_that_the_probing_page_lists_exist():
+    table = (GUIDE / "probing.md").read_text().split("function of `icotlib.interp`")[1]
+    rows = re.findall(r"^\|.*\|(.*)\|$", table.split("\n\n")[0], re.MULTILINE)
+    names = re.findall(r"`(\w+)`", " ".join(rows))
+    assert names
+    assert set(names) <= set(interp.__all__)
+
+
+# --- the code of the pages ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory):
+    """A tiny run of stepwise internalization that the pages' code finds, on 4x2 digits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ICOT_RUNS", str(tmp_path_factory.mktemp("runs")))
+        config = experiments.icot_si("smoke", overrides=TINY | {"data.task": "mult-4x2"})
+        yield train(config)
+
+
+def test_the_code_of_the_readme_runs(tiny_run, capsys):
+    (code,) = fences(README, "python")
+    exec(code, {})
+    answer, without, accuracy, *patched = capsys.readouterr().out.splitlines()
+    assert re.search(r" (True|False) \d+$", answer)
+    assert 0 <= float(accuracy) <= 1
+    assert patched[0].startswith("tensor([[")
+
+
+def test_the_terminal_code_of_the_readme_runs(tiny_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_examples(tmp_path / "test.txt", icot.draw_questions(get_task("mult-4x2"), 4).examples())
+    lines = [words[1:] for words in commands(README) if words[0] == "icot"]
+    assert [words[0] for words in lines] == ["ask", "evaluate"]
+    assert [main(words) for words in lines] == [0, 0]
+    out = capsys.readouterr().out
+    assert "question  9 1 7 3 * 4 8" in out
+    assert "with 6 tokens removed" in out
+    assert "of 4 answers right" in out
+
+
+def test_the_code_of_the_index_runs(capsys):
+    (code,) = fences(GUIDE / "index.md", "python")
+    exec(code, {})
+    assert capsys.readouterr().out.startswith("icot_si-linear-mult-4x2-s1-v")
+
+
+def test_the_code_of_the_probing_page_runs(tiny_run, capsys):
+    (code,) = fences(GUIDE / "probing.md", "python")
+    exec(code.replace("m.task, 200", "m.task, 60"), {})
+    out = capsys.readouterr().out
+    assert "control_score" in out
+    assert "pattern" in out
+
+
+@pytest.fixture
+def imported(tmp_path, monkeypatch):
+    """Saves a page's code as a file and imports it, as `--import` does."""
+    monkeypatch.setenv(registry.IMPORTS, "")
+    known = [(one, dict(one.items())) for one in (registry.TASKS, registry.METHODS)]
+
+    def add(name: str, code: str) -> None:
+        (tmp_path / f"{name}.py").write_text(code)
+        registry.import_file(tmp_path / f"{name}.py")
+
+    yield add
+    for one, before in known:
+        one._items = before
+    for name in [name for name in sys.modules if name.startswith("icotlib_user_page")]:
+        del sys.modules[name]
+
+
+def test_the_task_of_the_page_works(imported):
+    (code,) = fences(GUIDE / "adding_a_task.md", "python")
+    imported("page_task", code)
     task = get_task("reverse-5")
     example = task.text(task.render(task.parse_question("abcde")))[0]
     assert example == ("a b c d e", "e d c b", "e d c b a")
@@ -76,10 +265,74 @@ def test_the_task_of_the_readme_works():
     assert corpus.valid[0]["chain"]
 
 
-def test_the_readme_says_what_the_results_say():
-    text = (ROOT / "README.md").read_text()
-    for name in README_BLOCKS:
-        assert readme_block(name) in text
+def test_the_second_method_of_the_page_works(imported, runs_folder):
+    toy, code = fences(GUIDE / "adding_a_method.md", "python")
+    assert toy.strip() == (ROOT / "tests" / "toy_method.py").read_text().strip()
+    imported("page_method", code)
+    changes = {"train.steps": 4, "train.eval_every": 2, "sudden.at": 0.5}
+    run = train(experiments.run_config("sudden", "smoke", overrides=changes))
+    assert run.stages.removed.tolist() == [0, run.totals["chain_length"]]
+    assert run.config.sudden.at == 0.5
+    assert run.name.startswith("sudden-mult-1x2-s0-")
+
+
+def test_the_page_of_tasks_names_every_part():
+    text = (GUIDE / "adding_a_task.md").read_text()
+    public = [name for name in vars(get_task("parity-8").__class__.__base__) if name[0] != "_"]
+    missing = [name for name in public if f"`{name}" not in text and name not in ("text", "widths")]
+    assert missing == []
+
+
+# --- folders -----------------------------------------------------------------------------------
+
+
+def test_the_tree_names_every_folder():
+    tree = drawn("tree").splitlines()[1:-1]
+    printed = []
+    for line in tree:
+        depth, name = (len(line) - len(line.lstrip())) // 2, line.split()[0]
+        above = printed[-1].split("/")[:depth] if depth else []
+        printed.append("/".join([*above, name.rstrip("/")]))
+        assert len(line.split()) > 1, f"{name} is not described"
+    folders = {name.rpartition("/")[0] for name in tracked() if "/" in name}
+    top = {name.split("/")[0] for name in folders}
+    assert top <= set(printed)
+    assert {f"icotlib/{of_folder(folder)}" for folder in FOLDERS} <= set(printed)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=of_folder)
+def test_the_docstring_of_a_folder_names_its_files(folder):
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
+    named = re.findall(r"^(\w+)  +\S", text, re.MULTILINE)
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    files |= {path.parent.name for path in folder.glob("*/__init__.py")}
+    assert len(named) == len(set(named))
+    assert set(named) == files
+
+
+def test_the_top_level_holds_what_it_should():
+    folders = {name.split("/")[0] for name in tracked() if "/" in name}
+    assert folders <= {".ci", ".github", "notebooks", "icotlib", "figures", "data", "tests"}
+
+
+# --- log, results, automation ------------------------------------------------------------------
+
+
+def slug(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_the_log_has_one_dated_heading_for_each_experiment():
+    text = LOG.read_text()
+    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    dates = [heading[:10] for heading in headings]
+    for heading in headings:
+        assert re.match(r"\d{4}-\d\d-\d\d: .+ — .+", heading), f"no date or verdict: {heading}"
+    assert dates == sorted(dates, reverse=True)
+    index = re.findall(r"^- \[(.*)\]\(#(.*)\)$", text.partition("\n## ")[0], re.MULTILINE)
+    assert index == [(heading, slug(heading)) for heading in headings]
+    assert len(set(headings)) == len(headings)
 
 
 def test_published_runs_have_a_known_origin():
@@ -89,18 +342,50 @@ def test_published_runs_have_a_known_origin():
     assert not table["commit"].str.contains(r"\+|unknown").any()
 
 
+def test_published_times_have_a_known_origin():
+    table = pd.read_csv(ROOT / "figures" / "times.csv")
+    assert list(table) == ["command", "minutes", "device", "commit", "date"]
+    assert table.notna().all().all()
+    assert (table.minutes > 0).all()
+    for command in table.command:
+        assert command.split()[1] in makefile_targets()
+
+
 def test_nothing_tracked_names_a_machine():
-    found = []
+    naming = []
     for name in tracked():
         path = ROOT / name
         if path.suffix in (".png", ".pdf") or path.name == "test_project.py":
             continue
         pattern = r"(?<![\w.])/(root|home|work|tmp)/\w|pypi\.org|file:///"
         if re.search(pattern, path.read_text(encoding="utf-8")):
-            found.append(name)
-    assert found == []
+            naming.append(name)
+    assert naming == []
 
 
-def test_the_top_level_holds_what_it_should():
-    folders = {name.split("/")[0] for name in tracked() if "/" in name}
-    assert folders <= {".ci", "notebooks", "icotlib", "figures", "data", "tests"}
+def makefile_targets() -> list[str]:
+    """The targets that a person types, as the Makefile declares them."""
+    text = (ROOT / "Makefile").read_text()
+    return re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)[1].split()
+
+
+def test_make_help_lists_every_target():
+    try:
+        command = ["make", "-s", "-C", str(ROOT), "help"]
+        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except FileNotFoundError:
+        pytest.skip("make is not installed")
+    listed = re.findall(r"^make (\w+) +\S", out, re.MULTILINE)
+    assert sorted(listed) == sorted(makefile_targets())
+    assert sorted(re.findall(r"`make (\w+)`", drawn("targets"))) == sorted(makefile_targets())
+
+
+def test_the_public_workflow_runs_what_ci_runs():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    (job,) = workflow["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o100
+    makes = re.findall(r"^make (\w+)$", script.read_text(), re.MULTILINE)
+    check = re.search(r"^check: (.*?) ##", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    assert makes == check.split()

@@ -1,43 +1,38 @@
-"""Runs are found by config, trained when missing, listed, and safe."""
+"""Runs are found by their config, trained when missing, and listed."""
 
 import json
+import re
 import subprocess
 import sys
 import time
 from concurrent.futures import Future
 from contextlib import nullcontext
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 
 from icotlib import experiments
 from icotlib.cli import main
-from icotlib.config import to_dict
+from icotlib.config import RunConfig, to_dict
 from icotlib.errors import ConfigError, RunError, TrainingError
 from icotlib.reporting.results import final_rows, learning_table, results_table, summary
 from icotlib.reporting.speed import record_speed
-from icotlib.running import jobs
-from icotlib.running.jobs import ensure
-from icotlib.running.progress import Display, is_live
+from icotlib.running import jobs, progress
+from icotlib.running.jobs import Job, ensure, unfinished
+from icotlib.running.progress import ProgressBars, is_live, line_of
 from icotlib.runs import Run, all_runs, find_run
 from icotlib.training.trainer import Trainer, train
+from tests.helpers import TINY
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Three tiny finished runs of the same size, one per method."""
-    from icotlib.config import RunConfig
-    from tests.helpers import TINY
-
     patch = pytest.MonkeyPatch()
     patch.setenv("ICOT_RUNS", str(tmp_path_factory.mktemp("runs")))
     base = RunConfig().override(TINY)
-    runs = [
-        train(base),
-        train(base.override({"method": "no_cot", "removal.schedule": "all"})),
-        train(base.override({"method": "explicit_cot", "removal.schedule": "none"})),
-    ]
-    yield runs
+    yield [train(base.override({"method": x})) for x in ("icot_si", "no_cot", "explicit_cot")]
     patch.undo()
 
 
@@ -57,77 +52,93 @@ def test_ensure_trains_what_is_missing_side_by_side_and_in_order(runs_folder, ti
 
 
 @pytest.fixture
-def begun(runs_folder, monkeypatch):
-    """What workers begin, in order; every training ends, and well, while the others wait."""
-    names, training = [], []
+def started(runs_folder, monkeypatch):
+    """The jobs that workers start, in order: by method, or by argument if they train nothing.
+
+    Every job ends while the scheduler sleeps: trainings are finished, and "fails" raises an error.
+    """
+    names, submitted = [], []
 
     class Pool:
         def __init__(self, *args, **kwargs):
             self._processes = {}
 
-        def submit(self, do, one):
+        def submit(self, function, argument):
             future = Future()
-            names.append(one if isinstance(one, str) else one.method)
-            training.append((one, future))
+            names.append(argument if isinstance(argument, str) else argument.method)
+            submitted.append((argument, future))
             return future
 
         def shutdown(self, **kwargs):
             pass
 
-    def time_goes_by(seconds):
-        for one, future in training:
+    def sleep(seconds):
+        for argument, future in submitted:
             if future.done():
                 continue
-            if one == "fails":
+            if argument == "fails":
                 future.set_exception(ValueError("on purpose"))
                 continue
-            if not isinstance(one, str):
-                (runs_folder / one.run_name).mkdir(parents=True)
-                (runs_folder / one.run_name / "done.json").write_text("{}")
+            if not isinstance(argument, str):
+                (runs_folder / argument.run_name).mkdir(parents=True)
+                (runs_folder / argument.run_name / "done.json").write_text("{}")
             future.set_result(None)
 
-    shown = SimpleNamespace(update=lambda: None, evaluations=0)
-    monkeypatch.setattr(jobs.time, "sleep", time_goes_by)
+    bars = SimpleNamespace(update=lambda: None, evaluations=0)
+    monkeypatch.setattr(jobs.time, "sleep", sleep)
     monkeypatch.setattr(jobs, "ProcessPoolExecutor", Pool)
-    monkeypatch.setattr(jobs, "_display", lambda configs: nullcontext(shown))
+    monkeypatch.setattr(jobs, "progress_bars", lambda configs: nullcontext(bars))
     return names
 
 
 @pytest.mark.parametrize(
-    ("jobs", "order"),
+    ("workers", "order"),
     [
-        (1, "explicit_cot mind_reading emulation icot_kd icot_si no_cot"),
-        (2, "explicit_cot icot_si mind_reading emulation icot_kd no_cot"),
+        (1, "explicit_cot kd_student kd_emulator icot_kd icot_si no_cot"),
+        (2, "explicit_cot icot_si kd_student kd_emulator icot_kd no_cot"),
     ],
 )
-def test_a_free_worker_takes_the_first_run_that_can_begin(jobs, order, begun):
-    """What others build on must not wait behind runs that came after it in the list."""
-    asked = [
+def test_a_free_worker_takes_the_first_run_that_can_begin(workers, order, started):
+    """Runs that others build on must not wait behind runs that come later in the list."""
+    configs = [
         make("smoke") for make in (experiments.icot_kd, experiments.icot_si, experiments.no_cot)
     ]
-    jobs.work(jobs.trainings(asked), jobs)
-    assert begun == order.split()
+    jobs.run_jobs(jobs.trainings(configs), workers)
+    assert started == order.split()
 
 
-def test_what_waits_for_runs_begins_once_they_are_there(begun):
+def test_a_job_that_needs_runs_begins_once_they_are_finished(started):
     """A core that no training can use executes a notebook."""
-    tasks = jobs.trainings([experiments.icot_kd("smoke"), experiments.icot_si("smoke")])
+    work = jobs.trainings([experiments.icot_kd("smoke"), experiments.icot_si("smoke")])
     for name, make in {"coupling": experiments.icot_kd, "stepwise": experiments.icot_si}.items():
-        tasks.append(jobs.Task(print, (name,), (make("smoke"),)))
-    tasks.append(jobs.Task(print, ("data",)))
-    jobs.work(tasks, 2)
-    order = "explicit_cot icot_si mind_reading emulation icot_kd stepwise coupling data"
-    assert begun == order.split()
+        work.append(Job(print, (name,), (make("smoke"),)))
+    work.append(Job(print, ("data",)))
+    jobs.run_jobs(work, 2)
+    order = "explicit_cot icot_si kd_student kd_emulator icot_kd stepwise coupling data"
+    assert started == order.split()
 
 
-def test_what_hangs_on_no_failure_is_done_all_the_same(begun):
-    after = experiments.icot_si("smoke")
-    tasks = [jobs.Task(print, ("fails",), trains=after)]
-    tasks += [jobs.Task(print, ("first",)), jobs.Task(print, ("hangs on it",), (after,))]
+def test_a_failure_stops_only_the_jobs_that_depend_on_it(started):
+    teacher, coupled = experiments.kd_teacher("smoke"), experiments.icot_kd("smoke")
+    work = [
+        Job(print, ("fails",), trains=teacher),
+        Job(print, ("independent",)),
+        Job(print, ("needs the teacher",), (teacher,)),
+        Job(print, ("needs a run that builds on it",), (coupled,)),
+    ]
     ended = []
     with pytest.raises(ValueError, match="on purpose"):
-        jobs.work(tasks, 1, ended=lambda task, future: ended.append(task.args[0]))
-    assert begun == ended == ["fails", "first"]
+        jobs.run_jobs(work, 1, on_end=lambda job, future: ended.append(job.args[0]))
+    assert started == ended == ["fails", "independent"]
+
+
+def test_evaluations_are_watched_in_a_live_session_only(started, monkeypatch):
+    for live, calls in (("1", 1), ("0", 0)):
+        monkeypatch.setenv("ICOT_LIVE", live)
+        watched = []
+        work = [Job(print, ("data",))]
+        jobs.run_jobs(work, 1, on_evaluation=partial(watched.append, "an evaluation"))
+        assert len(watched) == calls  # the number of evaluations does not change
 
 
 def test_an_error_in_a_worker_reaches_the_caller(runs_folder, tiny):
@@ -142,7 +153,7 @@ def test_an_error_in_a_worker_reaches_the_caller(runs_folder, tiny):
 ASK = """
 import json, sys
 from icotlib.config import from_dict
-from icotlib.launch import ensure
+from icotlib.running.jobs import ensure
 
 if __name__ == "__main__":
     ensure(from_dict(json.loads(sys.argv[1])))
@@ -150,7 +161,7 @@ if __name__ == "__main__":
 
 
 def test_workers_end_with_the_process_that_asked(runs_folder, tiny, tmp_path):
-    """Otherwise a killed notebook would go on training where nobody sees it."""
+    """Otherwise the runs of a killed notebook would go on training unnoticed."""
     config = tiny.override({"train.steps": 100_000, "train.eval_every": 100_000})
     (tmp_path / "ask.py").write_text(ASK)
     command = [sys.executable, str(tmp_path / "ask.py"), json.dumps(to_dict(config))]
@@ -165,26 +176,32 @@ def test_workers_end_with_the_process_that_asked(runs_folder, tiny, tmp_path):
         assert run.progress["step"] == reached < 100_000
 
 
-def wait_until(true, seconds=120):
+def wait_until(condition, seconds=120):
     limit = time.monotonic() + seconds
-    while not true():
+    while not condition():
         assert time.monotonic() < limit
         time.sleep(0.05)
 
 
-def test_two_failures_do_not_hide_a_run_that_works(runs_folder, tiny):
+def test_a_failing_run_does_not_stop_another_one(runs_folder, tiny):
     bad = tiny.override({"data.valid_examples": 9000})
     with pytest.raises(ConfigError):
         ensure([bad, tiny], jobs=1)
     assert Run.of(tiny).done
 
 
-def test_whether_somebody_watches_can_be_set(monkeypatch):
+def test_a_run_that_is_asked_for_twice_is_missing_once(runs_folder):
+    student, coupled = experiments.kd_student("smoke"), experiments.icot_kd("smoke")
+    names = [config.method for config in unfinished([student, coupled, student])]
+    assert names == ["explicit_cot", "kd_student", "kd_emulator", "icot_kd"]
+
+
+def test_whether_a_user_watches_can_be_set(monkeypatch):
     for value, expected in (("1", True), ("0", False)):
         monkeypatch.setenv("ICOT_LIVE", value)
         assert is_live() is expected
     monkeypatch.delenv("ICOT_LIVE")
-    monkeypatch.setattr(jobs, "in_notebook", lambda: True)
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     monkeypatch.delenv("VSCODE_PID", raising=False)
     assert not is_live()
@@ -192,14 +209,29 @@ def test_whether_somebody_watches_can_be_set(monkeypatch):
     assert is_live()
 
 
-def test_a_resumed_run_shows_only_what_is_new(runs_folder, tiny, monkeypatch, capsys):
+def test_a_resumed_run_shows_only_new_evaluations(runs_folder, tiny, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_finish", lambda self: None)
         train(tiny)
-    display = Display([tiny])
+    bars = ProgressBars([tiny])
+    assert bars.evaluations == 3
     train(tiny)
-    display.update()
+    bars.update()
     assert capsys.readouterr().out == ""
+    assert not bars.runs  # it is finished, and no longer read
+
+
+def test_an_evaluation_is_one_line_with_the_time_left(runs_folder, tiny, capsys, monkeypatch):
+    monkeypatch.setenv("ICOT_LIVE", "0")
+    bars = ProgressBars([tiny])
+    train(tiny)
+    bars.update()
+    lines = capsys.readouterr().out.splitlines()
+    assert [re.search(r"step (\d+)/12", line)[1] for line in lines] == ["4", "8", "12"]
+    assert lines[2].endswith("about 0.0 min left")
+    row = Run.of(tiny).metrics.iloc[0].copy()
+    row["seconds"] = 60.0
+    assert line_of("name", row, 12).endswith("about 2.0 min left")  # 8 of 12 steps are left
 
 
 # --- finding and describing --------------------------------------------------------------------
@@ -255,11 +287,13 @@ def test_the_learning_table_has_a_row_per_evaluation(trained):
 def test_speed_is_relative_to_no_cot_and_measured_once(trained):
     table = record_speed(trained, reference=trained[1], rounds=1, examples=2)
     assert len(table) == 11
-    assert results_table(trained).relative_speed.gt(0).all()
+    speeds = results_table(trained).set_index("method").relative_speed
+    assert speeds["no_cot"] == 1
+    assert speeds.notna().all()
     stamps = [(run.folder / "speed.json").stat().st_mtime_ns for run in trained]
     record_speed(trained, reference=trained[1])
     assert stamps == [(run.folder / "speed.json").stat().st_mtime_ns for run in trained]
-    with pytest.raises(RunError, match="the reference of relative speed is No CoT"):
+    with pytest.raises(RunError, match="the reference of relative speed writes no chain"):
         record_speed(trained, reference=trained[0])
 
 
@@ -281,7 +315,7 @@ def test_runs_and_show_print_what_is_there(trained, capsys):
     ("arguments", "message"),
     [
         (["train", "icot_si", "--set", "train.stepz=5"], "Did you mean 'train.steps'"),
-        (["train", "icot_si", "--set", "train.steps"], "--set needs FIELD=VALUE"),
+        (["train", "icot_si", "--set", "train.steps"], "--set needs SETTING=VALUE"),
         (["show", "nothing"], "must name one run"),
         (["notebook", "77"], "names no single notebook; there are 00_tour"),
         (["publish"], "smoke runs are never published"),

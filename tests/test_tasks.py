@@ -39,7 +39,7 @@ def test_every_line_of_the_authors_files_is_reproduced(name, reference):
     assert lines(Multiplication(n, m), a, b) == path.read_text().splitlines()
 
 
-def test_either_order_is_written_afresh_at_every_occurrence():
+def test_either_order_is_chosen_anew_at_every_occurrence():
     task = get_task("mult-2x2-any")
     question = np.repeat(task.questions([12], [34]), 200, axis=0)
     written = [format_line(x) for x in task.text(task.render(question, np.random.default_rng(0)))]
@@ -80,14 +80,14 @@ def test_parity_chain_holds_the_running_parities():
         ("1 0 1 1", "parity-4", "1 0 1 1"),
     ],
 )
-def test_a_typed_question_is_read(typed, task, question):
+def test_a_typed_question_is_parsed(typed, task, question):
     task = get_task(task)
     assert task.text(task.render(task.parse_question(typed)))[0].question == question
-    task.parse_question(task.example_question)  # what the task shows as typical can be typed
+    task.parse_question(task.example_question)  # the example that the task shows can be typed
 
 
 @pytest.mark.parametrize("typed", ["12 * 34", "0123 * 84", "3719 * 84 * 2", "", "3719"])
-def test_a_question_that_does_not_fit_says_what_would(typed):
+def test_text_that_is_no_question_of_the_task_says_what_would_be(typed):
     with pytest.raises(ValueError, match="type a number of 4 digits"):
         get_task("mult-4x2").parse_question(typed)
 

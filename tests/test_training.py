@@ -13,10 +13,11 @@ import torch
 
 from icotlib import experiments
 from icotlib.config import OptimConfig, TrainConfig, to_dict
+from icotlib.data.corpus import examples_of, load_corpus
 from icotlib.data.files import write_examples
 from icotlib.errors import RunError, TrainingError
-from icotlib.evaluation.stage_model import load_run
-from icotlib.methods.causal_lm import length_groups
+from icotlib.methods.base import length_groups
+from icotlib.models.loading import load_stage
 from icotlib.runs import Run
 from icotlib.system.seeding import generator_for
 from icotlib.tasks import Example
@@ -67,7 +68,7 @@ def test_a_run_learns_and_describes_itself(runs_folder, tiny):
     assert run.stages.removed.tolist() == list(range(9))
     assert set(run.stages.n_test) == {24}
     assert {"commit", "device", "data", "versions", "command"} <= set(run.provenance)
-    assert run.totals["chain_tokens"] == 8
+    assert (run.totals["chain_length"], run.totals["unit"]) == (8, "tokens")
     assert not (run.folder / "checkpoint").exists()
     files = {path.name for path in run.folder.iterdir()}
     assert files == {
@@ -82,8 +83,8 @@ def test_a_run_learns_and_describes_itself(runs_folder, tiny):
 
 
 def test_tokens_are_counted_after_removal(runs_folder, tiny):
-    plain = tiny.override({"train.steps": 4, "removal.schedule": "none", "method": "explicit_cot"})
-    bare = plain.override({"removal.schedule": "all", "method": "no_cot"})
+    plain = tiny.override({"train.steps": 4, "method": "explicit_cot"})
+    bare = plain.override({"method": "no_cot"})
     length = 5 + 1 + 8 + 1 + 1 + 4 + 1
     assert train(plain).totals["tokens"] == 4 * 8 * length
     assert train(bare).totals["tokens"] == 4 * 8 * (length - 8)
@@ -106,8 +107,8 @@ def test_every_stage_leaves_a_checkpoint_and_an_accuracy(runs_folder, tiny):
     run = train(tiny.override(settings))
     assert run.stages.removed.tolist() == [0, 1, 2, 3, 4]
     assert run.stages.train_steps.tolist() == [4, 6, 8, 10, 12]
-    one, last = (load_run(run, removed)[0] for removed in (1, 4))
-    final = load_run(run)[0]
+    one, last = (load_stage(run, removed)[0] for removed in (1, 4))
+    final = load_stage(run)[0]
     weights = [model.get_input_embeddings().weight for model in (one, last, final)]
     assert not torch.equal(weights[0], weights[1])
     assert torch.equal(weights[1], weights[2])
@@ -153,10 +154,11 @@ def test_the_paper_preset_runs_on_a_pretrained_model_from_a_folder(runs_folder, 
         "train.eval_every": 3,
     }
     run = train(experiments.icot_si("paper", overrides=small))
-    assert run.totals["chain_tokens"] == 8 + 1  # with the space that the authors' code leaves
+    assert run.totals["chain_length"] == 8 + 1  # with the space that the authors' code leaves
     assert run.stages.removed.tolist() == [0, 2, 4, 6, 8, 9]
-    model, layout, corpus = load_run(run, 4)
-    assert layout.encode([Example(**corpus.test[0])]).chain.tolist() == [9]
+    model, layout = load_stage(run, 4)
+    corpus = load_corpus(run.config.data)
+    assert layout.encode(examples_of(corpus.test)[:1]).chain.tolist() == [9]
     assert model.config.n_embd == 16
 
 
@@ -316,7 +318,7 @@ def test_a_damaged_checkpoint_is_named(runs_folder, tiny, monkeypatch, name):
 WORKER = """
 import json, sys
 from icotlib.config import from_dict
-from icotlib.training import train
+from icotlib.training.trainer import train
 train(from_dict(json.loads(sys.argv[1])))
 """
 

@@ -8,6 +8,7 @@ from icotlib.config import DataConfig
 from icotlib.data.corpus import examples_of, load_corpus
 from icotlib.data.files import write_examples, write_json
 from icotlib.errors import ConfigError
+from icotlib.tasks import get_task
 
 EXAMPLES = """\
 examples:
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     for split, path in files.items():
         examples = examples_of(getattr(corpus, split))
         if options.format == "json":
-            write_json(path, examples, corpus.task)
+            write_json(path, examples, get_task(options.task))
         else:
             write_examples(path, examples)
         print(f"{path}: {len(examples)} examples")

@@ -1,9 +1,9 @@
-"""Evaluation: greedy generation, exact match with intervals, accuracy per symbol.
+"""Greedy generation, batched with a KV cache, and its teacher-forced check.
 
 Reported accuracy is always that of greedy generation: the model writes its own remaining chain,
-then its answer. One forward pass says for which examples that is the truth itself: a sequence is
-right under teacher forcing, every token of it, exactly when greedy decoding writes it. So
-`teacher_forced_match` serves while training, and `evaluate` decodes only the other examples.
+then its answer. Greedy decoding writes the reference exactly when every one of its tokens is the
+most likely one under teacher forcing. So one forward pass serves for monitoring during training
+(`teacher_forced_match`), and `evaluate` decodes only the examples that fail it.
 """
 
 import torch
@@ -14,14 +14,12 @@ from icotlib.data.inputs import IGNORE, LMBatch, remove
 from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.models.parameters import max_positions
 
-# --- one forward pass --------------------------------------------------------------------------
-
 
 def logits_of(model: torch.nn.Module, inputs: LMBatch) -> Tensor:
-    """Next-token logits `[n, keep, vocabulary]` at the last `keep` places of a batch.
+    """Next-token logits `[n, kept, vocabulary]` at the last `logits_to_keep` positions of a batch.
 
-    A mask of ones goes with explicit positions: without any mask, transformers takes a jump in
-    the position ids for the border between two packed sequences, and hides one from the other.
+    Explicit positions come with a mask of ones: without a mask, transformers takes a jump in the
+    position ids for the border between two packed sequences, and masks one from the other.
     """
     mask = None if inputs.positions is None else torch.ones_like(inputs.ids)
     return model(
@@ -34,24 +32,27 @@ def logits_of(model: torch.nn.Module, inputs: LMBatch) -> Tensor:
 
 
 def matches(logits: Tensor, inputs: LMBatch) -> tuple[Tensor, Tensor]:
-    """Which examples have every learned token, and which every token after the chain: `[n]` each.
+    """Which examples have every learned token right, and which every token after the chain.
 
     Args:
-        logits: `[n, keep, vocabulary]` from `logits_of`.
+        logits: `[n, kept, vocabulary]` from `logits_of`.
+
+    Returns:
+        two boolean tensors `[n]`.
     """
     labels = inputs.labels[:, -inputs.logits_to_keep :]
     right = logits.argmax(dim=-1) == labels
-    whole = (right | (labels == IGNORE)).all(dim=1)
-    tail = (right | ~inputs.answer_mask[:, -inputs.logits_to_keep :]).all(dim=1)
-    return whole, tail
+    exact = (right | (labels == IGNORE)).all(dim=1)
+    answer = (right | ~inputs.answer_mask[:, -inputs.logits_to_keep :]).all(dim=1)
+    return exact, answer
 
 
-#: Examples, and logits, that one forward pass of an evaluation takes at most: 1 GiB in fp32.
+#: The most examples, and logits, in one forward pass of an evaluation: 1 GiB in fp32.
 EXAMPLES, LOGITS = 512, 2**28
 
 
 @torch.no_grad()
-def written_as_is(
+def reproduced(
     model: PreTrainedModel,
     batch: EncodedBatch,
     removed: Tensor | int,
@@ -59,24 +60,25 @@ def written_as_is(
     keep_positions: bool = False,
     size: int | None = None,
 ) -> Tensor:
-    """Which examples greedy decoding writes token for token as they are, `[n]`, on the CPU.
+    """Which examples greedy decoding reproduces token for token, `[n]`, on the CPU.
 
-    The model must be in evaluation mode; arguments as of `generate`, and `side` as of `remove`.
+    The model must be in evaluation mode.
 
     Args:
-        size: examples in a forward pass; by default as many as there is room for.
+        removed: tokens removed, one number or `[n]`; `side` and `keep_positions` as for `remove`.
+        size: examples in a forward pass; by default as many as memory allows.
     """
     removed = torch.as_tensor(removed).expand(len(batch))
     if size is None:
         kept = int(batch.total.max() - batch.question.min()) + 1
         vocabulary = model.config.get_text_config().vocab_size
         size = max(1, min(EXAMPLES, LOGITS // (kept * vocabulary)))
-    found = []
+    exact = []
     for start in range(0, len(batch), size):
         rows = slice(start, start + size)
         inputs = remove(batch[rows], removed[rows], side, keep_positions).to(model.device)
-        found.append(matches(logits_of(model, inputs), inputs)[0].cpu())
-    return torch.cat(found)
+        exact.append(matches(logits_of(model, inputs), inputs)[0].cpu())
+    return torch.cat(exact)
 
 
 def teacher_forced_match(
@@ -89,17 +91,15 @@ def teacher_forced_match(
 ) -> float:
     """The fraction of examples whose every learned token is the most likely one.
 
-    Arguments as of `written_as_is`.
+    Args:
+        removed: the removal stage; the other arguments as for `reproduced`.
     """
     was_training = model.training
     model.eval()
     k = batch.tokens(removed, side)
-    right = written_as_is(model, batch, k, side, keep_positions, size)
+    right = reproduced(model, batch, k, side, keep_positions, size)
     model.train(was_training)
     return right.double().mean().item()
-
-
-# --- greedy generation -------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -114,12 +114,11 @@ def generate(
     """Greedy continuations `[n, new tokens]` of `question <sep>`, batched, with a KV cache.
 
     Args:
-        batch: only its questions are read; unequal ones are padded on the left.
-        removed: tokens removed at the model's stage, an int or `[n]` (`EncodedBatch.tokens`, where a
-            stage counts steps). Only with kept positions does the model see it: the separator's
-            position is shifted by as many, and by no more than the chain has.
+        batch: only its questions are read; questions of unequal length are padded on the left.
+        removed: tokens removed, one number or `[n]`. It matters with kept positions only: the
+            separator's position is shifted by as many, at most by the length of the chain.
         max_new_tokens: by default what the longest remaining chain and answer need, and eight
-            more for a model that writes more than it should.
+            more for a model that writes too much.
     """
     device = model.device
     removed = torch.as_tensor(removed).expand(len(batch)).minimum(batch.chain)
@@ -128,10 +127,10 @@ def generate(
     ids, mask, positions = left_padded_questions(batch, layout.pad)
     if keep_positions:
         positions[:, -1] += removed
-    room = max_positions(model)
+    limit = max_positions(model)
     ids, mask, positions = ids.to(device), mask.to(device), positions.to(device)
     cache, written = None, []
-    marked_end = EndOfAnswer(layout, len(batch), device)
+    end = EndOfAnswer(layout, len(batch), device)
     for _ in range(max_new_tokens):
         output = model(
             input_ids=ids,
@@ -144,17 +143,17 @@ def generate(
         cache = output.past_key_values
         ids = output.logits[:, -1].argmax(dim=-1, keepdim=True)
         written.append(ids)
-        if marked_end.all_ended(ids):
+        if end.reached_by_all(ids):
             break
         mask = torch.nn.functional.pad(mask, (0, 1), value=1)
         positions = positions[:, -1:] + 1
-        if room is not None:  # a model that never stops must not run off its position table
-            positions = positions.clamp(max=room - 1)
+        if limit is not None:  # a model that never stops must not leave its position table
+            positions = positions.clamp(max=limit - 1)
     return torch.cat(written, dim=1)
 
 
 def max_new_tokens_for(batch: EncodedBatch, removed: Tensor) -> int:
-    """What the longest remaining chain and answer need, and eight tokens more."""
+    """Tokens that the longest remaining chain and answer need, and eight more."""
     return int((batch.total - batch.question - removed.minimum(batch.chain)).max()) + 8
 
 
@@ -168,18 +167,19 @@ def left_padded_questions(batch: EncodedBatch, pad: int) -> tuple[Tensor, Tensor
 
 
 class EndOfAnswer:
-    """Notices when every row has written the end token after its answer's mark.
+    """Detects when every row has written the end token after its answer delimiter.
 
-    Where the separator is the end token, the first one ends the chain and not the answer.
+    Where separator and end are one token, an end token before the delimiter ends the chain only.
     """
 
     def __init__(self, layout: Layout, n: int, device: torch.device):
-        self.eos, self.mark = layout.eos, layout.answer_delimiter[-1]
-        self.marked = torch.zeros(n, dtype=torch.bool, device=device)
+        self.eos, self.delimiter = layout.eos, layout.answer_delimiter[-1]
+        self.delimited = torch.zeros(n, dtype=torch.bool, device=device)
         self.ended = torch.zeros(n, dtype=torch.bool, device=device)
 
-    def all_ended(self, ids: Tensor) -> bool:
+    def reached_by_all(self, ids: Tensor) -> bool:
+        """Take note of the next token of every row, `[n, 1]`; whether all rows have ended."""
         ids = ids[:, 0]
-        self.ended |= self.marked & (ids == self.eos)
-        self.marked |= ids == self.mark
+        self.ended |= self.delimited & (ids == self.eos)
+        self.delimited |= ids == self.delimiter
         return bool(self.ended.all())

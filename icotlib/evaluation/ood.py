@@ -27,7 +27,7 @@ from icotlib.tasks.base import PADDING
 COLUMNS = ["run", "method", "seed", "shift", "accuracy", "ci_low", "ci_high", "n", "reason"]
 
 
-#: The run's own test set, and the questions that its training kept back.
+#: The run's own test set, and the combinations that its training held out.
 WITHIN, COMBINATIONS = "in distribution", "unseen combinations"
 
 
@@ -59,22 +59,27 @@ def shifted_questions(
 ) -> dict[str, tuple[Task, np.ndarray]]:
     """For every shift its task, and up to n different questions `[n, entries]` of it.
 
-    One shift at a time: where questions are holdout, other lengths are tested on the others.
+    One shift at a time: where combinations are held out, other lengths are tested without them.
     Data from files has no shifts.
     """
     if config.path is not None:
         return {}
     task, nothing = get_task(config.task), np.array([], dtype=np.uint64)
-    found = {}
+    shifted = {}
     for name, other in task.shifts().items():
-        there = other.n_questions - config.holdout * other.n_holdout
-        rng, holdout = np.random.default_rng([seed, 5]), False if config.holdout else None
-        rows = draw_unseen(other, rng, min(n, there), nothing, distinct=True, holdout=holdout)
-        found[name] = other, rows
+        available, holdout = other.n_questions, None
+        if config.holdout:
+            available, holdout = available - other.n_holdout, False
+        rng, count = np.random.default_rng([seed, 5]), min(n, available)
+        shifted[name] = (
+            other,
+            draw_unseen(other, rng, count, nothing, distinct=True, holdout=holdout),
+        )
     if config.holdout:
-        rng, n = np.random.default_rng([seed, 5]), min(n, task.n_holdout)
-        found[COMBINATIONS] = task, draw_unseen(task, rng, n, nothing, distinct=True, holdout=True)
-    return found
+        rng, count = np.random.default_rng([seed, 5]), min(n, task.n_holdout)
+        rows = draw_unseen(task, rng, count, nothing, distinct=True, holdout=True)
+        shifted[COMBINATIONS] = task, rows
+    return shifted
 
 
 def _rows(run: Run, n: int, seed: int) -> Iterator[dict[str, Any]]:
@@ -134,45 +139,41 @@ def _untested(shift: str, reason: str) -> dict[str, Any]:
 
 
 def missing_positions(
-    batch: EncodedBatch, removed: Tensor, keep_positions: bool, room: int | None
+    batch: EncodedBatch, removed: Tensor, keep_positions: bool, available: int | None
 ) -> str:
-    """Why a model cannot read and write these examples; empty if it can.
+    """Why a model has too few positions for these examples; empty if it has enough.
 
     Args:
-        batch: encoded examples in the layout of the model.
-        removed: `[n]`, tokens of each chain that are not written; with kept positions the rest
-            counts on as if they were.
-        room: positions that the model has; None for no limit.
+        batch: encoded examples in the format of the model.
+        removed: `[n]`, tokens removed from each chain; with kept positions they still count.
+        available: positions that the model has; None for no limit.
     """
-    gone = 0 if keep_positions else removed
-    needed = int((batch.total - 1 - gone).max())  # the end token is written, but never read
-    if room is None or needed <= room:
+    absent = 0 if keep_positions else removed
+    needed = int((batch.total - 1 - absent).max())  # the end token is written, but never read
+    if available is None or needed <= available:
         return ""
-    more = f"train it with model.extra_positions larger by {needed - room}"
-    return f"needs {needed} positions, the model has {room}: {more}"
-
-
-# --- what stood in training --------------------------------------------------------------------
+    more = f"train it with model.extra_positions larger by {needed - available}"
+    return f"needs {needed} positions, the model has {available}: {more}"
 
 
 def training_keys(config: RunConfig) -> np.ndarray:
-    """Sorted keys of every question that trained a finished run, or a run that it builds on.
+    """Sorted keys of every question that a finished run, or one it builds on, was trained on.
 
     Streams are pure functions of the step, so they are drawn once more.
     """
-    found = []
-    for one in [config, *config.ancestors().values()]:
-        run_data = RunData(one)
+    keys = []
+    for related in [config, *config.ancestors().values()]:
+        run_data = RunData(related)
         if run_data.train is not None:
-            found.append(encoded_keys(run_data.train))
+            keys.append(encoded_keys(run_data.train))
             continue
-        steps = range(Run.of(one).totals["step"])
-        found += [encoded_keys(run_data.batches(step)) for step in steps]
-    return np.unique(np.concatenate(found))
+        steps = range(Run.of(related).totals["step"])
+        keys += [encoded_keys(run_data.batches(step)) for step in steps]
+    return np.unique(np.concatenate(keys))
 
 
 def encoded_keys(batch: EncodedBatch) -> np.ndarray:
-    """A key for the question of each example, `[n]`: the same one in every batch it stands in."""
+    """A key for the question of each example, `[n]`: the same in every batch."""
     ids = batch.ids[:, : int(batch.question.max())]
     inside = torch.arange(ids.shape[1])[None] < batch.question[:, None]
     # `question_keys` adds nothing for PADDING, so that the width of the padding does not count.

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Exact match of greedy answers, with intervals, and accuracy per answer symbol."""
 
 import re
 from collections.abc import Sequence
@@ -12,9 +12,7 @@ from transformers import PreTrainedModel
 
 from icotlib.data.inputs import IGNORE, remove
 from icotlib.data.layout import EncodedBatch, Layout
-from icotlib.evaluation.generation import generate, max_new_tokens_for, written_as_is
-
-# --- accuracy ----------------------------------------------------------------------------------
+from icotlib.evaluation.generation import generate, max_new_tokens_for, reproduced
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Score:
     right: tuple[bool, ...]
 
 
-#: `evaluate` looks for what is written as is while that is at least this share of the examples.
+#: `evaluate` checks references under teacher forcing while at least this share of them passes.
 WORTHWHILE = 0.25
 
 
@@ -47,13 +45,15 @@ def evaluate(
     side: str = "left",
     batch_size: int = 500,
 ) -> Score:
-    """Greedy answers of a model, compared with the true ones; arguments as of `generate`.
+    """Greedy answers of a model, compared with the true ones.
 
-    The truth serves as a draft, as in speculative decoding: what is written is what `generate`
-    writes, many times faster where the model is mostly right.
+    The reference serves as a draft, as in speculative decoding: one teacher-forced pass finds the
+    examples that greedy decoding reproduces, and only the others are decoded. The result equals
+    plain greedy decoding.
 
     Args:
-        side: the end of the chain from which tokens were removed; it concerns the draft alone.
+        removed: tokens removed, one number or `[n]`.
+        side: the end of the chain from which they were removed; it concerns the draft only.
     """
     was_training = model.training
     model.eval()
@@ -64,13 +64,15 @@ def evaluate(
         part, k = batch[rows], removed[rows]
         right = torch.zeros(len(part), dtype=torch.bool)
         if worthwhile:
-            right = written_as_is(model, part, k, side, keep_positions)
-            worthwhile = right.double().mean() >= WORTHWHILE
+            right = reproduced(model, part, k, side, keep_positions)
+            worthwhile = right.double().mean().item() >= WORTHWHILE
         texts = np.empty(len(part), dtype=object)
         if right.any():
             texts[right.numpy()] = layout.texts(_truth(part[right], k[right], side, layout.pad))
         if not right.all():
-            new = max_new_tokens_for(part, k)  # of all: what an example gets hangs on no other
+            new = max_new_tokens_for(
+                part, k
+            )  # of the whole part, not of the examples that are left
             rest = generate(model, layout, part[~right], k[~right], keep_positions, new)
             texts[~right.numpy()] = layout.texts(rest)
         written += texts.tolist()
@@ -79,7 +81,7 @@ def evaluate(
 
 
 def _truth(batch: EncodedBatch, removed: Tensor, side: str, pad: int) -> Tensor:
-    """What should be written after the questions, `[n, width]`, padding before and behind it."""
+    """The reference after each question, `[n, width]`, with padding on both sides."""
     labels = remove(batch, removed, side).labels
     return labels.masked_fill(labels == IGNORE, pad)
 
@@ -133,7 +135,7 @@ def symbol_accuracy(given: Sequence[str | None], answers: Sequence[str]) -> tupl
 
 
 def wilson_interval(right: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's 95% score interval of a proportion; sensible at 0 and 1, too."""
+    """Wilson's 95% score interval of a proportion; sensible at 0 and 1 too."""
     p, scale = right / n, 1 + z * z / n
     centre = (p + z * z / (2 * n)) / scale
     half = z / scale * float(np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)))

@@ -214,7 +214,7 @@ class StageModel:
             return generate(self.model, self.layout, batch, tokens, keep, max_new_tokens)
 
     @overload
-    def answer(self, asked: str) -> Answer: ...
+    def answer(self, asked: str) -> Answer: ...  # type: ignore[overload-overlap]
     @overload
     def answer(self, asked: Sequence[str] | Sequence[Example] | QuestionSet) -> list[Answer]: ...
     def answer(self, asked: Asked) -> Answer | list[Answer]:
@@ -331,8 +331,7 @@ class StageModel:
         own, in one forward pass.
 
         Args:
-            positions: `[symbols]`, whose next token it is (`answer_positions`).
-            states: put in first, as by `replaced`.
+            positions: `[symbols]`, whose next token it is; states: put in first, as by `replaced`.
         """
         return interventions.forced_answer(self.model, self.decoder, inputs, positions, states)
 
@@ -346,7 +345,6 @@ def load(
         run: a run, its name, or how that begins (`icotlib.runs.find_run`).
         k: chain tokens (or steps) removed; by default the run's last stage.
 
-    Raises `RunError` if no run has that name or it is not finished, `ConfigError` if it has no
-    such stage.
+    Raises `RunError` if no finished run has that name, `ConfigError` if it has no such stage.
     """
     return StageModel.of(run if isinstance(run, Run) else find_run(run), k, device=device)

@@ -21,7 +21,7 @@ N_EXAMPLES = {"smoke": (200, 10), "fast": (3000, 150), "paper": (5000, 200)}
 def interp_runs(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunConfig]:
     """The runs that are analysed, by the name they have in figures.
 
-    The last is a study's, and a control that is drawn where it has been trained.
+    The last is a control that only the studies train; it is used where it is finished.
     """
     check(preset)
     methods = (*PHASE_METHODS.values(), "icot_si", "no_cot")

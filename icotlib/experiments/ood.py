@@ -23,9 +23,9 @@ METHODS = (*COMPARED, *PHASE_METHODS.values())
 
 
 def shifted(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunConfig]:
-    """Every method on all but the holdout questions, with room for the longest shift, by name.
+    """Every method, by name, without the held-out combinations, with positions for longer shifts.
 
-    Nothing for a task that neither has neighbours nor reserves anything, nor for data from files.
+    Nothing for a task without shifts and held-out combinations, nor for data from files.
     """
     overrides = Shared.of(overrides, METHODS)
     data = icot_si(preset, seed, overrides).data

@@ -2,17 +2,19 @@
 
     icot train own_si --set data.path=FOLDER --set model.pretrained=FOLDER-OR-HUB-ID
 
-`data.path` is a folder as `icot prepare` writes it. Steps are taken to end with `>>`, as the
-equations of GSM8K do; `removal.step_end` says otherwise.
+`data.path` is a folder that `icot prepare` has written. Steps end with `>>`, as the equations of
+GSM8K do, unless `removal.step_end` says otherwise.
 """
 
 from pathlib import Path
 from typing import Any
 
 from icotlib.config import RunConfig, parse_overrides
+from icotlib.data.files import read_examples
 from icotlib.errors import ConfigError
 from icotlib.experiments.base import PAPER_OPTIM, PAPER_REMOVAL, check, make
 from icotlib.experiments.distillation import icot_kd
+from icotlib.models.toy import new_model
 
 #: What suits pretrained weights: AdamW at a small rate, the paper's removal, a step at a time.
 OWN = (
@@ -70,7 +72,7 @@ PHASE_STEPS = {
 PROBLEMS = {"smoke": 300, "fast": 20_000, "paper": 400_000}
 
 
-SMALL_MODEL = {
+SMALL_MODEL: dict[str, dict[str, Any]] = {
     "smoke": {"layers": 2, "width": 32, "heads": 2},
     "fast": {"layers": 3, "width": 128, "heads": 4, "options": {"activation_function": "relu"}},
     "paper": {"layers": 12, "width": 768, "heads": 12},
@@ -123,7 +125,7 @@ def own_kd(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
 
 
 def _complete(config: RunConfig) -> RunConfig:
-    """The config; raises `ConfigError` if it names no data or no model of one's own."""
+    """The config; raises `ConfigError` if it names no data or no pretrained model."""
     for name, value in (
         ("data.path", config.data.path),
         ("model.pretrained", config.model.pretrained),
@@ -142,23 +144,19 @@ def own(
     """The run of notebook 14: `own_si` or `own_kd` on a folder of data.
 
     Args:
-        model: pretrained weights, in a folder or on the hub; None stands for a small model with
-            random weights, which is made here for a first try.
+        model: pretrained weights, in a folder or on the hub; None makes a small model with random
+            weights here, for a first try.
 
     Raises `ConfigError` for another method.
     """
     check(preset)
-    made = {"own_si": own_si, "own_kd": own_kd}
-    if method not in made:
-        raise ConfigError(f"method must be one of {', '.join(made)}, got {method!r}")
+    experiments = {"own_si": own_si, "own_kd": own_kd}
+    if method not in experiments:
+        raise ConfigError(f"method must be one of {', '.join(experiments)}, got {method!r}")
     changes: dict[str, Any] = {"data.path": str(data), "model.pretrained": str(model)}
     if model is None:
-        # These import torch and datasets, which help texts can do without.
-        from icotlib.data.files import read_examples
-        from icotlib.models.toy import new_model
-
         texts = [" ".join(x) for x in read_examples(data / "train.txt")[0]]
-        made_here = new_model(data / f"model-{preset}", texts, **SMALL_MODEL[preset])
-        changes["model.pretrained"] = str(made_here)
+        folder = new_model(data / f"model-{preset}", texts, **SMALL_MODEL[preset])
+        changes["model.pretrained"] = str(folder)
         changes |= FIRST_TRY[preset]["every"] | FIRST_TRY[preset][method]
-    return made[method](preset, seed, changes | parse_overrides(overrides))
+    return experiments[method](preset, seed, changes | parse_overrides(overrides))

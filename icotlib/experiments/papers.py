@@ -1,10 +1,10 @@
-"""Every cell of the two papers' tables of accuracy as one run: `icot train icot-si/9x9/gpt2`.
+"""Every accuracy in the tables of the two papers as one run: `icot train icot-si/9x9/gpt2`.
 
-A cell is named METHOD/TASK/MODEL. `icot-si`, `no-cot` and `explicit-cot` are rows of the table of
+A result is named METHOD/TASK/MODEL. `icot-si`, `no-cot` and `explicit-cot` are rows of the table of
 arXiv 2405.14838; `icot-kd`, `kd-no-cot` and `kd-explicit-cot` those of arXiv 2311.01460, in its
 layout without a second separator (`kd-explicit-cot` is the teacher). Settings are those of the
 papers and of the commands in their authors' READMEs; what neither says is the nearest documented
-value, and stands in `PaperResult.assumed`.
+value, and is listed in `PaperResult.assumed`.
 """
 
 import math
@@ -198,7 +198,7 @@ def _stepwise_cells() -> list[PaperResult]:
         "mistral-7b": (0.51, 0.38, 0.68, ()),
     }
     for model, (implicit, without, explicit, assumed) in gsm8k.items():
-        rest = assumed[1:]  # the epochs are another matter there
+        rest = assumed[1:]  # their epochs are assumed for another reason
         cells += [
             PaperResult("icot-si", "gsm8k", model, implicit, assumed=assumed, note=_LONG),
             PaperResult("no-cot", "gsm8k", model, without, assumed=(_NO_COT_EPOCHS, *rest)),
@@ -236,14 +236,14 @@ def _distillation_cells() -> list[PaperResult]:
     return cells
 
 
-#: Every cell by its name.
+#: Every result by its name.
 CELLS: dict[str, PaperResult] = {
     cell.name: cell for cell in _stepwise_cells() + _distillation_cells()
 }
 
 
 def get_paper_result(name: str) -> PaperResult:
-    """The cell of a name. Raises `ConfigError` if there is none, with the nearest name."""
+    """The result of a name. Raises `ConfigError` if there is none, with the nearest name."""
     if name not in CELLS:
         raise ConfigError(
             f"no paper has a cell {name!r}; `icot train --list` shows all."

@@ -28,7 +28,7 @@ REMOVAL: dict[str, dict[str, Any]] = {
     "paper": PAPER_REMOVAL | {"removal.steps_per_epoch": 25_250, "removal.warmup_steps": 25_250},
 }
 
-#: A problem that takes a minute, and a model and rates that suit it. AdamW is too slow for it.
+#: A problem that takes a minute, with a model and rates that suit it (AdamW is too slow).
 SMALL = {
     "data.task": "mult-2x2",
     "model.layers": 2,
@@ -76,7 +76,7 @@ LEVERS: dict[str, dict[str, Any]] = {
 def explicit_cot(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """The teacher: it writes every step."""
     changes: dict[str, Any] = {"method": "explicit_cot"}
-    if preset == "fast":  # it learns early, and from few; a rate that falls too soon stops it short
+    if preset == "fast":  # it learns from few examples; a rate that falls too early stops it short
         changes |= {"optim.decay_fraction": 0.4, "train.batch_size": 96}
     return make(preset, seed, overrides, _size(preset, "explicit_cot") | changes)
 
@@ -93,7 +93,7 @@ def no_cot(preset: str, seed: int = 0, overrides: Any = None, budget: str = "sec
 
 
 def icot_si(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
-    """Stepwise internalization as the preset does it best (`paper`: as the paper does it)."""
+    """Stepwise internalization: one model for every stage; at `paper`, the paper's schedule."""
     return make(preset, seed, overrides, _size(preset, "icot_si") | REMOVAL[preset])
 
 
@@ -122,7 +122,7 @@ def paper_pace(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
 
 
 def levers(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunConfig]:
-    """The stepwise paper's own levers: its settings, and each of them changed alone."""
+    """The settings of the stepwise paper, and each of its levers changed alone."""
     check(preset)
     base = PAPER_OPTIM | PAPER_REMOVAL | {"train.length_groups": 1} | LEVERS_BASE[preset]
     return {

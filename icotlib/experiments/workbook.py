@@ -72,7 +72,11 @@ NEEDED: dict[str, tuple[Callable[..., Any], ...]] = {
 
 
 #: Notebooks that read a config without training its run.
-READ = {"01": (icot_si,), "14": (icot_kd, icot_si)}
+READ: dict[str, tuple[Callable[..., Any], ...]] = {
+    "01": (icot_si,),
+    "14": (icot_si,),
+    "99": (icot_kd, shifted),  # which it shows where they are finished
+}
 
 
 def needed(

@@ -6,7 +6,7 @@ reference's is as torch starts it. They alternate in every round, so that a slow
 machine affects all of them; the result is the median over rounds.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -123,7 +123,7 @@ def _training(
     ours.enter(our_training, config)
     bare.enter(bare_training, config, steps)
     reference.enter(reference_training, config)
-    turns = {
+    turns: dict[Any, Callable[[], tuple[float, float]]] = {
         "ours": partial(ours.time_steps, "ours", steps),
         "bare": partial(bare.time_steps, "bare", steps),
         "reference": partial(reference.time_steps, "reference", steps),
@@ -155,7 +155,7 @@ def _evaluation(
     ours.enter(our_answers, config)
     other.enter(our_answers, config)
     reference.enter(reference_answers, config)
-    turns = {
+    turns: dict[Any, Callable[[], tuple[float, float]]] = {
         "all right": partial(ours.time_steps, "all right", 1),
         "all wrong": partial(other.time_steps, "all wrong", 1),
         "batched": partial(reference.time_steps, "batched", 1),

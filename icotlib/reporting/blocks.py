@@ -1,17 +1,22 @@
 """Blocks of text that are drawn from the published tables: every number in README and guide."""
 
-from collections.abc import Callable
+import ast
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import nbformat
 import pandas as pd
 
-from icotlib import experiments
+from icotlib import experiments, paths
 from icotlib.config import RunConfig
 from icotlib.experiments import papers
 from icotlib.reporting import published
 from icotlib.reporting.results import final_rows, method_label
 from icotlib.running.costs import Cost, cost_of
-from icotlib.running.device_speed import h100
+from icotlib.running.device_speed import H100_LAUNCH, H100_MEMORY, H100_SHARE, h100
 from icotlib.running.lengths import NominalLengths
+from icotlib.running.notebooks import notebooks as notebook_files
 
 #: Every block by the name in its markers.
 BLOCKS: dict[str, Callable[[], str]] = {}
@@ -134,8 +139,10 @@ def probing() -> str:
         "| patching | steering: means | pattern | weights | random | readable | used |",
         "|---" * 14 + "|",
     ]
-    shares = ("probe", "control_score", "mlp", "mlp_input", "patching", "steering")
-    shares += ("steering_pattern", "steering_weights", "steering_random")
+    shares = [
+        *("probe", "control_score", "mlp", "mlp_input", "patching", "steering"),
+        *("steering_pattern", "steering_weights", "steering_random"),
+    ]
     for row in published.read("probing").to_dict("records"):
         numbers = " | ".join(f"{100 * float(row[name]):.0f}" for name in shares)
         verdicts = " | ".join("yes" if row[name] else "no" for name in ("readable", "used"))
@@ -235,3 +242,82 @@ def _hours(cost: Cost) -> float:
 def _span(values: pd.Series) -> str:
     low, high = (f"{100 * value:.1f}" for value in (values.min(), values.max()))
     return f"{low}%" if low == high else f"{low} to {high}%"
+
+
+@block
+def h100_assumptions() -> str:
+    """What the hours of `paper_results` assume of an H100."""
+    half, single = (f"{share:.0%}" for share in (H100_SHARE["bf16"], H100_SHARE["fp32"]))
+    return (
+        f"One H100 is assumed to reach {half} of its peak operations in bf16 or {single} in fp32, "
+        f"to launch a step in {1000 * H100_LAUNCH:.0f} ms, and to move {H100_MEMORY / 1e12:.1f} TB "
+        "of memory per second."
+    )
+
+
+@block
+def notebooks() -> str:
+    """Every notebook with its question."""
+    lines = ["| notebook | question |", "|---|---|"]
+    for path in notebook_files():
+        text = nbformat.read(path, as_version=4).cells[0].source
+        asked = re.search(r"\*\*Question\.\*\*(.*?)(?:\n\n|\Z)", text, re.DOTALL)
+        question = " ".join(asked[1].split()) if asked else ""
+        lines.append(f"| `{path.stem}` | {question} |")
+    return "\n".join(lines)
+
+
+@block
+def targets() -> str:
+    """Every target of the Makefile with its comment."""
+    text = (paths.PROJECT / "Makefile").read_text()
+    described = re.findall(r"^([a-z]+):.*?## (.*)$", text, re.MULTILINE)
+    lines = [f"| `make {name}` | {about} |" for name, about in described]
+    return "\n".join(["| command | what it does |", "|---|---|", *lines])
+
+
+@block
+def toy_method() -> str:
+    """The complete file of a method, which the tests train."""
+    return f"```python\n{(paths.PROJECT / 'tests' / 'toy_method.py').read_text().strip()}\n```"
+
+
+#: Folders without a docstring of their own.
+_FOLDERS = {
+    "notebooks/": "the workbook, one question for each notebook",
+    "notebooks/guide/": "the guide, one page for each purpose",
+    "figures/": "published figures, each with its table and provenance",
+    "data/": "a sample of each task; generated sets are cached here",
+    "tests/": "tests of the library, the notebooks and these pages",
+    ".ci/": "what CI runs",
+    ".github/": "a workflow that runs .ci/run on GitHub",
+}
+
+
+@block
+def modules() -> str:
+    """The modules at the top of the package, on which its folders stand."""
+    files = sorted((paths.PROJECT / "icotlib").glob("[a-z]*.py"))
+    lines = [f"| `{path.name}` | {_first_line(path)} |" for path in files]
+    return "\n".join(["| module | what it is |", "|---|---|", *lines])
+
+
+@block
+def tree() -> str:
+    """Every folder with what it is."""
+    described = [*_described(paths.PROJECT / "icotlib", ""), *_FOLDERS.items()]
+    width = max(len(name) for name, _ in described) + 2
+    lines = [f"{name:{width}}{about}" for name, about in described]
+    return "\n".join(["```", *lines, "```"])
+
+
+def _described(folder: Path, indent: str) -> Iterator[tuple[str, str]]:
+    """A folder and all below it, indented, with the first lines of their docstrings."""
+    yield f"{indent}{folder.name}/", _first_line(folder / "__init__.py")
+    for path in sorted(folder.iterdir()):
+        if (path / "__init__.py").is_file():
+            yield from _described(path, f"{indent}  ")
+
+
+def _first_line(path: Path) -> str:
+    return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]

@@ -1,5 +1,6 @@
 """Measured training steps beside their calculated cost."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def costs(
     precision: str = "fp32",
     folder: Path | None = None,
 ) -> pd.DataFrame:
-    """Time explicit CoT's steps on several models and chain lengths, and fit a `DeviceSpeed` to them.
+    """Time explicit CoT's steps on several models and chain lengths; fit a `DeviceSpeed` to them.
 
     Writes costs.csv with the figure of the same name and its provenance.
 
@@ -72,9 +73,11 @@ def _costed(
     changes |= {"optim.name": "adamw", "train.batch_size": 32}
     made = {task: trainer_of(base.override(changes | {"data.task": task})) for task in tasks}
     device = best_device()
-    turns = {task: partial(time_steps, one.step, steps, device) for task, one in made.items()}
+    turns: dict[Any, Callable[[], tuple[float, float]]] = {
+        task: partial(time_steps, trainer.step, steps, device) for task, trainer in made.items()
+    }
     seconds, _ = interleave(turns, rounds)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for task, trainer in made.items():
         config, run_data = trainer.config, trainer.run_data
         cost = cost_of(config, run_data, steps)

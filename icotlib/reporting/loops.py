@@ -7,17 +7,18 @@ optimizer step with everything around it removed, on batches made beforehand.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import PreTrainedModel
 
 from icotlib.config import RunConfig
 from icotlib.data.inputs import IGNORE, LMBatch
 from icotlib.data.run_data import RunData
-from icotlib.evaluation.generation import generate, left_padded_questions, logits_of, written_as_is
+from icotlib.evaluation.generation import generate, left_padded_questions, logits_of, reproduced
 from icotlib.methods.base import length_groups, token_loss
 from icotlib.models.build import build_model
 from icotlib.models.flops import ATTENTION
@@ -44,7 +45,7 @@ class Reference:
         self.config, self.run_data, self.device = config, RunData(config), best_device()
         self.schedule = config.spec.schedule(config, self.run_data.longest_chain)
         self.format = config.input_format
-        self.model = reference_model(config, self.run_data).to(self.device).train()
+        self.model = reference_model(config, self.run_data).train()
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.optim.lr, foreach=False, fused=False
         )
@@ -146,10 +147,11 @@ def trainer_of(config: RunConfig) -> Trainer:
     return trainer
 
 
-def reference_model(config: RunConfig, run_data: RunData) -> PreTrainedModel:
-    """The model of a run as it begins."""
+def reference_model(config: RunConfig, run_data: RunData) -> Any:
+    """The model of a run at its start, on this machine's device."""
     torch.manual_seed(config.seed)
-    return build_model(config.model, run_data.layout, run_data.longest_total)
+    model: nn.Module = build_model(config.model, run_data.layout, run_data.longest_total)
+    return model.to(best_device())
 
 
 #: Examples of the test set that are answered one by one: every one takes as long.
@@ -169,7 +171,7 @@ def our_answers(config: RunConfig) -> dict[str, Callable]:
 
     def answer(right: bool) -> None:
         with training_precision(config.train.precision, model):
-            written_as_is(model, batch, 0)
+            reproduced(model, batch, 0)
             if not right:
                 generate(model, layout, batch, max_new_tokens=new)
 
@@ -184,7 +186,7 @@ def reference_answers(config: RunConfig) -> dict[str, Callable]:
     """The same, as public code does it: in batches of 32 for ICoT-SI, one by one for ICoT-KD."""
     torch.set_num_threads(config.train.threads)
     run_data, device = RunData(config), best_device()
-    model = reference_model(config, run_data).to(device).eval()
+    model = reference_model(config, run_data).eval()
     layout, batch = run_data.layout, run_data.test
     new = int((batch.total - batch.question).max())
     ids, mask, _ = left_padded_questions(batch, layout.pad)

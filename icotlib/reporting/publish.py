@@ -154,7 +154,7 @@ def publish_interp(runs: Sequence[Run], folder: Path) -> None:
     models = StageModel.all_of(configs)
     n, pairs = experiments.N_EXAMPLES[stepwise.preset]
     questions = interp.draw_questions_of(stepwise, n, stepwise.seed)
-    variables, tables, numbers = interp.variables(questions), {}, {}
+    variables, tables, numbers = interp.variables_of(questions), {}, {}
     every = family(configs.values())
 
     def save(name: str, drawn: Any, table: pd.DataFrame, origin: Sequence[Run] = every) -> None:
@@ -168,7 +168,7 @@ def publish_interp(runs: Sequence[Run], folder: Path) -> None:
         numbers[name] = interp.best_positions(read[read.kind == "number"])
         tables[name] = interp.probing_table(model, questions, chain, pairs)
         save(f"probes_{short}", figures.probe_map(chain, names), read)
-        patched = interp.patching(model, questions[:pairs])
+        patched = interp.patch_entries(model, questions[:pairs])
         save(f"patching_{short}", figures.patching_map(patched, names), patched)
     models["ICoT-SI, nothing removed"] = StageModel.of(Run.of(stepwise), 0)
     shapes = {name: digits_before(model, questions) for name, model in models.items()}
@@ -220,7 +220,7 @@ def digits_before(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """`digit_geometry` of a symbol of the answer, in the last state of the position before it."""
     position = int(model.answer_positions(questions)[symbol])
-    states = interp.activations(model, questions)[-1, position]
+    states = interp.stored_activations(model, questions)[-1, position]
     digits = questions.rendered.answer[:, symbol]
     return interp.digit_geometry(torch.from_numpy(np.array(states)), digits)
 

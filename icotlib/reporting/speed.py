@@ -1,6 +1,6 @@
 """Speed of finished runs in greedy generation, relative to a run that writes no chain."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,7 @@ def measure_speed(
     The models take turns in every round, so that a slow moment of the machine affects all of them;
     the result is the median over rounds. The papers measure at batch size 1.
     """
-    turns = {}
+    turns: dict[Any, Callable[[], tuple[float, float]]] = {}
     for key, model in models.items():
         batch = model.encode(examples_of(model.corpus.test)[:EXAMPLES])
         answer, clock = partial(_answer, model, batch, batch_size, examples), compute_seconds

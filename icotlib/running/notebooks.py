@@ -150,40 +150,61 @@ def run_all(
         studies: include the studies, which take longer than everything else.
         series: only the notebooks about stepwise internalization, and their runs.
         say: called with lines of text about what has ended.
+
+    Raises `ConfigError` for a setting in `overrides` that none of these notebooks reads.
     """
     overrides = parse_overrides(overrides)
     names_or_series = names or (STEPWISE_NOTEBOOKS if series else ())
     chosen = [find_notebook(name) for name in names_or_series] or notebooks(studies)
-    values = {"preset": preset, "seed": seed, "overrides": overrides}
+    executions = _executions(chosen, preset, seed, overrides)
     if names:
         if jobs is not None:
             os.environ["ICOT_JOBS"] = str(jobs)  # the notebooks themselves ask for runs
-        return [execute(notebook, say=say, **values) for notebook in chosen]
+        return [execute(path, say=say, **values) for path, values in executions.items()]
     workbook = experiments.series if series else experiments.workbook
     configs = workbook(preset, seed, overrides)
     if studies:
         configs = configs + experiments.studies(preset, seed, overrides)
-    return _train_and_execute(configs, chosen, jobs, say, values)
+    return _train_and_execute(configs, executions, jobs, say)
+
+
+def _executions(
+    chosen: Sequence[Path], preset: str, seed: int, overrides: dict[str, Any]
+) -> dict[Path, dict[str, Any]]:
+    """The arguments of `execute` for each notebook: it gets the overrides that its runs read.
+
+    Raises `ConfigError` for an override that no run of any of them reads.
+    """
+    read = {path: experiments.overrides_for(path.stem, preset, overrides) for path in chosen}
+    unread = [name for name in overrides if not any(name in own for own in read.values())]
+    if unread:
+        which = ", ".join(path.stem for path in chosen)
+        raise ConfigError(f"no run of {which} reads {', '.join(unread)}")
+    folder = executed_folder(preset, seed, overrides)  # one for all of them
+    common = {"preset": preset, "seed": seed}
+    return {
+        path: {"output": folder / path.name, **common, "overrides": own}
+        for path, own in read.items()
+    }
 
 
 def _train_and_execute(
     configs: Sequence[RunConfig],
-    chosen: Sequence[Path],
+    executions: dict[Path, dict[str, Any]],
     workers: int | None,
     say: Callable[[str], None],
-    values: dict[str, Any],
 ) -> list[Path]:
     """Train missing runs, and execute each notebook once its runs are finished; their copies."""
     from icotlib.running import jobs  # torch: not for help texts
     from icotlib.system import processes
 
     trainings = jobs.trainings(configs)
-    say(f"training {len(trainings)} runs at preset {values['preset']}, seed {values['seed']}")
-    last = [path for path in chosen if path.stem.startswith(RESULTS_NOTEBOOK)]
-    others = [path for path in chosen if path not in last]
+    say(f"training {len(trainings)} runs at preset {configs[0].preset}, seed {configs[0].seed}")
+    last = [path for path in executions if path.stem.startswith(RESULTS_NOTEBOOK)]
+    others = [path for path in executions if path not in last]
     others.sort(key=lambda path: not path.stem.startswith(LONG_NOTEBOOKS))
-    executions = [
-        jobs.Job(_execute_quietly, (path, values), experiments.needed(path.stem, **values))
+    waiting = [
+        jobs.Job(_execute_quietly, (path, executions[path]), _needed(**executions[path]))
         for path in others
     ]
     copies: dict[Path, Path] = {}
@@ -199,9 +220,16 @@ def _train_and_execute(
     workers = workers or jobs.default_jobs(configs)
     share = {"ICOT_CORES": str(max(1, processes.cores() // workers)), "ICOT_JOBS": "1"}
     with processes.environment(**share):
-        jobs.run_jobs([*trainings, *executions], workers, on_end=on_end)
-    copies |= {path: execute(path, say=say, **values) for path in last}
-    return [copies[path] for path in chosen]
+        jobs.run_jobs([*trainings, *waiting], workers, on_end=on_end)
+    copies |= {path: execute(path, say=say, **executions[path]) for path in last}
+    return [copies[path] for path in executions]
+
+
+def _needed(
+    output: Path, preset: str, seed: int, overrides: dict[str, Any]
+) -> tuple[RunConfig, ...]:
+    """The runs that an execution needs."""
+    return experiments.needed(output.stem, preset, seed, overrides)
 
 
 def _execute_quietly(notebook: Path, values: dict[str, Any]) -> tuple[Path, list[str]]:

@@ -260,7 +260,8 @@ class Trainer:
         model = self.accelerator.unwrap_model(self.model).eval()
         self._save_stage(self.method.stage()["removed"])
         save_model(run.folder / "model", model, self.run_data.layout)
-        rows, samples = [], []
+        rows: list[dict[str, Any]] = []
+        samples: list[dict[str, Any]] = []
         run.report(step=self.steps, steps=self.steps, testing=0)
         for removed, score in self.method.test(run):
             run.report(step=self.steps, steps=self.steps, testing=len(rows) + 1)

@@ -8,9 +8,9 @@ imported, and `icotlib.generate`, evaluation and timing treat it like all other 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from icotlib.methods.distillation.emulator import Emulated, Emulator
@@ -36,7 +36,7 @@ class Coupled(ThoughtModel):
     @classmethod
     def of(cls, emulator: Emulator, student: Student) -> "Coupled":
         """The system of a trained emulator and a trained student."""
-        model = cls(emulator.config)
+        model = cls(cast(ThoughtConfig, emulator.config))
         model.emulator.load_state_dict(emulator.state_dict())
         model.student.load_state_dict(student.state_dict())
         return model
@@ -53,7 +53,8 @@ class Coupled(ThoughtModel):
 
         For analyses that change the student's states only, which the emulator does not see.
         """
-        emulator, known = self.emulator, {}
+        emulator: Any = self.emulator
+        known: dict[tuple, Emulated] = {}
         forward = emulator.forward
 
         def recall(ids: Tensor, *args: Any, **kwargs: Any) -> Emulated:
@@ -70,7 +71,7 @@ class Coupled(ThoughtModel):
         finally:
             emulator.forward = forward
 
-    def get_output_embeddings(self):
+    def get_output_embeddings(self) -> nn.Module:
         return self.student.language_model.get_output_embeddings()
 
     def forward(
@@ -78,10 +79,10 @@ class Coupled(ThoughtModel):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values=None,
+        past_key_values: Any = None,
         at: Tensor | None = None,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> Any:
         """A transformers forward pass. States are emulated where the cache is still empty.
 
         Args:

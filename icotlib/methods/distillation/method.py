@@ -10,7 +10,7 @@ A phase that is a run of its own can be shared by ablations.
 
 import math
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +67,8 @@ class StudentPhase(DistillationPhase):
         valid, right = self.run_data.valid, 0.0
         with training_precision(self.config.train.precision, self.model):
             for part, states in zip(parts(valid), self.valid_states.split(PART), strict=True):
-                reading = self.at_stage(0, StudentWithStates(self.model, states))
+                student = cast(Student, self.model)
+                reading = self.at_stage(0, StudentWithStates(student, states))
                 arranged = self.format.arrange(part)  # its states belong to the whole part
                 right += len(part) * reading.teacher_forced_match(arranged, size=len(part))
         return {"valid_accuracy": right / len(valid)}
@@ -83,7 +84,7 @@ class StudentPhase(DistillationPhase):
 
     @classmethod
     def own_sizes(cls, config: RunConfig, model: nn.Module) -> dict[str, int]:
-        return costs.student_sizes(model)
+        return costs.student_sizes(cast(Student, model))
 
     @classmethod
     def step_cost(cls, config: RunConfig, sizes: RunSizes, *lengths: Any) -> StepCost:
@@ -136,7 +137,7 @@ class EmulatorPhase(EmulatingPhase):
     @classmethod
     def own_sizes(cls, config: RunConfig, model: nn.Module) -> dict[str, int]:
         supervised = bool(config.distill.mixture_supervision)
-        return costs.emulator_sizes(model, supervised)
+        return costs.emulator_sizes(cast(Emulator, model), supervised)
 
     @classmethod
     def step_cost(cls, config: RunConfig, sizes: RunSizes, *lengths: Any) -> StepCost:
@@ -168,13 +169,14 @@ class ICoTKD(EmulatingPhase):
 
     def build(self) -> Coupled:
         phases = self.config.phases
-        emulator, student = (
-            load_weights(kind, Run.of(phases[role]).weights()) if role in phases else new()
-            for role, kind, new in (
-                ("emulator", Emulator, self.new_emulator),
-                ("student", Student, self.new_student),
-            )
-        )
+        if "emulator" in phases:
+            emulator = load_weights(Emulator, Run.of(phases["emulator"]).weights())
+        else:
+            emulator = self.new_emulator()
+        if "student" in phases:
+            student = load_weights(Student, Run.of(phases["student"]).weights())
+        else:
+            student = self.new_student()
         model = Coupled.of(emulator, student)
         model.emulator.requires_grad_(self.config.distill.train_emulator)
         self.emulator = model.emulator
@@ -202,8 +204,10 @@ class ICoTKD(EmulatingPhase):
 
     @classmethod
     def own_sizes(cls, config: RunConfig, model: nn.Module) -> dict[str, int]:
-        model.emulator.requires_grad_(config.distill.train_emulator)
-        return costs.student_sizes(model.student) | costs.emulator_sizes(model.emulator, False)
+        coupled = cast(Coupled, model)
+        coupled.emulator.requires_grad_(config.distill.train_emulator)
+        student = costs.student_sizes(coupled.student)
+        return student | costs.emulator_sizes(coupled.emulator, supervised=False)
 
     @classmethod
     def step_cost(cls, config: RunConfig, sizes: RunSizes, *lengths: Any) -> StepCost:

@@ -79,15 +79,15 @@ def teacher_states(
     sources, at = state_positions(batch, layers, subset, delta)
     at = at.to(teacher.device)
     read = int((batch.question + batch.chain).max()) + 1
-    found: list[Tensor | None] = [None] * layers
+    vectors: dict[int, Tensor] = {}
 
     def collect(layer: int, hidden: Tensor) -> None:
         for row in torch.nonzero(sources == layer).flatten().tolist():
-            found[row] = gather_positions(hidden, at[:, row])
+            vectors[row] = gather_positions(hidden, at[:, row])
 
     with hook_layer_inputs(teacher, collect, stop=True):
         teacher.base_model(input_ids=batch.ids[:, :read].to(teacher.device), use_cache=False)
-    states = torch.stack(found, dim=1)
+    states = torch.stack([vectors[row] for row in range(layers)], dim=1)
     return layer_norm(states, states.shape[-1:])
 
 

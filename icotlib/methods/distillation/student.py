@@ -4,7 +4,7 @@ A language model that sees the question and, at its separator, the teacher's sta
 of every layer l its own state there is replaced by MLP_l(z_l). It learns to write the answer.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ class ThoughtConfig(PreTrainedConfig):
         bos_tokens: int = 0,
         mixture: int = 1,
         mixture_temperature: float = 0.05,
-        **kwargs,
+        **kwargs: Any,
     ):
         if text_config is None:
             text_config = {"model_type": "gpt2"}
@@ -76,10 +76,10 @@ class Student(ThoughtModel):
         )
         self.post_init()
 
-    def get_output_embeddings(self):
+    def get_output_embeddings(self) -> nn.Module:
         return self.language_model.get_output_embeddings()
 
-    def forward(self, input_ids: Tensor, states: Tensor, at: Tensor, **kwargs):
+    def forward(self, input_ids: Tensor, states: Tensor, at: Tensor, **kwargs: Any) -> Any:
         """A transformers forward pass with states put in.
 
         Args:
@@ -88,7 +88,7 @@ class Student(ThoughtModel):
             at: `[n]`, the separator's position in each row.
             kwargs: what any causal LM takes: attention_mask, past_key_values, logits_to_keep, ...
         """
-        states = states.to(self.state_mlps[0][0].weight.dtype)
+        states = states.to(next(self.state_mlps.parameters()).dtype)
 
         def replace(layer: int, hidden: Tensor) -> Tensor:
             return scatter_positions(hidden, at, self.state_mlps[layer](states[:, layer]))
@@ -106,16 +106,16 @@ class StudentWithStates(nn.Module):
         self.config, self.device = student.config, student.device
         self.training = student.training
 
-    def get_output_embeddings(self):
+    def get_output_embeddings(self) -> nn.Module:
         return self.student.get_output_embeddings()
 
     def forward(
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
-        past_key_values=None,
-        **kwargs,
-    ):
+        past_key_values: Any = None,
+        **kwargs: Any,
+    ) -> Any:
         """As of a causal LM; the states are put in where there is no cache yet."""
         kwargs |= {"attention_mask": attention_mask, "past_key_values": past_key_values}
         if has_cache(past_key_values):
@@ -124,12 +124,12 @@ class StudentWithStates(nn.Module):
         return self.student(input_ids, self.states, at, **kwargs)
 
 
-def has_cache(past_key_values) -> bool:
+def has_cache(past_key_values: Any) -> bool:
     """Whether a cache holds anything yet."""
     return past_key_values is not None and past_key_values.get_seq_length() > 0
 
 
-def first_separator(ids: Tensor, mask: Tensor | None, config: ThoughtConfig) -> Tensor:
+def first_separator(ids: Tensor, mask: Tensor | None, config: Any) -> Tensor:
     """Position of the first separator in each row, `[n]`; padding under the mask is no separator.
 
     The mask matters where separator and padding are the same token, as they are for GPT-2.

@@ -1,75 +1,43 @@
 """Figures: one function each, a table in and a matplotlib Figure out.
 
-`save` writes a figure in every format beside its table and its provenance; the same table gives
-the same bytes on every run.
+base          sizes, axes, and saving with table and provenance
+style         how methods look: colours, labels, line styles
+methods       accuracy against tokens removed, training time and speed, for every method
+distillation  what the teacher's states hold, what is lost, what matters
+interp        what probes read, what states are used for, attention
+
+A figure is one function with `@styled` in a file here; it is then `figures.NAME`. `save` writes it
+in every format beside its table and its provenance; the same table gives the same bytes every time.
 """
 
-from icotlib.reporting.figures.base import COLUMN, FORMATS, PAGE, provenance_of, save
-from icotlib.reporting.figures.distillation import (
-    ablations,
-    coupling,
-    depth,
-    explained,
-    mixture,
-    overfitting,
-    probed_teacher_states,
-    time_spent,
-)
-from icotlib.reporting.figures.interp import (
-    ablation_maps,
-    attention_map,
-    attention_trees,
-    cka_maps,
-    digit_shapes,
-    patching_map,
-    probe_map,
-    probe_scores,
-    probes_through_removal,
-    readable_vs_used,
-)
-from icotlib.reporting.figures.methods import (
-    accuracy_vs_removed,
-    accuracy_vs_seconds,
-    accuracy_vs_speed,
-    costs,
-    digits,
-    headline,
-    learning_curves,
-    levers,
-    shifts,
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from icotlib.reporting.figures.base import (
+    COLUMN,
+    FIGURES,
+    FORMATS,
+    PAGE,
+    provenance_of,
+    save,
 )
 
-__all__ = [
-    "COLUMN",
-    "FORMATS",
-    "PAGE",
-    "ablation_maps",
-    "ablations",
-    "accuracy_vs_removed",
-    "accuracy_vs_seconds",
-    "accuracy_vs_speed",
-    "attention_map",
-    "attention_trees",
-    "cka_maps",
-    "costs",
-    "coupling",
-    "depth",
-    "digit_shapes",
-    "digits",
-    "explained",
-    "headline",
-    "learning_curves",
-    "levers",
-    "mixture",
-    "overfitting",
-    "patching_map",
-    "probe_map",
-    "probe_scores",
-    "probed_teacher_states",
-    "probes_through_removal",
-    "provenance_of",
-    "readable_vs_used",
-    "save",
-    "shifts",
-    "time_spent",
-]
+for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
+    importlib.import_module(_module.name)
+
+
+def __getattr__(name: str) -> Callable[..., Figure]:
+    if name in FIGURES:
+        return FIGURES[name]
+    raise AttributeError(f"there is no figure {name!r}; there are {', '.join(sorted(FIGURES))}")
+
+
+def __dir__() -> list[Any]:
+    return [*__all__, *FIGURES]
+
+
+__all__ = ["COLUMN", "FIGURES", "FORMATS", "PAGE", "provenance_of", "save"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
+import matplotlib.style
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -37,15 +37,20 @@ def show_in_notebooks() -> None:
         select_figure_formats(shell, {"retina"})
 
 
+#: Every figure by its name, filled by `styled`.
+FIGURES: dict[str, Callable[..., Figure]] = {}
+
+
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Decorator: draw in the project's style, and leave the style of the session alone."""
+    """Decorator: a figure, drawn in the project's style, that `figures` knows by its name."""
 
     @functools.wraps(draw)
     def wrapped(*args: Any, **kwargs: Any) -> Figure:
         show_in_notebooks()
-        with mpl.style.context(paths.STYLE):
+        with matplotlib.style.context(paths.STYLE):
             return draw(*args, **kwargs)
 
+    FIGURES[draw.__name__] = wrapped
     return wrapped
 
 
@@ -97,7 +102,7 @@ def save(
         "png": {"Software": None, "Source": source},
     }
     written = []
-    with mpl.style.context(paths.STYLE):
+    with matplotlib.style.context(paths.STYLE):
         for kind in FORMATS:
             written.append(folder / f"{name}.{kind}")
             figure.savefig(written[-1], format=kind, metadata=metadata[kind])

@@ -271,19 +271,18 @@ def attention_trees(trees: dict[str, pd.DataFrame], names: Sequence[str], layers
 
 
 @styled
-def cka_maps(tables: dict[str, pd.DataFrame]) -> Figure:
+def cka_maps(tables: dict[tuple[str, str], pd.DataFrame]) -> Figure:
     """CKA of every layer of one model with every layer of another.
 
     Args:
-        tables: rows of `interp.cka_table`, by "first, second".
+        tables: rows of `interp.cka_table`, by the names of the first and the second model.
     """
     figure, axes = new_figure(PAGE, 2.0, len(tables), squeeze=False)
-    for ax, (title, table) in zip(axes[0], tables.items(), strict=True):
+    for ax, ((first, second), table) in zip(axes[0], tables.items(), strict=True):
         grid = table.pivot(index="first", columns="second", values="cka")
         image = ax.imshow(grid, origin="lower", vmin=0, vmax=1, cmap="viridis")
         ax.grid(False)
         ax.set_facecolor("#eeeeee")
-        first, _, second = title.partition(", ")
         ax.set_ylabel(first)
         ax.set_xlabel(second)
         for axis in (ax.xaxis, ax.yaxis):

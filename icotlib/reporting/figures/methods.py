@@ -1,5 +1,7 @@
 """Accuracy against tokens removed, training and speed; the figures of every method."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -43,15 +45,16 @@ def draw_removed(ax: Axes, table: pd.DataFrame) -> None:
     ax.legend(loc="best")
 
 
-def _draw_stages(ax: Axes, rows: pd.DataFrame, style: dict[str, str]) -> None:
+def _draw_stages(ax: Axes, rows: pd.DataFrame, style: dict[str, Any]) -> None:
     """One line with its 95% interval for each run of a method."""
     for number, (_, run) in enumerate(rows.groupby("run")):
         run = run.sort_values("removed")
         name = f"{label_of(run.method.iloc[0])}, {run.schedule.iloc[0]} removal"
         label = None if number else name
         ax.plot(run.removed, run.accuracy, label=label, alpha=0.85, marker="o", **style)
-        band = {"color": style["color"], "alpha": 0.12, "lw": 0}
-        ax.fill_between(run.removed, run.ci_low, run.ci_high, **band)
+        ax.fill_between(
+            run.removed, run.ci_low, run.ci_high, color=style["color"], alpha=0.12, lw=0
+        )
 
 
 def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:

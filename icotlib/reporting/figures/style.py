@@ -1,4 +1,4 @@
-"""How methods look in every figure: from what they declare, and from their variants in the table."""
+"""How methods look in every figure, by what they declare and by their variants in a table."""
 
 from typing import Any
 

@@ -1,0 +1,195 @@
+"""How an example becomes model input: which chain tokens are removed, worked by hand."""
+
+import pytest
+import torch
+
+from icotlib.config import RunConfig
+from icotlib.data.inputs import IGNORE, InputFormat, remove
+from icotlib.data.layout import EncodedBatch
+from icotlib.errors import ConfigError
+
+# Two examples: question of 2 and sep, chain of 3; question of 1 and sep, chain of 1.
+#   a b <sep> x y z <sep> #### 7 <eos>        a=1 b=2 sep=9 x,y,z=3,4,5 ####=8 seven=7 eos=6
+#   a <sep> x <sep> #### 7 <eos>
+BATCH = EncodedBatch(
+    ids=torch.tensor([[1, 2, 9, 3, 4, 5, 9, 8, 7, 6], [1, 9, 3, 9, 8, 7, 6, 0, 0, 0]]),
+    question=torch.tensor([3, 2]),
+    chain=torch.tensor([3, 1]),
+    total=torch.tensor([10, 7]),
+)
+_ = IGNORE
+
+
+# --- removing chain tokens ---------------------------------------------------------------------
+
+
+def test_nothing_removed_is_the_sequence_itself():
+    inputs = remove(BATCH, torch.tensor([0, 0]))
+    assert inputs.ids.tolist()[0] == [1, 2, 9, 3, 4, 5, 9, 8, 7]
+    assert inputs.labels.tolist() == [
+        [_, _, 3, 4, 5, 9, 8, 7, 6],
+        [_, 3, 9, 8, 7, 6, _, _, _],
+    ]
+    assert inputs.positions is None
+
+
+def test_left_removal_takes_the_first_tokens_of_each_example():
+    inputs = remove(BATCH, torch.tensor([2, 0]))
+    assert inputs.ids.tolist() == [[1, 2, 9, 5, 9, 8, 7], [1, 9, 3, 9, 8, 7, 6]]
+    assert inputs.labels.tolist() == [[_, _, 5, 9, 8, 7, 6], [_, 3, 9, 8, 7, 6, _]]
+
+
+def test_right_removal_takes_the_last_tokens():
+    inputs = remove(BATCH, torch.tensor([2, 0]), side="right")
+    assert inputs.ids.tolist()[0] == [1, 2, 9, 3, 9, 8, 7]
+    assert inputs.labels.tolist()[0] == [_, _, 3, 9, 8, 7, 6]
+
+
+def test_a_chain_shorter_than_what_is_removed_loses_all_it_has():
+    inputs = remove(BATCH, torch.tensor([3, 3]))
+    assert inputs.ids.tolist() == [[1, 2, 9, 9, 8, 7], [1, 9, 9, 8, 7, 6]]
+    assert inputs.labels.tolist() == [[_, _, 9, 8, 7, 6], [_, 9, 8, 7, 6, _]]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_model_always_writes_the_second_separator_itself(side):
+    inputs = remove(BATCH, torch.tensor([9, 9]), side)
+    assert inputs.labels[0, 2] == inputs.labels[1, 1] == 9
+
+
+def test_kept_positions_shift_the_separator_and_all_that_follows():
+    inputs = remove(BATCH, torch.tensor([2, 1]), keep_positions=True)
+    assert inputs.ids.tolist()[0] == [1, 2, 9, 5, 9, 8, 7]
+    assert inputs.positions.tolist()[0] == [0, 1, 4, 5, 6, 7, 8]
+    assert inputs.positions.tolist()[1][:5] == [0, 2, 3, 4, 5]
+    whole = remove(BATCH, torch.tensor([0, 0]), keep_positions=True)
+    where = {int(t): int(p) for t, p in zip(whole.ids[0, 3:], whole.positions[0, 3:], strict=True)}
+    for token, position in zip(inputs.ids[0, 3:], inputs.positions[0, 3:], strict=True):
+        assert where[int(token)] == int(position)
+
+
+def test_the_answer_mask_is_what_follows_the_chain():
+    inputs = remove(BATCH, torch.tensor([2, 0]))
+    answers = [
+        labels[mask].tolist()
+        for labels, mask in zip(inputs.labels, inputs.answer_mask, strict=True)
+    ]
+    assert answers == [[9, 8, 7, 6], [9, 8, 7, 6]]
+
+
+def test_logits_to_keep_covers_every_position_that_carries_loss_and_no_more_than_needed():
+    inputs = remove(BATCH, torch.tensor([0, 0]))
+    assert (inputs.labels[:, : -inputs.logits_to_keep] == IGNORE).all()
+    assert (inputs.labels[:, -inputs.logits_to_keep] != IGNORE).any()
+
+
+def test_rows_of_a_batch_are_the_same_input():
+    for keep_positions in (False, True):
+        inputs = remove(BATCH, torch.tensor([2, 1]), keep_positions=keep_positions)
+        second = inputs.rows(slice(1, 2))
+        for name in ("ids", "labels", "answer_mask"):
+            assert getattr(second, name).tolist() == getattr(inputs, name)[1:].tolist()
+        assert second.logits_to_keep == inputs.logits_to_keep
+        assert (second.positions is None) == (not keep_positions)
+    assert second.positions.tolist() == inputs.positions[1:].tolist()
+
+
+# --- formats -----------------------------------------------------------------------------------
+
+STEPS = EncodedBatch(  # chains of 3 + 2 tokens and of 2 + 1, in steps
+    ids=torch.tensor([[1, 9, 2, 2, 3, 4, 3, 9, 8, 7, 6], [1, 9, 2, 3, 4, 9, 8, 7, 6, 0, 0]]),
+    question=torch.tensor([2, 2]),
+    chain=torch.tensor([5, 3]),
+    total=torch.tensor([11, 9]),
+    step_ends=torch.tensor([[3, 5], [2, 3]]),
+)
+
+
+def test_a_format_without_chain_is_question_and_answer():
+    form = InputFormat(chain=False)
+    arranged = form.arrange(BATCH)
+    assert arranged.total.tolist() == [6, 5]
+    assert arranged.ids[0].tolist() == [1, 2, 9, 8, 7, 6]
+    assert arranged.ids[1, :5].tolist() == [1, 9, 8, 7, 6]
+    tokens = form.tokens_removed(arranged, 3)
+    assert tokens.tolist() == [0, 0]  # nothing is left to remove
+    inputs = form.inputs(arranged, tokens)
+    assert inputs.labels.tolist() == [[_, _, 8, 7, 6], [_, 8, 7, 6, _]]
+    assert inputs.positions is None
+
+
+def test_a_format_removes_from_its_side_and_keeps_positions():
+    for form in (InputFormat(), InputFormat(side="right"), InputFormat(keep_positions=True)):
+        assert form.arrange(BATCH) is BATCH
+        tokens = form.tokens_removed(BATCH, 2)
+        assert tokens.tolist() == [2, 1]  # no more than a chain has
+        ours, plain = (
+            form.inputs(BATCH, tokens),
+            remove(BATCH, torch.tensor([2, 1]), form.side, form.keep_positions),
+        )
+        assert torch.equal(ours.ids, plain.ids)
+        assert torch.equal(ours.labels, plain.labels)
+        assert (ours.positions is None) == (not form.keep_positions)
+        assert ours.positions is None or torch.equal(ours.positions, plain.positions)
+    by_example = InputFormat().tokens_removed(BATCH, torch.tensor([0, 1]))
+    assert by_example.tolist() == [0, 1]
+
+
+def test_a_format_of_steps_removes_whole_steps():
+    assert InputFormat().unit == "tokens"
+    left, right = (InputFormat(side=side, step_end=">>") for side in ("left", "right"))
+    assert left.unit == "steps"
+    assert left.tokens_removed(STEPS, 1).tolist() == [3, 2]
+    assert right.tokens_removed(STEPS, 1).tolist() == [2, 1]
+    assert left.tokens_removed(STEPS, 2).tolist() == [5, 3]
+    inputs = left.inputs(STEPS, left.tokens_removed(STEPS, 1))
+    assert inputs.ids[0].tolist() == [1, 9, 4, 3, 9, 8, 7]
+
+
+@pytest.mark.parametrize(
+    ("changes", "form"),
+    [
+        ({"method": "explicit_cot"}, InputFormat(keep_positions=True)),
+        ({"method": "no_cot"}, InputFormat(keep_positions=True)),
+        ({"method": "no_cot", "removal.keep_positions": False}, InputFormat()),
+        (
+            {
+                "method": "no_cot",
+                "removal.layout": "no_chain",
+                "removal.keep_positions": False,
+            },
+            InputFormat(chain=False),
+        ),
+        ({}, InputFormat(keep_positions=True)),
+        (
+            {
+                "removal.side": "right",
+                "removal.keep_positions": False,
+                "removal.step_end": ">>",
+            },
+            InputFormat(side="right", step_end=">>"),
+        ),
+    ],
+)
+def test_the_format_follows_from_the_settings(changes, form):
+    assert RunConfig().override(changes).input_format == form
+
+
+def test_the_phases_of_distillation_have_no_chain():
+    teacher = RunConfig().override(method="explicit_cot")
+    for method in ("kd_student", "kd_emulator", "icot_kd"):
+        config = RunConfig().override({"method": method, "phases": {"teacher": teacher}})
+        assert config.input_format == InputFormat(chain=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"removal.side": "right"}, r"removal\.keep_positions needs removal\.side=left"),
+        ({"removal.step_end": ">>"}, r"removal\.keep_positions needs removal\.step_end=null"),
+    ],
+)
+def test_positions_that_would_be_unknown_or_leak_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        RunConfig().override(changes)
+    RunConfig().override(changes | {"removal.keep_positions": False})

@@ -1,0 +1,180 @@
+"""Schedules: how much of the chain is removed at each step, worked by hand."""
+
+import math
+
+import pytest
+import torch
+
+from icotlib.config import RunConfig
+from icotlib.errors import ConfigError
+from icotlib.methods.schedule import FullRemoval, NoRemoval
+from icotlib.methods.stepwise.schedules import SCHEDULES, make_schedule, smoothing_offsets
+
+
+def schedule(name, longest=10, **settings):
+    defaults = {"keep_positions": False, "warmup_steps": 0}
+    return make_schedule(SCHEDULES[name].settings(**(defaults | settings)), longest)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def removed_by_step(steps, name, **settings):
+    """s after `advance` at each step."""
+    made, seen = schedule(name, **settings), []
+    for step in range(steps):
+        made.advance(step)
+        seen.append(made.removed)
+    return seen
+
+
+def test_linear_removes_floor_of_pace_t_over_epoch():
+    seen = removed_by_step(60, "linear", pace=8, steps_per_epoch=100)
+    assert seen == [math.floor(8 * step / 100) for step in range(60)]
+    assert [seen.index(s) for s in (1, 2, 3, 4)] == [13, 25, 38, 50]
+
+
+def test_linear_counts_from_the_end_of_the_warm_up_and_stops_at_the_chain():
+    settings = {"longest": 3, "pace": 1, "steps_per_epoch": 1, "warmup_steps": 5}
+    seen = removed_by_step(12, "linear", **settings)
+    assert seen == [0] * 6 + [1, 2] + [3] * 4
+
+
+def test_remove_all_at_a_threshold():
+    linear = schedule("linear", pace=1, steps_per_epoch=1, remove_all_at=4)
+    grew = [linear.advance(step) for step in range(7)]
+    assert grew == [False, True, True, True, True, False, False]
+    assert linear.removed == 10
+
+
+def test_geometric_chunks_double():
+    seen = removed_by_step(10, "geometric", steps_per_chunk=2, longest=10)
+    assert seen == [0, 0, 1, 1, 3, 3, 7, 7, 10, 10]
+
+
+def test_adaptive_waits_for_the_running_mean():
+    adaptive = schedule("adaptive", threshold=0.5, window=2, max_steps_per_stage=99)
+    here = torch.ones(4, dtype=torch.bool)
+    half, most = torch.tensor([1, 1, 0, 0]).bool(), torch.tensor([1, 1, 1, 0]).bool()
+    for step, seen in enumerate([most, half, half]):
+        adaptive.update(step, seen, here)
+        assert adaptive.advance(step + 1) == (step == 1)  # means 0.625 and then 0.5 of a new stage
+    assert adaptive.removed == 1
+    adaptive.update(3, most, here)
+    assert adaptive.advance(4)
+
+
+def test_adaptive_looks_only_at_examples_of_this_stage():
+    adaptive = schedule("adaptive", threshold=0.5, window=1)
+    seen, here = torch.tensor([True, True, False]), torch.tensor([False, False, True])
+    adaptive.update(0, seen, here)
+    assert not adaptive.advance(1)
+
+
+def test_adaptive_has_a_cap_in_steps():
+    adaptive = schedule("adaptive", window=50, max_steps_per_stage=3)
+    wrong, here = torch.zeros(2, dtype=torch.bool), torch.ones(2, dtype=torch.bool)
+    grew = []
+    for step in range(7):
+        grew.append(adaptive.advance(step))
+        adaptive.update(step, wrong, here)
+    assert grew == [False, False, False, True, False, False, True]
+
+
+def test_adaptive_state_survives_a_checkpoint():
+    one = schedule("adaptive", window=3)
+    here = torch.ones(2, dtype=torch.bool)
+    one.update(0, here, here)
+    other = schedule("adaptive", window=3)
+    other.load_state_dict(one.state_dict())
+    for step in (1, 2):
+        for each in (one, other):
+            each.update(step, here, here)
+    assert other.advance(3)
+    assert one.state_dict()["recent"] == [1.0, 1.0, 1.0]
+
+
+def test_replay_shows_earlier_stages_uniformly():
+    adaptive = schedule("adaptive", replay=0.5)
+    adaptive.removed = 4
+    k = adaptive.sample(0, torch.full((40_000,), 10), generator())
+    share = torch.bincount(k, minlength=5) / len(k)
+    assert share.tolist() == pytest.approx([0.125] * 4 + [0.5], abs=0.01)
+
+
+def test_smoothing_offsets_follow_the_papers_distribution():
+    offsets = smoothing_offsets(200_000, 4.0, generator())
+    share = torch.bincount(offsets, minlength=3)[:3] / len(offsets)
+    z = 1 / (1 - math.exp(-4))
+    expected = [math.exp(-4 * o) / z for o in range(3)]
+    assert expected[0] == pytest.approx(0.982, abs=0.001)
+    assert share.tolist() == pytest.approx(expected, abs=0.001)
+
+
+def test_smoothing_acts_while_nothing_is_removed_but_never_in_the_warm_up():
+    linear = schedule("linear", smoothing=0.5, warmup_steps=10, steps_per_epoch=10**6)
+    chain = torch.full((1000,), 10)
+    assert linear.sample(9, chain, generator()).sum() == 0
+    assert linear.sample(10, chain, generator()).sum() > 0
+    assert linear.removed == 0
+
+
+def test_random_draws_all_or_uniform_within_each_chain():
+    random = schedule("random", all_fraction=0.5)
+    k = random.sample(0, torch.full((60_000,), 2), generator())
+    share = torch.bincount(k) / len(k)
+    assert share.tolist() == pytest.approx([1 / 6, 1 / 6, 4 / 6], abs=0.01)
+    short = random.sample(0, torch.tensor([0, 1] * 100), generator())
+    assert short.max() == 1
+    assert short[::2].max() == 0
+
+
+def test_explicit_and_no_cot_are_the_two_ends():
+    chain = torch.tensor([3, 5])
+    assert NoRemoval(5).sample(0, chain, generator()).tolist() == [0, 0]
+    assert FullRemoval(5).sample(0, chain, generator()).tolist() == [3, 5]
+    explicit, bare = (RunConfig().override(method=name) for name in ("explicit_cot", "no_cot"))
+    assert type(explicit.spec.schedule(explicit, 5)) is NoRemoval
+    assert type(bare.spec.schedule(bare, 5)) is FullRemoval
+    assert (NoRemoval(5).eval_stage, NoRemoval(5).test_stages()) == (0, [0])
+    assert (FullRemoval(5).eval_stage, FullRemoval(5).test_stages()) == (5, [5])
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_config_makes_the_schedule_it_names(name):
+    config = RunConfig().override({"removal.schedule": name})
+    made = config.spec.schedule(config, 7)
+    assert type(made) is SCHEDULES[name]
+    assert made.longest == 7
+    assert config.spec.schedule_name(config) == made.name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "steps"),
+    [
+        ("linear", {"pace": 8, "steps_per_epoch": 100}, 60),
+        ("linear", {"pace": 3, "steps_per_epoch": 2, "warmup_steps": 5}, 12),
+        ("linear", {"pace": 1, "steps_per_epoch": 1, "remove_all_at": 4}, 9),
+        ("geometric", {"steps_per_chunk": 2}, 10),
+        ("geometric", {"steps_per_chunk": 3, "warmup_steps": 4}, 20),
+    ],
+)
+def test_planned_stages_are_those_that_a_run_goes_through(name, settings, steps):
+    seen = removed_by_step(steps, name, **settings)
+    first = [0, *(step for step in range(1, steps) if seen[step] != seen[step - 1])]
+    planned = schedule(name, **settings).stages(steps)
+    assert planned == [(step, seen[step]) for step in first]
+
+
+@pytest.mark.parametrize("name", ["adaptive", "random"])
+def test_what_steps_alone_do_not_decide_is_not_planned(name):
+    assert schedule(name).stages(50) == []
+    assert schedule(name).test_stages() == list(range(11))
+
+
+def test_a_schedule_refuses_settings_out_of_range():
+    with pytest.raises(ConfigError, match=r"removal\.threshold must be at most 1, got 2"):
+        schedule("adaptive", threshold=2)
+    with pytest.raises(ConfigError, match=r"removal\.smoothing must be at least 1e-06, got 0"):
+        schedule("linear", smoothing=0)
