@@ -7,10 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from icotlib.interp import digit_geometry
+from icotlib.registry import METHODS
 from icotlib.reporting import figures
+from icotlib.reporting.figures import style
 from icotlib.reporting.results import COLUMNS
 
 
@@ -25,8 +28,14 @@ def made_table():
     ]:
         for seed, s in itertools.product((0, 1), removed):
             row = dict.fromkeys(COLUMNS, 1.0) | {"method": method, "schedule": "random"}
-            row |= {"variant": variant, "removed": s, "chain_tokens": 2, "seed": seed}
-            row |= {"accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6, "relative_speed": 0.3 + s}
+            row |= {"variant": variant, "removed": s, "chain_length": 2, "seed": seed}
+            row |= {
+                "unit": "tokens",
+                "accuracy": 0.5,
+                "ci_low": 0.4,
+                "ci_high": 0.6,
+                "relative_speed": 0.3 + s,
+            }
             rows.append(row | {"run": f"{method}{variant}{seed}"})
     return pd.DataFrame(rows)
 
@@ -36,7 +45,8 @@ def made_learning():
     for variant, step in itertools.product(["paper", "pace-16", "no-reset", "right-side"], (5, 10)):
         row = {"method": "icot_si", "variant": variant, "run": variant, "step": step}
         row |= {"examples": 100 * step, "seconds": step, "loss": 1 / step, "removed": step // 5}
-        rows.append(row | {"train_accuracy": 0.5, "valid_accuracy": 0.4, "chain_tokens": 2})
+        row |= {"train_accuracy": 0.5, "valid_accuracy": 0.4}
+        rows.append(row | {"chain_length": 2, "final_stage": 2})
     return pd.DataFrame(rows)
 
 
@@ -54,7 +64,7 @@ def made_explained():
 
 
 def made_shifts():
-    """Two methods at two seeds; only one has room for 5x2, and none knows a combination."""
+    """Two methods at two seeds; one lacks positions for 5x2, and none was tested on combinations."""
     table = made_scores(
         shift=["in distribution", "3x2", "5x2", "unseen combinations"],
         method=["icot_si", "no_cot"],
@@ -67,7 +77,7 @@ def made_shifts():
     return table
 
 
-def made_readings():
+def made_probe_scores():
     table = made_scores(variable=["t1", "t2"], layer=[0, 1], position=[0, 1])
     return table.assign(score=0.5, low=0.4, high=0.6, control_score=0.3, selectivity=0.2)
 
@@ -111,14 +121,14 @@ DRAWN = {
             train_accuracy=0.9, valid_accuracy=0.4
         )
     ),
-    "probe_map": lambda: figures.probe_map(made_readings(), ["a0", "="]),
-    "probe_scores": lambda: figures.probe_scores({"ICoT-SI": made_readings().iloc[:3]}),
+    "probe_map": lambda: figures.probe_map(made_probe_scores(), ["a0", "="]),
+    "probe_scores": lambda: figures.probe_scores({"ICoT-SI": made_probe_scores().iloc[:3]}),
     "probes_through_removal": lambda: figures.probes_through_removal(
         made_scores(removed=[0, 1, 2], variable=["t1", "t2"], where=["separator", "unseen"]).assign(
             score=0.5, control=0.1, written=[True] * 4 + [False] * 8
         )
     ),
-    "used": lambda: figures.used(
+    "readable_vs_used": lambda: figures.readable_vs_used(
         {
             "ICoT-SI": made_scores(variable=["t1", "t2"]).assign(
                 selectivity=[0.1, 0.5],
@@ -145,7 +155,7 @@ DRAWN = {
         layers=2,
     ),
     "cka_maps": lambda: figures.cka_maps(
-        {"this, that": made_scores(first=[0, 1], second=[0, 1]).assign(cka=0.5)}
+        {("this", "that"): made_scores(first=[0, 1], second=[0, 1]).assign(cka=0.5)}
     ),
     "digit_shapes": lambda: figures.digit_shapes(
         {"s1": digit_geometry(torch.eye(10), np.arange(10))}
@@ -155,6 +165,11 @@ DRAWN = {
         pd.DataFrame({"name": ["a", "b"], "by_symbol": [[1.0, 0.5], [0.0, 0.25]]})
     ),
 }
+
+
+def test_every_figure_is_drawn_here():
+    others = {"COLUMN", "FORMATS", "PAGE", "provenance_of", "save"}
+    assert set(DRAWN) == set(figures.__all__) - others
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -200,7 +215,7 @@ def test_the_removal_curve_draws_what_the_table_says():
     assert "No CoT, equal seconds" in labels
 
 
-def test_what_could_not_be_tested_is_a_gap_and_what_nobody_could_is_left_out():
+def test_an_untested_shift_is_a_gap_and_one_that_no_run_could_be_tested_on_is_left_out():
     ax = figures.shifts(made_shifts()).axes[0]
     assert [label.get_text() for label in ax.get_xticklabels()] == [
         "in\ndistribution",
@@ -211,6 +226,116 @@ def test_what_could_not_be_tested_is_a_gap_and_what_nobody_could_is_left_out():
     assert sorted(np.round(stepwise)) == [0, 0, 1, 1]
     assert sorted(np.round(bare)) == [0, 0, 1, 1, 2, 2]
     assert len(set(stepwise) | set(bare)) == 10  # no point hides another
+
+
+# --- how methods look --------------------------------------------------------------------------
+
+
+def of_method(method, variant="", removed=(0, 1, 2), **columns):
+    """Rows of one method, one run."""
+    table = made_table()
+    rows = table[(table.method == "icot_si") & (table.variant == "") & (table.seed == 0)]
+    rows = rows[rows.removed.isin(removed)]
+    return rows.assign(method=method, variant=variant, run=method + variant, **columns)
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_a_method_looks_as_its_class_declares():
+    assert style.color_of("icot_si") == METHODS.get("icot_si").color == "#0072B2"
+    assert style.label_of("kd_student") == METHODS.get("kd_student").label == "ICoT-KD student"
+    baselines = {name for name in METHODS.names() if style.is_baseline(name)}
+    assert {"explicit_cot", "no_cot"} <= baselines
+    assert not baselines & {"icot_si", "icot_kd", "kd_student", "kd_emulator"}
+
+
+def test_an_unknown_method_is_drawn_grey_by_its_id():
+    assert style.color_of("mine") == "#666666"
+    assert style.label_of("mine") == "mine"
+    assert not style.is_baseline("mine")
+    table = pd.concat([made_table(), of_method("mine")])
+    ax = figures.accuracy_vs_removed(table).axes[0]
+    assert "mine, random removal" in texts(ax)
+    (line,) = (line for line in ax.lines if line.get_label().startswith("mine"))
+    assert line.get_color() == "#666666"
+    assert line.get_ydata().tolist() == [0.5] * 3
+    ax = figures.accuracy_vs_speed(table).axes[0]
+    (points,) = (points for points in ax.collections if points.get_label() == "mine")
+    assert to_hex(points.get_facecolor()[0]) == "#666666"
+    learning = made_learning().assign(method="mine")
+    assert texts(figures.learning_curves(learning).axes[0])[0] == "mine, paper"
+
+
+def test_variants_of_a_method_differ_in_line_style():
+    table = made_table()
+    for method in ("icot_si", "no_cot"):
+        variants = sorted(table[table.method == method].variant.unique())
+        assert len(variants) == 2
+        looks = [style.style_of(table, method, variant) for variant in variants]
+        assert [look["ls"] for look in looks] == ["-", "--"]
+        assert looks[0]["color"] == style.color_of(method)
+        # Reference lines keep their method's colour; curves of several stages do not.
+        assert (looks[1]["color"] == looks[0]["color"]) == style.is_baseline(method)
+    five = pd.concat(of_method("icot_si", f"v{i}") for i in range(5))
+    looks = [style.style_of(five, "icot_si", f"v{i}") for i in range(5)]
+    assert len({look["ls"] for look in looks}) == 4
+    assert len({(look["ls"], look["color"]) for look in looks}) == 5
+    ax = figures.accuracy_vs_removed(table).axes[0]
+    curves = [line for line in ax.lines if len(line.get_xdata()) == 3]
+    assert {line.get_linestyle() for line in curves} == {"-", "--"}
+
+
+def test_baselines_are_reference_lines_at_their_mean():
+    table = made_table()
+    table.loc[table.method == "explicit_cot", "accuracy"] = [0.9, 0.7]
+    ax = figures.accuracy_vs_removed(table).axes[0]
+    across = {
+        line.get_label(): line.get_ydata()[0] for line in ax.lines if len(line.get_xdata()) == 2
+    }
+    expected = {"Explicit CoT": 0.8, "No CoT, equal examples": 0.5, "No CoT, equal seconds": 0.5}
+    assert across == pytest.approx(expected)
+    for line in ax.lines:
+        if line.get_label() in expected:
+            assert list(line.get_xdata()) == [0, 1]  # the whole width of the axis
+            assert line.get_color() == style.color_of(
+                "explicit_cot" if "Explicit" in line.get_label() else "no_cot"
+            )
+
+
+def test_a_method_of_a_single_stage_is_a_point():
+    table = pd.concat([made_table(), of_method("icot_kd", removed=[2], accuracy=0.75)])
+    ax = figures.accuracy_vs_removed(table).axes[0]
+    (points,) = (points for points in ax.collections if points.get_label() == "ICoT-KD")
+    assert points.get_offsets().tolist() == [[2, 0.75]]
+    assert to_hex(points.get_facecolor()[0]).upper() == METHODS.get("icot_kd").color
+    assert "ICoT-KD" in texts(ax)
+    assert not [line for line in ax.lines if line.get_label() == "ICoT-KD"]
+
+
+def test_a_run_is_drawn_thin_before_its_last_stage():
+    learning = made_learning().assign(valid_accuracy=[0.1, 0.2] * 4)
+    ax = figures.accuracy_vs_seconds(learning).axes[0]
+    thin, thick = ([x for x in ax.lines if (x.get_linewidth() == 0.5) == y] for y in (True, False))
+    assert len(thin) == len(thick) == 4
+    for early, late in zip(thin, thick, strict=True):
+        np.testing.assert_array_equal(early.get_ydata(), [0.1, np.nan])
+        np.testing.assert_array_equal(late.get_ydata(), [np.nan, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("units", "label"),
+    [
+        (["tokens"], "chain tokens removed (of 2)"),
+        (["steps"], "chain steps removed (of 2)"),
+        (["tokens", "steps"], "chain units removed (of 2)"),
+    ],
+)
+def test_the_axis_says_what_is_counted(units, label):
+    table = made_table()
+    table["unit"] = [units[i % len(units)] for i in range(len(table))]
+    assert figures.accuracy_vs_removed(table).axes[0].get_xlabel() == label
 
 
 def test_the_style_of_the_session_is_left_alone():

@@ -15,19 +15,21 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from icotlib import experiments
 from icotlib.config import ModelConfig, RunConfig
+from icotlib.data.corpus import examples_of
 from icotlib.data.files import write_examples
 from icotlib.data.inputs import remove
 from icotlib.data.layout import Layout
-from icotlib.data.prepare import bring
+from icotlib.data.prepare import prepare_cached
 from icotlib.errors import ConfigError, DataError
 from icotlib.evaluation.generation import generate, left_padded_questions, logits_of, matches
-from icotlib.evaluation.stage_model import load_run
-from icotlib.methods.causal_lm import token_loss
+from icotlib.evaluation.stage_model import load
+from icotlib.methods.base import token_loss
 from icotlib.models.build import build_model
 from icotlib.models.loading import load_model, save_model
 from icotlib.models.toy import new_model
 from icotlib.reporting.hub import export
 from icotlib.running import jobs
+from icotlib.runs import Run
 from icotlib.tasks import Example
 from icotlib.tasks.word_problems import write_problems
 from icotlib.training.trainer import Trainer, train
@@ -68,7 +70,7 @@ PAIRS = [
 
 @pytest.fixture
 def own_data(tmp_path):
-    """A folder of data whose splits do not meet."""
+    """A folder of data with no question in two splits."""
     for number, split in enumerate(("train", "valid", "test")):
         examples = [x._replace(question=f"{number}: {x.question}") for x in EXAMPLES]
         write_examples(tmp_path / "own" / f"{split}.txt", examples)
@@ -94,12 +96,12 @@ def small(folder, own_data, **changes) -> RunConfig:
     )
 
 
-# --- tokenizers --------------------------------------------------------------------------------
+# --- tokenizers ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "bytes", "unigram"])
 @pytest.mark.parametrize("spaced", [False, True])
-def test_every_kind_of_tokenizer_gives_the_texts_back(tokenizers, kind, spaced):
+def test_every_kind_of_tokenizer_decodes_what_it_encoded(tokenizers, kind, spaced):
     layout = Layout(tokenizers(kind), spaced)
     batch = layout.encode(EXAMPLES)
     for i, example in enumerate(EXAMPLES):
@@ -117,7 +119,7 @@ def test_every_kind_of_tokenizer_gives_the_texts_back(tokenizers, kind, spaced):
     assert batch.chain[3] == 0
 
 
-def test_a_token_that_begins_every_text_stands_before_the_question_only(tokenizers):
+def test_a_token_that_begins_every_text_is_before_the_question_only(tokenizers):
     layout = Layout(tokenizers("unigram"))
     batch = layout.encode(EXAMPLES)
     bos = layout.tokenizer.bos_token_id
@@ -133,18 +135,18 @@ def test_no_space_is_put_before_a_text_twice(tokenizers):
     assert "".join(tokens) == "▁####"
 
 
-# --- architectures -----------------------------------------------------------------------------
+# --- architectures -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("architecture", "kind"), PAIRS)
 def test_a_memorised_batch_is_generated_back(pretrained, tokenizers, architecture, kind):
-    """Half of it with one step removed, padding on both sides, with a cache."""
+    """With one step removed from half of it, padding on both sides, and a cache."""
     folder = pretrained(architecture, tokenizer=tokenizers(kind), hidden_size=32)
     torch.manual_seed(0)
     layout = Layout(AutoTokenizer.from_pretrained(folder), step_end=">>")
     model = build_model(ModelConfig(pretrained=folder), layout, longest=64)
     batch = layout.encode(EXAMPLES)
-    k = batch.tokens(torch.tensor([0, 1, 0, 1]))  # the last has no step to lose
+    k = batch.tokens(torch.tensor([0, 1, 0, 1]))  # the last has no step to remove
     inputs = remove(batch, k)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(300):
@@ -157,13 +159,12 @@ def test_a_memorised_batch_is_generated_back(pretrained, tokenizers, architectur
         optimizer.step()
         optimizer.zero_grad()
     texts = layout.texts(generate(model.eval(), layout, batch, k))
-    wanted = [
+    assert texts == [
         "<<12+15=27>> #### 27",
         "<<48+24=72>> #### 72",
         "<<5*1000=5000>> #### 5,000",
         "#### 0",
     ]
-    assert texts == wanted
 
 
 @pytest.mark.parametrize(("architecture", "kind"), PAIRS)
@@ -177,34 +178,42 @@ def test_stepwise_internalization_trains_saves_and_reloads(
     plain = AutoModelForCausalLM.from_pretrained(run.weights())
     assert plain.config.model_type == architecture
     assert plain.config.vocab_size == len(AutoTokenizer.from_pretrained(folder)) + 3  # as it was
-    model, layout, corpus = load_run(run)
-    batch = layout.encode([Example(**row) for row in corpus.test])
-    removed = int(run.stages.removed.max())
-    last = run.samples[run.samples.removed == removed]
-    assert layout.texts(generate(model, layout, batch, removed)) == last.written.tolist()
+    assert answers_again(run) == last_samples(run)
 
 
-# --- whole steps -------------------------------------------------------------------------------
+def answers_again(run: Run) -> list[str]:
+    """What a finished run's model writes for its test set, loaded again."""
+    model = load(run)
+    written = model.generate(model.encode(examples_of(model.corpus.test)))
+    return model.layout.texts(written)
 
 
-def test_whole_steps_go_one_after_the_other(runs_folder, pretrained, own_data):
+def last_samples(run: Run) -> list[str]:
+    """What the run's own final test has recorded at its last stage."""
+    return run.samples[run.samples.removed == run.stages.removed.max()].written.tolist()
+
+
+# --- whole steps ---------------------------------------------------------------------------------
+
+
+def test_whole_steps_are_removed_one_after_the_other(runs_folder, pretrained, own_data):
     folder = pretrained("gpt2", tokenizer=bytes_tokenizer(TEXTS))
     run = train(small(folder, own_data, **{"removal.step_end": ">>"}))
     assert run.stages.removed.tolist() == [0, 2]  # pace 8 in 4 steps: two at a time
-    assert run.totals["chain_tokens"] == 2
+    assert run.stages.unit.tolist() == ["steps", "steps"]
+    assert run.totals["chain_length"] == 2
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_steps_of_unequal_length_leave_room_to_write_the_rest(
+def test_steps_of_different_length_leave_enough_tokens_to_write_the_rest(
     runs_folder, pretrained, tmp_path, side, monkeypatch
 ):
-    """The longest step is first: what a model may write must not be counted from the wrong end."""
-    allowed = []
-    everything = generate
+    """The longest step is first, so that counting from the wrong end gives other limits."""
+    written = []
 
-    def counted(*arguments, **named):
-        allowed.append(everything(*arguments, **named))
-        return allowed[-1]
+    def recorded(*arguments, **named):
+        written.append(generate(*arguments, **named))
+        return written[-1]
 
     chain = "<<1+1+1+1+1+1+1+1+1+1+1+1=12>> <<12+1=13>>"
     for number, split in enumerate(("train", "valid", "test")):
@@ -212,13 +221,12 @@ def test_steps_of_unequal_length_leave_room_to_write_the_rest(
     folder = pretrained("gpt2", tokenizer=bytes_tokenizer(TEXTS))
     changes = {"removal.step_end": ">>", "removal.side": side, "removal.pace": 1.0}
     changes |= {"removal.steps_per_epoch": 3, "train.batch_size": 1}
-    monkeypatch.setattr("icotlib.evaluation.scoring.generate", counted)
+    monkeypatch.setattr("icotlib.evaluation.scoring.generate", recorded)
     run = train(small(folder, str(tmp_path / "long"), **changes))
-    layout = load_run(run)[1]
-    whole = layout.encode([Example("q", chain, "13")])
-    answer = int((whole.total - whole.question - whole.chain)[0])
-    left = [int((whole.chain - whole.tokens(s, side))[0]) for s in (0, 1, 2)]
-    assert [rows.shape[1] for rows in allowed] == [answer + x + 8 for x in left]
+    batch = load(run).layout.encode([Example("q", chain, "13")])
+    answer = int((batch.total - batch.question - batch.chain)[0])
+    left = [int((batch.chain - batch.tokens(s, side))[0]) for s in (0, 1, 2)]
+    assert [rows.shape[1] for rows in written] == [answer + x + 8 for x in left]
 
 
 def test_a_space_before_the_separator_is_no_step(tokenizers):
@@ -228,8 +236,8 @@ def test_a_space_before_the_separator_is_no_step(tokenizers):
     assert batch.tokens(2).tolist() == batch.chain.tolist()
 
 
-def test_kept_positions_would_tell_how_long_steps_were():
-    with pytest.raises(ConfigError, match="keep_positions needs step_end=None"):
+def test_kept_positions_would_leak_the_length_of_steps():
+    with pytest.raises(ConfigError, match=r"keep_positions needs removal\.step_end=null"):
         RunConfig().override({"removal.step_end": ">>"})
 
 
@@ -239,16 +247,16 @@ def test_a_text_that_ends_no_step_is_refused(runs_folder, pretrained, own_data):
         train(small(folder, own_data, **{"removal.step_end": "))"}))
 
 
-# --- room, memory, adapters --------------------------------------------------------------------
+# --- positions, memory, adapters -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "gpt_neo", "llama", "gpt_neox"])
-def test_a_model_that_is_too_short_is_made_longer(pretrained, architecture):
+def test_a_model_with_too_few_positions_is_lengthened(pretrained, architecture):
     folder = pretrained(architecture, max_position_embeddings=8)
     layout = Layout(AutoTokenizer.from_pretrained(folder))
     ids = torch.randint(0, 20, (2, 8), generator=torch.Generator().manual_seed(0))
     before = AutoModelForCausalLM.from_pretrained(folder).eval()
-    with pytest.warns(UserWarning, match="room for 8 tokens, 20 are needed"):
+    with pytest.warns(UserWarning, match="has 8 positions, 20 are needed"):
         after = build_model(ModelConfig(pretrained=folder), layout, 20).eval()
     assert torch.allclose(before(input_ids=ids).logits, after(input_ids=ids).logits, atol=1e-6)
     assert after.config.max_position_embeddings == 20
@@ -273,12 +281,13 @@ def test_gradient_checkpointing_changes_no_number(runs_folder, pretrained, own_d
     assert torch.allclose(*losses, atol=1e-6)
 
 
-def test_distillation_refuses_what_it_cannot_train_with(pretrained):
-    changes = {"method": "mind_reading", "removal.schedule": "all", "removal.direct": True}
-    teacher = RunConfig().override({"method": "explicit_cot", "removal.schedule": "none"})
-    for change in ({"train.gradient_checkpointing": True}, LORA | {"model.pretrained": "x"}):
-        with pytest.raises(ConfigError, match="gradient_checkpointing"):
-            RunConfig().override(changes | {"teacher": teacher} | change)
+def test_distillation_refuses_settings_that_it_cannot_train_with():
+    for changes in ({"train.gradient_checkpointing": True}, LORA | {"model.pretrained": "x"}):
+        model = {name: x for name, x in changes.items() if name.startswith("model.")}
+        teacher = RunConfig().override({"method": "explicit_cot"} | model)
+        student = {"method": "kd_student", "phases": {"teacher": teacher}}
+        with pytest.raises(ConfigError, match=r"works neither with train\.gradient_checkpointing"):
+            RunConfig().override(student | changes)
 
 
 LORA = {"model.lora": {"r": 2, "lora_alpha": 4}}
@@ -293,16 +302,12 @@ def test_adapters_train_save_reload_and_merge(
     assert (run.weights() / "adapter_model.safetensors").is_file()
     assert not (run.weights() / "model.safetensors").is_file()
     base = AutoModelForCausalLM.from_pretrained(folder).state_dict()
-    model, layout, corpus = load_run(run)
-    weights = model.state_dict()
+    weights = load(run).model.state_dict()
     assert weights.keys() == base.keys()  # merged: a plain model again
     changed = {name for name in base if not torch.equal(base[name], weights[name])}
     assert changed
     assert not any("norm" in name or "ln_" in name or "emb" in name for name in changed)
-    batch = layout.encode([Example(**row) for row in corpus.test])
-    removed = int(run.stages.removed.max())
-    last = run.samples[run.samples.removed == removed]
-    assert layout.texts(generate(model, layout, batch, removed)) == last.written.tolist()
+    assert answers_again(run) == last_samples(run)
     export(run, tmp_path / "shared")
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "shared")
     assert all(torch.equal(weights[name], x) for name, x in again.state_dict().items())
@@ -319,7 +324,7 @@ def test_a_run_with_adapters_resumes_to_the_same_numbers(
         saved = next((self.run.folder / "checkpoint").glob("step-*/model.safetensors"))
         kept = load_file(saved)
         assert kept
-        assert all("lora" in name for name in kept)  # what is frozen is not kept again
+        assert all("lora" in name for name in kept)  # frozen weights are not saved again
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Trainer, "_save_checkpoint", killed)
@@ -327,10 +332,11 @@ def test_a_run_with_adapters_resumes_to_the_same_numbers(
         train(config)
     monkeypatch.setattr(Trainer, "_save_checkpoint", save)
     resumed = train(config)
-    monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "whole"))
-    whole = train(config)
-    assert resumed.metrics.drop(columns="seconds").equals(whole.metrics.drop(columns="seconds"))
-    assert resumed.samples.equals(whole.samples)
+    monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "uninterrupted"))
+    uninterrupted = train(config)
+    columns = list(resumed.metrics.columns.drop("seconds"))
+    assert resumed.metrics[columns].equals(uninterrupted.metrics[columns])
+    assert resumed.samples.equals(uninterrupted.samples)
 
 
 @pytest.mark.parametrize(
@@ -357,22 +363,22 @@ def test_small_changes_survive_merging_into_weights_of_low_precision(pretrained,
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=1e-4)
     save_model(tmp_path / "adapters", model, layout)
-    found, weights = 0, load_model(tmp_path / "adapters")[0].state_dict()
+    merged, weights = 0, load_model(tmp_path / "adapters")[0].state_dict()
     named = dict(model.named_parameters())
     for name in named:
         if "lora_A" in name:
             b, scale = named[name.replace("lora_A", "lora_B")], 8 / 2  # peft's lora_alpha / r
             at = name.partition(".lora_A")[0] + ".weight"
-            delta, wanted = weights[at] - base[at], scale * b @ named[name]
-            assert (delta - wanted).norm() < 1e-3 * wanted.norm()
-            found += 1
-    assert found > 4
+            change, expected = weights[at] - base[at], scale * b @ named[name]
+            assert (change - expected).norm() < 1e-3 * expected.norm()
+            merged += 1
+    assert merged > 4
 
 
-def test_distillation_finds_its_separator_behind_the_same_token_at_the_start(
+def test_distillation_finds_its_separator_after_the_same_token_at_the_start(
     runs_folder, pretrained, own_data
 ):
-    """As OPT's tokenizer has it: what begins a text also ends it, and separates."""
+    """As with OPT's tokenizer, whose start token is its end token, and so the separator too."""
     tokenizer = bytes_tokenizer(TEXTS)
     backend, end = tokenizer.backend_tokenizer, tokenizer.eos_token
     backend.post_processor = TemplateProcessing(
@@ -382,31 +388,33 @@ def test_distillation_finds_its_separator_behind_the_same_token_at_the_start(
     folder = pretrained("gpt2", tokenizer=tokenizer)
     settings = {"data.path": own_data, "model.pretrained": folder}
     run = train(experiments.own_kd("smoke", 0, settings))
-    model, layout, corpus = load_run(run)
-    assert (layout.bos_ids, model.config.begin) == ([layout.sep], 1)
-    direct = layout.encode([Example(**row) for row in corpus.test]).without_chain()
-    seen = []
+    stage = load(run, device="cpu")
+    model, layout = stage.model, stage.layout
+    assert (layout.bos_ids, model.config.bos_tokens) == ([layout.sep], 1)
+    batch = stage.encode(examples_of(stage.corpus.test))
+    assert not batch.chain.any()
+    positions_read = []
     emulate = type(model.emulator).forward
 
-    def watched(self, ids, at, *arguments, **named):
-        seen.append(at)
+    def recorded(self, ids, at, *arguments, **named):
+        positions_read.append(at)
         return emulate(self, ids, at, *arguments, **named)
 
-    model.emulator.forward = partial(watched, model.emulator)
-    for padded in (direct, direct[slice(0, 1)]):
-        ids, mask, positions = left_padded_questions(padded, layout.pad)
+    model.emulator.forward = partial(recorded, model.emulator)
+    for rows in (batch, batch[slice(0, 1)]):
+        ids, mask, positions = left_padded_questions(rows, layout.pad)
         model(input_ids=ids, attention_mask=mask, position_ids=positions)
-        assert (seen[-1] == ids.shape[1] - 1).all()
+        assert (positions_read[-1] == ids.shape[1] - 1).all()
 
 
-# --- what cannot be found ----------------------------------------------------------------------
+# --- missing models and data ---------------------------------------------------------------------
 
 
-def test_what_cannot_be_found_is_named_before_any_work(
+def test_a_missing_model_or_folder_is_named_before_any_work(
     runs_folder, pretrained, own_data, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # read once, when it is imported
-    monkeypatch.setattr(jobs, "work", lambda *_, **__: pytest.fail("work has begun"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # the variable is read on import
+    monkeypatch.setattr(jobs, "run_jobs", lambda *_, **__: pytest.fail("work has begun"))
     with pytest.raises(ConfigError, match=r"(?s)no-one/no-model.*hf download no-one/no-model"):
         jobs.ensure(small("no-one/no-model", own_data))
     folder = pretrained("gpt2")
@@ -438,11 +446,11 @@ def test_own_runs_fit_a_pretrained_model_at_every_preset(preset):
     settings = {"data.path": "data", "model.pretrained": "model"}
     for make in (experiments.own_si, experiments.own_kd):
         config = make(preset, 0, settings)
-        for one in [config, *config.parents.values()]:
-            assert (one.model.options, one.model.dropout) == ({}, 0)
-            assert not one.model.spaced_separators
-            assert one.data.train_examples is None
-            assert one.optim.name == "adamw"
+        for phase in [config, *config.phases.values()]:
+            assert (phase.model.options, phase.model.dropout) == ({}, 0)
+            assert not phase.model.spaced_separators
+            assert phase.data.train_examples is None
+            assert phase.optim.name == "adamw"
 
 
 def test_own_runs_name_their_data_and_model(own_data):
@@ -459,12 +467,12 @@ def test_a_model_saved_and_loaded_keeps_its_kind(pretrained, tmp_path):
     assert load_model(tmp_path / "again")[0].config.model_type == "phi"
 
 
-# --- your own ----------------------------------------------------------------------------------
+# --- own data and models -------------------------------------------------------------------------
 
 
-def test_word_problems_follow_their_own_working(tmp_path):
+def test_the_equations_of_word_problems_are_right(tmp_path):
     path = write_problems(tmp_path / "problems.jsonl", 200)
-    write_problems(path, 200)  # the same again is no quarrel
+    write_problems(path, 200)  # the same file is accepted
     with pytest.raises(ConfigError, match="holds something else"):
         write_problems(path, 100)
     for line in path.read_text().splitlines():
@@ -480,19 +488,19 @@ def test_word_problems_follow_their_own_working(tmp_path):
         assert row["answer"].endswith(f"#### {have}")
 
 
-def test_data_are_brought_once(tmp_path):
+def test_data_are_prepared_once(tmp_path):
     source = write_problems(tmp_path / "problems.jsonl", 100)
-    folder, reports = bring(source, tmp_path / "home", held_out=10)
+    folder, reports = prepare_cached(source, tmp_path / "home", held_out=10)
     before = (folder / "train.txt").stat().st_mtime_ns
-    again, _ = bring(source, tmp_path / "home", held_out=10)
+    again, _ = prepare_cached(source, tmp_path / "home", held_out=10)
     assert (again, (again / "train.txt").stat().st_mtime_ns) == (folder, before)
     assert sum(len(report.kept) for report in reports.values()) <= 100
     assert len(reports["test"].kept) == 10
-    other, _ = bring(write_problems(tmp_path / "problems2.jsonl", 101), tmp_path / "home")
+    other, _ = prepare_cached(write_problems(tmp_path / "problems2.jsonl", 101), tmp_path / "home")
     assert other != folder
 
 
-def test_a_new_model_is_one_of_the_hubs_form(tmp_path):
+def test_a_new_model_is_saved_in_the_hubs_format(tmp_path):
     folder = new_model(tmp_path / "model", TEXTS, layers=1, width=16, heads=2)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert tokenizer.tokenize("12") == ["1", "2"]
@@ -504,9 +512,11 @@ def test_a_new_model_is_one_of_the_hubs_form(tmp_path):
 
 @pytest.mark.parametrize("method", ["own_si", "own_kd"])
 def test_a_first_try_of_each_method(runs_folder, tmp_path, method):
-    data, _ = bring(write_problems(tmp_path / "problems.jsonl", 200), tmp_path, held_out=20)
+    data, _ = prepare_cached(
+        write_problems(tmp_path / "problems.jsonl", 200), tmp_path, held_out=20
+    )
     run = train(experiments.own(method, "smoke", 0, {}, data, None))
-    expected = [0, 1, 2, 3, 4] if method == "own_si" else [run.totals["chain_tokens"]]
+    expected = [0, 1, 2, 3, 4] if method == "own_si" else [run.totals["chain_length"]]
     assert run.stages.removed.tolist() == expected
     with pytest.raises(ConfigError, match="own_si, own_kd, got 'si'"):
         experiments.own("si", "smoke", 0, {}, data, None)

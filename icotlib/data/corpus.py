@@ -136,7 +136,7 @@ def _check_size(config: DataConfig, task: Task) -> None:
     needed = held_out + (config.train_examples or held_out)
     available = task.n_questions - (task.n_holdout if config.holdout else 0)
     if needed > available:
-        kind = " outside its holdout" if config.holdout else ""
+        kind = " that are not holdout" if config.holdout else ""
         raise ConfigError(
             f"{task.name} has only {available} questions{kind}, {needed} are needed "
             f"({config.valid_examples} valid, {config.test_examples} test, the rest to train on): "

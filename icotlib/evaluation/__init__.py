@@ -1,1 +1,10 @@
-"""TODO."""
+"""Evaluation: what a trained model answers, how good it is, and what is inside.
+
+stage_model    a trained model at a removal stage, which everything asks
+asking         what can be asked, and what an answer holds
+generation     greedy generation, and one forward pass that checks the reference answers
+scoring        exact match with intervals
+ood            accuracy at other lengths and on unseen combinations
+interventions  reading the residual stream, and replacing states in it
+positions      names for the positions of a sequence
+"""

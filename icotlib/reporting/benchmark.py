@@ -71,7 +71,8 @@ def benchmark(
 ) -> pd.DataFrame:
     """Measure everything at one size; for each precision a row per method and kind of evaluation.
 
-    In a script, call it below `if __name__ == "__main__":` (see `icotlib.speed.IsolatedProcess`).
+    In a script, call it below `if __name__ == "__main__":` (see
+    `icotlib.system.isolated.IsolatedProcess`).
 
     Args:
         rounds: rounds that count, after those that warm up.

@@ -135,6 +135,20 @@ def probes_through_removal(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def _groups(table: pd.DataFrame, near: float = 0.06) -> list[pd.DataFrame]:
+    """Rows of `interp.probing_table` whose points nearly coincide, so that they share a label."""
+    groups: list[list[int]] = []
+    points = table[["selectivity", "steering"]].to_numpy()
+    for row in np.argsort(points[:, 0]):
+        close = (group for group in groups if np.abs(points[group[0]] - points[row]).max() < near)
+        group = next(close, None)
+        if group is None:
+            groups.append([row])
+        else:
+            group.append(row)
+    return [table.iloc[group] for group in groups]
+
+
 @styled
 def readable_vs_used(tables: dict[str, pd.DataFrame]) -> Figure:
     """Selectivity of the probe against the effect of steering, one point per chain token.
@@ -144,16 +158,17 @@ def readable_vs_used(tables: dict[str, pd.DataFrame]) -> Figure:
     """
     figure, ax = new_figure(PAGE * 0.7, 3.0)
     colors = {spec.label: spec.color for spec in METHODS.items().values()}
-    for name, table in tables.items():
+    for number, (name, table) in enumerate(tables.items()):
         error = [table.steering - table.steering_low, table.steering_high - table.steering]
         error = np.clip(error, 0, None)
         style = {"color": colors.get(name, CONTROL), "label": name, "fmt": "o", "capsize": 1.5}
         ax.errorbar(table.selectivity, table.steering, yerr=error, **style)
-        for row in table.itertuples():
-            ax.annotate(
-                row.variable, (row.selectivity, row.steering), (3, 3),
-                textcoords="offset points", fontsize=5.5,
-            )  # fmt: skip
+        above = number % 2 == 0  # one model's labels above its points, the next one's below
+        for rows in _groups(table):
+            y = rows.steering_high.max() if above else rows.steering_low.min()
+            where = {"xytext": (0, 4 if above else -5), "textcoords": "offset points"}
+            where |= {"ha": "center", "va": "center", "fontsize": 5.5}
+            ax.annotate(", ".join(rows.variable), (rows.selectivity.mean(), y), **where)
         ax.scatter(table.selectivity, table.steering_random, marker="x", s=9, color=CONTROL)
     ax.axvline(0, color="#cccccc", lw=0.8, zorder=0)
     ax.set_xlabel("readable: probe minus best control")
