@@ -1,6 +1,9 @@
-"""Training batches by step: an endless stream, or epochs of a fixed set."""
+"""Training examples by step: an endless stream, or epochs of a fixed set.
 
-from typing import Protocol
+Both are functions of seed and step alone, so that a run can resume.
+"""
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -8,27 +11,23 @@ from icotlib.data.corpus import Corpus, draw_unseen
 from icotlib.tasks import SymbolBatch
 
 
-class Batches(Protocol):
-    """Training examples by step: a function of seed and step alone, so that a run can resume."""
-
-    def __call__(self, step: int) -> SymbolBatch | np.ndarray: ...
-
-
-def stream(corpus: Corpus, batch_size: int, seed: int) -> Batches:
-    """Fresh examples at every step, as `SymbolBatch`.
+def stream(corpus: Corpus, batch_size: int, seed: int) -> Callable[[int], SymbolBatch]:
+    """Fresh examples of a generated task by step.
 
     Excluded are questions of the held-out sets, and the task's holdout where the corpus says so.
     """
 
+    task, held_out, holdout = corpus.task, corpus.held_out, corpus.holdout
+    assert task is not None, "examples from files are a fixed training set"
+
     def batch(step: int) -> SymbolBatch:
         rng = np.random.default_rng([seed, 2, step])
-        task, held_out, holdout = corpus.task, corpus.held_out, corpus.holdout
         return task.render(draw_unseen(task, rng, batch_size, held_out, holdout=holdout), rng)
 
     return batch
 
 
-def epochs(n: int, batch_size: int, seed: int) -> Batches:
+def epochs(n: int, batch_size: int, seed: int) -> Callable[[int], np.ndarray]:
     """Row numbers `[batch_size]` of a fixed set of n examples, shuffled anew in every epoch."""
     order: dict[int, np.ndarray] = {}
 

@@ -106,7 +106,7 @@ def load_corpus(config: DataConfig) -> Corpus:
     Raises `DataError` for malformed files or overlapping splits, `ConfigError` if the task has
     fewer questions than the sizes need.
     """
-    return _read_corpus(config) if config.path else _generate_corpus(config)
+    return _read_corpus(Path(config.path), config) if config.path else _generate_corpus(config)
 
 
 def _generate_corpus(config: DataConfig) -> Corpus:
@@ -144,10 +144,10 @@ def _check_size(config: DataConfig, task: Task) -> None:
         )
 
 
-def _read_corpus(config: DataConfig) -> Corpus:
-    folder = Path(config.path)
+def _read_corpus(folder: Path, config: DataConfig) -> Corpus:
     check_folder(folder)
-    sets, symbols = {}, set()
+    sets: dict[str, list[Example]] = {}
+    symbols: set[str] = set()
     for split in SPLITS:
         examples, _ = read_examples(folder / f"{split}.txt")
         symbols.update(*(part.split() for example in examples for part in example))

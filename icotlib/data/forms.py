@@ -147,7 +147,7 @@ def _yes_or_no(row: dict[str, Any], columns: Columns) -> tuple[dict[str, Any], C
 
 def _multiple_choice(row: dict[str, Any], columns: Columns) -> tuple[dict[str, Any], Columns]:
     """CommonsenseQA: labelled choices are appended to the question; the answer is a label."""
-    stem = _column(row, "question", columns.question)
+    stem: Any = _column(row, "question", columns.question)
     choices = row.get("choices")
     if isinstance(stem, dict):
         stem, choices = stem.get("stem"), stem.get("choices", choices)

@@ -232,12 +232,12 @@ class Layout:
         if not self._symbolic or self._step_end not in (None, *task.symbols):
             return self.encode(task.text(batch))
         n = len(batch.question)
-        table = np.array([*self.tokenizer.convert_tokens_to_ids(list(task.symbols)), self.pad])
+        table = np.append(self.tokenizer.convert_tokens_to_ids(list(task.symbols)), self.pad)
         sep, delimiter, eos = (
             np.full((n, 1), token) for token in (self.sep, self.answer_delimiter[0], self.eos)
         )
-        prompt, chain_ids = [table[batch.question], sep], [table[batch.chain], sep]
-        rows = np.hstack([*prompt, *chain_ids, delimiter, table[batch.answer], eos])
+        asked, chain_ids, answered = (table[symbols] for symbols in batch)
+        rows = np.hstack([asked, sep, chain_ids, sep, delimiter, answered, eos])
         question, chain, answer = ((symbols != PADDING).sum(axis=1) for symbols in batch)
         question, total = question + 1, question + chain + answer + 4
         is_token = rows != self.pad

@@ -28,9 +28,6 @@ BLOCK = 20_000
 class RunData:
     """The encoded examples of a run: corpus -> layout -> encoded sets -> training batches."""
 
-    #: The training batch of a step: a function of config and step alone, so that a run can resume.
-    batches: Callable[[int], EncodedBatch]
-
     def __init__(self, config: RunConfig):
         self.config = config
         self.corpus = load_corpus(config.data)
@@ -45,7 +42,11 @@ class RunData:
         self.longest_chain = _longest_chain(config, self.corpus, sets)
         #: Tokens of the longest sequence.
         self.longest_total = _longest_total(config, self.corpus, sets)
-        self.batches = _training_batches(config, self.corpus, self.layout, self.train)
+        self._batches = _training_batches(config, self.corpus, self.layout, self.train)
+
+    def batches(self, step: int, /) -> EncodedBatch:
+        """The training batch of a step: a function of config and step, so that a run can resume."""
+        return self._batches(step)
 
     @property
     def answers(self) -> Sequence[str]:
@@ -55,10 +56,12 @@ class RunData:
 
 def check_sources(configs: Sequence[RunConfig]) -> None:
     """Raises `ConfigError` or `DataError` for a model or data that these runs could not load."""
-    for source in {config.model.pretrained for config in configs} - {None}:
-        check_pretrained(source)
-    for folder in {config.data.path for config in configs} - {None}:
-        check_folder(folder)
+    for source in {config.model.pretrained for config in configs}:
+        if source is not None:
+            check_pretrained(source)
+    for folder in {config.data.path for config in configs}:
+        if folder is not None:
+            check_folder(folder)
 
 
 def build_layout(config: RunConfig, symbols: Sequence[str]) -> Layout:
@@ -87,8 +90,9 @@ def _training_batches(
     if train is not None:
         rows = epochs(len(train), size, seed)
         return lambda step: train[rows(step)]
-    drawn = stream(corpus, size, seed)
-    return lambda step: layout.encode_symbols(drawn(step), corpus.task)
+    task, drawn = corpus.task, stream(corpus, size, seed)
+    assert task is not None, "examples from files are a fixed training set"
+    return lambda step: layout.encode_symbols(drawn(step), task)
 
 
 def _check_steps(config: RunConfig, corpus: Corpus, sets: Sequence[EncodedBatch]) -> None:
@@ -104,21 +108,24 @@ def _check_steps(config: RunConfig, corpus: Corpus, sets: Sequence[EncodedBatch]
 
 def _longest_chain(config: RunConfig, corpus: Corpus, sets: Sequence[EncodedBatch]) -> int:
     """Removal units of the longest chain: of the task's, where a token is a symbol, or of these."""
-    if _has_task_lengths(config, corpus) and config.input_format.step_end is None:
-        return corpus.task.widths[1]
+    widths = _task_widths(config, corpus)
+    if widths and config.input_format.step_end is None:
+        return widths[1]
     return max(int(encoded.removal_units.max()) for encoded in sets)
 
 
 def _longest_total(config: RunConfig, corpus: Corpus, sets: Sequence[EncodedBatch]) -> int:
     """Tokens of the longest sequence: of the task's, where a token is a symbol, or of these."""
-    if _has_task_lengths(config, corpus):
-        return sum(corpus.task.widths) + len([SEP, SEP, ANSWER_DELIMITER, EOS])
+    widths = _task_widths(config, corpus)
+    if widths:
+        return sum(widths) + len([SEP, SEP, ANSWER_DELIMITER, EOS])
     return max(int(encoded.total.max()) for encoded in sets)
 
 
-def _has_task_lengths(config: RunConfig, corpus: Corpus) -> bool:
-    """Whether the task's widths are lengths in tokens."""
-    return corpus.task is not None and config.model.pretrained is None
+def _task_widths(config: RunConfig, corpus: Corpus) -> tuple[int, int, int] | None:
+    """The task's widths, or None where they are not lengths in tokens."""
+    is_exact = corpus.task is not None and config.model.pretrained is None
+    return corpus.task.widths if corpus.task and is_exact else None
 
 
 def encode_once(layout: Layout, dataset: Dataset, digest: str) -> EncodedBatch:
@@ -136,7 +143,8 @@ def encode_once(layout: Layout, dataset: Dataset, digest: str) -> EncodedBatch:
     ids = torch.from_numpy(np.load(folder / "ids.npy", mmap_mode="c"))  # torch refuses read-only
     lengths = torch.from_numpy(np.load(folder / "lengths.npy"))
     ends = torch.from_numpy(np.load(folder / "ends.npy")).long()
-    return EncodedBatch(ids, *lengths, ends if ends.shape[1] else None)
+    question, chain, total = lengths
+    return EncodedBatch(ids, question, chain, total, ends if ends.shape[1] else None)
 
 
 def _store(layout: Layout, dataset: Dataset, folder: Path) -> None:

@@ -198,7 +198,7 @@ def _skipping(phases: list[str], preset: str, seed: int, overrides: Any) -> dict
 
 #: A model so weak that emulation alone does not solve the task: two heads in place of four. At
 #: `paper` the models are pretrained, and 5x5 digits are hard enough.
-WEAK_MODEL = {
+WEAK_MODEL: dict[str, dict[str, Any]] = {
     "smoke": {"model.heads": 1},
     "fast": {"model.heads": 2},
     "paper": {"data.task": "mult-5x5"},

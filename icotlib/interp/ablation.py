@@ -1,6 +1,7 @@
 """Ablation: the accuracy that is left without a state, or without attention to a position."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import pandas as pd
 import torch
@@ -40,7 +41,8 @@ def ablate(
         raise ConfigError(f"how must be 'mean' or 'noise', got {how!r}")
     inputs, positions = model.inputs(questions), model.answer_positions(questions)
     states, truth = model.residual_stream(inputs), forced_tokens(inputs, positions)
-    generator, rows = torch.Generator().manual_seed(seed), []
+    generator = torch.Generator().manual_seed(seed)
+    rows: list[dict[str, Any]] = []
     with cache_unchanged(model):
         intact = model.forced_answer(inputs, positions) == truth
         for layer, position in where:
@@ -72,7 +74,8 @@ def knock_out(
     """
     inputs, positions = model.inputs(questions), model.answer_positions(questions)
     width = inputs.ids.shape[1]
-    truth, rows = forced_tokens(inputs, positions), []
+    truth = forced_tokens(inputs, positions)
+    rows: list[dict[str, Any]] = []
     with cache_unchanged(model):
         intact = model.forced_answer(inputs, positions) == truth
         for layer in range(model.layers) if layers is None else layers:
@@ -85,7 +88,7 @@ def knock_out(
     return pd.DataFrame(rows)
 
 
-def _rows(layer: int, position: int, right: Tensor, intact: Tensor) -> Iterator[dict]:
+def _rows(layer: int, position: int, right: Tensor, intact: Tensor) -> Iterator[dict[str, Any]]:
     """Accuracy with and without an ablation, of the whole answer and of each symbol.
 
     Args:
@@ -95,6 +98,6 @@ def _rows(layer: int, position: int, right: Tensor, intact: Tensor) -> Iterator[
     columns += [(i, right[:, i], intact[:, i]) for i in range(right.shape[1])]
     for symbol, hits, before in columns:
         low, high = wilson_interval(int(hits.sum()), len(hits))
-        row = {"layer": layer, "position": position, "symbol": symbol}
+        row: dict[str, Any] = {"layer": layer, "position": position, "symbol": symbol}
         row |= {"accuracy": float(hits.float().mean()), "low": low, "high": high}
         yield row | {"intact": float(before.float().mean())}

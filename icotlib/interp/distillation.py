@@ -99,7 +99,8 @@ def logistic_regression_hits(
 
 def _training_examples(run_data: RunData, examples: int) -> EncodedBatch:
     """The first training examples of a run."""
-    batches, count = [], 0
+    batches: list[EncodedBatch] = []
+    count = 0
     while count < examples:
         batches.append(run_data.batches(len(batches)))
         count += len(batches[-1])

@@ -1,6 +1,7 @@
 """One state of one question: what a probe decodes from it, and the effect of patching it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -88,7 +89,7 @@ class ProbeReader:
         return QuestionSet(task, question[None])
 
     def _text(self, tokens: Tensor) -> str:
-        return " ".join(self.model.layout.tokenizer.decode(tokens[0]).split())
+        return " ".join(str(self.model.layout.tokenizer.decode(tokens[0])).split())
 
     def _probes(self, layer: int, position: int) -> Probes:
         """Probes of all variables at one state, fitted at the first call."""
@@ -108,7 +109,7 @@ class ProbeReader:
             decoded = int(np.unique(variable.values)[int(probability.argmax())])
             part = rendered.chain if variable.kind == "chain" else rendered.answer
             truth = int(part[0, variable.index])
-            row = {"variable": variable.name, "kind": variable.kind}
+            row: dict[str, Any] = {"variable": variable.name, "kind": variable.kind}
             row |= {"decoded": symbols[decoded], "truth": symbols[truth]}
             row |= {"probability": float(probability.max()), "right": decoded == truth}
             rows.append(row)

@@ -1,6 +1,7 @@
 """Attention patterns, the similarity of representations (CKA), and the geometry of digits."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from icotlib.tasks.questions import QuestionSet
 @torch.no_grad()
 def attention(model: StageModel, questions: QuestionSet, batch_size: int = 250) -> np.ndarray:
     """Attention averaged over questions, `[layers, heads, queries, keys]`."""
-    inputs, total = model.inputs(questions), 0
+    inputs, total = model.inputs(questions), torch.zeros(())
     implementation = model.decoder.config._attn_implementation
     model.decoder.set_attn_implementation("eager")  # the others never form the matrix
     try:
@@ -58,7 +59,7 @@ def attention_tree(
         for query in sorted(queries):
             heads, keys = np.nonzero(weights[layer][:, query] >= least)
             for head, key in zip(heads.tolist(), keys.tolist(), strict=True):
-                row = {"layer": layer, "head": head, "to": query, "source": key}
+                row: dict[str, Any] = {"layer": layer, "head": head, "to": query, "source": key}
                 row |= {"to_name": names[query], "source_name": names[key]}
                 rows.append(row | {"weight": float(weights[layer, head, query, key])})
                 reached.add(key)

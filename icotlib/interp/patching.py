@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from icotlib.data.inputs import LMBatch
 from icotlib.errors import ConfigError
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.effects import cache_unchanged, effect_size
@@ -99,7 +100,7 @@ class _PairedRuns:
         self.corrupted_answers = model.forced_answer(corrupted_inputs, self.answer_positions)
         self.differ = self.clean_answers != self.corrupted_answers
 
-    def _corrupt(self, clean: QuestionSet, corrupted: QuestionSet):
+    def _corrupt(self, clean: QuestionSet, corrupted: QuestionSet) -> LMBatch:
         """The corrupted questions, followed by the clean chains and answers."""
         if clean.task.name != corrupted.task.name or len(clean) != len(corrupted):
             raise ConfigError(

@@ -165,7 +165,8 @@ class _MLPs:
     ):
         self.hidden, self.positions, self.numbers = hidden, len(x), labels.is_floating_point()
         self.truth, self.count, self.classes = labels, labels.shape[1], 1
-        self.centre, self.spread, self.absent = 0.0, 1.0, None
+        self.centre, self.spread = torch.zeros(()), torch.ones(())
+        self.absent: Tensor | None = None
         if self.numbers:  # standardised
             self.centre = labels[fit].mean(dim=0)
             self.spread = labels[fit].std(dim=0).clamp(min=1e-6)

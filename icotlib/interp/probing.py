@@ -62,7 +62,8 @@ def probe_grid(
         variables = [replace(one, values=one.values[order]) for one in variables]
     symbols = [one for one in variables if one.kind != "number"]
     numbers = [one for one in variables if one.kind == "number"]
-    device, rows = best_device(), []
+    device = best_device()
+    rows: list[dict[str, Any]] = []
     flat = states.reshape(layers * positions, n, -1)
     width = 4 * n * max(1, sum(len(np.unique(one.values)) for one in symbols))
     for chunk in _chunks(len(flat), max(1, block // width)):
@@ -95,8 +96,8 @@ def _right(x: Tensor, symbols: Sequence[Variable], split: Split, probe: str) -> 
 
 def _errors(x: Tensor, numbers: Sequence[Variable], split: Split, probe: str) -> np.ndarray:
     """Errors of probes of states `[P, n, d]` on held-out numbers: `[P, held out, T]`."""
-    values = np.stack([one.values for one in numbers], axis=1)
-    values = torch.tensor(values).float().to(x.device)
+    columns = np.stack([one.values for one in numbers], axis=1)
+    values = torch.tensor(columns).float().to(x.device)
     fit, held = split[0], slice(split[1].start, None)
     if probe == "mlp":
         predicted = fit_mlp(x, values, split)
@@ -108,7 +109,7 @@ def _errors(x: Tensor, numbers: Sequence[Variable], split: Split, probe: str) ->
 def _row(
     probe: str, variable: Variable, where: tuple[int, int], measure: str, **scores: float
 ) -> dict[str, Any]:
-    row = {"probe": probe, "variable": variable.name, "kind": variable.kind}
+    row: dict[str, Any] = {"probe": probe, "variable": variable.name, "kind": variable.kind}
     row |= {"index": variable.index, "layer": where[0], "position": where[1]}
     return row | {"measure": measure} | scores
 

@@ -32,7 +32,8 @@ def decoder_layers(model: nn.Module) -> nn.ModuleList:
 
     Raises `ConfigError` if the model has no list of `num_hidden_layers` modules.
     """
-    layers = model.config.num_hidden_layers
+    config: Any = model.config
+    layers = config.num_hidden_layers
     for module in model.modules():
         if isinstance(module, nn.ModuleList) and len(module) == layers:
             return module

@@ -13,7 +13,7 @@ largest entry for all but a few tokens and would be rounded to zero.
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -126,7 +126,9 @@ class Linear(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, w: QuantizedMatrix, bias: Tensor | None, weight: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, w: QuantizedMatrix, bias: Tensor | None, weight: Tensor
+    ) -> Tensor:
         """The output `[m, n]`.
 
         Args:
@@ -140,7 +142,7 @@ class Linear(torch.autograd.Function):
         return output(x, w, bias)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         w, w_scales, *columns = ctx.saved_tensors
         to_x = to_bias = to_weight = None
         if ctx.needs_input_grad[0]:
@@ -201,6 +203,6 @@ def int8_matmuls(precision: str, model: nn.Module) -> AbstractContextManager:
 
     On a device without exact int8 products, a model trained in int8 computes in fp32.
     """
-    if precision != "int8" or not is_exact(model.device):
+    if precision != "int8" or not is_exact(next(model.parameters()).device):
         return nullcontext()
     return Int8Matmuls(split_parameters(model)[0])

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
@@ -13,6 +13,15 @@ from icotlib.errors import RunError
 from icotlib.models.adapters import merged
 from icotlib.registry import METHODS
 from icotlib.runs import Run
+
+M = TypeVar("M", bound=PreTrainedModel, covariant=True)
+
+
+class Loadable(Protocol[M]):
+    """A model class, or one of transformers' auto classes."""
+
+    def from_pretrained(self, folder: Path, /) -> M:
+        """The saved model."""
 
 
 def save_model(folder: Path, model: PreTrainedModel, layout: Layout) -> None:
@@ -33,7 +42,7 @@ def load_model(
     Raises `RunError` if model or tokenizer are damaged.
     """
     METHODS.load()  # some methods register model classes of their own with AutoModelForCausalLM
-    model = load_weights(AutoModelForCausalLM, folder)
+    model: PreTrainedModel = load_weights(AutoModelForCausalLM, folder)
     try:
         return model, Layout(AutoTokenizer.from_pretrained(folder), spaced_separators, step_end)
     except Exception as error:  # tokenizers raise types of their own
@@ -48,7 +57,7 @@ def load_stage(run: Run, removed: int | None = None) -> tuple[Any, Layout]:
     )
 
 
-def load_weights(model_class: Any, folder: Path) -> PreTrainedModel:
+def load_weights(model_class: Loadable[M], folder: Path) -> M:
     """A saved model of this class, in evaluation mode; adapters are merged into their model.
 
     Raises `RunError` if it is damaged.

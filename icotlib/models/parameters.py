@@ -23,7 +23,7 @@ def split_parameters(
     orthogonalised update is unsuitable.
     """
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    head = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
     if head is not None:
         embeddings.add(id(head.weight))
     hidden, tables, vectors = [], [], []

@@ -28,7 +28,8 @@ def training_precision(precision: str, model: nn.Module) -> Iterator[None]:
     Accelerate does this only for the model in training; here it is any model, loaded or a part of
     another one. Weights are cast or quantised once for all forward passes meanwhile.
     """
-    device, dtype = model.device.type, DTYPES.get(mixed_precision(precision))
+    device = next(model.parameters()).device.type
+    dtype = DTYPES.get(mixed_precision(precision))
     with (
         int8.int8_matmuls(precision, model),
         torch.autocast(device, dtype) if dtype else nullcontext(),

@@ -69,7 +69,11 @@ def _costed(
     """The rows of one model."""
     layers, width = shape
     base = configs(size, precision)["explicit_cot"]
-    changes = {"model.layers": layers, "model.width": width, "model.heads": width // 32}
+    changes: dict[str, Any] = {
+        "model.layers": layers,
+        "model.width": width,
+        "model.heads": width // 32,
+    }
     changes |= {"optim.name": "adamw", "train.batch_size": 32}
     made = {task: trainer_of(base.override(changes | {"data.task": task})) for task in tasks}
     device = best_device()

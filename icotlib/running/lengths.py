@@ -1,6 +1,5 @@
 """Sequence lengths of the papers' runs, for plans without their tokenizers and data."""
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -15,10 +14,12 @@ from icotlib.tasks import get_task
 class LengthSource(Protocol):
     """What gives a run's sequence lengths: its `RunData`, or `NominalLengths`."""
 
-    batches: Callable[[int], EncodedBatch]
     longest_chain: int
     longest_total: int
     layout: Any
+
+    def batches(self, step: int, /) -> EncodedBatch:
+        """The training batch of a step."""
 
 
 #: Tokens of question (with separator) and of chain in GSM8K, each sorted on its own: the median of

@@ -43,14 +43,14 @@ def retaining_freed_memory() -> Iterator[None]:
 def release() -> None:
     """Return freed memory that this process has kept to the system."""
     gc.collect()
-    if _glibc():
-        _glibc().malloc_trim(0)
+    if glibc := _glibc():
+        glibc.malloc_trim(0)
     torch.cuda.empty_cache()
 
 
 def _set(parameter: int, value: int) -> None:
-    if _glibc():
-        _glibc().mallopt(parameter, value)
+    if glibc := _glibc():
+        glibc.mallopt(parameter, value)
 
 
 @cache

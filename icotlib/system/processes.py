@@ -25,8 +25,11 @@ def cores() -> int:
 def end_with_parent() -> None:
     """Have this worker process exit when its parent dies, even if the parent was killed."""
 
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only a worker process has a parent"
+
     def wait() -> None:
-        multiprocessing.parent_process().join()
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -91,7 +91,7 @@ class Multiplication(Task):
             np.full((len(questions), 1), self.symbols.index(symbol)) for symbol in "*+()"
         )
         running = np.zeros((len(questions), self.n + self.m), dtype=np.int64)
-        chain = []
+        chain: list[np.ndarray] = []
         for i in range(self.m):
             width = self.n + 1 + i
             partial = np.zeros_like(running)

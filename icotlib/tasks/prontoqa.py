@@ -133,11 +133,12 @@ class ProntoQA(ProseTask):
     def render(self, questions: np.ndarray, rng: np.random.Generator | None = None) -> SymbolBatch:
         subjects, objects, negated = self._facts(questions)
         proof = self._proof(questions)
-        used = [np.take_along_axis(x, proof.clip(min=0), axis=1) for x in (subjects, objects)]
-        negations = np.take_along_axis(negated, proof.clip(min=0), axis=1)
+        used, about, negations = (
+            np.take_along_axis(x, proof.clip(min=0), axis=1) for x in (subjects, objects, negated)
+        )
         person, asked, negation = questions[:, -3:].T
-        rules = self._sentences(*used, negations)
-        so = self._sentences(np.broadcast_to(person[:, None], proof.shape), used[1], negations)
+        rules = self._sentences(used, about, negations)
+        so = self._sentences(np.broadcast_to(person[:, None], proof.shape), about, negations)
         so[:, 0] = PADDING  # the first fact is about the person already
         steps = np.stack([rules, so], axis=2)
         steps[proof == PADDING] = PADDING
@@ -165,9 +166,9 @@ class ProntoQA(ProseTask):
         """Facts as sentences, `[..., 6]`, with `PADDING` for words that a sentence lacks."""
         subjects, objects = subjects + len(self._frame), objects + len(self._frame)
         every, a, not_ = (self.symbols.index(word) for word in ("Every", "a", "not"))
-        every = np.where(subjects < self._first_concept, PADDING, every)
+        rule = np.where(subjects < self._first_concept, PADDING, every)
         link = np.where(negated == 1, not_, np.where(objects < self._first_property, a, PADDING))
-        return sentences(self.symbols, every, subjects, "is", link, objects, ".")
+        return sentences(self.symbols, rule, subjects, "is", link, objects, ".")
 
     def _proof(self, questions: np.ndarray) -> np.ndarray:
         """The numbers of the facts that lead from the person to the property: `[n, 1 + most]`.

@@ -66,7 +66,7 @@ class ProseTask(Task):
     _frame: tuple[str, ...]
 
     @cached_property
-    def example_question(self) -> str:
+    def example_question(self) -> str:  # type: ignore[override]  # computed when first read
         example = self.text(self.render(self.sample(np.random.default_rng(0), 1)))[0]
         return typeset(example.question)
 

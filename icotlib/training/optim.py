@@ -1,7 +1,10 @@
 """The optimizers, Muon and AdamW, and the learning rate over time."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
 from icotlib.config import OptimConfig
@@ -16,10 +19,12 @@ class BatchedMuon(Muon):
     """
 
     @torch.no_grad()
-    def step(self, closure=None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One optimizer step; takes no closure."""
         for group in self.param_groups:
-            parameters, gradients, momenta = [], [], []
+            parameters: list[Tensor] = []
+            gradients: list[Tensor] = []
+            momenta: list[Tensor] = []
             self._init_group(group, parameters, gradients, momenta)
             if not parameters:
                 continue
@@ -34,8 +39,8 @@ class BatchedMuon(Muon):
 
 
 def orthogonalize(
-    matrices: list[torch.Tensor], coefficients: tuple[float, float, float], steps: int
-) -> list[torch.Tensor]:
+    matrices: Sequence[Tensor], coefficients: tuple[float, float, float], steps: int
+) -> list[Tensor]:
     """For each matrix an approximation of the nearest orthogonal one, by Newton-Schulz iterations.
 
     Matrices of one shape are stacked. In fp32 on a CPU, whose bf16 products may be slow; in bf16
@@ -48,7 +53,7 @@ def orthogonalize(
     shapes: dict[torch.Size, list[int]] = {}
     for number, matrix in enumerate(wide):
         shapes.setdefault(matrix.shape, []).append(number)
-    orthogonal: dict[int, torch.Tensor] = {}
+    orthogonal: dict[int, Tensor] = {}
     for numbers in shapes.values():
         x = torch.stack([wide[number] for number in numbers])
         x = x.float() if x.device.type == "cpu" else x.bfloat16()
@@ -58,9 +63,7 @@ def orthogonalize(
     return [orthogonal[i].T if tall[i] else orthogonal[i] for i in range(len(matrices))]
 
 
-def newton_schulz(
-    x: torch.Tensor, coefficients: tuple[float, float, float], steps: int
-) -> torch.Tensor:
+def newton_schulz(x: Tensor, coefficients: tuple[float, float, float], steps: int) -> Tensor:
     """Repeat x <- (a + b G + c G^2) x with G = x x^T, for x `[n, rows, columns]`, rows <= columns.
 
     All factors are polynomials of the first G and commute. Where x has at least twice as many
@@ -74,14 +77,15 @@ def newton_schulz(
             gram = x @ x.mT
             x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
         return x
-    gram, product = x @ x.mT, None
+    gram = x @ x.mT
+    product: Tensor | None = None
     for step in range(steps):
         factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         factor.diagonal(dim1=1, dim2=2).add_(a)
         product = factor if product is None else factor @ product
         if step + 1 < steps:
             gram = factor @ gram @ factor
-    return product @ x
+    return x if product is None else product @ x
 
 
 def make_optimizers(config: OptimConfig, model: nn.Module) -> list[Optimizer]:
@@ -90,7 +94,7 @@ def make_optimizers(config: OptimConfig, model: nn.Module) -> list[Optimizer]:
     Each parameter group stores its peak rate as `peak_lr`, which `set_rate` scales.
     """
     hidden, decayed, plain = split_parameters(model)
-    fused = {"betas": (config.beta1, config.beta2), "fused": True}
+    fused: dict[str, Any] = {"betas": (config.beta1, config.beta2), "fused": True}
     if config.name == "muon":
         muon = BatchedMuon(
             hidden,
@@ -99,7 +103,7 @@ def make_optimizers(config: OptimConfig, model: nn.Module) -> list[Optimizer]:
             weight_decay=config.weight_decay,
         )
         rest = AdamW(decayed + plain, lr=config.lr, weight_decay=0.0, **fused)
-        optimizers = [muon, rest]
+        optimizers: list[Optimizer] = [muon, rest]
     else:
         groups = [
             {"params": hidden, "weight_decay": config.weight_decay},
@@ -138,5 +142,5 @@ def on_device(optimizers: list[Optimizer], device: torch.device) -> None:
     for optimizer in optimizers:
         for state in optimizer.state.values():
             for name, value in state.items():
-                if isinstance(value, torch.Tensor) and name != "step":
+                if isinstance(value, Tensor) and name != "step":
                     state[name] = value.to(device)

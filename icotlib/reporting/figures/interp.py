@@ -161,12 +161,20 @@ def readable_vs_used(tables: dict[str, pd.DataFrame]) -> Figure:
     for number, (name, table) in enumerate(tables.items()):
         error = [table.steering - table.steering_low, table.steering_high - table.steering]
         error = np.clip(error, 0, None)
-        style = {"color": colors.get(name, CONTROL), "label": name, "fmt": "o", "capsize": 1.5}
+        style: dict[str, Any] = {
+            "color": colors.get(name, CONTROL),
+            "label": name,
+            "fmt": "o",
+            "capsize": 1.5,
+        }
         ax.errorbar(table.selectivity, table.steering, yerr=error, **style)
         above = number % 2 == 0  # one model's labels above its points, the next one's below
         for rows in _groups(table):
             y = rows.steering_high.max() if above else rows.steering_low.min()
-            where = {"xytext": (0, 4 if above else -5), "textcoords": "offset points"}
+            where: dict[str, Any] = {
+                "xytext": (0, 4 if above else -5),
+                "textcoords": "offset points",
+            }
             where |= {"ha": "center", "va": "center", "fontsize": 5.5}
             ax.annotate(", ".join(rows.variable), (rows.selectivity.mean(), y), **where)
         ax.scatter(table.selectivity, table.steering_random, marker="x", s=9, color=CONTROL)
