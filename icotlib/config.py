@@ -50,7 +50,9 @@ class RunConfig(Section):
     train: TrainConfig = field(default_factory=TrainConfig)
     #: The sections that the method declares, by name.
     own: dict[str, Section] = field(default_factory=dict)
-    seed: int = setting(0, "Seed of weights, batches and removal.", low=0)
+    seed: int = setting(
+        0, "Seed of weights, batches and removal; data.seed splits the data.", low=0
+    )
     label: str = setting("", "A word that names a variant in tables.")
     preset: str = setting("", "The preset that this config was made from.")
     #: The configs of the runs that this one builds on, by role; a phase may be skipped.
@@ -87,12 +89,14 @@ class RunConfig(Section):
         spec = self.spec
         for role, phase in self.phases.items():
             if spec.phases.get(role) != phase.method:
-                raise ConfigError(f"method {self.method!r} has no {role} of {phase.method!r}")
-            for name in (*SHARED, *spec.shared.get(role, ())):
-                if _value(self, name) != _value(phase, name):
+                needed = ", ".join(f"{one}={name}" for one, name in spec.phases.items()) or "none"
+                raise ConfigError(f"phases of {self.method}: {needed}; got {role}={phase.method}")
+            for name in (*MUST_MATCH, *spec.must_match.get(role, ())):
+                mine, other = _value(self, name), _value(phase, name)
+                if mine != other:
                     raise ConfigError(
-                        f"{name} of the {role} differs from that of the run that builds on it, "
-                        "which could not use what the other has learned"
+                        f"{name} must be equal in a run and in those that it builds on: the "
+                        f"{role} has {other!r}, this {self.method} run {mine!r}"
                     )
 
     @property
@@ -164,12 +168,12 @@ class RunConfig(Section):
         """A copy with settings changed by dotted name, e.g. `{"train.steps": 50}` or `seed=1`.
 
         Text is read as YAML, so that a papermill `-p overrides '{train.steps: 50}'` works too.
-        Where another method or variant is chosen, settings that it does not read return to nothing.
+        Where another method or variant is chosen, settings that it does not read are dropped.
 
         Raises `ConfigError` for an unknown name, a value that does not fit, and a setting that the
         method, or the variant chosen in it, does not read.
         """
-        flat = parse_overrides(changes) | _flat(more)
+        flat = parse_overrides(changes) | flattened(more)
         values = to_dict(self)
         if "method" in flat:
             values["method"] = flat["method"]
@@ -188,7 +192,7 @@ class RunConfig(Section):
         return from_dict(values)
 
 
-def _flat(changes: dict[str, Any]) -> dict[str, Any]:
+def flattened(changes: dict[str, Any]) -> dict[str, Any]:
     """Overrides by dotted name: `{"train": {"steps": 50}}` says the same as `{"train.steps": 50}`.
 
     Mappings that are themselves the value of a setting, such as `model.options`, stay whole.
@@ -202,9 +206,9 @@ def _flat(changes: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-#: Settings that a run and every run that it builds on must share: what one holds out, the other
-#: must hold out too.
-SHARED = (
+#: Settings that must be equal in a run and in every run that it builds on: what one holds out, the
+#: other must hold out too.
+MUST_MATCH = (
     *("model", "data.task", "data.path", "data.seed", "data.holdout"),
     *("data.valid_examples", "data.test_examples"),
 )
@@ -246,7 +250,7 @@ def parse_overrides(changes: dict[str, Any] | str | None) -> dict[str, Any]:
         return {}
     if not isinstance(changes, dict):
         raise ConfigError(f"overrides must map setting names to values, got {changes!r}")
-    return type(changes)(_flat(changes))
+    return type(changes)(flattened(changes))
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
@@ -305,7 +309,7 @@ def unknown_setting(name: str, unread: str = "", known: Iterable[str] | None = N
     """
     readers = [method for method in METHODS.names() if unread and name in field_names(method)]
     if readers:
-        return f"unknown setting {name!r}: {unread}, {' and '.join(map(repr, readers))} would"
+        return f"{name} does not apply: {unread}; it is a setting of {' and '.join(readers)}"
     return f"unknown setting {name!r}.{did_you_mean(name, known or field_names())}"
 
 

@@ -89,6 +89,11 @@ class Variants:
         """The variants that have a setting."""
         return [one for one, kind in self.types.items() if name in names_of(kind)]
 
+    def needs(self, name: str, chosen: str) -> str:
+        """What a setting that the chosen variant does not have needs instead, as an error."""
+        key = f"{self.section}.{self.key}"
+        return f"needs {key}={' or '.join(self.readers(name))}; this run has {key}={chosen}"
+
 
 #: What a method declares for one of its sections.
 Declared = type[Section] | Variants
@@ -114,22 +119,12 @@ def build_section(declared: Declared, values: Mapping[str, Any]) -> Section:
     known = names_of(kind)
     for name in values:
         if name not in known:
-            hint = _read_elsewhere(declared, values, name) or "." + did_you_mean(
-                kind.dotted(name), map(kind.dotted, known)
-            )
-            raise ConfigError(f"unknown setting {kind.dotted(name)!r}{hint}")
+            dotted = kind.dotted(name)
+            if isinstance(declared, Variants) and declared.readers(name):
+                raise ConfigError(f"{dotted} {declared.needs(name, declared.choice(values))}")
+            hint = did_you_mean(dotted, map(kind.dotted, known))
+            raise ConfigError(f"unknown setting {dotted!r}.{hint}")
     return kind(**values)
-
-
-def _read_elsewhere(declared: Declared, values: Mapping[str, Any], name: str) -> str:
-    """Which other variants read a setting that the chosen one does not."""
-    if not isinstance(declared, Variants) or not declared.readers(name):
-        return ""
-    choice, readers = declared.choice(values), " and ".join(map(repr, declared.readers(name)))
-    return (
-        f": {declared.section}.{declared.key}={choice!r} does not read it, "
-        f"{declared.key} {readers} would"
-    )
 
 
 @dataclass(frozen=True)
@@ -225,4 +220,4 @@ def coerce(value: Any, hint: Any, name: str) -> Any:
                 pass
         if kind is int and isinstance(value, float) and value.is_integer():
             return int(value)
-    raise ConfigError(f"{name} must be {getattr(kind, '__name__', kind)}, got {value!r}")
+    raise ConfigError(f"{name} must be a {type_name(hint)}, got {value!r}")

@@ -89,7 +89,7 @@ def other_value(config: RunConfig, name: str) -> Any:
 def with_change(config: RunConfig, name: str) -> RunConfig:
     """The config with one setting changed, in its teacher too where both must agree."""
     changes = {name: other_value(config, name)} | BESIDE.get(name, {})
-    if config.phases and (name in config_module.SHARED or name.startswith("model.")):
+    if config.phases and (name in config_module.MUST_MATCH or name.startswith("model.")):
         changes["phases"] = {"teacher": config.phases["teacher"].override(changes)}
     return config.override(changes)
 
@@ -120,9 +120,9 @@ def test_every_field_can_be_overridden_and_changes_the_digest():
         ({"train.steps.x": 5}, r"unknown setting 'train\.steps\.x'"),
         ({"own": {"a": 1}}, r"unknown setting 'own\.a'"),
         ({"phases": 3}, "phases must map roles to configs of runs, got 3"),
-        ({"train.steps": "many"}, r"train\.steps must be int, got 'many'"),
-        ({"train.steps": 2.5}, r"train\.steps must be int, got 2\.5"),
-        ({"train.steps": True}, r"train\.steps must be int, got True"),
+        ({"train.steps": "many"}, r"train\.steps must be a whole number, got 'many'"),
+        ({"train.steps": 2.5}, r"train\.steps must be a whole number, got 2\.5"),
+        ({"train.steps": True}, r"train\.steps must be a whole number, got True"),
         ({"train.steps": 0}, r"train\.steps must be at least 1, got 0"),
         ({"model.dropout": 1.5}, r"model\.dropout must be at most 0\.9, got 1\.5"),
         ({"optim.name": "adam"}, "must be one of 'muon', 'adamw'.*Did you mean 'adamw'"),
@@ -143,32 +143,33 @@ def test_a_bad_override_says_what_is_wrong(changes, message):
     [
         (
             {"removal.smoothing": 4},
-            r"unknown setting 'removal\.smoothing': removal\.schedule='random' does not read it, "
-            "schedule 'linear' and 'geometric' and 'adaptive' would$",
+            r"removal\.smoothing needs removal\.schedule=linear or geometric or adaptive; this run "
+            r"has removal\.schedule=random$",
         ),
         (
             {"removal.schedule": "linear", "removal.all_fraction": 0.3},
-            r"unknown setting 'removal\.all_fraction': removal\.schedule='linear' does not read "
-            "it, schedule 'random' would$",
+            r"removal\.all_fraction needs removal\.schedule=random; this run has "
+            r"removal\.schedule=linear$",
         ),
         (
             {"method": "explicit_cot", "removal.pace": 4},
-            r"unknown setting 'removal\.pace': method 'explicit_cot' does not read it, 'icot_si' "
-            "would$",
+            r"removal\.pace does not apply: method 'explicit_cot' does not read it; "
+            "it is a setting of icot_si$",
         ),
         (
             {"method": "no_cot", "removal.pace": 4},
-            r"unknown setting 'removal\.pace': method 'no_cot' does not read it, 'icot_si' would$",
+            r"removal\.pace does not apply: method 'no_cot' does not read it; "
+            "it is a setting of icot_si$",
         ),
         (
             {"method": "no_cot", "removal.schedule": "all"},
-            r"unknown setting 'removal\.schedule': method 'no_cot' does not read it, 'icot_si' "
-            "would$",
+            r"removal\.schedule does not apply: method 'no_cot' does not read it; "
+            "it is a setting of icot_si$",
         ),
         (
             {"distill.mixture": 2},
-            r"unknown setting 'distill\.mixture': method 'icot_si' does not read it, "
-            "'kd_emulator' and 'icot_kd' would$",
+            r"distill\.mixture does not apply: method 'icot_si' does not read it; "
+            "it is a setting of kd_emulator and icot_kd$",
         ),
     ],
 )
@@ -180,9 +181,10 @@ def test_a_setting_without_effect_is_an_error_that_names_who_reads_it(changes, m
 def test_a_setting_that_only_another_phase_reads_is_refused():
     teacher = RunConfig().override(method="explicit_cot")
     changes = {"method": "kd_student", "phases": {"teacher": teacher}, "distill.mixture": 2}
-    with pytest.raises(ConfigError, match="'kd_student' does not read it, 'kd_emulator' and 'ico"):
+    readers = "it is a setting of kd_emulator and icot_kd$"
+    with pytest.raises(ConfigError, match=f"method 'kd_student' does not read it; {readers}"):
         RunConfig().override(changes)
-    with pytest.raises(ConfigError, match="none of these runs reads it, 'kd_emulator' and 'icot_"):
+    with pytest.raises(ConfigError, match=f"none of these runs reads it; {readers}"):
         experiments.kd_student("smoke", overrides={"distill.mixture": 2})
 
 
@@ -373,7 +375,7 @@ def setting_names(values: Any) -> set[str]:
     names: set[str] = set()
     for key, value in values.items():
         first, _, rest = str(key).partition(".")
-        name = rest if first in base.PHASES else str(key)
+        name = rest if first in distillation.PHASE_METHODS else str(key)
         if isinstance(value, dict) and "." not in name:
             names |= setting_names(value)
         else:
@@ -386,7 +388,7 @@ def setting_names(values: Any) -> set[str]:
     [
         *(base.PAPER_OPTIM, base.PAPER_REMOVAL, base.MAIN),
         *(stepwise.MODEL, stepwise.REMOVAL, stepwise.SMALL, stepwise.LEVERS_BASE, stepwise.LEVERS),
-        *(distillation.NO_CHAIN, distillation.SHARED, distillation.PAPER_PHASE),
+        *(distillation.NO_CHAIN, distillation.COMMON, distillation.PAPER_PHASE),
         *(distillation.PHASES, distillation.WEAK_MODEL, distillation.UNTRAINED_GPT2),
         *(distillation.TWO_CHAINS, distillation.MIXTURES),
         *(OWN, SIZES, FIRST_TRY),
@@ -451,11 +453,21 @@ def test_an_override_may_concern_one_phase_of_distillation():
     assert other.phases["teacher"] == phases["teacher"]  # the same whatever is distilled from it
     with pytest.raises(ConfigError, match=r"unknown setting 'train\.stepz'"):
         experiments.icot_kd("fast", overrides={"student.train.stepz": 7})
+    with pytest.raises(
+        ConfigError,
+        match=r"student: distill\.mixture does not apply: method 'kd_student' does not read it; "
+        "it is a setting of kd_emulator and icot_kd$",
+    ):
+        experiments.icot_kd("fast", overrides={"student.distill.mixture": 2})
+    with pytest.raises(ConfigError, match=r"unknown setting 'emulator\.train\.steps'"):
+        experiments.kd_student("fast", overrides={"emulator.train.steps": 7})
+    with pytest.raises(ConfigError, match=r"distill\.subset does not apply"):
+        experiments.kd_no_cot("fast", overrides={"distill.subset": "top_row"})
 
 
 def test_shared_overrides_give_each_run_what_it_reads():
     changes = {"train.steps": 3, "removal.keep_positions": False, "distill.mixture": 2}
-    shared = experiments.Shared.of(changes, BUILT_IN)
+    shared = experiments.SharedOverrides.of(changes, BUILT_IN)
     assert shared.for_method("explicit_cot") == {"train.steps": 3}
     assert shared.for_method("no_cot") == {"train.steps": 3, "removal.keep_positions": False}
     assert shared.for_method("kd_student") == {"train.steps": 3}
@@ -473,13 +485,14 @@ def test_shared_overrides_give_each_run_what_it_reads():
 
 
 def test_shared_overrides_refuse_what_none_of_the_runs_reads():
-    with pytest.raises(ConfigError, match=r"distill\.mixture': none of these runs reads it, 'kd_e"):
+    unread = "does not apply: none of these runs reads it; it is a setting of"
+    with pytest.raises(ConfigError, match=rf"distill\.mixture {unread} kd_emulator and icot_kd$"):
         experiments.series("fast", overrides={"distill.mixture": 2})
-    with pytest.raises(ConfigError, match=r"removal\.pace': none of these runs reads it, 'icot_si"):
+    with pytest.raises(ConfigError, match=rf"removal\.pace {unread} icot_si$"):
         experiments.icot_kd("fast", overrides={"removal.pace": 2})
     with pytest.raises(ConfigError, match=r"unknown setting 'train\.stepz'. Did you mean 'train\."):
         experiments.workbook("fast", overrides={"train.stepz": 2})
-    with pytest.raises(ConfigError, match=r"'removal\.pace': method 'explicit_cot' does not rea"):
+    with pytest.raises(ConfigError, match=r"removal\.pace does not apply: method 'explicit_cot'"):
         experiments.explicit_cot("fast", overrides={"removal.pace": 2})  # one run alone
 
 

@@ -221,5 +221,5 @@ def test_training_batches_are_a_function_of_config_and_step():
 
 def test_a_step_end_that_no_chain_contains_is_refused():
     changes = {"removal.step_end": "*", "removal.keep_positions": False, "data.task": "mult-2x2"}
-    with pytest.raises(ConfigError, match=r"'\*' stands inside no chain"):
+    with pytest.raises(ConfigError, match=r"'\*' occurs inside no chain"):
         RunData(RunConfig().override(SIZES | changes))

@@ -352,8 +352,8 @@ def test_rows_are_small_and_as_wide_as_the_longest_example(name):
     questions = task.sample(np.random.default_rng(0), 400)
     assert np.array_equal(questions.astype(np.int8), questions)
     assert questions.min() >= 0
-    many, one = task.render(questions), task.render(questions[:1])
-    assert [x.shape[1] for x in many] == [x.shape[1] for x in one]
+    many, single = task.render(questions), task.render(questions[:1])
+    assert [x.shape[1] for x in many] == [x.shape[1] for x in single]
     assert len(task.question_names) == many.question.shape[1]
     for symbols in many:
         padding = symbols == PADDING

@@ -18,7 +18,7 @@ from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation.generation import EndOfAnswer, generate, logits_of, matches
 from icotlib.methods.distillation.coupling import Coupled
-from icotlib.methods.distillation.emulator import Emulator, EmulatorState
+from icotlib.methods.distillation.emulator import Emulator, EmulatorPass
 from icotlib.methods.distillation.states import (
     components_in_use,
     diagonal,
@@ -337,7 +337,7 @@ def test_three_layers_of_emulation_by_the_formulas():
     emulator = worked_emulator()
     emulator.config.mixture_temperature = 0.5
     emulator.predictors.append(emulator.predictors[0])
-    state_of_pass = EmulatorState(emulator, gold=None)
+    state_of_pass = EmulatorPass(emulator, gold=None)
     h = torch.tensor([1.0, -0.5])
     cell, o, context, keys = (torch.zeros(2), torch.zeros(2), torch.zeros(2), [])
     for layer in range(3):
@@ -603,7 +603,7 @@ def test_the_coupled_runs_accuracy_is_that_of_its_checkpoint(runs_folder, studen
 
 def test_a_phase_names_the_runs_it_lacks_or_cannot_use(tiny, teacher, student, emulator):
     for method in ("kd_student", "kd_emulator", "icot_kd"):
-        with pytest.raises(ConfigError, match=f"method '{method}' needs a teacher run"):
+        with pytest.raises(ConfigError, match=f"method '{method}' needs a teacher: make its config"):
             phase(tiny, method, {})
     of_teacher = {"teacher": teacher}
     with pytest.raises(ConfigError, match="has no teacher of 'kd_student'"):

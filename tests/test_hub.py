@@ -12,10 +12,10 @@ from transformers import AutoModelForCausalLM
 
 from icotlib import experiments
 from icotlib.cli import main
-from icotlib.data.corpus import examples_of
+from icotlib.data.corpus import examples_of, load_corpus
 from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation.generation import generate
-from icotlib.evaluation.stage_model import load_run
+from icotlib.models.loading import load_stage
 from icotlib.reporting import hub
 from icotlib.runs import Run
 from icotlib.training.trainer import train
@@ -23,10 +23,10 @@ from icotlib.training.trainer import train
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Runs of a second: No CoT, stepwise with and without kept positions, and a coupled one."""
+    """Short runs: No CoT, stepwise with and without kept positions, and a coupled one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ICOT_RUNS", str(tmp_path_factory.mktemp("runs")))
-        quick = {"train.steps": 3, "train.eval_every": 3, "data.test_examples": 8}
+        quick = {"train.steps": 60, "train.eval_every": 60, "data.test_examples": 8}
         shifting = quick | {"removal.keep_positions": False}
         yield {
             "no_cot": train(experiments.no_cot("smoke", overrides=quick)),
@@ -45,15 +45,14 @@ def test_the_code_of_the_card_writes_what_the_run_writes(runs, name, tmp_path):
     assert ("icotlib" in code) == (name != "plain")
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(code, {})
-    model, layout, corpus = load_run(run)
-    removal, removed = run.config.removal, int(run.stages.removed.max())
-    batch = layout.encode(examples_of(corpus.test)[:1])
-    batch = batch.without_chain() if removal.direct else batch
+    model, layout = load_stage(run)
+    form, removed = run.config.input_format, int(run.stages.removed.max())
+    batch = form.arrange(layout.encode(examples_of(load_corpus(run.config.data).test)[:1]))
     new = int(re.search(r"max_new_tokens=(\d+)", code)[1])
-    tokens = generate(model, layout, batch, removed, removal.keep_positions, new)
-    (truth,) = layout.texts(tokens)
-    said = " ".join(printed.getvalue().replace("<eos>", "").split())
-    assert said.endswith(truth)
+    (text,) = layout.texts(generate(model, layout, batch, removed, form.keep_positions, new))
+    output = " ".join(printed.getvalue().replace("<eos>", "").split())
+    assert text
+    assert output.endswith(text)
 
 
 def test_the_card_says_what_it_is_and_where_it_comes_from(runs, tmp_path):
@@ -65,15 +64,16 @@ def test_the_card_says_what_it_is_and_where_it_comes_from(runs, tmp_path):
     assert run.provenance["data"] in card
     assert "| 2 (this model) |" in card
     settings = json.loads(card.split("```json\n")[1].split("```")[0])
-    assert settings == json.loads((run.folder / "config.json").read_text())
+    stored = json.loads((run.folder / "config.json").read_text())
+    assert settings | {"format": stored["format"]} == stored
     assert AutoModelForCausalLM.from_pretrained(folder).config.model_type == "gpt2"
 
 
 def test_what_cannot_be_exported_says_why(runs, tmp_path):
-    student = Run.of(runs["coupled"].config.student)
-    with pytest.raises(RunError, match="export the coupled run"):
+    student = Run.of(runs["coupled"].config.phases["student"])
+    with pytest.raises(RunError, match=r"answers no questions by itself: .*\(ICoT-KD student"):
         hub.export(student, tmp_path / "model")
-    with pytest.raises(ConfigError, match="no stage with 99"):
+    with pytest.raises(ConfigError, match="no stage with 99 tokens removed"):
         hub.export(runs["no_cot"], tmp_path / "model", removed=99)
     with pytest.raises(ConfigError, match="exists"):
         hub.export(runs["no_cot"], tmp_path)

@@ -75,21 +75,21 @@ def test_teacher_forced_match_agrees_with_greedy_whole_sequence_match(architectu
     inputs = remove(batch, k, keep_positions=True)
     for _ in range(400):
         logits = logits_of(model, inputs)
-        whole = matches(logits, inputs)[0]
-        if 16 <= whole.sum() <= 48:
+        exact = matches(logits, inputs)[0]
+        if 16 <= exact.sum() <= 48:
             break
         labels = inputs.labels[:, -inputs.logits_to_keep :]
         cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE).backward()
         optimizer.step()
         optimizer.zero_grad()
-    assert 16 <= whole.sum() <= 48
+    assert 16 <= exact.sum() <= 48
     written = generate(model, LAYOUT, batch, 4, keep_positions=True)
     for i in range(64):
         start = int(batch.question[i]) - 1
         truth = inputs.labels[i, start:]
-        assert bool((written[i, : len(truth)] == truth).all()) == bool(whole[i])
+        assert bool((written[i, : len(truth)] == truth).all()) == bool(exact[i])
     forced = teacher_forced_match(model, batch, 4, keep_positions=True)
-    assert forced == pytest.approx(whole.double().mean().item())
+    assert forced == pytest.approx(exact.double().mean().item())
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -112,10 +112,10 @@ def test_generation_without_kept_positions_agrees_with_transformers(architecture
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_kept_positions_do_not_hide_the_question(architecture):
     """A jump in position ids must not be taken for the boundary of packed sequences."""
-    one = LAYOUT.encode([Example("1 1 * 1 1", "1 2 1", "1 2 1")])
+    batch = LAYOUT.encode([Example("1 1 * 1 1", "1 2 1", "1 2 1")])
     other = LAYOUT.encode([Example("2 1 * 1 1", "1 2 1", "1 2 1")])
     k, model = torch.tensor([3]), make(architecture)
-    logits = [logits_of(model, remove(x, k, keep_positions=True)) for x in (one, other)]
+    logits = [logits_of(model, remove(x, k, keep_positions=True)) for x in (batch, other)]
     assert not torch.allclose(logits[0][:, -1], logits[1][:, -1], atol=1e-6)
 
 

@@ -243,7 +243,7 @@ def test_kept_positions_would_leak_the_length_of_steps():
 
 def test_a_text_that_ends_no_step_is_refused(runs_folder, pretrained, own_data):
     folder = pretrained("gpt2", tokenizer=bytes_tokenizer(TEXTS))
-    with pytest.raises(ConfigError, match=r"'\)\)' stands inside no chain.*<<12\+15=27>>"):
+    with pytest.raises(ConfigError, match=r"'\)\)' occurs inside no chain.*<<12\+15=27>>"):
         train(small(folder, own_data, **{"removal.step_end": "))"}))
 
 

@@ -93,13 +93,13 @@ def test_its_config_is_like_any_other(toy):
         config.override({"toy.drop": 2})
     with pytest.raises(ConfigError, match=r"unknown setting 'toy\.dorp'.*'toy\.drop'"):
         config.override({"toy.dorp": 0.2})
-    with pytest.raises(ConfigError, match="method 'icot_si' does not read it, 'toy' would"):
+    with pytest.raises(ConfigError, match="'icot_si' does not read it; it is a setting of toy"):
         RunConfig().override({"toy.drop": 0.2})
     assert "toy.drop  (number; default 0.5; at least 0, at most 1)" in fields("toy")
 
 
 def test_its_table_counts_what_it_builds_on(toy):
-    config, run = toy
+    config, _ = toy
     rows = results_table(all_runs())
     rows = rows[rows.method == "toy"]
     assert rows.removed.tolist() == [6]

@@ -1,11 +1,19 @@
 """The dial and the live plot."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 
 from icotlib import experiments
+from icotlib.config import RunConfig
+from icotlib.data.files import write_examples
 from icotlib.errors import RunError
-from icotlib.reporting.widgets import Ask, dial, live_plot
+from icotlib.evaluation.stage_model import StageModel
+from icotlib.reporting import widgets
+from icotlib.reporting.widgets import answers_by_stage, dial, live_plot, stage_in_words
 from icotlib.runs import Run
+from icotlib.tasks import Example
 from icotlib.training.trainer import train
 
 
@@ -14,19 +22,32 @@ def run(runs_folder, tiny):
     return train(tiny)
 
 
+def on_own_data(tiny, folder, **changes) -> Run:
+    """A run on files: 18 questions, their chains of three tokens."""
+    digits = {"train": "123456789", "valid": "12345", "test": "6789"}
+    for split, tens in {"train": "1", "valid": "2", "test": "2"}.items():
+        examples = [Example(f"{tens} {x}", f"{x} + {tens}", x) for x in digits[split]]
+        write_examples(folder / "own" / f"{split}.txt", examples)
+    return train(tiny.override({"data.path": str(folder / "own"), "train.steps": 4, **changes}))
+
+
 def test_the_model_answers_at_every_position_of_the_dial(run):
-    ask = Ask(run)
-    table = ask.table("12 * 34")
+    table = answers_by_stage(run, "12 * 34")
     assert table["tokens removed"].tolist() == list(range(9))
     assert table["milliseconds"].gt(0).all()
     truth = "8 0 4 0"
     assert (table["right"] == (table["answer"] == truth)).all()
+    model = StageModel.of(run)
+    for row, removed in zip(table.itertuples(), range(9), strict=True):
+        answer = model.at(removed).answer("12 * 34")
+        assert (row.chain, row.answer) == (answer.chain, answer.answer)
+        assert table["tokens written"][removed] == answer.tokens
 
 
 def test_the_dial_moves_and_explains_a_bad_question(run):
     box = dial(run)
     field, slider, output = box.children
-    assert field.value == run_task(run).example_question
+    assert field.value == StageModel.of(run).task.example_question
     first = output.value
     slider.value = slider.options[-1][1]
     assert slider.options[-1][0] == "writes none"
@@ -37,23 +58,94 @@ def test_the_dial_moves_and_explains_a_bad_question(run):
     assert "<table" in output.value
 
 
-def test_a_coupled_run_answers_and_its_stages_alone_do_not(runs_folder):
+def test_the_dial_shows_what_the_model_writes_there(run):
+    field, slider, output = dial(run, "12 * 34").children
+    assert field.value == "12 * 34"
+    for label, removed in slider.options:
+        slider.value = removed
+        answer = StageModel.of(run, removed).answer("12 * 34")
+        assert f"<b>{answer.answer}</b>" in output.value
+        assert ("(right)" if answer.right else "(wrong)") in output.value
+        assert label == stage_in_words(StageModel.of(run), removed)
+    assert [label for label, _ in slider.options[:3]] == [
+        "writes every step",
+        "1 token removed",
+        "2 tokens removed",
+    ]
+
+
+def test_a_coupled_run_answers_and_its_phases_alone_do_not(runs_folder):
     run = train(experiments.icot_kd("smoke", overrides={"train.steps": 2}))
-    table = Ask(run).table("6 * 31")
+    table = answers_by_stage(run, "6 * 31")
     assert table["tokens removed"].tolist() == [6]
     assert (table["right"] == (table["answer"] == "6 8 1")).all()
     for role in ("student", "emulator"):
-        with pytest.raises(RunError, match="answers no questions"):
-            Ask(Run.of(run.config.parents[role]))
-
-
-def run_task(run):
-    return Ask(run).task
+        with pytest.raises(RunError, match="answers no questions by itself: it is one phase of"):
+            answers_by_stage(Run.of(run.config.phases[role]))
 
 
 def test_without_anybody_to_slide_the_dial_is_a_table(run):
     assert len(dial(run, headless=True)) == 9
 
 
-def test_a_live_plot_outside_a_notebook_does_nothing(run):
-    live_plot()([run])
+def test_on_own_data_the_dial_asks_ones_own_question(runs_folder, tiny, tmp_path):
+    run = on_own_data(tiny, tmp_path, **{"removal.keep_positions": False})
+    field, slider, output = dial(run).children
+    assert field.value == "2 6"  # the first test question, whose truth is known
+    assert "(right)" in output.value or "(wrong)" in output.value
+    field.value = "2 3 1"  # a question of no file
+    for _, removed in slider.options:
+        slider.value = removed
+        answer = StageModel.of(run, removed).answer("2 3 1")
+        assert (answer.truth, answer.right) == (None, None)
+        assert "(truth unknown)" in output.value
+        assert f"<b>{answer.answer}</b>" in output.value
+    field.value = "2 x"
+    assert "the tokenizer has no token for &#x27;x&#x27;" in output.value
+    table = dial(run, "2 3 1", headless=True)
+    assert table["right"].isna().all()
+
+
+def test_on_own_data_with_kept_positions_the_dial_explains_what_it_cannot_ask(
+    runs_folder, tiny, tmp_path
+):
+    run = on_own_data(tiny, tmp_path)
+    field, slider, output = dial(run).children
+    field.value = "2 3 1"
+    assert "(truth unknown)" in output.value  # nothing is removed: no position is shifted
+    slider.value = slider.options[-1][1]
+    assert "the chain of a new question has no known length" in output.value
+    field.value = "2 8"
+    assert "<table" in output.value
+
+
+# --- the live plot -----------------------------------------------------------------------------
+
+
+def test_a_live_plot_outside_a_notebook_draws_nothing(run, monkeypatch):
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    drawn = []
+    live_plot(drawn.append)([run])
+    assert drawn == []
+
+
+def test_a_live_plot_in_a_notebook_is_drawn_once_and_then_updated(run, monkeypatch):
+    shown, updated = [], []
+
+    def display(figure, display_id):
+        assert display_id
+        shown.append(figure)
+        return SimpleNamespace(update=updated.append)
+
+    monkeypatch.setattr(widgets, "in_notebook", lambda: True)
+    monkeypatch.setattr("IPython.display.display", display)
+    watch = live_plot(lambda learning: learning.run.unique().tolist())
+    not_begun = Run.of(RunConfig().override(seed=7))
+    watch([not_begun])
+    assert shown == updated == []
+    watch([run, not_begun])
+    watch([run])
+    assert shown == updated == [[run.name]]
+    figure = live_plot()
+    figure([run])  # the learning curves
+    assert shown[1].axes[0].get_ylabel() == "training loss per token"

@@ -101,7 +101,7 @@ def _check_steps(config: RunConfig, corpus: Corpus, sets: Sequence[EncodedBatch]
     if step_end is not None and not any((x.removal_units > 1).any() for x in sets):
         chain = next((x for x in corpus.valid["chain"] if x), "")
         raise ConfigError(
-            f"removal.step_end={step_end!r} stands inside no chain, so that there are no steps to "
+            f"removal.step_end={step_end!r} occurs inside no chain, so that there are no steps to "
             f"remove; a chain here is {chain!r}"
         )
 

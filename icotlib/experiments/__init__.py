@@ -14,7 +14,7 @@ The presets are `smoke` (seconds; proves that everything runs), `fast` (minutes 
 cores; the default) and `paper` (the papers' own settings, on one GPU).
 """
 
-from icotlib.experiments.base import PRESETS, Shared
+from icotlib.experiments.base import PRESETS, SharedOverrides, configs_of
 from icotlib.experiments.distillation import (
     ablations,
     depths,
@@ -63,10 +63,11 @@ __all__ = [
     "PROBLEMS",
     "RUNS",
     "SHORT_NAMES",
-    "Shared",
+    "SharedOverrides",
     "ablations",
     "baselines",
     "compared",
+    "configs_of",
     "depths",
     "explicit_cot",
     "few_examples",

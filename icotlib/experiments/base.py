@@ -1,12 +1,13 @@
 """What all experiments share: the three presets, and how a config is made from them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from icotlib.config import (
     ModelConfig,
     RunConfig,
     field_names,
+    flattened,
     names_read,
     parse_overrides,
     unknown_setting,
@@ -63,16 +64,18 @@ MAIN: dict[str, dict[str, Any]] = {
     },
 }
 
-#: Names before the first dot that address one phase of a method alone: `student.train.steps`.
-PHASES = ("teacher", "student", "emulator", "coupled")
 
-
-class Shared(dict[str, Any]):
+class SharedOverrides(dict[str, Any]):
     """Overrides that several runs share: each run takes those that its method reads."""
 
     @classmethod
-    def of(cls, overrides: Any, methods: Iterable[str]) -> "Shared":
+    def of(
+        cls, overrides: Any, methods: Iterable[str], phases: Mapping[str, str] = {}
+    ) -> "SharedOverrides":
         """Overrides for runs of these methods.
+
+        Args:
+            phases: the methods that can be addressed alone, by the name in front of the setting.
 
         Raises `ConfigError` for a setting that none of them reads.
         """
@@ -80,16 +83,40 @@ class Shared(dict[str, Any]):
         if isinstance(overrides, cls):
             return overrides
         known = list(dict.fromkeys(name for one in methods for name in field_names(one)))
-        for name in overrides:
+        checked = cls()
+        for name, value in overrides.items():
             phase, _, rest = name.partition(".")
-            if name not in known and not (phase in PHASES and rest):
+            if name in known:
+                checked[name] = value
+            elif phase in phases and rest:
+                checked |= cls._for_one(phase, phases[phase], flattened({rest: value}))
+            else:
                 raise ConfigError(unknown_setting(name, "none of these runs reads it", known))
-        return cls(overrides)
+        return checked
+
+    @staticmethod
+    def _for_one(phase: str, method: str, changes: dict[str, Any]) -> dict[str, Any]:
+        """Changes of one phase, by their names in all overrides."""
+        known = field_names(method)
+        for name in changes:
+            if name not in known:
+                unread = f"method {method!r} does not read it"
+                raise ConfigError(f"{phase}: {unknown_setting(name, unread, known)}")
+        return {f"{phase}.{name}": value for name, value in changes.items()}
 
     def for_method(self, method: str) -> dict[str, Any]:
         """Those that a method reads."""
         known = field_names(method)
         return {name: value for name, value in self.items() if name in known}
+
+    def for_phase(self, role: str, methods: Mapping[str, str]) -> dict[str, Any]:
+        """Those that a phase's method reads, and, before them, those for this phase alone."""
+        known, own = field_names(methods[role]), {}
+        for name, value in self.items():
+            phase, _, rest = name.partition(".")
+            if phase == role and rest in known:
+                own[rest] = value
+        return self.for_method(methods[role]) | own
 
 
 def make(preset: str, seed: int, overrides: Any, *changes: dict[str, Any]) -> RunConfig:
@@ -105,7 +132,7 @@ def make(preset: str, seed: int, overrides: Any, *changes: dict[str, Any]) -> Ru
     for change in changes:
         merged |= change
     overrides = parse_overrides(overrides)
-    if isinstance(overrides, Shared):
+    if isinstance(overrides, SharedOverrides):
         overrides = overrides.for_method(merged.get("method", RunConfig.method))
     read = names_read(merged | overrides)
     settings = {name: value for name, value in fitting(merged, overrides).items() if name in read}
@@ -120,6 +147,18 @@ def fitting(settings: dict[str, Any], overrides: dict[str, Any]) -> dict[str, An
         or overrides.get("model.pretrained") is not None
     )
     return {name: x for name, x in settings.items() if not (another and name == "model.options")}
+
+
+def configs_of(
+    makers: Iterable[Callable[..., Any]], preset: str, seed: int = 0, overrides: Any = None
+) -> list[RunConfig]:
+    """All runs of some experiments, each of which makes one config, or several as list or dict."""
+    found: list[RunConfig] = []
+    for maker in makers:
+        made = maker(preset, seed, overrides)
+        made = made.values() if isinstance(made, dict) else made
+        found += [made] if isinstance(made, RunConfig) else made
+    return found
 
 
 def check(preset: str) -> None:

@@ -8,15 +8,16 @@ from collections.abc import Collection
 from typing import Any
 
 from icotlib.config import RunConfig, field_names, parse_overrides
-from icotlib.experiments.base import Shared, check, fitting, make
+from icotlib.experiments.base import SharedOverrides, check, make
+from icotlib.registry import METHODS
 
 #: No CoT in distillation's layout, without chain and second separator.
 NO_CHAIN = {"method": "no_cot", "removal.layout": "no_chain"}
 
 
-#: What all phases share. At `fast` the model has one layer for each place from the first to the
-#: second separator, so that the diagonal visits every chain token.
-SHARED: dict[str, dict[str, Any]] = {
+#: What all phases have in common. At `fast` the model has one layer for each position from the
+#: first to the second separator, so that the diagonal visits every chain token.
+COMMON: dict[str, dict[str, Any]] = {
     "smoke": {"model.layers": 3, "model.width": 32, "model.heads": 2},
     "fast": {
         "model.layers": 14,
@@ -34,11 +35,15 @@ SHARED: dict[str, dict[str, Any]] = {
 #: The paper starts student and emulator from pretrained weights, and trains up to 40 epochs.
 PAPER_PHASE = {"distill.initial_weights": "model", "train.steps": 25_250 * 40}
 
+#: The teacher is explicit CoT under a name of its own, beside the baseline.
+KD_TEACHER = {"label": "kd-teacher"}
+
 #: What each phase has of its own.
 PHASES: dict[str, dict[str, dict[str, Any]]] = {
-    "smoke": {"teacher": {}, "student": {}, "emulator": {}, "coupled": {}},
+    "smoke": {"teacher": KD_TEACHER, "student": {}, "emulator": {}, "coupled": {}},
     "fast": {
         "teacher": {
+            **KD_TEACHER,
             "train.steps": 1100,
             "optim.decay_fraction": 0.4,
             "optim.muon_lr": 1.5e-2,
@@ -48,7 +53,7 @@ PHASES: dict[str, dict[str, dict[str, Any]]] = {
         "coupled": {"train.steps": 800, "optim.muon_lr": 3e-3, "optim.lr": 3e-4},
     },
     "paper": {
-        "teacher": {},
+        "teacher": KD_TEACHER,
         "student": PAPER_PHASE,
         "emulator": PAPER_PHASE,
         "coupled": PAPER_PHASE,
@@ -67,25 +72,17 @@ PHASE_METHODS = {
 
 def kd_teacher(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """The teacher: explicit CoT on distillation's model."""
-    overrides = Shared.of(overrides, [PHASE_METHODS["teacher"]])
-    overrides, changes = _phase("teacher", preset, overrides)
-    return make(preset, seed, overrides, {"label": "kd-teacher"} | changes)
+    return _phase("teacher", preset, seed, overrides)
 
 
 def kd_student(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """Mind-reading: a student that answers from the teacher's states."""
-    overrides = Shared.of(overrides, [PHASE_METHODS["teacher"], PHASE_METHODS["student"]])
-    phases = {"teacher": kd_teacher(preset, seed, overrides)}
-    overrides, changes = _phase("student", preset, overrides)
-    return make(preset, seed, overrides, changes | {"phases": phases})
+    return _phase("student", preset, seed, overrides)
 
 
 def kd_emulator(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """Thought emulation: an emulator that predicts those states from the question."""
-    overrides = Shared.of(overrides, [PHASE_METHODS["teacher"], PHASE_METHODS["emulator"]])
-    phases = {"teacher": kd_teacher(preset, seed, overrides)}
-    overrides, changes = _phase("emulator", preset, overrides)
-    return make(preset, seed, overrides, changes | {"phases": phases})
+    return _phase("emulator", preset, seed, overrides)
 
 
 def icot_kd(
@@ -96,26 +93,20 @@ def icot_kd(
     Args:
         skip: phases to skip, `student` (mind-reading) or `emulator` (emulation).
     """
-    overrides = Shared.of(overrides, PHASE_METHODS.values())
-    every = {"teacher": kd_teacher, "student": kd_student, "emulator": kd_emulator}
-    phases = {
-        role: phase(preset, seed, overrides) for role, phase in every.items() if role not in skip
-    }
-    overrides, changes = _phase("coupled", preset, overrides)
-    return make(preset, seed, overrides, changes | {"phases": phases})
+    return _phase("coupled", preset, seed, overrides, skip)
 
 
-def _phase(phase: str, preset: str, overrides: Shared) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The user's overrides that concern a phase, and the preset's settings for it."""
+def _phase(
+    role: str, preset: str, seed: int, overrides: Any, skip: Collection[str] = ()
+) -> RunConfig:
+    """A phase, after those that it builds on."""
     check(preset)
-    own = {}
-    for name, value in overrides.items():
-        first, _, rest = name.partition(".")
-        if first == phase and rest:
-            own[rest] = value
-    mine = overrides.for_method(PHASE_METHODS[phase]) | own
-    changes = {"method": PHASE_METHODS[phase]} | SHARED[preset] | PHASES[preset][phase]
-    return mine, fitting(changes, mine)
+    before = METHODS.get(PHASE_METHODS[role]).phases
+    methods = {one: PHASE_METHODS[one] for one in (*before, role)}
+    overrides = SharedOverrides.of(overrides, methods.values(), methods)
+    phases = {one: _phase(one, preset, seed, overrides) for one in before if one not in skip}
+    changes = {"method": PHASE_METHODS[role]} | COMMON[preset] | PHASES[preset][role]
+    return make(preset, seed, overrides.for_phase(role, methods), changes | {"phases": phases})
 
 
 # --- baselines ---------------------------------------------------------------------------------
@@ -123,13 +114,11 @@ def _phase(phase: str, preset: str, overrides: Shared) -> tuple[dict[str, Any], 
 
 def kd_no_cot(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """No CoT in distillation's layout and model, on as many examples as all phases together."""
-    overrides = Shared.of(overrides, PHASE_METHODS.values())
+    overrides = SharedOverrides.of(overrides, ["no_cot"], PHASE_METHODS)
     whole = icot_kd(preset, seed, overrides)
     steps = whole.train.steps + sum(phase.train.steps for phase in whole.phases.values())
-    mine, changes = _phase("student", preset, overrides)
-    size = {name: x for name, x in changes.items() if not name.startswith("distill.")}
-    mine = {name: x for name, x in mine.items() if name in field_names("no_cot")}
-    own = {"label": "kd-examples"} | size | NO_CHAIN
+    mine = overrides.for_phase("student", {"student": "no_cot"})
+    own = COMMON[preset] | PHASES[preset]["student"] | {"label": "kd-examples"} | NO_CHAIN
     return make(preset, seed, mine | {"train.steps": steps}, own)
 
 
@@ -179,13 +168,13 @@ def _under(changes: dict[str, Any], overrides: Any) -> Any:
     """Changes of an experiment, under the user's overrides."""
     overrides = parse_overrides(overrides)
     merged = changes | overrides
-    return Shared(merged) if isinstance(overrides, Shared) else merged
+    return SharedOverrides(merged) if isinstance(overrides, SharedOverrides) else merged
 
 
 def _over(overrides: Any, changes: dict[str, Any]) -> Any:
     """Changes of an experiment, over others."""
     merged = {**overrides, **changes}
-    return Shared(merged) if isinstance(overrides, Shared) else merged
+    return SharedOverrides(merged) if isinstance(overrides, SharedOverrides) else merged
 
 
 def _skipping(phases: list[str], preset: str, seed: int, overrides: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from icotlib.config import RunConfig
-from icotlib.experiments.base import Shared, check
+from icotlib.experiments.base import SharedOverrides, check
 from icotlib.experiments.distillation import PHASE_METHODS, icot_kd, kd_no_cot
 from icotlib.experiments.stepwise import explicit_cot, icot_si, no_cot
 
@@ -25,7 +25,7 @@ def interp_runs(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, 
     """
     check(preset)
     methods = (*PHASE_METHODS.values(), "icot_si", "no_cot")
-    overrides = Shared.of(overrides, methods)
+    overrides = SharedOverrides.of(overrides, methods, PHASE_METHODS)
     return {
         "ICoT-SI": icot_si(preset, seed, overrides),
         "ICoT-KD": icot_kd(preset, seed, overrides),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from icotlib.config import RunConfig
-from icotlib.experiments.base import Shared
+from icotlib.experiments.base import SharedOverrides
 from icotlib.experiments.distillation import PHASE_METHODS, icot_kd
 from icotlib.experiments.stepwise import explicit_cot, icot_si, no_cot
 from icotlib.tasks import Task, get_task
@@ -27,16 +27,15 @@ def shifted(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunC
 
     Nothing for a task without shifts and held-out combinations, nor for data from files.
     """
-    overrides = Shared.of(overrides, METHODS)
+    overrides = SharedOverrides.of(overrides, METHODS, PHASE_METHODS)
     data = icot_si(preset, seed, overrides).data
     task = get_task(data.task)
     if data.path is not None or not (task.shifts() or task.n_holdout):
         return {}
     changes = {"label": "shifted", "model.extra_positions": extra_positions(task)}
     changes["data.holdout"] = task.n_holdout > 0
-    return {
-        name: make(preset, seed, Shared(changes | overrides)) for name, make in COMPARED.items()
-    }
+    changes = SharedOverrides(changes | overrides)
+    return {name: make(preset, seed, changes) for name, make in COMPARED.items()}
 
 
 def extra_positions(task: Task) -> int:

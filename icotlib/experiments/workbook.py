@@ -1,11 +1,12 @@
 """Which runs the workbook consists of, and which of them each notebook asks for."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from icotlib.config import RunConfig
-from icotlib.experiments.base import PHASES, Shared
+from icotlib.config import RunConfig, field_names
+from icotlib.experiments.base import SharedOverrides, configs_of
 from icotlib.experiments.distillation import (
+    PHASE_METHODS,
     ablations,
     depths,
     few_examples,
@@ -31,20 +32,20 @@ from icotlib.registry import METHODS as REGISTRY
 
 def series(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
     """Stepwise internalization and what it is compared with, the longest first."""
-    overrides = Shared.of(overrides, ("icot_si", "no_cot", "explicit_cot"))
+    overrides = SharedOverrides.of(overrides, ("icot_si", "no_cot", "explicit_cot"))
     return [make(preset, seed, overrides) for make in (icot_si, no_cot, explicit_cot)]
 
 
 def workbook(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
     """Every run that the main notebooks need: those that most depend on, and the longest, first."""
-    overrides = Shared.of(overrides, METHODS)
+    overrides = shared(overrides)
     main = [icot_kd(preset, seed, overrides), *series(preset, seed, overrides)]
     return [*main, *levers(preset, seed, overrides).values(), tour(preset, seed, overrides)]
 
 
 def studies(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
     """What the studies need beyond that: baselines, ablations, depth, mixture, shifts."""
-    overrides = Shared.of(overrides, METHODS)
+    overrides = shared(overrides)
     groups = (ablations, weak_model, depths, mixtures, few_examples, shifted)
     baselines = [make(preset, seed, overrides) for make in (kd_skipped, kd_no_cot)]
     return [*baselines, *(run for make in groups for run in make(preset, seed, overrides).values())]
@@ -87,7 +88,7 @@ def needed(
     Args:
         notebook: its name, or the number that this begins with.
     """
-    return tuple(_configs(NEEDED[notebook[:2]], preset, seed, Shared.of(overrides, METHODS)))
+    return tuple(configs_of(NEEDED[notebook[:2]], preset, seed, shared(overrides)))
 
 
 def overrides_for(notebook: str, preset: str, overrides: Any = None) -> dict[str, Any]:
@@ -95,42 +96,33 @@ def overrides_for(notebook: str, preset: str, overrides: Any = None) -> dict[str
 
     Raises `ConfigError` for a setting that no run of the workbook reads.
     """
-    shared = Shared.of(overrides, METHODS)
+    all_changes = shared(overrides)
     makers = (*NEEDED[notebook[:2]], *READ.get(notebook[:2], ()))
     methods: dict[str, None] = {}
-    for config in _configs(makers, preset, 0, shared):
+    for config in configs_of(makers, preset, 0, all_changes):
         related = [config, *config.ancestors().values()]
         methods |= dict.fromkeys(one.method for one in related)
     phased = any(REGISTRY.get(method).phases for method in methods)
-    read: dict[str, Any] = {}
-    for name, value in shared.items():
-        if name.partition(".")[0] in PHASES:
-            read |= {name: value} if phased else {}
-        elif any(name in Shared({name: value}).for_method(method) for method in methods):
-            read[name] = value
-    return read
+    roles = [role for role, method in PHASE_METHODS.items() if phased and method in methods]
+    known = {name for method in methods for name in field_names(method)}
+    return {
+        name: value
+        for name, value in all_changes.items()
+        if name in known or name.partition(".")[0] in roles
+    }
 
 
-def _configs(
-    makers: Iterable[Callable[..., Any]], preset: str, seed: int, overrides: Shared
-) -> Iterator[RunConfig]:
-    for maker in makers:
-        configs = maker(preset, seed, overrides)
-        configs = configs.values() if isinstance(configs, dict) else configs
-        yield from [configs] if isinstance(configs, RunConfig) else configs
-
-
-def shared(overrides: Any = None) -> Shared:
+def shared(overrides: Any = None) -> SharedOverrides:
     """Overrides for several runs at once: each takes those that its method reads.
 
     Raises `ConfigError` for a setting that no run of the workbook reads.
     """
-    return Shared.of(overrides, METHODS)
+    return SharedOverrides.of(overrides, METHODS, PHASE_METHODS)
 
 
 def baselines(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunConfig]:
     """Explicit CoT and No CoT beside stepwise internalization, by the names tables have."""
-    overrides = Shared.of(overrides, ("explicit_cot", "no_cot"))
+    overrides = SharedOverrides.of(overrides, ("explicit_cot", "no_cot"))
     return {
         "Explicit CoT": explicit_cot(preset, seed, overrides),
         "No CoT, equal seconds": no_cot(preset, seed, overrides),
@@ -140,7 +132,7 @@ def baselines(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, Ru
 
 def compared(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
     """What the main figures compare: the series, and two runs that no notebook trains."""
-    overrides = Shared.of(overrides, ("icot_si", "no_cot", "explicit_cot"))
+    overrides = SharedOverrides.of(overrides, ("icot_si", "no_cot", "explicit_cot"))
     return [
         *series(preset, seed, overrides),
         no_cot(preset, seed, overrides, budget="examples"),

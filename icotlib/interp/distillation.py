@@ -1,4 +1,4 @@
-"""Analysis of distillation: probes of the teacher's states, explained variance, loss by phase."""
+"""Analysis of distillation: probes of teacher states, explained variance, accuracy by phase."""
 
 import warnings
 from dataclasses import replace
@@ -17,9 +17,9 @@ from icotlib.data.run_data import RunData
 from icotlib.errors import RunError
 from icotlib.evaluation.scoring import wilson_interval
 from icotlib.evaluation.stage_model import StageModel, load_stage
+from icotlib.methods.distillation.base import teacher_of
 from icotlib.methods.distillation.coupling import Coupled
 from icotlib.methods.distillation.emulator import Emulator
-from icotlib.methods.distillation.phases import teacher_of
 from icotlib.methods.distillation.states import gold_tokens, nanmedian, teacher_states
 from icotlib.methods.distillation.student import Student
 from icotlib.models.loading import load_weights
@@ -82,8 +82,7 @@ def logistic_regression_hits(
 ) -> np.ndarray:
     """Which test tokens scikit-learn's logistic regression predicts from their states: `[m]`.
 
-    `icotlib.interp.probes` fits the probes of all positions at once; here each layer predicts
-    tokens at positions that differ between examples, so that one small problem remains.
+    Unlike `icotlib.interp.probes`, it fits one probe at a time, to states that are not whitened.
 
     Args:
         fit_states, fit_tokens: `[n, d]` and `[n]`.
@@ -92,7 +91,7 @@ def logistic_regression_hits(
     if len(np.unique(fit_tokens)) == 1:
         return truth == fit_tokens[0]
     model = LogisticRegression(C=1.0, max_iter=100)
-    with warnings.catch_warnings():  # more than a hundred iterations change no prediction
+    with warnings.catch_warnings():  # a hundred iterations suffice
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(fit_states.numpy(), fit_tokens).predict(test_states.numpy()) == truth
 

@@ -158,7 +158,7 @@ def fit_mlp(
 
 
 class _MLPs:
-    """The networks of `fit_mlp`. Examples are the last dimension inside, as in `softmax_`."""
+    """The networks of `fit_mlp`. Examples are the last dimension within, as in `softmax_`."""
 
     def __init__(
         self, x: Tensor, labels: Tensor, fit: slice, hidden: int, generator: torch.Generator
@@ -188,9 +188,9 @@ class _MLPs:
     def outputs(self, x: Tensor) -> Tensor:
         """`[P, n, d]` -> logits `[P, T, classes, n]`, or standardised numbers `[P, T, n]`."""
         first, first_bias, second, second_bias = self.weights
-        inside = torch.baddbmm(first_bias, first, x.mT).relu_()
-        inside = inside.view(self.positions * self.count, self.hidden, -1)
-        out = torch.baddbmm(second_bias, second, inside)
+        hidden = torch.baddbmm(first_bias, first, x.mT).relu_()
+        hidden = hidden.view(self.positions * self.count, self.hidden, -1)
+        out = torch.baddbmm(second_bias, second, hidden)
         out = out.view(self.positions, self.count, self.classes, -1)
         if self.absent is None:
             return out[:, :, 0]

@@ -107,10 +107,10 @@ def _errors(x: Tensor, numbers: Sequence[Variable], split: Split, probe: str) ->
 
 
 def _row(
-    probe: str, variable: Variable, where: tuple[int, int], measure: str, **scores: float
+    probe: str, variable: Variable, state: tuple[int, int], measure: str, **scores: float
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"probe": probe, "variable": variable.name, "kind": variable.kind}
-    row |= {"index": variable.index, "layer": where[0], "position": where[1]}
+    row |= {"index": variable.index, "layer": state[0], "position": state[1]}
     return row | {"measure": measure} | scores
 
 
@@ -125,11 +125,11 @@ def _accuracies(
     valid = split[1].stop - split[1].start
     selected, reported = right[:, :valid].mean(axis=1), right[:, valid:]
     hits, n = reported.sum(axis=1), reported.shape[1]
-    for p, place in enumerate(where):
+    for p, state in enumerate(where):
         for t, variable in enumerate(symbols):
             low, high = wilson_interval(int(hits[p, t]), n)
             scores = {"valid": selected[p, t], "score": hits[p, t] / n, "low": low, "high": high}
-            yield _row(probe, variable, place, "accuracy", **scores)
+            yield _row(probe, variable, state, "accuracy", **scores)
 
 
 def _determination(
@@ -150,10 +150,10 @@ def _determination(
         squared = errors[:, valid:, t] ** 2
         reported = 1 - squared.mean(axis=1) / spread[1]
         low, high = np.quantile(1 - squared @ weights.T / spread[1], (0.025, 0.975), axis=1)
-        for p, place in enumerate(where):
+        for p, state in enumerate(where):
             scores = {"valid": selected[p], "score": reported[p], "low": low[p], "high": high[p]}
             scores = {name: max(0.0, value) for name, value in scores.items()}
-            yield _row(probe, variable, place, "R2", **scores)
+            yield _row(probe, variable, state, "R2", **scores)
 
 
 def visible_input(model: StageModel, questions: QuestionSet) -> np.ndarray:
@@ -219,12 +219,12 @@ def _best_states(table: pd.DataFrame, names: Sequence[str], separator: int) -> l
         names: names of the positions; a token that still stands in the chain has one.
     """
     best = []
-    for variable, found in table.groupby("variable", sort=False):
+    for variable, rows in table.groupby("variable", sort=False):
         written = variable in names
         visible_at = names.index(variable) if written else len(names)
         candidates = {
-            "separator": found[found.position == separator],
-            "unseen": found[found.position < visible_at],
+            "separator": rows[rows.position == separator],
+            "unseen": rows[rows.position < visible_at],
         }
         for where, states in candidates.items():
             row = {"variable": variable, "where": where, "written": written}

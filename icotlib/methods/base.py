@@ -86,8 +86,8 @@ class Method(ABC):
     paper: ClassVar[str] = ""
     #: The runs that it builds on: the method of each by its role, in the order of training.
     phases: ClassVar[dict[str, str]] = {}
-    #: Settings that it must share with a phase, beyond data and model, by role.
-    shared: ClassVar[dict[str, tuple[str, ...]]] = {}
+    #: Settings that must be equal to those of a phase, beyond data and model, by role.
+    must_match: ClassVar[dict[str, tuple[str, ...]]] = {}
     #: Its own sections of settings, by name.
     sections: ClassVar[dict[str, Declared]] = {}
     #: Settings of its own at each preset, by dotted name, for `icot train NAME`.
@@ -96,6 +96,8 @@ class Method(ABC):
     baseline: ClassVar[bool] = False
     #: Whether a finished run answers questions by itself.
     answers: ClassVar[bool] = True
+    #: Whether a run ends with a test of its answers.
+    tested: ClassVar[bool] = True
     #: Whether plain transformers can load the weights and generate with them.
     plain_model: ClassVar[bool] = True
     #: Whether the model's dropout is on while it trains.
@@ -155,7 +157,12 @@ class Method(ABC):
     def micro_batches(
         self, step: int, batch: EncodedBatch, generator: torch.Generator
     ) -> Iterator[MicroBatch]:
-        """The forward passes of one batch."""
+        """The forward passes of one batch.
+
+        The loss of each part is divided by what is learned in the whole batch, so that gradients
+        add up. A part also appends a `BatchAccuracy` to `self.seen`: from it come the accuracy in
+        training, and the decisions of a schedule that accuracy drives.
+        """
 
     def sync_metrics(self) -> None:
         """Read from the device what the steps since the last call have left there."""
@@ -189,7 +196,7 @@ class Method(ABC):
 
     def complete(self) -> bool:
         """Whether the last stage is reached, so that a target accuracy may end the run."""
-        return self.removal.eval_stage == self.removal.final_stage
+        return self.tested and self.removal.eval_stage == self.removal.final_stage
 
     @property
     def has_stage_checkpoints(self) -> bool:
@@ -198,10 +205,13 @@ class Method(ABC):
 
     def test(self, run: Run) -> Iterator[tuple[int, Score]]:
         """Test scores by removal stage, once training has ended."""
+        if not self.tested:
+            return
         batch = self.format.arrange(self.run_data.test)
+        trained = self.accelerator.unwrap_model(self.model)
         stages = run.checkpointed_stages if self.has_stage_checkpoints else None
         for removed in self.removal.test_stages() if stages is None else stages:
-            model = self.model
+            model = trained
             if stages is not None:  # weights of its own
                 model = load_stage(run, removed)[0].to(self.device)
             yield removed, self.at_stage(removed, model).score(batch, self.run_data.answers)
@@ -264,6 +274,8 @@ class Method(ABC):
     @classmethod
     def planned_test_stages(cls, config: RunConfig, longest: int, steps: int) -> list[int]:
         """The removal stages that the final test will report."""
+        if not cls.tested:
+            return []
         schedule = cls.schedule(config, longest)
         return [removed for _, removed in schedule.stages(steps)] or schedule.test_stages()
 

@@ -62,7 +62,7 @@ def configs(size: str, precision: str = "fp32", threads: int | None = None) -> d
     threads = threads or torch.get_num_threads()
     changes = SIZES[size] | {"train.precision": precision, "train.threads": threads}
     changes |= {"data.valid_examples": 8, "data.test_examples": 64, "removal.warmup_steps": 0}
-    shared = experiments.Shared(changes)
+    shared = experiments.SharedOverrides(changes)
     return {name: make("fast", overrides=shared) for name, make in MEASURED.items()}
 
 

@@ -34,10 +34,7 @@ def select(runs: Sequence[Run], *make: Any) -> list[Run]:
     """
     names = set()
     for preset, seed in {(run.config.preset, run.config.seed) for run in runs}:
-        for function in make:
-            made = function(preset, seed)
-            made = made.values() if isinstance(made, dict) else made
-            names |= {one.run_name for one in ([made] if isinstance(made, RunConfig) else made)}
+        names |= {config.run_name for config in experiments.configs_of(make, preset, seed)}
     return [run for run in runs if run.name in names]
 
 

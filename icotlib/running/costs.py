@@ -100,8 +100,7 @@ def cost_of(config: RunConfig, source: LengthSource, steps: int | None = None) -
     bytes_kept, copies = (2, 2 * sizes.parameters) if half else (4, 0)
     micro_batches = config.train.length_groups * config.train.accumulation
     # Logits take 12 bytes: themselves, their log-softmax and their gradient, in fp32.
-    held = max(bytes_kept * step.activations + 12 * step.logits for step in counted)
-    held //= micro_batches
+    largest = max(bytes_kept * step.activations + 12 * step.logits for step in counted)
     checkpoints = len(schedule.stages(steps)) if schedule.has_stage_checkpoints else 0
     return Cost(
         steps=steps,
@@ -110,7 +109,7 @@ def cost_of(config: RunConfig, source: LengthSource, steps: int | None = None) -
         evaluation=evaluation,
         parameters=sizes.parameters,
         state=sizes.state,
-        activations=held + copies,
+        activations=largest // micro_batches + copies,
         disk=4 * sizes.saved * (checkpoints + 1),
         precision=mixed if half else config.train.precision.replace("auto", "fp32"),
     )

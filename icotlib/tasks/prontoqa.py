@@ -203,10 +203,10 @@ class ProntoQA(ProseTask):
 
 
 def _published(example: Example) -> dict[str, Any]:
-    facts, mark, statement = example.question.partition("True or false :")
+    facts, instruction, statement = example.question.partition("True or false :")
     return {
         "question": typeset(facts.strip()),
-        "query": typeset(mark + statement),
+        "query": typeset(instruction + statement),
         "chain_of_thought": split_sentences(typeset(example.chain)),
         "answer": example.answer,
     }

@@ -24,7 +24,7 @@ class QuestionSet:
     @classmethod
     def parse(cls, task: Task, *typed: str) -> "QuestionSet":
         """Questions as a person types them. Raises `ValueError` for one that is none."""
-        return cls(task, np.concatenate([task.parse_question(one) for one in typed]))
+        return cls(task, np.concatenate([task.parse_question(text) for text in typed]))
 
     @property
     def rendered(self) -> SymbolBatch:
@@ -40,7 +40,7 @@ def draw_questions(task: Task, n: int, seed: int = 0) -> QuestionSet:
     """Up to n different questions of a task, fewer where it has no more."""
     rng = np.random.default_rng([seed, 17])
     n = min(n, task.n_questions)
-    found = np.unique(task.sample(rng, 2 * n), axis=0)
-    while len(found) < n:
-        found = np.unique(np.vstack([found, task.sample(rng, n)]), axis=0)
-    return QuestionSet(task, found[rng.permutation(len(found))[:n]])
+    distinct = np.unique(task.sample(rng, 2 * n), axis=0)
+    while len(distinct) < n:
+        distinct = np.unique(np.vstack([distinct, task.sample(rng, n)]), axis=0)
+    return QuestionSet(task, distinct[rng.permutation(len(distinct))[:n]])

@@ -5,7 +5,7 @@ states     where the teacher's states are read: the diagonal and the other subse
 student    mind-reading: the model that reads the teacher's states (Section 3.1)
 emulator   thought emulation: the model that predicts them (Section 3.2)
 coupling   emulator and student as one model (Section 3.3)
-phases     what the phases share: a frozen teacher, and the layout without chain
-method     the three phases as methods: what each trains, with which loss
+base       what the phases share: a frozen teacher, and the layout without chain
+method     the three phases as methods, with their losses: of states, of the mixture, of answers
 costs      what a step of each phase costs
 """

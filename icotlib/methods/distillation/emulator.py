@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from transformers import AutoModel
 
 from icotlib.methods.distillation.student import ThoughtConfig, ThoughtModel, state_mlp
@@ -27,8 +28,19 @@ class Emulated:
 
     #: Predicted states `[n, layers, d]`.
     states: Tensor
-    #: Scores of the mixture's components at every layer, `[n, layers, components]`.
+    #: Scores of the mixture's components at every layer, `[n, layers, components]`;
+    #: `mixture_loss` trains them.
     scores: Tensor
+
+
+def mixture_loss(scores: Tensor, gold: Tensor) -> Tensor:
+    """The supervised mixture's cross-entropy, summed over examples and layers.
+
+    Args:
+        scores: `[n, layers, components]`.
+        gold: `[n, layers]`, the chain token that each layer's component stands for.
+    """
+    return cross_entropy(scores.flatten(0, 1).float(), gold.flatten(), reduction="sum")
 
 
 class Emulator(ThoughtModel):
@@ -61,7 +73,7 @@ class Emulator(ThoughtModel):
             at: `[n]`, the separator's position in each row.
             gold: `[n, layers]`, components to use in place of the mixture's own choice.
         """
-        state = EmulatorState(self, gold)
+        state = EmulatorPass(self, gold)
 
         def predict(layer: int, hidden: Tensor) -> Tensor:
             return scatter_positions(hidden, at, state.step(layer, gather_positions(hidden, at)))
@@ -80,7 +92,7 @@ class Emulator(ThoughtModel):
         return (scores / self.config.mixture_temperature).softmax(dim=-1)
 
 
-class EmulatorState:
+class EmulatorPass:
     """One pass of the emulator: what it carries from layer to layer at the separator."""
 
     def __init__(self, emulator: Emulator, gold: Tensor | None):

@@ -1,4 +1,4 @@
-"""Distillation in three phases (ICoT-KD, arXiv 2311.01460), each a run that builds on others.
+"""The three phases of distillation (ICoT-KD, arXiv 2311.01460), each a run that builds on others.
 
     teacher    explicit CoT                                      (an ordinary run)
     student    learns to answer from the teacher's states        mind-reading, Section 3.1
@@ -14,7 +14,6 @@ from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from icotlib.config import RunConfig
 from icotlib.data.inputs import LMBatch
@@ -22,9 +21,9 @@ from icotlib.data.layout import EncodedBatch
 from icotlib.evaluation.scoring import Score, score
 from icotlib.methods.base import MicroBatch, length_groups, register
 from icotlib.methods.distillation import costs
+from icotlib.methods.distillation.base import PART, DistillationPhase, EmulatingPhase, parts
 from icotlib.methods.distillation.coupling import Coupled
-from icotlib.methods.distillation.emulator import Emulator
-from icotlib.methods.distillation.phases import PART, DistillationPhase, EmulatingPhase, parts
+from icotlib.methods.distillation.emulator import Emulator, mixture_loss
 from icotlib.methods.distillation.settings import CouplingSettings, EmulatorSettings
 from icotlib.methods.distillation.states import gold_tokens
 from icotlib.methods.distillation.student import Student, StudentWithStates
@@ -33,7 +32,7 @@ from icotlib.models.loading import load_weights
 from icotlib.models.precision import training_precision
 from icotlib.runs import Run
 
-#: Settings that a phase must share with the run that couples it.
+#: Settings that a phase and the run that couples it must have in common.
 STATES = ("distill.subset", "distill.delta")
 
 
@@ -99,6 +98,7 @@ class EmulatorPhase(EmulatingPhase):
     label = "ICoT-KD emulator"
     color = "#999999"
     answers = False  # the student does
+    tested = False
     sections: ClassVar = {"distill": EmulatorSettings}
     model_class = Emulator
 
@@ -118,21 +118,13 @@ class EmulatorPhase(EmulatingPhase):
             emulated = self.emulate(batch[rows], gold if gold is None else gold[here])
             loss = 0.5 * (states[here] - emulated.states.float()).square().sum()
             if gold is not None:
-                named = cross_entropy(
-                    emulated.scores.flatten(0, 1).float(), gold[here].flatten(), reduction="sum"
+                loss = loss + distill.mixture_supervision * mixture_loss(
+                    emulated.scores, gold[here]
                 )
-                loss = loss + distill.mixture_supervision * named
             yield MicroBatch(loss / len(batch), int(batch.question[rows].sum()))
 
     def validation_metrics(self) -> dict[str, Any]:
-        with training_precision(self.config.train.precision, self.model):
-            return {"valid_accuracy": math.nan, **self.measure_states()}
-
-    def complete(self) -> bool:
-        return False  # nothing is answered yet
-
-    def test(self, run: Run) -> Iterator[tuple[int, Score]]:
-        yield from ()
+        return {"valid_accuracy": math.nan, **self.measure_states()}
 
     @classmethod
     def own_sizes(cls, config: RunConfig, model: nn.Module) -> dict[str, int]:
@@ -142,10 +134,6 @@ class EmulatorPhase(EmulatingPhase):
     @classmethod
     def step_cost(cls, config: RunConfig, sizes: RunSizes, *lengths: Any) -> StepCost:
         return costs.emulator_step(sizes, *lengths)
-
-    @classmethod
-    def planned_test_stages(cls, config: RunConfig, longest: int, steps: int) -> list[int]:
-        return []
 
 
 @register
@@ -160,7 +148,7 @@ class ICoTKD(EmulatingPhase):
         "student": "kd_student",
         "emulator": "kd_emulator",
     }
-    shared: ClassVar = {
+    must_match: ClassVar = {
         "student": STATES,
         "emulator": (*STATES, "distill.mixture", "distill.mixture_temperature"),
     }
@@ -191,16 +179,7 @@ class ICoTKD(EmulatingPhase):
         yield from self.answer_micro_batches(step, batch, logits_for)
 
     def validation_metrics(self) -> dict[str, Any]:
-        with training_precision(self.config.train.precision, self.model):
-            valid = self.format.arrange(self.run_data.valid)
-            found = self.at_stage(0).teacher_forced_match(valid)
-            return {"valid_accuracy": found, **self.measure_states()}
-
-    def test(self, run: Run) -> Iterator[tuple[int, Score]]:
-        model = self.accelerator.unwrap_model(self.model)
-        batch = self.format.arrange(self.run_data.test)
-        longest = self.run_data.longest_chain
-        yield longest, self.at_stage(longest, model).score(batch, self.run_data.answers)
+        return super().validation_metrics() | self.measure_states()
 
     @classmethod
     def own_sizes(cls, config: RunConfig, model: nn.Module) -> dict[str, int]:

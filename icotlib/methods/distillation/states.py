@@ -98,7 +98,7 @@ def gold_tokens(
     delta: float | None = None,
     offset: int = 0,
 ) -> Tensor:
-    """The token where state l is read, or `offset` state_positions on: `[n, layers]`.
+    """The token where state l is read, or `offset` positions further on: `[n, layers]`.
 
     It is what the supervised mixture names; an offset goes no further than the second separator.
     """

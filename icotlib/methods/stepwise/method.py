@@ -47,7 +47,10 @@ class StepwiseInternalization(CausalLMMethod):
         self.had_chain = True
 
     def begin_step(self, step: int) -> StageChange:
-        """A new optimizer whenever s grows, until a batch holds no chain token any more."""
+        """Ask for cleared optimizer moments whenever s grows, as long as batches hold chain tokens.
+
+        `Trainer.train` clears them (Section 3.2, optimizer reset).
+        """
         change = super().begin_step(step)
         if change.ended is None:
             return change

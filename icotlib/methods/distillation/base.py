@@ -25,6 +25,7 @@ from icotlib.methods.distillation.states import (
 from icotlib.methods.distillation.student import Student, ThoughtConfig
 from icotlib.models.build import build_model
 from icotlib.models.loading import load_stage
+from icotlib.models.precision import training_precision
 from icotlib.runs import Run
 
 #: Examples in one forward pass of an evaluation.
@@ -47,14 +48,17 @@ class DistillationPhase(Method):
         if config.train.gradient_checkpointing or config.model.lora:
             raise ConfigError(
                 f"method {cls.name!r} works neither with train.gradient_checkpointing nor with "
-                "model.lora: states enter its layers from outside"
+                "model.lora: hooks put hidden states into its layers"
             )
-        phases = [config, *config.phases.values()]
-        teachers = [one.phases["teacher"] for one in phases if "teacher" in one.phases]
+        teachers = teachers_of(config)
         if any(teacher != teachers[0] for teacher in teachers):
             raise ConfigError("student, emulator and the run that couples them need one teacher")
         if not teachers:
-            raise ConfigError(f"method {cls.name!r} needs a teacher run")
+            raise ConfigError(
+                f"method {cls.name!r} needs a teacher: make its config with "
+                f"`icot.experiments.{cls.name}(preset)`, or add phases={{'teacher': ...}}, the "
+                "config of a run of explicit_cot"
+            )
 
     @classmethod
     def input_format(cls, config: RunConfig) -> InputFormat:
@@ -140,10 +144,11 @@ class EmulatingPhase(DistillationPhase):
         """Explained variance of the teacher's states by layer, and the components in use."""
         valid, usage = self.run_data.valid, torch.zeros(())
         states = []
-        for emulated in map(self.emulate, parts(valid)):
-            states.append(emulated.states.float())
-            weights = self.emulator.component_weights(emulated.scores.float())
-            usage = usage.to(weights) + weights.sum(dim=0)
+        with training_precision(self.config.train.precision, self.model):
+            for emulated in map(self.emulate, parts(valid)):
+                states.append(emulated.states.float())
+                weights = self.emulator.component_weights(emulated.scores.float())
+                usage = usage.to(weights) + weights.sum(dim=0)
         by_layer = explained_variance(self.valid_states, torch.cat(states))
         used = components_in_use(usage / len(valid))
         return {
@@ -167,8 +172,13 @@ def teacher_of(config: RunConfig) -> RunConfig:
 
     A run of another method is its own teacher.
     """
-    phases = [config, *config.phases.values()]
-    return next((one.phases["teacher"] for one in phases if "teacher" in one.phases), config)
+    return next(iter(teachers_of(config)), config)
+
+
+def teachers_of(config: RunConfig) -> list[RunConfig]:
+    """The teachers of a run of distillation and of the phases that it builds on."""
+    runs = [config, *config.phases.values()]
+    return [one.phases["teacher"] for one in runs if "teacher" in one.phases]
 
 
 def parts(batch: EncodedBatch) -> Iterator[EncodedBatch]:
