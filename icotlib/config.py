@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import yaml
-
 from icotlib.errors import ConfigError, did_you_mean
 from icotlib.registry import METHODS
 from icotlib.sections import DataConfig, ModelConfig, OptimConfig, TrainConfig
@@ -25,7 +23,9 @@ from icotlib.settings import (
     Variants,
     build_section,
     describe,
+    flattened,
     names_of,
+    parse_overrides,
     section_type,
     setting,
 )
@@ -192,24 +192,11 @@ class RunConfig(Section):
         return from_dict(values)
 
 
-def flattened(changes: dict[str, Any]) -> dict[str, Any]:
-    """Overrides by dotted name: `{"train": {"steps": 50}}` says the same as `{"train.steps": 50}`.
-
-    Mappings that are themselves the value of a setting, such as `model.options`, stay whole.
-    """
-    found: dict[str, Any] = {}
-    for name, value in changes.items():
-        if "." not in name and name != "phases" and isinstance(value, dict):
-            found |= {f"{name}.{key}": x for key, x in value.items()}
-        else:
-            found[name] = value
-    return found
-
-
 #: Settings that must be equal in a run and in every run that it builds on: what one holds out, the
 #: other must hold out too.
 MUST_MATCH = (
-    *("model", "data.task", "data.path", "data.seed", "data.holdout"),
+    *map(ModelConfig.dotted, names_of(ModelConfig)),
+    *("data.task", "data.path", "data.seed", "data.holdout"),
     *("data.valid_examples", "data.test_examples"),
 )
 
@@ -237,20 +224,6 @@ def _keep_what_is_read(values: dict[str, Any], changes: dict[str, Any]) -> None:
 
 #: The fields of every config; all others are sections of methods.
 COMMON = tuple(spec.name for spec in dataclasses.fields(RunConfig) if spec.name != "own")
-
-
-def parse_overrides(changes: dict[str, Any] | str | None) -> dict[str, Any]:
-    """Overrides by dotted name, from a dictionary, YAML text or nothing."""
-    if isinstance(changes, str):
-        try:
-            changes = yaml.safe_load(changes)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"overrides are not valid YAML: {error}") from None
-    if changes is None:
-        return {}
-    if not isinstance(changes, dict):
-        raise ConfigError(f"overrides must map setting names to values, got {changes!r}")
-    return type(changes)(flattened(changes))
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
+import yaml
+
 from icotlib.errors import ConfigError, did_you_mean
 
 
@@ -221,3 +223,31 @@ def coerce(value: Any, hint: Any, name: str) -> Any:
         if kind is int and isinstance(value, float) and value.is_integer():
             return int(value)
     raise ConfigError(f"{name} must be a {type_name(hint)}, got {value!r}")
+
+
+def parse_overrides(changes: dict[str, Any] | str | None) -> dict[str, Any]:
+    """Overrides by dotted name, from a dictionary, YAML text or nothing."""
+    if isinstance(changes, str):
+        try:
+            changes = yaml.safe_load(changes)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"overrides are not valid YAML: {error}") from None
+    if changes is None:
+        return {}
+    if not isinstance(changes, dict):
+        raise ConfigError(f"overrides must map setting names to values, got {changes!r}")
+    return type(changes)(flattened(changes))
+
+
+def flattened(changes: dict[str, Any]) -> dict[str, Any]:
+    """Overrides by dotted name: `{"train": {"steps": 50}}` says the same as `{"train.steps": 50}`.
+
+    Mappings that are themselves the value of a setting, such as `model.options`, stay whole.
+    """
+    found: dict[str, Any] = {}
+    for name, value in changes.items():
+        if "." not in name and name != "phases" and isinstance(value, dict):
+            found |= {f"{name}.{key}": x for key, x in value.items()}
+        else:
+            found[name] = value
+    return found

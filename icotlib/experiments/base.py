@@ -7,12 +7,11 @@ from icotlib.config import (
     ModelConfig,
     RunConfig,
     field_names,
-    flattened,
     names_read,
-    parse_overrides,
     unknown_setting,
 )
 from icotlib.errors import ConfigError, did_you_mean
+from icotlib.settings import flattened, parse_overrides
 
 PRESETS = ("smoke", "fast", "paper")
 
