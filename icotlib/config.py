@@ -53,7 +53,7 @@ class RunConfig(Section):
     seed: int = setting(
         0, "Seed of weights, batches and removal; data.seed splits the data.", low=0
     )
-    label: str = setting("", "A word that names a variant in tables.")
+    label: str = setting("", "Tells runs of one method apart: the column `variant` of tables.")
     preset: str = setting("", "The preset that this config was made from.")
     #: The configs of the runs that this one builds on, by role; a phase may be skipped.
     phases: dict[str, "RunConfig"] = field(default_factory=dict)

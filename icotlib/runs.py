@@ -209,11 +209,10 @@ def find_run(name: str) -> Run:
     for choice in (exact, found, plain, first):
         if len(choice) == 1:
             return choice[0]
-    listed = "".join(f"\n  {run.name}" for run in plain or found) or " none"
-    raise RunError(
-        f"{name!r} must name one run under {paths.runs_root()}, by its name or how that begins; "
-        f"found:{listed}"
-    )
+    if not found:
+        raise RunError(f"no run under {paths.runs_root()} begins with {name!r}; see `icot runs`")
+    listed = "".join(f"\n  {run.name}" for run in plain or found)
+    raise RunError(f"several runs begin with {name!r}; type more of the name:{listed}")
 
 
 def write_json(path: Path, value: Any) -> None:

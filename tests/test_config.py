@@ -387,7 +387,13 @@ def setting_names(values: Any) -> set[str]:
     "table",
     [
         *(base.PAPER_OPTIM, base.PAPER_REMOVAL, base.MAIN),
-        *(stepwise.MODEL, stepwise.REMOVAL, stepwise.SMALL, stepwise.LEVERS_BASE, stepwise.LEVERS),
+        *(
+            stepwise.MODEL,
+            stepwise.REMOVAL,
+            stepwise.SMALL,
+            stepwise.SCHEDULE_ABLATIONS_BASE,
+            stepwise.SCHEDULE_ABLATIONS,
+        ),
         *(distillation.NO_CHAIN, distillation.COMMON, distillation.PAPER_PHASE),
         *(distillation.PHASES, distillation.WEAK_MODEL, distillation.UNTRAINED_GPT2),
         *(distillation.TWO_CHAINS, distillation.MIXTURES),
@@ -499,7 +505,12 @@ def test_shared_overrides_refuse_what_none_of_the_runs_reads():
 def test_presets_take_overrides_and_refuse_typos():
     config = experiments.icot_si("fast", overrides={"train.steps": 3})
     assert config.train.steps == 3
-    for make in (experiments.icot_si, experiments.levers, experiments.tour, experiments.workbook):
+    for make in (
+        experiments.icot_si,
+        experiments.schedule_ablations,
+        experiments.tour,
+        experiments.workbook,
+    ):
         with pytest.raises(ConfigError, match="Did you mean 'fast'"):
             make("fsat")
     with pytest.raises(ConfigError, match="unknown setting"):

@@ -109,7 +109,7 @@ def test_tokens_of_a_run_by_hand():
     cost = costs.cost_of(config, run_data)
     # s = 0, 0, 1, 1, then 2, which is all 8; four examples a step
     assert cost.tokens == 4 * (21 + 21 + 20 + 20 + 13 + 13)
-    schedule = config.spec.schedule(config, run_data.longest_chain)
+    schedule = config.spec.make_schedule(config, run_data.longest_chain)
     assert schedule.stages(6) == [(0, 0), (2, 1), (4, 8)]
     assert cost.disk == 4 * cost.parameters * (3 + 1)
 
@@ -117,12 +117,12 @@ def test_tokens_of_a_run_by_hand():
 def test_stages_are_those_that_a_run_goes_through():
     for name in ("icot-si/5x5/gpt2", "icot-si/gsm8k/gpt2"):
         config = get_paper_result(name).config()
-        schedule = config.spec.schedule(config, 75)
+        schedule = config.spec.make_schedule(config, 75)
         advanced = [(0, 0)]
         for step in range(500_000):
             if schedule.advance(step):
                 advanced.append((step, schedule.removed))
-        assert config.spec.schedule(config, 75).stages(500_000) == advanced
+        assert config.spec.make_schedule(config, 75).stages(500_000) == advanced
         assert advanced[-1][1] == 75
 
 

@@ -93,7 +93,7 @@ DRAWN = {
         )
     ),
     "learning_curves": lambda: figures.learning_curves(made_learning()),
-    "levers": lambda: figures.levers(made_learning()),
+    "schedule_ablations": lambda: figures.schedule_ablations(made_learning()),
     "probed_teacher_states": lambda: figures.probed_teacher_states(
         made_scores(states=["diagonal", "first column"], layer=[0, 1]).assign(majority=0.2)
     ),
@@ -194,7 +194,7 @@ def test_numbers_that_no_run_holds_name_their_origin(tmp_path):
 
 
 def test_fonts_are_embedded_as_outlines_that_journals_accept(tmp_path):
-    paths = figures.save(DRAWN["levers"](), "x", made_table(), [], tmp_path)
+    paths = figures.save(DRAWN["schedule_ablations"](), "x", made_table(), [], tmp_path)
     pdf = paths[0].read_bytes()
     assert b"/Type3" not in pdf
     assert b"/FontFile2" in pdf

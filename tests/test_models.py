@@ -248,7 +248,9 @@ def test_evaluate_writes_what_generate_writes(side, keep_positions, monkeypatch)
     assert result.written == tuple(expected)
     assert decoded == [1]
     decoded.clear()
-    monkeypatch.setattr("icotlib.evaluation.scoring.WORTHWHILE", 2)  # after one batch, never again
+    monkeypatch.setattr(
+        "icotlib.evaluation.scoring.MIN_DRAFT_ACCEPTANCE", 2
+    )  # after one batch, never again
     result = evaluate(model, LAYOUT, batch, ANSWERS, k, keep_positions, side, batch_size=2)
     assert result.written == tuple(expected)
     assert decoded == [1, 2]

@@ -112,7 +112,7 @@ def test_executed_copies_hold_the_figures(series):
 
 
 def test_smoke_crosses_the_removal_stages(series):
-    for name, config in experiments.levers("smoke").items():
+    for name, config in experiments.schedule_ablations("smoke").items():
         run = Run.of(config)
         stages = run.stages.removed.tolist()
         assert stages[0] == 0

@@ -7,14 +7,14 @@ from icotlib.cli import main
 from icotlib.data.files import read_examples
 from icotlib.data.layout import Layout
 from icotlib.errors import ConfigError
-from icotlib.experiments.papers import CELLS, get_paper_result
+from icotlib.experiments.papers import PAPER_RESULTS, get_paper_result
 from icotlib.methods.stepwise.schedules import make_schedule
 from icotlib.models.known_sizes import GSM8K
 from icotlib.running.lengths import GSM8K_CHAIN, GSM8K_QUESTION, NominalLengths
 
 
 def test_every_number_is_a_run_of_its_own():
-    configs = {name: result.config() for name, result in CELLS.items()}
+    configs = {name: result.config() for name, result in PAPER_RESULTS.items()}
     assert len(configs) == 43
     assert len({config.run_name for config in configs.values()}) == len(configs)
     for name, config in configs.items():
@@ -31,14 +31,14 @@ def test_every_number_is_a_run_of_its_own():
 def test_the_tables_are_whole():
     """Tables of accuracy: 2405.14838 (11x11 has one number), and 2311.01460."""
     for method in ("icot-si", "no-cot", "explicit-cot"):
-        cells = {(c.task, c.model) for c in CELLS.values() if c.method == method}
+        cells = {(c.task, c.model) for c in PAPER_RESULTS.values() if c.method == method}
         digits = {(f"{n}x{n}", "gpt2") for n in (4, 5, 7, 9)}
         words = {("gsm8k", m) for m in ("gpt2", "gpt2-medium", "phi-3", "mistral-7b")}
         assert cells - {("11x11", "gpt2")} == digits | words
     for method in ("icot-kd", "kd-no-cot", "kd-explicit-cot"):
-        cells = {(c.task, c.model) for c in CELLS.values() if c.method == method}
+        cells = {(c.task, c.model) for c in PAPER_RESULTS.values() if c.method == method}
         assert len(cells) == 6
-        assert {c.paper for c in CELLS.values() if c.method == method} == {"2311.01460"}
+        assert {c.paper for c in PAPER_RESULTS.values() if c.method == method} == {"2311.01460"}
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_the_command_says_what_is_missing(tmp_path, monkeypatch, capsys):
 def test_the_command_lists_every_number(capsys):
     assert main(["train", "--list"]) == 0
     printed = capsys.readouterr().out
-    assert all(f"{name}: arXiv" in printed for name in CELLS)
+    assert all(f"{name}: arXiv" in printed for name in PAPER_RESULTS)
 
 
 def test_a_papers_run_is_planned_without_hub_or_data(runs_folder, tmp_path, monkeypatch, capsys):

@@ -135,8 +135,8 @@ def test_explicit_and_no_cot_are_the_two_ends():
     assert NoRemoval(5).sample(0, chain, generator()).tolist() == [0, 0]
     assert FullRemoval(5).sample(0, chain, generator()).tolist() == [3, 5]
     explicit, bare = (RunConfig().override(method=name) for name in ("explicit_cot", "no_cot"))
-    assert type(explicit.spec.schedule(explicit, 5)) is NoRemoval
-    assert type(bare.spec.schedule(bare, 5)) is FullRemoval
+    assert type(explicit.spec.make_schedule(explicit, 5)) is NoRemoval
+    assert type(bare.spec.make_schedule(bare, 5)) is FullRemoval
     assert (NoRemoval(5).eval_stage, NoRemoval(5).test_stages()) == (0, [0])
     assert (FullRemoval(5).eval_stage, FullRemoval(5).test_stages()) == (5, [5])
 
@@ -144,7 +144,7 @@ def test_explicit_and_no_cot_are_the_two_ends():
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_config_makes_the_schedule_it_names(name):
     config = RunConfig().override({"removal.schedule": name})
-    made = config.spec.schedule(config, 7)
+    made = config.spec.make_schedule(config, 7)
     assert type(made) is SCHEDULES[name]
     assert made.longest == 7
     assert config.spec.schedule_name(config) == made.name == name

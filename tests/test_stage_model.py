@@ -412,9 +412,9 @@ def test_replacing_states_by_themselves_changes_nothing(model, questions):
         for layer in range(states.shape[0])
         for position in range(states.shape[1])
     }
-    before = model.forced_answer(inputs, at)
+    before = model.teacher_forced_answer(inputs, at)
     assert before.shape == (len(questions), 3)
-    assert torch.equal(model.forced_answer(inputs, at, own), before)
+    assert torch.equal(model.teacher_forced_answer(inputs, at, own), before)
     with torch.no_grad():
         plain = logits_of(model.model, inputs)
         with model.replaced(own):
@@ -427,17 +427,17 @@ def test_states_of_another_question_bring_its_answer(model, questions):
     inputs, states = model.inputs(questions), model.activations(questions)
     at = model.answer_positions(questions)
     order = torch.arange(len(questions)).roll(1)  # each question gets those of the one before
-    before = model.forced_answer(inputs, at)
+    before = model.teacher_forced_answer(inputs, at)
     last = int(at[-1])
     assert (before[:, -1] != before[order, -1]).any()
     for layers in (range(model.layers + 1), [model.layers]):
         patched = {(layer, last): states[layer, last][order] for layer in layers}
-        after = model.forced_answer(inputs, at, patched)
+        after = model.teacher_forced_answer(inputs, at, patched)
         assert torch.equal(after[:, -1], before[order, -1])
         assert torch.equal(after[:, :-1], before[:, :-1])  # earlier positions do not see it
     # The whole input replaced at the lowest layer: everything above it is the other question's.
     whole = {(0, position): states[0, position][order] for position in range(states.shape[1])}
-    assert torch.equal(model.forced_answer(inputs, at, whole), before[order])
+    assert torch.equal(model.teacher_forced_answer(inputs, at, whole), before[order])
 
 
 def test_forced_answers_are_the_most_likely_next_tokens(model, questions):
@@ -446,7 +446,7 @@ def test_forced_answers_are_the_most_likely_next_tokens(model, questions):
         logits = model.model(
             inputs.ids, position_ids=inputs.positions, attention_mask=torch.ones_like(inputs.ids)
         ).logits
-    assert torch.equal(model.forced_answer(inputs, at), logits[:, at].argmax(dim=-1).cpu())
+    assert torch.equal(model.teacher_forced_answer(inputs, at), logits[:, at].argmax(dim=-1).cpu())
 
 
 def test_an_untrained_model_has_the_same_architecture_and_other_weights(model):

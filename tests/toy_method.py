@@ -36,7 +36,7 @@ class Toy(Method):
     presets: ClassVar = {"smoke": {"train.steps": 30, "toy.drop": 0.7}}
 
     @classmethod
-    def schedule(cls, config: RunConfig, longest: int) -> Schedule:
+    def make_schedule(cls, config: RunConfig, longest: int) -> Schedule:
         return FullRemoval(longest)
 
     def build(self) -> torch.nn.Module:

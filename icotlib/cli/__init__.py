@@ -12,7 +12,7 @@ shifts     accuracy out of distribution
 data       a generated data set as files
 prepare    your own questions with steps, as files to train on
 export     a model as a folder for the hub
-benchmark  speed beside plain loops
+benchmark  speed beside a reference implementation
 publish    figures and tables from finished runs
 
 A command is one file here, with `add_arguments(parser)` and `run(options)`, and its line in
@@ -39,13 +39,13 @@ COMMANDS = {
     "data": "write a generated data set as files",
     "prepare": "turn questions with steps (GSM8K, ProsQA, CSV, JSON, ...) into files to train on",
     "export": "write a run's model as a folder for the hub, with a card",
-    "benchmark": "measure training and evaluation beside plain loops, on this machine",
-    "publish": "write figures/ and results.csv from finished runs",
+    "benchmark": "measure training and evaluation beside a reference implementation",
+    "publish": "write figures/ from finished runs, and the tables of README and guide",
 }
 
 EXAMPLES = """\
 examples:
-  icot workbook                         the whole series at the fast preset, on this machine
+  icot workbook                         every run and notebook at the fast preset, on this machine
   icot workbook --preset smoke          the same in a minute, to see that everything runs
   icot notebook 06 --seed 1             one notebook, which trains what it needs
   icot train icot_si --seed 1           one run, without a notebook

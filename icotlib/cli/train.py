@@ -8,7 +8,7 @@ from icotlib.cli.show import print_run
 from icotlib.config import RunConfig, settings_of
 from icotlib.errors import ConfigError
 from icotlib.experiments import RUNS, run_config
-from icotlib.experiments.papers import CELLS, check_data, get_paper_result
+from icotlib.experiments.papers import PAPER_RESULTS, check_data, get_paper_result
 from icotlib.registry import METHODS
 
 EXAMPLES = """\
@@ -20,9 +20,9 @@ examples:
                                                         your own data (icot prepare) and model
   icot train icot_kd --plan             steps, memory and time, before anything starts
   icot train icot_si --fields           every setting of a method
-  icot train --list                     every run, every method, every number of the papers' tables
+  icot train --list                     every run, every method, every result in the papers' tables
   icot train icot-si/9x9/gpt2 --plan --speed h100
-                                        a number of the papers: memory, and time on that device
+                                        a result of a paper: memory, and time on that device
   icot train my_method --import my_method.py
                                         a method of your own
 """
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "name",
         nargs="?",
-        help="a run or a method by name (--list), or a number of the papers' tables such as "
+        help="a run or a method by name (--list), or a result in a paper's table such as "
         "icot-si/9x9/gpt2",
     )
     add_run_options(parser, preset=None)
@@ -43,8 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speed",
         metavar="DEVICE",
-        help="with --plan: calculate time for h100 (as assumed), for a number of TFLOP/s, or for "
-        "the device of a table of `icot benchmark --costs`",
+        help="with --plan: calculate the time on a device: h100 (assumed speed), a number of "
+        "TFLOP/s, or a costs.csv of `icot benchmark --costs`; without it, a few real steps are "
+        "timed here",
     )
     parser.add_argument(
         "--fields", action="store_true", help="explain every setting of the run, and stop"
@@ -79,14 +80,14 @@ def run(options: argparse.Namespace) -> None:
 def names() -> str:
     """Everything that can be trained by name."""
     methods = [f"  {name:12} {spec.label}" for name, spec in METHODS.items().items()]
-    cells = [line for cell in CELLS.values() for line in cell.lines()]
+    results = [line for result in PAPER_RESULTS.values() for line in result.lines()]
     runs = textwrap.wrap(", ".join(sorted(RUNS)), 96, initial_indent="  ", subsequent_indent="  ")
-    parts = ["runs of the workbook:", *runs, "methods:", *methods, "numbers of the papers:", *cells]
+    parts = ["runs of the workbook:", *runs, "methods:", *methods, "results of the papers:", *results]
     return "\n".join(parts)
 
 
 def config_of(options: argparse.Namespace) -> RunConfig:
-    """The config that is asked for: a run of a preset, or a number of a paper's table."""
+    """The config that is asked for: a run of a preset, or of a result in a paper's table."""
     name, overrides = options.name or "", overrides_of(options.set)
     if "/" in name:
         if options.preset not in (None, "paper"):

@@ -48,7 +48,7 @@ def matches(logits: Tensor, inputs: LMBatch) -> tuple[Tensor, Tensor]:
 
 
 #: The most examples, and logits, in one forward pass of an evaluation: 1 GiB in fp32.
-EXAMPLES, LOGITS = 512, 2**28
+MAX_EXAMPLES, MAX_LOGITS = 512, 2**28
 
 
 @torch.no_grad()
@@ -72,7 +72,7 @@ def reproduced(
     if size is None:
         kept = int(batch.total.max() - batch.question.min()) + 1
         vocabulary = model.config.get_text_config().vocab_size
-        size = max(1, min(EXAMPLES, LOGITS // (kept * vocabulary)))
+        size = max(1, min(MAX_EXAMPLES, MAX_LOGITS // (kept * vocabulary)))
     exact = []
     for start in range(0, len(batch), size):
         rows = slice(start, start + size)

@@ -66,7 +66,7 @@ def replaced(decoder: PreTrainedModel, states: States, rows: slice) -> Iterator[
 
 
 @torch.no_grad()
-def forced_answer(
+def teacher_forced_answer(
     model: nn.Module,
     decoder: PreTrainedModel,
     inputs: LMBatch,

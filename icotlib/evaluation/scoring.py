@@ -32,7 +32,7 @@ class Score:
 
 
 #: `evaluate` checks references under teacher forcing while at least this share of them passes.
-WORTHWHILE = 0.25
+MIN_DRAFT_ACCEPTANCE = 0.25
 
 
 def evaluate(
@@ -65,7 +65,7 @@ def evaluate(
         right = torch.zeros(len(part), dtype=torch.bool)
         if worthwhile:
             right = reproduced(model, part, k, side, keep_positions)
-            worthwhile = right.double().mean().item() >= WORTHWHILE
+            worthwhile = right.double().mean().item() >= MIN_DRAFT_ACCEPTANCE
         texts = np.empty(len(part), dtype=object)
         if right.any():
             texts[right.numpy()] = layout.texts(_truth(part[right], k[right], side, layout.pad))

@@ -4,7 +4,7 @@
     m.answer("3719 * 84")           what it writes: chain, answer, tokens, seconds
     m.evaluate()                    accuracy on its own test set, or on other examples
     m.activations(questions)        its residual stream
-    m.forced_answer(inputs, ...)    its answer with some states replaced
+    m.teacher_forced_answer(inputs, ...)    its answer with some states replaced
 
 It holds run, model, layout, removal and precision, and answers as the run's own final test does.
 """
@@ -182,13 +182,19 @@ class StageModel:
         return {example.question: example for example in held_out}
 
     def inputs(self, asked: Asked, answer: np.ndarray | None = None) -> LMBatch:
-        """The model's input, on its device, its own writing forced to be right, or another answer.
+        """Teacher-forced token ids on the model's device: question, the chain that is left, answer.
 
-        Raises `ConfigError` where sequences differ in length: their positions do not compare.
+        Args:
+            answer: as of `encode`.
+
+        Raises `ConfigError` where sequences differ in length.
         """
         batch = self.encode(asked, answer)
         if len(set(batch.total.tolist())) > 1:
-            raise ConfigError("examples of different length: their positions do not compare")
+            raise ConfigError(
+                "these examples differ in length, so their positions cannot be compared: use "
+                "questions of one length"
+            )
         tokens = self.format.tokens_removed(batch, self.removed)
         return self.format.inputs(batch, tokens).to(self.model.device)
 
@@ -307,7 +313,7 @@ class StageModel:
         return interventions.residual_stream(self.model, self.decoder, inputs)
 
     def activations(self, asked: Asked) -> Tensor:
-        """The residual stream over questions, their writing forced to be right, in memory:
+        """The residual stream over teacher-forced questions, in memory:
         `[layers + 1, positions, n, d]`. `icotlib.interp.activations` keeps it on disk."""
         parts = interventions.split(self.inputs(asked))
         return torch.cat([self.residual_stream(part) for _, part in parts], dim=2)
@@ -322,7 +328,7 @@ class StageModel:
         """
         return interventions.replaced(self.decoder, states, rows)
 
-    def forced_answer(
+    def teacher_forced_answer(
         self, inputs: LMBatch, positions: Tensor, states: interventions.States | None = None
     ) -> Tensor:
         """The most likely token for every symbol of the answer, `[n, symbols]`, on the CPU.
@@ -333,7 +339,9 @@ class StageModel:
         Args:
             positions: `[symbols]`, whose next token it is; states: put in first, as by `replaced`.
         """
-        return interventions.forced_answer(self.model, self.decoder, inputs, positions, states)
+        return interventions.teacher_forced_answer(
+            self.model, self.decoder, inputs, positions, states
+        )
 
 
 def load(

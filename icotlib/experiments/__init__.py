@@ -33,12 +33,12 @@ from icotlib.experiments.ood import COMPARED, shifted
 from icotlib.experiments.own import PROBLEMS, own, own_kd, own_si
 from icotlib.experiments.runs import RUNS, plain, run_config
 from icotlib.experiments.stepwise import (
-    LEVERS,
+    SCHEDULE_ABLATIONS,
     explicit_cot,
     icot_si,
-    levers,
     no_cot,
     paper_pace,
+    schedule_ablations,
     tour,
 )
 from icotlib.experiments.workbook import (
@@ -55,13 +55,13 @@ from icotlib.experiments.workbook import (
 
 __all__ = [
     "COMPARED",
-    "LEVERS",
     "NEEDED",
     "NO_COT_CONTROL",
     "N_EXAMPLES",
     "PRESETS",
     "PROBLEMS",
     "RUNS",
+    "SCHEDULE_ABLATIONS",
     "SHORT_NAMES",
     "SharedOverrides",
     "ablations",
@@ -79,7 +79,6 @@ __all__ = [
     "kd_skipped",
     "kd_student",
     "kd_teacher",
-    "levers",
     "mixtures",
     "needed",
     "no_cot",
@@ -90,6 +89,7 @@ __all__ = [
     "paper_pace",
     "plain",
     "run_config",
+    "schedule_ablations",
     "series",
     "shared",
     "shifted",

@@ -124,7 +124,7 @@ def kd_no_cot(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
 
 
 def kd_skipped(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
-    """The coupled architecture with both phases of distillation skipped, on as many examples."""
+    """The coupled architecture, mind-reading and emulation skipped, on as many examples."""
     return ablations(preset, seed, overrides)["both skipped"]
 
 

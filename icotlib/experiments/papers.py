@@ -81,7 +81,7 @@ class PaperResult:
         return make("paper", seed, own, shared | self._stepwise())
 
     def lines(self) -> list[str]:
-        """The cell as text, what is assumed included."""
+        """The result as text, what is assumed included."""
         speed = f", {self.speed}" if self.speed else ""
         doubt = " (from a secondary copy)" if self.doubtful else ""
         text = [f"{self.name}: arXiv {self.paper} reports {self.published:.1%}{speed}{doubt}"]
@@ -176,14 +176,14 @@ _DAY = "the paper stops after 200 epochs or 24 hours on one H100; this run after
 _SPEEDS = {"4x4": "0.17", "5x5": "0.14", "7x7": "0.12", "9x9": "0.09"}
 
 
-def _stepwise_cells() -> list[PaperResult]:
+def _stepwise_results() -> list[PaperResult]:
     """The table of arXiv 2405.14838; its speeds are relative to No CoT."""
-    cells = []
+    results = []
     scores = {"4x4": (1.0, 0.29), "5x5": (0.95, 0.01), "7x7": (0.95, 0.0), "9x9": (0.99, 0.0)}
     for task, (implicit, without) in scores.items():
         speed = f"{_SPEEDS[task]} of No CoT's speed (secondary copy)"
         note = _DAY + ("; the authors' released checkpoint has 99.6%" if task == "5x5" else "")
-        cells += [
+        results += [
             PaperResult(
                 "icot-si", task, "gpt2", implicit, "1.00 to 1.02 of No CoT's speed", note=note
             ),
@@ -191,7 +191,7 @@ def _stepwise_cells() -> list[PaperResult]:
             PaperResult("explicit-cot", task, "gpt2", 1.0, speed, assumed=(_EXPLICIT_EPOCHS,)),
         ]
     partial = "the paper's number is with 320 of 368 tokens removed, where this run ends"
-    cells.append(PaperResult("icot-si", "11x11", "gpt2", 0.74, note=partial))
+    results.append(PaperResult("icot-si", "11x11", "gpt2", 0.74, note=partial))
     gsm8k = {
         "gpt2": (0.30, 0.13, 0.41, (_GSM8K_EPOCHS, _GSM8K_PRECISION)),
         "gpt2-medium": (0.35, 0.17, 0.44, (_GSM8K_EPOCHS, _GSM8K_PRECISION)),
@@ -200,14 +200,14 @@ def _stepwise_cells() -> list[PaperResult]:
     }
     for model, (implicit, without, explicit, assumed) in gsm8k.items():
         rest = assumed[1:]  # their epochs are assumed for another reason
-        cells += [
+        results += [
             PaperResult("icot-si", "gsm8k", model, implicit, assumed=assumed, note=_LONG),
             PaperResult("no-cot", "gsm8k", model, without, assumed=(_NO_COT_EPOCHS, *rest)),
             PaperResult(
                 "explicit-cot", "gsm8k", model, explicit, assumed=(_EXPLICIT_EPOCHS, *rest)
             ),
         ]
-    return cells
+    return results
 
 
 #: By task and model: accuracy of ICoT-KD, and accuracy and examples/s of No CoT and explicit CoT.
@@ -221,36 +221,36 @@ _KD_TABLE = {
 }
 
 
-def _distillation_cells() -> list[PaperResult]:
+def _distillation_results() -> list[PaperResult]:
     """The table of arXiv 2311.01460; its speeds are examples per second."""
-    cells = []
+    results = []
     for (task, model), (implicit, without, explicit) in _KD_TABLE.items():
         mixture = (_SUPERVISION,) if task == "gsm8k" else ()
         speed = "0.73 of No CoT's speed" if (task, model) == ("5x5", "gpt2-medium") else ""
-        cells.append(PaperResult("icot-kd", task, model, implicit, speed, assumed=mixture))
+        results.append(PaperResult("icot-kd", task, model, implicit, speed, assumed=mixture))
         for method, (accuracy, rate), assumed in (
             ("kd-no-cot", without, (_KD_NO_COT_EPOCHS,)),
             ("kd-explicit-cot", explicit, ()),
         ):
             speed = f"{rate} examples/s"
-            cells.append(PaperResult(method, task, model, accuracy, speed, True, assumed))
-    return cells
+            results.append(PaperResult(method, task, model, accuracy, speed, True, assumed))
+    return results
 
 
 #: Every result by its name.
-CELLS: dict[str, PaperResult] = {
-    cell.name: cell for cell in _stepwise_cells() + _distillation_cells()
+PAPER_RESULTS: dict[str, PaperResult] = {
+    result.name: result for result in _stepwise_results() + _distillation_results()
 }
 
 
 def get_paper_result(name: str) -> PaperResult:
     """The result of a name. Raises `ConfigError` if there is none, with the nearest name."""
-    if name not in CELLS:
+    if name not in PAPER_RESULTS:
         raise ConfigError(
-            f"no paper has a cell {name!r}; `icot train --list` shows all."
-            f"{did_you_mean(name, CELLS)}"
+            f"no paper has a result {name!r}; `icot train --list` shows all."
+            f"{did_you_mean(name, PAPER_RESULTS)}"
         )
-    return CELLS[name]
+    return PAPER_RESULTS[name]
 
 
 def check_data(config: RunConfig) -> None:

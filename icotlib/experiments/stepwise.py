@@ -41,8 +41,8 @@ SMALL = {
 }
 
 
-#: The levers notebook: a smaller problem on which the paper's linear schedule takes a minute.
-LEVERS_BASE: dict[str, dict[str, Any]] = {
+#: Of the ablations: a smaller problem on which the paper's linear schedule takes a minute.
+SCHEDULE_ABLATIONS_BASE: dict[str, dict[str, Any]] = {
     "smoke": {
         "removal.steps_per_epoch": 40,
         "removal.warmup_steps": 8,
@@ -64,7 +64,7 @@ LEVERS_BASE: dict[str, dict[str, Any]] = {
 }
 
 
-LEVERS: dict[str, dict[str, Any]] = {
+SCHEDULE_ABLATIONS: dict[str, dict[str, Any]] = {
     "paper": {},
     "pace 16": {"removal.pace": 16.0},
     "no reset": {"removal.reset_optimizer": False},
@@ -121,13 +121,15 @@ def paper_pace(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     return make(preset, seed, overrides, changes)
 
 
-def levers(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunConfig]:
-    """The settings of the stepwise paper, and each of its levers changed alone."""
+def schedule_ablations(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunConfig]:
+    """The settings of the stepwise paper, and each changed alone."""
     check(preset)
-    base = PAPER_OPTIM | PAPER_REMOVAL | {"train.length_groups": 1} | LEVERS_BASE[preset]
+    base = (
+        PAPER_OPTIM | PAPER_REMOVAL | {"train.length_groups": 1} | SCHEDULE_ABLATIONS_BASE[preset]
+    )
     return {
         name: make(preset, seed, overrides, base, change, {"label": name.replace(" ", "-")})
-        for name, change in LEVERS.items()
+        for name, change in SCHEDULE_ABLATIONS.items()
     }
 
 

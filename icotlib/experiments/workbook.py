@@ -22,9 +22,9 @@ from icotlib.experiments.ood import METHODS, shifted
 from icotlib.experiments.stepwise import (
     explicit_cot,
     icot_si,
-    levers,
     no_cot,
     paper_pace,
+    schedule_ablations,
     tour,
 )
 from icotlib.registry import METHODS as REGISTRY
@@ -40,7 +40,11 @@ def workbook(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfi
     """Every run that the main notebooks need: those that most depend on, and the longest, first."""
     overrides = shared(overrides)
     main = [icot_kd(preset, seed, overrides), *series(preset, seed, overrides)]
-    return [*main, *levers(preset, seed, overrides).values(), tour(preset, seed, overrides)]
+    return [
+        *main,
+        *schedule_ablations(preset, seed, overrides).values(),
+        tour(preset, seed, overrides),
+    ]
 
 
 def studies(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
@@ -60,7 +64,7 @@ NEEDED: dict[str, tuple[Callable[..., Any], ...]] = {
     "04": (kd_emulator,),
     "05": (icot_kd,),
     "06": (icot_si,),
-    "07": (levers,),
+    "07": (schedule_ablations,),
     "08": (series,),
     "09": (studies,),
     "10": (studies,),

@@ -44,13 +44,15 @@ def ablate(
     generator = torch.Generator().manual_seed(seed)
     rows: list[dict[str, Any]] = []
     with cache_unchanged(model):
-        intact = model.forced_answer(inputs, positions) == truth
+        intact = model.teacher_forced_answer(inputs, positions) == truth
         for layer, position in where:
             own = states[layer, position]
             new = own.mean(dim=0).expand_as(own)
             if how == "noise":
                 new = new + own.std(dim=0) * torch.randn(own.shape, generator=generator)
-            right = model.forced_answer(inputs, positions, {(layer, position): new}) == truth
+            right = (
+                model.teacher_forced_answer(inputs, positions, {(layer, position): new}) == truth
+            )
             rows += _rows(layer, position, right, intact)
     return pd.DataFrame(rows)
 
@@ -77,13 +79,13 @@ def knock_out(
     truth = forced_tokens(inputs, positions)
     rows: list[dict[str, Any]] = []
     with cache_unchanged(model):
-        intact = model.forced_answer(inputs, positions) == truth
+        intact = model.teacher_forced_answer(inputs, positions) == truth
         for layer in range(model.layers) if layers is None else layers:
             for key in range(width) if keys is None else keys:
                 allowed = torch.ones(width, width, dtype=torch.bool).tril()
                 allowed[key + 1 :, key] = False
                 with mask_attention(model.decoder, {layer: allowed}.get):
-                    right = model.forced_answer(inputs, positions) == truth
+                    right = model.teacher_forced_answer(inputs, positions) == truth
                 rows += _rows(layer, key, right, intact)
     return pd.DataFrame(rows)
 

@@ -77,8 +77,8 @@ class ProbeReader:
         if other is not None:
             donor = model.residual_stream(model.inputs(self._question_set(other)))
             states = {(layer, position): donor[layer, position]}
-            patched = self._text(model.forced_answer(inputs, answers, states))
-        answer = self._text(model.forced_answer(inputs, answers))
+            patched = self._text(model.teacher_forced_answer(inputs, answers, states))
+        answer = self._text(model.teacher_forced_answer(inputs, answers))
         decoded = self._decode(asked, layer, position, state)
         return StateReport(asked.examples()[0].question, decoded, answer, patched)
 

@@ -96,8 +96,10 @@ class _PairedRuns:
         self.clean_states = model.residual_stream(self.inputs)
         self.corrupted_states = model.residual_stream(corrupted_inputs)
         #: Answers without a patch, `[n, symbols]`.
-        self.clean_answers = model.forced_answer(self.inputs, self.answer_positions)
-        self.corrupted_answers = model.forced_answer(corrupted_inputs, self.answer_positions)
+        self.clean_answers = model.teacher_forced_answer(self.inputs, self.answer_positions)
+        self.corrupted_answers = model.teacher_forced_answer(
+            corrupted_inputs, self.answer_positions
+        )
         self.differ = self.clean_answers != self.corrupted_answers
 
     def _corrupt(self, clean: QuestionSet, corrupted: QuestionSet) -> LMBatch:
@@ -122,7 +124,7 @@ class _PairedRuns:
         if torch.equal(self.clean_states[layer, position], new):
             return self.clean_answers  # the corruption has not reached this state
         states = {(layer, position): new}
-        return self.model.forced_answer(self.inputs, self.answer_positions, states)
+        return self.model.teacher_forced_answer(self.inputs, self.answer_positions, states)
 
     def effects(self, layer: int, position: int) -> Iterator[dict[str, float]]:
         """The effect of one state, by answer symbol."""

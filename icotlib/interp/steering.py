@@ -67,13 +67,15 @@ def steer(
     positions = model.answer_positions(targets.questions)
     wanted, rows = forced_tokens(inputs, positions), []
     with cache_unchanged(model):
-        model.forced_answer(inputs, positions)  # the first pass is one without an intervention
+        model.teacher_forced_answer(
+            inputs, positions
+        )  # the first pass is one without an intervention
         for direction in directions:
             shift = _shift(
                 direction, states[fit], labels, probe, own, targets.old, targets.new, seed
             )
             moved = {(layer, position): own + shift}
-            right = model.forced_answer(inputs, positions, moved) == wanted
+            right = model.teacher_forced_answer(inputs, positions, moved) == wanted
             row = {"direction": direction, **effect_size(right.gather(1, targets.first)[:, 0])}
             row["whole"] = float(right.all(dim=1).float().mean())
             decoded = probe.logits((own + shift)[None])[0, :, 0].argmax(dim=1)

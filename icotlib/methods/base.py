@@ -115,7 +115,7 @@ class Method(ABC):
         return InputFormat()
 
     @classmethod
-    def schedule(cls, config: RunConfig, longest: int) -> Schedule:
+    def make_schedule(cls, config: RunConfig, longest: int) -> Schedule:
         """How much of a chain of at most `longest` units is removed at each step."""
         return FullRemoval(longest)
 
@@ -127,7 +127,7 @@ class Method(ABC):
     @classmethod
     def plan_schedule(cls, config: RunConfig, longest: int, at: int = 0) -> Schedule:
         """The schedule as it stands at a step, for plans."""
-        schedule = cls.schedule(config, longest)
+        schedule = cls.make_schedule(config, longest)
         schedule.removed = max(schedule.removed, schedule.removed_at(at))
         return schedule
 
@@ -137,7 +137,7 @@ class Method(ABC):
         self.config, self.run_data = config, run_data
         self.accelerator, self.device = accelerator, accelerator.device
         self.format = config.input_format
-        self.removal = self.schedule(config, run_data.longest_chain)
+        self.schedule = self.make_schedule(config, run_data.longest_chain)
         self.seen: list[BatchAccuracy] = []
         #: Right answers and answers in training since the last evaluation.
         self.right, self.shown = 0, 0
@@ -150,8 +150,8 @@ class Method(ABC):
 
     def begin_step(self, step: int) -> StageChange:
         """Begin a step."""
-        before = self.removal.removed
-        return StageChange(before if self.removal.advance(step) else None)
+        before = self.schedule.removed
+        return StageChange(before if self.schedule.advance(step) else None)
 
     @abstractmethod
     def micro_batches(
@@ -174,12 +174,12 @@ class Method(ABC):
             self.shown += int(shown.sum())
         for step, groups in by_step.items():
             answers, shown = (torch.cat(parts) for parts in zip(*groups, strict=True))
-            self.removal.update(step, answers, shown)
+            self.schedule.update(step, answers, shown)
         self.seen = []
 
     def stage(self) -> dict[str, int]:
         """Units removed at the stage that is evaluated, and units of the longest chain."""
-        return {"removed": self.removal.eval_stage, "chain": self.removal.longest}
+        return {"removed": self.schedule.eval_stage, "chain": self.schedule.longest}
 
     def train_accuracy(self) -> float:
         """The share of right answers in training since the last call."""
@@ -189,19 +189,19 @@ class Method(ABC):
 
     def validation_metrics(self) -> dict[str, Any]:
         """`valid_accuracy`, and whatever else the method measures on the validation set."""
-        stage = self.at_stage(self.removal.eval_stage)
+        stage = self.at_stage(self.schedule.eval_stage)
         with training_precision(stage.precision, stage.model):
             found = stage.teacher_forced_match(self.format.arrange(self.run_data.valid))
         return {"valid_accuracy": found}
 
     def complete(self) -> bool:
         """Whether the last stage is reached, so that a target accuracy may end the run."""
-        return self.tested and self.removal.eval_stage == self.removal.final_stage
+        return self.tested and self.schedule.eval_stage == self.schedule.final_stage
 
     @property
     def has_stage_checkpoints(self) -> bool:
         """Whether each removal stage has weights of its own."""
-        return self.removal.has_stage_checkpoints
+        return self.schedule.has_stage_checkpoints
 
     def test(self, run: Run) -> Iterator[tuple[int, Score]]:
         """Test scores by removal stage, once training has ended."""
@@ -210,7 +210,7 @@ class Method(ABC):
         batch = self.format.arrange(self.run_data.test)
         trained = self.accelerator.unwrap_model(self.model)
         stages = run.checkpointed_stages if self.has_stage_checkpoints else None
-        for removed in self.removal.test_stages() if stages is None else stages:
+        for removed in self.schedule.test_stages() if stages is None else stages:
             model = trained
             if stages is not None:  # weights of its own
                 model = load_stage(run, removed)[0].to(self.device)
@@ -218,11 +218,11 @@ class Method(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps besides weights, ready for JSON."""
-        return {"schedule": self.removal.state_dict()}
+        return {"schedule": self.schedule.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`'s output."""
-        self.removal.load_state_dict(state["schedule"])
+        self.schedule.load_state_dict(state["schedule"])
 
     def at_stage(self, removed: int, model: Any = None) -> StageModel:
         """The model, or another, as it answers at a removal stage."""
@@ -276,7 +276,7 @@ class Method(ABC):
         """The removal stages that the final test will report."""
         if not cls.tested:
             return []
-        schedule = cls.schedule(config, longest)
+        schedule = cls.make_schedule(config, longest)
         return [removed for _, removed in schedule.stages(steps)] or schedule.test_stages()
 
 

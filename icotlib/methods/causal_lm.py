@@ -34,7 +34,7 @@ class CausalLMMethod(Method):
     def micro_batches(
         self, step: int, batch: EncodedBatch, generator: torch.Generator
     ) -> Iterator[MicroBatch]:
-        units = self.removal.sample(step, batch.removal_units, generator)
+        units = self.schedule.sample(step, batch.removal_units, generator)
         batch = self.format.arrange(batch)
         k = self.format.tokens_removed(batch, units)
         self.saw_removal(batch, k)
@@ -44,7 +44,7 @@ class CausalLMMethod(Method):
             part, cut = batch[rows], k[rows]
             inputs = self.format.inputs(part, cut).to(self.device)
             logits = logits_of(self.model, inputs)
-            shown = cut == self.format.tokens_removed(part, self.removal.eval_stage)
+            shown = cut == self.format.tokens_removed(part, self.schedule.eval_stage)
             self.seen.append(BatchAccuracy(step, *matches(logits.detach(), inputs), shown))
             yield MicroBatch(token_loss(logits, inputs) / learned, int(kept[rows].sum()))
 

@@ -23,5 +23,5 @@ class ExplicitCoT(CausalLMMethod):
         return InputFormat(keep_positions=True)
 
     @classmethod
-    def schedule(cls, config: RunConfig, longest: int) -> Schedule:
+    def make_schedule(cls, config: RunConfig, longest: int) -> Schedule:
         return NoRemoval(longest)

@@ -81,7 +81,7 @@ def benchmark(
     Returns:
         columns what, method, model, parameters, device, threads, precision (the reference's is
         always fp32), rounds, commit, ours, reference, ratio (ours to reference), bare, to_bare,
-        tokens_per_second, utilisation (of the device's own matrix int8_matmuls in fp32), peak_mib,
+        tokens_per_second, utilisation (of a large matrix product in fp32 on the same device), peak_mib,
         reference_peak_mib. Speeds are examples per second.
     """
     if "int8" in precisions:

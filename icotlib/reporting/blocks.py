@@ -79,7 +79,7 @@ def distillation() -> str:
         "Teacher, explicit CoT": experiments.kd_teacher("fast"),
         "Student, on the teacher's true states": experiments.kd_student("fast"),
         "ICoT-KD, coupled": experiments.icot_kd("fast"),
-        "Coupled, both phases of distillation skipped": experiments.kd_skipped("fast"),
+        "Coupled, mind-reading and emulation skipped": experiments.kd_skipped("fast"),
         "No CoT": experiments.kd_no_cot("fast"),
     }
     return _table(rows)
@@ -202,18 +202,18 @@ def paper_results() -> str:
         "| GPU hours until all is removed | in all |",
         "|---" * 7 + "|",
     ]
-    for cell in papers.CELLS.values():
-        memory, disk, removed, hours = _cost_of_cell(cell.config())
-        doubt = " †" if cell.doubtful else ""
+    for result in papers.PAPER_RESULTS.values():
+        memory, disk, removed, hours = _cost_of(result.config())
+        doubt = " †" if result.doubtful else ""
         lines.append(
-            f"| `{cell.name}` | {100 * cell.published:.1f}%{doubt} | {cell.speed or '-'} "
+            f"| `{result.name}` | {100 * result.published:.1f}%{doubt} | {result.speed or '-'} "
             f"| {memory:.0f} | {disk:.1f} | {'-' if removed is None else f'{removed:.1f}'} "
             f"| {hours:.1f} |"
         )
     return "\n".join(lines)
 
 
-def _cost_of_cell(config: RunConfig) -> tuple[float, float, float | None, float]:
+def _cost_of(config: RunConfig) -> tuple[float, float, float | None, float]:
     """GiB of memory and of disk; hours on an H100 until the last removal, and in all.
 
     A method with phases counts all of them: the most memory, and the sum of disk and hours.
@@ -229,7 +229,7 @@ def _hours_of_removal(config: RunConfig) -> float | None:
     """Hours until the last chain token is removed; None where the schedule removes none, or not
     all."""
     source = NominalLengths(config)
-    stages = config.spec.schedule(config, source.longest_chain).stages(config.train.steps)
+    stages = config.spec.make_schedule(config, source.longest_chain).stages(config.train.steps)
     if not stages or stages[-1][1] < source.longest_chain:
         return None
     return _hours(cost_of(config, source, stages[-1][0]))

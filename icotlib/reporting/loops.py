@@ -43,7 +43,7 @@ class Reference:
     def __init__(self, config: RunConfig):
         torch.set_num_threads(config.train.threads)
         self.config, self.run_data, self.device = config, RunData(config), best_device()
-        self.schedule = config.spec.schedule(config, self.run_data.longest_chain)
+        self.schedule = config.spec.make_schedule(config, self.run_data.longest_chain)
         self.format = config.input_format
         self.model = reference_model(config, self.run_data).train()
         self.optimizer = torch.optim.AdamW(
@@ -90,7 +90,7 @@ class Bare:
         config, method = self.trainer.config, self.trainer.method
         batch, form = self.trainer.run_data.batches(step), method.format
         generator = generator_for(config.seed, step)
-        units = method.removal.sample(step, batch.removal_units, generator)
+        units = method.schedule.sample(step, batch.removal_units, generator)
         batch = form.arrange(batch)
         k = form.tokens_removed(batch, units)
         kept = batch.total - k

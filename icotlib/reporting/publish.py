@@ -64,10 +64,14 @@ def publish(folder: Path | None = None, task: str = "mult-4x2") -> pd.DataFrame:
     publish_distillation(select(on_task, experiments.icot_kd), folder)
     publish_interp(on_task, folder)
     publish_shifts(on_task, folder)
-    levers = [run for run in select(runs, experiments.levers) if run.config.seed == 0]
-    if levers:
-        learning = learning_table(levers)
-        figures.save(figures.levers(learning), "levers", learning, levers, folder)
+    ablations = [
+        run for run in select(runs, experiments.schedule_ablations) if run.config.seed == 0
+    ]
+    if ablations:
+        learning = learning_table(ablations)
+        figures.save(
+            figures.schedule_ablations(learning), "schedule_ablations", learning, ablations, folder
+        )
     return table
 
 

@@ -118,7 +118,7 @@ def learning_table(runs: Iterable[Run]) -> pd.DataFrame:
             "task": config.task,
             "seed": config.seed,
             "chain_length": chain,
-            "final_stage": config.spec.schedule(config, chain).final_stage,
+            "final_stage": config.spec.make_schedule(config, chain).final_stage,
             "run": run.name,
         }
         tables.append(metrics.assign(**columns))

@@ -87,7 +87,7 @@ def cost_of(config: RunConfig, source: LengthSource, steps: int | None = None) -
     sizes = run_sizes(config, source)
     at = sorted({int(step) for step in np.linspace(0, steps - 1, min(COUNTED_STEPS, steps))})
     counted = [_step_cost(config, sizes, source, step) for step in at]
-    schedule = spec.schedule(config, source.longest_chain)
+    schedule = spec.make_schedule(config, source.longest_chain)
 
     def mean(name: str) -> float:
         return sum(getattr(step, name) for step in counted) / len(counted)

@@ -100,7 +100,7 @@ def plan_run(config: RunConfig, speed: str | None = None, before: Sequence[Plan]
     """
     nominal = speed and has_nominal_lengths(config)
     source: LengthSource = NominalLengths(config) if nominal else RunData(config)
-    steps, schedule = config.train.steps, config.spec.schedule(config, source.longest_chain)
+    steps, schedule = config.train.steps, config.spec.make_schedule(config, source.longest_chain)
     cost = cost_of(config, source)
     if speed is not None:
         device_speed = read_speed(speed, cost.precision)

@@ -49,12 +49,12 @@ class EmulatorSettings(MixtureSettings):
 
     mixture_supervision: float = setting(
         0.0,
-        "Weight of the loss that names the chain's token as component, per layer; 0 trains without "
-        "supervision.",
+        "Weight of the cross-entropy that trains each layer's component to be the chain token at "
+        "its position t_l; 0 trains without supervision.",
         low=0,
     )
     mixture_offset: int = setting(
-        0, "The named token stands this many positions after the predicted state.", low=0, high=1
+        0, "The supervised token stands this many positions after t_l.", low=0, high=1
     )
 
     def __post_init__(self) -> None:

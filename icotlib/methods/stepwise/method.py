@@ -33,7 +33,7 @@ class StepwiseInternalization(CausalLMMethod):
         return InputFormat(True, removal.side, removal.keep_positions, removal.step_end)
 
     @classmethod
-    def schedule(cls, config: RunConfig, longest: int) -> Schedule:
+    def make_schedule(cls, config: RunConfig, longest: int) -> Schedule:
         return make_schedule(config.removal, longest)
 
     @classmethod

@@ -209,8 +209,8 @@ def learning_curves(learning: pd.DataFrame) -> Figure:
 
 
 @styled
-def levers(learning: pd.DataFrame) -> Figure:
-    """What each lever does: accuracy while tokens are removed, one panel per variant.
+def schedule_ablations(learning: pd.DataFrame) -> Figure:
+    """Accuracy while tokens are removed, the recipe changed in one way in each panel.
 
     The shaded steps count the tokens removed; the line is validation accuracy at that stage.
     """
