@@ -30,9 +30,7 @@ class DataConfig(Section):
     )
     valid_examples: int = setting(500, "Held-out examples for evaluation during training.", low=1)
     test_examples: int = setting(1000, "Held-out examples for the reported numbers.", low=1)
-    seed: int = setting(
-        0, "Seed of the splits. Keep it equal in runs that you compare.", low=0
-    )
+    seed: int = setting(0, "Seed of the splits. Keep it equal in runs that you compare.", low=0)
     holdout: bool = setting(
         False,
         "Keep the task's held-out combinations (`Task.holdout`) out of training, validation and "

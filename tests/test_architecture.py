@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,6 +133,12 @@ def test_no_name_is_parsed_for_meaning():
         for match in pattern.finditer(path.read_text())
     ]
     assert found == []
+
+
+@pytest.mark.parametrize("name", ["train", "workbook", "notebook", "runs"])
+def test_asking_for_help_loads_no_torch(name):
+    code = f"import sys, icotlib.cli.{name}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -31,16 +31,15 @@ def test_the_reference_loop_computes_our_loss(method, tmp_path):
     ours = Trainer(config, Run(tmp_path / "run"))
     reference = Reference(config)
     reference.model.load_state_dict(ours.model.state_dict())
-    bare = Bare(ours, 1)
-    inputs = bare.batches[0]
     with torch.no_grad():
-        parts = [
-            token_loss(logits_of(ours.model, part), part) / learned for part, learned in inputs
+        bare = [
+            token_loss(logits_of(ours.model, part.inputs), part.inputs) / part.learned
+            for part in Bare(ours, 1).batches[0]
         ]
     ours.step(0)
     loss = reference.step(0)
     assert ours.losses[0].item() == pytest.approx(loss, rel=1e-4)
-    assert sum(parts).item() == pytest.approx(loss, rel=1e-4)
+    assert sum(bare).item() == pytest.approx(loss, rel=1e-4)
 
 
 def test_every_number_is_measured(tmp_path, capsys):

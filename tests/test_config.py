@@ -359,11 +359,11 @@ def test_a_run_is_found_by_how_its_name_begins(begun):
 def test_an_ambiguous_name_lists_the_choices(begun):
     choices = [begun(seed=seed) for seed in (1, 2)]
     labelled = begun(label="wide")
-    with pytest.raises(RunError, match="must name one run") as raised:
+    with pytest.raises(RunError, match="several runs begin with 'icot_si'; type more") as raised:
         find_run("icot_si")
     assert all(f"\n  {run.name}" in str(raised.value) for run in choices)
     assert labelled.name not in str(raised.value)  # a run without a label would have gone before
-    with pytest.raises(RunError, match="found: none"):
+    with pytest.raises(RunError, match=r"no run under .* begins with 'no_cot'; see"):
         find_run("no_cot")
 
 

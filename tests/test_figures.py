@@ -14,7 +14,7 @@ from icotlib.interp import digit_geometry
 from icotlib.registry import METHODS
 from icotlib.reporting import figures
 from icotlib.reporting.figures import style
-from icotlib.reporting.results import COLUMNS
+from icotlib.reporting.results import COLUMNS, method_label
 
 
 def made_table():
@@ -247,7 +247,7 @@ def texts(ax):
 
 def test_a_method_looks_as_its_class_declares():
     assert style.color_of("icot_si") == METHODS.get("icot_si").color == "#0072B2"
-    assert style.label_of("kd_student") == METHODS.get("kd_student").label == "ICoT-KD student"
+    assert method_label("kd_student") == METHODS.get("kd_student").label == "ICoT-KD student"
     baselines = {name for name in METHODS.names() if style.is_baseline(name)}
     assert {"explicit_cot", "no_cot"} <= baselines
     assert not baselines & {"icot_si", "icot_kd", "kd_student", "kd_emulator"}
@@ -255,7 +255,7 @@ def test_a_method_looks_as_its_class_declares():
 
 def test_an_unknown_method_is_drawn_grey_by_its_id():
     assert style.color_of("mine") == "#666666"
-    assert style.label_of("mine") == "mine"
+    assert method_label("mine") == "mine"
     assert not style.is_baseline("mine")
     table = pd.concat([made_table(), of_method("mine")])
     ax = figures.accuracy_vs_removed(table).axes[0]

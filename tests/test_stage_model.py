@@ -122,7 +122,7 @@ def test_what_cannot_be_loaded_says_why(runs):
         icot.load("kd_student")
     with pytest.raises(RunError, match=r"answers no questions by itself: .*\(ICoT-KD emulator\)"):
         icot.load(Run.of(runs["coupled"].config.phases["emulator"]))
-    with pytest.raises(RunError, match="found: none"):
+    with pytest.raises(RunError, match=r"no run under .* begins with 'no_cot'; see"):
         icot.load("no_cot")
 
 
@@ -339,7 +339,7 @@ def test_with_kept_positions_a_new_question_is_refused_once_tokens_are_removed(o
 def test_examples_of_different_length_have_no_common_positions(on_files):
     model = StageModel.of(on_files(), 0)
     examples = examples_of(model.corpus.test)
-    with pytest.raises(ConfigError, match="examples of different length"):
+    with pytest.raises(ConfigError, match="examples differ in length, so their positions cannot"):
         model.inputs(examples)
     same = [example for example in examples if example.question in ("2 7", "2 9")]
     assert model.inputs(same).ids.shape == (2, 10 - 1)

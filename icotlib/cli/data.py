@@ -56,4 +56,4 @@ def run(options: argparse.Namespace) -> None:
         else:
             write_examples(path, examples)
         print(f"{path}: {len(examples)} examples")
-    print(f"content hash {corpus.digest}; no question stands in two files")
+    print(f"content hash {corpus.digest}; no question is in two files")

@@ -19,7 +19,12 @@ def add_run_options(parser: argparse.ArgumentParser, preset: str | None = "fast"
         choices=PRESETS,
         help="smoke: seconds; fast: minutes on two cores (default); paper: one GPU",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of weights, batches and removal; data.seed splits the data")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of weights, batches and removal; data.seed splits the data",
+    )
     parser.add_argument(
         "--set",
         action="append",

@@ -50,4 +50,4 @@ def run(options: argparse.Namespace) -> None:
     write(reports, options.out)
     for split, report in reports.items():
         print("\n".join(report.lines(split)))
-    print(f"no question stands in two splits; train with --set data.path={options.out}")
+    print(f"no question is in two splits; train with --set data.path={options.out}")

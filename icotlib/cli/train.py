@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
         raise ConfigError("--fields needs the name of a run: icot train icot_si --fields")
     config = config_of(options)
     if options.fields:
-        print(fields(config.method))
+        print(fields(config))
         return
     if options.speed and not options.plan:
         raise ConfigError("--speed says how long a run would take: add --plan")
@@ -82,7 +82,14 @@ def names() -> str:
     methods = [f"  {name:12} {spec.label}" for name, spec in METHODS.items().items()]
     results = [line for result in PAPER_RESULTS.values() for line in result.lines()]
     runs = textwrap.wrap(", ".join(sorted(RUNS)), 96, initial_indent="  ", subsequent_indent="  ")
-    parts = ["runs of the workbook:", *runs, "methods:", *methods, "results of the papers:", *results]
+    parts = [
+        "runs of the workbook:",
+        *runs,
+        "methods:",
+        *methods,
+        "results of the papers:",
+        *results,
+    ]
     return "\n".join(parts)
 
 
@@ -96,18 +103,27 @@ def config_of(options: argparse.Namespace) -> RunConfig:
     return run_config(name, options.preset or "fast", options.seed, overrides)
 
 
-def fields(method: str) -> str:
-    """Every setting of a method's runs: meaning, type, default, range."""
+def fields(config: RunConfig) -> str:
+    """Every setting of a run's method: meaning, type, default, value in this run, range."""
     lines = []
-    for one in settings_of(method):
-        default = "null" if one.default is None else one.default
-        about = [one.type, f"default {default!r}" if default == "" else f"default {default}"]
+    for one in settings_of(config.method):
+        about = [one.type, f"default {_shown(one.default)}"]
+        section, _, last = one.name.rpartition(".")
+        here = getattr(getattr(config, section) if section else config, last, one.default)
+        about += [f"here {_shown(here)}"] if here != one.default else []
         about += [one.range] if one.range else []
         about += [f"read by {one.only}"] if one.only else []
         lines.append(f"{one.name}  ({'; '.join(about)})")
         indent = "    "
         lines += textwrap.wrap(one.help, 96, initial_indent=indent, subsequent_indent=indent)
     return "\n".join(lines)
+
+
+def _shown(value: object) -> str:
+    """A value as `--set` takes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "null" if value is None else repr(value) if value == "" else str(value)
 
 
 def print_plan(options: argparse.Namespace, config: RunConfig) -> None:

@@ -30,11 +30,7 @@ from icotlib.data.readers import read_file
 from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation import interventions, positions, scoring
 from icotlib.evaluation.asking import Answer, Asked, as_examples
-from icotlib.evaluation.generation import (
-    generate,
-    max_new_tokens_for,
-    teacher_forced_match,
-)
+from icotlib.evaluation.generation import generate, max_new_tokens_for, teacher_forced_match
 from icotlib.models.hooks import decoder_layers
 from icotlib.models.loading import load_stage
 from icotlib.models.precision import training_precision
@@ -184,17 +180,11 @@ class StageModel:
     def inputs(self, asked: Asked, answer: np.ndarray | None = None) -> LMBatch:
         """Teacher-forced token ids on the model's device: question, the chain that is left, answer.
 
-        Args:
-            answer: as of `encode`.
-
-        Raises `ConfigError` where sequences differ in length.
+        Raises `ConfigError` where sequences differ in length, so that positions do not compare.
         """
         batch = self.encode(asked, answer)
         if len(set(batch.total.tolist())) > 1:
-            raise ConfigError(
-                "these examples differ in length, so their positions cannot be compared: use "
-                "questions of one length"
-            )
+            raise ConfigError("these examples differ in length: use questions of one length")
         tokens = self.format.tokens_removed(batch, self.removed)
         return self.format.inputs(batch, tokens).to(self.model.device)
 

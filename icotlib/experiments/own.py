@@ -14,7 +14,6 @@ from icotlib.data.files import read_examples
 from icotlib.errors import ConfigError
 from icotlib.experiments.base import PAPER_OPTIM, PAPER_REMOVAL, check, make
 from icotlib.experiments.distillation import icot_kd
-from icotlib.models.toy import new_model
 from icotlib.settings import parse_overrides
 
 #: What suits pretrained weights: AdamW at a small rate, the paper's removal, a step at a time.
@@ -157,6 +156,8 @@ def own(
     changes: dict[str, Any] = {"data.path": str(data), "model.pretrained": str(model)}
     if model is None:
         texts = [" ".join(x) for x in read_examples(data / "train.txt")[0]]
+        from icotlib.models.toy import new_model  # torch, which making configs does not need
+
         folder = new_model(data / f"model-{preset}", texts, **SMALL_MODEL[preset])
         changes["model.pretrained"] = str(folder)
         changes |= FIRST_TRY[preset]["every"] | FIRST_TRY[preset][method]

@@ -5,15 +5,30 @@ at each step.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
+from icotlib.data.inputs import LMBatch
 from icotlib.data.layout import EncodedBatch
 from icotlib.errors import ConfigError
 from icotlib.evaluation.generation import logits_of, matches
 from icotlib.methods.base import BatchAccuracy, Method, MicroBatch, length_groups, token_loss
 from icotlib.models.build import build_model
+
+
+class Part(NamedTuple):
+    """A micro-batch before its forward pass."""
+
+    inputs: LMBatch
+    #: Which examples are at the stage that is evaluated: `[n]`.
+    at_eval_stage: Tensor
+    #: Tokens that go through the model, padding aside.
+    tokens: int
+    #: Tokens that the whole batch learns.
+    learned: int
 
 
 class CausalLMMethod(Method):
@@ -34,6 +49,14 @@ class CausalLMMethod(Method):
     def micro_batches(
         self, step: int, batch: EncodedBatch, generator: torch.Generator
     ) -> Iterator[MicroBatch]:
+        for part in self.parts(step, batch, generator):
+            logits = logits_of(self.model, part.inputs)
+            found = matches(logits.detach(), part.inputs)
+            self.seen.append(BatchAccuracy(step, *found, part.at_eval_stage))
+            yield MicroBatch(token_loss(logits, part.inputs) / part.learned, part.tokens)
+
+    def parts(self, step: int, batch: EncodedBatch, generator: torch.Generator) -> Iterator[Part]:
+        """A batch with chain tokens removed, in groups of similar length, on the device."""
         units = self.schedule.sample(step, batch.removal_units, generator)
         batch = self.format.arrange(batch)
         k = self.format.tokens_removed(batch, units)
@@ -42,11 +65,9 @@ class CausalLMMethod(Method):
         learned = int((kept - batch.question).sum())
         for rows in length_groups(kept, self.config.train):
             part, cut = batch[rows], k[rows]
-            inputs = self.format.inputs(part, cut).to(self.device)
-            logits = logits_of(self.model, inputs)
             shown = cut == self.format.tokens_removed(part, self.schedule.eval_stage)
-            self.seen.append(BatchAccuracy(step, *matches(logits.detach(), inputs), shown))
-            yield MicroBatch(token_loss(logits, inputs) / learned, int(kept[rows].sum()))
+            inputs = self.format.inputs(part, cut).to(self.device)
+            yield Part(inputs, shown, int(kept[rows].sum()), learned)
 
     def saw_removal(self, batch: EncodedBatch, k: torch.Tensor) -> None:
         """Called with every arranged batch and the tokens removed from it, `[n]`."""

@@ -81,8 +81,8 @@ def benchmark(
     Returns:
         columns what, method, model, parameters, device, threads, precision (the reference's is
         always fp32), rounds, commit, ours, reference, ratio (ours to reference), bare, to_bare,
-        tokens_per_second, utilisation (of a large matrix product in fp32 on the same device), peak_mib,
-        reference_peak_mib. Speeds are examples per second.
+        tokens_per_second, utilisation (relative to a large matrix product in fp32 on the
+        same device), peak_mib, reference_peak_mib. Speeds are examples per second.
     """
     if "int8" in precisions:
         int8.check(best_device())

@@ -7,7 +7,7 @@ optimizer step with everything around it removed, on batches made beforehand.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -16,10 +16,11 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.flop_counter import FlopCounterMode
 
 from icotlib.config import RunConfig
-from icotlib.data.inputs import IGNORE, LMBatch
+from icotlib.data.inputs import IGNORE
 from icotlib.data.run_data import RunData
 from icotlib.evaluation.generation import generate, left_padded_questions, logits_of, reproduced
-from icotlib.methods.base import length_groups, token_loss
+from icotlib.methods.base import token_loss
+from icotlib.methods.causal_lm import CausalLMMethod, Part
 from icotlib.models.build import build_model
 from icotlib.models.flops import ATTENTION
 from icotlib.models.parameters import count_parameters
@@ -84,26 +85,20 @@ class Bare:
 
     def __init__(self, trainer: Trainer, count: int):
         self.trainer = trainer
-        self.batches = [self._inputs(step) for step in range(count)]
+        self.batches = [self._parts(step) for step in range(count)]
 
-    def _inputs(self, step: int) -> list[tuple[LMBatch, int]]:
-        config, method = self.trainer.config, self.trainer.method
-        batch, form = self.trainer.run_data.batches(step), method.format
-        generator = generator_for(config.seed, step)
-        units = method.schedule.sample(step, batch.removal_units, generator)
-        batch = form.arrange(batch)
-        k = form.tokens_removed(batch, units)
-        kept = batch.total - k
-        learned = int((kept - batch.question).sum())
-        groups = length_groups(kept, config.train)
-        return [(form.inputs(batch[r], k[r]).to(method.device), learned) for r in groups]
+    def _parts(self, step: int) -> list[Part]:
+        generator = generator_for(self.trainer.config.seed, step)
+        method = cast(CausalLMMethod, self.trainer.method)
+        return list(method.parts(step, self.trainer.run_data.batches(step), generator))
 
     def step(self, step: int) -> None:
         trainer = self.trainer
         with trainer.int8_matmuls:
-            for inputs, learned in self.batches[step % len(self.batches)]:
+            for part in self.batches[step % len(self.batches)]:
                 with trainer.accelerator.autocast():
-                    loss = token_loss(logits_of(trainer.model, inputs), inputs) / learned
+                    logits = logits_of(trainer.model, part.inputs)
+                    loss = token_loss(logits, part.inputs) / part.learned
                 loss.backward()
         torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), trainer.config.optim.clip)
         for optimizer in trainer.optimizers:

@@ -134,7 +134,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds of each method's last stage, in percent, with the lowest seed."""
     last = final_rows(table)
     last = last.assign(method=last["method"].map(method_label))
-    keys = ["task", "method", "schedule", "variant", "removed"]
+    keys = ["task", "method", "schedule", "variant", "removed", "unit"]
     groups = last.groupby(keys, sort=False)
     means = groups.agg(
         seeds=("seed", "nunique"),

@@ -16,7 +16,8 @@ from matplotlib.ticker import (
 )
 
 from icotlib.reporting.figures.base import COLUMN, PAGE, interval, new_figure, percent, styled
-from icotlib.reporting.figures.style import color_of, is_baseline, label_of, style_of
+from icotlib.reporting.figures.style import color_of, is_baseline, style_of
+from icotlib.reporting.results import method_label
 
 # --- drawings on an axis -----------------------------------------------------------------------
 
@@ -28,7 +29,7 @@ def draw_removed(ax: Axes, table: pd.DataFrame) -> None:
     """
     for (method, variant), rows in table.groupby(["method", "variant"]):
         style = style_of(table, method, variant)
-        name = label_of(method) + (f", {variant.replace('-', ' ')}" if variant else "")
+        name = method_label(method) + (f", {variant.replace('-', ' ')}" if variant else "")
         if is_baseline(method):
             ax.axhline(rows.accuracy.mean(), lw=1, label=name, **style)
         elif rows.groupby("run").size().max() == 1:
@@ -49,7 +50,7 @@ def _draw_stages(ax: Axes, rows: pd.DataFrame, style: dict[str, Any]) -> None:
     """One line with its 95% interval for each run of a method."""
     for number, (_, run) in enumerate(rows.groupby("run")):
         run = run.sort_values("removed")
-        name = f"{label_of(run.method.iloc[0])}, {run.schedule.iloc[0]} removal"
+        name = f"{method_label(run.method.iloc[0])}, {run.schedule.iloc[0]} removal"
         label = None if number else name
         ax.plot(run.removed, run.accuracy, label=label, alpha=0.85, marker="o", **style)
         ax.fill_between(
@@ -65,7 +66,7 @@ def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
     """
     scale = 60 if x == "seconds" else 1000
     for (method, variant), rows in learning.groupby(["method", "variant"], sort=False):
-        name = label_of(method) + (f", {variant.replace('-', ' ')}" if variant else "")
+        name = method_label(method) + (f", {variant.replace('-', ' ')}" if variant else "")
         style = style_of(learning, method, variant)
         for number, (_, run) in enumerate(rows.groupby("run")):
             label = None if number else name
@@ -144,7 +145,7 @@ def accuracy_vs_speed(table: pd.DataFrame) -> Figure:
             s=14,
             color=color_of(method),
             alpha=0.7,
-            label=label_of(method),
+            label=method_label(method),
             lw=0,
         )
     ax.set_xlabel("speed relative to No CoT (batch 1)")
@@ -174,7 +175,7 @@ def shifts(table: pd.DataFrame) -> Figure:
         rows = table[table.method == method]
         place = rows["shift"].map(names.index) + rows.run.map(beside)
         style = {"color": color_of(method), "fmt": "o", "ms": 3, "lw": 1, "capsize": 2}
-        name = label_of(method)
+        name = method_label(method)
         ax.errorbar(place, rows.accuracy, yerr=interval(rows), label=name, **style)
     ax.set_xticks(range(len(names)), [name.replace(" ", "\n", 1) for name in names])
     ax.set_xlim(-0.5, len(names) - 0.5)
@@ -191,7 +192,7 @@ def learning_curves(learning: pd.DataFrame) -> Figure:
     figure, (left, right) = new_figure(PAGE, 2.3, 2)
     for _, run in learning.groupby("run", sort=False):
         thousands, first = run.examples / 1000, run.iloc[0]
-        name = label_of(first.method)
+        name = method_label(first.method)
         name += f", {first.variant.replace('-', ' ')}" if first.variant else ""
         style = style_of(learning, first.method, first.variant) | {"lw": 1.3, "marker": "."}
         left.plot(thousands, run.loss, label=name, **style)

@@ -19,12 +19,6 @@ def color_of(method: str) -> str:
     return known[method].color if method in known else UNKNOWN
 
 
-def label_of(method: str) -> str:
-    """A method's name in figures; its id for an unknown one."""
-    known = METHODS.items()
-    return known[method].label if method in known else method
-
-
 def is_baseline(method: str) -> bool:
     """Whether a method is drawn as a reference line."""
     known = METHODS.items()
