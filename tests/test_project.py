@@ -25,7 +25,7 @@ from icotlib.reporting.blocks import BLOCKS
 from icotlib.reporting.guide import blocks_of, pages
 from icotlib.tasks import get_task
 from icotlib.training.trainer import train
-from tests.conftest import TINY
+from tests.helpers import TINY
 
 ROOT = paths.PROJECT
 README = ROOT / "README.md"

@@ -142,6 +142,8 @@ def test_another_stage_shares_the_weights_where_one_model_serves_all(runs, model
     assert other.folder == runs["random"].folder / "activations" / "removed-005"
     assert model.at(2) is not model
     assert model.at(2).folder == model.folder
+    with pytest.raises(ConfigError, match="no stage with 99"):
+        model.at(99)
 
 
 def test_another_stage_has_its_own_weights_where_each_was_kept(runs):

@@ -131,10 +131,12 @@ class StageModel:
         return len(decoder_layers(self.decoder))
 
     def at(self, removed: int) -> "StageModel":
-        """The same run at another removal stage, with the weights of that stage."""
+        """The same run at another removal stage, with the weights of that stage.
+
+        Raises `ConfigError` if the run has no such stage."""
         if self.run is None or removed == self.removed:
             return replace(self, removed=removed)
-        if self.run.weights(removed) == self.run.weights(self.removed):
+        if removed in self.stages and self.run.weights(removed) == self.run.weights(self.removed):
             return replace(self, removed=removed, folder=self.run.activations_folder(removed))
         return StageModel.of(self.run, removed, self.name, self.model.device)
 
