@@ -341,7 +341,7 @@ def test_with_kept_positions_a_new_question_is_refused_once_tokens_are_removed(o
 def test_examples_of_different_length_have_no_common_positions(on_files):
     model = StageModel.of(on_files(), 0)
     examples = examples_of(model.corpus.test)
-    with pytest.raises(ConfigError, match="examples differ in length, so their positions cannot"):
+    with pytest.raises(ConfigError, match="examples differ in length: use questions of one"):
         model.inputs(examples)
     same = [example for example in examples if example.question in ("2 7", "2 9")]
     assert model.inputs(same).ids.shape == (2, 10 - 1)
