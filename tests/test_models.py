@@ -243,7 +243,7 @@ def test_evaluate_writes_what_generate_writes(side, keep_positions, monkeypatch)
         return generate(model, layout, part, *args)
 
     monkeypatch.setattr("icotlib.evaluation.scoring.generate", counting)
-    monkeypatch.setattr("icotlib.evaluation.generation.LOGITS", 2000)  # in several passes
+    monkeypatch.setattr("icotlib.evaluation.generation.MAX_LOGITS", 2000)  # in several passes
     result = evaluate(model, LAYOUT, batch, ANSWERS, k, keep_positions, side)
     assert result.written == tuple(expected)
     assert decoded == [1]
