@@ -239,7 +239,7 @@ def test_an_evaluation_is_one_line_with_the_time_left(runs_folder, tiny, capsys,
 
 def test_runs_are_found_by_the_beginning_of_their_name(trained):
     assert find_run("no_cot").name == trained[1].name
-    with pytest.raises(RunError, match="no run under .* begins with 'nothing'"):
+    with pytest.raises(RunError, match=r"no run under .* begins with 'nothing'"):
         find_run("nothing")
     with pytest.raises(RunError, match="several runs begin with ''"):
         find_run("")
