@@ -25,7 +25,7 @@ $(VENV)/.ready: constraints.txt pyproject.toml
 
 setup: $(VENV)/.ready ## install everything into .venv
 
-workbook: setup ## train every run and execute every notebook (PRESET=fast, SEED=0)
+workbook: setup ## train the runs of all notebooks but the studies, and execute these notebooks (PRESET=fast, SEED=0)
 	$(BIN)/icot workbook --preset $(PRESET) --seed $(SEED)
 	@$(BIN)/icot runs
 

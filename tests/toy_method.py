@@ -1,4 +1,4 @@
-"""A method in one file: each example loses its whole chain with a probability of its own."""
+"""A method in one file: each example loses its whole chain with probability `toy.drop`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,11 +6,9 @@ from typing import ClassVar
 
 import torch
 
-from icotlib.config import RunConfig
 from icotlib.data.layout import EncodedBatch
 from icotlib.evaluation.generation import logits_of, matches
 from icotlib.methods.base import BatchAccuracy, Method, MicroBatch, register, token_loss
-from icotlib.methods.schedule import FullRemoval, Schedule
 from icotlib.models.loading import load_stage
 from icotlib.runs import Run
 from icotlib.settings import Section, setting
@@ -34,10 +32,6 @@ class Toy(Method):
     phases: ClassVar = {"teacher": "explicit_cot"}
     sections: ClassVar = {"toy": ToySettings}
     presets: ClassVar = {"smoke": {"train.steps": 30, "toy.drop": 0.7}}
-
-    @classmethod
-    def make_schedule(cls, config: RunConfig, longest: int) -> Schedule:
-        return FullRemoval(longest)
 
     def build(self) -> torch.nn.Module:
         return load_stage(Run.of(self.config.phases["teacher"]))[0]

@@ -2,7 +2,7 @@
 
 options    options that several commands share
 train      one run
-workbook   every run and every notebook
+workbook   the runs and notebooks of the workbook
 notebook   some notebooks
 runs       the runs that are there
 show       one run
@@ -29,7 +29,7 @@ from icotlib.errors import IcotError, did_you_mean
 
 COMMANDS = {
     "train": "train one run, or show it if it is finished",
-    "workbook": "train every run and execute every notebook",
+    "workbook": "train the runs of all notebooks but the studies, and execute these notebooks",
     "notebook": "execute some notebooks",
     "runs": "list the runs",
     "show": "show one run: settings, provenance, accuracy by removal stage",

@@ -1,4 +1,4 @@
-"""`icot workbook`: every run and every notebook."""
+"""`icot workbook`: the runs and notebooks of the workbook."""
 
 import argparse
 

@@ -62,18 +62,18 @@ class BatchAccuracy(NamedTuple):
 
 
 class StageChange(NamedTuple):
-    """What a step begins with."""
+    """What changes at the start of a step."""
 
     #: The removal stage that has just ended, if one has.
     ended: int | None = None
-    #: Whether the optimizer starts anew.
+    #: Whether the optimizer's moments are cleared.
     reset_optimizer: bool = False
 
 
 class Method(ABC):
     """Base of all methods.
 
-    The training loop calls the instance methods in the order in which they stand here.
+    The training loop (`Trainer.train`) calls the instance methods.
     """
 
     # --- declarations ---

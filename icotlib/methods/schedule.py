@@ -42,7 +42,11 @@ class Schedule:
         return self.removed
 
     def sample(self, step: int, chain: Tensor, generator: torch.Generator) -> Tensor:
-        """Units to remove at this step from examples whose chains have so many: `[n]`."""
+        """How many units each example loses at this step: `[n]`.
+
+        Args:
+            chain: `[n]`, units of each example's chain.
+        """
         return torch.full_like(chain, self.removed)
 
     def advance(self, step: int) -> bool:

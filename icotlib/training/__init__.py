@@ -1,6 +1,6 @@
 """Training: from a config to a finished run directory.
 
-trainer      the one training loop
+trainer      the one training loop, which resets the optimizer where a method asks for it
 checkpoints  what an interrupted run resumes from
-optim        Muon and AdamW, and the learning rate over time
+optim        Muon and AdamW, the learning rate over time, and the reset of their moments
 """

@@ -33,7 +33,7 @@ PART = 512
 
 
 class DistillationPhase(Method):
-    """What the three phases share: a frozen teacher, and the layout without chain."""
+    """What student, emulator and coupled run share: a frozen teacher, the layout without chain."""
 
     paper = "2311.01460"
     dropout = False  # from mind-reading on, as in the authors' code

@@ -10,13 +10,13 @@ from icotlib.models.parameters import count_parameters
 
 
 def student_sizes(student: Student) -> dict[str, int]:
-    """Entries of the matrices that one example's states pass, and of the frozen teacher."""
+    """Weights of the state MLPs, biases aside, and parameters of the frozen teacher."""
     frozen = count_parameters(student.language_model)
     return {"state_mlps": _matrices(student.state_mlps), "frozen": frozen}
 
 
 def emulator_sizes(emulator: Emulator, supervised: bool) -> dict[str, int]:
-    """Entries that one emulation passes beyond the language model, and of the frozen teacher.
+    """Weights that one example's emulation multiplies beyond the language model's, and parameters.
 
     Args:
         supervised: whether gold components are looked up while training; otherwise the scores'

@@ -28,7 +28,7 @@ class Emulated:
 
     #: Predicted states `[n, layers, d]`.
     states: Tensor
-    #: Scores of the mixture's components at every layer, `[n, layers, components]`;
+    #: Logits of the mixture's components at every layer, `[n, layers, components]`;
     #: `mixture_loss` trains them.
     scores: Tensor
 

@@ -1,4 +1,4 @@
-"""The three phases of distillation (ICoT-KD, arXiv 2311.01460), each a run that builds on others.
+"""The phases of distillation (ICoT-KD, arXiv 2311.01460), each a run that builds on others.
 
     teacher    explicit CoT                                      (an ordinary run)
     student    learns to answer from the teacher's states        mind-reading, Section 3.1

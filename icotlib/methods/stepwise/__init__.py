@@ -1,5 +1,5 @@
 """Stepwise internalization (ICoT-SI, arXiv 2405.14838).
 
-schedules  when chain tokens are removed, with removal smoothing
-method     fine-tuning while they are removed, with the optimizer reset
+schedules  how many chain tokens are removed at each step, with removal smoothing
+method     the method: its settings, and when the optimizer is reset (`Trainer.train` resets it)
 """

@@ -25,9 +25,9 @@ class RemovalSettings(Section):
     schedule: str = setting(
         "random",
         "linear (the paper's): s(t) = floor(pace * t / steps_per_epoch) tokens removed from every "
-        "example at step t. geometric: chunks that double. adaptive: one token more once the model "
-        "answers well enough. random: every example loses a random number of tokens, so that one "
-        "model serves every stage.",
+        "example, t steps after the warm-up. geometric: chunks that double. adaptive: one token "
+        "more once the model answers well enough. random: every example loses a random number of "
+        "tokens, so that one model serves every stage.",
     )
     side: Literal["left", "right"] = setting("left", "The end of the chain that is removed first.")
     step_end: str | None = setting(
@@ -37,9 +37,9 @@ class RemovalSettings(Section):
     )
     keep_positions: bool = setting(
         True,
-        "Remaining tokens keep their position ids, so that positions continue correctly during "
-        "generation. The offset of the first separator reveals the length of the removed chain, "
-        "which matters where chains differ in length. Left side only.",
+        "Remaining tokens keep their position ids, and the first separator takes the one just "
+        "before them. Where chains differ in length, this reveals how long the removed part was. "
+        "Left side only.",
     )
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ class RemovalSettings(Section):
 
 @dataclass(frozen=True)
 class GradualSettings(RemovalSettings):
-    """Settings of schedules that remove the same number of tokens from every example."""
+    """Settings of schedules whose number of removed tokens only grows."""
 
     warmup_steps: int = setting(150, "Steps on the full chain before anything is removed.", low=0)
     smoothing: float | None = setting(
@@ -70,7 +70,8 @@ class GradualSettings(RemovalSettings):
     )
     reset_optimizer: bool = setting(
         False,
-        "Start a new optimizer whenever s grows, until a batch holds no chain token any more.",
+        "Clear the optimizer's moments whenever s grows, until a batch holds no chain token any "
+        "more.",
     )
     remove_all_at: int | None = setting(
         None, "Remove everything at once when s reaches this (the paper: 39 on GSM8K).", low=0
@@ -112,7 +113,9 @@ class AdaptiveSettings(GradualSettings):
         20, "Steps that the running mean covers, and the fewest at a stage.", low=1
     )
     max_steps_per_stage: int = setting(
-        600, "The next token is removed after this many steps at a stage in any case.", low=1
+        600,
+        "The next token is removed in any case after this many steps with an example at the stage.",
+        low=1,
     )
     replay: float = setting(
         0.0, "Chance that an example is shown at a uniformly drawn earlier stage.", low=0, high=1
@@ -156,7 +159,7 @@ class RemovalSchedule(Schedule):
 
 
 class Gradual(RemovalSchedule):
-    """s only ever grows, and is the same for every example but for smoothing."""
+    """s only ever grows; every example loses s tokens, apart from smoothing and replay."""
 
     has_stage_checkpoints = True
 
