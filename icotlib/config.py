@@ -225,6 +225,9 @@ def _keep_what_is_read(values: dict[str, Any], changes: dict[str, Any]) -> None:
 #: The fields of every config; all others are sections of methods.
 COMMON = tuple(spec.name for spec in dataclasses.fields(RunConfig) if spec.name != "own")
 
+#: The sections of every config, that of the run itself first.
+COMMON_SECTIONS = (RunConfig, DataConfig, ModelConfig, OptimConfig, TrainConfig)
+
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """Nested plain values, ready for JSON."""
@@ -266,10 +269,9 @@ def from_dict(values: dict[str, Any]) -> RunConfig:
 
 def _check_read(section: str, values: Any, method: str) -> None:
     """Raises `ConfigError` for a setting that other methods read, and this one does not."""
-    declared = METHODS.get(method).sections.get(section)
-    own = {one.name for one in describe(declared)} if declared else set()
+    known = field_names(method)
     for dotted in _dotted(section, values):
-        if dotted not in own and dotted in field_names():
+        if dotted not in known and dotted in field_names():
             raise ConfigError(unknown_setting(dotted, f"method {method!r} does not read it"))
 
 
@@ -293,10 +295,7 @@ def _dotted(section: str, values: Any) -> Iterator[str]:
 
 def settings_of(method: str) -> Iterator[Description]:
     """Every setting of a method's runs with its meaning, type, default and range."""
-    yield from describe(RunConfig)
-    for kind in (DataConfig, ModelConfig, OptimConfig, TrainConfig):
-        yield from describe(kind)
-    for declared in METHODS.get(method).sections.values():
+    for declared in (*COMMON_SECTIONS, *METHODS.get(method).sections.values()):
         yield from describe(declared)
 
 
@@ -313,11 +312,10 @@ def names_read(settings: dict[str, Any]) -> set[str]:
         settings: by dotted name; the method, and the choices of variants among them.
     """
     method = settings.get("method", RunConfig.method)
-    names = {"method", "seed", "label", "preset", "phases"}
-    kinds: list[type[Section]] = [DataConfig, ModelConfig, OptimConfig, TrainConfig]
+    kinds: list[type[Section]] = [*COMMON_SECTIONS]
     for name, declared in METHODS.get(method).sections.items():
         own = {
             key.partition(".")[2]: x for key, x in settings.items() if key.startswith(f"{name}.")
         }
         kinds.append(section_type(declared, own))
-    return names | {kind.dotted(name) for kind in kinds for name in names_of(kind)}
+    return {"phases"} | {kind.dotted(name) for kind in kinds for name in names_of(kind)}
