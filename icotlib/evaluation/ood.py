@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from icotlib.config import DataConfig, RunConfig
-from icotlib.data.corpus import draw_unseen, is_in_sorted, question_keys
+from icotlib.data.corpus import NO_KEYS, draw_unseen, is_in_sorted, question_keys
 from icotlib.data.layout import EncodedBatch
 from icotlib.data.run_data import RunData
 from icotlib.errors import DataError
@@ -64,7 +64,7 @@ def shifted_questions(
     """
     if config.path is not None:
         return {}
-    task, nothing = get_task(config.task), np.array([], dtype=np.uint64)
+    task = get_task(config.task)
     shifted = {}
     for name, other in task.shifts().items():
         available, holdout = other.n_questions, None
@@ -73,11 +73,11 @@ def shifted_questions(
         rng, count = np.random.default_rng([seed, 5]), min(n, available)
         shifted[name] = (
             other,
-            draw_unseen(other, rng, count, nothing, distinct=True, holdout=holdout),
+            draw_unseen(other, rng, count, NO_KEYS, distinct=True, holdout=holdout),
         )
     if config.holdout:
         rng, count = np.random.default_rng([seed, 5]), min(n, task.n_holdout)
-        rows = draw_unseen(task, rng, count, nothing, distinct=True, holdout=True)
+        rows = draw_unseen(task, rng, count, NO_KEYS, distinct=True, holdout=True)
         shifted[COMBINATIONS] = task, rows
     return shifted
 

@@ -160,22 +160,17 @@ def ablations(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, Ru
         rows[name] = _skipping(phases, preset, seed, overrides)
         rows[name]["coupled.label"] = name.replace(" ", "-")
     return {
-        name: icot_kd(preset, seed, _under(changes, overrides), skipped.get(name, ()))
+        name: icot_kd(preset, seed, _merged(changes, overrides), skipped.get(name, ()))
         for name, changes in rows.items()
     }
 
 
-def _under(changes: dict[str, Any], overrides: Any) -> Any:
-    """Changes of an experiment, under the user's overrides."""
-    overrides = parse_overrides(overrides)
-    merged = changes | overrides
-    return SharedOverrides(merged) if isinstance(overrides, SharedOverrides) else merged
-
-
-def _over(overrides: Any, changes: dict[str, Any]) -> Any:
-    """Changes of an experiment, over others."""
-    merged = {**overrides, **changes}
-    return SharedOverrides(merged) if isinstance(overrides, SharedOverrides) else merged
+def _merged(*parts: Any) -> dict[str, Any]:
+    """Overrides, each over those before it; shared by several runs if one of them is."""
+    parsed = [parse_overrides(part) for part in parts]
+    whole = {name: value for part in parsed for name, value in part.items()}
+    shared = any(isinstance(part, SharedOverrides) for part in parsed)
+    return SharedOverrides(whole) if shared else whole
 
 
 def _skipping(phases: list[str], preset: str, seed: int, overrides: Any) -> dict[str, Any]:
@@ -198,14 +193,14 @@ WEAK_MODEL: dict[str, dict[str, Any]] = {
 def weak_model(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunConfig]:
     """The method, and its emulator fixed, where emulation alone leaves much to be done."""
     check(preset)
-    own = _under(WEAK_MODEL[preset] | {"label": "weak-model"}, overrides)
+    own = _merged(WEAK_MODEL[preset] | {"label": "weak-model"}, overrides)
     fixed = {
         "coupled.distill.train_emulator": False,
         "coupled.label": "weak-model-fixed-emulator",
     }
     return {
         "full": icot_kd(preset, seed, own),
-        "fixed emulator": icot_kd(preset, seed, _over(own, fixed)),
+        "fixed emulator": icot_kd(preset, seed, _merged(own, fixed)),
     }
 
 
@@ -228,7 +223,7 @@ def depths(preset: str, seed: int = 0, overrides: Any = None) -> dict[int, RunCo
     made = {}
     for layers in DEPTHS[preset]:
         changes = {"model.layers": layers, "label": f"{layers}-layers"} | size
-        made[layers] = icot_kd(preset, seed, _under(changes, overrides))
+        made[layers] = icot_kd(preset, seed, _merged(changes, overrides))
     return made
 
 
@@ -278,7 +273,7 @@ def mixtures(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, Run
             read = field_names(PHASE_METHODS[phase])
             own = {key: value for key, value in changes.items() if key in read}
             settings |= {f"{phase}.{key}": value for key, value in {"label": label, **own}.items()}
-        made[name] = icot_kd(preset, seed, _under(TWO_CHAINS[preset] | settings, overrides))
+        made[name] = icot_kd(preset, seed, _merged(TWO_CHAINS[preset] | settings, overrides))
     return made
 
 
@@ -304,5 +299,5 @@ def few_examples(preset: str, seed: int = 0, overrides: Any = None) -> dict[str,
             "coupled.optim.muon_lr": share * rates.muon_lr,
         }
         label = {"coupled.label": "few-examples-" + name.replace(" ", "-")}
-        made[name] = icot_kd(preset, seed, _under(few | rate | label | changes, overrides))
+        made[name] = icot_kd(preset, seed, _merged(few | rate | label | changes, overrides))
     return made
