@@ -24,6 +24,14 @@ class TrainingError(IcotError, RuntimeError):
     """Training cannot go on, because the loss is no longer finite, for example."""
 
 
+class StoppedError(IcotError, RuntimeError):
+    """A run was asked to stop, and has; its checkpoint holds what it had reached."""
+
+
+class ClusterError(IcotError, RuntimeError):
+    """A Dask cluster cannot be reached, or its workers cannot do what they are asked for."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint to append to an error about an unknown name; empty if nothing is close."""
     close = difflib.get_close_matches(name, list(known), n=1)

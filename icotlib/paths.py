@@ -5,8 +5,10 @@ directory, so notebooks and commands behave the same wherever they are started. 
 the run directories, to a larger disk for example; nothing else needs to move.
 """
 
+import contextlib
 import os
 import shutil
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +22,26 @@ STYLE = Path(__file__).resolve().parent / "reporting" / "figures" / "paper.mplst
 def runs_root() -> Path:
     """The folder of all run directories: `$ICOT_RUNS`, or `runs/` in the project."""
     return Path(os.environ.get("ICOT_RUNS") or PROJECT / "runs").expanduser().resolve()
+
+
+def folder_id(root: Path, create: bool = True) -> str | None:
+    """What tells a folder of runs from every other, under whatever path a machine sees it.
+
+    Args:
+        create: give it an id if it has none; else None stands for that.
+    """
+    path = root / ".folder-id"
+    if create and not path.is_file():
+        root.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+        part.write_text(uuid.uuid4().hex)
+        with contextlib.suppress(OSError):  # another process was first, or there are no links
+            os.link(part, path)
+        if path.is_file():
+            part.unlink()
+        else:
+            part.rename(path)
+    return path.read_text() if path.is_file() else None
 
 
 def data_cache() -> Path:

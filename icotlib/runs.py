@@ -10,13 +10,14 @@
     stages/           weights at the end of every removal stage, where they differ
     checkpoint/       only while unfinished: what a resumed run starts from
     progress.json     only while unfinished: how far it is
+    stop              only after `icot stop`: training writes a checkpoint and ends
     speed.json        examples per second, once they have been measured
     activations/      the model's residual stream, where it has been analysed
+    history.jsonl     when which machine began, resumed and finished it
     done.json         totals; written last, so that it marks a finished run
 """
 
 import contextlib
-import fcntl
 import importlib.metadata
 import json
 import os
@@ -24,7 +25,8 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ import pandas as pd
 from icotlib import paths
 from icotlib.config import RunConfig, from_dict, to_dict
 from icotlib.errors import RunError
+from icotlib.system import leases
 
 #: Raised when run directories are stored in another way, so that older ones cannot be read.
 FORMAT = 3
@@ -166,17 +169,47 @@ class Run:
             write_json(self.folder / "config.json", {"format": FORMAT, **to_dict(config)})
             write_json(self.folder / "provenance.json", provenance(data_digest, device))
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the run alone; waits while another process trains it.
+    def lock(
+        self, waiting: Callable[[], None] = lambda: None
+    ) -> contextlib.AbstractContextManager[leases.Lease]:
+        """Hold the run alone; waits while another process, on any machine, trains it.
 
-        The operating system frees the lock when its holder dies, however it dies.
+        Args:
+            waiting: called again and again while another process has it; may raise to give up.
         """
-        locks = paths.runs_root() / ".locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        with (locks / self.name).open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        return leases.hold(paths.runs_root() / ".locks" / self.name, waiting)
+
+    @property
+    def in_training(self) -> bool:
+        """Whether a process has the run in hand, as far as this machine can tell."""
+        return leases.is_held(paths.runs_root() / ".locks" / self.name)
+
+    def request_stop(self) -> None:
+        """Ask whichever process trains the run to write a checkpoint and end."""
+        (self.folder / "stop").touch()
+
+    @property
+    def stop_requested(self) -> bool:
+        return (self.folder / "stop").exists()
+
+    def clear_stop(self) -> None:
+        """Forget that the run was asked to stop."""
+        (self.folder / "stop").unlink(missing_ok=True)
+
+    def log(self, event: str, step: int) -> None:
+        """Add a line to the run's history: it was started, resumed, stopped or finished."""
+        entry = {"event": event, "step": step, "time": round(time.time(), 3)}
+        line = json.dumps(entry | {"machine": platform.node(), "process": os.getpid()})
+        with (self.folder / "history.jsonl").open("a") as file:
+            file.write(line + "\n")
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row per time that training was started, resumed, stopped or finished."""
+        path = self.folder / "history.jsonl"
+        if not path.is_file():
+            return pd.DataFrame(columns=["event", "step", "time", "machine", "process"])
+        return pd.read_json(path, lines=True, convert_dates=False)
 
     def report(self, **state: Any) -> None:
         """Tell whoever watches how far the run is."""

@@ -1,5 +1,7 @@
 """What several tests share: a run of a second, and tiny models and tokenizers of the hub's form."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +97,11 @@ def unigram_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
     )
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Wait until a condition holds; fails after so many seconds."""
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.05)

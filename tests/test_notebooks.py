@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-from concurrent.futures import Future
 
 import nbformat
 import pandas as pd
@@ -157,37 +156,40 @@ def test_no_notebook_begins_before_its_runs_are_there(series):
 
 @pytest.fixture
 def planned(runs_folder, monkeypatch):
-    """Jobs that would be run, and the arguments of what would be executed after them."""
-    begun, last = [], {}
+    """Jobs that would be run: trainings by the name of their run, and notebooks by number."""
+    trained, executed = {}, {}
 
     def run_jobs(listed, workers, on_end):
-        begun.extend(listed)
         for job in listed:
-            future = Future()
-            future.set_result((None, []))
-            on_end(job, future)
-
-    def execute(path, **values):
-        last[path.stem[:2]] = values
+            if job.trains:
+                trained[job.name] = job.trains
+            else:
+                executed[job.arguments["notebook"][:2]] = job
+            on_end(jobs.Outcome(job, []))
+        return []
 
     monkeypatch.setattr(jobs, "run_jobs", run_jobs)
-    monkeypatch.setattr(notebooks, "execute", execute)
-    return begun, last
+    return trained, executed
 
 
 def test_the_series_is_stepwise_internalization_and_what_it_is_compared_with(planned):
-    begun, last = planned
+    trained, executed = planned
     assert main(["workbook", "--preset", "smoke", "--series"]) == 0
-    trained = {job.trains.method: job.trains for job in begun if job.trains}
-    assert trained.keys() == {"icot_si", "no_cot", "explicit_cot"}
-    needs = {job.args[0].stem[:2]: job.needs for job in begun if not job.trains}
-    assert needs == {
-        "01": (),
-        "02": (trained["explicit_cot"], trained["no_cot"]),
-        "06": (trained["icot_si"],),
-        "08": (trained["icot_si"], trained["no_cot"], trained["explicit_cot"]),
+    methods = {name: config.method for name, config in trained.items()}
+    assert set(methods.values()) == {"icot_si", "no_cot", "explicit_cot"}
+    needs = {
+        number: [methods[need] for need in job.needs]
+        for number, job in executed.items()
+        if number != "99"
     }
-    assert list(last) == ["99"]
+    assert needs == {
+        "01": [],
+        "02": ["explicit_cot", "no_cot"],
+        "06": ["icot_si"],
+        "08": ["icot_si", "no_cot", "explicit_cot"],
+    }
+    before = {*trained, *(job.name for number, job in executed.items() if number != "99")}
+    assert set(executed["99"].needs) == before  # it reads the results of all runs
     with pytest.raises(SystemExit):
         main(["workbook", "--series", "--studies"])
 
@@ -197,17 +199,16 @@ RIGHT = {"removal.side": "right", "removal.keep_positions": False}
 
 
 def test_a_notebook_gets_the_overrides_that_its_runs_read(planned):
-    begun, last = planned
+    trained, executed = planned
     overrides = RIGHT | {"train.steps": 30}
-    notebooks.run_all("smoke", overrides=overrides, series=True)
-    given = {job.args[0].stem[:2]: job.args[1] for job in begun if not job.trains} | last
-    read = {number: values["overrides"] for number, values in given.items()}
+    copies = notebooks.run_all("smoke", overrides=overrides, series=True)
+    read = {number: job.arguments["values"]["overrides"] for number, job in executed.items()}
     assert read.pop("02") == {"removal.keep_positions": False, "train.steps": 30}
     assert read == dict.fromkeys(("01", "06", "08", "99"), overrides)
     folder = notebooks.executed_folder("smoke", 0, overrides)
-    assert {values["output"].parent for values in given.values()} == {folder}
-    trained = [job.trains for job in begun if job.trains]
-    assert all(need in trained for job in begun for need in job.needs)
+    assert {job.arguments["folder"] for job in executed.values()} == {folder.name}
+    assert {copy.parent for copy in copies} == {folder}
+    assert {config.train.steps for config in trained.values()} == {30}
 
 
 def test_the_results_notebook_gets_every_override():
@@ -218,15 +219,15 @@ def test_the_results_notebook_gets_every_override():
 
 
 def test_an_override_that_no_run_of_a_notebook_reads_is_refused(planned):
-    begun, last = planned
+    trained, executed = planned
     with pytest.raises(ConfigError, match=r"no run of 03_mind_reading reads removal\.side"):
         notebooks.run_all("smoke", overrides=RIGHT, names=["03"])
+    assert not executed
     notebooks.run_all("smoke", overrides=RIGHT, names=["03", "06"])
-    assert not begun
-    assert {number: values["overrides"] for number, values in last.items()} == {
-        "03": {},
-        "06": RIGHT,
-    }
+    read = {number: job.arguments["values"]["overrides"] for number, job in executed.items()}
+    assert read == {"03": {}, "06": RIGHT}
+    methods = {config.method for config in trained.values()}
+    assert methods == {"explicit_cot", "kd_student", "icot_si"}  # what these two need
 
 
 def test_the_results_notebook_leaves_its_tables(series):

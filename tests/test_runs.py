@@ -2,13 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
-import time
-from concurrent.futures import Future
-from contextlib import nullcontext
-from functools import partial
-from types import SimpleNamespace
 
 import pytest
 
@@ -18,8 +11,8 @@ from icotlib.config import RunConfig, to_dict
 from icotlib.errors import ConfigError, RunError, TrainingError
 from icotlib.reporting.results import final_rows, learning_table, results_table, summary
 from icotlib.reporting.speed import record_speed
-from icotlib.running import jobs, progress
-from icotlib.running.jobs import Job, ensure, unfinished
+from icotlib.running import progress
+from icotlib.running.jobs import ensure, unfinished
 from icotlib.running.progress import ProgressBars, is_live, line_of
 from icotlib.runs import Run, all_runs, find_run
 from icotlib.training.trainer import Trainer, train
@@ -51,96 +44,6 @@ def test_ensure_trains_what_is_missing_side_by_side_and_in_order(runs_folder, ti
     assert capsys.readouterr().out == ""
 
 
-@pytest.fixture
-def started(runs_folder, monkeypatch):
-    """The jobs that workers start, in order: by method, or by argument if they train nothing.
-
-    Every job ends while the scheduler sleeps: trainings are finished, and "fails" raises an error.
-    """
-    names, submitted = [], []
-
-    class Pool:
-        def __init__(self, *args, **kwargs):
-            self._processes = {}
-
-        def submit(self, function, argument):
-            future = Future()
-            names.append(argument if isinstance(argument, str) else argument.method)
-            submitted.append((argument, future))
-            return future
-
-        def shutdown(self, **kwargs):
-            pass
-
-    def sleep(seconds):
-        for argument, future in submitted:
-            if future.done():
-                continue
-            if argument == "fails":
-                future.set_exception(ValueError("on purpose"))
-                continue
-            if not isinstance(argument, str):
-                (runs_folder / argument.run_name).mkdir(parents=True)
-                (runs_folder / argument.run_name / "done.json").write_text("{}")
-            future.set_result(None)
-
-    bars = SimpleNamespace(update=lambda: None, evaluations=0)
-    monkeypatch.setattr(jobs.time, "sleep", sleep)
-    monkeypatch.setattr(jobs, "ProcessPoolExecutor", Pool)
-    monkeypatch.setattr(jobs, "progress_bars", lambda configs: nullcontext(bars))
-    return names
-
-
-@pytest.mark.parametrize(
-    ("workers", "order"),
-    [
-        (1, "explicit_cot kd_student kd_emulator icot_kd icot_si no_cot"),
-        (2, "explicit_cot icot_si kd_student kd_emulator icot_kd no_cot"),
-    ],
-)
-def test_a_free_worker_takes_the_first_run_that_can_begin(workers, order, started):
-    """Runs that others build on must not wait behind runs that come later in the list."""
-    configs = [
-        make("smoke") for make in (experiments.icot_kd, experiments.icot_si, experiments.no_cot)
-    ]
-    jobs.run_jobs(jobs.trainings(configs), workers)
-    assert started == order.split()
-
-
-def test_a_job_that_needs_runs_begins_once_they_are_finished(started):
-    """A core that no training can use executes a notebook."""
-    work = jobs.trainings([experiments.icot_kd("smoke"), experiments.icot_si("smoke")])
-    for name, make in {"coupling": experiments.icot_kd, "stepwise": experiments.icot_si}.items():
-        work.append(Job(print, (name,), (make("smoke"),)))
-    work.append(Job(print, ("data",)))
-    jobs.run_jobs(work, 2)
-    order = "explicit_cot icot_si kd_student kd_emulator icot_kd stepwise coupling data"
-    assert started == order.split()
-
-
-def test_a_failure_stops_only_the_jobs_that_depend_on_it(started):
-    teacher, coupled = experiments.kd_teacher("smoke"), experiments.icot_kd("smoke")
-    work = [
-        Job(print, ("fails",), trains=teacher),
-        Job(print, ("independent",)),
-        Job(print, ("needs the teacher",), (teacher,)),
-        Job(print, ("needs a run that builds on it",), (coupled,)),
-    ]
-    ended = []
-    with pytest.raises(ValueError, match="on purpose"):
-        jobs.run_jobs(work, 1, on_end=lambda job, future: ended.append(job.args[0]))
-    assert started == ended == ["fails", "independent"]
-
-
-def test_evaluations_are_watched_in_a_live_session_only(started, monkeypatch):
-    for live, calls in (("1", 1), ("0", 0)):
-        monkeypatch.setenv("ICOT_LIVE", live)
-        watched = []
-        work = [Job(print, ("data",))]
-        jobs.run_jobs(work, 1, on_evaluation=partial(watched.append, "an evaluation"))
-        assert len(watched) == calls  # the number of evaluations does not change
-
-
 def test_an_error_in_a_worker_reaches_the_caller(runs_folder, tiny):
     bad = tiny.override({"data.valid_examples": 9000})
     with pytest.raises(ConfigError, match="has only 8100 questions"):
@@ -148,39 +51,6 @@ def test_an_error_in_a_worker_reaches_the_caller(runs_folder, tiny):
     diverging = tiny.override({"optim.lr": 1e30, "optim.clip": 0, "optim.name": "adamw"})
     with pytest.raises(TrainingError, match="the loss at step"):
         ensure([diverging])
-
-
-ASK = """
-import json, sys
-from icotlib.config import from_dict
-from icotlib.running.jobs import ensure
-
-if __name__ == "__main__":
-    ensure(from_dict(json.loads(sys.argv[1])))
-"""
-
-
-def test_workers_end_with_the_process_that_asked(runs_folder, tiny, tmp_path):
-    """Otherwise the runs of a killed notebook would go on training unnoticed."""
-    config = tiny.override({"train.steps": 100_000, "train.eval_every": 100_000})
-    (tmp_path / "ask.py").write_text(ASK)
-    command = [sys.executable, str(tmp_path / "ask.py"), json.dumps(to_dict(config))]
-    process = subprocess.Popen(command)
-    run = Run.of(config)
-    wait_until(lambda: run.progress.get("step", 0) > 0)
-    process.kill()
-    process.wait()
-    with run.lock():  # free once the worker has died
-        reached = run.progress["step"]
-        time.sleep(0.5)
-        assert run.progress["step"] == reached < 100_000
-
-
-def wait_until(condition, seconds=120):
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.05)
 
 
 def test_a_failing_run_does_not_stop_another_one(runs_folder, tiny):

@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,10 +33,21 @@ def add_run_options(parser: argparse.ArgumentParser, preset: str | None = "fast"
         metavar="SETTING=VALUE",
         help="change any setting, e.g. train.steps=200 (icot train icot_si --fields lists them)",
     )
-    parser.add_argument(
-        "--jobs", type=int, default=None, help="runs side by side (default: by cores)"
-    )
+    add_jobs(parser)
     add_import(parser)
+
+
+def add_jobs(parser: argparse.ArgumentParser) -> None:
+    """Where jobs run, and how many at a time."""
+    parser.add_argument(
+        "--jobs", type=int, default=None, help="runs side by side (default: by cores or GPUs)"
+    )
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="scheduler of a running Dask cluster, such as tcp://host:8786, instead of this "
+        "machine (default: ICOT_CLUSTER)",
+    )
 
 
 def add_import(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +63,9 @@ def add_import(parser: argparse.ArgumentParser) -> None:
 
 
 def load_imports(options: argparse.Namespace) -> None:
-    """Import the user's files, here and in every process that is started from here."""
+    """Import the user's files and choose the cluster, for every process started from here too."""
+    if getattr(options, "cluster", None):
+        os.environ["ICOT_CLUSTER"] = options.cluster
     for path in options.imports:
         import_file(path)
 

@@ -218,11 +218,20 @@ class Method(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps besides weights, ready for JSON."""
-        return {"schedule": self.schedule.state_dict()}
+        return {
+            "schedule": self.schedule.state_dict(),
+            "right": self.right,
+            "shown": self.shown,
+            "seen": [[seen.step, *(x.tolist() for x in seen[1:])] for seen in self.seen],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`'s output."""
         self.schedule.load_state_dict(state["schedule"])
+        self.right, self.shown = state["right"], state["shown"]
+        self.seen = [
+            BatchAccuracy(step, *map(torch.tensor, found)) for step, *found in state["seen"]
+        ]
 
     def at_stage(self, removed: int, model: Any = None) -> StageModel:
         """The model, or another, as it answers at a removal stage."""

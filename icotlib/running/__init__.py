@@ -1,6 +1,8 @@
 """Running experiments: which runs are missing, in which processes, at what cost.
 
-jobs          finding finished runs and training missing ones, in worker processes
+jobs          finding finished runs and training missing ones, on a Dask cluster
+cluster       that cluster: workers of this process, or a running one
+worker        what happens in a worker
 progress      progress bars, or lines of text, from run directories
 notebooks     executing notebooks, and training the runs that they need
 planning      what a run will take, before it starts

@@ -1,32 +1,28 @@
 """Asking for runs: find the finished ones, train the missing ones, show their progress.
 
-Every run trains in a worker process, with the number of CPU threads that its config names, so that
-two small runs use two cores side by side. The process that asked reads the run directories to draw
-progress bars and plots, which works for runs that other processes train too. Whatever else needs
-finished runs, such as a notebook, can be given to the same workers (`Job`).
+Every run trains in a worker process of a Dask cluster (`icotlib.running.cluster`), by default on
+this machine, with the number of CPU threads that its config names, so that two small runs use two
+cores side by side. The process that asked reads the run directories to draw progress bars and
+plots, which works for runs that other processes train too. Whatever else needs finished runs, such
+as a notebook, can be given to the same workers (`Job`).
 """
 
-import multiprocessing
-import os
-import time
-import warnings
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from transformers.utils import logging
+from dask._task_spec import Task, TaskRef
+from distributed import Future, KilledWorker
+from tqdm import tqdm
 
-from icotlib.config import RunConfig
+from icotlib.config import RunConfig, to_dict
 from icotlib.data.run_data import check_sources
 from icotlib.errors import RunError
-from icotlib.registry import METHODS
+from icotlib.running import worker
+from icotlib.running.cluster import Connection, connect, default_workers
 from icotlib.running.progress import ProgressBars, is_live, progress_bars
 from icotlib.runs import Run
-from icotlib.system.processes import ONE_THREAD, cores, end_with_parent, environment, stop
-from icotlib.training.trainer import train
 
 #: Seconds between two readings of the run directories.
 POLL = 0.5
@@ -40,12 +36,12 @@ def ensure(
     """The finished runs of these configs, in order; trains those that are missing.
 
     In a script, call it below `if __name__ == "__main__":`, because workers import the script. An
-    interrupt stops all runs; they resume when they are asked for again.
+    interrupt stops all runs, which write a checkpoint; they resume when they are asked for again.
 
     Args:
         configs: one config or several; the same one twice is trained once.
         jobs: runs side by side; by default as many as there are cores for their threads, and one
-            at a time on a GPU.
+            on each GPU. A running cluster (`ICOT_CLUSTER`) decides that itself.
         watch: called with all runs after each evaluation of one of them, in a session that a user
             watches (`is_live`): a live plot, for example.
 
@@ -56,7 +52,8 @@ def ensure(
     runs = [Run.of(config) for config in configs]
     missing = trainings(configs)
     if missing:
-        run_jobs(missing, jobs, on_evaluation=(lambda: watch(runs)) if watch else lambda: None)
+        watching = (lambda: watch(runs)) if watch else lambda: None
+        raise_first(run_jobs(missing, jobs, on_evaluation=watching))
     return runs
 
 
@@ -73,22 +70,34 @@ def unfinished(configs: Sequence[RunConfig]) -> list[RunConfig]:
 
 @dataclass(frozen=True)
 class Job:
-    """A function that a worker calls once the runs that it needs are finished."""
+    """A function that a worker calls once the jobs that it needs are finished."""
 
+    #: Unique among all jobs that share a folder of runs; of a training, the name of its run. Two
+    #: clients of one cluster that ask for the same job have it done once.
+    name: str
+    #: A function of a module, and its arguments: values that any version of Python can unpickle.
     function: Callable[..., Any]
-    args: tuple
-    needs: tuple[RunConfig, ...] = ()
+    arguments: dict[str, Any]
+    #: Names of jobs. Those that are not in the list are taken to be finished.
+    needs: tuple[str, ...] = ()
     #: The run that it trains, if it trains one.
     trains: RunConfig | None = None
 
-    @property
-    def ready(self) -> bool:
-        """Whether every run that it needs is finished."""
-        return all(Run.of(config).done for config in self.needs)
 
-    def depends_on(self, run: RunConfig) -> bool:
-        """Whether it needs a run, directly or through a run that builds on it."""
-        return any(run.run_name in {need.run_name, *need.ancestors()} for need in self.needs)
+@dataclass(frozen=True)
+class Outcome:
+    """How a job has ended."""
+
+    job: Job
+    #: What its function returned.
+    result: Any = None
+    error: BaseException | None = None
+    #: The job whose failure kept it from starting.
+    kept_by: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self.error is not None
 
 
 def trainings(configs: Sequence[RunConfig]) -> list[Job]:
@@ -98,103 +107,146 @@ def trainings(configs: Sequence[RunConfig]) -> list[Job]:
     """
     missing = unfinished(configs)
     check_sources(missing)
-    return [Job(train, (config,), tuple(config.phases.values()), config) for config in missing]
+    return [
+        Job(
+            config.run_name,
+            worker.train_run,
+            {"config": to_dict(config)},
+            tuple(phase.run_name for phase in config.phases.values()),
+            config,
+        )
+        for config in missing
+    ]
 
 
-def default_jobs(configs: Sequence[RunConfig]) -> int:
-    """How many of these runs this machine trains side by side; `ICOT_JOBS` overrides it."""
-    if os.environ.get("ICOT_JOBS"):
-        return int(os.environ["ICOT_JOBS"])
-    if torch.cuda.is_available():
-        return 1
-    threads = max((config.train.threads for config in configs), default=1)
-    return max(1, cores() // threads)
+def raise_first(outcomes: Sequence[Outcome]) -> None:
+    """Raise the error of the first job that failed by itself, if one did."""
+    for outcome in outcomes:
+        if outcome.error is not None and outcome.kept_by is None:
+            raise outcome.error
 
 
 def run_jobs(
     jobs: Sequence[Job],
     workers: int | None = None,
     on_evaluation: Callable[[], None] = lambda: None,
-    on_end: Callable[[Job, Future], None] = lambda job, future: None,
-) -> None:
+    on_end: Callable[[Outcome], None] = lambda outcome: None,
+) -> list[Outcome]:
     """Do all jobs in worker processes, and show the progress of the trainings among them.
 
-    A free worker takes the first job whose runs are finished; list jobs that others depend on
-    first.
+    A free worker takes the first job of the list that can begin. A job whose worker was killed is
+    given to another one, three times at most. If the scheduler of a running cluster ends and comes
+    back, the jobs that are not finished are handed to it again.
 
     Args:
-        workers: jobs side by side; by default as `ensure` has it.
+        workers: jobs side by side, without a running cluster; by default as `ensure` has it.
         on_evaluation: called after a new evaluation of any run, in a session that a user watches.
-        on_end: called when a job has ended, well or not.
+        on_end: called when a job has ended, well or not, or cannot start.
 
-    Raises the error of the first job that failed, after all jobs that do not depend on it.
+    Returns an outcome for each job; a job that needs one that failed is not done.
     """
     configs = [job.trains for job in jobs if job.trains]
-    workers = max(1, min(workers or default_jobs(configs), len(jobs)))
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
-    with environment(**ONE_THREAD), progress_bars(configs) as bars:
+    threads = max((config.train.threads for config in configs), default=1)
+    workers = max(1, min(workers or default_workers(threads), len(jobs)))
+    with connect(workers, dashboard=is_live()) as connection, progress_bars(configs) as bars:
+        if is_live() or connection.address:
+            tqdm.write(connection.describe())
+        running = _Jobs(connection, jobs)
+        evaluations = bars.evaluations
         try:
-            failed = _schedule(jobs, pool, workers, bars, on_evaluation, on_end)
+            running.submit()
+            while running.left:
+                for outcome in running.ended():
+                    on_end(outcome)
+                bars.update()
+                if is_live() and bars.evaluations != evaluations:
+                    evaluations = bars.evaluations
+                    on_evaluation()
         except BaseException:
-            stop(pool)
+            running.stop(bars)
             raise
-    pool.shutdown()
-    if failed:
-        job, error = failed[0]
-        if isinstance(error, BrokenProcessPool):
-            what = f"training {job.trains.run_name}" if job.trains else "at work"
-            raise RunError(
-                f"the process {what} was killed from outside, perhaps for lack of memory. Ask for "
-                "the same again: runs resume from their last checkpoint."
-            ) from None
-        raise error
+    return running.outcomes
 
 
-def _schedule(
-    jobs: Sequence[Job],
-    pool: ProcessPoolExecutor,
-    workers: int,
-    bars: ProgressBars,
-    on_evaluation: Callable[[], None],
-    on_end: Callable[[Job, Future], None],
-) -> list[tuple[Job, BaseException]]:
-    """Do all jobs but those that depend on a failed one; the failed jobs, each with its error."""
-    waiting: list[Job] = list(jobs)
-    running: dict[Future, Job] = {}
-    failed: list[tuple[Job, BaseException]] = []
-    evaluations = -1
-    while waiting or running:
-        for future in [future for future in running if future.done()]:
-            job = running.pop(future)
-            on_end(job, future)
-            error = future.exception()
-            if error is not None:
-                failed.append((job, error))
-                if isinstance(error, BrokenProcessPool):
-                    waiting.clear()
-        for job in list(waiting):
-            if any(other.trains and job.depends_on(other.trains) for other, _ in failed):
-                waiting.remove(job)
-            elif len(running) == workers:
-                break
-            elif job.ready:
-                waiting.remove(job)
-                running[pool.submit(job.function, *job.args)] = job
-        assert running or not waiting, "a job needs a run that no job trains"
-        bars.update()
-        if is_live() and bars.evaluations != evaluations:
-            evaluations = bars.evaluations
-            on_evaluation()
-        if running:
-            time.sleep(POLL)
-    return failed
+class _Jobs:
+    """Jobs that are given to a cluster."""
 
+    def __init__(self, connection: Connection, jobs: Sequence[Job]):
+        self.connection = connection
+        self.setup = worker.Setup.here()
+        self.left = {job.name: job for job in jobs}
+        self.futures: dict[str, Future] = {}
+        self.outcomes: list[Outcome] = []
+        self.failed: set[str] = set()
+        self.woken = threading.Event()
 
-def _start_worker() -> None:
-    """Workers exit with the process that asked, and print nothing between its progress bars."""
-    end_with_parent()
-    warnings.filterwarnings("ignore")
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    METHODS.load()  # configs may hold classes of users' files, which must exist to be unpickled
+    def submit(self) -> None:
+        """Hand over every job that is left; the earlier in the list, the higher its priority."""
+        self.futures = {}
+        for number, job in enumerate(self.left.values()):
+            needs = [TaskRef(self.key(name)) for name in job.needs if name in self.left]
+            # A "producer" waits at the scheduler until a worker is free, so that priorities hold.
+            # Any other task is given to a worker at once, and queues there behind a long one.
+            task = Task(
+                self.key(job.name),
+                worker.run_job,
+                job.function,
+                job.arguments,
+                self.setup,
+                *needs,
+                _data_producer=True,
+            )
+            future = self.connection.client.get(
+                {task.key: task}, [task.key], sync=False, priority=-number
+            )[0]
+            future.add_done_callback(lambda future: self.woken.set())
+            self.futures[job.name] = future
+
+    def key(self, name: str) -> str:
+        return f"{name}@{self.setup.folder_id[:8]}"
+
+    def ended(self) -> list[Outcome]:
+        """The jobs that have ended; waits a little for one."""
+        self.woken.wait(POLL)
+        self.woken.clear()
+        states = {name: self.futures[name].status for name in self.left}
+        if any(state in ("cancelled", "lost") for state in states.values()):
+            if self.connection.is_lost:
+                self.connection.reconnect(tqdm.write)
+            self.submit()
+            return []
+        ended = [
+            self._outcome(self.left.pop(name), self.futures[name])
+            for name, state in states.items()
+            if state in ("finished", "error")
+        ]
+        self.outcomes += ended
+        return ended
+
+    def _outcome(self, job: Job, future: Future) -> Outcome:
+        if future.status == "finished":
+            return Outcome(job, future.result())
+        self.failed.add(job.name)
+        error = future.exception()
+        # What needs an unfinished job cannot have failed by itself: Dask passes errors on.
+        unfinished_jobs = self.failed | self.left.keys()
+        kept_by = next((name for name in job.needs if name in unfinished_jobs), None)
+        if isinstance(error, KilledWorker):
+            what = f"trained {job.trains.run_name}" if job.trains else f"did {job.name}"
+            error = RunError(
+                f"every process that {what} was killed from outside, perhaps for lack of memory. "
+                "Ask for the same again: runs resume from their last checkpoint"
+            )
+        return Outcome(job, error=error, kept_by=kept_by)
+
+    def stop(self, bars: ProgressBars) -> None:
+        """Give up every job that is left; those that run write a checkpoint and end."""
+        client = self.connection.client
+        if client.status != "running":
+            return
+        client.cancel([self.futures[name] for name in self.left if name in self.futures])
+        if self.connection.address is None:
+            bars.close()
+            if any(job.trains for job in self.left.values()):
+                tqdm.write("stopping: runs write their checkpoints (once more to stop at once)")
+            self.connection.wait_until_idle()

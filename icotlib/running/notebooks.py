@@ -1,12 +1,11 @@
 """The notebooks of the workbook: executing them by papermill, and training the runs they need."""
 
+import dataclasses
 import hashlib
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from icotlib.errors import ConfigError, IcotError, did_you_mean
 from icotlib.settings import parse_overrides
 
 if TYPE_CHECKING:
-    from icotlib.running.jobs import Job
+    from icotlib.running.jobs import Job, Outcome
 
 #: Numbers of the notebooks with the studies, whose runs take longer than all others together.
 STUDY_NOTEBOOKS = ("09", "10")
@@ -145,8 +144,7 @@ def run_all(
     """Train every run that notebooks need, and execute the notebooks; returns their copies.
 
     Args:
-        names: notebooks to execute, by number or name; all by default. With names given, they are
-            executed one after the other, and each trains the runs it needs itself.
+        names: notebooks to execute, by number or name; all by default.
         jobs: runs and notebooks side by side; by default as `icotlib.running.jobs.ensure` has it.
         studies: include the studies, which take longer than everything else.
         series: only the notebooks about stepwise internalization, and their runs.
@@ -159,13 +157,12 @@ def run_all(
     chosen = [find_notebook(name) for name in names_or_series] or notebooks(studies)
     executions = _executions(chosen, preset, seed, overrides)
     if names:
-        if jobs is not None:
-            os.environ["ICOT_JOBS"] = str(jobs)  # the notebooks themselves ask for runs
-        return [execute(path, say=say, **values) for path, values in executions.items()]
-    workbook = experiments.series if series else experiments.workbook
-    configs = workbook(preset, seed, overrides)
-    if studies:
-        configs = configs + experiments.studies(preset, seed, overrides)
+        configs = [run for path, own in executions.items() for run in needed(path, **own)]
+    else:
+        workbook = experiments.series if series else experiments.workbook
+        configs = workbook(preset, seed, overrides)
+        if studies:
+            configs = configs + experiments.studies(preset, seed, overrides)
     return _train_and_execute(configs, executions, jobs, say)
 
 
@@ -182,11 +179,8 @@ def _executions(
         which = ", ".join(path.stem for path in chosen)
         raise ConfigError(f"no run of {which} reads {', '.join(unread)}")
     folder = executed_folder(preset, seed, overrides)  # one for all of them
-    common = {"preset": preset, "seed": seed}
-    return {
-        path: {"output": folder / path.name, **common, "overrides": own}
-        for path, own in read.items()
-    }
+    common = {"folder": folder.name, "preset": preset, "seed": seed}
+    return {path: {**common, "overrides": own} for path, own in read.items()}
 
 
 def _train_and_execute(
@@ -197,46 +191,57 @@ def _train_and_execute(
 ) -> list[Path]:
     """Train missing runs, and execute each notebook once its runs are finished; their copies."""
     from icotlib.running import jobs  # torch: not for help texts
-    from icotlib.system import processes
 
     trainings = jobs.trainings(configs)
-    say(f"training {len(trainings)} runs at preset {configs[0].preset}, seed {configs[0].seed}")
-    last = [path for path in executions if path.stem.startswith(RESULTS_NOTEBOOK)]
-    others = [path for path in executions if path not in last]
-    others.sort(key=lambda path: not path.stem.startswith(LONG_NOTEBOOKS))
-    waiting = [
-        jobs.Job(_execute_quietly, (path, executions[path]), _needed(**executions[path]))
-        for path in others
-    ]
-    copies: dict[Path, Path] = {}
+    if trainings:
+        seed, preset = configs[0].seed, configs[0].preset
+        say(f"training {len(trainings)} runs at preset {preset}, seed {seed}")
+    paths_in_order = sorted(executions, key=lambda path: not path.stem.startswith(LONG_NOTEBOOKS))
+    executing = [execution(path, **executions[path]) for path in paths_in_order]
+    last = [job for job in executing if job.arguments["notebook"].startswith(RESULTS_NOTEBOOK)]
+    others = [job for job in executing if job not in last]
+    everything = tuple(job.name for job in [*trainings, *others])
+    last = [dataclasses.replace(job, needs=everything) for job in last]
 
-    def on_end(job: "Job", future: Future) -> None:
-        if future.exception():
-            name = job.trains.run_name if job.trains else job.args[0].stem
-            say(f"{name}  failed; independent tasks continue")
-        elif not job.trains:
-            copies[job.args[0]], lines = future.result()
-            say("\n".join(lines))
+    def on_end(outcome: "Outcome") -> None:
+        if outcome.kept_by:
+            say(f"{outcome.job.name}  not started, because {outcome.kept_by} failed")
+        elif outcome.failed:
+            say(f"{outcome.job.name}  failed; independent jobs continue")
+        elif not outcome.job.trains:
+            say("\n".join(outcome.result))
 
-    workers = workers or jobs.default_jobs(configs)
-    share = {"ICOT_CORES": str(max(1, processes.cores() // workers)), "ICOT_JOBS": "1"}
-    with processes.environment(**share):
-        jobs.run_jobs([*trainings, *waiting], workers, on_end=on_end)
-    copies |= {path: execute(path, say=say, **executions[path]) for path in last}
-    return [copies[path] for path in executions]
+    jobs.raise_first(jobs.run_jobs([*trainings, *others, *last], workers, on_end=on_end))
+    return [paths.executed_root() / own["folder"] / path.name for path, own in executions.items()]
 
 
-def _needed(
-    output: Path, preset: str, seed: int, overrides: dict[str, Any]
+def needed(
+    notebook: Path, preset: str, seed: int, overrides: dict[str, Any], **_: Any
 ) -> tuple[RunConfig, ...]:
     """The runs that an execution needs."""
-    return experiments.needed(output.stem, preset, seed, overrides)
+    return experiments.needed(notebook.stem, preset, seed, overrides)
 
 
-def _execute_quietly(notebook: Path, values: dict[str, Any]) -> tuple[Path, list[str]]:
-    """Execute a notebook in a worker: its copy, and the lines to print."""
+def execution(notebook: Path, folder: str, **values: Any) -> "Job":
+    """The job that executes a notebook once the runs that it needs are finished.
+
+    Args:
+        folder: of the executed copy, below `paths.executed_root()`.
+        values: parameters: preset, seed and overrides, and others that the notebook has.
+    """
+    from icotlib.running.jobs import Job, unfinished  # torch: not for help texts
+
+    names = (config.run_name for config in unfinished(needed(notebook, **values)))
+    arguments = {"notebook": notebook.stem, "folder": folder, "values": values}
+    return Job(f"{notebook.stem}-{folder}", execute_in, arguments, tuple(names))
+
+
+def execute_in(notebook: str, folder: str, values: dict[str, Any]) -> list[str]:
+    """Execute a notebook in a worker, which has files of its own; the lines to print."""
     lines: list[str] = []
-    return execute(notebook, say=lines.append, **values), lines
+    path = find_notebook(notebook)
+    execute(path, paths.executed_root() / folder / path.name, say=lines.append, **values)
+    return lines
 
 
 def manual() -> str:

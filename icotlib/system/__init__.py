@@ -2,9 +2,10 @@
 
 devices     where models run, and what tables call that device
 isolated    functions in a process of their own, whose memory is measured apart
+leases      one process at a time, also where several machines share a folder
 memory      keeping freed memory for the next step; peak memory
 pretrained  loading from the hub or a folder, with advice where that fails
-processes   cores, threads and environment variables; ending worker processes
+processes   cores, threads and environment variables
 seeding     random generators from several numbers
 timing      seconds of computing; candidates timed in turn
 """

@@ -1,6 +1,8 @@
 """Functions in a process of their own, so that the memory measured there is theirs alone."""
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -9,7 +11,6 @@ from typing import Any
 from icotlib.errors import RunError
 from icotlib.system import memory
 from icotlib.system.devices import best_device
-from icotlib.system.processes import end_with_parent, stop
 from icotlib.system.timing import time_steps
 
 
@@ -22,7 +23,7 @@ class IsolatedProcess:
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
-        self.pool = ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent)
+        self.pool = ProcessPoolExecutor(1, mp_context=context, initializer=_end_with_parent)
         self.pool.submit(memory.release)  # several of them start up at the same time
 
     def enter(self, make: Callable[..., dict[str, Callable]], *args: Any) -> None:
@@ -49,7 +50,22 @@ class IsolatedProcess:
         return self
 
     def __exit__(self, *raised: Any) -> None:
-        stop(self.pool)
+        for process in self.pool._processes.values():
+            process.terminate()  # in the middle of its work
+            process.join(10)  # a killed process takes a moment to be gone
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Have this process exit when its parent dies, even if the parent was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only a worker process has a parent"
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 #: The candidates of this process, by name.

@@ -1,11 +1,8 @@
-"""Cores, threads and environment variables of processes, and ending worker processes."""
+"""Cores, threads and environment variables of processes."""
 
 import contextlib
-import multiprocessing
 import os
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 
 import torch
 
@@ -20,29 +17,6 @@ def cores() -> int:
         return int(os.environ["ICOT_CORES"])
     has_affinity = hasattr(os, "sched_getaffinity")  # only Linux has
     return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-
-
-def end_with_parent() -> None:
-    """Have this worker process exit when its parent dies, even if the parent was killed."""
-
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "only a worker process has a parent"
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def stop(pool: ProcessPoolExecutor) -> None:
-    """Terminate the workers of a pool at once, in the middle of their work."""
-    processes = list(pool._processes.values())
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.join(10)  # a killed process takes a moment to be gone
-    pool.shutdown(wait=False, cancel_futures=True)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ import contextlib
 import json
 import math
 import shutil
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,7 +23,7 @@ from torch import Tensor
 
 from icotlib.config import RunConfig
 from icotlib.data.run_data import RunData
-from icotlib.errors import ConfigError, TrainingError
+from icotlib.errors import ConfigError, StoppedError, TrainingError
 from icotlib.evaluation.scoring import Score
 from icotlib.methods.base import Method
 from icotlib.models import int8
@@ -38,17 +40,25 @@ from icotlib.training import checkpoints, optim
 #: Steps between two readings of the losses, which is when the device is waited for.
 BLOCK = 10
 
+#: Seconds between two checkpoints, at most; every evaluation writes one as well.
+CHECKPOINT = 300.0
+
 #: Test questions whose answers are kept as text.
 SAMPLES = 8
 
 
-def train(config: RunConfig) -> Run:
+def train(config: RunConfig, should_stop: Callable[[], bool] = lambda: False) -> Run:
     """Train the run of a config to its end, or return it if it is finished.
 
     The runs that it builds on are trained first. Resumes from the last checkpoint if there is
     one. Two processes that ask for the same run train it once: the second waits.
 
+    Args:
+        should_stop: asked after every step; once it says so, or `icot stop` asks for it, the run
+            writes a checkpoint and ends.
+
     Raises:
+        StoppedError: the run was asked to stop.
         TrainingError: the loss is no longer finite; the last good checkpoint stays.
         RunError: the checkpoint of an unfinished run is damaged.
         DataError, ConfigError: the data cannot be used.
@@ -57,10 +67,16 @@ def train(config: RunConfig) -> Run:
     if run.done:
         return run
     for phase in config.phases.values():
-        train(phase)
-    with run.lock():
+        train(phase, should_stop)
+
+    def waiting() -> None:
+        if should_stop():
+            raise StoppedError(f"{run.name}: stopped while another process trains it")
+
+    with run.lock(waiting) as lease:
         if not run.done:
-            Trainer(config, run).train()
+            run.clear_stop()
+            Trainer(config, run, should_stop, lease.check).train()
     return run
 
 
@@ -79,8 +95,15 @@ class Counters:
 class Trainer:
     """One run in training. `train` is the loop; the other methods are its steps."""
 
-    def __init__(self, config: RunConfig, run: Run):
+    def __init__(
+        self,
+        config: RunConfig,
+        run: Run,
+        should_stop: Callable[[], bool] = lambda: False,
+        check_lease: Callable[[], None] = lambda: None,
+    ):
         self.config, self.run = config, run
+        self.should_stop, self.check_lease = should_stop, check_lease
         torch.set_num_threads(config.train.threads)
         # Numbers next to zero take a CPU a hundred times longer; a run that meets them late, in
         # gradients that vanish, would slow down to a quarter of its speed.
@@ -105,6 +128,8 @@ class Trainer:
         self.losses: list[Tensor] = []
         #: Sum and number of the losses since the last evaluation.
         self.total, self.steps_seen = 0.0, 0
+        #: When the last checkpoint was written, and when the disk was asked for a stop.
+        self.saved = self.asked = time.monotonic()
 
     def clock(self) -> float:
         """Seconds of computing so far."""
@@ -117,6 +142,7 @@ class Trainer:
         device = self.accelerator.device
         self.run.begin(self.config, self.run_data.corpus.digest, device_name(device))
         rows = self._resume()
+        self.run.log("resumed" if self.counters.step else "started", self.counters.step)
         self.model.train(self.method.dropout)
         for step in range(self.counters.step, self.steps):
             if rows and self._reached(rows[-1]):
@@ -136,8 +162,25 @@ class Trainer:
             self.counters.step = step + 1
             if evaluating:
                 rows.append(self._evaluate(step))
+            stopping = self.stopping()
+            if evaluating or stopping or time.monotonic() - self.saved > CHECKPOINT:
                 self._save_checkpoint(rows)
+            if stopping:
+                self.run.log("stopped", step + 1)
+                raise StoppedError(
+                    f"{self.run.name}: stopped at step {step + 1} of {self.steps}; ask for the "
+                    "same again, and it goes on from there"
+                )
         self._finish()
+
+    def stopping(self) -> bool:
+        """Whether the run has to end now; the disk is asked once a second."""
+        if self.should_stop():
+            return True
+        if time.monotonic() - self.asked < 1:
+            return False
+        self.asked = time.monotonic()
+        return self.run.stop_requested
 
     def step(self, step: int) -> None:
         """One optimizer step."""
@@ -217,13 +260,24 @@ class Trainer:
     # --- checkpoints ---
 
     def _save_checkpoint(self, rows: list[dict[str, Any]]) -> None:
-        """Write metrics, then a checkpoint."""
-        pd.DataFrame(rows).to_csv(self.run.folder / ".metrics.part", index=False)
-        (self.run.folder / ".metrics.part").replace(self.run.folder / "metrics.csv")
+        """Write metrics, then a checkpoint, from which the run goes on to the same numbers."""
+        self.check_lease()
+        unread = [loss.item() for loss in self.losses]
+        if not all(map(math.isfinite, unread)):
+            self._sync_losses()  # raises: the last good checkpoint stays
+        self.saved = time.monotonic()
+        if rows:
+            pd.DataFrame(rows).to_csv(self.run.folder / ".metrics.part", index=False)
+            (self.run.folder / ".metrics.part").replace(self.run.folder / "metrics.csv")
         state = {
             "counters": vars(self.counters),
             "method": self.method.state_dict(),
             "rows": rows,
+            "losses": {
+                "total": self.total,
+                "steps": self.steps_seen,
+                "unread": unread,
+            },
         }
         model = self.accelerator.unwrap_model(self.model)
         checkpoints.save(self.run, self.counters.step, model, self.optimizers, state)
@@ -237,6 +291,9 @@ class Trainer:
         optim.on_device(self.optimizers, self.accelerator.device)
         self.counters = Counters(**state["counters"])
         self.method.load_state_dict(state["method"])
+        self.total, self.steps_seen = state["losses"]["total"], state["losses"]["steps"]
+        device = self.accelerator.device
+        self.losses = [torch.tensor(loss, device=device) for loss in state["losses"]["unread"]]
         return state["rows"]
 
     def _save_stage(self, removed: int) -> None:
@@ -264,6 +321,8 @@ class Trainer:
         samples: list[dict[str, Any]] = []
         run.report(step=self.steps, steps=self.steps, testing=0)
         for removed, score in self.method.test(run):
+            if self.stopping():
+                raise StoppedError(f"{run.name}: stopped in its test; ask for it again to test it")
             run.report(step=self.steps, steps=self.steps, testing=len(rows) + 1)
             rows.append(self._stage_row(removed, score))
             samples += self._samples(removed, score)
@@ -271,6 +330,7 @@ class Trainer:
             pd.DataFrame(rows).to_csv(run.folder / "stages.csv", index=False)
             path = run.folder / "samples.jsonl"
             pd.DataFrame(samples).to_json(path, orient="records", lines=True)
+        run.log("finished", self.counters.step)
         run.finish(
             vars(self.counters)
             | {

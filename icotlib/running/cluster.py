@@ -1,0 +1,157 @@
+"""The Dask cluster that does the jobs: one of this process's own, or one that is running already.
+
+`ICOT_CLUSTER` (or `--cluster`) names the scheduler of a running cluster. Without it, worker
+processes on this machine live as long as the call that needs them.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+
+import dask.config
+import torch
+from distributed import Client, Nanny, Scheduler, SpecCluster
+
+from icotlib.errors import ClusterError
+from icotlib.running import worker
+from icotlib.system.processes import cores
+
+#: The environment variable with the address of a running cluster's scheduler.
+CLUSTER = "ICOT_CLUSTER"
+
+#: Seconds to wait for the scheduler of a running cluster: at first, and once it was lost.
+CONNECT, RECONNECT = 20.0, 600.0
+
+#: Seconds that this process's own workers have to write their checkpoints when it is interrupted.
+GRACE = 60.0
+
+#: Ready jobs wait at the scheduler, so that a free worker takes the first of them.
+SETTINGS = {"distributed.scheduler.worker-saturation": 1.0}
+
+
+@contextlib.contextmanager
+def connect(workers: int, dashboard: bool = False) -> Iterator["Connection"]:
+    """A connection to the cluster that `ICOT_CLUSTER` names, or to one of this process's own.
+
+    Args:
+        workers: of its own cluster.
+        dashboard: whether its own cluster has Dask's dashboard.
+
+    Raises `ClusterError` if the named cluster does not answer.
+    """
+    address = os.environ.get(CLUSTER)
+    with contextlib.ExitStack() as stack:
+        if address is None or not address:
+            cluster = stack.enter_context(own_cluster(workers, dashboard))
+            client = stack.enter_context(Client(cluster))
+            yield Connection(client, None)
+            return
+        connection = Connection(_client(address, CONNECT), address)
+        try:
+            yield connection
+        finally:
+            connection.client.close()
+
+
+@contextlib.contextmanager
+def own_cluster(workers: int, dashboard: bool) -> Iterator[SpecCluster]:
+    """Worker processes on this machine; one for each GPU where there are GPUs."""
+    local = {"host": "127.0.0.1", "port": 0}
+    scheduler = local | {"dashboard": dashboard, "dashboard_address": "127.0.0.1:0"}
+    share = {"ICOT_CORES": str(max(1, cores() // workers)), "ICOT_CLUSTER": ""}
+    specs = {
+        number: {
+            "cls": Nanny,
+            "options": {
+                "host": "127.0.0.1",
+                "nthreads": 1,
+                "memory_limit": 0,  # torch's memory is not Dask's to manage
+                "dashboard": False,
+                "preload": [worker.__name__],
+                "silence_logs": "CRITICAL",
+                "env": share | _gpu(number),
+            },
+        }
+        for number in range(workers)
+    }
+    with dask.config.set(SETTINGS):
+        cluster = SpecCluster(
+            specs, {"cls": Scheduler, "options": scheduler}, silence_logs="CRITICAL"
+        )
+    with cluster:
+        yield cluster
+
+
+def default_workers(threads: int) -> int:
+    """Runs of so many threads that this machine trains side by side; `ICOT_JOBS` overrides it."""
+    if os.environ.get("ICOT_JOBS"):
+        return int(os.environ["ICOT_JOBS"])
+    if torch.cuda.is_available():
+        return torch.cuda.device_count()
+    return max(1, cores() // threads)
+
+
+def _gpu(number: int) -> dict[str, str]:
+    """The variable that gives a worker one of the GPUs this process sees."""
+    if not torch.cuda.is_available():
+        return {}
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else list(map(str, range(torch.cuda.device_count())))
+    return {"CUDA_VISIBLE_DEVICES": names[number % len(names)]}
+
+
+class Connection:
+    """A client of a cluster, which finds the cluster's scheduler again after it was lost."""
+
+    def __init__(self, client: Client, address: str | None):
+        self.client = client
+        #: The address of a running cluster; None for one of this process's own.
+        self.address = address
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the scheduler does not answer."""
+        return self.client.status != "running"
+
+    def reconnect(self, say: Callable[[str], None]) -> None:
+        """Wait until the scheduler answers again. Raises `ClusterError` after `RECONNECT` s."""
+        if self.address is None:
+            raise ClusterError(
+                "the Dask scheduler of this process ended. Ask for the same again: runs resume "
+                "from their last checkpoint"
+            )
+        say(f"lost the Dask scheduler at {self.address}: waiting for it to come back")
+        self.client.close(timeout=2)
+        self.client = _client(self.address, RECONNECT)
+        say(f"the Dask scheduler at {self.address} is back: jobs that are not finished go on")
+
+    def describe(self) -> str:
+        """The cluster in a line, with its dashboard's address."""
+        place = f"Dask cluster at {self.address}" if self.address else "workers on this machine"
+        link = self.client.dashboard_link
+        return f"{place}; dashboard: {link}" if link else place
+
+    def wait_until_idle(self) -> None:
+        """Wait until this process's own workers have ended their jobs, for `GRACE` s at most."""
+        limit = time.monotonic() + GRACE
+        with contextlib.suppress(Exception):  # a cluster that is gone has nothing to wait for
+            while time.monotonic() < limit:
+                if not any(self.client.run(worker.is_busy).values()):
+                    return
+                time.sleep(0.2)
+
+
+def _client(address: str, seconds: float) -> Client:
+    """A client of a running cluster. Raises `ClusterError` if it does not answer for so long."""
+    limit = time.monotonic() + seconds
+    while True:
+        try:
+            return Client(address, timeout=min(5.0, seconds), set_as_default=False)
+        except (OSError, ValueError) as error:
+            if isinstance(error, ValueError) or time.monotonic() > limit:
+                raise ClusterError(
+                    f"no Dask scheduler answers at {address!r} ({error}). Start one with `dask "
+                    "scheduler`, or leave out --cluster (ICOT_CLUSTER) to use this machine"
+                ) from None
+            time.sleep(1)

@@ -1,0 +1,193 @@
+"""Leases: one process at a time does a piece of work, also where several machines share a folder.
+
+A lease is a file. Its holder counts up in it every few seconds. Another process takes the lease
+over once that has stopped: at once where the holder was a process of the same machine that is gone,
+else after `STALE` seconds on the waiting process's own clock. Nothing depends on locks of the file
+system, which network disks support badly, nor on clocks of several machines that agree.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from icotlib.errors import RunError
+
+#: Seconds between two counts of a holder.
+BEAT = 5.0
+
+#: Seconds without a count after which another machine's lease is taken over.
+STALE = 60.0
+
+#: Seconds between two looks at a lease that another process holds.
+LOOK = 0.2
+
+
+@dataclass
+class Lease:
+    """A lease that this process holds."""
+
+    path: Path
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    beats: int = 0
+
+    def check(self) -> None:
+        """Raises `RunError` if another process has taken the lease over."""
+        if _read(self.path).get("token") != self.token:
+            raise RunError(
+                f"another process has taken over {self.path.name}, because this one did not "
+                "answer for a while (a suspended machine, or a folder that was out of reach)"
+            )
+
+    def beat(self) -> bool:
+        """Count up; whether the lease is still this process's own."""
+        with contextlib.suppress(OSError), self.path.open("r+") as file:
+            # Read and written through one handle: a file of the same name that another process
+            # has made meanwhile is never written to.
+            if _parsed(file.read()).get("token") != self.token:
+                return False
+            self.beats += 1
+            file.seek(0)
+            file.write(self.text())
+            file.truncate()
+        return True
+
+    def text(self) -> str:
+        return json.dumps({"token": self.token, "beats": self.beats, **this_process()})
+
+
+@contextlib.contextmanager
+def hold(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[Lease]:
+    """Hold a lease while the block runs; waits while another process holds it.
+
+    Args:
+        waiting: called every `LOOK` seconds while another process holds it; may raise to give up.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lease = Lease(path)
+    _acquire(lease, waiting)
+    ended = threading.Event()
+
+    def count() -> None:
+        while not ended.wait(BEAT) and lease.beat():
+            pass
+
+    counter = threading.Thread(target=count, name=f"lease of {path.name}", daemon=True)
+    counter.start()
+    try:
+        yield lease
+    finally:
+        ended.set()
+        counter.join()
+        if _read(path).get("token") == lease.token:
+            path.unlink(missing_ok=True)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a lease file is there whose holder is not known to be gone."""
+    holder = _read(path)
+    return bool(holder) and not _is_gone(holder)
+
+
+def _acquire(lease: Lease, waiting: Callable[[], None]) -> None:
+    seen: dict[str, Any] = {}
+    since = time.monotonic()
+    while not _create(lease):
+        holder = _read(lease.path)
+        if holder != seen:
+            seen, since = holder, time.monotonic()
+        if _is_gone(holder) or time.monotonic() - since > STALE:
+            _break(lease.path, holder)
+            continue
+        waiting()
+        time.sleep(LOOK)
+
+
+def _create(lease: Lease) -> bool:
+    """Make the file with its content, unless there is one; whether it was made."""
+    part = lease.path.with_name(f".{lease.path.name}.{lease.token}")
+    part.write_text(lease.text())
+    try:
+        os.link(part, lease.path)  # whole or not at all, also on NFS
+        return True
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        return _create_without_links(lease)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _create_without_links(lease: Lease) -> bool:
+    try:
+        with lease.path.open("x") as file:
+            file.write(lease.text())
+        return True
+    except FileExistsError:
+        return False
+
+
+def _break(path: Path, holder: dict[str, Any]) -> None:
+    """Remove the lease of a holder that is gone, and of no other."""
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        return
+    if _read(aside).get("token") != holder.get("token"):
+        # Another process was faster and has a lease of its own by now: give it back.
+        with contextlib.suppress(OSError):
+            os.link(aside, path)
+    aside.unlink(missing_ok=True)
+
+
+def _is_gone(holder: dict[str, Any]) -> bool:
+    """Whether a holder was a process of this machine that does not run any more."""
+    here = this_process()
+    if holder.get("machine") != here["machine"]:
+        return False
+    try:
+        process = psutil.Process(holder["pid"])
+        ended = process.status() == psutil.STATUS_ZOMBIE
+        return ended or abs(process.create_time() - holder["started"]) > 1
+    except psutil.NoSuchProcess:
+        return True
+
+
+def this_process() -> dict[str, Any]:
+    """This process as others can recognise it: machine, process id, and when it started."""
+    pid = os.getpid()
+    return {"machine": _machine(), "pid": pid, "started": psutil.Process(pid).create_time()}
+
+
+@cache
+def _machine() -> str:
+    """The name of this machine, this boot of it, and the container whose process ids are used."""
+    parts = [platform.node(), str(round(psutil.boot_time()))]
+    with contextlib.suppress(OSError):
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(parts)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return _parsed(path.read_text())
+    except OSError:
+        return {}
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:  # between two writes of its holder
+        return {}

@@ -1,0 +1,326 @@
+"""Jobs on Dask: in order, each once, through killed workers, restarts and interrupts."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import dask
+import pandas as pd
+import pytest
+
+from icotlib import paths
+from icotlib.config import to_dict
+from icotlib.errors import ClusterError, RunError, StoppedError
+from icotlib.running import cluster, jobs, progress, worker
+from icotlib.running.jobs import ensure, run_jobs
+from icotlib.runs import Run
+from icotlib.training.trainer import train
+from tests.cluster_jobs import job, log
+from tests.helpers import wait_until
+
+
+@pytest.fixture(scope="module")
+def two_workers():
+    """A running cluster of two workers, as `--cluster` names one."""
+    with cluster.own_cluster(2, dashboard=False) as made:
+        yield made.scheduler_address
+
+
+@pytest.fixture
+def shared(two_workers, runs_folder, monkeypatch):
+    """An empty folder of runs, and the cluster of two workers."""
+    monkeypatch.setenv("ICOT_CLUSTER", two_workers)
+    return runs_folder
+
+
+@pytest.fixture
+def slow(tiny):
+    """A run of some seconds, which writes no checkpoint by itself before it is asked to stop."""
+    return tiny.override({"train.steps": 400, "train.eval_every": 400})
+
+
+def same_numbers(run, other):
+    """Whether two runs ended with the same metrics, test results and weights."""
+    timing = ["seconds"]
+    pd.testing.assert_frame_equal(
+        run.metrics.drop(columns=timing), other.metrics.drop(columns=timing)
+    )
+    pd.testing.assert_frame_equal(
+        run.stages.drop(columns="train_seconds"), other.stages.drop(columns="train_seconds")
+    )
+    weights = "model/model.safetensors"
+    assert (run.folder / weights).read_bytes() == (other.folder / weights).read_bytes()
+
+
+@pytest.fixture
+def undisturbed(slow, tmp_path, monkeypatch):
+    """The slow run, trained in this process into a folder of its own."""
+    monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "undisturbed"))
+    run = train(slow)
+    monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "runs"))
+    return run
+
+
+# --- order and failures ------------------------------------------------------------------------
+
+
+def test_a_free_worker_takes_the_first_job_that_can_begin(runs_folder, tmp_path):
+    """Jobs that others need must not wait behind those that come later in the list."""
+    listed = [
+        job(tmp_path, "teacher"),
+        job(tmp_path, "student", "teacher"),
+        job(tmp_path, "coupled", "student"),
+        job(tmp_path, "notebook", "coupled", "stepwise"),
+        job(tmp_path, "stepwise"),
+        job(tmp_path, "data"),
+    ]
+    outcomes = run_jobs(listed, workers=1)
+    assert log(tmp_path) == ["teacher", "student", "coupled", "stepwise", "notebook", "data"]
+    assert {outcome.job.name: outcome.result for outcome in outcomes}["data"] == "DATA"
+
+
+def test_a_long_job_keeps_no_other_from_a_free_worker(shared, tmp_path):
+    end = tmp_path / "end"
+    listed = [
+        job(tmp_path, "long", until=str(end)),
+        *(job(tmp_path, f"short-{number}") for number in range(8)),
+        job(tmp_path, "last", *(f"short-{number}" for number in range(8)), error=None),
+    ]
+
+    def on_end(outcome):
+        if outcome.job.name == "last":
+            end.touch()  # the long job is still running: eight others went past it
+
+    run_jobs(listed, on_end=on_end)
+    assert end.exists()
+
+
+def test_a_failure_stops_only_the_jobs_that_need_it(shared, tmp_path):
+    listed = [
+        job(tmp_path, "teacher", error="on purpose"),
+        job(tmp_path, "independent"),
+        job(tmp_path, "student", "teacher"),
+        job(tmp_path, "coupled", "student"),
+    ]
+    ended = {}
+    outcomes = run_jobs(listed, on_end=lambda outcome: ended.update({outcome.job.name: outcome}))
+    assert sorted(log(tmp_path)) == ["independent", "teacher"]
+    assert ended["independent"].result == "INDEPENDENT"
+    assert ended["student"].kept_by == "teacher"
+    assert ended["coupled"].kept_by == "student"
+    with pytest.raises(ValueError, match="on purpose"):
+        jobs.raise_first(outcomes)
+
+
+def test_evaluations_are_watched_in_a_live_session_only(shared, tiny, monkeypatch):
+    for live, seed in (("1", 0), ("0", 1)):
+        monkeypatch.setenv("ICOT_LIVE", live)
+        watched = []
+        ensure(tiny.override(seed=seed), watch=watched.append)
+        assert bool(watched) == (live == "1")
+
+
+# --- several clients ---------------------------------------------------------------------------
+
+
+def test_two_clients_that_ask_for_one_run_train_it_once(shared, slow):
+    threads = [threading.Thread(target=ensure, args=(slow,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Run.of(slow).history.event.tolist() == ["started", "finished"]
+
+
+def test_a_run_goes_on_while_another_client_wants_it(shared, slow):
+    """The first client is interrupted; the second still waits."""
+    interrupted = threading.Event()
+    first = threading.Thread(target=ask_until, args=(slow, interrupted))
+    second = threading.Thread(target=ensure, args=(slow,))
+    first.start()
+    wait_until(lambda: Run.of(slow).progress.get("step", 0) > 0)
+    second.start()
+    time.sleep(1)  # the second client has asked
+    interrupted.set()
+    first.join()
+    second.join()
+    assert Run.of(slow).history.event.tolist() == ["started", "finished"]
+
+
+def ask_until(config, event):
+    """Ask for a run, and give up once the event is set."""
+    bars = progress.ProgressBars([config])
+    with cluster.connect(1) as connection:
+        asked = jobs._Jobs(connection, jobs.trainings([config]))
+        asked.submit()
+        event.wait()
+        asked.stop(bars)
+
+
+def test_a_run_that_no_client_wants_writes_a_checkpoint(shared, slow, undisturbed):
+    interrupted = threading.Event()
+    client = threading.Thread(target=ask_until, args=(slow, interrupted))
+    client.start()
+    run = Run.of(slow)
+    wait_until(lambda: run.progress.get("step", 0) > 0)
+    interrupted.set()
+    client.join()
+    wait_until(lambda: not run.in_training)
+    assert run.history.event.tolist() == ["started", "stopped"]
+    ensure(slow)
+    assert run.history.event.tolist() == ["started", "stopped", "resumed", "finished"]
+    same_numbers(run, undisturbed)
+
+
+# --- stops and kills ---------------------------------------------------------------------------
+
+
+def test_a_stopped_run_goes_on_to_the_same_numbers(shared, slow, undisturbed):
+    run = Run.of(slow)
+    failed = []
+    client = threading.Thread(target=lambda: failed.append(error_of(slow)))
+    client.start()
+    wait_until(lambda: run.progress.get("step", 0) > 0)
+    run.request_stop()
+    client.join()
+    assert isinstance(failed[0], StoppedError)
+    assert "stopped at step" in str(failed[0])
+    reached = run.history.step.iloc[-1]
+    assert 0 < reached < slow.train.steps
+    ensure(slow)
+    assert run.history.step.tolist() == [0, reached, reached, slow.train.steps]
+    same_numbers(run, undisturbed)
+
+
+def error_of(config):
+    try:
+        ensure(config)
+    except Exception as error:
+        return error
+    return None
+
+
+def test_a_killed_worker_is_replaced_and_its_run_goes_on(shared, tiny, tmp_path, monkeypatch):
+    config = tiny.override({"train.steps": 400, "train.eval_every": 100})
+    run = Run.of(config)
+    client = threading.Thread(target=ensure, args=(config,))
+    client.start()
+    wait_until(lambda: len(run.metrics) >= 1)  # a checkpoint is there
+    os.kill(int(run.history.process.iloc[0]), signal.SIGKILL)
+    client.join()
+    assert run.history.event.tolist() == ["started", "resumed", "finished"]
+    assert run.history.process.nunique() == 2
+    monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "undisturbed"))
+    same_numbers(run, train(config))
+
+
+def test_a_job_whose_worker_dies_is_given_to_another(runs_folder, tmp_path):
+    outcomes = run_jobs([job(tmp_path, "dies", kill="once"), job(tmp_path, "other")], workers=1)
+    assert not any(outcome.failed for outcome in outcomes)
+    assert log(tmp_path).count("dies") == 2
+
+
+def test_a_job_that_kills_every_worker_is_given_up(runs_folder, tmp_path):
+    with dask.config.set({"distributed.scheduler.allowed-failures": 1}):
+        listed = [job(tmp_path, "dies", kill="always"), job(tmp_path, "other")]
+        outcomes = run_jobs(listed, workers=1)
+    assert [outcome.job.name for outcome in outcomes if outcome.failed] == ["dies"]
+    with pytest.raises(RunError, match="every process that did dies was killed from outside"):
+        jobs.raise_first(outcomes)
+    assert log(tmp_path).count("dies") == 2
+
+
+ASK = """
+import json, sys
+from icotlib.config import from_dict
+from icotlib.running.jobs import ensure
+
+if __name__ == "__main__":
+    ensure(from_dict(json.loads(sys.argv[1])))
+"""
+
+
+@pytest.fixture
+def ask(tmp_path):
+    """Start a process that asks for a run, with workers of its own."""
+    (tmp_path / "ask.py").write_text(ASK)
+
+    def start(config):
+        command = [sys.executable, str(tmp_path / "ask.py"), json.dumps(to_dict(config))]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+
+    return start
+
+
+def test_workers_end_with_the_process_that_asked(runs_folder, slow, ask):
+    """Otherwise the runs of a killed notebook would go on training unnoticed."""
+    config = slow.override({"train.steps": 100_000, "train.eval_every": 100_000})
+    run = Run.of(config)
+    process = ask(config)
+    wait_until(lambda: run.progress.get("step", 0) > 0)
+    process.kill()
+    process.communicate()
+    wait_until(lambda: not run.in_training)
+    reached = run.progress["step"]
+    time.sleep(0.5)
+    assert run.progress["step"] == reached < 100_000
+
+
+def test_an_interrupt_writes_a_checkpoint(runs_folder, slow, ask, undisturbed):
+    """As Ctrl-C in a terminal, which reaches the workers too."""
+    run = Run.of(slow)
+    process = ask(slow)
+    wait_until(lambda: run.progress.get("step", 0) > 0)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate()
+    assert b"KeyboardInterrupt" in said
+    assert run.history.event.tolist() == ["started", "stopped"]
+    ensure(slow)
+    same_numbers(run, undisturbed)
+
+
+# --- clusters that cannot be used --------------------------------------------------------------
+
+
+def test_a_worker_that_does_not_see_the_folder_of_runs_says_so(shared, tiny, monkeypatch):
+    setup = worker.Setup.here()
+    hidden = worker.Setup("/nowhere/runs", setup.folder_id, ())
+    monkeypatch.setattr(worker.Setup, "here", lambda: hidden)
+    with pytest.raises(ClusterError, match=r"does not see the folder of runs.*/nowhere/runs"):
+        ensure(tiny)
+
+
+def test_a_folder_of_runs_under_another_path_is_recognised(runs_folder, tmp_path, monkeypatch):
+    setup = worker.Setup.here()
+    (tmp_path / "mounted").symlink_to(runs_folder)
+    monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "mounted"))
+    elsewhere = worker.Setup("/mnt/of/the/client", setup.folder_id, ())
+    assert worker.shared_folder(elsewhere) == paths.runs_root()
+    stranger = worker.Setup("/mnt/of/the/client", "another", ())
+    with pytest.raises(ClusterError):
+        worker.shared_folder(stranger)
+
+
+def test_a_scheduler_that_does_not_answer_is_named(runs_folder, tiny, monkeypatch):
+    monkeypatch.setattr(cluster, "CONNECT", 0.1)
+    monkeypatch.setenv("ICOT_CLUSTER", "tcp://127.0.0.1:1")
+    with pytest.raises(ClusterError, match=r"tcp://127.0.0.1:1.*dask scheduler"):
+        ensure(tiny)
+    monkeypatch.setenv("ICOT_CLUSTER", "no address")
+    with pytest.raises(ClusterError, match="no address"):
+        ensure(tiny)
+
+
+def test_a_full_disk_is_named(tmp_path):
+    full = OSError(28, "No space left on device")
+    assert worker._is_full(full, tmp_path)
+    assert worker._is_full(RuntimeError("write failed: No space left on device"), tmp_path)
+    assert not worker._is_full(ValueError("on purpose"), tmp_path)
+
+
+def test_outside_a_worker_nothing_asks_for_a_stop():
+    assert not worker.stop_requested()

@@ -1,0 +1,143 @@
+"""One process at a time holds a lease, and whoever waits gets it when the holder is gone."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from icotlib.errors import RunError
+from icotlib.system import leases
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from icotlib.system import leases
+
+with leases.hold(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+COUNT = """
+import sys
+from pathlib import Path
+from icotlib.system import leases
+
+leases.LOOK = 0.001
+counter = Path(sys.argv[2])
+for _ in range(40):
+    with leases.hold(Path(sys.argv[1])):
+        counter.write_text(str(int(counter.read_text()) + 1))
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "locks" / "run"
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Other machines' leases are stale after a moment."""
+    monkeypatch.setattr(leases, "BEAT", 0.05)
+    monkeypatch.setattr(leases, "STALE", 0.5)
+    monkeypatch.setattr(leases, "LOOK", 0.01)
+
+
+def elsewhere(path, token="theirs", beats=0):
+    """A lease that a process of another machine holds."""
+    path.parent.mkdir(exist_ok=True)
+    holder = {"token": token, "beats": beats, "machine": "another", "pid": 1, "started": 0}
+    path.write_text(json.dumps(holder))
+
+
+def test_processes_take_turns(path, tmp_path):
+    """Lost updates of a counter would show two holders at a time."""
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    command = [sys.executable, "-c", COUNT, str(path), str(counter)]
+    processes = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert counter.read_text() == "120"
+    assert list(path.parent.iterdir()) == []
+
+
+def test_the_lease_of_a_killed_process_is_taken_over_at_once(path):
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        assert leases.is_held(path)
+        process.kill()
+        process.wait()
+    assert not leases.is_held(path)
+    start = time.monotonic()
+    with leases.hold(path) as lease:
+        lease.check()
+    assert time.monotonic() - start < leases.STALE / 2
+
+
+def test_a_lease_of_another_machine_is_taken_over_once_it_stands_still(path, impatient):
+    elsewhere(path)
+    beating = threading.Event()
+
+    def beat():
+        for beats in range(1, 20):
+            elsewhere(path, beats=beats)
+            time.sleep(0.05)
+        beating.set()
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    with leases.hold(path) as lease:
+        assert beating.is_set()  # never taken while its holder counts
+        lease.check()
+    thread.join()
+
+
+def test_a_holder_that_was_taken_for_dead_notices(path, impatient):
+    with leases.hold(path) as lease:
+        elsewhere(path, token="taken over")
+        with pytest.raises(RunError, match="another process has taken over run"):
+            lease.check()
+        assert not lease.beat()
+    assert json.loads(path.read_text())["token"] == "taken over"  # and does not remove it
+
+
+def test_a_slow_process_does_not_break_the_lease_of_a_faster_one(path):
+    """Both have seen the same dead holder; the faster one holds a new lease by now."""
+    elsewhere(path, token="faster")
+    leases._break(path, {"token": "dead"})
+    assert json.loads(path.read_text())["token"] == "faster"
+
+
+def test_who_waits_can_give_up(path):
+    elsewhere(path)
+
+    def give_up():
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError), leases.hold(path, give_up):
+        pytest.fail("held twice")
+
+
+def test_leases_need_no_hard_links(path, monkeypatch):
+    def refuse(*_):
+        raise OSError("not supported")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with leases.hold(path) as lease:
+        lease.check()
+        assert not leases._create(leases.Lease(path))
+    assert not path.exists()
+
+
+def test_a_lease_counts_while_it_is_held(path, impatient):
+    with leases.hold(path):
+        first = json.loads(path.read_text())["beats"]
+        time.sleep(0.3)
+        assert json.loads(path.read_text())["beats"] > first
