@@ -33,6 +33,7 @@ _HOMES = {
     "running.jobs": ["ensure"],
     "running.planning": ["plan"],
     "running.progress": ["is_live"],
+    "running.sweeps": ["Sweep", "sweep"],
     "runs": ["Run", "all_runs", "find_run"],
     "tasks.base": ["Task", "get_task"],
     "tasks.questions": ["QuestionSet", "draw_questions"],

@@ -31,6 +31,8 @@ COMMANDS = {
     "train": "train one run, or show it if it is finished",
     "workbook": "train the runs of all notebooks but the studies, and execute these notebooks",
     "notebook": "execute some notebooks",
+    "sweep": "do a run or a notebook over a grid of settings and seeds",
+    "stop": "end runs in training, which write a checkpoint first",
     "runs": "list the runs",
     "show": "show one run: settings, provenance, accuracy by removal stage",
     "ask": "ask a trained model a question",

@@ -4,6 +4,8 @@ jobs          finding finished runs and training missing ones, on a Dask cluster
 cluster       that cluster: workers of this process, or a running one
 worker        what happens in a worker
 progress      progress bars, or lines of text, from run directories
+sweeps        a run or a notebook over many settings
+grids         the settings of a sweep's cells
 notebooks     executing notebooks, and training the runs that they need
 planning      what a run will take, before it starts
 costs         operations, memory and disk of a run, calculated

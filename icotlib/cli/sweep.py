@@ -1,0 +1,116 @@
+"""`icot sweep`: a run or a notebook over many settings."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from icotlib.cli.options import add_import, add_jobs, load_imports, overrides_of
+from icotlib.errors import ConfigError, IcotError
+from icotlib.experiments.base import PRESETS
+
+if TYPE_CHECKING:
+    from icotlib.running.sweeps import Sweep
+
+EXAMPLES = """\
+examples:
+  icot sweep icot_si --grid seed=0..4 --grid removal.schedule=linear,random --preset smoke
+                                        a run at every point of a grid
+  icot sweep 06 --grid seed=0..4        a notebook for five seeds: executed copies and their runs
+  icot sweep icot_si --list cells.csv   one cell per row; columns are settings
+  icot sweep icot_si --random 20 --draw optim.lr=1e-4..1e-2:log --draw model.width=64,128
+  icot sweep --show icot_si-1a2b3c4d    the table of a sweep, also while it runs
+  icot sweep --again icot_si-1a2b3c4d --retry
+                                        what is left of a sweep, and its failed cells again
+
+The same command again does what is left. Finished cells are never done again.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target", nargs="?", help="a run or a method by name, or the number of a notebook"
+    )
+    cells = parser.add_argument_group("cells").add_mutually_exclusive_group()
+    cells.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="SETTING=VALUES",
+        help="values of a setting: a,b,c or a range of whole numbers 0..4; several span a grid",
+    )
+    cells.add_argument(
+        "--list", metavar="FILE", help="a CSV, YAML or JSON file with the settings of each cell"
+    )
+    cells.add_argument("--random", type=int, metavar="N", help="N cells with settings of --draw")
+    parser.add_argument(
+        "--draw",
+        action="append",
+        default=[],
+        metavar="SETTING=RANGE",
+        help="for --random: low..high, low..high:log, or a,b,c",
+    )
+    parser.add_argument("--draw-seed", type=int, default=0, help="seed of the draws (default 0)")
+    parser.add_argument("--preset", choices=PRESETS, help="of every cell (default: fast)")
+    parser.add_argument("--seed", type=int, help="of every cell (default: 0)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SETTING=VALUE",
+        help="a setting that all cells have in common",
+    )
+    parser.add_argument("--name", help="name of the sweep (default: the target and a hash)")
+    parser.add_argument("--retry", action="store_true", help="do failed cells again")
+    parser.add_argument("--show", metavar="NAME", help="print the table of a sweep, and stop")
+    parser.add_argument("--again", metavar="NAME", help="do what is left of a sweep")
+    add_jobs(parser)
+    add_import(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    load_imports(options)
+    from icotlib.running.sweeps import Sweep, sweeps_root  # torch: not for --help
+
+    if options.show:
+        print_table(Sweep(sweeps_root() / options.show))
+        return
+    sweep = Sweep(sweeps_root() / options.again) if options.again else make(options)
+    print(f"{sweep.folder.name}: {len(sweep.cells)} cells in {sweep.folder}", flush=True)
+    sweep.run(options.jobs, options.retry)
+    print_table(sweep)
+    failed = sweep.counts()["failed"]
+    if failed:
+        raise IcotError(
+            f"{failed} of {len(sweep.cells)} cells failed; do them again with "
+            f"`icot sweep --again {sweep.folder.name} --retry`"
+        )
+
+
+def make(options: argparse.Namespace) -> "Sweep":
+    """The sweep that the options describe."""
+    from icotlib.running.grids import draw_cells, grid_cells, parse_grid, read_cells
+    from icotlib.running.sweeps import Sweep
+
+    if not options.target:
+        raise ConfigError("name a run or a notebook to sweep: icot sweep icot_si --grid seed=0..4")
+    if options.draw and options.random is None:
+        raise ConfigError("--draw needs --random N, the number of cells")
+    if options.grid:
+        cells = grid_cells(parse_grid(options.grid))
+    elif options.list:
+        cells = read_cells(options.list)
+    elif options.random:
+        cells = draw_cells(options.draw, options.random, options.draw_seed)
+    else:
+        raise ConfigError("a sweep needs cells: --grid, --list or --random")
+    main = {"preset": options.preset, "seed": options.seed}
+    fixed = {name: value for name, value in main.items() if value is not None}
+    return Sweep.make(options.target, cells, fixed | overrides_of(options.set), options.name)
+
+
+def print_table(sweep: "Sweep") -> None:
+    """Every cell without its runs' names, and the number of cells in each state."""
+    table = sweep.table().drop(columns="runs")
+    table["accuracy"] = table.accuracy.map("{:.1%}".format, na_action="ignore")
+    table["error"] = table.error.str.slice(0, 60)
+    print(table.to_string(index=False, na_rep=""))
+    print(sweep)

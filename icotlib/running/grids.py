@@ -1,0 +1,117 @@
+"""The settings of a sweep's cells: a grid, the rows of a file, or random draws."""
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from icotlib.errors import ConfigError, DataError
+
+#: `0..4`, both ends included; `1e-4..1e-2:log` for draws.
+_RANGE = re.compile(r"\s*(-?[\d.]+(?:e-?\d+)?)\s*\.\.\s*(-?[\d.]+(?:e-?\d+)?)\s*(:log)?\s*", re.I)
+
+
+def parse_grid(pairs: Sequence[str]) -> dict[str, list[Any]]:
+    """The values of each setting from texts such as `seed=0..4` and `removal.pace=1,2`.
+
+    Raises `ConfigError` for a text without values, and for a setting that is named twice.
+    """
+    grid: dict[str, list[Any]] = {}
+    for pair in pairs:
+        name, text = _named(pair, "--grid", "seed=0..4 or removal.pace=1,2")
+        if name in grid:
+            raise ConfigError(f"--grid names {name} twice: list all its values in one")
+        bounds = _RANGE.fullmatch(text)
+        if bounds:
+            low, high = _whole(bounds[1], pair), _whole(bounds[2], pair)
+            grid[name] = list(range(low, high + 1))
+        else:
+            values = yaml.safe_load(f"[{text}]") if not text.startswith("[") else None
+            grid[name] = yaml.safe_load(text) if values is None else values
+        if not grid[name]:
+            raise ConfigError(f"--grid {pair}: holds no value")
+    return grid
+
+
+def grid_cells(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Every combination of the values; the first setting varies slowest."""
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def read_cells(path: str | Path) -> list[dict[str, Any]]:
+    """Cells from a file: the rows of a CSV file, or a list of mappings in YAML or JSON.
+
+    Columns are settings by dotted name; an empty field leaves a setting as it is.
+
+    Raises `DataError` naming the file if it is missing, damaged or empty.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".csv":
+            rows = pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
+            read = [
+                {str(name): yaml.safe_load(text) for name, text in row.items() if text.strip()}
+                for row in rows
+            ]
+        else:
+            read = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (yaml.YAMLError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as a list of cells: {error}") from None
+    except pd.errors.EmptyDataError:
+        read = []
+    if not isinstance(read, list) or not all(isinstance(row, dict) for row in read):
+        raise DataError(f"{path}: must hold a list of mappings from settings to values")
+    if not read:
+        raise DataError(f"{path}: holds no cell")
+    return read
+
+
+def draw_cells(pairs: Sequence[str], n: int, seed: int = 0) -> list[dict[str, Any]]:
+    """n random cells from texts such as `optim.lr=1e-4..1e-2:log` and `model.width=64,128`.
+
+    Whole bounds draw whole numbers, `:log` draws uniformly on a logarithmic scale, and a list draws
+    one of its values. The same seed draws the same cells; more of them begin with the same ones.
+    """
+    rng = np.random.default_rng(seed)
+    ranges = [_named(pair, "--draw", "optim.lr=1e-4..1e-2:log") for pair in pairs]
+    return [{name: _draw(rng, text) for name, text in ranges} for _ in range(n)]
+
+
+def _draw(rng: np.random.Generator, text: str) -> Any:
+    bounds = _RANGE.fullmatch(text)
+    if not bounds:
+        values = yaml.safe_load(f"[{text}]")
+        return values[int(rng.integers(len(values)))]
+    low, high = float(bounds[1]), float(bounds[2])
+    if high < low or (bounds[3] and low <= 0):
+        raise ConfigError(f"--draw {text}: the bounds must rise, and be positive for :log")
+    if bounds[3]:
+        value = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    elif "." not in bounds[1] + bounds[2] and "e" not in (bounds[1] + bounds[2]).lower():
+        return int(rng.integers(int(low), int(high) + 1))
+    else:
+        value = float(rng.uniform(low, high))
+    return float(f"{value:.4g}")  # as people write it; run names hold a hash of it
+
+
+def _named(pair: str, option: str, example: str) -> tuple[str, str]:
+    name, equals, text = pair.partition("=")
+    if not equals or not name.strip() or not text.strip():
+        raise ConfigError(f"{option} needs SETTING=VALUES, such as {example}; got {pair!r}")
+    return name.strip(), text.strip()
+
+
+def _whole(text: str, pair: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(
+            f"--grid {pair}: a range in a grid counts whole numbers; list other values: a,b,c"
+        ) from None

@@ -1,0 +1,298 @@
+"""Sweeps: their cells, their table, and what they survive."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pandas as pd
+import pytest
+
+import icotlib as icot
+from icotlib import experiments
+from icotlib.cli import main
+from icotlib.errors import ConfigError, DataError, RunError
+from icotlib.running.grids import draw_cells, grid_cells, parse_grid, read_cells
+from icotlib.running.sweeps import Sweep, sweep_names, sweeps_root
+from icotlib.runs import Run, all_runs
+from tests.helpers import wait_until
+
+#: Settings of a cell of a second.
+QUICK = {"train.steps": 12, "train.eval_every": 6, "data.test_examples": 10}
+
+
+# --- cells -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pairs", "grid"),
+    [
+        (["seed=0..2"], {"seed": [0, 1, 2]}),
+        (["removal.pace=1,2.5"], {"removal.pace": [1, 2.5]}),
+        (["removal.side=left,right", "seed=3"], {"removal.side": ["left", "right"], "seed": [3]}),
+        (["optim.lr=1.0e-3, 0.01"], {"optim.lr": [0.001, 0.01]}),
+        (["train.stop_accuracy=null,0.9"], {"train.stop_accuracy": [None, 0.9]}),
+    ],
+)
+def test_a_grid_is_read_from_text(pairs, grid):
+    assert parse_grid(pairs) == grid
+
+
+def test_a_grid_is_every_combination():
+    assert grid_cells({"a": [1, 2], "b": ["x", "y"]}) == [
+        {"a": 1, "b": "x"},
+        {"a": 1, "b": "y"},
+        {"a": 2, "b": "x"},
+        {"a": 2, "b": "y"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        (["seed"], r"--grid needs SETTING=VALUES, such as seed=0\.\.4"),
+        (["seed="], "--grid needs SETTING=VALUES"),
+        (["seed=1", "seed=2"], "names seed twice"),
+        (["optim.lr=0.1..0.2"], "counts whole numbers"),
+        (["seed=3..1"], "holds no value"),
+    ],
+)
+def test_a_wrong_grid_says_what_is_wrong(pairs, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_grid(pairs)
+
+
+def test_cells_are_read_from_files(tmp_path):
+    (tmp_path / "cells.csv").write_text("seed,removal.pace,removal.side\n0,1,\n1,2.5,right\n")
+    cells = [{"seed": 0, "removal.pace": 1}, {"seed": 1, "removal.pace": 2.5}]
+    cells[1]["removal.side"] = "right"
+    assert read_cells(tmp_path / "cells.csv") == cells
+    (tmp_path / "cells.json").write_text(json.dumps(cells))
+    assert read_cells(tmp_path / "cells.json") == cells
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("no.csv", None, "no.csv: no such file"),
+        ("empty.csv", "", "holds no cell"),
+        ("header.csv", "seed\n", "holds no cell"),
+        ("cells.yml", "seed: 1", "must hold a list of mappings"),
+        ("cells.yml", "{a", "cannot be read"),
+    ],
+)
+def test_a_wrong_list_of_cells_is_named(tmp_path, name, text, message):
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_cells(tmp_path / name)
+
+
+def test_draws_are_seeded_and_stay_in_their_range():
+    pairs = ["optim.lr=1e-4..1e-2:log", "model.width=64,128", "train.steps=10..12", "x=0.5..1.0"]
+    cells = draw_cells(pairs, 200)
+    assert draw_cells(pairs, 300)[:200] == cells != draw_cells(pairs, 200, seed=1)
+    rates = pd.Series([cell["optim.lr"] for cell in cells])
+    assert rates.between(1e-4, 1e-2).all()
+    assert 0.4 < (rates < 1e-3).mean() < 0.6  # half of the draws in each decade
+    assert {cell["model.width"] for cell in cells} == {64, 128}
+    assert {cell["train.steps"] for cell in cells} == {10, 11, 12}
+    assert all(0.5 <= cell["x"] <= 1 for cell in cells)
+    with pytest.raises(ConfigError, match="positive for :log"):
+        draw_cells(["optim.lr=0..1:log"], 1)
+
+
+# --- sweeps ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """A finished sweep of four cells at smoke."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("ICOT_RUNS", str(tmp_path_factory.mktemp("runs")))
+    grid = {"seed": [0, 1], "removal.schedule": ["linear", "random"]}
+    yield icot.sweep("icot_si", grid, preset="smoke", overrides=QUICK)
+    patch.undo()
+
+
+def test_every_cell_is_a_run(swept):
+    table = swept.table()
+    assert table.state.tolist() == ["finished"] * 4
+    assert table[["seed", "removal.schedule"]].to_numpy().tolist() == [
+        [0, "linear"],
+        [0, "random"],
+        [1, "linear"],
+        [1, "random"],
+    ]
+    expected = experiments.icot_si("smoke", 1, {**QUICK, "removal.schedule": "linear"})
+    assert table.runs[2] == expected.run_name
+    assert table.accuracy[2] == Run.of(expected).stages.accuracy.iloc[-1]
+    written = pd.read_csv(swept.folder / "table.csv")
+    assert written.runs.tolist() == table.runs.tolist()
+    assert repr(swept).endswith(": 4 finished)")
+
+
+def test_nothing_is_done_again_and_sweeps_share_runs(swept):
+    cell = {"seed": 1, "removal.schedule": "random"}
+    other = icot.sweep("icot_si", cells=[cell], preset="smoke", overrides=QUICK, name="other")
+    swept.run()
+    assert other.table().state.tolist() == ["finished"]
+    assert sweep_names() == sorted(["other", swept.folder.name])
+    assert len(all_runs()) == 4
+    for run in all_runs():
+        assert run.history.event.tolist() == ["started", "finished"]
+
+
+def test_another_plan_under_the_same_name_is_refused(swept):
+    with pytest.raises(ConfigError, match="has another plan: choose another --name"):
+        Sweep.make("icot_si", [{"seed": 5}], name=swept.folder.name)
+    with pytest.raises(RunError, match=rf"no sweep 'x'; sweeps here: .*{swept.folder.name}"):
+        Sweep(sweeps_root() / "x")
+
+
+def test_a_setting_that_the_target_does_not_read_leaves_nothing_behind(runs_folder):
+    with pytest.raises(ConfigError, match=r"removal\.pase"):
+        Sweep.make("icot_si", [{"removal.pase": 1}])
+    with pytest.raises(ConfigError, match=r"distill\.delta"):
+        Sweep.make("06", [{"distill.delta": 1}])
+    assert sweep_names() == []
+
+
+def test_a_notebook_is_swept(runs_folder):
+    swept = icot.sweep("01", {"seed": [0, 1]}, preset="smoke")
+    assert swept.table().state.tolist() == ["finished", "finished"]
+    copies = [json.loads(cell.copy.read_text()) for cell in swept.cells]
+    for seed, copy in enumerate(copies):
+        given = copy["metadata"]["papermill"]["parameters"]
+        assert given == {"preset": "smoke", "seed": seed, "overrides": {}}
+
+
+def test_a_failed_cell_stands_in_the_table_until_it_is_retried(runs_folder, capsys):
+    """Its cause is a setting that only training finds wrong."""
+    cells = ["--grid", "optim.lr=0.001,1.0e+30", "--set", "optim.clip=0", "--preset", "smoke"]
+    quick = [word for name, value in QUICK.items() for word in ("--set", f"{name}={value}")]
+    command = ["sweep", "icot_si", *cells, "--set", "optim.name=adamw", *quick, "--name", "rates"]
+    assert main(command) == 1
+    swept = Sweep(sweeps_root() / "rates")
+    assert swept.table().state.tolist() == ["finished", "failed"]
+    assert "TrainingError" in swept.table().error[1]
+    said = capsys.readouterr()
+    assert "icot sweep --again rates --retry" in said.err
+    failed = Run.of(swept.cells[1].configs[0])
+    tries = failed.history.event.tolist().count("started")
+    assert main(command) == 1  # without --retry, a failed cell is left alone
+    assert failed.history.event.tolist().count("started") == tries
+    assert main(["sweep", "--again", "rates", "--retry"]) == 1
+    assert failed.history.event.tolist().count("started") == tries + 1
+    assert main(["sweep", "--show", "rates"]) == 0
+    assert "1 finished, 1 failed" in capsys.readouterr().out
+
+
+# --- what a sweep survives ---------------------------------------------------------------------
+
+
+class Cluster:
+    """A scheduler and two workers as a user starts them, each a process of its own."""
+
+    def __init__(self, folder):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            self.port = taken.getsockname()[1]
+        self.address, self.folder = f"tcp://127.0.0.1:{self.port}", folder
+        self.processes = {}
+
+    def start(self):
+        """Start whatever does not run."""
+        for name in ("scheduler", "worker-1", "worker-2"):
+            if name not in self.processes or self.processes[name].poll() is not None:
+                self.processes[name] = subprocess.Popen(
+                    [sys.executable, "-m", "distributed.cli.dask_" + name.partition("-")[0],
+                     *(["--port", str(self.port), "--host", "127.0.0.1", "--no-dashboard"]
+                       if name == "scheduler" else
+                       [self.address, "--nthreads", "1", "--memory-limit", "0", "--no-dashboard",
+                        "--local-directory", str(self.folder / name)])],
+                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                )  # fmt: skip
+
+    def stop(self):
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def outside(tmp_path, monkeypatch):
+    """A running cluster, which `ICOT_CLUSTER` names."""
+    made = Cluster(tmp_path)
+    made.start()
+    monkeypatch.setenv("ICOT_CLUSTER", made.address)
+    yield made
+    made.stop()
+
+
+def small_disk(folder):
+    """Mount a disk of 64 KiB at a folder; whether this process has the right to."""
+    folder.mkdir(parents=True)
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def test_a_sweep_survives(runs_folder, outside):
+    """A killed worker, an interrupted client, a restarted scheduler, and a full disk in one cell.
+
+    Every cell ends finished once, or failed with its cause; no run is trained twice.
+    """
+    grid = {"seed": list(range(12)), "removal.schedule": ["linear", "random"]}
+    fixed = {"preset": "smoke", **QUICK}
+    swept = Sweep.make("icot_si", grid_cells(grid), fixed, "survives")
+    full = Run.of(swept.cells[11].configs[0]).folder
+    mounted = had_small_disk = small_disk(full)
+    command = [sys.executable, "-m", "icotlib", "sweep", "--again", "survives"]
+
+    def ask():
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def finished():
+        return sum(run.done for run in all_runs())
+
+    try:
+        client = ask()
+        wait_until(lambda: finished() >= 2)
+        working = [run for run in all_runs(finished=False) if not run.history.empty]
+        os.kill(int(working[-1].history.process.iloc[-1]), signal.SIGKILL)  # a worker
+        wait_until(lambda: finished() >= 6)
+        client.send_signal(signal.SIGINT)
+        client.wait()
+        client = ask()
+        wait_until(lambda: finished() >= 10)
+        outside.processes["scheduler"].kill()
+        outside.processes["scheduler"].wait()
+        while client.poll() is None:
+            outside.start()  # workers end with their scheduler
+            time.sleep(0.5)
+        table = swept.table()
+        failed = table.state == "failed"
+        assert failed.sum() == mounted
+        assert set(table.state) <= {"finished", "failed"}
+        if mounted:
+            assert "no space is left on the disk" in table.error[failed].item()
+            subprocess.run(["umount", str(full)], check=True)
+            mounted = False
+            outside.start()
+            swept.run(retry=True)
+        assert swept.table().state.tolist() == ["finished"] * 24
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", str(full)], check=False)
+    for run in all_runs():
+        events = Counter(run.history.event)
+        assert events["finished"] == 1
+        # Begun once; again from its start only where nothing had been saved when it was killed.
+        assert events["started"] <= 1 + (run.history.event.tolist()[:2] == ["started", "started"])
+    assert len(all_runs()) == 24
+    if not had_small_disk:
+        pytest.skip("no rights to mount a small disk: the full disk alone was left out")
