@@ -19,7 +19,7 @@ from icotlib.running import cluster, jobs, progress, worker
 from icotlib.running.jobs import ensure, run_jobs
 from icotlib.runs import Run
 from icotlib.training.trainer import train
-from tests.cluster_jobs import job, log
+from tests.clusters import job, log
 from tests.helpers import wait_until
 
 

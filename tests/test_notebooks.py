@@ -5,10 +5,12 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import nbformat
 import pandas as pd
 import pytest
+from distributed import Client
 from papermill.inspection import inspect_notebook
 
 import icotlib as icot
@@ -18,6 +20,7 @@ from icotlib.errors import ConfigError, IcotError
 from icotlib.reporting import publish
 from icotlib.running import jobs, notebooks
 from icotlib.runs import Run, all_runs
+from tests.clusters import Cluster
 
 NOTEBOOKS = notebooks.notebooks()
 EACH = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -77,13 +80,34 @@ def test_a_notebook_opens_with_its_question_and_ends_with_what_we_saw(path):
 
 
 @pytest.fixture(scope="module")
-def series(tmp_path_factory):
-    """The executed copies of the whole workbook at smoke, which is run once."""
+def machines(tmp_path_factory):
+    """A cluster of two machines, played by processes with files of their own on this one."""
+    made = Cluster(tmp_path_factory.mktemp("machines"), machines=True)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory, machines):
+    """The executed copies of the whole workbook at smoke, run once, on two machines."""
     folder = tmp_path_factory.mktemp("series")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ICOT_RUNS", str(folder))
+        patch.setenv("ICOT_CLUSTER", machines.address)
         copies = notebooks.run_all("smoke", studies=True, say=lambda line: None)
         yield copies
+
+
+def test_two_machines_share_the_workbook(series, machines):
+    """They share the folder of runs alone: each has a copy of the package, and caches there."""
+    workers = Counter(int(run.history.process.iloc[0]) for run in all_runs())
+    assert len(workers) == 2
+    assert min(workers.values()) >= len(all_runs()) / 4
+    assert all(run.history.event.tolist() == ["started", "finished"] for run in all_runs())
+    with Client(machines.address, set_as_default=False) as client:
+        used = client.run(getattr, paths, "PROJECT")
+    assert sorted(path.parent.name for path in used.values()) == ["machine-1", "machine-2"]
 
 
 def test_every_notebook_runs_at_smoke(series):

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from icotlib.errors import ConfigError, DataError, RunError
 from icotlib.running.grids import draw_cells, grid_cells, parse_grid, read_cells
 from icotlib.running.sweeps import Sweep, sweep_names, sweeps_root
 from icotlib.runs import Run, all_runs
+from tests.clusters import Cluster
 from tests.helpers import wait_until
 
 #: Settings of a cell of a second.
@@ -193,35 +193,6 @@ def test_a_failed_cell_stands_in_the_table_until_it_is_retried(runs_folder, caps
 
 
 # --- what a sweep survives ---------------------------------------------------------------------
-
-
-class Cluster:
-    """A scheduler and two workers as a user starts them, each a process of its own."""
-
-    def __init__(self, folder):
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            self.port = taken.getsockname()[1]
-        self.address, self.folder = f"tcp://127.0.0.1:{self.port}", folder
-        self.processes = {}
-
-    def start(self):
-        """Start whatever does not run."""
-        for name in ("scheduler", "worker-1", "worker-2"):
-            if name not in self.processes or self.processes[name].poll() is not None:
-                self.processes[name] = subprocess.Popen(
-                    [sys.executable, "-m", "distributed.cli.dask_" + name.partition("-")[0],
-                     *(["--port", str(self.port), "--host", "127.0.0.1", "--no-dashboard"]
-                       if name == "scheduler" else
-                       [self.address, "--nthreads", "1", "--memory-limit", "0", "--no-dashboard",
-                        "--local-directory", str(self.folder / name)])],
-                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                )  # fmt: skip
-
-    def stop(self):
-        for process in self.processes.values():
-            process.kill()
-            process.wait()
 
 
 @pytest.fixture
