@@ -16,7 +16,7 @@ from icotlib.config import OptimConfig, TrainConfig, to_dict
 from icotlib.data.corpus import examples_of, load_corpus
 from icotlib.data.files import write_examples
 from icotlib.errors import RunError, TrainingError
-from icotlib.methods.base import length_groups
+from icotlib.methods.batches import length_groups
 from icotlib.models.loading import load_stage
 from icotlib.runs import Run
 from icotlib.system.seeding import generator_for

@@ -6,6 +6,7 @@ says how examples are arranged. Training, evaluation, results, figures, plans, e
 command line read the registry and work for every method.
 """
 
+import contextlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -17,12 +18,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
-from icotlib.config import RunConfig, TrainConfig
+from icotlib.config import RunConfig
 from icotlib.data.inputs import IGNORE, InputFormat, LMBatch
 from icotlib.data.layout import EncodedBatch
 from icotlib.data.run_data import RunData
 from icotlib.evaluation.scoring import Score
 from icotlib.evaluation.stage_model import StageModel
+from icotlib.methods.batches import BatchAccuracy, everyones_accuracy, row_groups
 from icotlib.methods.schedule import FullRemoval, Schedule
 from icotlib.models.flops import RunSizes, SequenceWork, StepCost, forward_flops
 from icotlib.models.loading import load_stage
@@ -47,18 +49,6 @@ class MicroBatch(NamedTuple):
     loss: Tensor
     #: Tokens that went through the model, padding aside.
     tokens: int
-
-
-class BatchAccuracy(NamedTuple):
-    """Which examples of a micro-batch were right, still on the device: `[n]` each."""
-
-    step: int
-    #: Every learned token is the most likely one.
-    exact: Tensor
-    #: Every token after the chain is.
-    answer: Tensor
-    #: The example is at the stage whose training accuracy is reported.
-    at_eval_stage: Tensor
 
 
 class StageChange(NamedTuple):
@@ -102,6 +92,8 @@ class Method(ABC):
     plain_model: ClassVar[bool] = True
     #: Whether the model's dropout is on while it trains.
     dropout: ClassVar[bool] = True
+    #: Whether the loss depends on every weight that is trained; DDP must know.
+    uses_all_weights: ClassVar[bool] = True
 
     # --- what a config means for it ---
 
@@ -141,8 +133,12 @@ class Method(ABC):
         self.seen: list[BatchAccuracy] = []
         #: Right answers and answers in training since the last evaluation.
         self.right, self.shown = 0, 0
-        #: What the optimizer trains.
-        self.model: nn.Module = self.build().to(self.device)
+        #: What the optimizer trains; in `micro_batches`, as accelerate has prepared it.
+        self.model: nn.Module = self.build()
+        if not accelerator.is_fsdp2:  # which moves each layer when it is sharded
+            self.model.to(self.device)
+        #: Whether `row_groups` has been asked for this process's share of the batch.
+        self.shares_batches = False
 
     @abstractmethod
     def build(self) -> nn.Module:
@@ -159,22 +155,36 @@ class Method(ABC):
     ) -> Iterator[MicroBatch]:
         """The forward passes of one batch.
 
-        The loss of each part is divided by what is learned in the whole batch, so that gradients
-        add up. A part also appends a `BatchAccuracy` to `self.seen`: from it come the accuracy in
-        training, and the decisions of a schedule that accuracy drives.
+        The rows of each part come from `row_groups`. Its loss is divided by what is learned in the
+        whole batch, so that gradients add up. A part also appends a `BatchAccuracy` to `self.seen`:
+        from it come the accuracy in training, and the decisions of a schedule that accuracy drives.
         """
+
+    def row_groups(self, lengths: Tensor) -> Iterator[Tensor]:
+        """The rows of each micro-batch of a batch with these sequence lengths.
+
+        Of several processes that train one run, each gets its own rows (`batches.row_groups`).
+        """
+        self.shares_batches = True
+        return row_groups(lengths, self.config.train, self.model, self.accelerator)
+
+    @contextlib.contextmanager
+    def prepared(self, model: nn.Module) -> Iterator[None]:
+        """While open, `self.model` is the model as accelerate has prepared it for training."""
+        raw, self.model = self.model, model
+        try:
+            yield
+        finally:
+            self.model = raw
 
     def sync_metrics(self) -> None:
         """Read from the device what the steps since the last call have left there."""
-        by_step: dict[int, list[tuple[Tensor, Tensor]]] = {}
-        for seen in self.seen:
-            exact, answer, shown = (x.cpu() for x in seen[1:])
-            by_step.setdefault(seen.step, []).append((answer, shown))
-            self.right += int(exact[shown].sum())
-            self.shown += int(shown.sum())
-        for step, groups in by_step.items():
-            answers, shown = (torch.cat(parts) for parts in zip(*groups, strict=True))
-            self.schedule.update(step, answers, shown)
+        steps, exact, answers, shown = everyones_accuracy(self.seen, self.accelerator).unbind(dim=1)
+        self.right += int((exact & shown).sum())
+        self.shown += int(shown.sum())
+        for step in steps.unique().tolist():
+            here = steps == step
+            self.schedule.update(step, answers[here].bool(), shown[here].bool())
         self.seen = []
 
     def stage(self) -> dict[str, int]:
@@ -286,18 +296,3 @@ def token_loss(logits: Tensor, inputs: LMBatch) -> Tensor:
     return cross_entropy(
         logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORE, reduction="sum"
     )
-
-
-def length_groups(lengths: Tensor, config: TrainConfig) -> list[Tensor]:
-    """Row numbers in groups of similar length, so that each is padded only to its own longest.
-
-    Each group is then split into `accumulation` micro-batches, whose gradients add up.
-    """
-    order = torch.arange(len(lengths))
-    groups = config.length_groups
-    if int(lengths.min()) == int(lengths.max()):
-        groups = 1  # nothing to gain
-    if groups > 1:
-        order = lengths.argsort(stable=True)
-    parts = [part for group in order.chunk(groups) for part in group.chunk(config.accumulation)]
-    return [part for part in parts if len(part)]

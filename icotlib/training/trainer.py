@@ -11,13 +11,13 @@ import math
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pandas as pd
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from icotlib.config import RunConfig
 from icotlib.data.run_data import RunData
@@ -27,13 +27,12 @@ from icotlib.methods.base import Method
 from icotlib.models import int8
 from icotlib.models.loading import save_model
 from icotlib.models.parameters import count_parameters
-from icotlib.models.precision import mixed_precision
 from icotlib.runs import Run, write_json
 from icotlib.system import memory
 from icotlib.system.devices import device_name
 from icotlib.system.seeding import generator_for
 from icotlib.system.timing import compute_seconds
-from icotlib.training import checkpoints, optim
+from icotlib.training import checkpoints, devices, optim
 
 #: Steps between two readings of the losses, which is when the device is waited for.
 BLOCK = 10
@@ -46,7 +45,8 @@ def train(config: RunConfig) -> Run:
     """Train the run of a config to its end, or return it if it is finished.
 
     The runs that it builds on are trained first. Resumes from the last checkpoint if there is
-    one. Two processes that ask for the same run train it once: the second waits.
+    one. Two processes that ask for the same run train it once: the second waits. Processes that
+    `accelerate launch` has started together train it together.
 
     Raises:
         TrainingError: the loss is no longer finite; the last good checkpoint stays.
@@ -54,12 +54,12 @@ def train(config: RunConfig) -> Run:
         DataError, ConfigError: the data cannot be used.
     """
     run = Run.of(config)
-    if run.done:
+    if devices.agreed(run.done):
         return run
     for phase in config.phases.values():
         train(phase)
-    with run.lock():
-        if not run.done:
+    with devices.hold(run) as missing:
+        if missing:
             Trainer(config, run).train()
     return run
 
@@ -81,28 +81,22 @@ class Trainer:
 
     def __init__(self, config: RunConfig, run: Run):
         self.config, self.run = config, run
-        torch.set_num_threads(config.train.threads)
         # Numbers next to zero take a CPU a hundred times longer; a run that meets them late, in
         # gradients that vanish, would slow down to a quarter of its speed.
         torch.set_flush_denormal(True)
         memory.retain_freed_memory()
-        AcceleratorState._reset_state(reset_partial_state=True)  # another precision, perhaps
-        self.accelerator = Accelerator(mixed_precision=mixed_precision(config.train.precision))
-        if config.train.precision == "int8":
-            int8.check(self.accelerator.device)
-        if self.accelerator.num_processes > 1:
-            raise ConfigError(
-                "a run trains in one process; start several runs side by side instead (--jobs)"
-            )
-        self.run_data = RunData(config)
+        self.accelerator = devices.make_accelerator(config)
+        with self.accelerator.main_process_first():  # it fills the caches that the others read
+            self.run_data = RunData(config)
         torch.manual_seed(config.seed)
         self.method: Method = config.spec(config, self.run_data, self.accelerator)
-        self.model = self.accelerator.prepare(self.method.model)
-        optimizers = optim.make_optimizers(config.optim, self.model)
-        self.optimizers = [self.accelerator.prepare(optimizer) for optimizer in optimizers]
+        optimizers = optim.make_optimizers(config.optim, self.method.model)
+        self.model, *self.optimizers = self.accelerator.prepare(self.method.model, *optimizers)
         self.counters = Counters()
-        #: Losses of the steps since the last reading, still on the device.
+        #: Losses of the steps since the last reading, still on the device, and tokens: of this
+        #: process's rows.
         self.losses: list[Tensor] = []
+        self.tokens = 0
         #: Sum and number of the losses since the last evaluation.
         self.total, self.steps_seen = 0.0, 0
 
@@ -114,8 +108,10 @@ class Trainer:
 
     def train(self) -> None:
         """Train, evaluate on the test set, and mark the run as finished."""
-        device = self.accelerator.device
-        self.run.begin(self.config, self.run_data.corpus.digest, device_name(device))
+        if self.writes:
+            device = device_name(self.accelerator.device)
+            self.run.begin(self.config, self.run_data.corpus.digest, device)
+        devices.check_shared(self.run)
         rows = self._resume()
         self.model.train(self.method.dropout)
         for step in range(self.counters.step, self.steps):
@@ -135,22 +131,29 @@ class Trainer:
             self.counters.seconds += self.clock() - start
             self.counters.step = step + 1
             if evaluating:
-                rows.append(self._evaluate(step))
+                rows.append(devices.agreed(self._evaluate(step)))
                 self._save_checkpoint(rows)
         self._finish()
 
     def step(self, step: int) -> None:
         """One optimizer step."""
         generator = generator_for(self.config.seed, step)
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))  # dropout
+        dropout = int(torch.randint(2**62, (), generator=generator))
+        torch.manual_seed(dropout + self.accelerator.process_index)
         batch = self.run_data.batches(step)
         optim.set_rate(self.optimizers, optim.rate_at(self.config.optim, step, self.steps))
         loss = torch.zeros((), device=self.accelerator.device)
-        with self.int8_matmuls:
+        processes = self.accelerator.num_processes  # whose gradients are averaged
+        with self.int8_matmuls, self.method.prepared(self.model):
             for part in self.method.micro_batches(step, batch, generator):
-                self.accelerator.backward(part.loss)
+                self.accelerator.backward(part.loss * processes)
                 loss += part.loss.detach()
-                self.counters.tokens += part.tokens
+                self.tokens += part.tokens
+        if processes > 1 and not self.method.shares_batches:
+            raise ConfigError(
+                f"method {self.config.method!r} trains in one process only: to train in several, "
+                "its micro_batches must take rows from self.row_groups"
+            )
         if self.config.optim.clip:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.optim.clip)
         for optimizer in self.optimizers:
@@ -162,15 +165,31 @@ class Trainer:
     @cached_property
     def int8_matmuls(self) -> contextlib.AbstractContextManager:
         """How matrices are multiplied in a step, where accelerate does not see to it."""
-        return int8.int8_matmuls(self.config.train.precision, self.model)
+        return int8.int8_matmuls(self.config.train.precision, self.method.model)
 
     @property
     def steps(self) -> int:
         return self.config.train.steps
 
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes the run's files."""
+        return self.accelerator.is_main_process
+
+    def _report(self, **state: Any) -> None:
+        if self.writes:
+            self.run.report(steps=self.steps, **state)
+
+    def _count_tokens(self) -> None:
+        """Count the tokens of all processes since the last time."""
+        tokens = torch.tensor(self.tokens, device=self.accelerator.device)
+        self.counters.tokens += int(devices.total(tokens, self.accelerator))
+        self.tokens = 0
+
     def _sync_losses(self) -> None:
         """Read the losses of a block. Raises `TrainingError` if one is not finite."""
-        losses, self.losses = torch.stack(self.losses).tolist(), []
+        block, self.losses = torch.stack(self.losses), []
+        losses = devices.total(block, self.accelerator).tolist()
         first = self.counters.step + 1 - len(losses) + 1
         for i, loss in enumerate(losses):
             if not math.isfinite(loss):
@@ -181,10 +200,10 @@ class Trainer:
                 )
         self.total += sum(losses)
         self.steps_seen += len(losses)
+        self._count_tokens()
         self.method.sync_metrics()
-        self.run.report(
+        self._report(
             step=self.counters.step + 1,
-            steps=self.steps,
             loss=losses[-1],
             **self.method.stage(),
             seconds=self.counters.seconds,
@@ -195,8 +214,9 @@ class Trainer:
         measured = {
             "removed": self.method.stage()["removed"],
             "train_accuracy": self.method.train_accuracy(),
-            **self.method.validation_metrics(),
         }
+        with devices.unsharded(self.model):
+            measured |= self.method.validation_metrics()
         row = {
             "step": step + 1,
             "examples": self.counters.examples,
@@ -218,20 +238,21 @@ class Trainer:
 
     def _save_checkpoint(self, rows: list[dict[str, Any]]) -> None:
         """Write metrics, then a checkpoint."""
-        pd.DataFrame(rows).to_csv(self.run.folder / ".metrics.part", index=False)
-        (self.run.folder / ".metrics.part").replace(self.run.folder / "metrics.csv")
+        if self.writes:
+            pd.DataFrame(rows).to_csv(self.run.folder / ".metrics.part", index=False)
+            (self.run.folder / ".metrics.part").replace(self.run.folder / "metrics.csv")
         state = {
             "counters": vars(self.counters),
             "method": self.method.state_dict(),
             "rows": rows,
         }
-        model = self.accelerator.unwrap_model(self.model)
-        checkpoints.save(self.run, self.counters.step, model, self.optimizers, state)
+        tensors = checkpoints.tensors_of(self.method.model, self.optimizers, self.writes)
+        if self.writes:
+            checkpoints.save(self.run, self.counters.step, *tensors, state)
 
     def _resume(self) -> list[dict[str, Any]]:
         """Load the last checkpoint if there is one; the rows of metrics.csv up to it."""
-        model = self.accelerator.unwrap_model(self.model)
-        state = checkpoints.load(self.run, model, self.optimizers)
+        state = checkpoints.load(self.run, self.method.model, self.optimizers)
         if state is None:
             return []
         optim.on_device(self.optimizers, self.accelerator.device)
@@ -244,29 +265,42 @@ class Trainer:
         if not self.method.has_stage_checkpoints:
             return
         folder = self.run.stage_folder(removed)
-        if folder.is_dir():  # the same weights, from before the run was killed
+        self._count_tokens()
+        if devices.agreed(folder.is_dir()):  # the same weights, from before the run was killed
             return
         part = folder.with_name(f".{folder.name}")
-        shutil.rmtree(part, ignore_errors=True)
-        save_model(part, self.accelerator.unwrap_model(self.model), self.run_data.layout)
-        write_json(part / "counters.json", vars(self.counters))
-        part.rename(folder)
+        if self.writes:
+            shutil.rmtree(part, ignore_errors=True)
+        self._save_model(part)
+        if self.writes:
+            write_json(part / "counters.json", vars(self.counters))
+            part.rename(folder)
+
+    def _save_model(self, folder: Path) -> None:
+        model = self.method.model
+        weights = checkpoints.whole_weights(model, self.writes)
+        if self.writes:
+            save_model(folder, cast(PreTrainedModel, model), self.run_data.layout, weights)
 
     # --- the end ---
 
     def _finish(self) -> None:
         """Save the final weights, test them, and mark the run as finished."""
         run = self.run
-        model = self.accelerator.unwrap_model(self.model).eval()
+        model = self.method.model.eval()
         self._save_stage(self.method.stage()["removed"])
-        save_model(run.folder / "model", model, self.run_data.layout)
+        self._save_model(run.folder / "model")
+        self.accelerator.wait_for_everyone()  # others read what the main process has saved
         rows: list[dict[str, Any]] = []
         samples: list[dict[str, Any]] = []
-        run.report(step=self.steps, steps=self.steps, testing=0)
-        for removed, score in self.method.test(run):
-            run.report(step=self.steps, steps=self.steps, testing=len(rows) + 1)
-            rows.append(self._stage_row(removed, score))
-            samples += self._samples(removed, score)
+        self._report(step=self.steps, testing=0)
+        with devices.unsharded(model):
+            for removed, score in self.method.test(run):
+                self._report(step=self.steps, testing=len(rows) + 1)
+                rows.append(self._stage_row(removed, score))
+                samples += self._samples(removed, score)
+        if not self.writes:
+            return
         if rows:
             pd.DataFrame(rows).to_csv(run.folder / "stages.csv", index=False)
             path = run.folder / "samples.jsonl"

@@ -13,7 +13,8 @@ from icotlib.data.inputs import InputFormat, LMBatch
 from icotlib.data.layout import EncodedBatch
 from icotlib.errors import ConfigError
 from icotlib.evaluation.generation import matches
-from icotlib.methods.base import BatchAccuracy, Method, MicroBatch, length_groups, token_loss
+from icotlib.methods.base import Method, MicroBatch, token_loss
+from icotlib.methods.batches import BatchAccuracy
 from icotlib.methods.distillation.emulator import Emulated, Emulator
 from icotlib.methods.distillation.settings import MixtureSettings, StateSettings
 from icotlib.methods.distillation.states import (
@@ -114,7 +115,7 @@ class DistillationPhase(Method):
         """Cross-entropy of the answer; `logits_for(rows, inputs, separator positions)`."""
         arranged = self.format.arrange(batch)
         learned = int((arranged.total - arranged.question).sum())
-        for rows in length_groups(arranged.total, self.config.train):
+        for rows in self.row_groups(arranged.total):
             part = arranged[rows]
             inputs = self.format.inputs(part, torch.zeros_like(part.chain)).to(self.device)
             logits = logits_for(rows, inputs, part.question - 1)
@@ -130,14 +131,17 @@ class DistillationPhase(Method):
 class EmulatingPhase(DistillationPhase):
     """What emulation and coupling share: they measure the emulated states."""
 
+    uses_all_weights = False  # the emulator leaves out its last layer
     emulator: Emulator
 
-    def emulate(self, batch: EncodedBatch, gold: Tensor | None = None) -> Emulated:
-        """The emulator's prediction for the questions of encoded examples."""
+    def emulate(
+        self, emulator: nn.Module, batch: EncodedBatch, gold: Tensor | None = None
+    ) -> Emulated:
+        """An emulator's prediction for the questions of encoded examples."""
         width = int(batch.question.max())
         ids, at = batch.ids[:, :width].to(self.device), (batch.question - 1).to(self.device)
         with self.accelerator.autocast():  # inside a coupled model nothing else turns it on
-            return self.emulator(ids, at, gold=gold)
+            return emulator(ids, at, gold=gold)
 
     @torch.no_grad()
     def measure_states(self) -> dict[str, Any]:
@@ -145,7 +149,8 @@ class EmulatingPhase(DistillationPhase):
         valid, usage = self.run_data.valid, torch.zeros(())
         states = []
         with training_precision(self.config.train.precision, self.model):
-            for emulated in map(self.emulate, parts(valid)):
+            for part in parts(valid):
+                emulated = self.emulate(self.emulator, part)
                 states.append(emulated.states.float())
                 weights = self.emulator.component_weights(emulated.scores.float())
                 usage = usage.to(weights) + weights.sum(dim=0)

@@ -19,7 +19,7 @@ from icotlib.config import RunConfig
 from icotlib.data.inputs import LMBatch
 from icotlib.data.layout import EncodedBatch
 from icotlib.evaluation.scoring import Score, score
-from icotlib.methods.base import MicroBatch, length_groups, register
+from icotlib.methods.base import MicroBatch, register
 from icotlib.methods.distillation import costs
 from icotlib.methods.distillation.base import PART, DistillationPhase, EmulatingPhase, parts
 from icotlib.methods.distillation.coupling import Coupled
@@ -113,9 +113,10 @@ class EmulatorPhase(EmulatingPhase):
         if distill.mixture_supervision:
             where = (states.shape[1], distill.subset, distill.delta, distill.mixture_offset)
             gold = gold_tokens(batch, *where).to(self.device)
-        for rows in length_groups(batch.question, self.config.train):
+        for rows in self.row_groups(batch.question):
             here = rows.to(self.device)
-            emulated = self.emulate(batch[rows], gold if gold is None else gold[here])
+            own = gold if gold is None else gold[here]
+            emulated = self.emulate(self.model, batch[rows], own)
             loss = 0.5 * (states[here] - emulated.states.float()).square().sum()
             if gold is not None:
                 loss = loss + distill.mixture_supervision * mixture_loss(
