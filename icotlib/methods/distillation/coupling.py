@@ -71,6 +71,9 @@ class Coupled(ThoughtModel):
         finally:
             emulator.forward = forward
 
+    def get_input_embeddings(self) -> nn.Module:
+        return self.student.language_model.get_input_embeddings()
+
     def get_output_embeddings(self) -> nn.Module:
         return self.student.language_model.get_output_embeddings()
 

@@ -58,6 +58,9 @@ class Emulator(ThoughtModel):
         self.out = nn.Linear(2 * width, width)
         self.post_init()
 
+    def get_input_embeddings(self) -> nn.Module:
+        return self.body.get_input_embeddings()
+
     def forward(
         self,
         input_ids: Tensor,

@@ -76,6 +76,9 @@ class Student(ThoughtModel):
         )
         self.post_init()
 
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
+
     def get_output_embeddings(self) -> nn.Module:
         return self.language_model.get_output_embeddings()
 
