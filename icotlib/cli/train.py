@@ -10,6 +10,8 @@ from icotlib.errors import ConfigError
 from icotlib.experiments import RUNS, run_config
 from icotlib.experiments.papers import PAPER_RESULTS, check_data, get_paper_result
 from icotlib.registry import METHODS
+from icotlib.runs import Run
+from icotlib.system.launch import is_main, launched
 
 EXAMPLES = """\
 examples:
@@ -25,6 +27,8 @@ examples:
                                         a result of a paper: memory, and time on that device
   icot train my_method --import my_method.py
                                         a method of your own
+  accelerate launch --multi_gpu --num_processes 4 -m icotlib train icot-si/9x9/gpt2
+                                        one run on four devices (notebooks/guide/devices.md)
 """
 
 
@@ -54,6 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     load_imports(options)
+    if not is_main() and (options.list or options.fields or options.plan):
+        return
     if options.list:
         print(names())
         return
@@ -70,11 +76,21 @@ def run(options: argparse.Namespace) -> None:
     if options.plan:
         print_plan(options, config)
         return
-    from icotlib.running.jobs import ensure  # not for --fields, --list and --help
+    finished = finish(config, options.jobs)
+    if is_main():
+        print(f"finished: {finished.folder}\n")
+        print_run(finished)
 
-    finished = ensure(config, options.jobs)[0]
-    print(f"finished: {finished.folder}\n")
-    print_run(finished)
+
+def finish(config: RunConfig, jobs: int | None) -> Run:
+    """Train a run: in worker processes, or in those that were launched together with this one."""
+    if launched():
+        from icotlib.running.launched import train_launched  # not for --fields, --list and --help
+
+        return train_launched(config)
+    from icotlib.running.jobs import ensure
+
+    return ensure(config, jobs)[0]
 
 
 def names() -> str:

@@ -1,4 +1,4 @@
-"""Parts of a batch: which rows go through the model together, in which process, and what was right."""
+"""Parts of a batch: which rows a process learns from at a time, and which answers were right."""
 
 import contextlib
 from collections.abc import Iterator, Sequence

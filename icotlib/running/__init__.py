@@ -1,6 +1,7 @@
 """Running experiments: which runs are missing, in which processes, at what cost.
 
 jobs          finding finished runs and training missing ones, in worker processes
+launched      training in the processes that a launcher has started, as one team
 progress      progress bars, or lines of text, from run directories
 notebooks     executing notebooks, and training the runs that they need
 planning      what a run will take, before it starts

@@ -59,6 +59,7 @@ def make_accelerator(config: RunConfig) -> Accelerator:
     Raises `ConfigError` for settings that do not work on several devices.
     """
     AcceleratorState._reset_state(reset_partial_state=True)  # another precision, perhaps
+    os.environ.setdefault("FSDP_AUTO_WRAP_POLICY", "TRANSFORMER_BASED_WRAP")  # layer by layer
     # Otherwise transformers leaves weights empty in all processes but the first, the frozen teacher
     # of distillation among them.
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
@@ -69,7 +70,7 @@ def make_accelerator(config: RunConfig) -> Accelerator:
     accelerator = Accelerator(mixed_precision=precision, cpu=_on_cpus(), kwargs_handlers=[ddp])
     if accelerator.num_processes > 1 and os.environ.get("ACCELERATE_USE_FSDP") == "true":
         _shard_on_cpus(accelerator.state, precision)
-    _check(accelerator, config)
+    check(accelerator, config)
     torch.set_num_threads(config.train.threads)
     return accelerator
 
@@ -83,7 +84,8 @@ def _shard_on_cpus(state: AcceleratorState, precision: str) -> None:
         state.fsdp_plugin, state.distributed_type = plugin, DistributedType.FSDP
 
 
-def _check(accelerator: Accelerator, config: RunConfig) -> None:
+def check(accelerator: Accelerator, config: RunConfig) -> None:
+    """Raises `ConfigError` if a run does not work on these devices."""
     kind = accelerator.distributed_type
     if kind in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
         raise ConfigError(f"{kind.value} is not supported: use DDP or FSDP (accelerate config)")
