@@ -163,7 +163,8 @@ def test_ddp_equals_one_process_and_resumes_with_another_number(tmp_path, monkey
     adaptive = RunConfig().override(TINY | FP32 | ADAPTIVE)
     long = {"train.steps": 60, "train.eval_every": 10, "method": "explicit_cot"}
     killed = RunConfig().override(TINY_SIZES | FP32 | long)
-    begun, coupled = adaptive.override({"seed": 1}), experiments.icot_kd("smoke", overrides=KD)
+    begun = adaptive.override({"seed": 1, "train.stage_weights": "last"})
+    coupled = experiments.icot_kd("smoke", overrides=KD)
 
     monkeypatch.setenv("ICOT_RUNS", str(together))
     begin(begun, monkeypatch, until=33)

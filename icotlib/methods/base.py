@@ -213,18 +213,29 @@ class Method(ABC):
         """Whether each removal stage has weights of its own."""
         return self.schedule.has_stage_checkpoints
 
+    @property
+    def keeps_every_stage(self) -> bool:
+        """Whether the weights of each removal stage are kept."""
+        return self.has_stage_checkpoints and self.config.train.stage_weights == "all"
+
     def test(self, run: Run) -> Iterator[tuple[int, Score]]:
-        """Test scores by removal stage, once training has ended."""
+        """Test scores by removal stage, once training has ended: of all stages whose weights are
+        there."""
         if not self.tested:
             return
-        batch = self.format.arrange(self.run_data.test)
-        trained = self.accelerator.unwrap_model(self.model)
-        stages = run.checkpointed_stages if self.has_stage_checkpoints else None
-        for removed in self.schedule.test_stages() if stages is None else stages:
-            model = trained
-            if stages is not None:  # weights of its own
+        if self.keeps_every_stage:
+            for removed in run.checkpointed_stages:
                 model = load_stage(run, removed)[0].to(self.device)
-            yield removed, self.at_stage(removed, model).score(batch, self.run_data.answers)
+                yield removed, self.test_stage(removed, model)
+            return
+        only = [self.schedule.eval_stage] if self.has_stage_checkpoints else None
+        for removed in only or self.schedule.test_stages():
+            yield removed, self.test_stage(removed)
+
+    def test_stage(self, removed: int, model: Any = None) -> Score:
+        """The test score of the model, or another, at a removal stage."""
+        batch = self.format.arrange(self.run_data.test)
+        return self.at_stage(removed, model).score(batch, self.run_data.answers)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps besides weights, ready for JSON."""

@@ -101,7 +101,8 @@ def cost_of(config: RunConfig, source: LengthSource, steps: int | None = None) -
     micro_batches = config.train.length_groups * config.train.accumulation
     # Logits take 12 bytes: themselves, their log-softmax and their gradient, in fp32.
     largest = max(bytes_kept * step.activations + 12 * step.logits for step in counted)
-    checkpoints = len(schedule.stages(steps)) if schedule.has_stage_checkpoints else 0
+    keeps = schedule.has_stage_checkpoints and config.train.stage_weights == "all"
+    checkpoints = len(schedule.stages(steps)) if keeps else 0
     return Cost(
         steps=steps,
         tokens=round(mean("tokens") * steps),

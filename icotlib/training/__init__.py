@@ -1,6 +1,8 @@
 """Training: from a config to a finished run directory.
 
 trainer      the one training loop, which resets the optimizer where a method asks for it
+devices      one run on several devices: the processes of a launch as one team
+stages       what is left of a removal stage when it ends
 checkpoints  what an interrupted run resumes from
 optim        Muon and AdamW, the learning rate over time, and the reset of their moments
 """

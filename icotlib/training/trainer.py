@@ -6,11 +6,11 @@ checkpoint and ends with the same numbers.
 """
 
 import contextlib
-import json
 import math
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,7 +32,8 @@ from icotlib.system import memory
 from icotlib.system.devices import device_name
 from icotlib.system.seeding import generator_for
 from icotlib.system.timing import compute_seconds
-from icotlib.training import checkpoints, devices, optim
+from icotlib.training import checkpoints, devices, optim, stages
+from icotlib.training.stages import Counters
 
 #: Steps between two readings of the losses, which is when the device is waited for.
 BLOCK = 10
@@ -62,18 +63,6 @@ def train(config: RunConfig) -> Run:
         if missing:
             Trainer(config, run).train()
     return run
-
-
-@dataclass
-class Counters:
-    """What a run has used so far; part of every checkpoint."""
-
-    step: int = 0
-    examples: int = 0
-    #: Tokens that went through the model, padding aside.
-    tokens: int = 0
-    #: Seconds of computing in training steps, evaluation aside (see `Trainer.clock`).
-    seconds: float = 0.0
 
 
 class Trainer:
@@ -117,10 +106,10 @@ class Trainer:
         for step in range(self.counters.step, self.steps):
             if rows and self._reached(rows[-1]):
                 break
-            start = self.clock()
             change = self.method.begin_step(step)
             if change.ended is not None:
-                self._save_stage(change.ended)
+                self._end_stage(change.ended)
+            start = self.clock()
             if change.reset_optimizer:
                 optim.reset(self.optimizers)
             self.step(step)
@@ -260,18 +249,27 @@ class Trainer:
         self.method.load_state_dict(state["method"])
         return state["rows"]
 
-    def _save_stage(self, removed: int) -> None:
-        """Keep the weights that a removal stage ends with, if each stage has its own."""
+    def _end_stage(self, removed: int) -> None:
+        """Keep the weights that a removal stage ends with, if each stage has its own; or only what
+        they score, if they are not to be kept."""
         if not self.method.has_stage_checkpoints:
             return
         folder = self.run.stage_folder(removed)
         self._count_tokens()
-        if devices.agreed(folder.is_dir()):  # the same weights, from before the run was killed
+        if devices.agreed(folder.is_dir()):  # the same stage, from before the run was killed
             return
         part = folder.with_name(f".{folder.name}")
         if self.writes:
             shutil.rmtree(part, ignore_errors=True)
-        self._save_model(part)
+            part.mkdir(parents=True)
+        if self.method.keeps_every_stage:
+            self._save_model(part)
+        else:
+            with devices.unsharded(self.model):
+                score = self.method.test_stage(removed)
+            self.model.train(self.method.dropout)
+            if self.writes:
+                write_json(part / self.run.stage_score(removed).name, asdict(score))
         if self.writes:
             write_json(part / "counters.json", vars(self.counters))
             part.rename(folder)
@@ -288,16 +286,17 @@ class Trainer:
         """Save the final weights, test them, and mark the run as finished."""
         run = self.run
         model = self.method.model.eval()
-        self._save_stage(self.method.stage()["removed"])
+        if self.method.keeps_every_stage:
+            self._end_stage(self.method.stage()["removed"])
         self._save_model(run.folder / "model")
         self.accelerator.wait_for_everyone()  # others read what the main process has saved
         rows: list[dict[str, Any]] = []
         samples: list[dict[str, Any]] = []
         self._report(step=self.steps, testing=0)
         with devices.unsharded(model):
-            for removed, score in self.method.test(run):
+            for removed, score in chain(stages.earlier_scores(run), self.method.test(run)):
                 self._report(step=self.steps, testing=len(rows) + 1)
-                rows.append(self._stage_row(removed, score))
+                rows.append(stages.row(run, removed, self.method.format.unit, score, self.counters))
                 samples += self._samples(removed, score)
         if not self.writes:
             return
@@ -313,26 +312,6 @@ class Trainer:
                 "parameters": count_parameters(model),
             }
         )
-
-    def _stage_row(self, removed: int, score: Score) -> dict[str, Any]:
-        """One row of stages.csv."""
-        counters = vars(self.counters)
-        saved = self.run.stage_folder(removed) / "counters.json"
-        if saved.is_file():
-            counters = json.loads(saved.read_text())
-        return {
-            "removed": removed,
-            "unit": self.method.format.unit,
-            "accuracy": score.accuracy,
-            "ci_low": score.ci_low,
-            "ci_high": score.ci_high,
-            "n_test": score.n,
-            "by_symbol": " ".join(f"{value:.4f}" for value in score.by_symbol),
-            "train_steps": counters["step"],
-            "train_examples": counters["examples"],
-            "train_tokens": counters["tokens"],
-            "train_seconds": round(counters["seconds"], 2),
-        }
 
     def _samples(self, removed: int, score: Score) -> list[dict[str, Any]]:
         """What the model wrote for the first test questions."""
