@@ -1,4 +1,4 @@
-"""What is left of a removal stage when it ends: the row of stages.csv, and what that is made from."""
+"""What is left of a removal stage when it ends: a row of stages.csv, and what goes into it."""
 
 import json
 from collections.abc import Iterator
@@ -26,10 +26,9 @@ def earlier_scores(run: Run) -> Iterator[tuple[int, Score]]:
     for path in sorted((run.folder / "stages").glob("*/score.json")):
         removed = int(path.parent.name.removeprefix("removed-"))
         saved = json.loads(path.read_text())
-        yield (
-            removed,
-            Score(**{k: tuple(x) if isinstance(x, list) else x for k, x in saved.items()}),
-        )
+        for name in ("by_symbol", "written", "right"):
+            saved[name] = tuple(saved[name])
+        yield removed, Score(**saved)
 
 
 def row(run: Run, removed: int, unit: str, score: Score, counters: Counters) -> dict[str, Any]:
