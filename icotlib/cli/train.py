@@ -1,6 +1,7 @@
 """`icot train`: one run."""
 
 import argparse
+import os
 import textwrap
 
 from icotlib.cli.options import add_run_options, load_imports, overrides_of
@@ -25,6 +26,8 @@ examples:
   icot train --list                     every run, every method, every result in the papers' tables
   icot train icot-si/9x9/gpt2 --plan --speed h100
                                         a result of a paper: memory, and time on that device
+  icot train icot_si --track tensorboard
+                                        curves in TensorBoard: tensorboard --logdir runs/tracking
   icot train my_method --import my_method.py
                                         a method of your own
   accelerate launch --multi_gpu --num_processes 4 -m icotlib train icot-si/9x9/gpt2
@@ -40,6 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "icot-si/9x9/gpt2",
     )
     add_run_options(parser, preset=None)
+    parser.add_argument(
+        "--track",
+        metavar="TRACKER",
+        help="send config and metrics to a tracker that accelerate knows, such as tensorboard, "
+        "trackio or wandb (default: $ICOT_TRACK)",
+    )
     parser.add_argument("--list", action="store_true", help="list the names, and stop")
     parser.add_argument(
         "--plan", action="store_true", help="say what it will take (steps, memory, time), and stop"
@@ -76,6 +85,11 @@ def run(options: argparse.Namespace) -> None:
     if options.plan:
         print_plan(options, config)
         return
+    if options.track:
+        os.environ["ICOT_TRACK"] = options.track  # worker processes read it too
+        from icotlib.training.tracking import trackers_asked_for
+
+        trackers_asked_for()  # a wrong name is an error before anything starts
     finished = finish(config, options.jobs)
     if is_main():
         print(f"finished: {finished.folder}\n")

@@ -2,6 +2,7 @@
 
 trainer      the one training loop, which resets the optimizer where a method asks for it
 devices      one run on several devices: the processes of a launch as one team
+tracking     sending config and metrics to experiment trackers
 stages       what is left of a removal stage when it ends
 checkpoints  what an interrupted run resumes from
 optim        Muon and AdamW, the learning rate over time, and the reset of their moments

@@ -34,6 +34,7 @@ from icotlib.system.seeding import generator_for
 from icotlib.system.timing import compute_seconds
 from icotlib.training import checkpoints, devices, optim, stages
 from icotlib.training.stages import Counters
+from icotlib.training.tracking import Tracking, trackers_asked_for
 
 #: Steps between two readings of the losses, which is when the device is waited for.
 BLOCK = 10
@@ -74,6 +75,7 @@ class Trainer:
         # gradients that vanish, would slow down to a quarter of its speed.
         torch.set_flush_denormal(True)
         memory.retain_freed_memory()
+        self.trackers = trackers_asked_for()
         self.accelerator = devices.make_accelerator(config)
         with self.accelerator.main_process_first():  # it fills the caches that the others read
             self.run_data = RunData(config)
@@ -102,6 +104,7 @@ class Trainer:
             self.run.begin(self.config, self.run_data.corpus.digest, device)
         devices.check_shared(self.run)
         rows = self._resume()
+        tracking = Tracking(self.run, self.config, rows, self.trackers if self.writes else ())
         self.model.train(self.method.dropout)
         for step in range(self.counters.step, self.steps):
             if rows and self._reached(rows[-1]):
@@ -122,7 +125,9 @@ class Trainer:
             if evaluating:
                 rows.append(devices.agreed(self._evaluate(step)))
                 self._save_checkpoint(rows)
+                tracking.log(rows[-1])
         self._finish()
+        tracking.finish()
 
     def step(self, step: int) -> None:
         """One optimizer step."""
