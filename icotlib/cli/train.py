@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import textwrap
 
 from icotlib.cli.options import add_run_options, load_imports, overrides_of
@@ -61,6 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "timed here",
     )
     parser.add_argument(
+        "--memory",
+        type=float,
+        metavar="GB",
+        help="with --plan: memory of one device (default: 80); a run that needs more is planned "
+        "over several devices, or with adapters",
+    )
+    parser.add_argument(
         "--fields", action="store_true", help="explain every setting of the run, and stop"
     )
 
@@ -80,6 +88,8 @@ def run(options: argparse.Namespace) -> None:
         return
     if options.speed and not options.plan:
         raise ConfigError("--speed says how long a run would take: add --plan")
+    if options.memory and not options.plan:
+        raise ConfigError("--memory says what a run would have to fit: add --plan")
     if not options.speed:
         check_data(config)
     if options.plan:
@@ -157,9 +167,20 @@ def _shown(value: object) -> str:
 
 
 def print_plan(options: argparse.Namespace, config: RunConfig) -> None:
-    from icotlib.running.planning import plan
+    from icotlib.running.planning import MEMORY, plan
 
     if "/" in options.name:
         print("\n".join(get_paper_result(options.name).lines()))
-    plans = plan(config, options.speed)
-    print("\n".join(line for one in plans for line in one.lines()) or "finished already")
+    plans = plan(config, options.speed, options.memory or MEMORY)
+    lines = [line for one in plans for line in one.lines(arguments_of(options))]
+    print("\n".join(lines) or "finished already")
+
+
+def arguments_of(options: argparse.Namespace) -> str:
+    """The words after `icot train` that name the run."""
+    words = [options.name]
+    words += ["--preset", options.preset] if options.preset else []
+    words += ["--seed", str(options.seed)] if options.seed else []
+    for flag, values in (("--set", options.set), ("--import", options.imports)):
+        words += [word for value in values for word in (flag, value)]
+    return shlex.join(words)

@@ -6,6 +6,7 @@ progress      progress bars, or lines of text, from run directories
 notebooks     executing notebooks, and training the runs that they need
 planning      what a run will take, before it starts
 costs         operations, memory and disk of a run, calculated
+fitting       whether a run fits one device's memory, and how it does otherwise
 lengths       sequence lengths of the papers' runs, without their data
 device_speed  seconds per step on a device, from operations and parameters
 """

@@ -72,8 +72,17 @@ class Cost:
     state: int
     #: Bytes of activations at the largest batch, and of the weights' copies in half precision.
     activations: int
+    #: Bytes of these copies, and of the frozen model, which the two above include.
+    copies: int
+    frozen: int
+    #: Bytes of weights that FSDP holds whole at a time: three layers, embeddings and head.
+    gathered: int
+    #: Bytes of all weights at the precision of training.
+    whole: int
     #: Bytes of the weights that are saved at the end and at every removal stage.
     disk: int
+    #: The same, without those of the removal stages.
+    final_disk: int
     precision: str
 
 
@@ -102,6 +111,8 @@ def cost_of(config: RunConfig, source: LengthSource, steps: int | None = None) -
     # Logits take 12 bytes: themselves, their log-softmax and their gradient, in fp32.
     largest = max(bytes_kept * step.activations + 12 * step.logits for step in counted)
     keeps = schedule.has_stage_checkpoints and config.train.stage_weights == "all"
+    width, language = 2 if half else 4, sizes.language
+    layer = language.matrices // language.layers
     checkpoints = len(schedule.stages(steps)) if keeps else 0
     return Cost(
         steps=steps,
@@ -111,7 +122,12 @@ def cost_of(config: RunConfig, source: LengthSource, steps: int | None = None) -
         parameters=sizes.parameters,
         state=sizes.state,
         activations=largest // micro_batches + copies,
+        copies=copies,
+        frozen=4 * sizes.own.get("frozen", 0),
+        gathered=width * (3 * layer + language.parameters - language.matrices),
+        whole=width * sizes.parameters,
         disk=4 * sizes.saved * (checkpoints + 1),
+        final_disk=4 * sizes.saved,
         precision=mixed if half else config.train.precision.replace("auto", "fp32"),
     )
 

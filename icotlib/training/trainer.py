@@ -294,6 +294,9 @@ class Trainer:
         if self.method.keeps_every_stage:
             self._end_stage(self.method.stage()["removed"])
         self._save_model(run.folder / "model")
+        if self.accelerator.device.type != "cpu":  # room for the weights of earlier stages
+            self.optimizers = []
+            self.accelerator.free_memory()
         self.accelerator.wait_for_everyone()  # others read what the main process has saved
         rows: list[dict[str, Any]] = []
         samples: list[dict[str, Any]] = []
