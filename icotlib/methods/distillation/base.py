@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +23,14 @@ from icotlib.methods.distillation.states import (
     nanmedian,
     teacher_states,
 )
-from icotlib.methods.distillation.student import Student, ThoughtConfig
+from icotlib.methods.distillation.student import Student, ThoughtConfig, ThoughtModel
 from icotlib.models.build import build_model
+from icotlib.models.hooks import recompute_layers
 from icotlib.models.loading import load_stage
 from icotlib.models.precision import training_precision
 from icotlib.runs import Run
+
+T = TypeVar("T", bound=ThoughtModel)
 
 #: Examples in one forward pass of an evaluation.
 PART = 512
@@ -46,10 +49,10 @@ class DistillationPhase(Method):
 
     @classmethod
     def check(cls, config: RunConfig) -> None:
-        if config.train.gradient_checkpointing or config.model.lora:
+        if config.model.lora:
             raise ConfigError(
-                f"method {cls.name!r} works neither with train.gradient_checkpointing nor with "
-                "model.lora: hooks put hidden states into its layers"
+                f"method {cls.name!r} does not work with model.lora: it trains parts of its own "
+                "around the language model, which are saved with it as one model"
             )
         teachers = teachers_of(config)
         if any(teacher != teachers[0] for teacher in teachers):
@@ -93,6 +96,13 @@ class DistillationPhase(Method):
         layout = self.run_data.layout
         own = {"separator": layout.sep, "bos_tokens": len(layout.bos_ids)}
         return ThoughtConfig(text_config, **own, **mixture_of(self.config, text_config))
+
+    def to_train(self, model: T) -> T:
+        """A model of this phase as it is trained: with layers recomputed, if that is asked for."""
+        if self.config.train.gradient_checkpointing:
+            for decoder in model.decoders:
+                recompute_layers(decoder)
+        return model
 
     def new_student(self) -> Student:
         initial = self.initial_model()

@@ -47,7 +47,7 @@ class StudentPhase(DistillationPhase):
     model_class = Student
 
     def build(self) -> Student:
-        return self.new_student()
+        return self.to_train(self.new_student())
 
     def micro_batches(
         self, step: int, batch: EncodedBatch, generator: torch.Generator
@@ -56,9 +56,8 @@ class StudentPhase(DistillationPhase):
 
         def logits_for(rows: Tensor, inputs: LMBatch, at: Tensor) -> Tensor:
             here = states[rows.to(self.device)]
-            return self.model(
-                inputs.ids, here, at.to(self.device), logits_to_keep=inputs.logits_to_keep
-            ).logits
+            kept = {"logits_to_keep": inputs.logits_to_keep, "use_cache": False}
+            return self.model(inputs.ids, here, at.to(self.device), **kept).logits
 
         yield from self.answer_micro_batches(step, batch, logits_for)
 
@@ -103,7 +102,7 @@ class EmulatorPhase(EmulatingPhase):
     model_class = Emulator
 
     def build(self) -> Emulator:
-        self.emulator = self.new_emulator()
+        self.emulator = self.to_train(self.new_emulator())
         return self.emulator
 
     def micro_batches(
@@ -166,7 +165,7 @@ class ICoTKD(EmulatingPhase):
             student = load_weights(Student, Run.of(phases["student"]).weights())
         else:
             student = self.new_student()
-        model = Coupled.of(emulator, student)
+        model = self.to_train(Coupled.of(emulator, student))
         model.emulator.requires_grad_(self.config.distill.train_emulator)
         self.emulator = model.emulator
         return model
@@ -175,7 +174,8 @@ class ICoTKD(EmulatingPhase):
         self, step: int, batch: EncodedBatch, generator: torch.Generator
     ) -> Iterator[MicroBatch]:
         def logits_for(rows: Tensor, inputs: LMBatch, at: Tensor) -> Tensor:
-            return self.model(inputs.ids, at=at, logits_to_keep=inputs.logits_to_keep).logits
+            kept = {"logits_to_keep": inputs.logits_to_keep, "use_cache": False}
+            return self.model(inputs.ids, at=at, **kept).logits
 
         yield from self.answer_micro_batches(step, batch, logits_for)
 
