@@ -26,7 +26,8 @@ from icotlib.evaluation.scoring import Score
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.methods.batches import BatchAccuracy, everyones_accuracy, row_groups
 from icotlib.methods.schedule import FullRemoval, Schedule
-from icotlib.models.flops import RunSizes, SequenceWork, StepCost, forward_flops
+from icotlib.models.adapters import add_adapters, merged_weights
+from icotlib.models.flops import ModelSizes, RunSizes, SequenceWork, StepCost, forward_flops
 from icotlib.models.loading import load_stage
 from icotlib.models.precision import training_precision
 from icotlib.registry import METHODS
@@ -92,6 +93,8 @@ class Method(ABC):
     plain_model: ClassVar[bool] = True
     #: Whether the model's dropout is on while it trains.
     dropout: ClassVar[bool] = True
+    #: Whether adapters (`model.lora`) are saved as such; otherwise merged into the weights.
+    saves_adapters: ClassVar[bool] = True
     #: Whether the loss depends on every weight that is trained; DDP must know.
     uses_all_weights: ClassVar[bool] = True
 
@@ -143,6 +146,12 @@ class Method(ABC):
     @abstractmethod
     def build(self) -> nn.Module:
         """The model at its start; called under the seed of the run."""
+
+    def merged_weights(self) -> dict[str, Tensor] | None:
+        """The state dict to save where it is not that of the model."""
+        if self.config.model.lora and not self.saves_adapters:
+            return merged_weights(self.model)
+        return None
 
     def begin_step(self, step: int) -> StageChange:
         """Begin a step."""
@@ -259,6 +268,11 @@ class Method(ABC):
         return AutoModelForCausalLM.from_config(text_config)
 
     @classmethod
+    def adapt(cls, config: RunConfig, model: Any) -> None:
+        """Put adapters into the model that is trained, as `model.lora` says."""
+        add_adapters(model, config.model.lora)
+
+    @classmethod
     def own_sizes(cls, config: RunConfig, model: nn.Module) -> dict[str, int]:
         """Sizes that `step_cost` needs beyond those of a language model."""
         return {}
@@ -281,16 +295,9 @@ class Method(ABC):
         language, total = sizes.language, arranged.total - tokens
         work = SequenceWork.of(total - 1, total - arranged.question)
         answer = forward_flops(language, work)
-        kept = work.tokens * language.activations
-        recomputed = 0
-        if config.train.gradient_checkpointing:  # then a layer at a time, and the input of each
-            per_layer = language.activations // language.layers
-            kept = work.tokens * (language.layers * language.attention + per_layer)
-            recomputed = 1
-        backward = 1 if config.model.lora else 2  # frozen weights need no gradients
-        passes = 1 + backward + recomputed
+        kept = work.tokens * kept_per_token(config, language)
         logits = work.read * language.vocabulary
-        return StepCost(int(total.sum()), passes * answer, answer, kept, logits)
+        return StepCost(int(total.sum()), passes(config) * answer, answer, kept, logits)
 
     @classmethod
     def planned_test_stages(cls, config: RunConfig, longest: int, steps: int) -> list[int]:
@@ -299,6 +306,21 @@ class Method(ABC):
             return []
         schedule = cls.make_schedule(config, longest)
         return [removed for _, removed in schedule.stages(steps)] or schedule.test_stages()
+
+
+def passes(config: RunConfig) -> int:
+    """Forward passes that a step takes as many operations as: one, its gradients and, where
+    layers are recomputed, another."""
+    backward = 1 if config.model.lora else 2  # frozen weights need no gradients
+    return 1 + backward + config.train.gradient_checkpointing
+
+
+def kept_per_token(config: RunConfig, language: ModelSizes) -> int:
+    """Numbers kept per token for the backward pass."""
+    if not config.train.gradient_checkpointing:
+        return language.activations
+    per_layer = language.activations // language.layers  # of one at a time, and all their inputs
+    return language.layers * language.attention + per_layer
 
 
 def token_loss(logits: Tensor, inputs: LMBatch) -> Tensor:

@@ -13,7 +13,6 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from icotlib.config import RunConfig
-from icotlib.models.adapters import add_adapters
 from icotlib.models.build import model_config
 from icotlib.models.flops import ModelSizes, RunSizes, StepCost, generation_flops, model_sizes
 from icotlib.models.known_sizes import HUB
@@ -37,13 +36,15 @@ def run_sizes(config: RunConfig, source: LengthSource) -> RunSizes:
         language = model_sizes(AutoModelForCausalLM.from_config(text))
         model = config.spec.meta_model(config, text)
         own = config.spec.own_sizes(config, model)
+        saved = count_parameters(model)
         if config.model.lora:
-            add_adapters(model, config.model.lora)
-    saved = [x for x in model.parameters() if x.requires_grad or not config.model.lora]
+            config.spec.adapt(config, model)
+    if config.model.lora and config.spec.saves_adapters:
+        saved = sum(x.numel() for x in model.parameters() if x.requires_grad)
     return RunSizes(
         language=language,
         parameters=count_parameters(model),
-        saved=sum(parameter.numel() for parameter in saved),
+        saved=saved,
         state=_state_bytes(config, model) + 4 * own.get("frozen", 0),
         own=own,
     )

@@ -281,7 +281,7 @@ class Trainer:
 
     def _save_model(self, folder: Path) -> None:
         model = self.method.model
-        weights = checkpoints.whole_weights(model, self.writes)
+        weights = self.method.merged_weights() or checkpoints.whole_weights(model, self.writes)
         if self.writes:
             save_model(folder, cast(PreTrainedModel, model), self.run_data.layout, weights)
 

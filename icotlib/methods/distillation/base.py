@@ -1,6 +1,7 @@
 """What the phases of distillation share: a frozen teacher, and the layout without chain."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
@@ -24,6 +25,7 @@ from icotlib.methods.distillation.states import (
     teacher_states,
 )
 from icotlib.methods.distillation.student import Student, ThoughtConfig, ThoughtModel
+from icotlib.models.adapters import add_adapters
 from icotlib.models.build import build_model
 from icotlib.models.hooks import recompute_layers
 from icotlib.models.loading import load_stage
@@ -42,6 +44,7 @@ class DistillationPhase(Method):
     paper = "2311.01460"
     dropout = False  # from mind-reading on, as in the authors' code
     plain_model = False
+    saves_adapters = False  # its own parts are trained too, and saved with them as one model
     phases: ClassVar = {"teacher": "explicit_cot"}
     sections: ClassVar = {"distill": StateSettings}
     #: The model class of the phase, built from a `ThoughtConfig`.
@@ -49,11 +52,6 @@ class DistillationPhase(Method):
 
     @classmethod
     def check(cls, config: RunConfig) -> None:
-        if config.model.lora:
-            raise ConfigError(
-                f"method {cls.name!r} does not work with model.lora: it trains parts of its own "
-                "around the language model, which are saved with it as one model"
-            )
         teachers = teachers_of(config)
         if any(teacher != teachers[0] for teacher in teachers):
             raise ConfigError("student, emulator and the run that couples them need one teacher")
@@ -89,8 +87,8 @@ class DistillationPhase(Method):
         """The language model that student and emulator start from."""
         if self.config.distill.initial_weights == "teacher":
             return self.teacher
-        run_data = self.run_data
-        return build_model(self.config.model, run_data.layout, run_data.longest_total)
+        run_data, whole = self.run_data, replace(self.config.model, lora={})
+        return build_model(whole, run_data.layout, run_data.longest_total)
 
     def thought_config(self, text_config: PreTrainedConfig) -> ThoughtConfig:
         layout = self.run_data.layout
@@ -98,11 +96,20 @@ class DistillationPhase(Method):
         return ThoughtConfig(text_config, **own, **mixture_of(self.config, text_config))
 
     def to_train(self, model: T) -> T:
-        """A model of this phase as it is trained: with layers recomputed, if that is asked for."""
+        """A model of this phase with adapters, and with layers recomputed, if that is asked for."""
+        if self.config.model.lora:
+            if self.accelerator.is_fsdp2:
+                raise ConfigError("model.lora in distillation does not work with FSDP: use DDP")
+            self.adapt(self.config, model)
         if self.config.train.gradient_checkpointing:
             for decoder in model.decoders:
                 recompute_layers(decoder)
         return model
+
+    @classmethod
+    def adapt(cls, config: RunConfig, model: Any) -> None:
+        for decoder in model.decoders:
+            add_adapters(decoder, config.model.lora)
 
     def new_student(self) -> Student:
         initial = self.initial_model()

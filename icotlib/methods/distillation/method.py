@@ -86,7 +86,7 @@ class StudentPhase(DistillationPhase):
 
     @classmethod
     def step_cost(cls, config: RunConfig, sizes: RunSizes, *lengths: Any) -> StepCost:
-        return costs.student_step(sizes, *lengths)
+        return costs.student_step(config, sizes, *lengths)
 
 
 @register
@@ -133,7 +133,7 @@ class EmulatorPhase(EmulatingPhase):
 
     @classmethod
     def step_cost(cls, config: RunConfig, sizes: RunSizes, *lengths: Any) -> StepCost:
-        return costs.emulator_step(sizes, *lengths)
+        return costs.emulator_step(config, sizes, *lengths)
 
 
 @register
@@ -166,9 +166,14 @@ class ICoTKD(EmulatingPhase):
         else:
             student = self.new_student()
         model = self.to_train(Coupled.of(emulator, student))
-        model.emulator.requires_grad_(self.config.distill.train_emulator)
+        if not self.config.distill.train_emulator:
+            model.emulator.requires_grad_(False)
         self.emulator = model.emulator
         return model
+
+    @classmethod
+    def adapt(cls, config: RunConfig, model: Any) -> None:
+        super().adapt(config, model if config.distill.train_emulator else model.student)
 
     def micro_batches(
         self, step: int, batch: EncodedBatch, generator: torch.Generator
@@ -191,4 +196,4 @@ class ICoTKD(EmulatingPhase):
 
     @classmethod
     def step_cost(cls, config: RunConfig, sizes: RunSizes, *lengths: Any) -> StepCost:
-        return costs.coupled_step(sizes, config.distill.train_emulator, *lengths)
+        return costs.coupled_step(config, sizes, *lengths)
