@@ -7,7 +7,7 @@
     stages.csv        one row per removal stage: test accuracy by greedy generation
     samples.jsonl     what the model wrote for the first test questions
     model/            the final weights and tokenizer (safetensors)
-    stages/           weights at the end of every removal stage, where they differ
+    stages/           weights at the end of every removal stage, where they differ, or its score
     checkpoint/       only while unfinished: what a resumed run starts from
     progress.json     only while unfinished: how far it is
     stop              only after `icot stop`: training writes a checkpoint and ends
@@ -126,6 +126,11 @@ class Run:
     def weights(self, removed: int | None = None) -> Path:
         """The folder of the final weights, or of those at the end of a removal stage."""
         folder = self.folder / "model" if removed is None else self.stage_folder(removed)
+        if removed is not None and not self.keeps_weights(removed):
+            raise RunError(
+                f"{self.name} was tested with {removed} removed, but did not keep the weights of "
+                "that stage: it was trained with train.stage_weights=last"
+            )
         if not folder.is_dir():
             folder = self.folder / "model"  # one model serves every stage
         if not folder.is_dir():
@@ -136,7 +141,21 @@ class Run:
     def checkpointed_stages(self) -> list[int]:
         """The removal stages that have weights of their own."""
         folders = sorted((self.folder / "stages").glob("removed-*"))
-        return [int(folder.name.removeprefix("removed-")) for folder in folders]
+        stages = [int(folder.name.removeprefix("removed-")) for folder in folders]
+        return [removed for removed in stages if self.keeps_weights(removed)]
+
+    def keeps_weights(self, removed: int) -> bool:
+        """Whether there are weights to ask at a removal stage (`train.stage_weights`)."""
+        return not self.stage_score(removed).is_file()
+
+    @property
+    def stages_with_weights(self) -> list[int]:
+        """The tested stages that there are weights to ask at."""
+        return [int(removed) for removed in self.stages.removed if self.keeps_weights(removed)]
+
+    def stage_score(self, removed: int) -> Path:
+        """The test score of a stage whose weights are not kept."""
+        return self.stage_folder(removed) / "score.json"
 
     def stage_folder(self, removed: int) -> Path:
         return self.folder / "stages" / f"removed-{removed:03d}"

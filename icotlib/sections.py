@@ -148,6 +148,11 @@ class TrainConfig(Section):
         "Recompute activations in the backward pass: less memory, about a third more time.",
     )
     eval_every: int = setting(100, "Steps between evaluations; a checkpoint follows each.", low=1)
+    stage_weights: Literal["all", "last"] = setting(
+        "all",
+        "all: the weights at the end of every removal stage are kept. last: only the final ones; "
+        "every other stage is tested when it ends, and its weights are gone.",
+    )
     stop_accuracy: float | None = setting(
         None, "Stop once validation accuracy at the last stage reaches this.", low=0, high=1
     )

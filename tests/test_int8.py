@@ -161,7 +161,7 @@ def test_a_run_in_int8_learns_as_one_in_fp32(runs_folder, architecture, optimize
         trainer.model.train()
         for step in range(config.train.steps):
             trainer.step(step)
-        losses[precision] = torch.stack(trainer.losses)
+        losses[precision] = torch.stack(trainer.losses.unread)
         hidden = split_parameters(trainer.model)[0]
         assert all(parameter.dtype == torch.float32 for parameter in hidden)
     assert not torch.equal(losses["fp32"], losses["int8"])

@@ -102,8 +102,9 @@ def series(tmp_path_factory, machines):
 def test_two_machines_share_the_workbook(series, machines):
     """They share the folder of runs alone: each has a copy of the package, and caches there."""
     workers = Counter(int(run.history.process.iloc[0]) for run in all_runs())
-    assert len(workers) == 2
-    assert min(workers.values()) >= len(all_runs()) / 4
+    shares = sorted(workers.values())
+    assert shares[-2] >= len(all_runs()) / 4
+    assert sum(shares[:-2]) <= 1  # a notebook's own run, which its kernel trains
     assert all(run.history.event.tolist() == ["started", "finished"] for run in all_runs())
     with Client(machines.address, set_as_default=False) as client:
         used = client.run(getattr, paths, "PROJECT")

@@ -4,6 +4,10 @@ import pytest
 
 from icotlib import experiments
 from icotlib.cli import main
+from icotlib.experiments.papers import get_paper_result
+from icotlib.running import fitting
+from icotlib.running.costs import cost_of
+from icotlib.running.lengths import NominalLengths
 from icotlib.running.planning import duration, listed, plan
 from icotlib.runs import Run
 from icotlib.training.trainer import Trainer, train
@@ -81,6 +85,48 @@ def test_time_on_a_named_device_is_calculated(runs_folder, tiny):
     (planned,) = plan(tiny, speed="2")
     assert planned.seconds == pytest.approx(planned.cost.flops / 2e12)
     assert "on 2 TFLOP/s (calculated)" in "\n".join(planned.lines())
+
+
+def test_a_run_too_large_for_a_device_is_planned_over_several(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "icot-si/gsm8k/mistral-7b"
+    assert main(["train", name, "--plan", "--speed", "h100"]) == 0
+    printed = capsys.readouterr().out
+    assert "a device of 80 GB has 72.0 for tensors" in printed
+    sharded = f"--use_fsdp --fsdp_version 2 --num_processes 4 -m icotlib train {name}\n"
+    assert sharded in printed
+    assert f"icot train {name} --set 'model.lora={{r: 16}}'\n" in printed
+    assert "1,106.1 GiB of weights on disk, 27.0 with train.stage_weights=last" in printed
+    assert main(["train", name, "--plan", "--speed", "h100", "--memory", "160"]) == 0
+    assert "fits a device of 160 GB" in capsys.readouterr().out
+    assert main(["train", name, "--memory", "24"]) == 1
+    assert "add --plan" in capsys.readouterr().err
+
+
+def test_what_fsdp_needs_of_each_device():
+    config = get_paper_result("icot-si/gsm8k/mistral-7b").config()
+    cost, parameters = cost_of(config, NominalLengths(config)), 7_241_732_096
+    embeddings, layer = 2 * 32_000 * 4096, 218_103_808
+    assert cost.gathered == pytest.approx(2 * (3 * layer + embeddings), rel=0.01)
+    per_example = (cost.activations - 2 * parameters) / 16  # two micro-batches of a batch of 32
+    divided = 16 * parameters / 4
+    evaluation = 2 * parameters + 2**30  # in bf16, and logits
+    assert fitting.per_device(config, cost, 4) == divided + evaluation
+    large = config.override({"train.batch_size": 1024})
+    cost = cost_of(large, NominalLengths(large))
+    wanted = divided + 256 * per_example + cost.gathered  # one micro-batch of a quarter
+    assert fitting.per_device(large, cost, 4) == pytest.approx(wanted, rel=0.05)
+
+
+def test_a_plan_says_what_does_not_fit_at_all():
+    config = get_paper_result("icot-si/gsm8k/mistral-7b").config()
+    small = config.override({"train.batch_size": 4})  # no rows for more than four processes
+    source = NominalLengths(small)
+    found = fitting.fit(small, source, cost_of(small, source), memory=24)
+    assert (found.sharded, found.lora) == (None, None)
+    assert "gradient_checkpointing" in "\n".join(found.lines("x"))
+    muon = fitting.Fit(80, 2e11, (4, 6e10), None, needs_adamw=True)
+    assert "icotlib train x --set optim.name=adamw" in "\n".join(muon.lines("x"))
 
 
 def test_many_stages_are_listed_from_both_ends():

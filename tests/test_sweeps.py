@@ -159,6 +159,8 @@ def test_a_setting_that_the_target_does_not_read_leaves_nothing_behind(runs_fold
         Sweep.make("icot_si", [{"removal.pase": 1}])
     with pytest.raises(ConfigError, match=r"distill\.delta"):
         Sweep.make("06", [{"distill.delta": 1}])
+    with pytest.raises(ConfigError, match=r"'icot_is' names no run .*Did you mean 'icot_si'"):
+        Sweep.make("icot_is", [{"seed": 1}])
     assert sweep_names() == []
 
 

@@ -12,12 +12,16 @@ import pytest
 import torch
 
 from icotlib import experiments
+from icotlib.cli import main
 from icotlib.config import OptimConfig, TrainConfig, to_dict
 from icotlib.data.corpus import examples_of, load_corpus
 from icotlib.data.files import write_examples
 from icotlib.errors import RunError, TrainingError
-from icotlib.methods.base import length_groups
+from icotlib.evaluation.stage_model import StageModel
+from icotlib.methods.batches import length_groups
 from icotlib.models.loading import load_stage
+from icotlib.reporting.hub import export
+from icotlib.running.planning import plan
 from icotlib.runs import Run
 from icotlib.system.seeding import generator_for
 from icotlib.tasks import Example
@@ -77,6 +81,7 @@ def test_a_run_learns_and_describes_itself(runs_folder, tiny):
         "metrics.csv",
         "stages.csv",
         "samples.jsonl",
+        "history.jsonl",
         "model",
         "done.json",
     }
@@ -112,6 +117,44 @@ def test_every_stage_leaves_a_checkpoint_and_an_accuracy(runs_folder, tiny):
     weights = [model.get_input_embeddings().weight for model in (one, last, final)]
     assert not torch.equal(weights[0], weights[1])
     assert torch.equal(weights[1], weights[2])
+
+
+def test_only_the_last_stages_weights_are_kept_where_asked(runs_folder, tiny, monkeypatch, capsys):
+    linear = {"removal.schedule": "linear", "removal.pace": 1, "removal.steps_per_epoch": 2}
+    every, config = (tiny.override(linear | {"train.stage_weights": x}) for x in ("all", "last"))
+    step = Trainer.step
+
+    def stopped(self, number):  # killed after a stage that ended after the last checkpoint
+        if number == 11:
+            raise KeyboardInterrupt
+        step(self, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    (planned,) = plan(config)
+    run, whole = train(config), train(every)
+    for left, right in zip(tables(run), tables(whole), strict=True):
+        pd.testing.assert_frame_equal(left, right, check_exact=True)
+    assert len(run.stages) == 5
+    weights = list(run.folder.rglob("*.safetensors"))
+    assert weights == [run.folder / "model" / "model.safetensors"]
+    assert planned.cost.disk == pytest.approx(weights[0].stat().st_size, rel=0.1)
+    assert StageModel.of(run).stages == [4]
+    assert torch.equal(
+        StageModel.of(run).model.get_input_embeddings().weight,
+        StageModel.of(whole, 4).model.get_input_embeddings().weight,
+    )
+    for ask in (lambda: StageModel.of(run, 1), lambda: StageModel.of(run).at(1)):
+        with pytest.raises(RunError, match="1 removed, but did not keep the weights"):
+            ask()
+    with pytest.raises(RunError, match="did not keep the weights"):
+        export(run, runs_folder / "hub", removed=1)
+    assert main(["show", run.name]) == 0
+    assert "weights are kept of the last stage only" in capsys.readouterr().out
+    one_model = train(tiny.override({"train.stage_weights": "last"}))  # serves every stage
+    assert StageModel.of(one_model).stages == list(range(9))
 
 
 def test_gradients_do_not_depend_on_groups_or_accumulation(runs_folder, tiny):

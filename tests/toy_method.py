@@ -42,8 +42,10 @@ class Toy(Method):
         dropped = torch.rand(len(batch), generator=generator) < self.config.toy.drop
         arranged = self.format.arrange(batch)
         tokens = torch.where(dropped, arranged.chain, torch.zeros_like(arranged.chain))
-        inputs = self.format.inputs(arranged, tokens).to(self.device)
-        logits = logits_of(self.model, inputs)
-        self.seen.append(BatchAccuracy(step, *matches(logits.detach(), inputs), dropped))
         learned = int((arranged.total - tokens - arranged.question).sum())
-        yield MicroBatch(token_loss(logits, inputs) / learned, int(arranged.total.sum()))
+        for rows in self.row_groups(arranged.total - tokens):
+            inputs = self.format.inputs(arranged[rows], tokens[rows]).to(self.device)
+            logits = logits_of(self.model, inputs)
+            right = matches(logits.detach(), inputs)
+            self.seen.append(BatchAccuracy(step, *right, dropped[rows]))
+            yield MicroBatch(token_loss(logits, inputs) / learned, int(arranged.total[rows].sum()))

@@ -24,5 +24,7 @@ def print_run(run: Run) -> None:
     """Accuracy by removal stage; of an unfinished run, its last evaluations."""
     if run.done and len(run.stages):
         print(run.stages[COLUMNS].to_string(index=False))
+        if len(run.stages_with_weights) < len(run.stages):
+            print("weights are kept of the last stage only (train.stage_weights=last)")
     else:
         print(run.metrics.tail().to_string(index=False))

@@ -1,6 +1,8 @@
 """`icot train`: one run."""
 
 import argparse
+import os
+import shlex
 import textwrap
 
 from icotlib.cli.options import add_run_options, load_imports, overrides_of
@@ -10,6 +12,8 @@ from icotlib.errors import ConfigError
 from icotlib.experiments import RUNS, run_config
 from icotlib.experiments.papers import PAPER_RESULTS, check_data, get_paper_result
 from icotlib.registry import METHODS
+from icotlib.runs import Run
+from icotlib.system.launch import is_main, launched
 
 EXAMPLES = """\
 examples:
@@ -23,8 +27,12 @@ examples:
   icot train --list                     every run, every method, every result in the papers' tables
   icot train icot-si/9x9/gpt2 --plan --speed h100
                                         a result of a paper: memory, and time on that device
+  icot train icot_si --track tensorboard
+                                        curves in TensorBoard: tensorboard --logdir runs/tracking
   icot train my_method --import my_method.py
                                         a method of your own
+  accelerate launch --multi_gpu --num_processes 4 -m icotlib train icot-si/9x9/gpt2
+                                        one run on four devices (notebooks/guide/devices.md)
 """
 
 
@@ -36,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "icot-si/9x9/gpt2",
     )
     add_run_options(parser, preset=None)
+    parser.add_argument(
+        "--track",
+        metavar="TRACKER",
+        help="send config and metrics to a tracker that accelerate knows, such as tensorboard, "
+        "trackio or wandb (default: $ICOT_TRACK)",
+    )
     parser.add_argument("--list", action="store_true", help="list the names, and stop")
     parser.add_argument(
         "--plan", action="store_true", help="say what it will take (steps, memory, time), and stop"
@@ -48,12 +62,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "timed here",
     )
     parser.add_argument(
+        "--memory",
+        type=float,
+        metavar="GB",
+        help="with --plan: memory of one device (default: 80); a run that needs more is planned "
+        "over several devices, or with adapters",
+    )
+    parser.add_argument(
         "--fields", action="store_true", help="explain every setting of the run, and stop"
     )
 
 
 def run(options: argparse.Namespace) -> None:
     load_imports(options)
+    if not is_main() and (options.list or options.fields or options.plan):
+        return
     if options.list:
         print(names())
         return
@@ -65,16 +88,33 @@ def run(options: argparse.Namespace) -> None:
         return
     if options.speed and not options.plan:
         raise ConfigError("--speed says how long a run would take: add --plan")
+    if options.memory and not options.plan:
+        raise ConfigError("--memory says what a run would have to fit: add --plan")
     if not options.speed:
         check_data(config)
     if options.plan:
         print_plan(options, config)
         return
-    from icotlib.running.jobs import ensure  # not for --fields, --list and --help
+    if options.track:
+        os.environ["ICOT_TRACK"] = options.track  # worker processes read it too
+        from icotlib.training.tracking import trackers_asked_for
 
-    finished = ensure(config, options.jobs)[0]
-    print(f"finished: {finished.folder}\n")
-    print_run(finished)
+        trackers_asked_for()  # a wrong name is an error before anything starts
+    finished = finish(config, options.jobs)
+    if is_main():
+        print(f"finished: {finished.folder}\n")
+        print_run(finished)
+
+
+def finish(config: RunConfig, jobs: int | None) -> Run:
+    """Train a run: in worker processes, or in those that were launched together with this one."""
+    if launched():
+        from icotlib.running.launched import train_launched  # not for --fields, --list and --help
+
+        return train_launched(config)
+    from icotlib.running.jobs import ensure
+
+    return ensure(config, jobs)[0]
 
 
 def names() -> str:
@@ -127,9 +167,20 @@ def _shown(value: object) -> str:
 
 
 def print_plan(options: argparse.Namespace, config: RunConfig) -> None:
-    from icotlib.running.planning import plan
+    from icotlib.running.planning import MEMORY, plan
 
     if "/" in options.name:
         print("\n".join(get_paper_result(options.name).lines()))
-    plans = plan(config, options.speed)
-    print("\n".join(line for one in plans for line in one.lines()) or "finished already")
+    plans = plan(config, options.speed, options.memory or MEMORY)
+    lines = [line for one in plans for line in one.lines(arguments_of(options))]
+    print("\n".join(lines) or "finished already")
+
+
+def arguments_of(options: argparse.Namespace) -> str:
+    """The words after `icot train` that name the run."""
+    words = [options.name]
+    words += ["--preset", options.preset] if options.preset else []
+    words += ["--seed", str(options.seed)] if options.seed else []
+    for flag, values in (("--set", options.set), ("--import", options.imports)):
+        words += [word for value in values for word in (flag, value)]
+    return shlex.join(words)

@@ -68,8 +68,8 @@ class StageModel:
     ) -> "StageModel":
         """A finished run's model at a removal stage, by default its last.
 
-        Raises `RunError` if the run is not finished or answers no questions by itself,
-        `ConfigError` if it has no such stage."""
+        Raises `RunError` if the run is not finished, answers no questions by itself or kept no
+        weights of this stage, `ConfigError` if it has no such stage."""
         if not run.done:
             raise RunError(f"{run.name} is not finished: train it first (icot train)")
         config = run.config
@@ -118,8 +118,8 @@ class StageModel:
 
     @property
     def stages(self) -> list[int]:
-        """The removal stages of its run."""
-        return [int(stage) for stage in self.run.stages.removed] if self.run else [self.removed]
+        """The removal stages of its run whose weights are kept."""
+        return self.run.stages_with_weights if self.run else [self.removed]
 
     @property
     def decoder(self) -> PreTrainedModel:
@@ -133,7 +133,7 @@ class StageModel:
     def at(self, removed: int) -> "StageModel":
         """The same run at another removal stage, with the weights of that stage.
 
-        Raises `ConfigError` if the run has no such stage."""
+        Raises as `of` does."""
         if self.run is None or removed == self.removed:
             return replace(self, removed=removed)
         if removed in self.stages and self.run.weights(removed) == self.run.weights(self.removed):

@@ -1,6 +1,7 @@
 """Methods: one file or folder for each, and what they share.
 
 base          what a method is, and the loss
+batches       which rows of a batch go through the model together, and in which process
 schedule      how much of the chain is removed at each step: nothing, or everything
 causal_lm     what methods share that train one model to continue the question
 explicit_cot  the model writes every step

@@ -6,6 +6,7 @@ says how examples are arranged. Training, evaluation, results, figures, plans, e
 command line read the registry and work for every method.
 """
 
+import contextlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -17,14 +18,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
-from icotlib.config import RunConfig, TrainConfig
+from icotlib.config import RunConfig
 from icotlib.data.inputs import IGNORE, InputFormat, LMBatch
 from icotlib.data.layout import EncodedBatch
 from icotlib.data.run_data import RunData
 from icotlib.evaluation.scoring import Score
 from icotlib.evaluation.stage_model import StageModel
+from icotlib.methods.batches import BatchAccuracy, everyones_accuracy, row_groups
 from icotlib.methods.schedule import FullRemoval, Schedule
-from icotlib.models.flops import RunSizes, SequenceWork, StepCost, forward_flops
+from icotlib.models.adapters import add_adapters, merged_weights
+from icotlib.models.flops import ModelSizes, RunSizes, SequenceWork, StepCost, forward_flops
 from icotlib.models.loading import load_stage
 from icotlib.models.precision import training_precision
 from icotlib.registry import METHODS
@@ -47,18 +50,6 @@ class MicroBatch(NamedTuple):
     loss: Tensor
     #: Tokens that went through the model, padding aside.
     tokens: int
-
-
-class BatchAccuracy(NamedTuple):
-    """Which examples of a micro-batch were right, still on the device: `[n]` each."""
-
-    step: int
-    #: Every learned token is the most likely one.
-    exact: Tensor
-    #: Every token after the chain is.
-    answer: Tensor
-    #: The example is at the stage whose training accuracy is reported.
-    at_eval_stage: Tensor
 
 
 class StageChange(NamedTuple):
@@ -102,6 +93,10 @@ class Method(ABC):
     plain_model: ClassVar[bool] = True
     #: Whether the model's dropout is on while it trains.
     dropout: ClassVar[bool] = True
+    #: Whether adapters (`model.lora`) are saved as such; otherwise merged into the weights.
+    saves_adapters: ClassVar[bool] = True
+    #: Whether the loss depends on every weight that is trained; DDP must know.
+    uses_all_weights: ClassVar[bool] = True
 
     # --- what a config means for it ---
 
@@ -141,12 +136,22 @@ class Method(ABC):
         self.seen: list[BatchAccuracy] = []
         #: Right answers and answers in training since the last evaluation.
         self.right, self.shown = 0, 0
-        #: What the optimizer trains.
-        self.model: nn.Module = self.build().to(self.device)
+        #: What the optimizer trains; in `micro_batches`, as accelerate has prepared it.
+        self.model: nn.Module = self.build()
+        if not accelerator.is_fsdp2:  # which moves each layer when it is sharded
+            self.model.to(self.device)
+        #: Whether `row_groups` has been asked for this process's share of the batch.
+        self.shares_batches = False
 
     @abstractmethod
     def build(self) -> nn.Module:
         """The model at its start; called under the seed of the run."""
+
+    def merged_weights(self) -> dict[str, Tensor] | None:
+        """The state dict to save where it is not that of the model."""
+        if self.config.model.lora and not self.saves_adapters:
+            return merged_weights(self.model)
+        return None
 
     def begin_step(self, step: int) -> StageChange:
         """Begin a step."""
@@ -159,22 +164,36 @@ class Method(ABC):
     ) -> Iterator[MicroBatch]:
         """The forward passes of one batch.
 
-        The loss of each part is divided by what is learned in the whole batch, so that gradients
-        add up. A part also appends a `BatchAccuracy` to `self.seen`: from it come the accuracy in
-        training, and the decisions of a schedule that accuracy drives.
+        The rows of each part come from `row_groups`. Its loss is divided by what is learned in the
+        whole batch, so that gradients add up. A part also appends a `BatchAccuracy` to `self.seen`:
+        from it come the accuracy in training, and the decisions of a schedule that accuracy drives.
         """
+
+    def row_groups(self, lengths: Tensor) -> Iterator[Tensor]:
+        """The rows of each micro-batch of a batch with these sequence lengths.
+
+        Of several processes that train one run, each gets its own rows (`batches.row_groups`).
+        """
+        self.shares_batches = True
+        return row_groups(lengths, self.config.train, self.model, self.accelerator)
+
+    @contextlib.contextmanager
+    def prepared(self, model: nn.Module) -> Iterator[None]:
+        """While open, `self.model` is the model as accelerate has prepared it for training."""
+        raw, self.model = self.model, model
+        try:
+            yield
+        finally:
+            self.model = raw
 
     def sync_metrics(self) -> None:
         """Read from the device what the steps since the last call have left there."""
-        by_step: dict[int, list[tuple[Tensor, Tensor]]] = {}
-        for seen in self.seen:
-            exact, answer, shown = (x.cpu() for x in seen[1:])
-            by_step.setdefault(seen.step, []).append((answer, shown))
-            self.right += int(exact[shown].sum())
-            self.shown += int(shown.sum())
-        for step, groups in by_step.items():
-            answers, shown = (torch.cat(parts) for parts in zip(*groups, strict=True))
-            self.schedule.update(step, answers, shown)
+        steps, exact, answers, shown = everyones_accuracy(self.seen, self.accelerator).unbind(dim=1)
+        self.right += int((exact & shown).sum())
+        self.shown += int(shown.sum())
+        for step in steps.unique().tolist():
+            here = steps == step
+            self.schedule.update(step, answers[here].bool(), shown[here].bool())
         self.seen = []
 
     def stage(self) -> dict[str, int]:
@@ -203,18 +222,29 @@ class Method(ABC):
         """Whether each removal stage has weights of its own."""
         return self.schedule.has_stage_checkpoints
 
+    @property
+    def keeps_every_stage(self) -> bool:
+        """Whether the weights of each removal stage are kept."""
+        return self.has_stage_checkpoints and self.config.train.stage_weights == "all"
+
     def test(self, run: Run) -> Iterator[tuple[int, Score]]:
-        """Test scores by removal stage, once training has ended."""
+        """Test scores by removal stage, once training has ended: of all stages whose weights are
+        there."""
         if not self.tested:
             return
-        batch = self.format.arrange(self.run_data.test)
-        trained = self.accelerator.unwrap_model(self.model)
-        stages = run.checkpointed_stages if self.has_stage_checkpoints else None
-        for removed in self.schedule.test_stages() if stages is None else stages:
-            model = trained
-            if stages is not None:  # weights of its own
+        if self.keeps_every_stage:
+            for removed in run.checkpointed_stages:
                 model = load_stage(run, removed)[0].to(self.device)
-            yield removed, self.at_stage(removed, model).score(batch, self.run_data.answers)
+                yield removed, self.test_stage(removed, model)
+            return
+        only = [self.schedule.eval_stage] if self.has_stage_checkpoints else None
+        for removed in only or self.schedule.test_stages():
+            yield removed, self.test_stage(removed)
+
+    def test_stage(self, removed: int, model: Any = None) -> Score:
+        """The test score of the model, or another, at a removal stage."""
+        batch = self.format.arrange(self.run_data.test)
+        return self.at_stage(removed, model).score(batch, self.run_data.answers)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps besides weights, ready for JSON."""
@@ -247,6 +277,11 @@ class Method(ABC):
         return AutoModelForCausalLM.from_config(text_config)
 
     @classmethod
+    def adapt(cls, config: RunConfig, model: Any) -> None:
+        """Put adapters into the model that is trained, as `model.lora` says."""
+        add_adapters(model, config.model.lora)
+
+    @classmethod
     def own_sizes(cls, config: RunConfig, model: nn.Module) -> dict[str, int]:
         """Sizes that `step_cost` needs beyond those of a language model."""
         return {}
@@ -269,16 +304,9 @@ class Method(ABC):
         language, total = sizes.language, arranged.total - tokens
         work = SequenceWork.of(total - 1, total - arranged.question)
         answer = forward_flops(language, work)
-        kept = work.tokens * language.activations
-        recomputed = 0
-        if config.train.gradient_checkpointing:  # then a layer at a time, and the input of each
-            per_layer = language.activations // language.layers
-            kept = work.tokens * (language.layers * language.attention + per_layer)
-            recomputed = 1
-        backward = 1 if config.model.lora else 2  # frozen weights need no gradients
-        passes = 1 + backward + recomputed
+        kept = work.tokens * kept_per_token(config, language)
         logits = work.read * language.vocabulary
-        return StepCost(int(total.sum()), passes * answer, answer, kept, logits)
+        return StepCost(int(total.sum()), passes(config) * answer, answer, kept, logits)
 
     @classmethod
     def planned_test_stages(cls, config: RunConfig, longest: int, steps: int) -> list[int]:
@@ -289,24 +317,24 @@ class Method(ABC):
         return [removed for _, removed in schedule.stages(steps)] or schedule.test_stages()
 
 
+def passes(config: RunConfig) -> int:
+    """Forward passes that a step takes as many operations as: one, its gradients and, where
+    layers are recomputed, another."""
+    backward = 1 if config.model.lora else 2  # frozen weights need no gradients
+    return 1 + backward + config.train.gradient_checkpointing
+
+
+def kept_per_token(config: RunConfig, language: ModelSizes) -> int:
+    """Numbers kept per token for the backward pass."""
+    if not config.train.gradient_checkpointing:
+        return language.activations
+    per_layer = language.activations // language.layers  # of one at a time, and all their inputs
+    return language.layers * language.attention + per_layer
+
+
 def token_loss(logits: Tensor, inputs: LMBatch) -> Tensor:
     """Cross-entropy summed over the learned tokens: `[n, kept, vocabulary]` -> scalar."""
     labels = inputs.labels[:, -inputs.logits_to_keep :]
     return cross_entropy(
         logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORE, reduction="sum"
     )
-
-
-def length_groups(lengths: Tensor, config: TrainConfig) -> list[Tensor]:
-    """Row numbers in groups of similar length, so that each is padded only to its own longest.
-
-    Each group is then split into `accumulation` micro-batches, whose gradients add up.
-    """
-    order = torch.arange(len(lengths))
-    groups = config.length_groups
-    if int(lengths.min()) == int(lengths.max()):
-        groups = 1  # nothing to gain
-    if groups > 1:
-        order = lengths.argsort(stable=True)
-    parts = [part for group in order.chunk(groups) for part in group.chunk(config.accumulation)]
-    return [part for part in parts if len(part)]

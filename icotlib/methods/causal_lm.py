@@ -15,7 +15,8 @@ from icotlib.data.inputs import LMBatch
 from icotlib.data.layout import EncodedBatch
 from icotlib.errors import ConfigError
 from icotlib.evaluation.generation import logits_of, matches
-from icotlib.methods.base import BatchAccuracy, Method, MicroBatch, length_groups, token_loss
+from icotlib.methods.base import Method, MicroBatch, token_loss
+from icotlib.methods.batches import BatchAccuracy
 from icotlib.models.build import build_model
 
 
@@ -63,7 +64,7 @@ class CausalLMMethod(Method):
         self.saw_removal(batch, k)
         kept = batch.total - k
         learned = int((kept - batch.question).sum())
-        for rows in length_groups(kept, self.config.train):
+        for rows in self.row_groups(kept):
             part, cut = batch[rows], k[rows]
             shown = cut == self.format.tokens_removed(part, self.schedule.eval_stage)
             inputs = self.format.inputs(part, cut).to(self.device)

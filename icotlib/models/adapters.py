@@ -1,11 +1,14 @@
 """LoRA adapters on a pretrained model, by way of peft."""
 
+import copy
+import importlib
 import inspect
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from icotlib.errors import ConfigError, did_you_mean
@@ -43,6 +46,22 @@ def _peft() -> ModuleType:
     except ImportError:
         raise ConfigError("model.lora needs the package peft: pip install peft") from None
     return peft
+
+
+def merged_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict that a model would have without adapters, once they are merged into it."""
+    model = copy.deepcopy(model)
+    adapted = importlib.import_module("peft.tuners.tuners_utils").BaseTunerLayer
+    layers = [name for name, module in model.named_modules() if isinstance(module, adapted)]
+    for name in layers:
+        cast(Any, model.get_submodule(name)).merge()
+    weights = model.state_dict()
+    for name in layers:
+        for key in [key for key in weights if key.startswith(f"{name}.")]:
+            tensor, own = weights.pop(key), key.removeprefix(f"{name}.")
+            if own.startswith("base_layer."):
+                weights[f"{name}.{own.removeprefix('base_layer.')}"] = tensor
+    return weights
 
 
 def merged(folder: Path) -> PreTrainedModel:

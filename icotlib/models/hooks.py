@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
+from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
@@ -72,6 +73,27 @@ def hook_layer_inputs(model: PreTrainedModel, edit: Edit, stop: bool = False) ->
     ]
     with _removed_after(handles), contextlib.suppress(_EnoughError):
         yield
+
+
+def recompute_layers(model: PreTrainedModel) -> None:
+    """Have a model recompute its layers in the backward pass, to keep their inputs only.
+
+    Transformers' own gradient checkpointing calls the hooks of a layer again while it recomputes
+    it, when `hook_layer_inputs` has removed them: the gradients would be those of a layer whose
+    input was never replaced. Here the edited input is what is kept.
+    """
+
+    def recomputed(forward: Callable) -> Callable:
+        @functools.wraps(forward)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if not torch.is_grad_enabled():
+                return forward(*args, **kwargs)
+            return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+
+        return call
+
+    for layer in decoder_layers(model):
+        layer.forward = recomputed(layer.forward)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
@@ -24,10 +25,16 @@ class Loadable(Protocol[M]):
         """The saved model."""
 
 
-def save_model(folder: Path, model: PreTrainedModel, layout: Layout) -> None:
-    """Save model and tokenizer in the hub's own format (safetensors: nothing to execute)."""
+def save_model(
+    folder: Path, model: PreTrainedModel, layout: Layout, weights: dict[str, Tensor] | None = None
+) -> None:
+    """Save model and tokenizer in the hub's own format (safetensors: nothing to execute).
+
+    Args:
+        weights: the model's state dict, if it is not what the model itself holds.
+    """
     with _no_bars():
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=weights)
     layout.tokenizer.save_pretrained(folder)
 
 

@@ -183,7 +183,7 @@ def publish_interp(runs: Sequence[Run], folder: Path) -> None:
     for name, config in {"moving_inside": stepwise, "moving_inside_paper_pace": paced}.items():
         run = Run.of(config)
         if run.done:
-            stages = (StageModel.of(run, int(removed)) for removed in run.stages.removed)
+            stages = (StageModel.of(run, removed) for removed in run.stages_with_weights)
             moved = interp.through_removal(stages, questions[: n // 2])
             save(name, figures.probes_through_removal(moved), moved, [run])
 

@@ -3,12 +3,14 @@
 jobs          finding finished runs and training missing ones, on a Dask cluster
 cluster       that cluster: workers of this process, or a running one
 worker        what happens in a worker
+launched      training in the processes that a launcher has started, as one team
 progress      progress bars, or lines of text, from run directories
 sweeps        a run or a notebook over many settings
 grids         the settings of a sweep's cells
 notebooks     executing notebooks, and training the runs that they need
 planning      what a run will take, before it starts
 costs         operations, memory and disk of a run, calculated
+fitting       whether a run fits one device's memory, and how it does otherwise
 lengths       sequence lengths of the papers' runs, without their data
 device_speed  seconds per step on a device, from operations and parameters
 """

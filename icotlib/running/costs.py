@@ -13,7 +13,6 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from icotlib.config import RunConfig
-from icotlib.models.adapters import add_adapters
 from icotlib.models.build import model_config
 from icotlib.models.flops import ModelSizes, RunSizes, StepCost, generation_flops, model_sizes
 from icotlib.models.known_sizes import HUB
@@ -37,13 +36,15 @@ def run_sizes(config: RunConfig, source: LengthSource) -> RunSizes:
         language = model_sizes(AutoModelForCausalLM.from_config(text))
         model = config.spec.meta_model(config, text)
         own = config.spec.own_sizes(config, model)
+        saved = count_parameters(model)
         if config.model.lora:
-            add_adapters(model, config.model.lora)
-    saved = [x for x in model.parameters() if x.requires_grad or not config.model.lora]
+            config.spec.adapt(config, model)
+    if config.model.lora and config.spec.saves_adapters:
+        saved = sum(x.numel() for x in model.parameters() if x.requires_grad)
     return RunSizes(
         language=language,
         parameters=count_parameters(model),
-        saved=sum(parameter.numel() for parameter in saved),
+        saved=saved,
         state=_state_bytes(config, model) + 4 * own.get("frozen", 0),
         own=own,
     )
@@ -72,8 +73,17 @@ class Cost:
     state: int
     #: Bytes of activations at the largest batch, and of the weights' copies in half precision.
     activations: int
+    #: Bytes of these copies, and of the frozen model, which the two above include.
+    copies: int
+    frozen: int
+    #: Bytes of weights that FSDP holds whole at a time: three layers, embeddings and head.
+    gathered: int
+    #: Bytes of all weights at the precision of training.
+    whole: int
     #: Bytes of the weights that are saved at the end and at every removal stage.
     disk: int
+    #: The same, without those of the removal stages.
+    final_disk: int
     precision: str
 
 
@@ -101,7 +111,10 @@ def cost_of(config: RunConfig, source: LengthSource, steps: int | None = None) -
     micro_batches = config.train.length_groups * config.train.accumulation
     # Logits take 12 bytes: themselves, their log-softmax and their gradient, in fp32.
     largest = max(bytes_kept * step.activations + 12 * step.logits for step in counted)
-    checkpoints = len(schedule.stages(steps)) if schedule.has_stage_checkpoints else 0
+    keeps = schedule.has_stage_checkpoints and config.train.stage_weights == "all"
+    width, language = 2 if half else 4, sizes.language
+    layer = language.matrices // language.layers
+    checkpoints = len(schedule.stages(steps)) if keeps else 0
     return Cost(
         steps=steps,
         tokens=round(mean("tokens") * steps),
@@ -110,7 +123,12 @@ def cost_of(config: RunConfig, source: LengthSource, steps: int | None = None) -
         parameters=sizes.parameters,
         state=sizes.state,
         activations=largest // micro_batches + copies,
+        copies=copies,
+        frozen=4 * sizes.own.get("frozen", 0),
+        gathered=width * (3 * layer + language.parameters - language.matrices),
+        whole=width * sizes.parameters,
         disk=4 * sizes.saved * (checkpoints + 1),
+        final_disk=4 * sizes.saved,
         precision=mixed if half else config.train.precision.replace("auto", "fp32"),
     )
 

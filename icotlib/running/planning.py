@@ -19,6 +19,7 @@ from icotlib.config import RunConfig
 from icotlib.data.run_data import RunData
 from icotlib.running.costs import Cost, cost_of
 from icotlib.running.device_speed import read_speed
+from icotlib.running.fitting import MEMORY, Fit, fit
 from icotlib.running.jobs import unfinished
 from icotlib.running.lengths import LengthSource, NominalLengths, has_nominal_lengths
 from icotlib.runs import Run
@@ -53,9 +54,15 @@ class Plan:
     seconds: float
     #: The device that they hold for, and whether they are calculated.
     device: str
+    #: Whether one device has the memory for it.
+    fit: Fit
 
-    def lines(self) -> Iterator[str]:
-        """The plan as text."""
+    def lines(self, arguments: str = "...") -> Iterator[str]:
+        """The plan as text.
+
+        Args:
+            arguments: those of `icot train` that name the run, for the commands in it.
+        """
         cost = self.cost
         yield self.name
         yield f"  {self.steps:,} steps, {self.examples:,} examples, {cost.tokens:,} tokens"
@@ -70,12 +77,19 @@ class Plan:
         )
         yield (
             f"  {cost.flops:.2g} floating-point operations, {cost.evaluation:.2g} more to "
-            f"evaluate; {cost.disk / 2**30:,.1f} GiB of weights on disk (calculated)"
+            f"evaluate; {cost.disk / 2**30:,.1f} GiB of weights on disk{self._less_disk()} "
+            "(calculated)"
         )
+        yield from self.fit.lines(arguments)
         yield f"  about {duration(self.seconds)} of training on {self.device}, without evaluation"
 
+    def _less_disk(self) -> str:
+        if self.cost.disk == self.cost.final_disk:
+            return ""
+        return f", {self.cost.final_disk / 2**30:,.1f} with train.stage_weights=last"
 
-def plan(config: RunConfig, speed: str | None = None) -> list[Plan]:
+
+def plan(config: RunConfig, speed: str | None = None, memory: float = MEMORY) -> list[Plan]:
     """A plan for every run that is missing for a config, in the order in which they would train.
 
     Nothing is written to the folder of runs; steps are timed in a temporary folder.
@@ -83,18 +97,24 @@ def plan(config: RunConfig, speed: str | None = None) -> list[Plan]:
     Args:
         speed: a device as `read_speed` understands it, to calculate times from; the papers' models
             and data are then not needed.
+        memory: GB of the device that it should fit.
     """
     plans: list[Plan] = []
     for missing in unfinished([config]):
-        plans.append(plan_run(missing, speed, plans))
+        plans.append(plan_run(missing, speed, plans, memory))
     return plans
 
 
-def plan_run(config: RunConfig, speed: str | None = None, before: Sequence[Plan] = ()) -> Plan:
+def plan_run(
+    config: RunConfig,
+    speed: str | None = None,
+    before: Sequence[Plan] = (),
+    memory: float = MEMORY,
+) -> Plan:
     """The plan of a single run.
 
     Args:
-        speed: as in `plan`.
+        speed, memory: as in `plan`.
         before: plans of the phases it builds on, whose speed it is assumed to reach where they are
             not trained yet.
     """
@@ -122,6 +142,7 @@ def plan_run(config: RunConfig, speed: str | None = None, before: Sequence[Plan]
         cost,
         seconds,
         device,
+        fit(config, source, cost, memory),
     )
 
 
@@ -147,7 +168,7 @@ def _timed_seconds(config: RunConfig) -> float:
             for _ in range(TIMED_STEPS):
                 start = trainer.clock()
                 trainer.step(int(point))
-                trainer.losses[-1].item()  # waits for a GPU
+                trainer.losses.unread[-1].item()  # waits for a GPU
                 seconds.append(trainer.clock() - start)
             medians.append(median(seconds))
         # Integrated by trapezoids, because removal makes later steps cheaper.

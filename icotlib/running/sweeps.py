@@ -25,8 +25,9 @@ import pandas as pd
 
 from icotlib import experiments, paths
 from icotlib.config import RunConfig
-from icotlib.errors import ConfigError, RunError
-from icotlib.experiments.runs import run_config
+from icotlib.errors import ConfigError, RunError, did_you_mean
+from icotlib.experiments.runs import RUNS, run_config
+from icotlib.registry import METHODS
 from icotlib.running import notebooks
 from icotlib.running.grids import grid_cells
 from icotlib.running.jobs import Job, Outcome, run_jobs, trainings, unfinished
@@ -71,6 +72,12 @@ class Cell:
         if unread:
             raise ConfigError(f"no run of {target} reads {', '.join(unread)}")
         return list(experiments.needed(target, *main))
+
+    @property
+    def last_job(self) -> str:
+        """The name of the job with which it ends."""
+        notebook = self.sweep.notebook
+        return f"{self.sweep.folder.name}-{self.name}" if notebook else self.configs[0].run_name
 
     @property
     def copy(self) -> Path:
@@ -171,9 +178,7 @@ class Sweep:
         Raises `ConfigError` for a setting that the target does not read, and for a name under which
         there is another sweep.
         """
-        is_notebook = target[:2].isdigit() or target.endswith(".ipynb")
-        if is_notebook:
-            target = notebooks.find_notebook(target.removesuffix(".ipynb")).stem
+        target, is_notebook = _resolved(target)
         own = [dict(cell) for cell in cells]
         plan = {"target": target, "notebook": is_notebook, "fixed": dict(fixed), "cells": own}
         text = json.dumps(plan, sort_keys=True)
@@ -253,7 +258,7 @@ class Sweep:
                 cause = errors.get(outcome.kept_by or "")
                 errors[outcome.job.name] = f"{outcome.kept_by}: {cause}" if cause else own
             for cell in left:
-                if outcome.job.name == self._last_job(cell):
+                if outcome.job.name == cell.last_job:
                     self._note(cell, errors.get(outcome.job.name))
             with contextlib.suppress(OSError):  # a full disk
                 self.write_table()
@@ -263,13 +268,6 @@ class Sweep:
         self.write_table()
         on_change(self)
         return self
-
-    def _last_job(self, cell: Cell) -> str:
-        """The name of the job with which a cell ends."""
-        return self._execution_name(cell) if self.notebook else cell.configs[0].run_name
-
-    def _execution_name(self, cell: Cell) -> str:
-        return f"{self.folder.name}-{cell.name}"
 
     def _note(self, cell: Cell, error: str | None) -> None:
         with contextlib.suppress(OSError):  # a full disk
@@ -283,7 +281,23 @@ class Sweep:
     def _execution(self, cell: Cell) -> Job:
         needs = tuple(config.run_name for config in unfinished(cell.configs))
         arguments = {"sweep": self.folder.name, "number": cell.number}
-        return Job(self._execution_name(cell), execute_cell, arguments, needs)
+        return Job(cell.last_job, execute_cell, arguments, needs)
+
+
+def _resolved(target: str) -> tuple[str, bool]:
+    """The full name of a target, and whether it is a notebook.
+
+    Raises `ConfigError` if it is neither a run nor a notebook.
+    """
+    runs = sorted({*RUNS, *METHODS.names()})
+    if target in runs:
+        return target, False
+    try:
+        return notebooks.find_notebook(target.removesuffix(".ipynb")).stem, True
+    except ConfigError as error:
+        raise ConfigError(
+            f"{target!r} names no run ({', '.join(runs)}); and {error}.{did_you_mean(target, runs)}"
+        ) from None
 
 
 def execute_cell(sweep: str, number: int) -> str:

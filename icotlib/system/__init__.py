@@ -2,6 +2,7 @@
 
 devices     where models run, and what tables call that device
 isolated    functions in a process of their own, whose memory is measured apart
+launch      whether this process trains together with others
 leases      one process at a time, also where several machines share a folder
 memory      keeping freed memory for the next step; peak memory
 pretrained  loading from the hub or a folder, with advice where that fails

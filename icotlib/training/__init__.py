@@ -1,6 +1,11 @@
 """Training: from a config to a finished run directory.
 
-trainer      the one training loop, which resets the optimizer where a method asks for it
-checkpoints  what an interrupted run resumes from
-optim        Muon and AdamW, the learning rate over time, and the reset of their moments
+trainer       the one training loop, which resets the optimizer where a method asks for it
+devices       one run on several devices: the processes of a launch as one team
+tracking      sending config and metrics to experiment trackers
+losses        the losses of a run, read from the device block by block
+results       what a run keeps of its final test
+interruption  when a run has to end before its last step
+checkpoints   what an interrupted run resumes from
+optim         Muon and AdamW, the learning rate over time, and the reset of their moments
 """

@@ -12,26 +12,56 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from icotlib.errors import RunError
 from icotlib.runs import Run, write_json
+from icotlib.training.devices import like, whole
+
+
+def tensors_of(
+    model: nn.Module, optimizers: Sequence[Optimizer], keep: bool = True
+) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """What a checkpoint keeps of a model, and of its optimizers.
+
+    All processes that train the model must call it.
+
+    Args:
+        keep: whether this process wants the result, which is incomplete otherwise if weights are
+            sharded.
+    """
+    moments = [optimizer.state_dict() for optimizer in optimizers]
+    for one in moments:
+        one["state"] = {
+            number: {
+                name: whole(value, keep) if isinstance(value, Tensor) else value
+                for name, value in state.items()
+            }
+            for number, state in one["state"].items()
+        }
+    return trained_tensors(model, keep), moments
 
 
 def save(
-    run: Run, step: int, model: nn.Module, optimizers: Sequence[Optimizer], state: dict[str, Any]
+    run: Run,
+    step: int,
+    weights: dict[str, Tensor],
+    moments: list[dict[str, Any]],
+    state: dict[str, Any],
 ) -> None:
     """Write a checkpoint, then drop the one before.
 
     Args:
+        weights, moments: from `tensors_of`.
         state: whatever else a resumed run needs, ready for JSON.
     """
     root = run.folder / "checkpoint"
     folder, part = root / f"step-{step:08d}", root / ".part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    save_file(trained_tensors(model), part / "model.safetensors")
-    torch.save([optimizer.state_dict() for optimizer in optimizers], part / "optimizers.pt")
+    save_file(weights, part / "model.safetensors")
+    torch.save(moments, part / "optimizers.pt")
     write_json(part / "state.json", state)
     part.rename(folder)
     for older in root.glob("step-*"):
@@ -57,27 +87,61 @@ def load(run: Run, model: nn.Module, optimizers: Sequence[Optimizer]) -> dict[st
             f"{folder}: this checkpoint is damaged ({error}). Delete {run.folder} to train the "
             "run from its start."
         ) from None
+    own = model.state_dict()
+    weights = {name: like(x, own[name]) if name in own else x for name, x in weights.items()}
     missing, unexpected = model.load_state_dict(weights, strict=False)
-    if unexpected or set(missing) & set(trained_tensors(model)):
+    if unexpected or set(missing) & set(_trained_names(model)):
         raise RunError(f"{folder}: its weights do not fit the model of its config")
     for optimizer, saved in zip(optimizers, moments, strict=True):
+        parameters = [x for group in optimizer.param_groups for x in group["params"]]
+        for number, moment in saved["state"].items():
+            for name, value in moment.items():
+                if isinstance(value, Tensor):
+                    moment[name] = like(value, parameters[number])
         optimizer.load_state_dict(saved)
     return state
 
 
-def trained_tensors(model: torch.nn.Module) -> dict[str, Tensor]:
+def trained_tensors(model: nn.Module, keep: bool = True) -> dict[str, Tensor]:
     """What a checkpoint keeps of a model: all but frozen weights, which are as the run began.
 
-    Tied tensors stand once, as safetensors wants it.
+    Args:
+        keep: as for `tensors_of`.
     """
-    every = model.named_parameters(remove_duplicate=False)
-    frozen = {name for name, parameter in every if not parameter.requires_grad}
-    seen: set[int] = set()
-    once = {}
+    tensors = model.state_dict()
+    return {name: whole(tensors[name], keep).contiguous() for name in _trained_names(model)}
+
+
+def whole_weights(model: nn.Module, keep: bool = True) -> dict[str, Tensor] | None:
+    """The whole state dict of a sharded model; None of one that is not.
+
+    Args:
+        keep: as for `tensors_of`.
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    if not any(isinstance(parameter, DTensor) for parameter in parameters.values()):
+        return None
+    once: dict[int, Tensor] = {}  # tied weights stay one tensor
+    found = {}
     for name, tensor in model.state_dict().items():
-        if name in frozen:
+        key = id(parameters.get(name, tensor))
+        if key not in once:
+            once[key] = whole(tensor, keep)
+        found[name] = once[key]
+    return found
+
+
+def _trained_names(model: nn.Module) -> list[str]:
+    """The names of all tensors but frozen weights; of tied ones, the first."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    seen: set[int] = set()
+    names = []
+    for name, tensor in model.state_dict().items():
+        parameter = parameters.get(name)
+        if parameter is not None and not parameter.requires_grad:
             continue
-        if tensor.data_ptr() not in seen or not tensor.numel():
-            seen.add(tensor.data_ptr())
-            once[name] = tensor.contiguous()
-    return once
+        key = id(parameter) if parameter is not None else tensor.data_ptr()
+        if key not in seen or not tensor.numel():
+            seen.add(key)
+            names.append(name)
+    return names

@@ -6,52 +6,48 @@ checkpoint and ends with the same numbers.
 """
 
 import contextlib
-import json
-import math
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict
 from functools import cached_property
-from typing import Any
+from itertools import chain
+from pathlib import Path
+from typing import Any, cast
 
 import pandas as pd
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from torch import Tensor
+from transformers import PreTrainedModel
 
 from icotlib.config import RunConfig
 from icotlib.data.run_data import RunData
-from icotlib.errors import ConfigError, StoppedError, TrainingError
+from icotlib.errors import ConfigError, StoppedError
 from icotlib.evaluation.scoring import Score
 from icotlib.methods.base import Method
 from icotlib.models import int8
 from icotlib.models.loading import save_model
 from icotlib.models.parameters import count_parameters
-from icotlib.models.precision import mixed_precision
 from icotlib.runs import Run, write_json
 from icotlib.system import memory
 from icotlib.system.devices import device_name
 from icotlib.system.seeding import generator_for
 from icotlib.system.timing import compute_seconds
-from icotlib.training import checkpoints, optim
+from icotlib.training import checkpoints, devices, optim
+from icotlib.training.interruption import Interruption
+from icotlib.training.losses import Losses
+from icotlib.training.results import Counters, earlier_scores, save_results
+from icotlib.training.tracking import Tracking, trackers_asked_for
 
 #: Steps between two readings of the losses, which is when the device is waited for.
 BLOCK = 10
-
-#: Seconds between two checkpoints, at most; every evaluation writes one as well.
-CHECKPOINT = 300.0
-
-#: Test questions whose answers are kept as text.
-SAMPLES = 8
 
 
 def train(config: RunConfig, should_stop: Callable[[], bool] = lambda: False) -> Run:
     """Train the run of a config to its end, or return it if it is finished.
 
     The runs that it builds on are trained first. Resumes from the last checkpoint if there is
-    one. Two processes that ask for the same run train it once: the second waits.
+    one. Two processes that ask for the same run train it once: the second waits. Processes that
+    `accelerate launch` has started together train it together.
 
     Args:
         should_stop: asked after every step; once it says so, or `icot stop` asks for it, the run
@@ -64,7 +60,7 @@ def train(config: RunConfig, should_stop: Callable[[], bool] = lambda: False) ->
         DataError, ConfigError: the data cannot be used.
     """
     run = Run.of(config)
-    if run.done:
+    if devices.agreed(run.done):
         return run
     for phase in config.phases.values():
         train(phase, should_stop)
@@ -73,23 +69,10 @@ def train(config: RunConfig, should_stop: Callable[[], bool] = lambda: False) ->
         if should_stop():
             raise StoppedError(f"{run.name}: stopped while another process trains it")
 
-    with run.lock(waiting) as lease:
-        if not run.done:
-            run.clear_stop()
-            Trainer(config, run, should_stop, lease.check).train()
+    with devices.hold(run, waiting) as check_lease:
+        if check_lease:
+            Trainer(config, run, should_stop, check_lease).train()
     return run
-
-
-@dataclass
-class Counters:
-    """What a run has used so far; part of every checkpoint."""
-
-    step: int = 0
-    examples: int = 0
-    #: Tokens that went through the model, padding aside.
-    tokens: int = 0
-    #: Seconds of computing in training steps, evaluation aside (see `Trainer.clock`).
-    seconds: float = 0.0
 
 
 class Trainer:
@@ -103,33 +86,24 @@ class Trainer:
         check_lease: Callable[[], None] = lambda: None,
     ):
         self.config, self.run = config, run
-        self.should_stop, self.check_lease = should_stop, check_lease
-        torch.set_num_threads(config.train.threads)
+        self.check_lease = check_lease
         # Numbers next to zero take a CPU a hundred times longer; a run that meets them late, in
         # gradients that vanish, would slow down to a quarter of its speed.
         torch.set_flush_denormal(True)
         memory.retain_freed_memory()
-        AcceleratorState._reset_state(reset_partial_state=True)  # another precision, perhaps
-        self.accelerator = Accelerator(mixed_precision=mixed_precision(config.train.precision))
-        if config.train.precision == "int8":
-            int8.check(self.accelerator.device)
-        if self.accelerator.num_processes > 1:
-            raise ConfigError(
-                "a run trains in one process; start several runs side by side instead (--jobs)"
-            )
-        self.run_data = RunData(config)
+        self.trackers = trackers_asked_for()
+        self.accelerator = devices.make_accelerator(config)
+        with self.accelerator.main_process_first():  # it fills the caches that the others read
+            self.run_data = RunData(config)
         torch.manual_seed(config.seed)
         self.method: Method = config.spec(config, self.run_data, self.accelerator)
-        self.model = self.accelerator.prepare(self.method.model)
-        optimizers = optim.make_optimizers(config.optim, self.model)
-        self.optimizers = [self.accelerator.prepare(optimizer) for optimizer in optimizers]
+        optimizers = optim.make_optimizers(config.optim, self.method.model)
+        self.model, *self.optimizers = self.accelerator.prepare(self.method.model, *optimizers)
         self.counters = Counters()
-        #: Losses of the steps since the last reading, still on the device.
-        self.losses: list[Tensor] = []
-        #: Sum and number of the losses since the last evaluation.
-        self.total, self.steps_seen = 0.0, 0
-        #: When the last checkpoint was written, and when the disk was asked for a stop.
-        self.saved = self.asked = time.monotonic()
+        self.losses = Losses(run, self.accelerator)
+        #: Tokens of this process's rows since they were last counted.
+        self.tokens = 0
+        self.interruption = Interruption(run, self.accelerator, should_stop)
 
     def clock(self) -> float:
         """Seconds of computing so far."""
@@ -139,18 +113,22 @@ class Trainer:
 
     def train(self) -> None:
         """Train, evaluate on the test set, and mark the run as finished."""
-        device = self.accelerator.device
-        self.run.begin(self.config, self.run_data.corpus.digest, device_name(device))
+        if self.writes:
+            device = device_name(self.accelerator.device)
+            self.run.begin(self.config, self.run_data.corpus.digest, device)
+        devices.check_shared(self.run)
         rows = self._resume()
-        self.run.log("resumed" if self.counters.step else "started", self.counters.step)
+        if self.writes:
+            self.run.log("resumed" if self.counters.step else "started", self.counters.step)
+        tracking = Tracking(self.run, self.config, rows, self.trackers if self.writes else ())
         self.model.train(self.method.dropout)
         for step in range(self.counters.step, self.steps):
             if rows and self._reached(rows[-1]):
                 break
-            start = self.clock()
             change = self.method.begin_step(step)
             if change.ended is not None:
-                self._save_stage(change.ended)
+                self._end_stage(change.ended)
+            start = self.clock()
             if change.reset_optimizer:
                 optim.reset(self.optimizers)
             self.step(step)
@@ -161,74 +139,83 @@ class Trainer:
             self.counters.seconds += self.clock() - start
             self.counters.step = step + 1
             if evaluating:
-                rows.append(self._evaluate(step))
-            stopping = self.stopping()
-            if evaluating or stopping or time.monotonic() - self.saved > CHECKPOINT:
+                rows.append(devices.agreed(self._evaluate(step)))
+                tracking.log(rows[-1])
+            stopping, due = self.interruption.after_step(not self.losses.unread)
+            if evaluating or stopping or due:
                 self._save_checkpoint(rows)
             if stopping:
-                self.run.log("stopped", step + 1)
-                raise StoppedError(
-                    f"{self.run.name}: stopped at step {step + 1} of {self.steps}; ask for the "
-                    "same again, and it goes on from there"
-                )
+                self._stop(f"at step {step + 1} of {self.steps}")
         self._finish()
+        tracking.finish()
 
-    def stopping(self) -> bool:
-        """Whether the run has to end now; the disk is asked once a second."""
-        if self.should_stop():
-            return True
-        if time.monotonic() - self.asked < 1:
-            return False
-        self.asked = time.monotonic()
-        return self.run.stop_requested
+    def _stop(self, where: str) -> None:
+        """Raises `StoppedError`: the run has written its checkpoint."""
+        if self.writes:
+            self.run.log("stopped", self.counters.step)
+        raise StoppedError(
+            f"{self.run.name}: stopped {where}; ask for the same again, and it goes on from there"
+        )
 
     def step(self, step: int) -> None:
         """One optimizer step."""
         generator = generator_for(self.config.seed, step)
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))  # dropout
+        dropout = int(torch.randint(2**62, (), generator=generator))
+        torch.manual_seed(dropout + self.accelerator.process_index)
         batch = self.run_data.batches(step)
         optim.set_rate(self.optimizers, optim.rate_at(self.config.optim, step, self.steps))
         loss = torch.zeros((), device=self.accelerator.device)
-        with self.int8_matmuls:
+        processes = self.accelerator.num_processes  # whose gradients are averaged
+        with self.int8_matmuls, self.method.prepared(self.model):
             for part in self.method.micro_batches(step, batch, generator):
-                self.accelerator.backward(part.loss)
+                self.accelerator.backward(part.loss * processes)
                 loss += part.loss.detach()
-                self.counters.tokens += part.tokens
+                self.tokens += part.tokens
+        if processes > 1 and not self.method.shares_batches:
+            raise ConfigError(
+                f"method {self.config.method!r} trains in one process only: to train in several, "
+                "its micro_batches must take rows from self.row_groups"
+            )
         if self.config.optim.clip:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.optim.clip)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        self.losses.append(loss)
+        self.losses.unread.append(loss)
         self.counters.examples += len(batch)
 
     @cached_property
     def int8_matmuls(self) -> contextlib.AbstractContextManager:
         """How matrices are multiplied in a step, where accelerate does not see to it."""
-        return int8.int8_matmuls(self.config.train.precision, self.model)
+        return int8.int8_matmuls(self.config.train.precision, self.method.model)
 
     @property
     def steps(self) -> int:
         return self.config.train.steps
 
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes the run's files."""
+        return self.accelerator.is_main_process
+
+    def _report(self, **state: Any) -> None:
+        if self.writes:
+            self.run.report(steps=self.steps, **state)
+
+    def _count_tokens(self) -> None:
+        """Count the tokens of all processes since the last time."""
+        tokens = torch.tensor(self.tokens, device=self.accelerator.device)
+        self.counters.tokens += int(devices.total(tokens, self.accelerator))
+        self.tokens = 0
+
     def _sync_losses(self) -> None:
         """Read the losses of a block. Raises `TrainingError` if one is not finite."""
-        losses, self.losses = torch.stack(self.losses).tolist(), []
-        first = self.counters.step + 1 - len(losses) + 1
-        for i, loss in enumerate(losses):
-            if not math.isfinite(loss):
-                raise TrainingError(
-                    f"{self.run.name}: the loss at step {first + i} is {loss}. The last good "
-                    f"checkpoint is kept in {self.run.folder / 'checkpoint'}. Try a lower "
-                    "optim.lr or optim.muon_lr, more optim.warmup_steps, or train.precision=fp32."
-                )
-        self.total += sum(losses)
-        self.steps_seen += len(losses)
+        loss = self.losses.read(self.counters.step + 1)
+        self._count_tokens()
         self.method.sync_metrics()
-        self.run.report(
+        self._report(
             step=self.counters.step + 1,
-            steps=self.steps,
-            loss=losses[-1],
+            loss=loss,
             **self.method.stage(),
             seconds=self.counters.seconds,
         )
@@ -238,18 +225,18 @@ class Trainer:
         measured = {
             "removed": self.method.stage()["removed"],
             "train_accuracy": self.method.train_accuracy(),
-            **self.method.validation_metrics(),
         }
+        with devices.unsharded(self.model):
+            measured |= self.method.validation_metrics()
         row = {
             "step": step + 1,
             "examples": self.counters.examples,
             "tokens": self.counters.tokens,
             "rate": optim.rate_at(self.config.optim, step, self.steps),
-            "loss": self.total / self.steps_seen,
+            "loss": self.losses.mean(),
             **measured,
             "seconds": round(self.counters.seconds, 3),
         }
-        self.total, self.steps_seen = 0.0, 0
         self.model.train(self.method.dropout)
         return row
 
@@ -262,74 +249,88 @@ class Trainer:
     def _save_checkpoint(self, rows: list[dict[str, Any]]) -> None:
         """Write metrics, then a checkpoint, from which the run goes on to the same numbers."""
         self.check_lease()
-        unread = [loss.item() for loss in self.losses]
-        if not all(map(math.isfinite, unread)):
-            self._sync_losses()  # raises: the last good checkpoint stays
-        self.saved = time.monotonic()
-        if rows:
+        self._count_tokens()
+        losses = self.losses.state_dict(self.counters.step)
+        self.interruption.saved = time.monotonic()
+        if self.writes and rows:
             pd.DataFrame(rows).to_csv(self.run.folder / ".metrics.part", index=False)
             (self.run.folder / ".metrics.part").replace(self.run.folder / "metrics.csv")
         state = {
             "counters": vars(self.counters),
             "method": self.method.state_dict(),
             "rows": rows,
-            "losses": {
-                "total": self.total,
-                "steps": self.steps_seen,
-                "unread": unread,
-            },
+            "losses": losses,
         }
-        model = self.accelerator.unwrap_model(self.model)
-        checkpoints.save(self.run, self.counters.step, model, self.optimizers, state)
+        tensors = checkpoints.tensors_of(self.method.model, self.optimizers, self.writes)
+        if self.writes:
+            checkpoints.save(self.run, self.counters.step, *tensors, state)
 
     def _resume(self) -> list[dict[str, Any]]:
         """Load the last checkpoint if there is one; the rows of metrics.csv up to it."""
-        model = self.accelerator.unwrap_model(self.model)
-        state = checkpoints.load(self.run, model, self.optimizers)
+        state = checkpoints.load(self.run, self.method.model, self.optimizers)
         if state is None:
             return []
         optim.on_device(self.optimizers, self.accelerator.device)
         self.counters = Counters(**state["counters"])
         self.method.load_state_dict(state["method"])
-        self.total, self.steps_seen = state["losses"]["total"], state["losses"]["steps"]
-        device = self.accelerator.device
-        self.losses = [torch.tensor(loss, device=device) for loss in state["losses"]["unread"]]
+        self.losses.load_state_dict(state["losses"])
         return state["rows"]
 
-    def _save_stage(self, removed: int) -> None:
-        """Keep the weights that a removal stage ends with, if each stage has its own."""
+    def _end_stage(self, removed: int) -> None:
+        """Keep the weights that a removal stage ends with, if each stage has its own; or only what
+        they score, if they are not to be kept."""
         if not self.method.has_stage_checkpoints:
             return
         folder = self.run.stage_folder(removed)
-        if folder.is_dir():  # the same weights, from before the run was killed
+        self._count_tokens()
+        if devices.agreed(folder.is_dir()):  # the same stage, from before the run was killed
             return
         part = folder.with_name(f".{folder.name}")
-        shutil.rmtree(part, ignore_errors=True)
-        save_model(part, self.accelerator.unwrap_model(self.model), self.run_data.layout)
-        write_json(part / "counters.json", vars(self.counters))
-        part.rename(folder)
+        if self.writes:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+        if self.method.keeps_every_stage:
+            self._save_model(part)
+        else:
+            with devices.unsharded(self.model):
+                score = self.method.test_stage(removed)
+            self.model.train(self.method.dropout)
+            if self.writes:
+                write_json(part / self.run.stage_score(removed).name, asdict(score))
+        if self.writes:
+            write_json(part / "counters.json", vars(self.counters))
+            part.rename(folder)
+
+    def _save_model(self, folder: Path) -> None:
+        model = self.method.model
+        weights = self.method.merged_weights() or checkpoints.whole_weights(model, self.writes)
+        if self.writes:
+            save_model(folder, cast(PreTrainedModel, model), self.run_data.layout, weights)
 
     # --- the end ---
 
     def _finish(self) -> None:
         """Save the final weights, test them, and mark the run as finished."""
         run = self.run
-        model = self.accelerator.unwrap_model(self.model).eval()
-        self._save_stage(self.method.stage()["removed"])
-        save_model(run.folder / "model", model, self.run_data.layout)
-        rows: list[dict[str, Any]] = []
-        samples: list[dict[str, Any]] = []
-        run.report(step=self.steps, steps=self.steps, testing=0)
-        for removed, score in self.method.test(run):
-            if self.stopping():
-                raise StoppedError(f"{run.name}: stopped in its test; ask for it again to test it")
-            run.report(step=self.steps, steps=self.steps, testing=len(rows) + 1)
-            rows.append(self._stage_row(removed, score))
-            samples += self._samples(removed, score)
-        if rows:
-            pd.DataFrame(rows).to_csv(run.folder / "stages.csv", index=False)
-            path = run.folder / "samples.jsonl"
-            pd.DataFrame(samples).to_json(path, orient="records", lines=True)
+        model = self.method.model.eval()
+        if self.method.keeps_every_stage:
+            self._end_stage(self.method.stage()["removed"])
+        self._save_model(run.folder / "model")
+        if self.accelerator.device.type != "cpu":  # room for the weights of earlier stages
+            self.optimizers = []
+            self.accelerator.free_memory()
+        self.accelerator.wait_for_everyone()  # others read what the main process has saved
+        scores: dict[int, Score] = {}
+        self._report(step=self.steps, testing=0)
+        with devices.unsharded(model):
+            for removed, score in chain(earlier_scores(run), self.method.test(run)):
+                if devices.agreed(self.interruption.requested()):
+                    self._stop("in its test")
+                scores[removed] = score
+                self._report(step=self.steps, testing=len(scores))
+        if not self.writes:
+            return
+        save_results(run, self.run_data, self.method.format.unit, scores, self.counters)
         run.log("finished", self.counters.step)
         run.finish(
             vars(self.counters)
@@ -339,37 +340,3 @@ class Trainer:
                 "parameters": count_parameters(model),
             }
         )
-
-    def _stage_row(self, removed: int, score: Score) -> dict[str, Any]:
-        """One row of stages.csv."""
-        counters = vars(self.counters)
-        saved = self.run.stage_folder(removed) / "counters.json"
-        if saved.is_file():
-            counters = json.loads(saved.read_text())
-        return {
-            "removed": removed,
-            "unit": self.method.format.unit,
-            "accuracy": score.accuracy,
-            "ci_low": score.ci_low,
-            "ci_high": score.ci_high,
-            "n_test": score.n,
-            "by_symbol": " ".join(f"{value:.4f}" for value in score.by_symbol),
-            "train_steps": counters["step"],
-            "train_examples": counters["examples"],
-            "train_tokens": counters["tokens"],
-            "train_seconds": round(counters["seconds"], 2),
-        }
-
-    def _samples(self, removed: int, score: Score) -> list[dict[str, Any]]:
-        """What the model wrote for the first test questions."""
-        questions, answers = self.run_data.corpus.test["question"], self.run_data.answers
-        return [
-            {
-                "removed": removed,
-                "question": questions[i],
-                "answer": answers[i],
-                "written": score.written[i],
-                "right": score.right[i],
-            }
-            for i in range(min(SAMPLES, len(score.written)))
-        ]

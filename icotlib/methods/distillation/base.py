@@ -1,8 +1,9 @@
 """What the phases of distillation share: a frozen teacher, and the layout without chain."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,8 @@ from icotlib.data.inputs import InputFormat, LMBatch
 from icotlib.data.layout import EncodedBatch
 from icotlib.errors import ConfigError
 from icotlib.evaluation.generation import matches
-from icotlib.methods.base import BatchAccuracy, Method, MicroBatch, length_groups, token_loss
+from icotlib.methods.base import Method, MicroBatch, token_loss
+from icotlib.methods.batches import BatchAccuracy
 from icotlib.methods.distillation.emulator import Emulated, Emulator
 from icotlib.methods.distillation.settings import MixtureSettings, StateSettings
 from icotlib.methods.distillation.states import (
@@ -22,11 +24,15 @@ from icotlib.methods.distillation.states import (
     nanmedian,
     teacher_states,
 )
-from icotlib.methods.distillation.student import Student, ThoughtConfig
+from icotlib.methods.distillation.student import Student, ThoughtConfig, ThoughtModel
+from icotlib.models.adapters import add_adapters
 from icotlib.models.build import build_model
+from icotlib.models.hooks import recompute_layers
 from icotlib.models.loading import load_stage
 from icotlib.models.precision import training_precision
 from icotlib.runs import Run
+
+T = TypeVar("T", bound=ThoughtModel)
 
 #: Examples in one forward pass of an evaluation.
 PART = 512
@@ -38,6 +44,7 @@ class DistillationPhase(Method):
     paper = "2311.01460"
     dropout = False  # from mind-reading on, as in the authors' code
     plain_model = False
+    saves_adapters = False  # its own parts are trained too, and saved with them as one model
     phases: ClassVar = {"teacher": "explicit_cot"}
     sections: ClassVar = {"distill": StateSettings}
     #: The model class of the phase, built from a `ThoughtConfig`.
@@ -45,11 +52,6 @@ class DistillationPhase(Method):
 
     @classmethod
     def check(cls, config: RunConfig) -> None:
-        if config.train.gradient_checkpointing or config.model.lora:
-            raise ConfigError(
-                f"method {cls.name!r} works neither with train.gradient_checkpointing nor with "
-                "model.lora: hooks put hidden states into its layers"
-            )
         teachers = teachers_of(config)
         if any(teacher != teachers[0] for teacher in teachers):
             raise ConfigError("student, emulator and the run that couples them need one teacher")
@@ -85,13 +87,29 @@ class DistillationPhase(Method):
         """The language model that student and emulator start from."""
         if self.config.distill.initial_weights == "teacher":
             return self.teacher
-        run_data = self.run_data
-        return build_model(self.config.model, run_data.layout, run_data.longest_total)
+        run_data, whole = self.run_data, replace(self.config.model, lora={})
+        return build_model(whole, run_data.layout, run_data.longest_total)
 
     def thought_config(self, text_config: PreTrainedConfig) -> ThoughtConfig:
         layout = self.run_data.layout
         own = {"separator": layout.sep, "bos_tokens": len(layout.bos_ids)}
         return ThoughtConfig(text_config, **own, **mixture_of(self.config, text_config))
+
+    def to_train(self, model: T) -> T:
+        """A model of this phase with adapters, and with layers recomputed, if that is asked for."""
+        if self.config.model.lora:
+            if self.accelerator.is_fsdp2:
+                raise ConfigError("model.lora in distillation does not work with FSDP: use DDP")
+            self.adapt(self.config, model)
+        if self.config.train.gradient_checkpointing:
+            for decoder in model.decoders:
+                recompute_layers(decoder)
+        return model
+
+    @classmethod
+    def adapt(cls, config: RunConfig, model: Any) -> None:
+        for decoder in model.decoders:
+            add_adapters(decoder, config.model.lora)
 
     def new_student(self) -> Student:
         initial = self.initial_model()
@@ -114,7 +132,7 @@ class DistillationPhase(Method):
         """Cross-entropy of the answer; `logits_for(rows, inputs, separator positions)`."""
         arranged = self.format.arrange(batch)
         learned = int((arranged.total - arranged.question).sum())
-        for rows in length_groups(arranged.total, self.config.train):
+        for rows in self.row_groups(arranged.total):
             part = arranged[rows]
             inputs = self.format.inputs(part, torch.zeros_like(part.chain)).to(self.device)
             logits = logits_for(rows, inputs, part.question - 1)
@@ -130,14 +148,17 @@ class DistillationPhase(Method):
 class EmulatingPhase(DistillationPhase):
     """What emulation and coupling share: they measure the emulated states."""
 
+    uses_all_weights = False  # the emulator leaves out its last layer
     emulator: Emulator
 
-    def emulate(self, batch: EncodedBatch, gold: Tensor | None = None) -> Emulated:
-        """The emulator's prediction for the questions of encoded examples."""
+    def emulate(
+        self, emulator: nn.Module, batch: EncodedBatch, gold: Tensor | None = None
+    ) -> Emulated:
+        """An emulator's prediction for the questions of encoded examples."""
         width = int(batch.question.max())
         ids, at = batch.ids[:, :width].to(self.device), (batch.question - 1).to(self.device)
         with self.accelerator.autocast():  # inside a coupled model nothing else turns it on
-            return self.emulator(ids, at, gold=gold)
+            return emulator(ids, at, gold=gold)
 
     @torch.no_grad()
     def measure_states(self) -> dict[str, Any]:
@@ -145,7 +166,8 @@ class EmulatingPhase(DistillationPhase):
         valid, usage = self.run_data.valid, torch.zeros(())
         states = []
         with training_precision(self.config.train.precision, self.model):
-            for emulated in map(self.emulate, parts(valid)):
+            for part in parts(valid):
+                emulated = self.emulate(self.emulator, part)
                 states.append(emulated.states.float())
                 weights = self.emulator.component_weights(emulated.scores.float())
                 usage = usage.to(weights) + weights.sum(dim=0)

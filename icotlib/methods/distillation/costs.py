@@ -2,7 +2,9 @@
 
 from torch import Tensor, nn
 
+from icotlib.config import RunConfig
 from icotlib.data.layout import EncodedBatch
+from icotlib.methods.base import kept_per_token, passes
 from icotlib.methods.distillation.emulator import Emulator
 from icotlib.methods.distillation.student import Student
 from icotlib.models.flops import RunSizes, SequenceWork, StepCost, forward_flops
@@ -34,26 +36,28 @@ def _matrices(module: nn.Module) -> int:
 
 
 def student_step(
-    sizes: RunSizes, batch: EncodedBatch, arranged: EncodedBatch, tokens: Tensor
+    config: RunConfig, sizes: RunSizes, batch: EncodedBatch, arranged: EncodedBatch, tokens: Tensor
 ) -> StepCost:
     """Mind-reading: the teacher forward, the student forward and backward."""
     answer, work, total = _answer(sizes, arranged, tokens)
-    kept, logits = work.tokens * sizes.language.activations, work.read * sizes.language.vocabulary
-    return StepCost(total, _teacher(sizes, batch) + 3 * answer, answer, kept, logits)
+    kept = work.tokens * kept_per_token(config, sizes.language)
+    logits, flops = work.read * sizes.language.vocabulary, passes(config) * answer
+    return StepCost(total, _teacher(sizes, batch) + flops, answer, kept, logits)
 
 
 def emulator_step(
-    sizes: RunSizes, batch: EncodedBatch, arranged: EncodedBatch, tokens: Tensor
+    config: RunConfig, sizes: RunSizes, batch: EncodedBatch, arranged: EncodedBatch, tokens: Tensor
 ) -> StepCost:
     """Emulation: the teacher forward, the emulator forward and backward."""
     emulation, asked = _emulation(sizes, batch)
-    kept = asked.tokens * sizes.language.activations
-    return StepCost(asked.tokens, _teacher(sizes, batch) + 3 * emulation, emulation, kept, 0)
+    kept = asked.tokens * kept_per_token(config, sizes.language)
+    flops = _teacher(sizes, batch) + passes(config) * emulation
+    return StepCost(asked.tokens, flops, emulation, kept, 0)
 
 
 def coupled_step(
+    config: RunConfig,
     sizes: RunSizes,
-    train_emulator: bool,
     batch: EncodedBatch,
     arranged: EncodedBatch,
     tokens: Tensor,
@@ -61,13 +65,13 @@ def coupled_step(
     """Coupling: both forward, the student backward, and the emulator too if it is trained."""
     answer, work, total = _answer(sizes, arranged, tokens)
     emulation, asked = _emulation(sizes, batch)
-    kept = work.tokens + (asked.tokens if train_emulator else 0)
-    passes = 3 if train_emulator else 1
+    trained = config.distill.train_emulator
+    kept = work.tokens + (asked.tokens if trained else 0)
     return StepCost(
         total,
-        3 * answer + passes * emulation,
+        passes(config) * answer + (passes(config) if trained else 1) * emulation,
         answer + emulation,
-        kept * sizes.language.activations,
+        kept * kept_per_token(config, sizes.language),
         work.read * sizes.language.vocabulary,
     )
 

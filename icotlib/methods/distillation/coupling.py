@@ -71,6 +71,13 @@ class Coupled(ThoughtModel):
         finally:
             emulator.forward = forward
 
+    @property
+    def decoders(self) -> list[PreTrainedModel]:
+        return [*self.emulator.decoders, *self.student.decoders]
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.student.language_model.get_input_embeddings()
+
     def get_output_embeddings(self) -> nn.Module:
         return self.student.language_model.get_output_embeddings()
 

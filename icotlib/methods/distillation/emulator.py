@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers import AutoModel
+from transformers import AutoModel, PreTrainedModel
 
 from icotlib.methods.distillation.student import ThoughtConfig, ThoughtModel, state_mlp
 from icotlib.models.hooks import gather_positions, hook_layer_inputs, scatter_positions
@@ -57,6 +57,13 @@ class Emulator(ThoughtModel):
         self.key, self.query = nn.Linear(width, width), nn.Linear(width, width)
         self.out = nn.Linear(2 * width, width)
         self.post_init()
+
+    @property
+    def decoders(self) -> list[PreTrainedModel]:
+        return [self.body]
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.body.get_input_embeddings()
 
     def forward(
         self,

@@ -19,7 +19,7 @@ from icotlib.config import RunConfig
 from icotlib.data.inputs import LMBatch
 from icotlib.data.layout import EncodedBatch
 from icotlib.evaluation.scoring import Score, score
-from icotlib.methods.base import MicroBatch, length_groups, register
+from icotlib.methods.base import MicroBatch, register
 from icotlib.methods.distillation import costs
 from icotlib.methods.distillation.base import PART, DistillationPhase, EmulatingPhase, parts
 from icotlib.methods.distillation.coupling import Coupled
@@ -47,7 +47,7 @@ class StudentPhase(DistillationPhase):
     model_class = Student
 
     def build(self) -> Student:
-        return self.new_student()
+        return self.to_train(self.new_student())
 
     def micro_batches(
         self, step: int, batch: EncodedBatch, generator: torch.Generator
@@ -56,9 +56,8 @@ class StudentPhase(DistillationPhase):
 
         def logits_for(rows: Tensor, inputs: LMBatch, at: Tensor) -> Tensor:
             here = states[rows.to(self.device)]
-            return self.model(
-                inputs.ids, here, at.to(self.device), logits_to_keep=inputs.logits_to_keep
-            ).logits
+            kept = {"logits_to_keep": inputs.logits_to_keep, "use_cache": False}
+            return self.model(inputs.ids, here, at.to(self.device), **kept).logits
 
         yield from self.answer_micro_batches(step, batch, logits_for)
 
@@ -87,7 +86,7 @@ class StudentPhase(DistillationPhase):
 
     @classmethod
     def step_cost(cls, config: RunConfig, sizes: RunSizes, *lengths: Any) -> StepCost:
-        return costs.student_step(sizes, *lengths)
+        return costs.student_step(config, sizes, *lengths)
 
 
 @register
@@ -103,7 +102,7 @@ class EmulatorPhase(EmulatingPhase):
     model_class = Emulator
 
     def build(self) -> Emulator:
-        self.emulator = self.new_emulator()
+        self.emulator = self.to_train(self.new_emulator())
         return self.emulator
 
     def micro_batches(
@@ -113,9 +112,10 @@ class EmulatorPhase(EmulatingPhase):
         if distill.mixture_supervision:
             where = (states.shape[1], distill.subset, distill.delta, distill.mixture_offset)
             gold = gold_tokens(batch, *where).to(self.device)
-        for rows in length_groups(batch.question, self.config.train):
+        for rows in self.row_groups(batch.question):
             here = rows.to(self.device)
-            emulated = self.emulate(batch[rows], gold if gold is None else gold[here])
+            own = gold if gold is None else gold[here]
+            emulated = self.emulate(self.model, batch[rows], own)
             loss = 0.5 * (states[here] - emulated.states.float()).square().sum()
             if gold is not None:
                 loss = loss + distill.mixture_supervision * mixture_loss(
@@ -133,7 +133,7 @@ class EmulatorPhase(EmulatingPhase):
 
     @classmethod
     def step_cost(cls, config: RunConfig, sizes: RunSizes, *lengths: Any) -> StepCost:
-        return costs.emulator_step(sizes, *lengths)
+        return costs.emulator_step(config, sizes, *lengths)
 
 
 @register
@@ -165,16 +165,22 @@ class ICoTKD(EmulatingPhase):
             student = load_weights(Student, Run.of(phases["student"]).weights())
         else:
             student = self.new_student()
-        model = Coupled.of(emulator, student)
-        model.emulator.requires_grad_(self.config.distill.train_emulator)
+        model = self.to_train(Coupled.of(emulator, student))
+        if not self.config.distill.train_emulator:
+            model.emulator.requires_grad_(False)
         self.emulator = model.emulator
         return model
+
+    @classmethod
+    def adapt(cls, config: RunConfig, model: Any) -> None:
+        super().adapt(config, model if config.distill.train_emulator else model.student)
 
     def micro_batches(
         self, step: int, batch: EncodedBatch, generator: torch.Generator
     ) -> Iterator[MicroBatch]:
         def logits_for(rows: Tensor, inputs: LMBatch, at: Tensor) -> Tensor:
-            return self.model(inputs.ids, at=at, logits_to_keep=inputs.logits_to_keep).logits
+            kept = {"logits_to_keep": inputs.logits_to_keep, "use_cache": False}
+            return self.model(inputs.ids, at=at, **kept).logits
 
         yield from self.answer_micro_batches(step, batch, logits_for)
 
@@ -190,4 +196,4 @@ class ICoTKD(EmulatingPhase):
 
     @classmethod
     def step_cost(cls, config: RunConfig, sizes: RunSizes, *lengths: Any) -> StepCost:
-        return costs.coupled_step(sizes, config.distill.train_emulator, *lengths)
+        return costs.coupled_step(config, sizes, *lengths)

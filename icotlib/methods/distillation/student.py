@@ -54,6 +54,11 @@ class ThoughtModel(PreTrainedModel):
     config_class = ThoughtConfig
     base_model_prefix = ""
 
+    @property
+    def decoders(self) -> list[PreTrainedModel]:
+        """The language models in it."""
+        raise NotImplementedError
+
     def _init_weights(self, module: nn.Module) -> None:
         """Parts of our own start as torch makes them; the language model sees to its own."""
 
@@ -75,6 +80,13 @@ class Student(ThoughtModel):
             state_mlp(width, width) for _ in range(text.num_hidden_layers)
         )
         self.post_init()
+
+    @property
+    def decoders(self) -> list[PreTrainedModel]:
+        return [self.language_model]
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
 
     def get_output_embeddings(self) -> nn.Module:
         return self.language_model.get_output_embeddings()

@@ -1,0 +1,54 @@
+"""Training in the processes that `accelerate launch` or `torchrun` has started, as one team."""
+
+import contextlib
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+
+import torch
+from transformers.utils import logging
+
+from icotlib.config import RunConfig
+from icotlib.data.run_data import check_sources
+from icotlib.running.jobs import POLL, unfinished
+from icotlib.running.progress import progress_bars
+from icotlib.runs import Run
+from icotlib.system.launch import is_main
+from icotlib.training.trainer import train
+
+
+def train_launched(config: RunConfig) -> Run:
+    """Train a run, and those that it builds on, in this process and the others of its launch.
+
+    Raises what `train` raises, and `DataError` or `ConfigError` before anything starts if a model
+    or data cannot be found.
+    """
+    missing = unfinished([config])
+    check_sources(missing)
+    warnings.filterwarnings("ignore")
+    logging.set_verbosity_error()
+    with _shown(missing) if is_main() else contextlib.nullcontext():
+        run = train(config)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    return run
+
+
+@contextlib.contextmanager
+def _shown(configs: Sequence[RunConfig]) -> Iterator[None]:
+    """While open, a thread shows the progress of these runs."""
+    ended = threading.Event()
+    with progress_bars(configs) as bars:
+
+        def watch() -> None:
+            while not ended.wait(POLL):
+                bars.update()
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            bars.update()

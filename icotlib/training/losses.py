@@ -1,0 +1,69 @@
+"""The losses of a run: read from the device block by block, so that steps need not wait for it."""
+
+import math
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from icotlib.errors import TrainingError
+from icotlib.runs import Run
+from icotlib.training import devices
+
+
+class Losses:
+    """The losses of the steps since the last evaluation."""
+
+    def __init__(self, run: Run, accelerator: Accelerator):
+        self.run, self.accelerator = run, accelerator
+        #: Of the steps since the last reading, still on the device: of this process's rows.
+        self.unread: list[Tensor] = []
+        #: Sum and number of those that were read since the last evaluation.
+        self.total, self.steps = 0.0, 0
+
+    def read(self, step: int) -> float:
+        """Read the losses of a block from the device; the last one.
+
+        Args:
+            step: steps of the run so far, the block included.
+
+        Raises `TrainingError` if one is not finite.
+        """
+        block, self.unread = torch.stack(self.unread), []
+        losses = devices.total(block, self.accelerator).tolist()
+        for number, loss in enumerate(losses, start=step - len(losses) + 1):
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"{self.run.name}: the loss at step {number} is {loss}. The last good "
+                    f"checkpoint is kept in {self.run.folder / 'checkpoint'}. Try a lower "
+                    "optim.lr or optim.muon_lr, more optim.warmup_steps, or train.precision=fp32."
+                )
+        self.total += sum(losses)
+        self.steps += len(losses)
+        return losses[-1]
+
+    def mean(self) -> float:
+        """The mean since the last call."""
+        mean = self.total / self.steps
+        self.total, self.steps = 0.0, 0
+        return mean
+
+    def state_dict(self, step: int) -> dict[str, Any]:
+        """What a checkpoint keeps, also between two readings.
+
+        Args:
+            step: steps of the run so far.
+
+        Raises `TrainingError` if a loss is not finite, so that the last good checkpoint stays.
+        """
+        unread = [loss.item() for loss in self.unread]
+        if not all(map(math.isfinite, unread)):
+            self.read(step)
+        return {"total": self.total, "steps": self.steps, "unread": unread}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`'s output."""
+        self.total, self.steps = state["total"], state["steps"]
+        device = self.accelerator.device
+        self.unread = [torch.tensor(loss, device=device) for loss in state["unread"]]

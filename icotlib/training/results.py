@@ -1,0 +1,92 @@
+"""What a run keeps of its final test: accuracy by stage, and what the model wrote."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from icotlib.data.run_data import RunData
+from icotlib.evaluation.scoring import Score
+from icotlib.runs import Run
+
+#: Test questions whose answers are kept as plain text.
+SAMPLES = 8
+
+
+@dataclass
+class Counters:
+    """What a run has used so far; part of every checkpoint."""
+
+    step: int = 0
+    examples: int = 0
+    #: Tokens that went through the model, padding aside.
+    tokens: int = 0
+    #: Seconds of computing in training steps, evaluation aside (see `Trainer.clock`).
+    seconds: float = 0.0
+
+
+def save_results(
+    run: Run, run_data: RunData, unit: str, scores: Mapping[int, Score], counters: Counters
+) -> None:
+    """Write stages.csv and samples.jsonl; nothing for a run without a test.
+
+    Args:
+        unit: what removal counts, tokens or steps.
+        scores: by tokens or steps removed.
+        counters: those of the end of the run.
+    """
+    if not scores:
+        return
+    rows = [_row(run, removed, unit, score, counters) for removed, score in scores.items()]
+    pd.DataFrame(rows).to_csv(run.folder / "stages.csv", index=False)
+    samples = [
+        sample for removed, score in scores.items() for sample in _samples(run_data, removed, score)
+    ]
+    path = run.folder / "samples.jsonl"
+    pd.DataFrame(samples).to_json(path, orient="records", lines=True)
+
+
+def earlier_scores(run: Run) -> Iterator[tuple[int, Score]]:
+    """The test scores of stages whose weights are not kept, by removal stage."""
+    for path in sorted((run.folder / "stages").glob("*/score.json")):
+        removed = int(path.parent.name.removeprefix("removed-"))
+        saved = json.loads(path.read_text())
+        for name in ("by_symbol", "written", "right"):
+            saved[name] = tuple(saved[name])
+        yield removed, Score(**saved)
+
+
+def _row(run: Run, removed: int, unit: str, score: Score, counters: Counters) -> dict[str, Any]:
+    """One row of stages.csv; a stage that has stored its own counters is charged with them."""
+    used = vars(counters)
+    saved = run.stage_folder(removed) / "counters.json"
+    if saved.is_file():
+        used = json.loads(saved.read_text())
+    return {
+        "removed": removed,
+        "unit": unit,
+        "accuracy": score.accuracy,
+        "ci_low": score.ci_low,
+        "ci_high": score.ci_high,
+        "n_test": score.n,
+        "by_symbol": " ".join(f"{value:.4f}" for value in score.by_symbol),
+        "train_steps": used["step"],
+        "train_examples": used["examples"],
+        "train_tokens": used["tokens"],
+        "train_seconds": round(used["seconds"], 2),
+    }
+
+
+def _samples(run_data: RunData, removed: int, score: Score) -> Iterator[dict[str, Any]]:
+    """What the model wrote for the first test questions."""
+    questions, answers = run_data.corpus.test["question"], run_data.answers
+    for number in range(min(SAMPLES, len(score.written))):
+        yield {
+            "removed": removed,
+            "question": questions[number],
+            "answer": answers[number],
+            "written": score.written[number],
+            "right": score.right[number],
+        }
