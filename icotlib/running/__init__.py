@@ -6,6 +6,7 @@ worker        what happens in a worker
 launched      training in the processes that a launcher has started, as one team
 progress      progress bars, or lines of text, from run directories
 sweeps        a run or a notebook over many settings
+cells         what a cell of a sweep consists of, and what has become of it
 grids         the settings of a sweep's cells
 notebooks     executing notebooks, and training the runs that they need
 planning      what a run will take, before it starts

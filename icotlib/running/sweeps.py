@@ -16,125 +16,27 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from icotlib import experiments, paths
-from icotlib.config import RunConfig
-from icotlib.errors import ConfigError, RunError, did_you_mean
-from icotlib.experiments.runs import RUNS, run_config
+from icotlib import paths
+from icotlib.errors import ConfigError, RunError, StoppedError, did_you_mean
+from icotlib.experiments.runs import RUNS
 from icotlib.registry import METHODS
 from icotlib.running import notebooks
+from icotlib.running.cells import Cell, Target
 from icotlib.running.grids import grid_cells
 from icotlib.running.jobs import Job, Outcome, run_jobs, trainings, unfinished
-from icotlib.runs import Run, write_json
+from icotlib.runs import write_json
 from icotlib.settings import parse_overrides
 from icotlib.system import leases
 
 STATES = ("waiting", "running", "finished", "failed")
 
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of a sweep: a run, or a notebook with parameters."""
-
-    sweep: "Sweep"
-    number: int
-    #: What it varies: `preset`, `seed`, parameters of the notebook, and settings by dotted name.
-    settings: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        return f"{self.number:03d}"
-
-    @cached_property
-    def parameters(self) -> dict[str, Any]:
-        """Preset, seed, overrides, and the notebook's other parameters."""
-        given = {"preset": "fast", "seed": 0} | self.sweep.fixed | self.settings
-        own = set(given) & {"preset", "seed", *self.sweep.parameters}
-        overrides = {name: value for name, value in given.items() if name not in own}
-        return {name: given[name] for name in own} | {"overrides": parse_overrides(overrides)}
-
-    @cached_property
-    def configs(self) -> list[RunConfig]:
-        """The runs that it consists of, or that its notebook needs."""
-        given = self.parameters
-        main = (given["preset"], int(given["seed"]), given["overrides"])
-        target = self.sweep.target
-        if not self.sweep.notebook:
-            return [run_config(target, *main)]
-        read = experiments.overrides_for(target, given["preset"], given["overrides"])
-        unread = [name for name in given["overrides"] if name not in read]
-        if unread:
-            raise ConfigError(f"no run of {target} reads {', '.join(unread)}")
-        return list(experiments.needed(target, *main))
-
-    @property
-    def last_job(self) -> str:
-        """The name of the job with which it ends."""
-        notebook = self.sweep.notebook
-        return f"{self.sweep.folder.name}-{self.name}" if notebook else self.configs[0].run_name
-
-    @property
-    def copy(self) -> Path:
-        """The executed copy of its notebook."""
-        return self.sweep.folder / "notebooks" / f"{self.sweep.target}-{self.name}.ipynb"
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """How it ended, as the sweep has noted it; empty before."""
-        path = self.sweep.folder / "cells" / f"{self.name}.json"
-        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-            return json.loads(path.read_text())
-        return {}
-
-    def note(self, **record: Any) -> None:
-        """Note how it ended."""
-        (self.sweep.folder / "cells").mkdir(exist_ok=True)
-        write_json(self.sweep.folder / "cells" / f"{self.name}.json", record)
-
-    def forget(self) -> None:
-        """Drop the note."""
-        (self.sweep.folder / "cells" / f"{self.name}.json").unlink(missing_ok=True)
-
-    @property
-    def lease(self) -> Path:
-        """The lease that is held while its notebook is executed."""
-        return self.sweep.folder / ".locks" / self.name
-
-    @property
-    def state(self) -> str:
-        """`waiting`, `running`, `finished` or `failed`."""
-        record = self.record.get("state")
-        done = record == "finished" if self.sweep.notebook else Run.of(self.configs[0]).done
-        if done:
-            return "finished"
-        related = {name for config in self.configs for name in config.ancestors()}
-        runs = [Run(paths.runs_root() / name) for name in related]
-        runs += [Run.of(config) for config in self.configs]
-        if leases.is_held(self.lease) or any(run.in_training for run in runs):
-            return "running"
-        return "failed" if record == "failed" else "waiting"
-
-    def row(self) -> dict[str, Any]:
-        """Its row of the table."""
-        runs = [Run.of(config) for config in self.configs]
-        finished = [run for run in runs if run.done]
-        last = finished[0].stages if finished and not self.sweep.notebook else pd.DataFrame()
-        record = self.record
-        return {
-            "cell": self.number,
-            **self.settings,
-            "state": self.state,
-            "accuracy": last.accuracy.iloc[-1] if len(last) else None,
-            "seconds": sum(run.totals["seconds"] for run in finished),
-            "runs": " ".join(run.name for run in runs),
-            "error": record.get("error", "") if record.get("state") == "failed" else "",
-        }
+#: Seconds between two writings of the table, at least.
+PAUSE = 5.0
 
 
 class Sweep:
@@ -152,12 +54,10 @@ class Sweep:
             ) from None
         except json.JSONDecodeError as error:
             raise RunError(f"{path} is damaged: {error}") from None
-        #: The name of a run or a method, or the stem of a notebook.
-        self.target: str = self.plan["target"]
-        self.notebook: bool = self.plan["notebook"]
-        #: What every cell has in common.
-        self.fixed: dict[str, Any] = self.plan["fixed"]
-        self.cells = [Cell(self, number, own) for number, own in enumerate(self.plan["cells"])]
+        what = (self.plan["target"], self.plan["notebook"], self.plan["fixed"])
+        self.target = Target(self.folder, *what)
+        cells = enumerate(self.plan["cells"])
+        self.cells = [Cell(self.target, number, settings) for number, settings in cells]
 
     @classmethod
     def make(
@@ -204,13 +104,6 @@ class Sweep:
         listed = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
         return f"Sweep({self.folder.name}: {listed})"
 
-    @cached_property
-    def parameters(self) -> dict[str, str]:
-        """The parameters of its notebook, each with its comment."""
-        if not self.notebook:
-            return {}
-        return notebooks.parameters(notebooks.find_notebook(self.target))
-
     def counts(self) -> dict[str, int]:
         """The number of cells in each state."""
         found = [cell.state for cell in self.cells]
@@ -241,27 +134,29 @@ class Sweep:
         """
         left = []
         for cell in self.cells:
-            state = cell.state
-            if state == "failed" and retry:
+            if cell.state == "failed" and retry:
                 cell.forget()
-            elif state == "failed" or state == "finished":
-                continue
-            left.append(cell)
+            if cell.state in ("waiting", "running"):
+                left.append(cell)
         listed = trainings([config for cell in left for config in cell.configs])
-        if self.notebook:
+        if self.target.is_notebook:
             listed += [self._execution(cell) for cell in left]
         errors: dict[str, str] = {}
+        written = time.monotonic()
 
         def on_end(outcome: Outcome) -> None:
-            if outcome.error is not None:
+            nonlocal written
+            if outcome.error is not None and not isinstance(outcome.error, StoppedError):
                 own = f"{type(outcome.error).__name__}: {outcome.error}"
                 cause = errors.get(outcome.kept_by or "")
                 errors[outcome.job.name] = f"{outcome.kept_by}: {cause}" if cause else own
             for cell in left:
                 if outcome.job.name == cell.last_job:
-                    self._note(cell, errors.get(outcome.job.name))
-            with contextlib.suppress(OSError):  # a full disk
-                self.write_table()
+                    self._note(cell, outcome, errors.get(outcome.job.name))
+            if time.monotonic() - written > PAUSE:  # the table of many cells takes a while
+                with contextlib.suppress(OSError):  # a full disk
+                    self.write_table()
+                written = time.monotonic()
             on_change(self)
 
         run_jobs(listed, workers, on_end=on_end)
@@ -269,11 +164,11 @@ class Sweep:
         on_change(self)
         return self
 
-    def _note(self, cell: Cell, error: str | None) -> None:
+    def _note(self, cell: Cell, outcome: Outcome, error: str | None) -> None:
         with contextlib.suppress(OSError):  # a full disk
             if error is not None:
                 cell.note(state="failed", error=error, time=time.time())
-            elif self.notebook:
+            elif self.target.is_notebook and not outcome.failed:
                 cell.note(state="finished", time=time.time())
             else:
                 cell.forget()
@@ -303,7 +198,7 @@ def _resolved(target: str) -> tuple[str, bool]:
 def execute_cell(sweep: str, number: int) -> str:
     """Execute the notebook of a cell, in a worker; the executed copy."""
     cell = Sweep(sweeps_root() / sweep).cells[number]
-    path = notebooks.find_notebook(cell.sweep.target)
+    path = notebooks.find_notebook(cell.target.name)
     with leases.hold(cell.lease):
         notebooks.execute(path, cell.copy, say=lambda line: None, **cell.parameters)
     return str(cell.copy)
