@@ -77,6 +77,7 @@ def test_a_run_learns_and_describes_itself(runs_folder, tiny):
         "metrics.csv",
         "stages.csv",
         "samples.jsonl",
+        "answers.parquet",
         "model",
         "done.json",
     }

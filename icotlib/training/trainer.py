@@ -34,6 +34,7 @@ from icotlib.system.devices import device_name
 from icotlib.system.seeding import generator_for
 from icotlib.system.timing import compute_seconds
 from icotlib.training import checkpoints, optim
+from icotlib.training.answers import save_answers
 
 #: Steps between two readings of the losses, which is when the device is waited for.
 BLOCK = 10
@@ -262,15 +263,18 @@ class Trainer:
         save_model(run.folder / "model", model, self.run_data.layout)
         rows: list[dict[str, Any]] = []
         samples: list[dict[str, Any]] = []
+        scores: dict[int, Score] = {}
         run.report(step=self.steps, steps=self.steps, testing=0)
         for removed, score in self.method.test(run):
             run.report(step=self.steps, steps=self.steps, testing=len(rows) + 1)
             rows.append(self._stage_row(removed, score))
             samples += self._samples(removed, score)
+            scores[removed] = score
         if rows:
             pd.DataFrame(rows).to_csv(run.folder / "stages.csv", index=False)
             path = run.folder / "samples.jsonl"
             pd.DataFrame(samples).to_json(path, orient="records", lines=True)
+            save_answers(run, self.run_data.corpus.test, scores)
         run.finish(
             vars(self.counters)
             | {
