@@ -25,6 +25,7 @@ _HOMES = {
     "models.loading": ["load_model"],
     "models.toy": ["new_model"],
     "registry": ["import_file"],
+    "reporting.comparison": ["compare"],
     "reporting.hub": ["export"],
     "reporting.publish": ["publish"],
     "reporting.results": ["final_rows", "learning_table", "results_table", "summary"],

@@ -6,6 +6,7 @@ workbook   the runs and notebooks of the workbook
 notebook   some notebooks
 runs       the runs that are there
 show       one run
+compare    two configurations or two runs
 ask        a question to a trained model
 evaluate   a trained model on a file of questions
 shifts     accuracy out of distribution
@@ -33,6 +34,7 @@ COMMANDS = {
     "notebook": "execute some notebooks",
     "runs": "list the runs",
     "show": "show one run: settings, provenance, accuracy by removal stage",
+    "compare": "compare two configurations or runs: settings, accuracy by stage, tests",
     "ask": "ask a trained model a question",
     "evaluate": "test a trained model on a file of questions",
     "shifts": "train every method, test it on other lengths and unseen combinations",
@@ -53,6 +55,7 @@ examples:
   icot train icot_si --fields           every setting, with its meaning, type, default and range
   icot ask icot_si "3719 * 84"          a question to a trained model
   icot runs                             what is finished and what is under way
+  icot compare icot_si no_cot           which is better, over seeds and questions
   icot COMMAND --help                   more about a command
 """
 

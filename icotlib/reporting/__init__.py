@@ -1,6 +1,10 @@
 """From finished runs to tables, figures, pages and exports.
 
 results         tidy tables over many runs
+groups          runs that differ in their seed alone, and in what groups differ
+samples         what the seeds of a group answered, question by question
+statistics      intervals and tests over seeds and questions
+comparison      two groups or two runs side by side, and what the tests show
 speed           speed of finished runs relative to a run that writes no chain
 figures         one function per figure
 publish         figures/ and results.csv, when the user asks

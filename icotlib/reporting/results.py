@@ -1,11 +1,13 @@
 """Results of many runs as tidy tables: what figures, pages and papers are drawn from."""
 
+import json
 from collections.abc import Iterable
 
 import pandas as pd
 
 from icotlib.config import RunConfig
 from icotlib.registry import METHODS
+from icotlib.reporting.groups import configuration_key, settings_of_run
 from icotlib.runs import Run
 
 COLUMNS = [
@@ -15,6 +17,7 @@ COLUMNS = [
     "task",
     "preset",
     "model",
+    "configuration",
     "seed",
     "removed",
     "unit",
@@ -34,6 +37,7 @@ COLUMNS = [
     "commit",
     "data",
     "run",
+    "settings",
 ]
 
 #: The columns that `record_speed` measures.
@@ -59,7 +63,8 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
 
     `removed` and `chain_length` count what `unit` says, tokens or steps. Speed is filled in where
     `record_speed` has measured it. Examples, tokens, steps and seconds include those of the runs
-    that a run builds on. A run without test scores has no row.
+    that a run builds on. Rows of one `configuration` differ in their seed alone; `settings` holds
+    those that are not at their default, as JSON. A run without test scores has no row.
     """
     rows = []
     for run in runs:
@@ -67,7 +72,7 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
             continue
         config, origin, totals = run.config, run.provenance, run.totals
         stages = run.stages.merge(speed_table(run), on="removed", how="left")
-        before = spent_before(config)
+        before, settings = spent_before(config), settings_of_run(run)
         for stage in stages.to_dict("records"):
             rows.append(
                 {
@@ -79,6 +84,8 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
                     "task": config.task,
                     "preset": config.preset,
                     "model": model_name(run),
+                    "configuration": configuration_key(settings),
+                    "settings": json.dumps(settings),
                     "seed": config.seed,
                     "chain_length": totals["chain_length"],
                     "device": origin["device"],
@@ -110,12 +117,15 @@ def learning_table(runs: Iterable[Run]) -> pd.DataFrame:
         config, metrics = run.config, run.metrics
         if metrics.empty:
             continue
+        settings = settings_of_run(run)
         chain = run.totals["chain_length"] if run.done else run.progress.get("chain", 1)
         columns = {
             "method": config.method,
             "schedule": config.spec.schedule_name(config),
             "variant": config.label,
             "task": config.task,
+            "configuration": configuration_key(settings),
+            "settings": json.dumps(settings),
             "seed": config.seed,
             "chain_length": chain,
             "final_stage": config.spec.make_schedule(config, chain).final_stage,
