@@ -144,6 +144,17 @@ class Run:
         folder = self.folder / "model" if removed is None else self.stage_folder(removed)
         if not folder.is_dir():
             folder = self.folder / "model"  # one model serves every stage
+        elif removed is not None and not any(folder.glob("*.safetensors*")):
+            raise RunError(
+                f"{self.name}: the weights of stage {removed} were deleted (icot runs clean); ask "
+                "for its last stage"
+            )
+        if not folder.is_dir() and self.done:
+            raise RunError(
+                f"{self.name} is finished and has no weights, perhaps because it was imported "
+                "without them: import them (icot runs export --weights), or delete its folder and "
+                "train it again"
+            )
         if not folder.is_dir():
             raise RunError(f"{self.name} has no saved weights yet; train it with icot.ensure")
         return folder

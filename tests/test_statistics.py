@@ -273,7 +273,7 @@ def test_comparing_groups(trained):
     assert set(found.settings.setting) == {"method", "removal.warmup_steps"}
     assert found.stages.removed.tolist() == list(range(9))
     last = found.stages.iloc[-1]
-    assert last[f"{key} seeds"] == 3
+    assert last[f"{key}_seeds"] == 3
     assert len(last.runs.split()) == 6
     assert found.stages["difference"].notna().tolist() == [False] * 8 + [True]
     assert "3 seeds each" in found.words[1]

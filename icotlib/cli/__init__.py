@@ -4,7 +4,7 @@ options    options that several commands share
 train      one run
 workbook   the runs and notebooks of the workbook
 notebook   some notebooks
-runs       the runs that are there
+runs       the runs that are there; export, import, clean up
 show       one run
 compare    two configurations or two runs
 ask        a question to a trained model
@@ -32,7 +32,7 @@ COMMANDS = {
     "train": "train one run, or show it if it is finished",
     "workbook": "train the runs of all notebooks but the studies, and execute these notebooks",
     "notebook": "execute some notebooks",
-    "runs": "list the runs",
+    "runs": "list the runs, summarise them over seeds, export and import them, clean up",
     "show": "show one run: settings, provenance, accuracy by removal stage",
     "compare": "compare two configurations or runs: settings, accuracy by stage, tests",
     "ask": "ask a trained model a question",

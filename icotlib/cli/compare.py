@@ -2,9 +2,8 @@
 
 import argparse
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
-
-import pandas as pd
 
 EXAMPLES = """\
 examples:
@@ -29,12 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for kind in ("csv", "md", "tex"):
         parser.add_argument(
-            f"--{kind}", type=Path, metavar="FILE", help=f"write the table of stages as .{kind}"
+            f"--{kind}",
+            type=file_ending(f".{kind}"),
+            metavar="FILE",
+            help=f"write the table of stages to FILE.{kind}",
         )
 
 
 def run(options: argparse.Namespace) -> None:
     from icotlib.reporting.comparison import compare  # scipy takes a moment to load
+    from icotlib.reporting.tables import presented, write_table
 
     found = compare(options.first, options.second, options.removed, options.threshold)
     for name, group in (("A", found.first), ("B", found.second)):
@@ -42,13 +45,14 @@ def run(options: argparse.Namespace) -> None:
     print("\nsettings that differ")
     print(found.settings.to_string(index=False) if len(found.settings) else "  none but the seed")
     print("\nexact match in percent, with 95% intervals")
-    print(readable(found.stages))
-    print(f"\n{readable(found.spent)}\n")
+    for table in (found.stages, found.spent):
+        print(f"{presented(table).to_string(index=False)}\n")
     for sentence in found.words:
         print(textwrap.fill(sentence, 100, subsequent_indent="  "))
+    for path in filter(None, (options.csv, options.md, options.tex)):
+        print("written to " + " and ".join(map(str, write_table(found.stages, path))))
 
 
-def readable(table: pd.DataFrame) -> str:
-    """A table as the terminal shows it, without the runs of each row."""
-    table = table.drop(columns="runs", errors="ignore")
-    return table.to_string(index=False, na_rep="-", float_format=lambda x: f"{x:,.1f}")
+def file_ending(suffix: str) -> Callable[[str], Path]:
+    """Argparse's type of a file whose name gets this ending unless it has it."""
+    return lambda name: Path(name if name.endswith(suffix) else name + suffix)

@@ -116,7 +116,7 @@ def stage_table(tables: Sequence[pd.DataFrame], titles: Sequence[str]) -> pd.Dat
         row: dict[str, object] = {"removed": int(removed)}
         for title, rows in zip(titles, here, strict=True):
             measured = mean_interval(sample_of(rows)) if len(rows) else (np.nan,) * 3
-            row |= _cells(title, measured) | {f"{title} seeds": len(rows)}
+            row |= _cells(title, measured) | {f"{title}_seeds": len(rows)}
         row |= _cells("difference", _difference_at(here))
         found.append(row | {"runs": " ".join(name for rows in here for name in rows.run)})
     return pd.DataFrame(found)
@@ -130,7 +130,7 @@ def _difference_at(here: Sequence[pd.DataFrame]) -> Sequence[float]:
 
 
 def _cells(title: str, interval: Sequence[float]) -> dict[str, float]:
-    names = (title, f"{title} low", f"{title} high")
+    names = (title, f"{title}_low", f"{title}_high")
     return {name: round(100 * x, 1) for name, x in zip(names, interval, strict=True)}
 
 

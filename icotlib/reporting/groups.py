@@ -47,9 +47,9 @@ def group_runs(runs: Iterable[Run]) -> list[Group]:
     Of one seed that was trained twice, under two labels for example, the run without a label
     counts, or else the first: it is one seed.
     """
-    found: dict[str, dict[Any, Run]] = {}
+    found: dict[str, dict[int, Run]] = {}
     for run in sorted(runs, key=lambda run: (run.config.label, run.name)):
-        found.setdefault(configuration(run), {}).setdefault(seeds_of(run.config), run)
+        found.setdefault(configuration(run), {}).setdefault(run.config.seed, run)
     ordered = {key: [x[1] for x in sorted(seeds.items())] for key, seeds in found.items()}
     return [Group(key, tuple(members)) for key, members in ordered.items()]
 
@@ -83,11 +83,6 @@ def compared_settings(config: RunConfig) -> Settings:
     for role, phase in config.phases.items():
         settings |= {f"{role}.{name}": x for name, x in compared_settings(phase).items()}
     return settings
-
-
-def seeds_of(config: RunConfig) -> tuple[int, ...]:
-    """The seed of a run, then those of all that it builds on."""
-    return (config.seed, *(seed for phase in config.phases.values() for seed in seeds_of(phase)))
 
 
 # --- in what groups differ ---------------------------------------------------------------------
@@ -126,7 +121,8 @@ def value_of(settings: Settings, name: str) -> Any:
 def _default(settings: Settings, name: str) -> Any:
     role, _, rest = name.partition(".")
     if f"{role}.method" in settings:  # a setting of a phase
-        phase = {key.partition(".")[2]: x for key, x in settings.items() if key.startswith(role)}
+        own = f"{role}."
+        phase = {key.removeprefix(own): x for key, x in settings.items() if key.startswith(own)}
         return _default(phase, rest)
     return defaults(settings["method"]).get(name)
 
@@ -144,24 +140,28 @@ def _text(settings: Settings, name: str) -> str:
     return "-" if value is None else str(value)
 
 
-def distinct_variants(table: pd.DataFrame) -> pd.DataFrame:
-    """A results or learning table in which no two configurations share method and variant.
+def told_apart(table: pd.DataFrame) -> pd.Series:
+    """For each row of a results or learning table, the settings that tell its configuration from
+    others of the same task, method, schedule and variant; empty where there are none."""
+    words = pd.Series("", index=table.index, dtype=object)
+    for _, rows in table.groupby(["task", "method", "schedule", "variant"]):
+        settings = rows.drop_duplicates("configuration").set_index("configuration").settings
+        every = {str(key): json.loads(text) for key, text in settings.items()}
+        if len(every) > 1:
+            words[rows.index] = rows.configuration.map(differences_in_words(every))
+    return words
 
-    Where they do, the settings in which they differ follow the variant. A table without the
-    columns `configuration` and `settings` is returned as it is.
+
+def distinct_variants(table: pd.DataFrame) -> pd.DataFrame:
+    """A results or learning table in which no two configurations share method and variant: where
+    they did, the settings in which they differ follow the variant.
+
+    A table without the columns `configuration` and `settings` is returned as it is.
     """
     if not {"configuration", "settings"} <= set(table.columns):
         return table
-    variants = table["variant"].astype(object)
-    for _, rows in table.groupby(["task", "method", "schedule", "variant"]):
-        one_each = rows.drop_duplicates("configuration").set_index("configuration").settings
-        if len(one_each) < 2:
-            continue
-        words = differences_in_words({str(key): json.loads(x) for key, x in one_each.items()})
-        for key, text in words.items():
-            here = rows.index[rows.configuration == key]
-            variants[here] = [", ".join(x for x in (v, text) if x) for v in variants[here]]
-    return table.assign(variant=variants)
+    both = zip(table.variant, told_apart(table), strict=True)
+    return table.assign(variant=[", ".join(part for part in pair if part) for pair in both])
 
 
 # --- finding -----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
@@ -140,28 +141,19 @@ def final_rows(table: pd.DataFrame) -> pd.DataFrame:
     return table.loc[table.groupby("run")["removed"].idxmax()].reset_index(drop=True)
 
 
-def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Means over seeds of each method's last stage, in percent, with the lowest seed."""
-    last = final_rows(table)
-    last = last.assign(method=last["method"].map(method_label))
-    keys = ["task", "method", "schedule", "variant", "removed", "unit"]
-    groups = last.groupby(keys, sort=False)
-    means = groups.agg(
-        seeds=("seed", "nunique"),
-        accuracy=("accuracy", "mean"),
-        lowest=("accuracy", "min"),
-        relative_speed=("relative_speed", "mean"),
-        train_examples=("train_examples", "mean"),
-        train_seconds=("train_seconds", "mean"),
-    ).reset_index()
-    means[["accuracy", "lowest"]] = (100 * means[["accuracy", "lowest"]]).round(1)
-    means["relative_speed"] = means["relative_speed"].round(2)
-    whole = ["train_examples", "train_seconds"]
-    means[whole] = means[whole].round().astype(int)
-    return means.sort_values("accuracy", ascending=False, ignore_index=True)
-
-
 def speed_table(run: Run) -> pd.DataFrame:
     """What `record_speed` has measured for a run; empty before."""
     path = run.folder / "speed.json"
     return pd.read_json(path) if path.is_file() else pd.DataFrame(columns=["removed", *SPEEDS])
+
+
+def provenance_of(runs: Iterable[Run]) -> dict[str, Any]:
+    """The origin of a figure or table: name, seed, preset, commit, device, data and versions of
+    each run."""
+    rows = []
+    for run in sorted(runs, key=lambda run: run.name):
+        config, origin = run.config, run.provenance
+        row = {"run": run.name, "seed": config.seed, "preset": config.preset}
+        row |= {key: origin[key] for key in ("commit", "device", "data", "versions")}
+        rows.append(row)
+    return {"runs": rows}
