@@ -334,7 +334,7 @@ def special(kind: bytes, target: str = "") -> tarfile.TarInfo:
 ATTACKS = {
     "above": ("../outside/config.json", b"{}"),
     "inside above": ("run/../../config.json", b"{}"),
-    "absolute": ("/tmp/icot-outside/config.json", b"{}"),
+    "absolute": ("/icot-outside/config.json", b"{}"),
     "hidden": (".locks/config.json", b"{}"),
     "no run": ("config.json", b"{}"),
     "code": ("run/model/modeling.py", b"import os"),

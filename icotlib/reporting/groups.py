@@ -23,6 +23,9 @@ NOT_COMPARED = ("seed", "label", "preset")
 
 Settings = dict[str, Any]
 
+#: Characters that settings may take in a figure's legend.
+LEGEND = 60
+
 
 @dataclass(frozen=True)
 class Group:
@@ -140,11 +143,17 @@ def _text(settings: Settings, name: str) -> str:
     return "-" if value is None else str(value)
 
 
-def told_apart(table: pd.DataFrame) -> pd.Series:
+def told_apart(
+    table: pd.DataFrame, names: Sequence[str] = ("task", "method", "schedule", "variant")
+) -> pd.Series:
     """For each row of a results or learning table, the settings that tell its configuration from
-    others of the same task, method, schedule and variant; empty where there are none."""
+    others of the same name; empty where there are none.
+
+    Args:
+        names: the columns that name a configuration for readers.
+    """
     words = pd.Series("", index=table.index, dtype=object)
-    for _, rows in table.groupby(["task", "method", "schedule", "variant"]):
+    for _, rows in table.groupby(list(names)):
         settings = rows.drop_duplicates("configuration").set_index("configuration").settings
         every = {str(key): json.loads(text) for key, text in settings.items()}
         if len(every) > 1:
@@ -154,13 +163,19 @@ def told_apart(table: pd.DataFrame) -> pd.Series:
 
 def distinct_variants(table: pd.DataFrame) -> pd.DataFrame:
     """A results or learning table in which no two configurations share method and variant: where
-    they did, the settings in which they differ follow the variant.
+    they did, the settings in which they differ follow the variant, or their key if that is long.
 
     A table without the columns `configuration` and `settings` is returned as it is.
     """
     if not {"configuration", "settings"} <= set(table.columns):
         return table
-    both = zip(table.variant, told_apart(table), strict=True)
+    apart = [
+        words if len(words) <= LEGEND else f"configuration {key}"
+        for words, key in zip(
+            told_apart(table, ("method", "variant")), table.configuration, strict=True
+        )
+    ]
+    both = zip(table.variant, apart, strict=True)
     return table.assign(variant=[", ".join(part for part in pair if part) for pair in both])
 
 

@@ -17,6 +17,9 @@ from icotlib.errors import RunError
 #: Draws of every bootstrap, and where they start.
 DRAWS, SEED = 4000, 0
 
+#: Numbers that a bootstrap holds at a time.
+BLOCK = 2_000_000
+
 #: The level of every interval.
 LEVEL = 0.95
 
@@ -40,8 +43,7 @@ class Sample:
     accuracy: np.ndarray
     #: `[seeds]`, the number of questions that each was asked.
     n: np.ndarray
-    #: `[seeds, questions]`, whether each answer is right; None if seeds were asked different
-    #: questions, or single answers were not kept.
+    #: `[seeds, questions]`, whether each answer is right; None if single answers are not known.
     right: np.ndarray | None = None
     #: A hash of the questions in their order; empty where `right` is None.
     questions: str = ""
@@ -103,13 +105,14 @@ def _bootstrap(
     """The percentiles of a signed sum of means, seeds and questions drawn with replacement.
 
     Seeds of one test set are crossed with its questions, not nested: a draw asks all its seeds the
-    same questions (the pigeonhole bootstrap, Owen 2007). Questions that all seeds answer alike are
-    interchangeable, so that numbers of patterns are drawn rather than questions.
+    same questions (the pigeonhole bootstrap: Owen 2007, Annals of Applied Statistics 1(2)).
+    Questions whose right and wrong answers fall on the same seeds are interchangeable, so that
+    numbers of such patterns are drawn rather than questions.
 
     Few seeds vary less among themselves than seeds at large. The deviations that come from drawing
     seeds are therefore widened by sqrt(n / (n - 1)) and the ratio of Student's t to the normal
-    quantile (the narrowness of bootstrap intervals: Hesterberg 2015, arXiv 1411.5279), with
-    Welch's degrees of freedom for two samples.
+    quantile (the narrowness of bootstrap intervals: Hesterberg 2015, The American Statistician
+    69(4)), with Welch's degrees of freedom for two samples.
     """
     rng = np.random.default_rng(seed)
     # [draws, seeds]: how often each seed is drawn, as a share.
@@ -143,16 +146,21 @@ def _over_questions(
         rows = np.concatenate([one.right for one in samples])
         patterns, counts = np.unique(rows, axis=1, return_counts=True)
         n = counts.sum()
-        shares = rng.multinomial(n, counts / n, draws) / n  # [draws, patterns]
-        per_seed = shares @ patterns.T.astype(float)  # [draws, seeds of all samples]
+        block = max(1, BLOCK // len(counts))
+        parts = [
+            rng.multinomial(n, counts / n, min(block, draws - start)) @ patterns.T / n
+            for start in range(0, draws, block)
+        ]
+        per_seed = np.concatenate(parts)  # [draws, seeds of all samples]
         ends = np.cumsum([one.seeds for one in samples])[:-1]
-        parts = np.split(per_seed, ends, axis=1)
-        return [(share * part).sum(axis=1) for share, part in zip(drawn, parts, strict=True)]
+        each = np.split(per_seed, ends, axis=1)
+        return [(share * one).sum(axis=1) for share, one in zip(drawn, each, strict=True)]
     if len(samples) > 1:
         return [_over_questions([x], [y], rng)[0] for x, y in zip(samples, drawn, strict=True)]
     (one,), (share,) = samples, drawn
-    right = rng.binomial(one.n, one.accuracy.clip(0, 1), (draws, one.seeds)) / one.n
-    return [(share * right).sum(axis=1)]
+    # How far seeds fail on the same questions is not known: as if they always did, which is widest.
+    n = int(one.n.min())
+    return [share @ one.accuracy + rng.binomial(n, one.mean, draws) / n - one.mean]
 
 
 def _widening(variances: np.ndarray, freedom: np.ndarray) -> float:
