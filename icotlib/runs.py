@@ -2,10 +2,11 @@
 
 <method>[-<schedule>]-<task>[-<label>]-s<seed>-v<numerics>-<digest>/
     config.json       every setting
-    provenance.json   commit, versions, device, data hash, command
+    provenance.json   commit, versions, device, data hash, numerics version, command
     metrics.csv       one row per evaluation during training
     stages.csv        one row per removal stage: test accuracy by greedy generation
     samples.jsonl     what the model wrote for the first test questions
+    answers.parquet   every test question at every stage: right or not, and what the model wrote
     model/            the final weights and tokenizer (safetensors)
     stages/           weights at the end of every removal stage, where they differ, or its score
     checkpoint/       only while unfinished: what a resumed run starts from
@@ -33,7 +34,7 @@ from typing import Any
 import pandas as pd
 
 from icotlib import paths
-from icotlib.config import RunConfig, from_dict, to_dict
+from icotlib.config import NUMERICS, RunConfig, from_dict, to_dict
 from icotlib.errors import RunError
 from icotlib.system import leases
 
@@ -116,6 +117,24 @@ class Run:
         return pd.read_json(self.folder / "samples.jsonl", lines=True, dtype=False)
 
     @property
+    def answers(self) -> pd.DataFrame:
+        """One row per stage and test question: removed, number, question, answer, right, written.
+
+        Raises `RunError` if the run kept none: it is unfinished, is never tested, or was trained
+        before every answer was kept.
+        """
+        path = self.folder / "answers.parquet"
+        if not path.is_file():
+            raise RunError(
+                f"{self.name} has no answers.parquet: it is unfinished, answers no questions, or "
+                "is older than this file. Its accuracies can be used, its single questions cannot"
+            )
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} is damaged: {error}") from None
+
+    @property
     def progress(self) -> dict[str, Any]:
         """The last report of a run in training; empty if there is none."""
         try:
@@ -133,6 +152,17 @@ class Run:
             )
         if not folder.is_dir():
             folder = self.folder / "model"  # one model serves every stage
+        elif removed is not None and not any(folder.glob("*.safetensors*")):
+            raise RunError(
+                f"{self.name}: the weights of stage {removed} were deleted (icot runs clean); ask "
+                "for its last stage"
+            )
+        if not folder.is_dir() and self.done:
+            raise RunError(
+                f"{self.name} is finished and has no weights, perhaps because it was imported "
+                "without them: import them (icot runs export --weights), or delete its folder and "
+                "train it again"
+            )
         if not folder.is_dir():
             raise RunError(f"{self.name} has no saved weights yet; train it with icot.ensure")
         return folder
@@ -275,9 +305,10 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def provenance(data_digest: str, device: str) -> dict[str, Any]:
-    """Where numbers come from: commit, versions, device, data hash, command."""
+    """Where numbers come from: commit, versions, device, data hash, numerics, command."""
     return {
         "commit": git_commit(),
+        "numerics": NUMERICS,
         "command": command_line(),
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},

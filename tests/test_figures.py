@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from icotlib.interp import digit_geometry
@@ -15,6 +15,7 @@ from icotlib.registry import METHODS
 from icotlib.reporting import figures
 from icotlib.reporting.figures import style
 from icotlib.reporting.results import COLUMNS, method_label
+from icotlib.reporting.statistics import Sample, mean_interval
 
 
 def made_table():
@@ -36,7 +37,10 @@ def made_table():
                 "ci_high": 0.6,
                 "relative_speed": 0.3 + s,
             }
-            rows.append(row | {"run": f"{method}{variant}{seed}"})
+            row |= {"configuration": f"{method}{variant}", "settings": '{"method": "no_cot"}'}
+            rows.append(
+                row | {"run": f"{method}{variant}{seed}", "task": "mult-2x2", "n_test": 100}
+            )
     return pd.DataFrame(rows)
 
 
@@ -304,6 +308,29 @@ def test_baselines_are_reference_lines_at_their_mean():
             assert line.get_color() == style.color_of(
                 "explicit_cot" if "Explicit" in line.get_label() else "no_cot"
             )
+
+
+def test_configurations_that_share_a_name_are_drawn_apart():
+    """Their names say in which settings they differ, and the band is that of their own seeds."""
+    table = made_table()
+    here = table.method == "explicit_cot"
+    table.loc[here, "accuracy"] = [0.9, 0.8]
+    table.loc[here, "settings"] = '{"method": "explicit_cot"}'
+    other = {"method": "explicit_cot", "train.steps": 7}
+    changed = {"configuration": "longer", "settings": json.dumps(other), "accuracy": 0.1}
+    both = pd.concat([table, table[here].assign(**changed, run="longer")], ignore_index=True)
+    ax = figures.accuracy_vs_removed(both).axes[0]
+    lines = {x.get_label(): x.get_ydata()[0] for x in ax.lines if "Explicit" in x.get_label()}
+    expected = {"Explicit CoT, train.steps=1200": 0.85, "Explicit CoT, train.steps=7": 0.1}
+    assert lines == pytest.approx(expected)
+    bands = [x.get_bbox() for x in ax.patches if x.get_facecolor()[:3] == ax_color("explicit_cot")]
+    assert len(bands) == 2
+    sample = Sample(np.array([0.9, 0.8]), np.array([100, 100]))
+    assert sorted((x.y0, x.y1) for x in bands)[1] == pytest.approx(mean_interval(sample)[1:])
+
+
+def ax_color(method):
+    return to_rgb(style.color_of(method))
 
 
 def test_a_method_of_a_single_stage_is_a_point():

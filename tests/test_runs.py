@@ -9,8 +9,9 @@ from icotlib import experiments
 from icotlib.cli import main
 from icotlib.config import RunConfig, to_dict
 from icotlib.errors import ConfigError, RunError, TrainingError
-from icotlib.reporting.results import final_rows, learning_table, results_table, summary
+from icotlib.reporting.results import final_rows, learning_table, results_table
 from icotlib.reporting.speed import record_speed
+from icotlib.reporting.summary import summary
 from icotlib.running import progress
 from icotlib.running.jobs import ensure, unfinished
 from icotlib.running.progress import ProgressBars, is_live, line_of

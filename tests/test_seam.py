@@ -20,8 +20,9 @@ from icotlib.evaluation.ood import shift_table
 from icotlib.evaluation.stage_model import StageModel, load
 from icotlib.models.loading import load_model
 from icotlib.reporting import figures
-from icotlib.reporting.results import final_rows, learning_table, results_table, summary
+from icotlib.reporting.results import final_rows, learning_table, results_table
 from icotlib.reporting.speed import record_speed
+from icotlib.reporting.summary import summary
 from icotlib.running.planning import plan
 from icotlib.runs import Run, all_runs
 

@@ -82,6 +82,7 @@ def test_a_run_learns_and_describes_itself(runs_folder, tiny):
         "stages.csv",
         "samples.jsonl",
         "history.jsonl",
+        "answers.parquet",
         "model",
         "done.json",
     }

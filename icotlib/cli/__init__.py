@@ -4,8 +4,9 @@ options    options that several commands share
 train      one run
 workbook   the runs and notebooks of the workbook
 notebook   some notebooks
-runs       the runs that are there
+runs       the runs that are there; export, import, clean up
 show       one run
+compare    two configurations or two runs
 ask        a question to a trained model
 evaluate   a trained model on a file of questions
 shifts     accuracy out of distribution
@@ -33,8 +34,9 @@ COMMANDS = {
     "notebook": "execute some notebooks",
     "sweep": "do a run or a notebook over a grid of settings and seeds",
     "stop": "end runs in training, which write a checkpoint first",
-    "runs": "list the runs",
+    "runs": "list the runs, summarise them over seeds, export and import them, clean up",
     "show": "show one run: settings, provenance, accuracy by removal stage",
+    "compare": "compare two configurations or runs: settings, accuracy by stage, tests",
     "ask": "ask a trained model a question",
     "evaluate": "test a trained model on a file of questions",
     "shifts": "train every method, test it on other lengths and unseen combinations",
@@ -55,6 +57,7 @@ examples:
   icot train icot_si --fields           every setting, with its meaning, type, default and range
   icot ask icot_si "3719 * 84"          a question to a trained model
   icot runs                             what is finished and what is under way
+  icot compare icot_si no_cot           which is better, over seeds and questions
   icot COMMAND --help                   more about a command
 """
 

@@ -70,13 +70,13 @@ def load_imports(options: argparse.Namespace) -> None:
         import_file(path)
 
 
-def overrides_of(pairs: Sequence[str]) -> dict[str, Any]:
-    """The settings of `--set`. Raises `ConfigError` for one without a value."""
+def overrides_of(pairs: Sequence[str], option: str = "--set") -> dict[str, Any]:
+    """The settings of `--set` or a like option. Raises `ConfigError` for one without a value."""
     changes = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise ConfigError(f"--set needs SETTING=VALUE, got {pair!r}")
+            raise ConfigError(f"{option} needs SETTING=VALUE, got {pair!r}")
         try:
             changes[name.strip()] = yaml.safe_load(value)
         except yaml.YAMLError:

@@ -6,7 +6,8 @@ from pathlib import Path
 from icotlib import paths
 from icotlib.reporting.guide import update_pages
 from icotlib.reporting.publish import publish
-from icotlib.reporting.results import summary
+from icotlib.reporting.summary import summary
+from icotlib.reporting.tables import presented
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,5 +19,5 @@ def run(options: argparse.Namespace) -> None:
     table = publish(options.out, options.task)
     if options.out == paths.FIGURES:
         update_pages()
-    print(summary(table).to_string(index=False))
+    print(presented(summary(table)).to_string(index=False))
     print(f"\nwritten to {options.out}")

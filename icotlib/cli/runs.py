@@ -1,26 +1,159 @@
-"""`icot runs`: the runs that are there."""
+"""`icot runs`: the runs that are there; export, import, clean up."""
 
 import argparse
 import sys
+from pathlib import Path
 
 from icotlib import paths
+from icotlib.cli.options import add_import, load_imports, overrides_of
+from icotlib.errors import ConfigError, IcotError
+from icotlib.reporting.groups import configuration
 from icotlib.reporting.results import results_table
+from icotlib.reporting.selection import ORDERS, last_accuracy, matching
 from icotlib.runs import Run, all_runs
+
+EXAMPLES = """\
+examples:
+  icot runs                                     all of them, with the key of their configuration
+  icot runs --method icot_si --where removal.pace=8 --finished --sort accuracy
+  icot runs --task mult-4x2 --summary           one row per configuration, over its seeds
+  icot runs --summary --md table.md             the same as a file (or --csv FILE, --tex FILE)
+  icot runs --csv > results.csv                 one row per run and removal stage
+  icot runs export runs.tar.gz --task mult-4x2  what tables and figures need, in one file
+  icot runs import runs.tar.gz
+  icot runs clean                               what could be deleted; --yes deletes it
+  icot compare A B                              two of them, or two configurations
+"""
+
+#: The filters that are settings of their own.
+FILTERS = ("method", "task", "preset", "seed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--csv", action="store_true", help="print the results table as CSV instead")
+    add_filters(parser)
+    parser.add_argument("--sort", choices=ORDERS, default="name", help="the order (name)")
+    parser.add_argument(
+        "--summary", action="store_true", help="one row per configuration, over its seeds"
+    )
+    parser.add_argument(
+        "--csv",
+        nargs="?",
+        const=True,
+        metavar="FILE",
+        help="the results table as CSV, printed or written to FILE; with --summary, that table",
+    )
+    for kind in ("md", "tex"):
+        parser.add_argument(
+            f"--{kind}", metavar="FILE", help=f"write the summary to a file that ends in .{kind}"
+        )
+    add_actions(parser)
+
+
+def add_filters(parser: argparse.ArgumentParser) -> None:
+    """Which runs are meant."""
+    parser.add_argument("--method", help="of a method alone, such as icot_si")
+    parser.add_argument("--task", help="on a task alone, such as mult-4x2")
+    parser.add_argument("--preset", help="of a preset alone")
+    parser.add_argument("--seed", type=int, help="of a seed alone")
+    parser.add_argument(
+        "--where",
+        action="append",
+        metavar="SETTING=VALUE",
+        help="with any setting at this value, e.g. removal.pace=8; can be given again",
+    )
+    state = parser.add_mutually_exclusive_group()
+    state.add_argument("--finished", action="store_const", const=True, help="finished ones alone")
+    state.add_argument(
+        "--unfinished",
+        action="store_const",
+        dest="finished",
+        const=False,
+        help="unfinished ones alone",
+    )
+    add_import(parser)
+
+
+def add_actions(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions on these runs")
+
+    def action(name: str, help: str) -> argparse.ArgumentParser:
+        # Filters work before and after the action: its own stay unset unless they are given.
+        return actions.add_parser(
+            name,
+            help=help,
+            description=f"{help[0].upper()}{help[1:]}.",
+            argument_default=argparse.SUPPRESS,
+        )
+
+    export = action("export", "write finished runs into one archive")
+    export.add_argument("file", type=Path, help="ends in .tar.gz")
+    export.add_argument("--weights", action="store_true", default=False, help="with their weights")
+    add_filters(export)
+    read = action("import", "put the runs of an archive into the folder of runs")
+    read.add_argument("file", type=Path, help="what `icot runs export` wrote")
+    clean = action("clean", "list what no result needs, and delete it with --yes")
+    clean.add_argument("--yes", action="store_true", default=False, help="delete it")
+    clean.add_argument(
+        "--days",
+        type=float,
+        default=7,
+        help="unfinished runs that were not touched for so many days are deleted too (7)",
+    )
+    clean.add_argument(
+        "--stage-weights",
+        action="store_true",
+        default=False,
+        help="the weights of removal stages before the last too: such a run answers at its last "
+        "stage alone",
+    )
+    add_filters(clean)
 
 
 def run(options: argparse.Namespace) -> None:
-    runs = all_runs(finished=False)
-    if options.csv:
-        results_table(one for one in runs if one.done).to_csv(sys.stdout, index=False)
-        return
+    load_imports(options)
+    if options.action == "import":
+        import_archive(options.file)
+    elif options.action == "export":
+        export_archive(options)
+    elif options.action == "clean":
+        clean_up(options)
+    elif options.summary or options.md or options.tex:
+        print_summary(options)
+    elif options.csv:
+        write_results(options)
+    else:
+        print_list(options)
+
+
+def chosen(options: argparse.Namespace) -> list[Run]:
+    """The runs that the filters leave. Raises `ConfigError` for an unknown setting."""
+    where = overrides_of(options.where or [], "--where")
+    values = {name: getattr(options, name) for name in FILTERS}
+    where |= {name: value for name, value in values.items() if value is not None}
+    return matching(all_runs(finished=False), where, options.finished)
+
+
+def finished(options: argparse.Namespace) -> list[Run]:
+    return [one for one in chosen(options) if one.done]
+
+
+# --- lists and tables --------------------------------------------------------------------------
+
+
+def print_list(options: argparse.Namespace) -> None:
+    runs = sorted(chosen(options), key=ORDERS[options.sort])
     if not runs:
-        print(f"no runs under {paths.runs_root()}; `icot workbook` makes some")
+        print(f"no such runs under {paths.runs_root()}; `icot workbook` makes some")
     for one in runs:
-        print(f"{one.name:64} {state(one)}")
+        print(f"{one.name:64} {key_of(one)} {state(one)}")
+
+
+def key_of(run: Run) -> str:
+    """The key of its configuration, where its provenance is there already."""
+    try:
+        return configuration(run)
+    except IcotError:
+        return f"{'-':10}"
 
 
 def state(run: Run) -> str:
@@ -28,6 +161,69 @@ def state(run: Run) -> str:
     if not run.done:
         step = run.progress.get("step", 0)
         return f"unfinished at step {step} of {run.config.train.steps}"
-    stages = run.stages
-    accuracy = f"{stages.accuracy.iloc[-1]:6.1%}" if len(stages) else f"{'-':>6}"
-    return f"{accuracy}  {run.totals['seconds']:6.0f} s"
+    accuracy = last_accuracy(run)
+    shown = f"{'-':>6}" if accuracy is None else f"{accuracy:6.1%}"
+    return f"{shown}  {run.totals['seconds']:6.0f} s"
+
+
+def write_results(options: argparse.Namespace) -> None:
+    table = results_table(finished(options))
+    table.to_csv(sys.stdout if options.csv is True else options.csv, index=False)
+
+
+def print_summary(options: argparse.Namespace) -> None:
+    from icotlib.reporting.summary import summary  # scipy takes a moment to load
+    from icotlib.reporting.tables import as_csv, presented, write_table
+
+    table = summary(finished(options))
+    files = [name for name in (options.csv, options.md, options.tex) if isinstance(name, str)]
+    for name in files:
+        print("written to " + " and ".join(map(str, write_table(table, name))))
+    if options.csv is True:
+        print(as_csv(table), end="")
+    elif not files:
+        print(presented(table).to_string(index=False) if len(table) else "no finished run")
+
+
+# --- actions -----------------------------------------------------------------------------------
+
+
+def export_archive(options: argparse.Namespace) -> None:
+    from icotlib.reporting.archive import export_runs
+
+    runs = export_runs(finished(options), options.file, options.weights)
+    size = megabytes(options.file.stat().st_size)
+    print(f"{options.file}: {len(runs)} runs, with those that they build on, {size}")
+
+
+def import_archive(file: Path) -> None:
+    from icotlib.reporting.archive import import_runs
+
+    imported, present = import_runs(file)
+    for one in imported:
+        print(f"imported  {one.name}")
+    for one in present:
+        print(f"was here  {one.name} ({'finished' if one.done else 'unfinished'}; left as it is)")
+
+
+def clean_up(options: argparse.Namespace) -> None:
+    from icotlib.reporting.cleanup import delete, removable
+
+    if options.days < 0:
+        raise ConfigError(f"--days must be at least 0, got {options.days:g}")
+    found = removable(chosen(options), options.days, options.stage_weights)
+    for item in found:
+        name = item.path.relative_to(paths.runs_root())
+        print(f"{megabytes(item.bytes):>10}  {name}: {item.reason}")
+    total = megabytes(sum(item.bytes for item in found))
+    if not found:
+        print("nothing to delete")
+    elif options.yes:
+        delete(found)
+        print(f"deleted {total}")
+    else:
+        print(f"{total} in all; nothing is deleted yet: add --yes")
+
+
+def megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

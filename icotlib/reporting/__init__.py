@@ -1,6 +1,15 @@
 """From finished runs to tables, figures, pages and exports.
 
 results         tidy tables over many runs
+groups          runs that differ in their seed alone, and in what groups differ
+samples         what the seeds of a group answered, question by question
+statistics      intervals and tests over seeds and questions
+comparison      two groups or two runs side by side, and what the tests show
+summary         one row per configuration, with intervals over seeds
+tables          CSV, Markdown and LaTeX, with the runs of every row
+selection       choosing and ordering runs by their settings
+archive         runs as one file, to keep or to send
+cleanup         what can be deleted without losing a result
 speed           speed of finished runs relative to a run that writes no chain
 figures         one function per figure
 publish         figures/ and results.csv, when the user asks

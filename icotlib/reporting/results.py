@@ -1,11 +1,14 @@
 """Results of many runs as tidy tables: what figures, pages and papers are drawn from."""
 
+import json
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
 from icotlib.config import RunConfig
 from icotlib.registry import METHODS
+from icotlib.reporting.groups import configuration_key, settings_of_run
 from icotlib.runs import Run
 
 COLUMNS = [
@@ -15,6 +18,7 @@ COLUMNS = [
     "task",
     "preset",
     "model",
+    "configuration",
     "seed",
     "removed",
     "unit",
@@ -34,6 +38,7 @@ COLUMNS = [
     "commit",
     "data",
     "run",
+    "settings",
 ]
 
 #: The columns that `record_speed` measures.
@@ -59,7 +64,8 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
 
     `removed` and `chain_length` count what `unit` says, tokens or steps. Speed is filled in where
     `record_speed` has measured it. Examples, tokens, steps and seconds include those of the runs
-    that a run builds on. A run without test scores has no row.
+    that a run builds on. Rows of one `configuration` differ in their seed alone; `settings` holds
+    those that are not at their default, as JSON. A run without test scores has no row.
     """
     rows = []
     for run in runs:
@@ -67,7 +73,7 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
             continue
         config, origin, totals = run.config, run.provenance, run.totals
         stages = run.stages.merge(speed_table(run), on="removed", how="left")
-        before = spent_before(config)
+        before, settings = spent_before(config), settings_of_run(run)
         for stage in stages.to_dict("records"):
             rows.append(
                 {
@@ -79,6 +85,8 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
                     "task": config.task,
                     "preset": config.preset,
                     "model": model_name(run),
+                    "configuration": configuration_key(settings),
+                    "settings": json.dumps(settings),
                     "seed": config.seed,
                     "chain_length": totals["chain_length"],
                     "device": origin["device"],
@@ -110,12 +118,15 @@ def learning_table(runs: Iterable[Run]) -> pd.DataFrame:
         config, metrics = run.config, run.metrics
         if metrics.empty:
             continue
+        settings = settings_of_run(run)
         chain = run.totals["chain_length"] if run.done else run.progress.get("chain", 1)
         columns = {
             "method": config.method,
             "schedule": config.spec.schedule_name(config),
             "variant": config.label,
             "task": config.task,
+            "configuration": configuration_key(settings),
+            "settings": json.dumps(settings),
             "seed": config.seed,
             "chain_length": chain,
             "final_stage": config.spec.make_schedule(config, chain).final_stage,
@@ -130,28 +141,19 @@ def final_rows(table: pd.DataFrame) -> pd.DataFrame:
     return table.loc[table.groupby("run")["removed"].idxmax()].reset_index(drop=True)
 
 
-def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Means over seeds of each method's last stage, in percent, with the lowest seed."""
-    last = final_rows(table)
-    last = last.assign(method=last["method"].map(method_label))
-    keys = ["task", "method", "schedule", "variant", "removed", "unit"]
-    groups = last.groupby(keys, sort=False)
-    means = groups.agg(
-        seeds=("seed", "nunique"),
-        accuracy=("accuracy", "mean"),
-        lowest=("accuracy", "min"),
-        relative_speed=("relative_speed", "mean"),
-        train_examples=("train_examples", "mean"),
-        train_seconds=("train_seconds", "mean"),
-    ).reset_index()
-    means[["accuracy", "lowest"]] = (100 * means[["accuracy", "lowest"]]).round(1)
-    means["relative_speed"] = means["relative_speed"].round(2)
-    whole = ["train_examples", "train_seconds"]
-    means[whole] = means[whole].round().astype(int)
-    return means.sort_values("accuracy", ascending=False, ignore_index=True)
-
-
 def speed_table(run: Run) -> pd.DataFrame:
     """What `record_speed` has measured for a run; empty before."""
     path = run.folder / "speed.json"
     return pd.read_json(path) if path.is_file() else pd.DataFrame(columns=["removed", *SPEEDS])
+
+
+def provenance_of(runs: Iterable[Run]) -> dict[str, Any]:
+    """The origin of a figure or table: name, seed, preset, commit, device, data and versions of
+    each run."""
+    rows = []
+    for run in sorted(runs, key=lambda run: run.name):
+        config, origin = run.config, run.provenance
+        row = {"run": run.name, "seed": config.seed, "preset": config.preset}
+        row |= {key: origin[key] for key in ("commit", "device", "data", "versions")}
+        rows.append(row)
+    return {"runs": rows}

@@ -10,6 +10,7 @@ import pandas as pd
 from icotlib.data.run_data import RunData
 from icotlib.evaluation.scoring import Score
 from icotlib.runs import Run
+from icotlib.training.answers import save_answers
 
 #: Test questions whose answers are kept as plain text.
 SAMPLES = 8
@@ -30,7 +31,7 @@ class Counters:
 def save_results(
     run: Run, run_data: RunData, unit: str, scores: Mapping[int, Score], counters: Counters
 ) -> None:
-    """Write stages.csv and samples.jsonl; nothing for a run without a test.
+    """Write stages.csv, samples.jsonl and answers.parquet; nothing for a run without a test.
 
     Args:
         unit: what removal counts, tokens or steps.
@@ -46,6 +47,7 @@ def save_results(
     ]
     path = run.folder / "samples.jsonl"
     pd.DataFrame(samples).to_json(path, orient="records", lines=True)
+    save_answers(run, run_data.corpus.test, scores)
 
 
 def earlier_scores(run: Run) -> Iterator[tuple[int, Score]]:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from icotlib import paths
+from icotlib.reporting.results import provenance_of
 from icotlib.runs import Run, write_json
 
 #: Widths of one and of two columns of a page, in inches.
@@ -109,14 +110,3 @@ def save(
     table.to_csv(folder / f"{name}.csv", index=False)
     write_json(folder / f"{name}.json", origin)
     return [*written, folder / f"{name}.csv", folder / f"{name}.json"]
-
-
-def provenance_of(runs: Iterable[Run]) -> dict[str, Any]:
-    """The origin of a figure: name, seed, preset, commit, device, data and versions of each run."""
-    rows = []
-    for run in sorted(runs, key=lambda run: run.name):
-        config, origin = run.config, run.provenance
-        row = {"run": run.name, "seed": config.seed, "preset": config.preset}
-        row |= {key: origin[key] for key in ("commit", "device", "data", "versions")}
-        rows.append(row)
-    return {"runs": rows}

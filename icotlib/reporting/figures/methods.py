@@ -17,7 +17,9 @@ from matplotlib.ticker import (
 
 from icotlib.reporting.figures.base import COLUMN, PAGE, interval, new_figure, percent, styled
 from icotlib.reporting.figures.style import color_of, is_baseline, style_of
+from icotlib.reporting.groups import distinct_variants
 from icotlib.reporting.results import method_label
+from icotlib.reporting.statistics import Sample, mean_interval
 
 # --- drawings on an axis -----------------------------------------------------------------------
 
@@ -25,18 +27,20 @@ from icotlib.reporting.results import method_label
 def draw_removed(ax: Axes, table: pd.DataFrame) -> None:
     """Accuracy against tokens removed: a line for each run that has several stages.
 
-    Baselines are reference lines at their mean; other methods with a single stage are points.
+    Baselines are reference lines at their mean over seeds, with its 95% interval over seeds and
+    questions; other methods with a single stage are points.
     """
+    table = distinct_variants(table)
     for (method, variant), rows in table.groupby(["method", "variant"]):
-        style = style_of(table, method, variant)
-        name = method_label(method) + (f", {variant.replace('-', ' ')}" if variant else "")
+        style, name = style_of(table, method, variant), series_name(method, variant)
         if is_baseline(method):
-            ax.axhline(rows.accuracy.mean(), lw=1, label=name, **style)
+            _draw_baseline(ax, rows, name, style)
         elif rows.groupby("run").size().max() == 1:
             look = {"color": style["color"], "marker": "*", "s": 40, "lw": 0, "zorder": 3}
             ax.scatter(rows.removed, rows.accuracy, label=name, **look)
         else:
-            _draw_stages(ax, rows, style)
+            removal = f", {rows.schedule.iloc[0]} removal"
+            _draw_stages(ax, rows, series_name(method, variant, removal), style)
     chain = int(table.chain_length.max())
     units = set(table.unit)
     ax.set_xlabel(f"chain {units.pop() if len(units) == 1 else 'units'} removed (of {chain})")
@@ -46,11 +50,28 @@ def draw_removed(ax: Axes, table: pd.DataFrame) -> None:
     ax.legend(loc="best")
 
 
-def _draw_stages(ax: Axes, rows: pd.DataFrame, style: dict[str, Any]) -> None:
-    """One line with its 95% interval for each run of a method."""
+def series_name(method: str, variant: str, between: str = "") -> str:
+    """What the legend calls the runs of a method's variant."""
+    return method_label(method) + between + (f", {variant.replace('-', ' ')}" if variant else "")
+
+
+def _draw_baseline(ax: Axes, rows: pd.DataFrame, name: str, style: dict[str, Any]) -> None:
+    """A line at the mean over the seeds of one configuration, in a band of its interval.
+
+    The figure knows accuracies alone, so that the band is at least as wide as the interval of
+    `icot.summary`, which knows single answers.
+    """
+    seeds = rows.drop_duplicates(["seed", "removed"])
+    sample = Sample(seeds.accuracy.to_numpy(float), seeds.n_test.to_numpy(int))
+    mean, low, high = mean_interval(sample)
+    ax.axhline(mean, lw=1, label=name, **style)
+    ax.axhspan(low, high, color=style["color"], alpha=0.12, lw=0)
+
+
+def _draw_stages(ax: Axes, rows: pd.DataFrame, name: str, style: dict[str, Any]) -> None:
+    """One line with its 95% interval over questions for each run of a configuration."""
     for number, (_, run) in enumerate(rows.groupby("run")):
         run = run.sort_values("removed")
-        name = f"{method_label(run.method.iloc[0])}, {run.schedule.iloc[0]} removal"
         label = None if number else name
         ax.plot(run.removed, run.accuracy, label=label, alpha=0.85, marker="o", **style)
         ax.fill_between(
@@ -66,8 +87,7 @@ def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
     """
     scale = 60 if x == "seconds" else 1000
     for (method, variant), rows in learning.groupby(["method", "variant"], sort=False):
-        name = method_label(method) + (f", {variant.replace('-', ' ')}" if variant else "")
-        style = style_of(learning, method, variant)
+        style, name = style_of(learning, method, variant), series_name(method, variant)
         for number, (_, run) in enumerate(rows.groupby("run")):
             label = None if number else name
             early = run.removed < run.final_stage
@@ -189,11 +209,11 @@ def shifts(table: pd.DataFrame) -> Figure:
 @styled
 def learning_curves(learning: pd.DataFrame) -> Figure:
     """Training loss, and training and validation accuracy, against examples."""
+    learning = distinct_variants(learning)
     figure, (left, right) = new_figure(PAGE, 2.3, 2)
     for _, run in learning.groupby("run", sort=False):
         thousands, first = run.examples / 1000, run.iloc[0]
-        name = method_label(first.method)
-        name += f", {first.variant.replace('-', ' ')}" if first.variant else ""
+        name = series_name(first.method, first.variant)
         style = style_of(learning, first.method, first.variant) | {"lw": 1.3, "marker": "."}
         left.plot(thousands, run.loss, label=name, **style)
         right.plot(thousands, run.valid_accuracy, label=name, **style)

@@ -1,0 +1,58 @@
+"""`icot compare`: two configurations or two runs."""
+
+import argparse
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+EXAMPLES = """\
+examples:
+  icot compare icot_si no_cot                   every finished seed of each, at its last stage
+  icot compare icot_si-random-mult-4x2-s0 icot_si-random-mult-4x2-s1
+                                                two runs
+  icot compare icot_si icot_kd --removed 12 --tex comparison.tex
+
+A and B are names of runs or how they begin, or keys of configurations (`icot runs`). A whole name
+is one run; otherwise all seeds of the configuration are taken.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("first", metavar="A", help="name of a run, how names begin, or a key")
+    parser.add_argument("second", metavar="B", help="the same of what A is compared with")
+    parser.add_argument(
+        "--removed", type=int, help="the stage that is tested; by default the last of each"
+    )
+    parser.add_argument(
+        "--threshold", type=float, default=0.9, help="accuracy at which a seed succeeds (0.9)"
+    )
+    for kind in ("csv", "md", "tex"):
+        parser.add_argument(
+            f"--{kind}",
+            type=file_ending(f".{kind}"),
+            metavar="FILE",
+            help=f"write the table of stages to FILE.{kind}",
+        )
+
+
+def run(options: argparse.Namespace) -> None:
+    from icotlib.reporting.comparison import compare  # scipy takes a moment to load
+    from icotlib.reporting.tables import presented, write_table
+
+    found = compare(options.first, options.second, options.removed, options.threshold)
+    for name, group in (("A", found.first), ("B", found.second)):
+        print(f"{name}  {group.key}  {', '.join(run.name for run in group.runs)}")
+    print("\nsettings that differ")
+    print(found.settings.to_string(index=False) if len(found.settings) else "  none but the seed")
+    print("\nexact match in percent, with 95% intervals")
+    for table in (found.stages, found.spent):
+        print(f"{presented(table).to_string(index=False)}\n")
+    for sentence in found.words:
+        print(textwrap.fill(sentence, 100, subsequent_indent="  "))
+    for path in filter(None, (options.csv, options.md, options.tex)):
+        print("written to " + " and ".join(map(str, write_table(found.stages, path))))
+
+
+def file_ending(suffix: str) -> Callable[[str], Path]:
+    """Argparse's type of a file whose name gets this ending unless it has it."""
+    return lambda name: Path(name if name.endswith(suffix) else name + suffix)

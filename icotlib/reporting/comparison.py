@@ -1,0 +1,246 @@
+"""Two configurations, or two runs, side by side: settings, metrics, tests, and what they show."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from icotlib.errors import RunError
+from icotlib.reporting.groups import Group, difference_table, find_group
+from icotlib.reporting.results import final_rows, results_table
+from icotlib.reporting.samples import paired_answers, sample_of
+from icotlib.reporting.statistics import (
+    ENOUGH_SEEDS,
+    Interval,
+    Sample,
+    difference_interval,
+    fisher,
+    mcnemar,
+    mean_interval,
+)
+
+#: What two sides spent and how fast they are, as means over their runs.
+SPENT = {
+    "training examples": "train_examples",
+    "training tokens": "train_tokens",
+    "training steps": "train_steps",
+    "training seconds": "train_seconds",
+    "speed, No CoT = 1": "relative_speed",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How two configurations compare. Accuracies of the tables are in percent."""
+
+    first: Group
+    second: Group
+    #: One row per setting in which they differ: setting, and its value in each.
+    settings: pd.DataFrame
+    #: One row per stage of either: both with intervals, the difference with its interval, runs.
+    stages: pd.DataFrame
+    #: One row per quantity of `SPENT` at the last stage, as a mean over the runs of each.
+    spent: pd.DataFrame
+    #: The first less the second at the stage that is tested.
+    difference: Interval
+    #: Whether both answered the same questions.
+    paired: bool
+    #: What the tests say, in sentences.
+    words: list[str]
+
+
+def compare(
+    first: str | Group,
+    second: str | Group,
+    removed: int | None = None,
+    threshold: float = 0.9,
+) -> Comparison:
+    """Two configurations, each with all its finished seeds, or two runs.
+
+    Args:
+        first, second: how names of runs begin, or the key of a configuration (`find_group`).
+        removed: the removal stage that is tested; by default the last of each.
+        threshold: the accuracy at which a seed counts as a success.
+
+    Raises `RunError` if a name stands for no finished run or for several configurations, if a side
+    has no test scores, or no such stage.
+    """
+    titles = _titles(first, second)
+    groups = [find_group(one) if isinstance(one, str) else one for one in (first, second)]
+    tables = [results_table(group.runs) for group in groups]
+    tested = [_tested_rows(*one, removed) for one in zip(groups, tables, strict=True)]
+    samples = [sample_of(rows) for rows in tested]
+    difference = difference_interval(samples[0], samples[1])
+    settings = dict(zip(titles, (group.settings for group in groups), strict=True))
+    return Comparison(
+        first=groups[0],
+        second=groups[1],
+        settings=difference_table(settings),
+        stages=stage_table(tables, titles),
+        spent=_spent_table(tables, titles),
+        difference=difference,
+        paired=samples[0].asked_as(samples[1]),
+        words=conclusions(groups, tested, samples, difference, threshold),
+    )
+
+
+def _titles(first: str | Group, second: str | Group) -> tuple[str, str]:
+    """What tables call the two sides."""
+    names = [one if isinstance(one, str) else one.key for one in (first, second)]
+    return ("A", "B") if names[0] == names[1] else (names[0], names[1])
+
+
+def _tested_rows(group: Group, table: pd.DataFrame, removed: int | None) -> pd.DataFrame:
+    """The rows of one stage, one for each run. Seeds may end at different stages."""
+    if table.empty:
+        raise RunError(f"{group.runs[0].name} answers no questions, so that nothing is compared")
+    rows = final_rows(table) if removed is None else table[table.removed == removed]
+    if len(rows) < len(group.runs):
+        raise RunError(
+            f"{group.runs[0].name}: not every seed has a stage with {removed} removed, but "
+            f"{sorted(set(table.removed))}"
+        )
+    return rows
+
+
+def stage_table(tables: Sequence[pd.DataFrame], titles: Sequence[str]) -> pd.DataFrame:
+    """Both sides by stage, in percent; the difference where both have the stage.
+
+    Args:
+        tables: rows of `results_table`, of the runs of each side.
+    """
+    found = []
+    for removed in sorted({*tables[0].removed, *tables[1].removed}):
+        here = [table[table.removed == removed] for table in tables]
+        row: dict[str, object] = {"removed": int(removed)}
+        for title, rows in zip(titles, here, strict=True):
+            measured = mean_interval(sample_of(rows)) if len(rows) else (np.nan,) * 3
+            row |= _cells(title, measured) | {f"{title}_seeds": len(rows)}
+        row |= _cells("difference", _difference_at(here))
+        found.append(row | {"runs": " ".join(name for rows in here for name in rows.run)})
+    return pd.DataFrame(found)
+
+
+def _difference_at(here: Sequence[pd.DataFrame]) -> Sequence[float]:
+    """The difference at a stage that both sides have; else three times nothing."""
+    if not all(len(rows) for rows in here):
+        return (np.nan,) * 3
+    return difference_interval(sample_of(here[0]), sample_of(here[1]))
+
+
+def _cells(title: str, interval: Sequence[float]) -> dict[str, float]:
+    names = (title, f"{title}_low", f"{title}_high")
+    return {name: round(100 * x, 1) for name, x in zip(names, interval, strict=True)}
+
+
+def _spent_table(tables: Sequence[pd.DataFrame], titles: Sequence[str]) -> pd.DataFrame:
+    last = [final_rows(table) for table in tables]
+    columns = {
+        title: [float(rows[column].mean()) for column in SPENT.values()]
+        for title, rows in zip(titles, last, strict=True)
+    }
+    return pd.DataFrame({"mean over runs": list(SPENT), **columns}).dropna()
+
+
+# --- in words ----------------------------------------------------------------------------------
+
+
+def conclusions(
+    groups: Sequence[Group],
+    tested: Sequence[pd.DataFrame],
+    samples: Sequence[Sample],
+    difference: Interval,
+    threshold: float,
+) -> list[str]:
+    """What the tests show, one sentence or two for each. The first side is A, the second B."""
+    paired = samples[0].asked_as(samples[1])
+    words = [_measured(tested, samples), _difference(samples, difference, paired)]
+    if paired:
+        asked = f"Both answered the same {samples[0].n[0]} questions, and the difference is paired."
+    else:
+        asked = _not_paired(groups, tested)
+    words.append(asked)
+    if all(sample.seeds == 1 for sample in samples) and paired:
+        words.append(_mcnemar(groups, tested))
+    if any(sample.seeds > 1 for sample in samples):
+        words.append(_success(samples, threshold))
+    return words
+
+
+def _measured(tested: Sequence[pd.DataFrame], samples: Sequence[Sample]) -> str:
+    parts = []
+    for name, rows, sample in zip("AB", tested, samples, strict=True):
+        mean, low, high = (100 * x for x in mean_interval(sample))
+        stages = " or ".join(str(int(x)) for x in sorted(set(rows.removed)))
+        of = "questions alone, one seed" if sample.seeds == 1 else f"{sample.seeds} seeds"
+        parts.append(
+            f"{name}: {mean:.1f}% right with {stages} {rows.unit.iloc[0]} removed "
+            f"(95% interval {low:.1f} to {high:.1f}, {of})."
+        )
+    return " ".join(parts)
+
+
+def _difference(samples: Sequence[Sample], difference: Interval, paired: bool) -> str:
+    value, low, high = (100 * x for x in difference)
+    if value < 0:
+        value, low, high = -value, -high, -low
+    better, worse = ("A", "B") if difference.value >= 0 else ("B", "A")
+    numbers = [sample.seeds for sample in samples]
+    seeds = f"{numbers[0]} seed{'s' * (numbers[0] > 1)} each"
+    if numbers[0] != numbers[1]:
+        seeds = f"{numbers[0]} and {numbers[1]} seeds"
+    measured = f"{value:.1f} points, 95% interval {low:.1f} to {high:.1f}, {seeds}"
+    if min(numbers) < ENOUGH_SEEDS:
+        return (
+            f"{better} less {worse} is {measured}. This supports no claim about the two "
+            f"configurations, which takes at least {ENOUGH_SEEDS} seeds of each: another seed may "
+            "differ by more."
+        )
+    if low > 0:
+        return f"{better} is better by {measured}."
+    return f"No difference is shown: {better} less {worse} is {measured}."
+
+
+def _not_paired(groups: Sequence[Group], tested: Sequence[pd.DataFrame]) -> str:
+    """Why answers are not paired, and what follows."""
+    stages = int(tested[0].removed.iloc[0]), int(tested[1].removed.iloc[0])
+    reason = "seeds of one side were tested on different questions, or at different stages"
+    for first in groups[0].runs:
+        for second in groups[1].runs:
+            try:
+                paired_answers(first, second, stages)
+            except RunError as error:
+                reason = str(error)
+                break
+    return f"Not paired, so that the interval is wider: {reason}."
+
+
+def _mcnemar(groups: Sequence[Group], tested: Sequence[pd.DataFrame]) -> str:
+    stages = int(tested[0].removed.iloc[0]), int(tested[1].removed.iloc[0])
+    only_first, only_second, p = mcnemar(
+        *paired_answers(groups[0].runs[0], groups[1].runs[0], stages)
+    )
+    shown = "these two trained models differ" if p < 0.05 else "no difference is shown"
+    return (
+        f"Only A is right on {only_first} questions, only B on {only_second}: {shown} "
+        f"(McNemar's exact test, {_p(p)})."
+    )
+
+
+def _success(samples: Sequence[Sample], threshold: float) -> str:
+    a, b, p, least = fisher(samples[0].accuracy, samples[1].accuracy, threshold)
+    shown = "the success rates differ" if p < 0.05 else "no difference in success is shown"
+    so_few = f"; so few seeds cannot give less than {_number(least)}" if least >= 0.05 else ""
+    return (
+        f"{a} of {samples[0].seeds} seeds of A and {b} of {samples[1].seeds} of B reach "
+        f"{100 * threshold:g}%: {shown} (Fisher's exact test, {_p(p)}{so_few})."
+    )
+
+
+def _p(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {_number(p)}"
+
+
+def _number(p: float) -> str:
+    return f"{p:.2f}" if p >= 0.095 else f"{p:.3f}"

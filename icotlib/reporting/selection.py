@@ -1,0 +1,86 @@
+"""Choosing and ordering runs by what their configs say."""
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from icotlib.config import RunConfig, field_names, unknown_setting
+from icotlib.errors import ConfigError
+from icotlib.registry import METHODS
+from icotlib.runs import Run
+
+
+def matching(
+    runs: Iterable[Run], where: Mapping[str, Any], finished: bool | None = None
+) -> list[Run]:
+    """Those of some runs whose settings have these values.
+
+    Args:
+        where: by dotted name, such as `removal.pace`, or `student.train.steps` of a phase; `task`
+            is the task as tables name it. A run that does not read a setting does not match.
+        finished: whether they are; None takes both.
+
+    Raises `ConfigError` for a setting that no method reads.
+    """
+    for name in where:
+        _check_known(name)
+    return [
+        run
+        for run in runs
+        if finished in (None, run.done)
+        and all(_matches(run.config, name, value) for name, value in where.items())
+    ]
+
+
+#: What tables call a config beyond its settings.
+ALSO = ("task",)
+
+
+def _check_known(name: str) -> None:
+    known = [*ALSO, *field_names()]
+    roles = {role for method in METHODS.items().values() for role in method.phases}
+    rest = name
+    while rest.partition(".")[0] in roles:
+        rest = rest.partition(".")[2]
+    if rest not in known:
+        raise ConfigError(unknown_setting(name, known=known))
+
+
+def _matches(config: RunConfig, name: str, value: Any) -> bool:
+    role, _, rest = name.partition(".")
+    if role in config.phases:
+        return _matches(config.phases[role], rest, value)
+    try:
+        return bool(functools.reduce(getattr, name.split("."), config) == value)
+    except AttributeError:  # its method, or the chosen variant, does not read the setting
+        return False
+
+
+def last_accuracy(run: Run) -> float | None:
+    """The accuracy at the last removal stage; None for a run that has none (yet)."""
+    stages = run.stages
+    return float(stages.accuracy.iloc[-1]) if run.done and len(stages) else None
+
+
+def _date(run: Run) -> float:
+    """When it ended, or was heard of last, in seconds."""
+    files = [run.folder / name for name in ("done.json", "progress.json", "config.json")]
+    return next(file.stat().st_mtime for file in files if file.is_file())
+
+
+def _best_first(run: Run) -> tuple[bool, float]:
+    accuracy = last_accuracy(run)
+    return accuracy is None, -(accuracy or 0.0)
+
+
+def _seconds(run: Run) -> float:
+    return run.totals["seconds"] if run.done else run.progress.get("seconds", 0.0)
+
+
+#: Orders of runs: best first, quickest first, by name, newest first.
+ORDERS: dict[str, Callable[[Run], Any]] = {
+    "accuracy": _best_first,
+    "seconds": _seconds,
+    "name": lambda run: run.name,
+    "date": lambda run: -_date(run),
+}

@@ -1,0 +1,41 @@
+"""What a run keeps of its final test: every question, whether it is right, and what was written."""
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset
+
+from icotlib.evaluation.scoring import Score
+from icotlib.runs import Run
+
+
+def save_answers(run: Run, test: Dataset, scores: Mapping[int, Score]) -> None:
+    """Write `answers.parquet` (columns of `Run.answers`), whole or not at all.
+
+    Questions and true answers repeat at every stage; as categories they are stored once.
+
+    Args:
+        test: the test set, in the order in which the scores hold its questions.
+        scores: by tokens or steps removed.
+    """
+    parts = [_stage(removed, score, test) for removed, score in scores.items()]
+    table = pd.concat(parts, ignore_index=True)
+    table = table.astype({"question": "category", "answer": "category"})
+    part = run.folder / f".answers.parquet.{os.getpid()}"
+    table.to_parquet(part, index=False, compression="zstd")
+    part.replace(run.folder / "answers.parquet")
+
+
+def _stage(removed: int, score: Score, test: Dataset) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "removed": np.int16(removed),
+            "number": np.arange(score.n, dtype=np.int32),
+            "question": list(test["question"])[: score.n],
+            "answer": list(test["answer"])[: score.n],
+            "right": np.array(score.right, dtype=bool),
+            "written": list(score.written),
+        }
+    )

@@ -1,0 +1,498 @@
+"""Tools around a folder of runs: summaries, tables as files, filters, archives, cleaning up."""
+
+import io
+import json
+import os
+import re
+import tarfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import icotlib as icot
+from icotlib.cli import main
+from icotlib.config import RunConfig
+from icotlib.errors import ConfigError, RunError
+from icotlib.reporting import figures, tables
+from icotlib.reporting.archive import export_runs, import_runs
+from icotlib.reporting.cleanup import delete, removable
+from icotlib.reporting.results import learning_table, results_table
+from icotlib.reporting.selection import matching
+from icotlib.reporting.statistics import wilson_interval
+from icotlib.reporting.summary import summary
+from icotlib.runs import Run, all_runs
+from icotlib.training.trainer import Trainer, train
+from tests.helpers import TINY, TINY_SIZES
+
+LINEAR = {"removal.schedule": "linear", "removal.pace": 1, "removal.steps_per_epoch": 2}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Tiny runs: two paces of one schedule at several seeds, a method that builds on another."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("ICOT_RUNS", str(tmp_path_factory.mktemp("runs")))
+    base = RunConfig().override(TINY | LINEAR)
+    teacher = RunConfig().override(TINY_SIZES | {"method": "explicit_cot", "preset": "smoke"})
+    student = TINY_SIZES | {"method": "kd_student", "phases": {"teacher": teacher}}
+    runs = {
+        "seed 0": base,
+        "seed 1": base.override(seed=1),
+        "again": base.override(label="again"),
+        "slow": base.override({"removal.pace": 0.5}),
+        "student": RunConfig().override(student),
+    }
+    yield {name: train(config) for name, config in runs.items()} | {"teacher": Run.of(teacher)}
+    patch.undo()
+
+
+# --- summaries and tables ----------------------------------------------------------------------
+
+
+def test_a_summary_has_a_row_per_configuration(trained):
+    rows = summary()
+    stepwise = rows[rows.method == "ICoT-SI"].set_index("settings")
+    assert stepwise.seeds.to_dict() == {"removal.pace=1.0": 2, "removal.pace=0.5": 1}
+    one = stepwise.loc["removal.pace=0.5"]
+    stage = trained["slow"].stages.iloc[-1]
+    low, high = wilson_interval(stage.accuracy * 24, 24)
+    assert one.interval_over == "24 questions, one seed"
+    measured = [one.accuracy, one.accuracy_low, one.accuracy_high]
+    assert measured == [round(100 * x, 1) for x in (stage.accuracy, low, high)]
+    both = stepwise.loc["removal.pace=1.0"]
+    assert both.interval_over == "2 seeds, 24 questions"
+    assert both.runs.split() == [trained["seed 0"].name, trained["seed 1"].name]
+    teacher = rows[rows.method == "Explicit CoT"].iloc[0]
+    assert teacher.settings == ""  # its name alone tells it apart
+
+
+def test_a_summary_of_rows_is_that_of_the_runs(trained, monkeypatch, tmp_path):
+    table = results_table(all_runs())
+    pd.testing.assert_frame_equal(summary(table), summary(all_runs()))
+    monkeypatch.setenv("ICOT_RUNS", str(tmp_path))  # the folders of the runs are elsewhere
+    means = ["configuration", "accuracy", "seeds", "runs"]
+    assert len(summary(table)) == 4
+    assert set(summary(table)[means].columns) == set(means)
+    with pytest.raises(ConfigError, match=r"make it with icot\.results_table"):
+        summary(table.drop(columns="configuration"))
+
+
+def test_a_summary_by_a_setting_has_its_column(trained):
+    runs = matching(all_runs(), {"method": "icot_si"})
+    rows = summary(runs, by="removal.pace")
+    assert rows["removal.pace"].tolist() == [0.5, 1.0]
+    with pytest.raises(ConfigError, match=r"reads the setting 'removal\.pase'"):
+        summary(runs, by="removal.pase")
+    every = summary(runs, stages="all")
+    assert every[every.seeds == 2].removed.tolist() == [0, 1, 2, 3, 4]
+    assert summary(runs, stages=2).removed.tolist() == [2, 2]
+    assert summary([]).empty
+
+
+@pytest.fixture
+def small():
+    """A table with everything that needs care: an interval, a gap, characters, large numbers."""
+    return pd.DataFrame(
+        {
+            "method": ["A|B_1", "50% & more"],
+            "variant": ["", ""],
+            "accuracy": [97.25, np.nan],
+            "accuracy_low": [96.1, np.nan],
+            "accuracy_high": [98.0, np.nan],
+            "relative_speed": [0.981, 1.0],
+            "train_examples": [153_600, 96],
+            "configuration": ["k1", "k2"],
+            "runs": ["r1 r2", "r3"],
+        }
+    )
+
+
+MARKDOWN = r"""
+| method | accuracy | relative_speed | train_examples |
+| --- | --- | --- | --- |
+| A\|B_1 | 97.2 (96.1 to 98.0) | 0.98 | 153,600 |
+| 50% & more | - | 1.00 | 96 |
+
+<!--
+row 1: r1 r2
+row 2: r3
+-->
+"""
+
+LATEX = r"""
+% row 1: r1 r2
+% row 2: r3
+\begin{tabular}{llll}
+\toprule
+method & accuracy & relative speed & train examples \\
+\midrule
+A|B\_1 & 97.2 (96.1 to 98.0) & 0.98 & 153,600 \\
+50\% \& more & - & 1.00 & 96 \\
+\bottomrule
+\end{tabular}
+"""
+
+
+def test_tables_of_every_kind(small, tmp_path, runs_folder):
+    for name, expected in (("t.md", MARKDOWN), ("t.tex", LATEX)):
+        written = icot.write_table(small, tmp_path / "new" / name)
+        assert written[0].read_text() == expected.lstrip("\n")
+        assert json.loads(written[1].read_text())["rows"] == [["r1", "r2"], ["r3"]]
+    icot.write_table(small, tmp_path / "t.csv")
+    read = pd.read_csv(tmp_path / "t.csv", keep_default_na=False, na_values={"accuracy": ""})
+    assert read.columns.tolist() == small.columns.tolist()
+    assert read.runs.tolist() == ["r1 r2", "r3"]
+    with pytest.raises(ConfigError, match=r"a table ends in \.csv, \.md or \.tex"):
+        icot.write_table(small, tmp_path / "t.xlsx")
+
+
+def test_a_table_without_runs_has_nothing_beside_it(small, tmp_path):
+    assert icot.write_table(small.drop(columns="runs"), tmp_path / "t.md") == [tmp_path / "t.md"]
+    assert "<!--" not in (tmp_path / "t.md").read_text()
+
+
+def test_every_row_of_a_summary_names_its_origin(trained, tmp_path):
+    rows = summary()
+    _, beside = icot.write_table(rows, tmp_path / "summary.tex")
+    origin = json.loads(beside.read_text())
+    assert origin["rows"] == [names.split() for names in rows.runs]
+    known = {run["run"]: run for run in origin["runs"]}
+    assert known.keys() == {name for row in origin["rows"] for name in row}
+    one = known[trained["slow"].name]
+    assert one["data"] == trained["slow"].provenance["data"]
+    assert {"commit", "device", "seed"} <= one.keys()
+
+
+def test_numbers_are_shown_alike():
+    assert [tables.shown(x) for x in (1.25, 0.0, np.int64(1200), None, np.nan, "x")] == [
+        *("1.2", "0.0", "1,200", "-", "-", "x")
+    ]
+
+
+# --- choosing ----------------------------------------------------------------------------------
+
+
+def chosen(*words: str, capsys) -> list[str]:
+    assert main(["runs", *words]) == 0
+    return [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--method icot_si --seed 1", {"seed 1"}),
+        ("--where removal.pace=0.5", {"slow"}),
+        ("--where removal.pace=1 --where label=again", {"again"}),
+        ("--where teacher.train.steps=12", {"student"}),
+        ("--preset smoke", {"teacher"}),
+        ("--task mult-2x2 --method explicit_cot --finished", {"teacher"}),
+    ],
+)
+def test_runs_are_filtered_by_any_setting(words, expected, trained, capsys):
+    assert set(chosen(*words.split(), capsys=capsys)) == {trained[name].name for name in expected}
+
+
+def test_a_filter_that_no_method_reads_is_a_mistake(trained, capsys):
+    assert main(["runs", "--where", "removal.pase=1"]) == 1
+    assert "Did you mean 'removal.pace'" in capsys.readouterr().err
+    assert main(["runs", "--where", "removal.pace"]) == 1
+    assert "--where needs SETTING=VALUE" in capsys.readouterr().err
+    assert main(["runs", "--unfinished"]) == 0
+    assert "no such runs" in capsys.readouterr().out
+
+
+def test_runs_are_sorted(trained, capsys, monkeypatch):
+    names = chosen("--sort", "name", capsys=capsys)
+    assert names == sorted(run.name for run in trained.values())
+    accuracies = {name: number / 10 for number, name in enumerate(names)}
+    monkeypatch.setattr(
+        Run, "stages", property(lambda self: pd.DataFrame({"accuracy": [accuracies[self.name]]}))
+    )
+    assert chosen("--sort", "accuracy", capsys=capsys) == names[::-1]
+    old = trained["slow"].folder / "done.json"
+    os.utime(old, (1e9, 1e9))
+    assert chosen("--sort", "date", capsys=capsys)[-1] == trained["slow"].name
+
+
+def test_the_list_names_what_compare_takes(trained, capsys):
+    assert main(["runs", "--method", "icot_si", "--seed", "1"]) == 0
+    key = capsys.readouterr().out.split()[1]
+    assert main(["compare", key, trained["slow"].name]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"removal\.pace +1\.0 +0\.5", out)
+    assert "This supports no claim" in " ".join(out.split())
+
+
+def test_a_comparison_is_written_as_a_file(trained, tmp_path, capsys):
+    names = [trained["seed 0"].name, trained["seed 1"].name]
+    command = ["compare", *names, "--csv", str(tmp_path / "c.csv"), "--md", str(tmp_path / "c")]
+    assert main(command) == 0
+    table = pd.read_csv(tmp_path / "c.csv")
+    assert table.runs.tolist() == [" ".join(names)] * 5
+    assert (tmp_path / "c.md").read_text().startswith("| removed | ")
+    assert "none but the seed" in capsys.readouterr().out
+    assert main(["compare", "nothing", names[0]]) == 1
+    assert "no finished run begins with 'nothing'" in capsys.readouterr().err
+
+
+def test_the_summary_is_printed_and_written(trained, tmp_path, capsys):
+    assert main(["runs", "--method", "icot_si", "--summary"]) == 0
+    assert "removal.pace=0.5" in capsys.readouterr().out
+    assert main(["runs", "--tex", str(tmp_path / "s.tex"), "--csv", str(tmp_path / "s.csv")]) == 0
+    assert len(pd.read_csv(tmp_path / "s.csv")) == 4
+    assert r"\toprule" in (tmp_path / "s.tex").read_text()
+
+
+# --- archives ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def archive(trained, tmp_path) -> Path:
+    """An archive of two runs, one of which builds on a third."""
+    export_runs([trained["seed 0"], trained["student"]], tmp_path / "runs.tar.gz")
+    return tmp_path / "runs.tar.gz"
+
+
+@pytest.fixture
+def elsewhere(trained, tmp_path, monkeypatch) -> Path:
+    """Another folder of runs, which is empty."""
+    monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "elsewhere"))
+    return tmp_path / "elsewhere"
+
+
+def test_tables_and_figures_are_drawn_again_from_an_archive(archive, trained, tmp_path, elsewhere):
+    imported, present = import_runs(archive)
+    names = {run.name for run in imported}
+    assert names == {trained[name].name for name in ("seed 0", "student", "teacher")}
+    assert present == []
+    assert {path.name for path in elsewhere.iterdir()} == names
+    original = [trained[name] for name in ("seed 0", "student")]
+    here = [Run(elsewhere / run.name) for run in original]
+    pd.testing.assert_frame_equal(results_table(here), results_table(original))
+    pd.testing.assert_frame_equal(here[0].answers, original[0].answers)
+    drawn = []
+    for number, runs in enumerate((here, original)):
+        table, learning = results_table(runs), learning_table(runs)
+        figure = figures.headline(table, learning)
+        written = figures.save(figure, "headline", table, runs, tmp_path / str(number))
+        drawn.append([path.read_bytes() for path in written])
+    assert drawn[0] == drawn[1]
+    with pytest.raises(RunError, match="imported without them"):
+        here[0].weights()
+
+
+def test_an_archive_with_weights_answers_questions(trained, tmp_path, elsewhere):
+    export_runs([trained["seed 0"]], tmp_path / "runs.tgz", weights=True)
+    import_runs(tmp_path / "runs.tgz")
+    one = Run(elsewhere / trained["seed 0"].name)
+    assert icot.load(one, 2).evaluate().accuracy == one.stages.accuracy[2]
+
+
+def test_what_is_there_already_stays(archive, trained, elsewhere):
+    import_runs(archive)
+    done = elsewhere / trained["seed 0"].name / "done.json"
+    done.write_text(json.dumps({"seconds": 1234}))
+    imported, present = import_runs(archive)
+    assert imported == []
+    assert len(present) == 3
+    assert json.loads(done.read_text()) == {"seconds": 1234}
+
+
+def test_only_finished_runs_are_exported_to_a_new_file(trained, tmp_path, archive):
+    with pytest.raises(RunError, match="exists: delete it"):
+        export_runs([trained["slow"]], archive)
+    with pytest.raises(RunError, match=r"ends in \.tar\.gz"):
+        export_runs([trained["slow"]], tmp_path / "runs.zip")
+    with pytest.raises(RunError, match="nothing to export"):
+        export_runs([], tmp_path / "none.tar.gz")
+    assert [path.name for path in tmp_path.iterdir()] == ["runs.tar.gz"]
+
+
+def packed(path: Path, members: dict[str, bytes | tarfile.TarInfo]) -> Path:
+    """An archive of these members."""
+    with tarfile.open(path, "w:gz") as made:
+        for name, content in members.items():
+            if isinstance(content, tarfile.TarInfo):
+                content.name = name
+                made.addfile(content)
+                continue
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            made.addfile(member, io.BytesIO(content))
+    return path
+
+
+def special(kind: bytes, target: str = "") -> tarfile.TarInfo:
+    member = tarfile.TarInfo("x")
+    member.type, member.linkname = kind, target
+    return member
+
+
+ATTACKS = {
+    "above": ("../outside/config.json", b"{}"),
+    "inside above": ("run/../../config.json", b"{}"),
+    "absolute": ("/icot-outside/config.json", b"{}"),
+    "hidden": (".locks/config.json", b"{}"),
+    "no run": ("config.json", b"{}"),
+    "code": ("run/model/modeling.py", b"import os"),
+    "pickle": ("run/model/pytorch_model.bin", b"\x80"),
+    "deep": ("run/model/../../x.json", b"{}"),
+    "newline": ("run\n/config.json", b"{}"),
+    "symlink": ("run/config.json", special(tarfile.SYMTYPE, "/etc/passwd")),
+    "hard link": ("run/config.json", special(tarfile.LNKTYPE, "run/done.json")),
+    "linked folder": ("run", special(tarfile.SYMTYPE, "..")),
+    "device": ("run/config.json", special(tarfile.CHRTYPE)),
+    "folder": ("run/model", special(tarfile.DIRTYPE)),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_archive_writes_nothing_but_runs(attack, tmp_path, elsewhere):
+    name, content = ATTACKS[attack]
+    path = packed(tmp_path / "bad.tar.gz", {name: content})
+    before = {one.name for one in tmp_path.iterdir()} - {"elsewhere"}
+    with pytest.raises(RunError, match=r"bad\.tar\.gz: .* (is no file|is a link)"):
+        import_runs(path)
+    assert {one.name for one in tmp_path.iterdir()} - {"elsewhere"} == before
+    assert list(elsewhere.iterdir()) == []
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    with tarfile.open(path) as opened:
+        return {one.name: opened.extractfile(one).read() for one in opened}
+
+
+def test_a_damaged_archive_leaves_nothing_half_imported(archive, tmp_path, elsewhere, capsys):
+    whole = archive.read_bytes()
+    damaged = tmp_path / "damaged.tar.gz"
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 0xFF
+    for data in (whole[: len(whole) // 2], whole[:-4], bytes(flipped), b"no archive", b""):
+        damaged.write_bytes(data)
+        assert main(["runs", "import", str(damaged)]) == 1
+        assert "damaged.tar.gz" in capsys.readouterr().err
+        assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("done.json", None, r"lacks done\.json"),
+        ("config.json", lambda text: text.replace(b'"steps": 12', b'"steps": 13'), "holds the set"),
+        ("config.json", lambda text: text.replace(b'"format": 3', b'"format": 2'), "another vers"),
+        ("provenance.json", lambda text: b"{}", "cannot be read: 'commit'"),
+        ("stages.csv", lambda text: b'"', "cannot be read"),
+        ("answers.parquet", lambda text: text[:-9], r"answers\.parquet is damaged"),
+    ],
+)
+def test_a_run_that_cannot_be_read_is_not_imported(
+    file, change, message, archive, tmp_path, trained, elsewhere
+):
+    members = contents(archive)
+    name = f"{trained['seed 0'].name}/{file}"
+    content = members.pop(name)
+    if change is not None:
+        assert change(content) != content
+        members[name] = change(content)
+    with pytest.raises(RunError, match=message):
+        import_runs(packed(tmp_path / "changed.tar.gz", members))
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_the_commands_export_and_import(trained, tmp_path, monkeypatch, capsys):
+    file = str(tmp_path / "out.tar.gz")
+    assert main(["runs", "export", file, "--where", "removal.pace=0.5"]) == 0
+    assert "1 runs" in capsys.readouterr().out
+    monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "there"))
+    assert main(["runs", "import", file]) == 0
+    assert capsys.readouterr().out == f"imported  {trained['slow'].name}\n"
+    assert main(["runs", "import", file]) == 0
+    assert "was here" in capsys.readouterr().out
+    assert main(["runs", "import", str(tmp_path / "none.tar.gz")]) == 1
+    assert "no such file" in capsys.readouterr().err
+
+
+# --- cleaning up -------------------------------------------------------------------------------
+
+
+def aged(path: Path, days: float) -> None:
+    """Make a file or folder, and all in it, so old."""
+    when = time.time() - days * 24 * 3600
+    for one in [*path.rglob("*"), path]:
+        os.utime(one, (when, when))
+
+
+@pytest.fixture
+def littered(runs_folder, tiny, monkeypatch) -> dict[str, Path]:
+    """A folder of runs with one of everything that can be deleted, and what must stay."""
+    done = train(tiny.override(LINEAR))
+    (done.folder / "checkpoint" / "step-1").mkdir(parents=True)
+    (done.folder / "checkpoint" / "step-1" / "model.safetensors").write_bytes(b"x" * 1000)
+    (done.folder / ".answers.parquet.77").write_bytes(b"half")
+    (done.folder / ".fresh.part").write_bytes(b"just now")
+    aged(done.folder / ".answers.parquet.77", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_finish", lambda self: None)
+        old, new = (train(tiny.override(seed=seed)) for seed in (1, 2))
+    aged(old.folder, 8)
+    (runs_folder / ".import-1" / "run").mkdir(parents=True)
+    aged(runs_folder / ".import-1", 1)
+    # A lease of a process of another machine, which counted last a day ago.
+    (runs_folder / ".locks" / "gone").write_text('{"token": "x", "machine": "another", "pid": 1}')
+    aged(runs_folder / ".locks" / "gone", 1)
+    (runs_folder / "notebooks").mkdir()
+    aged(runs_folder / "notebooks", 99)
+    return {"done": done.folder, "old": old.folder, "new": new.folder}
+
+
+def everything(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+def test_cleaning_up_is_a_dry_run_first(littered, runs_folder, capsys):
+    before = everything(runs_folder)
+    assert main(["runs", "clean"]) == 0
+    out = capsys.readouterr().out
+    assert everything(runs_folder) == before
+    assert "nothing is deleted yet: add --yes" in out
+    listed = {line.split(maxsplit=2)[2].split(": ")[0] for line in out.splitlines()[:-1]}
+    done, old = littered["done"].name, littered["old"].name
+    expected = {f"{done}/checkpoint", f"{done}/.answers.parquet.77", old, ".import-1"}
+    assert listed == expected | {".locks/gone"}
+    assert main(["runs", "clean", "--yes"]) == 0
+    gone = before - everything(runs_folder)
+    assert {name for name in gone if Path(name).parent.as_posix() not in gone} == listed
+    assert Run(littered["done"]).done
+    capsys.readouterr()
+    assert main(["runs", "clean"]) == 0
+    assert capsys.readouterr().out == "nothing to delete\n"
+
+
+def test_filters_and_days_restrict_what_is_cleaned_up(littered):
+    runs = all_runs(finished=False)
+    paths_ = {item.path for item in removable(runs, days=30)}
+    assert littered["old"] not in paths_
+    assert {item.path for item in removable(runs, days=0)} >= {littered["old"], littered["new"]}
+    one = [run for run in runs if run.folder == littered["old"]]
+    assert littered["done"] / "checkpoint" not in {item.path for item in removable(one)}
+
+
+def test_a_lock_that_is_held_stays(littered, runs_folder):
+    with Run(littered["done"]).lock():
+        assert not [x for x in removable([], 0) if x.path.name == littered["done"].name]
+
+
+def test_stage_weights_are_deleted_on_request(littered):
+    run = Run(littered["done"])
+    assert run.checkpointed_stages == [0, 1, 2, 3, 4]
+    last = icot.load(run).evaluate()
+    for _ in range(2):  # the second time there is nothing left to delete
+        delete(removable([run], stage_weights=True))
+        assert icot.load(run).evaluate() == last
+        with pytest.raises(RunError, match="the weights of stage 2 were deleted"):
+            icot.load(run, 2)
+    assert not [item for item in removable([run], stage_weights=True) if "lock" not in item.reason]
+    assert run.stages.removed.tolist() == [0, 1, 2, 3, 4]
