@@ -9,11 +9,12 @@ command line read the registry and work for every method.
 import contextlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, PreTrainedConfig
@@ -229,17 +230,26 @@ class Method(ABC):
 
     def test(self, run: Run) -> Iterator[tuple[int, Score]]:
         """Test scores by removal stage, once training has ended: of all stages whose weights are
-        there."""
+        there. Of several processes, each tests some of the stages."""
         if not self.tested:
             return
-        if self.keeps_every_stage:
-            for removed in run.checkpointed_stages:
+        stages = self.schedule.test_stages()
+        if self.has_stage_checkpoints:
+            only = [self.schedule.eval_stage]
+            stages = run.checkpointed_stages if self.keeps_every_stage else only
+        team = self.accelerator
+        found = self._test(run, stages[team.process_index :: team.num_processes])
+        if team.num_processes == 1:
+            yield from found
+        else:
+            yield from sorted(gather_object(list(found)), key=lambda one: one[0])
+
+    def _test(self, run: Run, stages: Sequence[int]) -> Iterator[tuple[int, Score]]:
+        for removed in stages:
+            model = self.model
+            if self.keeps_every_stage:
                 model = load_stage(run, removed)[0].to(self.device)
-                yield removed, self.test_stage(removed, model)
-            return
-        only = [self.schedule.eval_stage] if self.has_stage_checkpoints else None
-        for removed in only or self.schedule.test_stages():
-            yield removed, self.test_stage(removed)
+            yield removed, self.test_stage(removed, model)
 
     def test_stage(self, removed: int, model: Any = None) -> Score:
         """The test score of the model, or another, at a removal stage."""

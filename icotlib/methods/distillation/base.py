@@ -152,9 +152,14 @@ class EmulatingPhase(DistillationPhase):
     emulator: Emulator
 
     def emulate(
-        self, emulator: nn.Module, batch: EncodedBatch, gold: Tensor | None = None
+        self, batch: EncodedBatch, gold: Tensor | None = None, emulator: nn.Module | None = None
     ) -> Emulated:
-        """An emulator's prediction for the questions of encoded examples."""
+        """The emulator's prediction for the questions of encoded examples.
+
+        Args:
+            emulator: in training, as accelerate has prepared it.
+        """
+        emulator = emulator or self.emulator
         width = int(batch.question.max())
         ids, at = batch.ids[:, :width].to(self.device), (batch.question - 1).to(self.device)
         with self.accelerator.autocast():  # inside a coupled model nothing else turns it on
@@ -166,8 +171,7 @@ class EmulatingPhase(DistillationPhase):
         valid, usage = self.run_data.valid, torch.zeros(())
         states = []
         with training_precision(self.config.train.precision, self.model):
-            for part in parts(valid):
-                emulated = self.emulate(self.emulator, part)
+            for emulated in map(self.emulate, parts(valid)):
                 states.append(emulated.states.float())
                 weights = self.emulator.component_weights(emulated.scores.float())
                 usage = usage.to(weights) + weights.sum(dim=0)

@@ -115,7 +115,7 @@ class EmulatorPhase(EmulatingPhase):
         for rows in self.row_groups(batch.question):
             here = rows.to(self.device)
             own = gold if gold is None else gold[here]
-            emulated = self.emulate(self.model, batch[rows], own)
+            emulated = self.emulate(batch[rows], own, self.model)
             loss = 0.5 * (states[here] - emulated.states.float()).square().sum()
             if gold is not None:
                 loss = loss + distill.mixture_supervision * mixture_loss(
