@@ -15,7 +15,7 @@ from scipy import stats
 from icotlib.errors import RunError
 
 #: Draws of every bootstrap, and where they start.
-DRAWS, SEED = 4000, 0
+DRAWS, SEED = 2000, 0
 
 #: Numbers that a bootstrap holds at a time.
 BLOCK = 2_000_000

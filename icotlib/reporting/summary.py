@@ -69,7 +69,7 @@ def _table(runs: Iterable[Run] | pd.DataFrame | None) -> pd.DataFrame:
             "this table does not say which rows are seeds of one configuration: make it with "
             "icot.results_table"
         )
-    return runs
+    return runs.fillna({"variant": "", "schedule": ""})  # empty text, as CSV was read
 
 
 def _row_columns(by: Sequence[str]) -> list[str]:
