@@ -4,6 +4,8 @@ options    options that several commands share
 train      one run
 workbook   the runs and notebooks of the workbook
 notebook   some notebooks
+sweep      a run or a notebook over many settings
+stop       end runs in training
 runs       the runs that are there; export, import, clean up
 show       one run
 compare    two configurations or two runs

@@ -56,6 +56,8 @@ def _root() -> Path:
 
 def _of_run(run: Run, days: float, stage_weights: bool) -> Iterator[Removable]:
     if not run.done:
+        if run.in_training:
+            return
         quiet = time.time() - _last_change(run.folder)
         if quiet > days * DAY:
             yield _item(run.folder, f"an unfinished run, not touched for {quiet / DAY:.0f} days")
