@@ -116,10 +116,10 @@ def our_training(config: RunConfig) -> dict[str, Callable]:
         trainer.method.sync_metrics()
 
     def count() -> tuple[int, int, int]:
-        before = trainer.counters.tokens
+        before = trainer.tokens
         with FlopCounterMode(display=False, custom_mapping=COUNTED) as counted:
             train(0)
-        tokens = trainer.counters.tokens - before
+        tokens = trainer.tokens - before
         return count_parameters(trainer.model), tokens, counted.get_total_flops()
 
     return {"ours": train, "count": count}
