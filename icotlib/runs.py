@@ -27,7 +27,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +276,17 @@ def all_runs(finished: bool = True) -> list[Run]:
     root = paths.runs_root()
     runs = [Run(path.parent) for path in sorted(root.glob("*/config.json"))]
     return [run for run in runs if run.readable and (run.done or not finished)]
+
+
+def unfinished(configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """The runs to train for these configs, each once, a run after those that it builds on."""
+    missing: dict[str, RunConfig] = {}
+    for config in configs:
+        if not Run.of(config).done:
+            phases = unfinished(list(config.phases.values()))
+            missing |= {phase.run_name: phase for phase in phases}
+            missing[config.run_name] = config
+    return list(missing.values())
 
 
 def find_run(name: str) -> Run:

@@ -13,9 +13,9 @@ from icotlib.reporting.results import final_rows, learning_table, results_table
 from icotlib.reporting.speed import record_speed
 from icotlib.reporting.summary import summary
 from icotlib.running import progress
-from icotlib.running.jobs import ensure, unfinished
+from icotlib.running.jobs import ensure
 from icotlib.running.progress import ProgressBars, is_live, line_of
-from icotlib.runs import Run, all_runs, find_run
+from icotlib.runs import Run, all_runs, find_run, unfinished
 from icotlib.training.trainer import Trainer, train
 from tests.helpers import TINY
 

@@ -21,11 +21,10 @@ from icotlib.data.run_data import check_sources
 from icotlib.errors import RunError
 from icotlib.running import worker
 from icotlib.running.cluster import Connection, connect, default_workers
-from icotlib.running.progress import ProgressBars, is_live, progress_bars
-from icotlib.runs import Run
-
-#: Seconds between two readings of the run directories.
-POLL = 0.5
+from icotlib.running.launched import train_launched
+from icotlib.running.progress import POLL, ProgressBars, is_live, progress_bars
+from icotlib.runs import Run, unfinished
+from icotlib.system.launch import launched
 
 
 def ensure(
@@ -37,6 +36,7 @@ def ensure(
 
     In a script, call it below `if __name__ == "__main__":`, because workers import the script. An
     interrupt stops all runs, which write a checkpoint; they resume when they are asked for again.
+    Under `accelerate launch`, the processes of the launch train the runs together instead.
 
     Args:
         configs: one config or several; the same one twice is trained once.
@@ -49,23 +49,14 @@ def ensure(
     and the error of a failed training, such as `TrainingError`, after the other runs have finished.
     """
     configs = [configs] if isinstance(configs, RunConfig) else list(configs)
+    if launched():
+        return [train_launched(config) for config in configs]
     runs = [Run.of(config) for config in configs]
     missing = trainings(configs)
     if missing:
         watching = (lambda: watch(runs)) if watch else lambda: None
         raise_first(run_jobs(missing, jobs, on_evaluation=watching))
     return runs
-
-
-def unfinished(configs: Sequence[RunConfig]) -> list[RunConfig]:
-    """The runs to train for these configs, each once, a run after those that it builds on."""
-    missing: dict[str, RunConfig] = {}
-    for config in configs:
-        if not Run.of(config).done:
-            phases = unfinished(list(config.phases.values()))
-            missing |= {phase.run_name: phase for phase in phases}
-            missing[config.run_name] = config
-    return list(missing.values())
 
 
 @dataclass(frozen=True)

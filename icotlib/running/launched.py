@@ -10,9 +10,8 @@ from transformers.utils import logging
 
 from icotlib.config import RunConfig
 from icotlib.data.run_data import check_sources
-from icotlib.running.jobs import POLL, unfinished
-from icotlib.running.progress import progress_bars
-from icotlib.runs import Run
+from icotlib.running.progress import POLL, progress_bars
+from icotlib.runs import Run, unfinished
 from icotlib.system.launch import is_main
 from icotlib.training.trainer import train
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from icotlib import experiments, paths
 from icotlib.config import RunConfig
 from icotlib.errors import ConfigError, IcotError, did_you_mean
+from icotlib.runs import unfinished
 from icotlib.settings import parse_overrides
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ def execution(notebook: Path, folder: str, **values: Any) -> "Job":
         folder: of the executed copy, below `paths.executed_root()`.
         values: parameters: preset, seed and overrides, and others that the notebook has.
     """
-    from icotlib.running.jobs import Job, unfinished  # torch: not for help texts
+    from icotlib.running.jobs import Job  # torch: not for help texts
 
     names = (config.run_name for config in unfinished(needed(notebook, **values)))
     arguments = {"notebook": notebook.stem, "folder": folder, "values": values}

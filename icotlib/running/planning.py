@@ -20,9 +20,8 @@ from icotlib.data.run_data import RunData
 from icotlib.running.costs import Cost, cost_of
 from icotlib.running.device_speed import read_speed
 from icotlib.running.fitting import MEMORY, Fit, fit
-from icotlib.running.jobs import unfinished
 from icotlib.running.lengths import LengthSource, NominalLengths, has_nominal_lengths
-from icotlib.runs import Run
+from icotlib.runs import Run, unfinished
 from icotlib.training.trainer import Trainer
 
 #: Points of a run at which steps are timed, from its first step to its last.

@@ -14,6 +14,9 @@ from tqdm.std import tqdm as terminal_tqdm
 from icotlib.config import RunConfig
 from icotlib.runs import Run
 
+#: Seconds between two readings of the run directories.
+POLL = 0.5
+
 
 def is_live() -> bool:
     """Whether a user is watching: in a terminal, or a notebook in JupyterLab or an editor.

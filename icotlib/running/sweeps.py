@@ -28,8 +28,8 @@ from icotlib.registry import METHODS
 from icotlib.running import notebooks
 from icotlib.running.cells import Cell, Target
 from icotlib.running.grids import grid_cells
-from icotlib.running.jobs import Job, Outcome, run_jobs, trainings, unfinished
-from icotlib.runs import write_json
+from icotlib.running.jobs import Job, Outcome, run_jobs, trainings
+from icotlib.runs import unfinished, write_json
 from icotlib.settings import parse_overrides
 from icotlib.system import leases
 

@@ -23,6 +23,9 @@ from icotlib import paths
 from icotlib.errors import ClusterError, RunError
 from icotlib.system.processes import environment
 
+#: Variables of the client that its jobs are to see.
+PASSED_ON = ("ICOT_TRACK",)
+
 #: Training sets the random state and the threads of its whole process.
 _one_at_a_time = threading.Lock()
 
@@ -36,6 +39,9 @@ class Setup:
     folder_id: str
     #: Files of the user's that register tasks and methods.
     imports: tuple[str, ...]
+    #: The working directory, from which paths of data may count, and variables to pass on.
+    directory: str = ""
+    variables: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def here(cls) -> "Setup":
@@ -44,7 +50,8 @@ class Setup:
 
         imports = tuple(filter(None, os.environ.get(IMPORTS, "").split(os.pathsep)))
         root = paths.runs_root()
-        return cls(str(root), paths.folder_id(root) or "", imports)
+        passed_on = tuple((name, os.environ[name]) for name in PASSED_ON if name in os.environ)
+        return cls(str(root), paths.folder_id(root) or "", imports, os.getcwd(), passed_on)
 
 
 def run_job(
@@ -59,7 +66,13 @@ def run_job(
     """
     # The job's own runs must not wait for a worker while it occupies one.
     own = {"ICOT_RUNS": str(shared_folder(setup)), "ICOT_CLUSTER": "", "ICOT_JOBS": "1"}
-    with _one_at_a_time, environment(**own), warnings.catch_warnings():
+    directory = setup.directory if os.path.isdir(setup.directory) else "."
+    with (
+        _one_at_a_time,
+        environment(**dict(setup.variables), **own),
+        contextlib.chdir(directory),
+        warnings.catch_warnings(),
+    ):
         from icotlib.registry import METHODS, import_file
 
         _be_quiet()
