@@ -33,7 +33,7 @@ _HOMES = {
     "reporting.speed": ["measure_speed", "record_speed"],
     "reporting.summary": ["summary"],
     "reporting.tables": ["write_table"],
-    "reporting.widgets": ["answers_by_stage", "dial", "live_plot"],
+    "reporting.widgets": ["answers_by_stage", "dial", "live_plot", "live_table"],
     "running.jobs": ["ensure"],
     "running.planning": ["plan"],
     "running.progress": ["is_live"],

@@ -322,5 +322,15 @@ def test_a_full_disk_is_named(tmp_path):
     assert not worker._is_full(ValueError("on purpose"), tmp_path)
 
 
+def test_each_gpu_has_a_worker(monkeypatch):
+    monkeypatch.delenv("ICOT_JOBS", raising=False)
+    monkeypatch.setattr(cluster.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(cluster.torch.cuda, "device_count", lambda: 2)
+    assert cluster.default_workers(threads=4) == 2
+    assert [cluster._gpu(number)["CUDA_VISIBLE_DEVICES"] for number in (0, 1)] == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,3")  # a share of the machine's GPUs
+    assert [cluster._gpu(number)["CUDA_VISIBLE_DEVICES"] for number in (0, 1)] == ["5", "3"]
+
+
 def test_outside_a_worker_nothing_asks_for_a_stop():
     assert not worker.stop_requested()

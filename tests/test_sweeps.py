@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ import icotlib as icot
 from icotlib import experiments
 from icotlib.cli import main
 from icotlib.errors import ConfigError, DataError, RunError
+from icotlib.reporting import widgets
 from icotlib.running.grids import draw_cells, grid_cells, parse_grid, read_cells
 from icotlib.running.sweeps import Sweep, sweep_names, sweeps_root
 from icotlib.runs import Run, all_runs
@@ -147,6 +149,23 @@ def test_nothing_is_done_again_and_sweeps_share_runs(swept):
         assert run.history.event.tolist() == ["started", "finished"]
 
 
+def test_the_table_is_live_in_a_notebook(swept, monkeypatch):
+    shown = []
+
+    def display(table, display_id):
+        shown.append(table)
+        return SimpleNamespace(update=shown.append)
+
+    monkeypatch.setattr("IPython.display.display", display)
+    on_change = icot.live_table()
+    on_change(swept)
+    assert shown == []  # nobody would see it
+    monkeypatch.setattr(widgets, "in_notebook", lambda: True)
+    for _ in range(2):
+        on_change(swept)
+    assert [table.state.tolist() for table in shown] == [["finished"] * 4] * 2
+
+
 def test_another_plan_under_the_same_name_is_refused(swept):
     with pytest.raises(ConfigError, match="has another plan: choose another --name"):
         Sweep.make("icot_si", [{"seed": 5}], name=swept.folder.name)
@@ -226,8 +245,11 @@ def test_a_sweep_survives(runs_folder, outside):
     mounted = had_small_disk = small_disk(full)
     command = [sys.executable, "-m", "icotlib", "sweep", "--again", "survives"]
 
+    said = runs_folder.parent / "said"
+
     def ask():
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with said.open("a") as file:
+            return subprocess.Popen(command, stdout=file, stderr=file)
 
     def finished():
         return sum(run.done for run in all_runs())
@@ -249,8 +271,8 @@ def test_a_sweep_survives(runs_folder, outside):
             time.sleep(0.5)
         table = swept.table()
         failed = table.state == "failed"
-        assert failed.sum() == mounted
-        assert set(table.state) <= {"finished", "failed"}
+        assert set(table.state) <= {"finished", "failed"}, said.read_text()
+        assert failed.sum() == mounted, said.read_text()
         if mounted:
             assert "no space is left on the disk" in table.error[failed].item()
             subprocess.run(["umount", str(full)], check=True)

@@ -1,4 +1,4 @@
-"""What a notebook shows while it runs: a live plot, and the dial."""
+"""What a notebook shows while it runs: a live plot, the table of a sweep, and the dial."""
 
 import html
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from icotlib.evaluation.stage_model import StageModel
 from icotlib.reporting import figures
 from icotlib.reporting.results import learning_table
 from icotlib.running.progress import in_notebook
+from icotlib.running.sweeps import Sweep
 from icotlib.runs import Run
 
 
@@ -33,6 +34,25 @@ def live_plot(draw: Callable[[pd.DataFrame], object] = figures.learning_curves) 
             handle.update(figure)
 
     return watch
+
+
+def live_table() -> Callable[[Sweep], None]:
+    """An `on_change` for `icot.sweep`: shows the table of cells below the cell as they end."""
+    handle: Any = None
+
+    def on_change(sweep: Sweep) -> None:
+        nonlocal handle
+        if not in_notebook():
+            return
+        from IPython.display import display  # only a notebook has it
+
+        table = sweep.table().drop(columns="runs")
+        if handle is None:
+            handle = display(table, display_id=True)
+        else:
+            handle.update(table)
+
+    return on_change
 
 
 def answers_by_stage(run: Run, question: str | None = None) -> pd.DataFrame:

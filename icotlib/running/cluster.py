@@ -5,6 +5,7 @@ processes on this machine live as long as the call that needs them.
 """
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 import dask.config
 import torch
 from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed.utils import silence_logging_cmgr
 
 from icotlib.errors import ClusterError
 from icotlib.running import worker
@@ -41,11 +43,10 @@ def connect(workers: int, dashboard: bool = False) -> Iterator["Connection"]:
     Raises `ClusterError` if the named cluster does not answer.
     """
     address = os.environ.get(CLUSTER)
-    with contextlib.ExitStack() as stack:
-        if address is None or not address:
-            cluster = stack.enter_context(own_cluster(workers, dashboard))
-            client = stack.enter_context(Client(cluster))
-            yield Connection(client, None)
+    with silence_logging_cmgr(logging.CRITICAL):  # what matters is said by `Connection`
+        if not address:
+            with own_cluster(workers, dashboard) as cluster, Client(cluster) as client:
+                yield Connection(client, None)
             return
         connection = Connection(_client(address, CONNECT), address)
         try:

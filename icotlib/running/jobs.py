@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dask._task_spec import Task, TaskRef
-from distributed import Future, KilledWorker
+from distributed import CancelledError, Future, KilledWorker
+from distributed.comm import CommClosedError
 from tqdm import tqdm
 
 from icotlib.config import RunConfig, to_dict
@@ -25,6 +26,9 @@ from icotlib.running.launched import train_launched
 from icotlib.running.progress import POLL, ProgressBars, is_live, progress_bars
 from icotlib.runs import Run, unfinished
 from icotlib.system.launch import launched
+
+#: What Dask raises where a scheduler has ended, besides telling that a future is cancelled.
+LOST = (CancelledError, CommClosedError, TimeoutError)
 
 
 def ensure(
@@ -201,27 +205,31 @@ class _Jobs:
         self.woken.wait(POLL)
         self.woken.clear()
         states = {name: self.futures[name].status for name in self.left}
-        if any(state in ("cancelled", "lost") for state in states.values()):
+        try:
+            if any(state in ("cancelled", "lost") for state in states.values()):
+                raise CancelledError
+            ended = [
+                self._outcome(self.left[name], self.futures[name])
+                for name, state in states.items()
+                if state in ("finished", "error")
+            ]
+        except LOST:
             if self.connection.is_lost:
                 self.connection.reconnect(tqdm.write)
             self.submit()
             return []
-        ended = [
-            self._outcome(self.left.pop(name), self.futures[name])
-            for name, state in states.items()
-            if state in ("finished", "error")
-        ]
+        for outcome in ended:
+            del self.left[outcome.job.name]
+        self.failed |= {outcome.job.name for outcome in ended if outcome.failed}
         self.outcomes += ended
         return ended
 
     def _outcome(self, job: Job, future: Future) -> Outcome:
         if future.status == "finished":
             return Outcome(job, future.result())
-        self.failed.add(job.name)
         error = future.exception()
         # What needs an unfinished job cannot have failed by itself: Dask passes errors on.
-        unfinished_jobs = self.failed | self.left.keys()
-        kept_by = next((name for name in job.needs if name in unfinished_jobs), None)
+        kept_by = next((name for name in job.needs if not self._finished(name)), None)
         if isinstance(error, KilledWorker):
             what = f"trained {job.trains.run_name}" if job.trains else f"did {job.name}"
             error = RunError(
@@ -229,6 +237,11 @@ class _Jobs:
                 "Ask for the same again: runs resume from their last checkpoint"
             )
         return Outcome(job, error=error, kept_by=kept_by)
+
+    def _finished(self, name: str) -> bool:
+        if name in self.left:
+            return self.futures[name].status == "finished"
+        return name not in self.failed
 
     def stop(self, bars: ProgressBars) -> None:
         """Give up every job that is left; those that run write a checkpoint and end."""
