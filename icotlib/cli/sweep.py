@@ -3,6 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from tqdm import tqdm
+
 from icotlib.cli.options import add_import, add_jobs, load_imports, overrides_of
 from icotlib.errors import ConfigError, IcotError
 from icotlib.experiments.base import PRESETS
@@ -75,7 +77,7 @@ def run(options: argparse.Namespace) -> None:
         return
     sweep = Sweep(sweeps_root() / options.again) if options.again else make(options)
     print(f"{sweep.folder.name}: {len(sweep.cells)} cells in {sweep.folder}", flush=True)
-    sweep.run(options.jobs, options.retry)
+    run_with_bar(sweep, options)
     print_table(sweep)
     failed = sweep.counts()["failed"]
     if failed:
@@ -107,10 +109,28 @@ def make(options: argparse.Namespace) -> "Sweep":
     return Sweep.make(options.target, cells, fixed | overrides_of(options.set), options.name)
 
 
+def run_with_bar(sweep: "Sweep", options: argparse.Namespace) -> None:
+    """Do what is left, with a bar that counts cells above those of their runs."""
+    from icotlib.running.progress import is_live
+
+    with tqdm(total=len(sweep.cells), desc=sweep.folder.name, disable=not is_live()) as bar:
+
+        def count(sweep: "Sweep") -> None:
+            counts = sweep.counts()
+            bar.set_postfix_str(", ".join(f"{n} {state}" for state, n in counts.items() if n))
+            bar.update(counts["finished"] + counts["failed"] - bar.n)
+
+        count(sweep)
+        sweep.run(options.jobs, options.retry, count)
+
+
 def print_table(sweep: "Sweep") -> None:
     """Every cell without its runs' names, and the number of cells in each state."""
     table = sweep.table().drop(columns="runs")
     table["accuracy"] = table.accuracy.map("{:.1%}".format, na_action="ignore")
+    table["seconds"] = table.seconds.map("{:.0f}".format)
     table["error"] = table.error.str.slice(0, 60)
+    if not table.error.any():
+        table = table.drop(columns="error")
     print(table.to_string(index=False, na_rep=""))
     print(sweep)

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 
 from icotlib.config import RunConfig
 from icotlib.data.run_data import RunData
-from icotlib.errors import ConfigError, StoppedError
+from icotlib.errors import ConfigError, RunError, StoppedError
 from icotlib.evaluation.scoring import Score
 from icotlib.methods.base import Method
 from icotlib.models import int8
@@ -271,10 +271,16 @@ class Trainer:
         if state is None:
             return []
         optim.on_device(self.optimizers, self.accelerator.device)
-        self.counters = Counters(**state["counters"])
-        self.method.load_state_dict(state["method"])
-        self.losses.load_state_dict(state["losses"])
-        return state["rows"]
+        try:
+            self.counters = Counters(**state["counters"])
+            self.method.load_state_dict(state["method"])
+            self.losses.load_state_dict(state["losses"])
+            return state["rows"]
+        except KeyError as error:
+            raise RunError(
+                f"{self.run.folder}: its checkpoint is of another version of icotlib (it has no "
+                f"{error}). Delete this folder to train the run from its start"
+            ) from None
 
     def _end_stage(self, removed: int) -> None:
         """Keep the weights that a removal stage ends with, if each stage has its own; or only what
