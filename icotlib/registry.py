@@ -96,8 +96,13 @@ def load_plugins() -> None:
     """Import what users have added: the files of `ICOT_IMPORT`, and entry points."""
     for point in importlib.metadata.entry_points(group="icotlib.plugins"):
         point.load()
-    for path in filter(None, os.environ.get(IMPORTS, "").split(os.pathsep)):
+    for path in imported_files():
         _import_path(Path(path))
+
+
+def imported_files() -> list[str]:
+    """The users' files that `import_file` has imported, here or where this process was started."""
+    return list(filter(None, os.environ.get(IMPORTS, "").split(os.pathsep)))
 
 
 def import_file(path: str | Path) -> None:
@@ -107,7 +112,7 @@ def import_file(path: str | Path) -> None:
     """
     file = Path(path).expanduser().resolve()
     _import_path(file)
-    known = list(filter(None, os.environ.get(IMPORTS, "").split(os.pathsep)))
+    known = imported_files()
     if str(file) not in known:
         os.environ[IMPORTS] = os.pathsep.join([*known, str(file)])
 

@@ -24,8 +24,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,6 +35,7 @@ from icotlib import paths
 from icotlib.config import NUMERICS, RunConfig, from_dict, to_dict
 from icotlib.errors import RunError
 from icotlib.system import leases
+from icotlib.system.origin import command_line, git_commit
 
 #: Raised when run directories are stored in another way, so that older ones cannot be read.
 FORMAT = 3
@@ -326,23 +325,3 @@ def provenance(data_digest: str, device: str) -> dict[str, Any]:
         "device": device,
         "data": data_digest,
     }
-
-
-def command_line() -> str:
-    """The command of this process, its absolute paths cut to their names."""
-    words = [Path(word).name if word.startswith("/") else word for word in sys.argv]
-    return "a notebook" if "ipykernel" in words[0] else " ".join(words)
-
-
-def git_commit() -> str:
-    """The commit of the project, with `+` if tracked files differ from it; `unknown` without."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(paths.PROJECT), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "icotlib")
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from icotlib import paths
+from icotlib.cli import main
 from icotlib.config import to_dict
 from icotlib.errors import ClusterError, RunError, StoppedError
 from icotlib.running import cluster, jobs, progress, worker
@@ -196,6 +197,37 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(shared, slow, undisturbed):
     same_numbers(run, undisturbed)
 
 
+def test_the_command_stops_what_is_in_training_and_nothing_else(shared, slow, tiny, capsys):
+    finished, config = train(tiny), slow.override(seed=1)
+    run = Run.of(config)
+    assert main(["stop", "icot_si"]) == 1
+    assert "no run in training begins with 'icot_si'" in capsys.readouterr().err
+    client = threading.Thread(target=error_of, args=(config,))
+    client.start()
+    wait_until(lambda: run.progress.get("step", 0) > 0)
+    assert main(["stop", "icot_si"]) == 0
+    client.join()
+    assert capsys.readouterr().out.count(" is asked to stop") == 1
+    assert run.history.event.tolist() == ["started", "stopped"]
+    assert not finished.stop_requested
+
+
+def test_a_stopped_run_is_trained_for_another_client_though_the_first_goes_on(shared, slow, tiny):
+    """The first client has other runs, and keeps what it has asked for."""
+    long = tiny.override({"train.steps": 100_000, "train.eval_every": 100_000})
+    run, ended = Run.of(slow), []
+    with cluster.connect(1) as connection:
+        asked = jobs._Jobs(connection, jobs.trainings([slow, long]))
+        asked.submit()
+        wait_until(lambda: run.progress.get("step", 0) > 0)
+        run.request_stop()
+        wait_until(lambda: ended.extend(asked.ended()) or bool(ended))
+        assert isinstance(ended[0].error, StoppedError)
+        ensure(slow)
+        asked.stop(progress.ProgressBars([]))
+    assert run.done
+
+
 def error_of(config):
     try:
         ensure(config)
@@ -288,19 +320,56 @@ def test_an_interrupt_writes_a_checkpoint(runs_folder, slow, ask, undisturbed):
 
 def test_a_worker_that_does_not_see_the_folder_of_runs_says_so(shared, tiny, monkeypatch):
     setup = worker.Setup.here()
-    hidden = worker.Setup("/nowhere/runs", setup.folder_id, ())
+    hidden = worker.Setup("/nowhere/runs", setup.folder_id)
     monkeypatch.setattr(worker.Setup, "here", lambda: hidden)
     with pytest.raises(ClusterError, match=r"does not see the folder of runs.*/nowhere/runs"):
         ensure(tiny)
+
+
+def test_a_worker_refuses_files_that_are_not_the_clients(tmp_path, monkeypatch):
+    file = tmp_path / "method.py"
+    file.write_text("X = 1")
+    monkeypatch.setattr(worker, "_imported", {})
+    monkeypatch.setenv("ICOT_IMPORT", str(file))
+    [(path, text_hash)] = worker.Setup.here().imports
+    worker._import(path, text_hash)
+    with pytest.raises(ClusterError, match="does not have this file, or another text"):
+        worker._import(path, "another")
+    file.write_text("X = 2")
+    [(path, text_hash)] = worker.Setup.here().imports
+    with pytest.raises(ClusterError, match="restart the workers"):
+        worker._import(path, text_hash)
+    file.unlink()
+    with pytest.raises(ClusterError, match="does not have this file"):
+        worker._import(path, text_hash)
+
+
+def test_a_cluster_without_workers_is_said(runs_folder, monkeypatch):
+    monkeypatch.setattr(cluster, "ALONE", 0.0)
+    said = []
+    with cluster.own_cluster(0, dashboard=False) as empty:
+        monkeypatch.setenv("ICOT_CLUSTER", empty.scheduler_address)
+        with cluster.connect(1) as connection:
+            for _ in range(3):
+                time.sleep(0.01)
+                connection.look_for_workers(said.append)
+    assert len(said) == 1
+    assert "has no worker: waiting" in said[0]
+
+
+def test_a_run_knows_the_command_of_its_client(shared, tiny, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/usr/bin/icot", "train", "icot_si"])
+    ensure(tiny)
+    assert Run.of(tiny).provenance["command"] == "icot train icot_si"
 
 
 def test_a_folder_of_runs_under_another_path_is_recognised(runs_folder, tmp_path, monkeypatch):
     setup = worker.Setup.here()
     (tmp_path / "mounted").symlink_to(runs_folder)
     monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "mounted"))
-    elsewhere = worker.Setup("/mnt/of/the/client", setup.folder_id, ())
+    elsewhere = worker.Setup("/mnt/of/the/client", setup.folder_id)
     assert worker.shared_folder(elsewhere) == paths.runs_root()
-    stranger = worker.Setup("/mnt/of/the/client", "another", ())
+    stranger = worker.Setup("/mnt/of/the/client", "another")
     with pytest.raises(ClusterError):
         worker.shared_folder(stranger)
 

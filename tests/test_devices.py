@@ -4,6 +4,7 @@ The processes are connected by gloo, as `accelerate launch` connects those of ma
 """
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from safetensors.torch import load_file
 
 from icotlib import experiments
 from icotlib.config import RunConfig, TrainConfig, to_dict
-from icotlib.errors import ConfigError
+from icotlib.errors import ConfigError, StoppedError
 from icotlib.methods.batches import length_groups
 from icotlib.runs import Run
 from icotlib.training import devices
@@ -123,8 +124,8 @@ def assert_equal_within_rounding(one: Run, other: Run) -> None:
             torch.testing.assert_close(tensor, others[key], rtol=1e-2, atol=2e-3)
 
 
-class StoppedError(Exception):
-    """Ends training in the middle."""
+class KilledError(Exception):
+    """Ends training in the middle, without a checkpoint."""
 
 
 def begin(config: RunConfig, patch: pytest.MonkeyPatch, until: int) -> None:
@@ -133,10 +134,10 @@ def begin(config: RunConfig, patch: pytest.MonkeyPatch, until: int) -> None:
 
     def stop(self, number):
         if number == until:
-            raise StoppedError
+            raise KilledError
         step(self, number)
 
-    with patch.context() as inner, contextlib.suppress(StoppedError):
+    with patch.context() as inner, contextlib.suppress(KilledError):
         inner.setattr(Trainer, "step", stop)
         train(config)
 
@@ -167,8 +168,10 @@ def test_ddp_equals_one_process_and_resumes_with_another_number(tmp_path, monkey
     coupled = experiments.icot_kd("smoke", overrides=KD)
 
     monkeypatch.setenv("ICOT_RUNS", str(together))
-    begin(begun, monkeypatch, until=33)
-    assert not Run.of(begun).done
+    steps = itertools.count(1)
+    with pytest.raises(StoppedError):  # between two readings of the losses
+        train(begun, should_stop=lambda: next(steps) == 33)
+    assert Run.of(begun).history.step.tolist() == [0, 33]
     arguments = worker([adaptive, coupled, begun, killed], refused=adaptive.override({"seed": 2}))
     processes = launch(arguments, together)
     reached = Run.of(killed).folder / "checkpoint" / "step-00000020"

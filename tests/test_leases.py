@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 
+import psutil
 import pytest
 
 from icotlib.errors import RunError
@@ -123,6 +124,36 @@ def test_who_waits_can_give_up(path):
 
     with pytest.raises(TimeoutError), leases.hold(path, give_up):
         pytest.fail("held twice")
+
+
+def test_a_process_that_is_only_hidden_is_not_gone(path, monkeypatch):
+    """Some systems hide the processes of other users."""
+    holder = leases.this_process()
+
+    def hidden(pid):
+        raise psutil.NoSuchProcess(pid)
+
+    def refuse(pid, signal):
+        raise PermissionError
+
+    path.parent.mkdir()
+    path.write_text(json.dumps(holder | {"token": "theirs"}))
+    here = leases.this_process()
+    monkeypatch.setattr(leases, "this_process", lambda: here)
+    monkeypatch.setattr(psutil, "Process", hidden)
+    monkeypatch.setattr(os, "kill", refuse)
+    assert leases.is_held(path)
+
+
+def test_a_lease_that_was_taken_meanwhile_is_not_discarded(path):
+    with leases.hold(path) as lease:
+        leases.discard(path, seconds=3600)
+        lease.check()
+    elsewhere(path)
+    leases.discard(path, seconds=3600)
+    assert path.exists()
+    leases.discard(path, seconds=0)
+    assert not path.exists()
 
 
 def test_leases_need_no_hard_links(path, monkeypatch):

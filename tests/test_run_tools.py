@@ -188,6 +188,7 @@ def chosen(*words: str, capsys) -> list[str]:
         ("--where removal.pace=1 --where label=again", {"again"}),
         ("--where teacher.train.steps=12", {"student"}),
         ("--preset smoke", {"teacher"}),
+        ("--where optim.lr=1e-3 --method explicit_cot", {"teacher"}),  # text in YAML
         ("--task mult-2x2 --method explicit_cot --finished", {"teacher"}),
     ],
 )
@@ -282,6 +283,18 @@ def test_tables_and_figures_are_drawn_again_from_an_archive(archive, trained, tm
     assert drawn[0] == drawn[1]
     with pytest.raises(RunError, match="imported without them"):
         here[0].weights()
+
+
+def test_a_run_is_not_imported_without_those_it_builds_on(archive, trained, tmp_path, elsewhere):
+    """No table could say what it took."""
+    teacher = trained["teacher"].name
+    members = {name: x for name, x in contents(archive).items() if not name.startswith(teacher)}
+    lacking = packed(tmp_path / "lacking.tar.gz", members)
+    with pytest.raises(RunError, match=f"builds on {teacher}, which is not finished"):
+        import_runs(lacking)
+    assert list(elsewhere.iterdir()) == []
+    import_runs(archive)
+    assert len(import_runs(lacking)[1]) == 2  # the teacher is here
 
 
 def test_an_archive_with_weights_answers_questions(trained, tmp_path, elsewhere):
@@ -478,6 +491,15 @@ def test_filters_and_days_restrict_what_is_cleaned_up(littered):
     assert {item.path for item in removable(runs, days=0)} >= {littered["old"], littered["new"]}
     one = [run for run in runs if run.folder == littered["old"]]
     assert littered["done"] / "checkpoint" not in {item.path for item in removable(one)}
+
+
+def test_what_is_begun_after_it_was_listed_stays(littered, runs_folder):
+    old = Run(littered["old"])
+    listed = removable([old])
+    assert old.folder in {item.path for item in listed}
+    with old.lock():
+        delete(listed)
+        assert old.folder.is_dir()
 
 
 def test_a_lock_that_is_held_stays(littered, runs_folder):

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -17,8 +18,9 @@ from icotlib import experiments
 from icotlib.cli import main
 from icotlib.errors import ConfigError, DataError, RunError
 from icotlib.reporting import widgets
+from icotlib.running import notebooks
 from icotlib.running.grids import draw_cells, grid_cells, parse_grid, read_cells
-from icotlib.running.sweeps import Sweep, sweep_names, sweeps_root
+from icotlib.running.sweeps import Sweep, execute_cell, sweep_names, sweeps_root
 from icotlib.runs import Run, all_runs
 from tests.clusters import Cluster
 from tests.helpers import wait_until
@@ -38,6 +40,8 @@ QUICK = {"train.steps": 12, "train.eval_every": 6, "data.test_examples": 10}
         (["removal.side=left,right", "seed=3"], {"removal.side": ["left", "right"], "seed": [3]}),
         (["optim.lr=1.0e-3, 0.01"], {"optim.lr": [0.001, 0.01]}),
         (["train.stop_accuracy=null,0.9"], {"train.stop_accuracy": [None, 0.9]}),
+        (["seed=[1, 2]"], {"seed": [1, 2]}),
+        (["x=[1, 2], [3]"], {"x": [[1, 2], [3]]}),
     ],
 )
 def test_a_grid_is_read_from_text(pairs, grid):
@@ -61,6 +65,9 @@ def test_a_grid_is_every_combination():
         (["seed=1", "seed=2"], "names seed twice"),
         (["optim.lr=0.1..0.2"], "counts whole numbers"),
         (["seed=3..1"], "holds no value"),
+        (["seed=1..9:log"], ":log belongs to --draw"),
+        (["x={1"], "cannot be read as values"),
+        (["x=[1,2],[3"], "cannot be read as values"),
     ],
 )
 def test_a_wrong_grid_says_what_is_wrong(pairs, message):
@@ -96,6 +103,7 @@ def test_a_wrong_list_of_cells_is_named(tmp_path, name, text, message):
 
 def test_draws_are_seeded_and_stay_in_their_range():
     pairs = ["optim.lr=1e-4..1e-2:log", "model.width=64,128", "train.steps=10..12", "x=0.5..1.0"]
+    pairs += ["train.batch_size=8..128:log"]
     cells = draw_cells(pairs, 200)
     assert draw_cells(pairs, 300)[:200] == cells != draw_cells(pairs, 200, seed=1)
     rates = pd.Series([cell["optim.lr"] for cell in cells])
@@ -104,6 +112,9 @@ def test_draws_are_seeded_and_stay_in_their_range():
     assert {cell["model.width"] for cell in cells} == {64, 128}
     assert {cell["train.steps"] for cell in cells} == {10, 11, 12}
     assert all(0.5 <= cell["x"] <= 1 for cell in cells)
+    sizes = {cell["train.batch_size"] for cell in cells}
+    assert all(isinstance(size, int) for size in sizes)
+    assert (min(sizes), max(sizes)) >= (8, 100)
     with pytest.raises(ConfigError, match="positive for :log"):
         draw_cells(["optim.lr=0..1:log"], 1)
 
@@ -181,6 +192,34 @@ def test_a_setting_that_the_target_does_not_read_leaves_nothing_behind(runs_fold
     with pytest.raises(ConfigError, match=r"'icot_is' names no run .*Did you mean 'icot_si'"):
         Sweep.make("icot_is", [{"seed": 1}])
     assert sweep_names() == []
+
+
+def test_grids_hold_numbers_of_numpy_and_nothing_that_json_cannot(runs_folder):
+    made = Sweep.make("icot_si", grid_cells({"seed": list(np.arange(2))}), {"preset": "smoke"})
+    assert [cell.settings for cell in made.cells] == [{"seed": 0}, {"seed": 1}]
+    with pytest.raises(ConfigError, match="seed: a cell cannot hold a set"):
+        Sweep.make("icot_si", [{"seed": {1}}])
+
+
+def test_random_cells_need_draws(runs_folder, capsys):
+    for words in (["--random", "3"], ["--random", "0", "--draw", "seed=0..9"]):
+        assert main(["sweep", "icot_si", *words]) == 1
+        assert "--random needs a number of cells" in capsys.readouterr().err
+
+
+def test_a_sweep_with_nothing_left_needs_no_cluster(swept, monkeypatch):
+    monkeypatch.setenv("ICOT_CLUSTER", "tcp://127.0.0.1:1")  # where nothing answers
+    assert swept.run().counts()["finished"] == 4
+
+
+def test_a_cell_that_another_process_has_finished_is_not_executed_again(runs_folder, monkeypatch):
+    executed = []
+    monkeypatch.setattr(notebooks, "execute", lambda *args, **values: executed.append(args))
+    made = Sweep.make("01", [{"seed": 0}], {"preset": "smoke"})
+    for _ in range(2):
+        execute_cell(made.folder.name, 0)
+    assert len(executed) == 1
+    assert made.cells[0].state == "finished"
 
 
 def test_a_notebook_is_swept(runs_folder):

@@ -6,9 +6,9 @@ from accelerate.tracking import GeneralTracker
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from icotlib.cli import main
-from icotlib.errors import ConfigError
+from icotlib.errors import ConfigError, StoppedError
 from icotlib.runs import Run
-from icotlib.training.tracking import trackers_asked_for
+from icotlib.training.tracking import Tracking, trackers_asked_for
 from icotlib.training.trainer import Trainer, train
 
 
@@ -75,6 +75,22 @@ def test_a_tracker_that_fails_is_left_out(runs_folder, tiny, monkeypatch):
         run = train(tiny)
     assert run.done
     assert len(scalars(run, "valid_accuracy")) == 3
+
+
+def test_trackers_end_with_a_run_that_fails(runs_folder, tiny, monkeypatch):
+    """The next run of the same worker starts its own."""
+    ended = []
+    leave = Tracking.__exit__
+
+    def noted(self, kind, *raised):
+        ended.append(kind)
+        return leave(self, kind, *raised)
+
+    monkeypatch.setattr(Tracking, "__exit__", noted)
+    monkeypatch.setenv("ICOT_TRACK", "tensorboard")
+    with pytest.raises(StoppedError):
+        train(tiny, should_stop=lambda: Run.of(tiny).started)  # after the first step
+    assert ended == [StoppedError]
 
 
 def test_an_unknown_tracker_is_named_before_anything_starts(runs_folder, monkeypatch, capsys):

@@ -5,6 +5,8 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
+from icotlib.cli.options import add_import, load_imports
+
 EXAMPLES = """\
 examples:
   icot compare icot_si no_cot                   every finished seed of each, at its last stage
@@ -33,9 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar="FILE",
             help=f"write the table of stages to FILE.{kind}",
         )
+    add_import(parser)
 
 
 def run(options: argparse.Namespace) -> None:
+    load_imports(options)
     from icotlib.reporting.comparison import compare  # scipy takes a moment to load
     from icotlib.reporting.tables import presented, write_table
 

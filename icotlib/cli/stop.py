@@ -2,12 +2,13 @@
 
 import argparse
 
+from icotlib.cli.options import add_import, load_imports
 from icotlib.errors import RunError
-from icotlib.runs import all_runs, find_run
+from icotlib.runs import all_runs
 
 EXAMPLES = """\
 examples:
-  icot stop icot_si                     the run whose name begins so
+  icot stop icot_si                     the runs in training whose names begin so
   icot stop --all                       every run that is in training
 
 A stopped run goes on when it is asked for again.
@@ -17,18 +18,21 @@ A stopped run goes on when it is asked for again.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", help="names of runs, or how they begin")
     parser.add_argument("--all", action="store_true", help="every run that is in training")
+    add_import(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    if options.all:
-        chosen = [one for one in all_runs(finished=False) if not one.done and one.in_training]
-    else:
-        chosen = [find_run(name) for name in options.names]
-    if not chosen:
-        raise RunError("no run is in training" if options.all else "name a run, or use --all")
-    for one in chosen:
-        if one.done or not one.in_training:
-            print(f"{one.name}  is not in training")
-        else:
+    load_imports(options)
+    if not (options.names or options.all):
+        raise RunError("name the runs to stop, or use --all")
+    training = [one for one in all_runs(finished=False) if not one.done and one.in_training]
+    listed = "".join(f"\n  {one.name}" for one in training)
+    for name in options.names:
+        if not any(one.name.startswith(name) for one in training):
+            raise RunError(f"no run in training begins with {name!r}; in training are:{listed}")
+    if not training:
+        raise RunError("no run is in training")
+    for one in training:
+        if options.all or one.name.startswith(tuple(options.names)):
             one.request_stop()
-            print(f"{one.name}  stops after its present step")
+            print(f"{one.name}  is asked to stop after its present step")

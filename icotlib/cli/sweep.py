@@ -79,12 +79,15 @@ def run(options: argparse.Namespace) -> None:
     print(f"{sweep.folder.name}: {len(sweep.cells)} cells in {sweep.folder}", flush=True)
     run_with_bar(sweep, options)
     print_table(sweep)
-    failed = sweep.counts()["failed"]
-    if failed:
+    counts = sweep.counts()
+    again = f"icot sweep --again {sweep.folder.name}"
+    if counts["failed"]:
         raise IcotError(
-            f"{failed} of {len(sweep.cells)} cells failed; do them again with "
-            f"`icot sweep --again {sweep.folder.name} --retry`"
+            f"{counts['failed']} of {len(sweep.cells)} cells failed; do them again with "
+            f"`{again} --retry`"
         )
+    if counts["finished"] < len(sweep.cells):
+        raise IcotError(f"not every cell is finished; do what is left with `{again}`")
 
 
 def make(options: argparse.Namespace) -> "Sweep":
@@ -100,7 +103,9 @@ def make(options: argparse.Namespace) -> "Sweep":
         cells = grid_cells(parse_grid(options.grid))
     elif options.list:
         cells = read_cells(options.list)
-    elif options.random:
+    elif options.random is not None:
+        if options.random < 1 or not options.draw:
+            raise ConfigError("--random needs a number of cells, at least 1, and --draw")
         cells = draw_cells(options.draw, options.random, options.draw_seed)
     else:
         raise ConfigError("a sweep needs cells: --grid, --list or --random")

@@ -269,9 +269,8 @@ class Method(ABC):
         """Go on from `state_dict`'s output."""
         self.schedule.load_state_dict(state["schedule"])
         self.right, self.shown = state["right"], state["shown"]
-        self.seen = [
-            BatchAccuracy(step, *map(torch.tensor, found)) for step, *found in state["seen"]
-        ]
+        seen = state["seen"] if self.accelerator.is_main_process else []  # of the whole batch
+        self.seen = [BatchAccuracy(step, *map(torch.tensor, found)) for step, *found in seen]
 
     def at_stage(self, removed: int, model: Any = None) -> StageModel:
         """The model, or another, as it answers at a removal stage."""

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tarfile
+import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -114,7 +115,7 @@ def import_runs(path: str | Path) -> tuple[list[Run], list[Run]]:
     path = Path(path)
     if not path.is_file():
         raise RunError(f"{path}: no such file")
-    part = paths.runs_root() / f".import-{os.getpid()}"
+    part = paths.runs_root() / f".import-{uuid.uuid4().hex}"
     part.mkdir(parents=True)
     try:
         _unpack(path, part)
@@ -123,6 +124,7 @@ def import_runs(path: str | Path) -> tuple[list[Run], list[Run]]:
             raise RunError(f"{path} holds no run")
         for run in found:
             _check(run, path)
+        _check_ancestors(found, path)
         return _move(found)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -178,6 +180,19 @@ def _check(run: Run, path: Path) -> None:
     # Names of other numerics versions cannot be calculated here.
     if origin.get("numerics", NUMERICS) == NUMERICS and config.run_name != run.name:
         raise RunError(f"{path}: {run.name} holds the settings of {config.run_name}")
+
+
+def _check_ancestors(found: Sequence[Run], path: Path) -> None:
+    """Raises `RunError` for a run that builds on one which is finished neither here nor in the
+    archive: no table could say what it took."""
+    new = {run.name for run in found if not Run(paths.runs_root() / run.name).folder.exists()}
+    for run in found:
+        for name in run.config.ancestors():
+            if name not in new and not Run(paths.runs_root() / name).done:
+                raise RunError(
+                    f"{path}: {run.name} builds on {name}, which is not finished: it is missing in "
+                    "the archive, or unfinished in the folder of runs (train it, or delete it)"
+                )
 
 
 def _move(found: Sequence[Run]) -> tuple[list[Run], list[Run]]:

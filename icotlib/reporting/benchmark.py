@@ -24,9 +24,9 @@ from icotlib.reporting.loops import (
     reference_answers,
     reference_training,
 )
-from icotlib.runs import git_commit
 from icotlib.system.devices import best_device, device_name
 from icotlib.system.isolated import IsolatedProcess
+from icotlib.system.origin import git_commit
 from icotlib.system.timing import interleave, time_steps
 
 #: What is benchmarked: the papers' shape and vocabulary, or the preset's own small model.

@@ -44,7 +44,11 @@ def removable(runs: Sequence[Run], days: float = 7, stage_weights: bool = False)
 def delete(items: Iterable[Removable]) -> None:
     """Delete them all; what has gone in the meantime is no error."""
     for item in items:
-        if item.path.is_dir() and not item.path.is_symlink():
+        if item.path.parent.name == ".locks":
+            leases.discard(item.path, GIVEN_UP)
+        elif Run(item.path).in_training:
+            continue  # begun since it was listed
+        elif item.path.is_dir() and not item.path.is_symlink():
             shutil.rmtree(item.path, ignore_errors=True)
         else:
             item.path.unlink(missing_ok=True)

@@ -113,7 +113,8 @@ def stage_table(tables: Sequence[pd.DataFrame], titles: Sequence[str]) -> pd.Dat
     found = []
     for removed in sorted({*tables[0].removed, *tables[1].removed}):
         here = [table[table.removed == removed] for table in tables]
-        row: dict[str, object] = {"removed": int(removed)}
+        units = dict.fromkeys(unit for rows in here for unit in rows.unit)
+        row: dict[str, object] = {"removed": int(removed), "unit": " or ".join(units)}
         for title, rows in zip(titles, here, strict=True):
             measured = mean_interval(sample_of(rows)) if len(rows) else (np.nan,) * 3
             row |= _cells(title, measured) | {f"{title}_seeds": len(rows)}
@@ -123,8 +124,9 @@ def stage_table(tables: Sequence[pd.DataFrame], titles: Sequence[str]) -> pd.Dat
 
 
 def _difference_at(here: Sequence[pd.DataFrame]) -> Sequence[float]:
-    """The difference at a stage that both sides have; else three times nothing."""
-    if not all(len(rows) for rows in here):
+    """The difference at a stage that both sides have, in one unit; else three times nothing."""
+    units = {unit for rows in here for unit in rows.unit}
+    if not all(len(rows) for rows in here) or len(units) > 1:
         return (np.nan,) * 3
     return difference_interval(sample_of(here[0]), sample_of(here[1]))
 

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from icotlib.config import RunConfig, settings_of
-from icotlib.errors import RunError
+from icotlib.errors import ConfigError, RunError
 from icotlib.runs import Run, all_runs
 from icotlib.settings import flattened
 
@@ -183,6 +183,14 @@ def distinct_variants(table: pd.DataFrame) -> pd.DataFrame:
 # --- finding -----------------------------------------------------------------------------------
 
 
+def _is_known(run: Run) -> bool:
+    """Whether its method is known here; that of a user's own file may not be (`--import`)."""
+    try:
+        return bool(run.config)
+    except ConfigError:
+        return False
+
+
 def find_group(name: str) -> Group:
     """The finished runs that a name stands for.
 
@@ -191,7 +199,7 @@ def find_group(name: str) -> Group:
 
     Raises `RunError` that lists the choices if there is none, or several.
     """
-    runs = all_runs()
+    runs = [run for run in all_runs() if _is_known(run)]
     exact = [run for run in runs if run.name == name]
     if exact:
         return group_runs(exact)[0]

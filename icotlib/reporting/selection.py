@@ -51,8 +51,14 @@ def _matches(config: RunConfig, name: str, value: Any) -> bool:
     if role in config.phases:
         return _matches(config.phases[role], rest, value)
     try:
-        return bool(functools.reduce(getattr, name.split("."), config) == value)
-    except AttributeError:  # its method, or the chosen variant, does not read the setting
+        own = functools.reduce(getattr, name.split("."), config)
+        if isinstance(own, float) and isinstance(value, str):  # YAML reads 1e-3 as text
+            value = float(value)
+        return bool(own == value)
+    except (
+        AttributeError,
+        ValueError,
+    ):  # its method, or the chosen variant, does not read the setting
         return False
 
 

@@ -25,11 +25,16 @@ CLUSTER = "ICOT_CLUSTER"
 #: Seconds to wait for the scheduler of a running cluster: at first, and once it was lost.
 CONNECT, RECONNECT = 20.0, 600.0
 
-#: Seconds that this process's own workers have to write their checkpoints when it is interrupted.
-GRACE = 60.0
+#: Seconds without a worker after which that is said.
+ALONE = 10.0
 
-#: Ready jobs wait at the scheduler, so that a free worker takes the first of them.
-SETTINGS = {"distributed.scheduler.worker-saturation": 1.0}
+#: Ready jobs wait at the scheduler, so that a free worker takes the first of them. Nothing samples
+#: the training loop a hundred times a second, which would cost it time.
+SETTINGS = {
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.interval": "5s",
+}
 
 
 @contextlib.contextmanager
@@ -60,7 +65,7 @@ def own_cluster(workers: int, dashboard: bool) -> Iterator[SpecCluster]:
     """Worker processes on this machine; one for each GPU where there are GPUs."""
     local = {"host": "127.0.0.1", "port": 0}
     scheduler = local | {"dashboard": dashboard, "dashboard_address": "127.0.0.1:0"}
-    share = {"ICOT_CORES": str(max(1, cores() // workers)), "ICOT_CLUSTER": ""}
+    share = {"ICOT_CORES": str(max(1, cores() // max(1, workers))), "ICOT_CLUSTER": ""}
     specs = {
         number: {
             "cls": Nanny,
@@ -109,6 +114,7 @@ class Connection:
         self.client = client
         #: The address of a running cluster; None for one of this process's own.
         self.address = address
+        self.alone_since, self.said = time.monotonic(), False
 
     @property
     def is_lost(self) -> bool:
@@ -133,14 +139,18 @@ class Connection:
         link = self.client.dashboard_link
         return f"{place}; dashboard: {link}" if link else place
 
-    def wait_until_idle(self) -> None:
-        """Wait until this process's own workers have ended their jobs, for `GRACE` s at most."""
-        limit = time.monotonic() + GRACE
-        with contextlib.suppress(Exception):  # a cluster that is gone has nothing to wait for
-            while time.monotonic() < limit:
-                if not any(self.client.run(worker.is_busy).values()):
-                    return
-                time.sleep(0.2)
+    def look_for_workers(self, say: Callable[[str], None]) -> None:
+        """Say once if a running cluster has had no worker for `ALONE` s."""
+        if self.address is None:
+            return
+        if self.is_lost or self.client.scheduler_info(n_workers=-1)["workers"]:
+            self.alone_since, self.said = time.monotonic(), False
+        elif not self.said and time.monotonic() - self.alone_since > ALONE:
+            self.said = True
+            say(
+                f"the Dask cluster at {self.address} has no worker: waiting. Workers end with "
+                "their scheduler, and must be started again after it was"
+            )
 
 
 def _client(address: str, seconds: float) -> Client:

@@ -27,12 +27,13 @@ def parse_grid(pairs: Sequence[str]) -> dict[str, list[Any]]:
         if name in grid:
             raise ConfigError(f"--grid names {name} twice: list all its values in one")
         bounds = _RANGE.fullmatch(text)
+        if bounds and bounds[3]:
+            raise ConfigError(f"--grid {pair}: :log belongs to --draw; list the values: a,b,c")
         if bounds:
             low, high = _whole(bounds[1], pair), _whole(bounds[2], pair)
             grid[name] = list(range(low, high + 1))
         else:
-            values = yaml.safe_load(f"[{text}]") if not text.startswith("[") else None
-            grid[name] = yaml.safe_load(text) if values is None else values
+            grid[name] = _values(text, f"--grid {pair}")
         if not grid[name]:
             raise ConfigError(f"--grid {pair}: holds no value")
     return grid
@@ -87,18 +88,31 @@ def draw_cells(pairs: Sequence[str], n: int, seed: int = 0) -> list[dict[str, An
 def _draw(rng: np.random.Generator, text: str) -> Any:
     bounds = _RANGE.fullmatch(text)
     if not bounds:
-        values = yaml.safe_load(f"[{text}]")
+        values = _values(text, f"--draw {text}")
         return values[int(rng.integers(len(values)))]
     low, high = float(bounds[1]), float(bounds[2])
     if high < low or (bounds[3] and low <= 0):
         raise ConfigError(f"--draw {text}: the bounds must rise, and be positive for :log")
+    is_whole = not set(bounds[1] + bounds[2]) & set(".eE")
     if bounds[3]:
         value = float(np.exp(rng.uniform(np.log(low), np.log(high))))
-    elif "." not in bounds[1] + bounds[2] and "e" not in (bounds[1] + bounds[2]).lower():
+        if is_whole:
+            return round(value)
+    elif is_whole:
         return int(rng.integers(int(low), int(high) + 1))
     else:
         value = float(rng.uniform(low, high))
     return float(f"{value:.4g}")  # as people write it; run names hold a hash of it
+
+
+def _values(text: str, where: str) -> list[Any]:
+    """The values of a list such as `a,b,c`, which may stand in brackets."""
+    try:
+        values = yaml.safe_load(f"[{text}]")
+    except yaml.YAMLError:
+        raise ConfigError(f"{where}: cannot be read as values with commas between them") from None
+    bracketed = len(values) == 1 and isinstance(values[0], list)
+    return values[0] if bracketed else values
 
 
 def _named(pair: str, option: str, example: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ as a notebook, can be given to the same workers (`Job`).
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,9 @@ from icotlib.running.launched import train_launched
 from icotlib.running.progress import POLL, ProgressBars, is_live, progress_bars
 from icotlib.runs import Run, unfinished
 from icotlib.system.launch import launched
+
+#: Seconds that this process's own workers have to write their checkpoints when it is interrupted.
+GRACE = 60.0
 
 #: What Dask raises where a scheduler has ended, besides telling that a future is cancelled.
 LOST = (CancelledError, CommClosedError, TimeoutError)
@@ -140,6 +144,8 @@ def run_jobs(
 
     Returns an outcome for each job; a job that needs one that failed is not done.
     """
+    if not jobs:
+        return []
     configs = [job.trains for job in jobs if job.trains]
     threads = max((config.train.threads for config in configs), default=1)
     workers = max(1, min(workers or default_workers(threads), len(jobs)))
@@ -204,6 +210,7 @@ class _Jobs:
         """The jobs that have ended; waits a little for one."""
         self.woken.wait(POLL)
         self.woken.clear()
+        self.connection.look_for_workers(tqdm.write)
         states = {name: self.futures[name].status for name in self.left}
         try:
             if any(state in ("cancelled", "lost") for state in states.values()):
@@ -220,6 +227,9 @@ class _Jobs:
             return []
         for outcome in ended:
             del self.left[outcome.job.name]
+            # Dask keeps what other jobs need; else the end of this one is news to nobody, and
+            # whoever asks again has it done again.
+            del self.futures[outcome.job.name]
         self.failed |= {outcome.job.name for outcome in ended if outcome.failed}
         self.outcomes += ended
         return ended
@@ -249,8 +259,10 @@ class _Jobs:
         if client.status != "running":
             return
         client.cancel([self.futures[name] for name in self.left if name in self.futures])
-        if self.connection.address is None:
+        runs = [Run.of(job.trains) for job in self.left.values() if job.trains]
+        if self.connection.address is None and any(run.in_training for run in runs):
             bars.close()
-            if any(job.trains for job in self.left.values()):
-                tqdm.write("stopping: runs write their checkpoints (once more to stop at once)")
-            self.connection.wait_until_idle()
+            tqdm.write("stopping: runs write their checkpoints (once more to stop at once)")
+            limit = time.monotonic() + GRACE
+            while any(run.in_training for run in runs) and time.monotonic() < limit:
+                time.sleep(0.1)

@@ -1,9 +1,11 @@
 """Training in the processes that `accelerate launch` or `torchrun` has started, as one team."""
 
+import atexit
 import contextlib
+import signal
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from transformers.utils import logging
@@ -26,11 +28,30 @@ def train_launched(config: RunConfig) -> Run:
     check_sources(missing)
     warnings.filterwarnings("ignore")
     logging.set_verbosity_error()
-    with _shown(missing) if is_main() else contextlib.nullcontext():
-        run = train(config)
+    shown = _shown(missing) if is_main() else contextlib.nullcontext()
+    with shown, _asked_to_stop() as should_stop:
+        run = train(config, should_stop)
+    atexit.register(_leave)  # not before: another run may follow
+    return run
+
+
+def _leave() -> None:
+    """Disconnect from the other processes of the launch."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-    return run
+
+
+@contextlib.contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """While open, Ctrl-C and SIGTERM ask for a checkpoint; whether one of them has come."""
+    asked = threading.Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {one: signal.signal(one, lambda *_: asked.set()) for one in signals}
+    try:
+        yield asked.is_set
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 @contextlib.contextmanager

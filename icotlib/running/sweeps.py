@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from icotlib import paths
@@ -29,6 +30,7 @@ from icotlib.running import notebooks
 from icotlib.running.cells import Cell, Target
 from icotlib.running.grids import grid_cells
 from icotlib.running.jobs import Job, Outcome, run_jobs, trainings
+from icotlib.running.worker import stop_requested
 from icotlib.runs import unfinished, write_json
 from icotlib.settings import parse_overrides
 from icotlib.system import leases
@@ -79,7 +81,7 @@ class Sweep:
         there is another sweep.
         """
         target, is_notebook = _resolved(target)
-        own = [dict(cell) for cell in cells]
+        own = [{name: _plain(value, name) for name, value in cell.items()} for cell in cells]
         plan = {"target": target, "notebook": is_notebook, "fixed": dict(fixed), "cells": own}
         text = json.dumps(plan, sort_keys=True)
         name = name or f"{target}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
@@ -152,7 +154,7 @@ class Sweep:
                 errors[outcome.job.name] = f"{outcome.kept_by}: {cause}" if cause else own
             for cell in left:
                 if outcome.job.name == cell.last_job:
-                    self._note(cell, outcome, errors.get(outcome.job.name))
+                    self._note(cell, errors.get(outcome.job.name))
             if time.monotonic() - written > PAUSE:  # the table of many cells takes a while
                 with contextlib.suppress(OSError):  # a full disk
                     self.write_table()
@@ -164,19 +166,27 @@ class Sweep:
         on_change(self)
         return self
 
-    def _note(self, cell: Cell, outcome: Outcome, error: str | None) -> None:
+    def _note(self, cell: Cell, error: str | None) -> None:
         with contextlib.suppress(OSError):  # a full disk
             if error is not None:
                 cell.note(state="failed", error=error, time=time.time())
-            elif self.target.is_notebook and not outcome.failed:
-                cell.note(state="finished", time=time.time())
-            else:
+            elif cell.record.get("state") == "failed":
                 cell.forget()
 
     def _execution(self, cell: Cell) -> Job:
         needs = tuple(config.run_name for config in unfinished(cell.configs))
         arguments = {"sweep": self.folder.name, "number": cell.number}
         return Job(cell.last_job, execute_cell, arguments, needs)
+
+
+def _plain(value: Any, name: str) -> Any:
+    """A value as JSON holds it; numpy's numbers become Python's."""
+    value = value.item() if isinstance(value, np.generic) else value
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{name}: a cell cannot hold a {type(value).__name__}") from None
+    return value
 
 
 def _resolved(target: str) -> tuple[str, bool]:
@@ -199,8 +209,15 @@ def execute_cell(sweep: str, number: int) -> str:
     """Execute the notebook of a cell, in a worker; the executed copy."""
     cell = Sweep(sweeps_root() / sweep).cells[number]
     path = notebooks.find_notebook(cell.target.name)
-    with leases.hold(cell.lease):
-        notebooks.execute(path, cell.copy, say=lambda line: None, **cell.parameters)
+
+    def waiting() -> None:
+        if stop_requested():
+            raise StoppedError(f"{cell.copy.name}: stopped while another process executes it")
+
+    with leases.hold(cell.lease, waiting):
+        if cell.state != "finished":  # by the process that held the lease before
+            notebooks.execute(path, cell.copy, say=lambda line: None, **cell.parameters)
+            cell.note(state="finished", time=time.time())
     return str(cell.copy)
 
 

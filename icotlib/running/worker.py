@@ -7,6 +7,7 @@ the loop writes a checkpoint and ends.
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import signal
@@ -18,10 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import distributed
+from transformers.utils import logging
 
 from icotlib import paths
-from icotlib.errors import ClusterError, RunError
+from icotlib.config import from_dict
+from icotlib.errors import ClusterError, RunError, StoppedError
+from icotlib.registry import IMPORTS, METHODS, import_file, imported_files
+from icotlib.runs import Run
+from icotlib.system.origin import COMMAND, command_line
 from icotlib.system.processes import environment
+from icotlib.training.trainer import train
 
 #: Variables of the client that its jobs are to see.
 PASSED_ON = ("ICOT_TRACK",)
@@ -37,8 +44,8 @@ class Setup:
     #: The folder of runs, and the id that tells whether a worker sees the same one.
     folder: str
     folder_id: str
-    #: Files of the user's that register tasks and methods.
-    imports: tuple[str, ...]
+    #: Files of the user's that register tasks and methods, each with a hash of its text.
+    imports: tuple[tuple[str, str], ...] = ()
     #: The working directory, from which paths of data may count, and variables to pass on.
     directory: str = ""
     variables: tuple[tuple[str, str], ...] = ()
@@ -46,12 +53,13 @@ class Setup:
     @classmethod
     def here(cls) -> "Setup":
         """That of this process."""
-        from icotlib.registry import IMPORTS
-
-        imports = tuple(filter(None, os.environ.get(IMPORTS, "").split(os.pathsep)))
         root = paths.runs_root()
-        passed_on = tuple((name, os.environ[name]) for name in PASSED_ON if name in os.environ)
-        return cls(str(root), paths.folder_id(root) or "", imports, os.getcwd(), passed_on)
+        imports = tuple((path, _hash_of(path)) for path in imported_files())
+        variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        variables[COMMAND] = command_line()
+        return cls(
+            str(root), paths.folder_id(root) or "", imports, os.getcwd(), tuple(variables.items())
+        )
 
 
 def run_job(
@@ -62,24 +70,64 @@ def run_job(
     Args:
         needs: results of the jobs that had to come first, which Dask has waited for.
 
-    Raises `ClusterError` if this worker does not see the client's folder of runs.
+    Raises `ClusterError` if this worker does not see the client's folder of runs or its files.
     """
-    # The job's own runs must not wait for a worker while it occupies one.
-    own = {"ICOT_RUNS": str(shared_folder(setup)), "ICOT_CLUSTER": "", "ICOT_JOBS": "1"}
-    directory = setup.directory if os.path.isdir(setup.directory) else "."
-    with (
-        _one_at_a_time,
-        environment(**dict(setup.variables), **own),
-        contextlib.chdir(directory),
-        warnings.catch_warnings(),
-    ):
-        from icotlib.registry import METHODS, import_file
+    with _one_at_a_time:
+        own = {
+            "ICOT_RUNS": str(shared_folder(setup)),
+            IMPORTS: os.pathsep.join(path for path, _ in setup.imports),
+            # The job's own runs must not wait for a worker while it occupies one.
+            "ICOT_CLUSTER": "",
+            "ICOT_JOBS": "1",
+        }
+        with (
+            environment(**dict(setup.variables), **own),
+            _directory(setup.directory),
+            warnings.catch_warnings(),
+        ):
+            _be_quiet()
+            for path, text_hash in setup.imports:
+                _import(path, text_hash)
+            METHODS.load()
+            try:
+                return function(**arguments)
+            except StoppedError:
+                if _is_closing():  # nobody asked for it: another worker goes on
+                    raise distributed.Reschedule from None
+                raise
 
-        _be_quiet()
-        for path in setup.imports:
-            import_file(path)
-        METHODS.load()
-        return function(**arguments)
+
+#: The hash of each user's file that this worker has imported.
+_imported: dict[str, str] = {}
+
+
+def _import(path: str, text_hash: str) -> None:
+    """Import a user's file. Raises `ClusterError` if its text is not the client's."""
+    if _hash_of(path) != text_hash:
+        raise ClusterError(
+            f"{path}: a worker on {os.uname().nodename} does not have this file, or another text "
+            "of it. Files of --import must be at the same path on all machines"
+        )
+    if _imported.setdefault(path, text_hash) != text_hash:
+        raise ClusterError(
+            f"{path} has changed since a worker on {os.uname().nodename} imported it: restart the "
+            "workers, so that they do not go on with its old code"
+        )
+    import_file(path)
+
+
+def _hash_of(path: str) -> str:
+    """A hash of a file's text; empty if it cannot be read."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def _directory(path: str) -> contextlib.AbstractContextManager[None]:
+    """The client's working directory, where this worker has it; else its own."""
+    may_enter = bool(path) and os.access(path, os.X_OK) and os.path.isdir(path)
+    return contextlib.chdir(path if may_enter else ".")
 
 
 def train_run(config: dict[str, Any]) -> str:
@@ -87,10 +135,6 @@ def train_run(config: dict[str, Any]) -> str:
 
     Raises `RunError` where the disk is full, besides what `icotlib.training.trainer.train` raises.
     """
-    from icotlib.config import from_dict
-    from icotlib.runs import Run
-    from icotlib.training.trainer import train
-
     settings = from_dict(config)
     run = Run.of(settings)
     try:
@@ -110,20 +154,24 @@ def stop_requested() -> bool:
 
     False outside a worker.
     """
+    if _is_closing():
+        return True
     try:
         worker = distributed.get_worker()
         key = worker.get_current_task()
     except (ValueError, AttributeError):
         return False
-    if worker.status not in (distributed.Status.running, distributed.Status.paused):
-        return True
     task = worker.state.tasks.get(key)
     return task is None or task.state in ("cancelled", "released", "forgotten")
 
 
-def is_busy() -> bool:
-    """Whether this worker does a job."""
-    return _one_at_a_time.locked()
+def _is_closing() -> bool:
+    """Whether the worker of this process is about to end; False outside a worker."""
+    try:
+        status = distributed.get_worker().status
+    except ValueError:
+        return False
+    return status not in (distributed.Status.running, distributed.Status.paused)
 
 
 def shared_folder(setup: Setup) -> Path:
@@ -135,8 +183,9 @@ def shared_folder(setup: Setup) -> Path:
     if os.environ.get("ICOT_RUNS"):
         tried.append(paths.runs_root())
     for folder in tried:
-        if paths.folder_id(folder, create=False) == setup.folder_id:
-            return folder
+        with contextlib.suppress(OSError):  # a folder that this worker may not enter
+            if paths.folder_id(folder, create=False) == setup.folder_id:
+                return folder
     listed = " nor ".join(str(folder) for folder in dict.fromkeys(tried))
     raise ClusterError(
         f"a worker on {os.uname().nodename} does not see the folder of runs: it is not at "
@@ -147,8 +196,6 @@ def shared_folder(setup: Setup) -> Path:
 
 def _be_quiet() -> None:
     """Workers print nothing between the client's progress bars."""
-    from transformers.utils import logging
-
     warnings.filterwarnings("ignore")
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -99,6 +99,14 @@ def is_held(path: Path) -> bool:
     return bool(holder) and not _is_gone(holder)
 
 
+def discard(path: Path, seconds: float) -> None:
+    """Remove a lease that nobody holds, or whose file was last written so many seconds ago."""
+    holder = _read(path)
+    with contextlib.suppress(FileNotFoundError):
+        if not is_held(path) or time.time() - path.stat().st_mtime > seconds:
+            _break(path, holder)
+
+
 def _acquire(lease: Lease, waiting: Callable[[], None]) -> None:
     seen: dict[str, Any] = {}
     since = time.monotonic()
@@ -161,7 +169,18 @@ def _is_gone(holder: dict[str, Any]) -> bool:
         ended = process.status() == psutil.STATUS_ZOMBIE
         return ended or abs(process.create_time() - holder["started"]) > 1
     except psutil.NoSuchProcess:
+        return not _is_hidden(holder["pid"])
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether a process is there after all: some systems hide those of other users."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
         return True
+    except OSError:
+        return False
+    return True
 
 
 def this_process() -> dict[str, Any]:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-#: Worker processes start with one thread each, so that they do not compete for cores; a run sets
-#: its own number of threads.
+#: Notebook kernels start with one thread each, so that they do not compete for cores.
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 

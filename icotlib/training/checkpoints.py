@@ -19,6 +19,9 @@ from icotlib.errors import RunError
 from icotlib.runs import Run, write_json
 from icotlib.training.devices import like, whole
 
+#: What the state of a checkpoint holds.
+PARTS = {"counters", "method", "losses", "rows"}
+
 
 def tensors_of(
     model: nn.Module, optimizers: Sequence[Optimizer], keep: bool = True
@@ -87,6 +90,11 @@ def load(run: Run, model: nn.Module, optimizers: Sequence[Optimizer]) -> dict[st
             f"{folder}: this checkpoint is damaged ({error}). Delete {run.folder} to train the "
             "run from its start."
         ) from None
+    if not state.keys() >= PARTS:
+        raise RunError(
+            f"{folder}: this checkpoint is of another version of icotlib. Delete {run.folder} to "
+            "train the run from its start."
+        )
     own = model.state_dict()
     weights = {name: like(x, own[name]) if name in own else x for name, x in weights.items()}
     missing, unexpected = model.load_state_dict(weights, strict=False)

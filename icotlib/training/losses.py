@@ -63,7 +63,12 @@ class Losses:
         return {"total": self.total, "steps": self.steps, "unread": unread}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`'s output."""
+        """Go on from `state_dict`'s output.
+
+        Losses that were not read are those of whole batches: of several processes that sum them up,
+        the main one alone has them.
+        """
         self.total, self.steps = state["total"], state["steps"]
         device = self.accelerator.device
-        self.unread = [torch.tensor(loss, device=device) for loss in state["unread"]]
+        share = float(self.accelerator.is_main_process)
+        self.unread = [torch.tensor(share * loss, device=device) for loss in state["unread"]]

@@ -27,7 +27,7 @@ VARIABLE = "ICOT_TRACK"
 #: The project that trackers without a folder put runs into.
 PROJECT = "icotlib"
 
-#: How trackers are told a run's name, so that a resumed run goes on where it was.
+#: How trackers are told a run's name; wandb and trackio go on with a resumed run under its name.
 NAMED: dict[str, Callable[[Run], dict[str, Any]]] = {
     "wandb": lambda run: {"name": run.name, "id": run.name[-64:], "resume": "allow"},
     "trackio": lambda run: {"name": run.name, "resume": "allow"},
@@ -99,8 +99,11 @@ class Tracking:
                 self._note(name, row["step"])  # first: a killed run must not send a row twice
                 self._guard(name, tracker.log, values, row["step"])
 
-    def finish(self) -> None:
-        """End the trackers."""
+    def __enter__(self) -> "Tracking":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """End the trackers, also where training has failed: another run may follow."""
         for name, tracker in list(self.trackers.items()):
             self._guard(name, tracker.finish)
 

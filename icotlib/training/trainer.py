@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 
 from icotlib.config import RunConfig
 from icotlib.data.run_data import RunData
-from icotlib.errors import ConfigError, RunError, StoppedError
+from icotlib.errors import ConfigError, StoppedError
 from icotlib.evaluation.scoring import Score
 from icotlib.methods.base import Method
 from icotlib.models import int8
@@ -66,7 +66,7 @@ def train(config: RunConfig, should_stop: Callable[[], bool] = lambda: False) ->
         train(phase, should_stop)
 
     def waiting() -> None:
-        if should_stop():
+        if should_stop() or run.stop_requested:
             raise StoppedError(f"{run.name}: stopped while another process trains it")
 
     with devices.hold(run, waiting) as check_lease:
@@ -120,34 +120,40 @@ class Trainer:
         rows = self._resume()
         if self.writes:
             self.run.log("resumed" if self.counters.step else "started", self.counters.step)
-        tracking = Tracking(self.run, self.config, rows, self.trackers if self.writes else ())
         self.model.train(self.method.dropout)
-        for step in range(self.counters.step, self.steps):
-            if rows and self._reached(rows[-1]):
-                break
-            change = self.method.begin_step(step)
-            if change.ended is not None:
-                self._end_stage(change.ended)
-            start = self.clock()
-            if change.reset_optimizer:
-                optim.reset(self.optimizers)
-            self.step(step)
-            last = step + 1 == self.steps
-            evaluating = last or (step + 1) % self.config.train.eval_every == 0
-            if evaluating or (step + 1) % BLOCK == 0:
-                self._sync_losses()
-            self.counters.seconds += self.clock() - start
-            self.counters.step = step + 1
-            if evaluating:
-                rows.append(devices.agreed(self._evaluate(step)))
-                tracking.log(rows[-1])
-            stopping, due = self.interruption.after_step(not self.losses.unread)
-            if evaluating or stopping or due:
-                self._save_checkpoint(rows)
-            if stopping:
-                self._stop(f"at step {step + 1} of {self.steps}")
-        self._finish()
-        tracking.finish()
+        with Tracking(
+            self.run, self.config, rows, self.trackers if self.writes else ()
+        ) as tracking:
+            for step in range(self.counters.step, self.steps):
+                if rows and self._reached(rows[-1]):
+                    break
+                evaluating = self._train_step(step)
+                if evaluating:
+                    rows.append(devices.agreed(self._evaluate(step)))
+                    tracking.log(rows[-1])
+                stopping, due = self.interruption.after_step(not self.losses.unread)
+                if evaluating or stopping or due:
+                    self._save_checkpoint(rows)
+                if stopping:
+                    self._stop(f"at step {step + 1} of {self.steps}")
+            self._finish()
+
+    def _train_step(self, step: int) -> bool:
+        """A step and what belongs to it; whether an evaluation is due."""
+        change = self.method.begin_step(step)
+        if change.ended is not None:
+            self._end_stage(change.ended)
+        start = self.clock()
+        if change.reset_optimizer:
+            optim.reset(self.optimizers)
+        self.step(step)
+        last = step + 1 == self.steps
+        evaluating = last or (step + 1) % self.config.train.eval_every == 0
+        if evaluating or (step + 1) % BLOCK == 0:
+            self._sync_losses()
+        self.counters.seconds += self.clock() - start
+        self.counters.step = step + 1
+        return evaluating
 
     def _stop(self, where: str) -> None:
         """Raises `StoppedError`: the run has written its checkpoint."""
@@ -271,16 +277,10 @@ class Trainer:
         if state is None:
             return []
         optim.on_device(self.optimizers, self.accelerator.device)
-        try:
-            self.counters = Counters(**state["counters"])
-            self.method.load_state_dict(state["method"])
-            self.losses.load_state_dict(state["losses"])
-            return state["rows"]
-        except KeyError as error:
-            raise RunError(
-                f"{self.run.folder}: its checkpoint is of another version of icotlib (it has no "
-                f"{error}). Delete this folder to train the run from its start"
-            ) from None
+        self.counters = Counters(**state["counters"])
+        self.method.load_state_dict(state["method"])
+        self.losses.load_state_dict(state["losses"])
+        return state["rows"]
 
     def _end_stage(self, removed: int) -> None:
         """Keep the weights that a removal stage ends with, if each stage has its own; or only what
