@@ -15,7 +15,7 @@ from icotlib.errors import ConfigError, DataError, RunError
 from icotlib.evaluation import stage_model
 from icotlib.evaluation.asking import Answer
 from icotlib.evaluation.generation import generate, logits_of
-from icotlib.evaluation.scoring import same_answer
+from icotlib.evaluation.grading import same_answer
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.models import int8
 from icotlib.models.loading import load_stage

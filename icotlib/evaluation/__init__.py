@@ -3,8 +3,13 @@
 stage_model    a trained model at a removal stage, which everything asks
 asking         what can be asked, and what an answer holds
 generation     greedy generation, and one forward pass that checks the reference answers
+grading        when two answers are the same
 scoring        exact match with intervals
 ood            accuracy at other lengths and on unseen combinations
 interventions  reading the residual stream, and replacing states in it
 positions      names for the positions of a sequence
 """
+
+from icotlib.evaluation.grading import same_answer
+
+__all__ = ["same_answer"]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from icotlib.data.layout import ANSWER_DELIMITER, Layout
-from icotlib.evaluation.scoring import same_answer
+from icotlib.evaluation.grading import same_answer
 from icotlib.tasks import Example, Task
 from icotlib.tasks.questions import QuestionSet
 

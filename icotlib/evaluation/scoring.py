@@ -1,9 +1,7 @@
 """Exact match of greedy answers, with intervals, and accuracy per answer symbol."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
 import numpy as np
 import torch
@@ -13,6 +11,7 @@ from transformers import PreTrainedModel
 from icotlib.data.inputs import IGNORE, remove
 from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.evaluation.generation import generate, max_new_tokens_for, reproduced
+from icotlib.evaluation.grading import same_answer
 
 
 @dataclass(frozen=True)
@@ -96,33 +95,6 @@ def score(written: Sequence[str], answers: Sequence[str]) -> Score:
     return Score(mean, low, high, len(right), symbols, tuple(written), tuple(right))
 
 
-def same_answer(given: str | None, truth: str) -> bool:
-    """Whether two answers are the same text or the same number.
-
-    Numbers may have a currency or a percent sign, and commas between thousands: `$1,200.00` is
-    `1200`, but `$5` is not `5%`. Digits with spaces between them are text.
-    """
-    if given is None or given == truth:
-        return given == truth
-    ours, theirs = _NUMBER.fullmatch(given.strip()), _NUMBER.fullmatch(truth.strip())
-    if ours is None or theirs is None:
-        return False
-    units = [("%" if "%" in x[0] else "") + ("$" if x["money"] else "") for x in (ours, theirs)]
-    return _value(ours) == _value(theirs) and (units[0] == units[1] or not all(units))
-
-
-_NUMBER = re.compile(
-    r"(?P<minus>-?)(?P<money>[$€£]?)(?P<whole>\d{1,3}(?:,\d{3})+|\d*)(?P<part>\.\d+)?\s?%?\.?"
-)
-
-
-def _value(found: re.Match) -> Decimal | None:
-    if not (found["whole"] or found["part"]):
-        return None
-    whole = found["whole"].replace(",", "") or "0"
-    return Decimal(found["minus"] + whole + (found["part"] or ""))
-
-
 def symbol_accuracy(given: Sequence[str | None], answers: Sequence[str]) -> tuple[float, ...]:
     """The fraction of answers right at each symbol; an answer of the wrong length is all wrong."""
     truth = [answer.split() for answer in answers]
@@ -134,8 +106,12 @@ def symbol_accuracy(given: Sequence[str | None], answers: Sequence[str]) -> tupl
     return tuple((np.array(rows) == np.array(truth)).mean(axis=0).tolist())
 
 
-def wilson_interval(right: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's 95% score interval of a proportion; sensible at 0 and 1 too."""
+def wilson_interval(right: float, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's 95% score interval of a proportion; sensible at 0 and 1 too.
+
+    Args:
+        right: how many of n are right; a mean over seeds may be no whole number.
+    """
     p, scale = right / n, 1 + z * z / n
     centre = (p + z * z / (2 * n)) / scale
     half = z / scale * float(np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)))

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import stats
 
 from icotlib.errors import RunError
+from icotlib.evaluation.scoring import wilson_interval
 
 #: Draws of every bootstrap, and where they start.
 DRAWS, SEED = 2000, 0
@@ -175,15 +176,6 @@ def _widening(variances: np.ndarray, freedom: np.ndarray) -> float:
 
 
 # --- shares and tests --------------------------------------------------------------------------
-
-
-def wilson_interval(right: float, n: int) -> tuple[float, float]:
-    """Wilson's 95% score interval of a proportion; `right` may be a mean over seeds."""
-    z2 = stats.norm.ppf((1 + LEVEL) / 2) ** 2
-    p, scale = right / n, 1 + z2 / n
-    centre = (p + z2 / (2 * n)) / scale
-    half = np.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / scale
-    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
 
 
 def success_rate(accuracy: np.ndarray, threshold: float = 0.9) -> Interval:
