@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -22,6 +22,17 @@ STYLE = Path(__file__).resolve().parent / "reporting" / "figures" / "paper.mplst
 def runs_root() -> Path:
     """The folder of all run directories: `$ICOT_RUNS`, or `runs/` in the project."""
     return Path(os.environ.get("ICOT_RUNS") or PROJECT / "runs").expanduser().resolve()
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A file to write in place of `path`, which takes its place when the block ends well."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def folder_id(root: Path, create: bool = True) -> str | None:

@@ -309,9 +309,8 @@ def find_run(name: str) -> Run:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(json.dumps(value, indent=2) + "\n")
-    part.replace(path)
+    with paths.whole_file(path) as part:
+        part.write_text(json.dumps(value, indent=2) + "\n")
 
 
 def provenance(data_digest: str, device: str) -> dict[str, Any]:

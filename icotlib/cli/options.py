@@ -12,8 +12,14 @@ from icotlib.experiments.base import PRESETS
 from icotlib.registry import import_file
 
 
-def add_run_options(parser: argparse.ArgumentParser, preset: str | None = "fast") -> None:
-    """Preset, seed, settings, jobs and user files."""
+def add_run_options(
+    parser: argparse.ArgumentParser, preset: str | None = "fast", seed: int | None = 0
+) -> None:
+    """Preset, seed, settings, jobs and user files.
+
+    Args:
+        preset, seed: where they are not given; None tells that.
+    """
     parser.add_argument(
         "--preset",
         default=preset,
@@ -23,7 +29,7 @@ def add_run_options(parser: argparse.ArgumentParser, preset: str | None = "fast"
     parser.add_argument(
         "--seed",
         type=int,
-        default=0,
+        default=seed,
         help="seed of weights, batches and removal; data.seed splits the data",
     )
     parser.add_argument(

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from icotlib.cli.options import add_import, add_jobs, load_imports, overrides_of
+from icotlib.cli.options import add_run_options, load_imports, overrides_of
 from icotlib.errors import ConfigError, IcotError
-from icotlib.experiments.base import PRESETS
 
 if TYPE_CHECKING:
     from icotlib.running.sweeps import Sweep
@@ -51,21 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for --random: low..high, low..high:log, or a,b,c",
     )
     parser.add_argument("--draw-seed", type=int, default=0, help="seed of the draws (default 0)")
-    parser.add_argument("--preset", choices=PRESETS, help="of every cell (default: fast)")
-    parser.add_argument("--seed", type=int, help="of every cell (default: 0)")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SETTING=VALUE",
-        help="a setting that all cells have in common",
-    )
     parser.add_argument("--name", help="name of the sweep (default: the target and a hash)")
     parser.add_argument("--retry", action="store_true", help="do failed cells again")
     parser.add_argument("--show", metavar="NAME", help="print the table of a sweep, and stop")
     parser.add_argument("--again", metavar="NAME", help="do what is left of a sweep")
-    add_jobs(parser)
-    add_import(parser)
+    add_run_options(parser, preset=None, seed=None)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -1,7 +1,6 @@
 """The residual stream over many questions, stored on disk and never whole in memory."""
 
 import hashlib
-import os
 import tempfile
 from pathlib import Path
 
@@ -33,9 +32,8 @@ def stored_activations(model: StageModel, questions: QuestionSet, bound: int = B
     path = model.folder / f"{hashlib.sha256(entries.tobytes()).hexdigest()[:16]}.npy"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        _capture(model, questions, part, bound)
-        part.replace(path)  # the file is complete or absent
+        with paths.whole_file(path) as part:
+            _capture(model, questions, part, bound)
     return np.load(path, mmap_mode="r")
 
 

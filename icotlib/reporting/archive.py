@@ -61,16 +61,11 @@ def export_runs(runs: Iterable[Run], path: str | Path, weights: bool = False) ->
     if not every:
         raise RunError("no finished run is chosen, so that there is nothing to export")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with tarfile.open(part, "w:gz", dereference=True) as archive:
-            for run in every:
-                for file in _files(run, weights):
-                    name = f"{run.name}/{file.relative_to(run.folder).as_posix()}"
-                    archive.add(file, name, recursive=False, filter=_anonymous)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with paths.whole_file(path) as part, tarfile.open(part, "w:gz", dereference=True) as archive:
+        for run in every:
+            for file in _files(run, weights):
+                name = f"{run.name}/{file.relative_to(run.folder).as_posix()}"
+                archive.add(file, name, recursive=False, filter=_anonymous)
     return every
 
 

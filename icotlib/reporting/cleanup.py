@@ -2,8 +2,9 @@
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from icotlib import paths
@@ -23,6 +24,8 @@ class Removable:
     path: Path
     reason: str
     bytes: int
+    #: Deletes it, if that is still right.
+    delete: Callable[[Path], None]
 
 
 def removable(runs: Sequence[Run], days: float = 7, stage_weights: bool = False) -> list[Removable]:
@@ -44,14 +47,20 @@ def removable(runs: Sequence[Run], days: float = 7, stage_weights: bool = False)
 def delete(items: Iterable[Removable]) -> None:
     """Delete them all; what has gone in the meantime is no error."""
     for item in items:
-        if item.path.parent.name == ".locks":
-            leases.discard(item.path, GIVEN_UP)
-        elif Run(item.path).in_training:
-            continue  # begun since it was listed
-        elif item.path.is_dir() and not item.path.is_symlink():
-            shutil.rmtree(item.path, ignore_errors=True)
-        else:
-            item.path.unlink(missing_ok=True)
+        item.delete(item.path)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _delete_unless_begun(folder: Path) -> None:
+    """Delete a run, unless a process has taken it up since it was listed."""
+    if not Run(folder).in_training:
+        _delete(folder)
 
 
 def _root() -> Path:
@@ -64,7 +73,8 @@ def _of_run(run: Run, days: float, stage_weights: bool) -> Iterator[Removable]:
             return
         quiet = time.time() - _last_change(run.folder)
         if quiet > days * DAY:
-            yield _item(run.folder, f"an unfinished run, not touched for {quiet / DAY:.0f} days")
+            reason = f"an unfinished run, not touched for {quiet / DAY:.0f} days"
+            yield _item(run.folder, reason, _delete_unless_begun)
         return
     if (run.folder / "checkpoint").is_dir():
         yield _item(run.folder / "checkpoint", "a checkpoint of a finished run")
@@ -103,11 +113,11 @@ def _free_locks() -> Iterator[Removable]:
     """Leases whose holder is gone, or has not counted for long."""
     for path in sorted((_root() / ".locks").glob("*")):
         if not leases.is_held(path) or _old([path]):
-            yield _item(path, "a lock that nobody holds")
+            yield _item(path, "a lock that nobody holds", partial(leases.discard, seconds=GIVEN_UP))
 
 
-def _item(path: Path, reason: str) -> Removable:
-    return Removable(path, reason, sum(one.stat().st_size for one in _files(path)))
+def _item(path: Path, reason: str, delete: Callable[[Path], None] = _delete) -> Removable:
+    return Removable(path, reason, sum(one.stat().st_size for one in _files(path)), delete)
 
 
 def _last_change(path: Path) -> float:

@@ -18,41 +18,41 @@ from icotlib.runs import Run
 
 def live_plot(draw: Callable[[pd.DataFrame], object] = figures.learning_curves) -> Callable:
     """A `watch` for `ensure`: redraws the learning curves below the cell as they grow."""
-    handle: Any = None
+    show = _live_display()
 
     def watch(runs: list[Run]) -> None:
-        nonlocal handle
         learning = learning_table(run for run in runs if run.started)
-        if learning.empty or not in_notebook():
-            return
-        from IPython.display import display  # only a notebook has it
-
-        figure = draw(learning)
-        if handle is None:
-            handle = display(figure, display_id=True)
-        else:
-            handle.update(figure)
+        if not learning.empty and in_notebook():
+            show(draw(learning))
 
     return watch
 
 
 def live_table() -> Callable[[Sweep], None]:
     """An `on_change` for `icot.sweep`: shows the table of cells below the cell as they end."""
-    handle: Any = None
+    show = _live_display()
 
     def on_change(sweep: Sweep) -> None:
-        nonlocal handle
-        if not in_notebook():
-            return
-        from IPython.display import display  # only a notebook has it
-
-        table = sweep.table().drop(columns="runs")
-        if handle is None:
-            handle = display(table, display_id=True)
-        else:
-            handle.update(table)
+        if in_notebook():
+            show(sweep.table().drop(columns="runs"))
 
     return on_change
+
+
+def _live_display() -> Callable[[object], None]:
+    """Shows something below the cell of a notebook, in the place of what it showed before."""
+    handle: Any = None
+
+    def show(shown: object) -> None:
+        nonlocal handle
+        from IPython.display import display  # only a notebook has it
+
+        if handle is None:
+            handle = display(shown, display_id=True)
+        else:
+            handle.update(shown)
+
+    return show
 
 
 def answers_by_stage(run: Run, question: str | None = None) -> pd.DataFrame:

@@ -11,7 +11,6 @@ import pandas as pd
 
 from icotlib import experiments
 from icotlib.config import RunConfig
-from icotlib.errors import ConfigError
 from icotlib.experiments.runs import run_config
 from icotlib.running import notebooks
 from icotlib.runs import Run, write_json
@@ -68,10 +67,7 @@ class Cell:
         target = self.target.name
         if not self.target.is_notebook:
             return [run_config(target, *main)]
-        read = experiments.overrides_for(target, given["preset"], given["overrides"])
-        unread = [name for name in given["overrides"] if name not in read]
-        if unread:
-            raise ConfigError(f"no run of {target} reads {', '.join(unread)}")
+        notebooks.overrides_read([target], given["preset"], given["overrides"])
         return list(experiments.needed(target, *main))
 
     @property

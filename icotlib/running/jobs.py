@@ -166,7 +166,7 @@ def run_jobs(
         except BaseException:
             running.stop(bars)
             raise
-    return running.outcomes
+    return list(running.outcomes.values())
 
 
 class _Jobs:
@@ -177,8 +177,7 @@ class _Jobs:
         self.setup = worker.Setup.here()
         self.left = {job.name: job for job in jobs}
         self.futures: dict[str, Future] = {}
-        self.outcomes: list[Outcome] = []
-        self.failed: set[str] = set()
+        self.outcomes: dict[str, Outcome] = {}
         self.woken = threading.Event()
 
     def submit(self) -> None:
@@ -230,8 +229,7 @@ class _Jobs:
             # Dask keeps what other jobs need; else the end of this one is news to nobody, and
             # whoever asks again has it done again.
             del self.futures[outcome.job.name]
-        self.failed |= {outcome.job.name for outcome in ended if outcome.failed}
-        self.outcomes += ended
+        self.outcomes |= {outcome.job.name: outcome for outcome in ended}
         return ended
 
     def _outcome(self, job: Job, future: Future) -> Outcome:
@@ -251,7 +249,7 @@ class _Jobs:
     def _finished(self, name: str) -> bool:
         if name in self.left:
             return self.futures[name].status == "finished"
-        return name not in self.failed
+        return name not in self.outcomes or not self.outcomes[name].failed
 
     def stop(self, bars: ProgressBars) -> None:
         """Give up every job that is left; those that run write a checkpoint and end."""

@@ -15,7 +15,6 @@ from tqdm import tqdm
 from icotlib import experiments, paths
 from icotlib.config import RunConfig
 from icotlib.errors import ConfigError, IcotError, did_you_mean
-from icotlib.runs import unfinished
 from icotlib.settings import parse_overrides
 
 if TYPE_CHECKING:
@@ -174,14 +173,24 @@ def _executions(
 
     Raises `ConfigError` for an override that no run of any of them reads.
     """
-    read = {path: experiments.overrides_for(path.stem, preset, overrides) for path in chosen}
-    unread = [name for name in overrides if not any(name in own for own in read.values())]
-    if unread:
-        which = ", ".join(path.stem for path in chosen)
-        raise ConfigError(f"no run of {which} reads {', '.join(unread)}")
+    read = overrides_read([path.stem for path in chosen], preset, overrides)
     folder = executed_folder(preset, seed, overrides)  # one for all of them
     common = {"folder": folder.name, "preset": preset, "seed": seed}
-    return {path: {**common, "overrides": own} for path, own in read.items()}
+    return {path: {**common, "overrides": read[path.stem]} for path in chosen}
+
+
+def overrides_read(
+    names: Sequence[str], preset: str, overrides: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """For each of some notebooks, by name, those of the overrides that its runs read.
+
+    Raises `ConfigError` for an override that no run of any of them reads.
+    """
+    read = {name: experiments.overrides_for(name, preset, overrides) for name in names}
+    unread = [name for name in overrides if not any(name in own for own in read.values())]
+    if unread:
+        raise ConfigError(f"no run of {', '.join(names)} reads {', '.join(unread)}")
+    return read
 
 
 def _train_and_execute(
@@ -231,6 +240,7 @@ def execution(notebook: Path, folder: str, **values: Any) -> "Job":
         values: parameters: preset, seed and overrides, and others that the notebook has.
     """
     from icotlib.running.jobs import Job  # torch: not for help texts
+    from icotlib.runs import unfinished
 
     names = (config.run_name for config in unfinished(needed(notebook, **values)))
     arguments = {"notebook": notebook.stem, "folder": folder, "values": values}

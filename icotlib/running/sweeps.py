@@ -56,10 +56,8 @@ class Sweep:
             ) from None
         except json.JSONDecodeError as error:
             raise RunError(f"{path} is damaged: {error}") from None
-        what = (self.plan["target"], self.plan["notebook"], self.plan["fixed"])
-        self.target = Target(self.folder, *what)
-        cells = enumerate(self.plan["cells"])
-        self.cells = [Cell(self.target, number, settings) for number, settings in cells]
+        self.target = _target(self.folder, self.plan)
+        self.cells = _cells(self.target, self.plan)
 
     @classmethod
     def make(
@@ -87,15 +85,10 @@ class Sweep:
         name = name or f"{target}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
         folder = sweeps_root() / name
         if not (folder / "plan.json").is_file():
+            for cell in _cells(_target(folder, plan), plan):
+                _ = cell.configs  # raises for a setting that is not read
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "plan.json", plan)
-            try:
-                _ = [cell.configs for cell in cls(folder).cells]
-            except BaseException:
-                (folder / "plan.json").unlink()
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
-                raise
         sweep = cls(folder)
         if json.dumps(sweep.plan, sort_keys=True) != text:
             raise ConfigError(f"the sweep {name!r} has another plan: choose another --name")
@@ -117,9 +110,8 @@ class Sweep:
 
     def write_table(self) -> None:
         """Write `table.csv`."""
-        part = self.folder / ".table.part"
-        self.table().to_csv(part, index=False)
-        part.replace(self.folder / "table.csv")
+        with paths.whole_file(self.folder / "table.csv") as part:
+            self.table().to_csv(part, index=False)
 
     def run(
         self,
@@ -177,6 +169,14 @@ class Sweep:
         needs = tuple(config.run_name for config in unfinished(cell.configs))
         arguments = {"sweep": self.folder.name, "number": cell.number}
         return Job(cell.last_job, execute_cell, arguments, needs)
+
+
+def _target(folder: Path, plan: dict[str, Any]) -> Target:
+    return Target(folder, plan["target"], plan["notebook"], plan["fixed"])
+
+
+def _cells(target: Target, plan: dict[str, Any]) -> list[Cell]:
+    return [Cell(target, number, settings) for number, settings in enumerate(plan["cells"])]
 
 
 def _plain(value: Any, name: str) -> Any:

@@ -1,12 +1,12 @@
 """What a run keeps of its final test: every question, whether it is right, and what was written."""
 
-import os
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from datasets import Dataset
 
+from icotlib import paths
 from icotlib.evaluation.scoring import Score
 from icotlib.runs import Run
 
@@ -23,9 +23,8 @@ def save_answers(run: Run, test: Dataset, scores: Mapping[int, Score]) -> None:
     parts = [_stage(removed, score, test) for removed, score in scores.items()]
     table = pd.concat(parts, ignore_index=True)
     table = table.astype({"question": "category", "answer": "category"})
-    part = run.folder / f".answers.parquet.{os.getpid()}"
-    table.to_parquet(part, index=False, compression="zstd")
-    part.replace(run.folder / "answers.parquet")
+    with paths.whole_file(run.folder / "answers.parquet") as part:
+        table.to_parquet(part, index=False, compression="zstd")
 
 
 def _stage(removed: int, score: Score, test: Dataset) -> pd.DataFrame:

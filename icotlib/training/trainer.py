@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
+from icotlib import paths
 from icotlib.config import RunConfig
 from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError, StoppedError
@@ -259,8 +260,8 @@ class Trainer:
         losses = self.losses.state_dict(self.counters.step)
         self.interruption.saved = time.monotonic()
         if self.writes and rows:
-            pd.DataFrame(rows).to_csv(self.run.folder / ".metrics.part", index=False)
-            (self.run.folder / ".metrics.part").replace(self.run.folder / "metrics.csv")
+            with paths.whole_file(self.run.folder / "metrics.csv") as part:
+                pd.DataFrame(rows).to_csv(part, index=False)
         state = {
             "counters": vars(self.counters),
             "method": self.method.state_dict(),
