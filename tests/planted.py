@@ -11,7 +11,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 from transformers.modeling_outputs import CausalLMOutput
 
 from icotlib.config import RunConfig
-from icotlib.data.layout import Layout, symbol_tokenizer
+from icotlib.data.layout import Layout
+from icotlib.data.symbols import symbol_tokenizer
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.tasks import get_task
 from icotlib.tasks.questions import QuestionSet

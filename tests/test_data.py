@@ -10,8 +10,9 @@ from icotlib.data import run_data
 from icotlib.data.batches import epochs, stream
 from icotlib.data.corpus import draw_unseen, first_of_each, load_corpus, question_keys
 from icotlib.data.files import read_examples, write_examples
-from icotlib.data.layout import Layout, symbol_tokenizer
+from icotlib.data.layout import Layout
 from icotlib.data.run_data import RunData
+from icotlib.data.symbols import symbol_tokenizer
 from icotlib.errors import ConfigError, DataError
 from icotlib.evaluation.ood import encoded_keys
 from icotlib.tasks import Example, get_task

@@ -11,8 +11,9 @@ from icotlib.config import DataConfig
 from icotlib.data.batches import stream
 from icotlib.data.corpus import load_corpus
 from icotlib.data.files import write_json
-from icotlib.data.layout import Layout, symbol_tokenizer
+from icotlib.data.layout import Layout
 from icotlib.data.prepare import prepare
+from icotlib.data.symbols import symbol_tokenizer
 from icotlib.errors import ConfigError
 from icotlib.tasks import get_task
 from icotlib.tasks.base import PADDING

@@ -13,8 +13,9 @@ from icotlib import experiments
 from icotlib.config import ModelConfig
 from icotlib.data.corpus import examples_of, load_corpus
 from icotlib.data.inputs import remove
-from icotlib.data.layout import EncodedBatch, Layout, symbol_tokenizer
+from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.data.run_data import RunData
+from icotlib.data.symbols import symbol_tokenizer
 from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation.generation import EndOfAnswer, generate, logits_of, matches
 from icotlib.methods.distillation.coupling import Coupled

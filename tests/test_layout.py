@@ -6,7 +6,8 @@ import torch
 from transformers import AutoTokenizer
 
 from icotlib.data.files import read_examples
-from icotlib.data.layout import Layout, symbol_tokenizer
+from icotlib.data.layout import Layout
+from icotlib.data.symbols import symbol_tokenizer
 from icotlib.errors import ConfigError
 from icotlib.tasks import Example, SymbolBatch, get_task
 

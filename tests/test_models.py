@@ -9,7 +9,8 @@ from torch.nn.functional import cross_entropy
 
 from icotlib.config import ModelConfig, RunConfig
 from icotlib.data.inputs import IGNORE, remove
-from icotlib.data.layout import Layout, symbol_tokenizer
+from icotlib.data.layout import Layout
+from icotlib.data.symbols import symbol_tokenizer
 from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation.generation import generate, logits_of, matches, teacher_forced_match
 from icotlib.evaluation.scoring import evaluate, score, wilson_interval

@@ -14,8 +14,9 @@ from icotlib.cli import main
 from icotlib.config import DataConfig, RunConfig
 from icotlib.data.batches import stream
 from icotlib.data.corpus import load_corpus
-from icotlib.data.layout import Layout, symbol_tokenizer
+from icotlib.data.layout import Layout
 from icotlib.data.run_data import RunData
+from icotlib.data.symbols import symbol_tokenizer
 from icotlib.errors import ConfigError, DataError
 from icotlib.evaluation import ood
 from icotlib.evaluation.generation import generate

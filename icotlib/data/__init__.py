@@ -6,7 +6,9 @@ readers   rows of files of every kind, and a report on those left out
 prepare   a data set in any form, made into train.txt, valid.txt and test.txt
 corpus    the splits of a run, read or generated; no question is in two of them
 batches   training batches by step: an endless stream, or epochs of a fixed set
-layout    the sequence layout and the symbol tokenizer
+symbols   the layout's own symbols, and the symbol tokenizer
+layout    the sequence layout: examples as tokens, tokens as text
+steps     where the steps of a chain end
 run_data  all that a run reads, encoded
 inputs    model input and labels, with a part of the chain removed
 """

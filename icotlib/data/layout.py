@@ -1,4 +1,4 @@
-"""The sequence layout that all methods share, and the symbol tokenizer.
+"""The sequence layout that all methods share.
 
     question <sep> chain <sep> #### answer <eos>
 
@@ -8,7 +8,6 @@ holds the lengths of its questions and chains, from which removal and evaluation
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,32 +15,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
-from transformers import BatchEncoding, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-from icotlib.errors import ConfigError
+from icotlib.data.steps import step_ends_of_symbols, step_ends_of_text
+from icotlib.data.symbols import ANSWER_DELIMITER, SEP
+from icotlib.errors import ConfigError, DataError
 from icotlib.tasks import Example, SymbolBatch, Task
 from icotlib.tasks.base import PADDING
 
+#: The version of what `Layout.encode` makes of a text; a new one makes stored tokens stale.
+ENCODING = 2
+
 #: The characters by which tokenizers write the space that a token begins with.
 SPACES = "Ġ▁ "
-
-PAD, EOS, SEP, ANSWER_DELIMITER = "<pad>", "<eos>", "<sep>", "####"
-
-
-def symbol_tokenizer(symbols: Sequence[str]) -> PreTrainedTokenizerFast:
-    """A tokenizer with one token per symbol, symbols separated by spaces.
-
-    It is saved with a model and reloads through `AutoTokenizer`. There is no `<unk>`: encoding a
-    symbol that it does not know is an error.
-    """
-    vocabulary = {symbol: i for i, symbol in enumerate([PAD, EOS, SEP, ANSWER_DELIMITER, *symbols])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=None))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=PAD, eos_token=EOS, sep_token=SEP
-    )
 
 
 @dataclass(frozen=True)
@@ -114,7 +101,7 @@ class Layout:
     With a symbol tokenizer each symbol is one token, and the separator is a token of its own. With
     a pretrained tokenizer, separators and end are its end-of-text token, and the chain begins with
     a space, as in the authors' data. A token that the tokenizer puts at the start of every text
-    stands at the start of the question.
+    stands at the start of the question. Text that spells a special token stays text.
 
     Args:
         spaced_separators: with a pretrained tokenizer, put the space before each separator that the
@@ -135,8 +122,10 @@ class Layout:
         self.tokenizer = tokenizer
         self.eos = tokenizer.eos_token_id
         self.sep = self.eos if tokenizer.sep_token_id is None else tokenizer.sep_token_id
-        self.pad = self.eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         self._symbolic = tokenizer.sep_token == SEP
+        #: Padding is masked. A padding token of a pretrained tokenizer was perhaps added without a
+        #: row in the model's table, so that the end token stands in its place.
+        self.pad = tokenizer.pad_token_id if self._symbolic else self.eos
         self._step_end = step_end
         #: Tokens that every sequence begins with.
         self.bos_ids = [] if self._symbolic else _bos_ids(tokenizer)
@@ -156,6 +145,7 @@ class Layout:
         if not self.tokenizer.is_fast:
             return None
         parts = [
+            ENCODING,
             self.sep,
             self.pad,
             self.eos,
@@ -171,24 +161,54 @@ class Layout:
         return self._tokenized(texts)["input_ids"]
 
     def _tokenized(self, texts: list[str], **settings: Any) -> BatchEncoding:
+        settings |= {"add_special_tokens": False, "split_special_tokens": True}
         try:
-            return self.tokenizer(texts, add_special_tokens=False, **settings)
-        except Exception as error:  # the tokenizers library raises plain Exception
-            known = self.tokenizer.get_vocab()
-            missing = [word for text in texts for word in text.split() if word not in known]
-            if not (self._symbolic and missing):
-                raise
-            raise ConfigError(f"the tokenizer has no token for {missing[0]!r}") from error
+            return self.tokenizer(texts, **settings)
+        except Exception:  # the tokenizers library raises plain Exception
+            for text in texts:
+                self._check_encodes(text, settings)
+            raise
+
+    def _check_encodes(self, text: str, settings: dict[str, Any]) -> None:
+        """Raises `ConfigError` that names the text or symbol that cannot be encoded."""
+        try:
+            self.tokenizer([text], **settings)
+        except Exception as error:
+            known = self.tokenizer.get_vocab() if self._symbolic else ()
+            missing = [word for word in text.split() if self._symbolic and word not in known]
+            if missing:
+                raise ConfigError(f"the tokenizer has no token for {missing[0]!r}") from error
+            raise ConfigError(f"the tokenizer cannot encode {text!r}: {error}") from error
+
+    def _check_marks(self, texts: list[str], tokens: list[list[int]]) -> None:
+        """Raises `DataError` for a text that the tokenizer turns into a separator or end token."""
+        for text, row in zip(texts, tokens, strict=True):
+            if self.sep in row or self.eos in row:
+                mark = self.tokenizer.convert_ids_to_tokens(
+                    self.sep if self.sep in row else self.eos
+                )
+                raise DataError(
+                    f"{text.strip()!r}: the tokenizer reads {mark!r} in it as the token that "
+                    "separates the parts of an example; remove it from the data, or use another "
+                    "tokenizer"
+                )
 
     def encode(self, examples: Sequence[Example]) -> EncodedBatch:
-        """Encode text examples. Raises `ConfigError` for a symbol that the tokenizer lacks."""
+        """Encode text examples.
+
+        Raises `ConfigError` for a symbol that the tokenizer lacks, `DataError` for text in which it
+        finds a separator.
+        """
         before, after = self._prefix_space, self._suffix_space
         questions = self._tokens([x.question + after for x in examples])
+        self._check_marks([x.question for x in examples], questions)
         questions = [self.bos_ids + tokens for tokens in questions]
         chains, step_ends = self._chains(
             [before + x.chain + after if x.chain else "" for x in examples]
         )
         answers = self._tokens([f"{before}{ANSWER_DELIMITER} {x.answer}{after}" for x in examples])
+        self._check_marks([x.chain for x in examples], chains)
+        self._check_marks([x.answer for x in examples], answers)
         rows = [
             [*question, self.sep, *chain, self.sep, *answer, self.eos]
             for question, chain, answer in zip(questions, chains, answers, strict=True)
@@ -217,7 +237,7 @@ class Layout:
             )
         encoding = self._tokenized(texts, return_offsets_mapping=True)
         rows = [
-            _step_ends_of_text(text, offsets, self._step_end)
+            step_ends_of_text(text, offsets, self._step_end)
             for text, offsets in zip(texts, encoding["offset_mapping"], strict=True)
         ]
         most = max(len(row) for row in rows)
@@ -248,7 +268,7 @@ class Layout:
         if self._step_end is None:
             return encoded
         ends_step = batch.chain == task.symbols.index(self._step_end)
-        step_ends = _step_ends_of_symbols(ends_step, batch.chain != PADDING)
+        step_ends = step_ends_of_symbols(ends_step, batch.chain != PADDING)
         return replace(encoded, step_ends=torch.from_numpy(step_ends))
 
     def texts(self, rows: Tensor) -> list[str]:
@@ -298,33 +318,6 @@ def _bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 def _adds_space(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a tokenizer itself puts a space before a text; ours would be a second one."""
     return tokenizer.tokenize("1")[0][0] in SPACES
-
-
-def _step_ends_of_text(text: str, offsets: list[tuple[int, int]], step_end: str) -> np.ndarray:
-    """The number of tokens of a chain up to the end of each of its steps.
-
-    Args:
-        offsets: where in the text each token begins and ends.
-    """
-    cuts = [match.end() for match in re.finditer(re.escape(step_end), text)]
-    counts = np.searchsorted([start for start, _ in offsets], cuts)
-    # A space behind the last step is no step of its own.
-    last = len(offsets) - (text[cuts[-1] :].isspace() if cuts else 0)
-    return np.unique([*counts[(counts > 0) & (counts < last)], len(offsets)])
-
-
-def _step_ends_of_symbols(ends_step: np.ndarray, is_symbol: np.ndarray) -> np.ndarray:
-    """The number of tokens of each chain up to the end of each of its steps, `[n, most steps]`.
-
-    Args:
-        ends_step: `[n, width]`, whether a step ends with this symbol of the chain.
-        is_symbol: `[n, width]`, False in the padding at the end of each row.
-    """
-    length = is_symbol.sum(axis=1, keepdims=True)
-    counts = np.arange(1, ends_step.shape[1] + 1)
-    ends = np.sort(np.where(ends_step & (counts < length), counts, length), axis=1)
-    most = int((ends < length).sum(axis=1).max()) + 1
-    return ends[:, :most]
 
 
 def _end_of(row: list[int], pattern: list[int]) -> int:

@@ -14,7 +14,8 @@ from icotlib import paths
 from icotlib.config import RunConfig
 from icotlib.data.batches import epochs, stream
 from icotlib.data.corpus import Corpus, check_folder, examples_of, load_corpus
-from icotlib.data.layout import ANSWER_DELIMITER, EOS, SEP, EncodedBatch, Layout, symbol_tokenizer
+from icotlib.data.layout import EncodedBatch, Layout
+from icotlib.data.symbols import ANSWER_DELIMITER, EOS, SEP, symbol_tokenizer
 from icotlib.errors import ConfigError
 from icotlib.system.pretrained import check_pretrained, load_pretrained
 

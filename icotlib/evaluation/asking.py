@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from icotlib.data.layout import ANSWER_DELIMITER, Layout
+from icotlib.data.layout import Layout
+from icotlib.data.symbols import ANSWER_DELIMITER
 from icotlib.evaluation.grading import same_answer
 from icotlib.tasks import Example, Task
 from icotlib.tasks.questions import QuestionSet
