@@ -38,6 +38,11 @@ def test_files_round_trip(tmp_path):
         ("||2 #### 3", "must not be empty"),
         ("1||2 ####", "must not be empty"),
         ("1 #### 2||3", "must not be empty"),
+        ("is |x|||x #### 3", r"cannot tell a separator from text in '\|\|\|'"),
+        ("1||2 ##### 3", "cannot tell a separator from text in '#####'"),
+        ("1||2\0 #### 3", "a NUL byte"),
+        ("1||\\frac{1}{2}\f #### 3\x1b", "control character U.001B"),
+        ("\u200b||2 #### 3", "must not be empty"),
     ],
 )
 def test_a_malformed_line_names_file_and_line(tmp_path, line, message):
@@ -54,6 +59,39 @@ def test_bytes_that_are_not_utf8_are_a_malformed_line(tmp_path):
     with pytest.raises(DataError, match=r"bad\.txt:2"):
         read_examples(tmp_path / "bad.txt")
     assert read_examples(tmp_path / "bad.txt", on_error="skip")[1] == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "\ufeffq é||1 2 #### 3 4\nb||c #### d",
+        "q e\u0301||1 2 #### 3 4\r\nb||c #### d\r\n",
+        "q  é ||\t1\u00a02 ####\u20093  4\rb||c####d\r",
+        "\u200eq \u00adé||1 2\u2028####\u20603 4\n \u200b \n\nb||c #### d\n\n",
+        "q é||1 2 #### 3 4\x0b\nb||c\u3000#### d",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_spaces_line_ends_and_unseen_signs_make_no_difference(tmp_path, data, encoding):
+    (tmp_path / "x.txt").write_bytes(data.encode(encoding))
+    expected = [Example("q é", "1 2", "3 4"), Example("b", "c", "d")]
+    assert read_examples(tmp_path / "x.txt") == (expected, 0)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("1||2 #### 3\né||1 #### 2\n".encode("latin-1"), r"bad.txt:2: .*0xe9 at 1.*Latin-1"),
+        ("1||2 #### 3\n€||1 #### 2\n".encode("cp1252"), r"bad.txt:2: .*0x80 at 1"),
+        ("1||2 #### 3\n".encode("utf-16-le"), r"bad.txt:1: .*NUL"),
+        ("1||日 #### 3\n".encode("shift-jis"), r"bad.txt:1: .*not UTF-8"),
+        (b"1||2 #### 3\n1||\xed\xa0\x80 #### 2", r"bad.txt:2: .*not UTF-8"),
+    ],
+)
+def test_other_encodings_are_named_with_the_line(tmp_path, data, message):
+    (tmp_path / "bad.txt").write_bytes(data)
+    with pytest.raises(DataError, match=message):
+        read_examples(tmp_path / "bad.txt")
 
 
 def test_the_authors_gsm8k_file_reads(reference):
@@ -183,7 +221,29 @@ def test_own_files_are_a_corpus(tmp_path):
 
 def test_a_test_question_in_the_training_file_is_an_error(tmp_path):
     write_folder(tmp_path, train=["1", "2"], valid=["4"], test=["2"])
-    with pytest.raises(DataError, match=r"test.txt: 1 of its questions are in train.txt"):
+    with pytest.raises(DataError, match=r"test.txt:1: 1 of its .* in train.txt too"):
+        load_corpus(DataConfig(path=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("2 + 3", "2  +\t3"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("How many?", "how many?"),
+        ("1\u00a0000", "1 000"),
+        ("Ann\u2019s", "Ann's"),
+        ("x\u200by", "xy"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("first", "second"), [("train", "valid"), ("train", "test"), ("valid", "test")]
+)
+def test_questions_that_read_alike_may_not_be_in_two_splits(tmp_path, one, other, first, second):
+    questions = {"train": ["t"], "valid": ["v"], "test": ["w"]}
+    questions[first], questions[second] = ["a", one], [other, "b"]
+    write_folder(tmp_path, **questions)
+    with pytest.raises(DataError, match=rf"{second}.txt:1: .* {first}.txt too.* in line 2"):
         load_corpus(DataConfig(path=str(tmp_path)))
 
 

@@ -1,15 +1,19 @@
 """The symbol tokenizer and the sequence layout."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from icotlib.data.files import read_examples
 from icotlib.data.layout import Layout
 from icotlib.data.symbols import symbol_tokenizer
-from icotlib.errors import ConfigError
+from icotlib.errors import ConfigError, DataError
 from icotlib.tasks import Example, SymbolBatch, get_task
+from tests.helpers import bytes_tokenizer, unigram_tokenizer
 
 FIELDS = ("ids", "question", "chain", "total")
 
@@ -169,3 +173,51 @@ def test_gpt2_tokens_are_the_authors(reference):
     # the separator is the end token too: decoding must not stop at it
     texts = faithful.texts(batch.ids[:, int(batch.question[0]) :])
     assert texts[0] == f"{examples[0].chain} #### {examples[0].answer}"
+
+
+@pytest.mark.parametrize(
+    "symbol", ["<sep>", "<eos>", "<pad>", "####", "a####b", "two words", "", "3"]
+)
+def test_a_symbol_that_the_layout_cannot_have_is_named(symbol):
+    with pytest.raises(ConfigError, match=re.escape(repr(symbol))):
+        symbol_tokenizer(["1", "2", "3", symbol])
+
+
+@pytest.mark.parametrize(
+    "text", ["<|endoftext|>", "a<|endoftext|>b", "</s>", "[PAD]", "<pad>", "<mark>"]
+)
+def test_text_that_spells_a_special_token_stays_text(text):
+    tokenizer = bytes_tokenizer(["what does it mean in a file"] * 5)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]", "additional_special_tokens": ["<mark>"]})
+    layout = Layout(tokenizer)
+    example = Example(f"what does {text} mean?", f"it is {text} so", text)
+    batch = layout.encode([example])
+    assert (batch.ids == layout.sep).sum() == 3  # two separators and the end
+    rest = batch.ids[:, int(batch.question[0]) :]
+    assert layout.texts(rest) == [f"it is {text} so #### {text}"]
+
+
+@pytest.mark.parametrize("part", ["question", "chain", "answer"])
+def test_a_separator_that_the_tokenizer_finds_in_text_is_refused(part):
+    """Unigram vocabularies hold their special tokens, and find them in text."""
+    layout = Layout(unigram_tokenizer([" 1 2 3 </s> #### +"] * 5))
+    example = Example("1 + 2", "3", "3")
+    layout.encode([example])
+    with pytest.raises(DataError, match=r"1 </s> 2.*as the token that separates"):
+        layout.encode([example, example._replace(**{part: "1 </s> 2"})])
+
+
+def test_a_text_that_the_tokenizer_cannot_encode_is_named():
+    words = Tokenizer(models.WordLevel({"<end>": 0, "####": 1, "a": 2}))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    layout = Layout(PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>"))
+    with pytest.raises(ConfigError, match="cannot encode 'a b'"):
+        layout.encode([Example("a", "a", "a"), Example("a b", "a", "a")])
+
+
+def test_padding_is_a_token_of_the_model():
+    tokenizer = bytes_tokenizer(["1 2 3"] * 5)
+    rows = len(tokenizer)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    batch = Layout(tokenizer).encode([Example("1", "2", "3"), Example("1 2 3", "1 2", "2")])
+    assert batch.ids.max() < rows

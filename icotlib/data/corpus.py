@@ -1,6 +1,7 @@
 """The splits of a run, read from files or generated; no question is in two of them."""
 
 import hashlib
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from datasets import Dataset, load_from_disk
 
 from icotlib import paths
 from icotlib.config import DataConfig
-from icotlib.data.files import SPLITS, format_line, read_examples
+from icotlib.data.files import SPLITS, format_line, numbered_examples
+from icotlib.data.text import same_question
 from icotlib.errors import ConfigError, DataError
 from icotlib.tasks import Example, Task, get_task
 
@@ -146,28 +148,48 @@ def _check_size(config: DataConfig, task: Task) -> None:
 
 def _read_corpus(folder: Path, config: DataConfig) -> Corpus:
     check_folder(folder)
-    sets: dict[str, list[Example]] = {}
+    sets: dict[str, dict[int, Example]] = {}
     symbols: set[str] = set()
     for split in SPLITS:
-        examples, _ = read_examples(folder / f"{split}.txt")
-        symbols.update(*(part.split() for example in examples for part in example))
-        limit = getattr(config, f"{split}_examples")
-        sets[split] = examples[:limit]
+        path = folder / f"{split}.txt"
+        examples: dict[int, Example] = {}
+        for number, found in numbered_examples(path):
+            if not isinstance(found, Example):
+                raise DataError(f"{path}:{number}: {found}")
+            examples[number] = found
         if not examples:
-            raise DataError(f"{folder / f'{split}.txt'}: holds no example")
-    train_questions = {example.question for example in sets["train"]}
-    for split in ("valid", "test"):
-        shared = train_questions & {example.question for example in sets[split]}
-        if shared:
-            raise DataError(
-                f"{folder / f'{split}.txt'}: {len(shared)} of its questions are in train.txt too, "
-                f"for example {min(shared)!r}"
-            )
-    datasets = {split: _dataset(examples) for split, examples in sets.items()}
+            raise DataError(f"{path}: holds no example")
+        symbols.update(*(part.split() for example in examples.values() for part in example))
+        limit = getattr(config, f"{split}_examples")
+        sets[split] = dict(itertools.islice(examples.items(), limit))
+    _check_disjoint(folder, sets)
+    datasets = {split: _dataset(list(examples.values())) for split, examples in sets.items()}
     digest = _digest(datasets["valid"], datasets["test"], datasets["train"], "")
     return Corpus(
         **datasets, task=None, held_out=NO_KEYS, digest=digest, symbols=tuple(sorted(symbols))
     )
+
+
+def _check_disjoint(folder: Path, sets: dict[str, dict[int, Example]]) -> None:
+    """Raises `DataError` if two splits share a question, by the key of `same_question`.
+
+    Args:
+        sets: by split, the examples by the number of their line.
+    """
+    lines = {
+        split: {same_question(example.question): number for number, example in examples.items()}
+        for split, examples in sets.items()
+    }
+    for split, other in (("valid", "train"), ("test", "train"), ("test", "valid")):
+        shared = [key for key in lines[split] if key in lines[other]]
+        if shared:
+            number = lines[split][shared[0]]
+            raise DataError(
+                f"{folder / split}.txt:{number}: {len(shared)} of its questions are in {other}.txt "
+                f"too, for example {sets[split][number].question!r} in line "
+                f"{lines[other][shared[0]]} (case, spaces and typography make no difference); "
+                f"`icot prepare {folder} --out FOLDER` leaves them out"
+            )
 
 
 def examples_of(dataset: Dataset, rows: slice = slice(None)) -> list[Example]:

@@ -2,16 +2,20 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
+from icotlib.data.text import clean, decode, split_lines
 from icotlib.errors import DataError
 from icotlib.tasks import Example, Task
 
 SPLITS = ("train", "valid", "test")
 
 _LINE = re.compile(r"(?P<question>.+?)\|\|(?P<chain>.*?)\s*####(?P<answer>.+)", re.DOTALL)
+
+#: More of the same sign beside a separator: it is not known which of them separate.
+_UNCLEAR = re.compile(r"\|{3,}|#{5,}")
 
 
 def parse_line(line: str) -> Example:
@@ -20,6 +24,8 @@ def parse_line(line: str) -> Example:
         raise ValueError(f"needs exactly one '||', found {line.count('||')}")
     if line.count("####") != 1:
         raise ValueError(f"needs exactly one '####', found {line.count('####')}")
+    if unclear := _UNCLEAR.search(line):
+        raise ValueError(f"cannot tell a separator from text in {unclear.group()!r}")
     match = _LINE.fullmatch(line)
     example = Example(*(part.strip() for part in match.groups())) if match else None
     if example is None or not example.question or not example.answer:
@@ -32,27 +38,61 @@ def read_examples(
 ) -> tuple[list[Example], int]:
     """The examples of a file in the authors' format, and the number of lines skipped.
 
-    Blank lines are ignored and not counted.
+    Texts are read as `icotlib.data.text.clean` has it. Blank lines are ignored and not counted.
 
     Args:
         on_error: what a malformed line does: raise `DataError` naming file and line number, or be
             skipped and counted.
     """
+    examples, skipped = [], 0
+    for number, found in numbered_examples(path):
+        if isinstance(found, Example):
+            examples.append(found)
+        elif on_error == "raise":
+            raise DataError(f"{path}:{number}: {found}")
+        else:
+            skipped += 1
+    return examples, skipped
+
+
+def numbered_examples(path: str | Path) -> Iterator[tuple[int, Example | ValueError]]:
+    """The number of every line of a file that is not blank, and its example, or what is wrong.
+
+    Raises `DataError` if there is no such file, or it cannot be read.
+    """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    examples, skipped = [], 0
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            try:
-                line = raw.decode("utf-8").strip("\r\n")
-                if line.strip():
-                    examples.append(parse_line(line))
-            except ValueError as error:
-                if on_error == "raise":
-                    raise DataError(f"{path}:{number}: {error}") from None
-                skipped += 1
-    return examples, skipped
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    for number, line in enumerate(_lines(data), start=1):
+        try:
+            text = clean(line if isinstance(line, str) else _decoded(line))
+            if text:
+                yield number, parse_line(text)
+        except ValueError as error:
+            yield number, error
+
+
+def _lines(data: bytes) -> list[str] | list[bytes]:
+    """The lines of a text file; as bytes where it is not UTF-8 throughout."""
+    try:
+        return split_lines(decode(data))
+    except UnicodeDecodeError:
+        return data.split(b"\n")
+
+
+def _decoded(line: bytes) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        wrong = f"byte 0x{line[error.start]:02x} at {error.start + 1}"
+        raise ValueError(
+            f"the line is not UTF-8 ({wrong}), perhaps Latin-1 or Windows-1252; save the file as "
+            "UTF-8"
+        ) from None
 
 
 def format_line(example: Example) -> str:

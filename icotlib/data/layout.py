@@ -305,9 +305,12 @@ class Layout:
 def _bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The token that a tokenizer puts at the start of every text, if it does.
 
-    Raises `ConfigError` for a tokenizer without a vocabulary.
+    Raises `ConfigError` for a tokenizer without a vocabulary, or without a token for `####`.
     """
-    tokens = tokenizer("1")["input_ids"]
+    try:
+        tokens = tokenizer(ANSWER_DELIMITER, split_special_tokens=True)["input_ids"]
+    except Exception as error:  # the tokenizers library raises plain Exception
+        raise ConfigError(f"the tokenizer cannot encode {ANSWER_DELIMITER!r}: {error}") from None
     if not tokens:
         raise ConfigError(
             f"the tokenizer ({tokenizer.name_or_path}) has no vocabulary: its files are missing"
@@ -317,7 +320,8 @@ def _bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 def _adds_space(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a tokenizer itself puts a space before a text; ours would be a second one."""
-    return tokenizer.tokenize("1")[0][0] in SPACES
+    tokens = tokenizer.tokenize(ANSWER_DELIMITER, split_special_tokens=True)
+    return bool(tokens) and tokens[0][0] in SPACES
 
 
 def _end_of(row: list[int], pattern: list[int]) -> int:

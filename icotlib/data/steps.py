@@ -14,15 +14,15 @@ _NEVER_LAST = re.compile(r"e\.g|i\.e|cf|vs|approx|resp", re.IGNORECASE)
 _BEFORE_NUMBER = re.compile(r"no|nr|figs?|eqs?|sec|ch|vol|p|pp|ca", re.IGNORECASE)
 _BEFORE_NAME = re.compile(r"Mr|Mrs|Ms|Dr|Prof|St|Mt|[A-Z]")
 
-#: A full stop that may end a sentence: before a space or the end, perhaps behind closing marks.
-_CANDIDATE = re.compile(r"\.(?=[\"'”’»)\]}]*(?:\s|$))")
+#: A full stop that may end a sentence, with the marks that close behind it.
+_CANDIDATE = re.compile(r"\.[\"'”’»)\]}]*(?=\s|$)")
 
 
 def step_cuts(text: str, step_end: str) -> list[int]:
     """Where in the text of a chain its steps end: the positions behind each `step_end`.
 
     A full stop counts only where it ends a sentence: not in `1.50`, `e.g.`, `J. Smith`, in the
-    number of a listed step (`1. Add 2 and 3.`) or before the last stop of `...`.
+    number of a listed step (`1. Add 2 and 3.`) or within a sentence that waits (`he waits... and`).
     """
     if step_end != FULL_STOP:
         return [match.end() for match in re.finditer(re.escape(step_end), text)]
@@ -46,6 +46,8 @@ def _ends_sentence(sentence: str, rest: str) -> bool:
     last = words[-1].lstrip("([{\"'“‘«")
     if not rest:
         return True
+    if last.endswith("..") and rest[0].islower():
+        return False
     if _NEVER_LAST.fullmatch(last) or (_BEFORE_NUMBER.fullmatch(last) and rest[0].isdecimal()):
         return False
     if len(words) == 1 and re.fullmatch(r"\(?\d{1,3}\)?|[a-z]", last):  # a listed step
