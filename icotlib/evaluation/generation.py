@@ -1,4 +1,4 @@
-"""Greedy generation, batched with a KV cache, and its teacher-forced check.
+"""Greedy generation, batched, and its teacher-forced check.
 
 Reported accuracy is always that of greedy generation: the model writes its own remaining chain,
 then its answer. Greedy decoding writes the reference exactly when every one of its tokens is the
@@ -12,23 +12,7 @@ from transformers import PreTrainedModel
 
 from icotlib.data.inputs import IGNORE, LMBatch, remove
 from icotlib.data.layout import EncodedBatch, Layout
-from icotlib.models.parameters import max_positions
-
-
-def logits_of(model: torch.nn.Module, inputs: LMBatch) -> Tensor:
-    """Next-token logits `[n, kept, vocabulary]` at the last `logits_to_keep` positions of a batch.
-
-    Explicit positions come with a mask of ones: without a mask, transformers takes a jump in the
-    position ids for the border between two packed sequences, and masks one from the other.
-    """
-    mask = None if inputs.positions is None else torch.ones_like(inputs.ids)
-    return model(
-        input_ids=inputs.ids,
-        position_ids=inputs.positions,
-        attention_mask=mask,
-        logits_to_keep=inputs.logits_to_keep,
-        use_cache=False,
-    ).logits
+from icotlib.models.decoding import decoding, logits_of
 
 
 def matches(logits: Tensor, inputs: LMBatch) -> tuple[Tensor, Tensor]:
@@ -111,10 +95,10 @@ def generate(
     keep_positions: bool = False,
     max_new_tokens: int | None = None,
 ) -> Tensor:
-    """Greedy continuations `[n, new tokens]` of `question <sep>`, batched, with a KV cache.
+    """Greedy continuations `[n, new tokens]` of `question <sep>`, batched.
 
     Args:
-        batch: only its questions are read; questions of unequal length are padded on the left.
+        batch: only its questions are read, which may differ in length.
         removed: tokens removed, one number or `[n]`. It matters with kept positions only: the
             separator's position is shifted by as many, at most by the length of the chain.
         max_new_tokens: by default what the longest remaining chain and answer need, and eight
@@ -124,46 +108,20 @@ def generate(
     removed = torch.as_tensor(removed).expand(len(batch)).minimum(batch.chain)
     if max_new_tokens is None:
         max_new_tokens = max_new_tokens_for(batch, removed)
-    ids, mask, positions = left_padded_questions(batch, layout.pad)
-    if keep_positions:
-        positions[:, -1] += removed
-    limit = max_positions(model)
-    ids, mask, positions = ids.to(device), mask.to(device), positions.to(device)
-    cache, written = None, []
+    rows, written = decoding(model, batch, removed, keep_positions, layout.pad), []
     end = EndOfAnswer(layout, len(batch), device)
     for _ in range(max_new_tokens):
-        output = model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        cache = output.past_key_values
-        ids = output.logits[:, -1].argmax(dim=-1, keepdim=True)
+        ids = rows.logits().argmax(dim=-1, keepdim=True)
         written.append(ids)
         if end.reached_by_all(ids):
             break
-        mask = torch.nn.functional.pad(mask, (0, 1), value=1)
-        positions = positions[:, -1:] + 1
-        if limit is not None:  # a model that never stops must not leave its position table
-            positions = positions.clamp(max=limit - 1)
+        rows.append(ids)
     return torch.cat(written, dim=1)
 
 
 def max_new_tokens_for(batch: EncodedBatch, removed: Tensor) -> int:
     """Tokens that the longest remaining chain and answer need, and eight more."""
     return int((batch.total - batch.question - removed.minimum(batch.chain)).max()) + 8
-
-
-def left_padded_questions(batch: EncodedBatch, pad: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Questions with their separator, padded on the left: tokens, mask, positions `[n, width]`."""
-    width = int(batch.question.max())
-    positions = torch.arange(width)[None] - (width - batch.question)[:, None]
-    mask = positions >= 0
-    ids = batch.ids.gather(1, positions.clamp(min=0))
-    return ids.masked_fill(~mask, pad), mask.long(), positions.clamp(min=0)
 
 
 class EndOfAnswer:

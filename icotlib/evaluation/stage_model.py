@@ -144,9 +144,9 @@ class StageModel:
         """The same architecture with random weights, for controls."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = AutoModelForCausalLM.from_config(self.model.config).eval()
+            model = AutoModelForCausalLM.from_config(self.model.config, trust_remote_code=False)
         return replace(
-            self, name="untrained", model=model.to(self.model.device), run=None, folder=None
+            self, name="untrained", model=model.eval().to(self.device), run=None, folder=None
         )
 
     def with_inputs_of(self, other: "StageModel") -> "StageModel":

@@ -60,7 +60,11 @@ def probe_teacher_states(run: Run, examples: int = 1500) -> pd.DataFrame:
     run_data = RunData(config)
     teacher = load_stage(Run.of(config))[0].to(best_device())
     torch.manual_seed(config.seed)
-    untrained = AutoModelForCausalLM.from_config(teacher.config).eval().to(best_device())
+    untrained = (
+        AutoModelForCausalLM.from_config(teacher.config, trust_remote_code=False)
+        .eval()
+        .to(best_device())
+    )
     sets = _training_examples(run_data, examples), run_data.test
     layers, rows = teacher.config.num_hidden_layers, []
     for name, (subset, offset, trained) in PROBED.items():

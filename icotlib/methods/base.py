@@ -283,7 +283,7 @@ class Method(ABC):
     @classmethod
     def meta_model(cls, config: RunConfig, text_config: PreTrainedConfig) -> nn.Module:
         """The model that is trained, made without memory for its weights."""
-        return AutoModelForCausalLM.from_config(text_config)
+        return AutoModelForCausalLM.from_config(text_config, trust_remote_code=False)
 
     @classmethod
     def adapt(cls, config: RunConfig, model: Any) -> None:

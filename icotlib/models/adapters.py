@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from icotlib.errors import ConfigError, did_you_mean
+from icotlib.models.architectures import load_language_model
 
 
 def add_adapters(model: PreTrainedModel, settings: dict[str, Any]) -> PreTrainedModel:
@@ -69,5 +70,7 @@ def merged(folder: Path) -> PreTrainedModel:
 
     Merged in fp32, because bf16 would round small changes away.
     """
-    adapted = _peft().AutoPeftModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return adapted.merge_and_unload()
+    peft = _peft()
+    source = peft.PeftConfig.from_pretrained(folder).base_model_name_or_path
+    model = load_language_model(source, torch.float32)
+    return peft.PeftModel.from_pretrained(model, folder).merge_and_unload()

@@ -5,14 +5,19 @@ import warnings
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from icotlib.config import ModelConfig
 from icotlib.data.layout import Layout
 from icotlib.errors import ConfigError, did_you_mean
 from icotlib.models.adapters import add_adapters
-from icotlib.models.parameters import max_positions
-from icotlib.system.pretrained import load_pretrained
+from icotlib.models.architectures import (
+    DECODER_SWITCHES,
+    load_config,
+    load_language_model,
+    new_config,
+    own_sizes,
+)
+from icotlib.models.parameters import max_positions, position_offset
 
 
 def build_model(config: ModelConfig, layout: Layout, longest: int) -> PreTrainedModel:
@@ -26,7 +31,7 @@ def build_model(config: ModelConfig, layout: Layout, longest: int) -> PreTrained
     """
     longest += config.extra_positions
     if config.pretrained is None:
-        return AutoModelForCausalLM.from_config(_fresh_config(config, layout, longest))
+        return _new_model(config, layout, longest)
     if config.options or config.dropout:
         raise ConfigError(
             "model.options and model.dropout apply to new models only; model.pretrained has its own"
@@ -34,7 +39,7 @@ def build_model(config: ModelConfig, layout: Layout, longest: int) -> PreTrained
     # Weights that train are kept in fp32, because bf16 would round small updates away (autocast
     # gives the speed). Below adapters the weights are frozen and keep their stored type.
     dtype = "auto" if config.lora else torch.float32
-    model = load_pretrained(AutoModelForCausalLM, config.pretrained, dtype=dtype)
+    model = load_language_model(config.pretrained, dtype)
     positions = max_positions(model)
     if positions is not None and positions < longest:
         if config.lora:
@@ -51,6 +56,37 @@ def build_model(config: ModelConfig, layout: Layout, longest: int) -> PreTrained
     return add_adapters(model, config.lora) if config.lora else model
 
 
+def _new_model(config: ModelConfig, layout: Layout, longest: int) -> PreTrainedModel:
+    """A model with random weights.
+
+    Raises `ConfigError` if the architecture cannot be built at these sizes.
+    """
+    text = _fresh_config(config, layout, longest)
+    try:
+        model = AutoModelForCausalLM.from_config(text, trust_remote_code=False)
+        offset = position_offset(model)
+        if offset:  # rows of its table that stand for no position
+            text.max_position_embeddings = longest + offset
+            model = AutoModelForCausalLM.from_config(text, trust_remote_code=False)
+    except Exception as error:  # architectures raise types of their own
+        raise refused_sizes(config, error) from None
+    return model
+
+
+def refused_sizes(config: ModelConfig, error: Exception) -> ConfigError:
+    """The error of an architecture that cannot be built, or cannot compute, at its sizes."""
+    given = {
+        name: getattr(config, name)
+        for name in ("architecture", "layers", "width", "heads", "options")
+    }
+    named = ", ".join(f"model.{name}={value}" for name, value in given.items() if value)
+    said = str(error).strip().partition("\n")[0] or type(error).__name__
+    return ConfigError(
+        f"{config.architecture} cannot be had with {named}: {said}\nTry a model.width that "
+        "model.heads divides into heads of even width, or other model.options."
+    )
+
+
 def lengthen(model: PreTrainedModel, longest: int) -> PreTrainedModel:
     """The same model with positions for `longest` tokens.
 
@@ -58,8 +94,8 @@ def lengthen(model: PreTrainedModel, longest: int) -> PreTrainedModel:
     copies of its last row.
     """
     config = copy.deepcopy(model.config)
-    config.get_text_config().max_position_embeddings = longest
-    longer = AutoModelForCausalLM.from_config(config, dtype=model.dtype)
+    config.get_text_config().max_position_embeddings = longest + position_offset(model)
+    longer = AutoModelForCausalLM.from_config(config, dtype=model.dtype, trust_remote_code=False)
     weights = model.state_dict()
     for name, tensor in longer.state_dict().items():
         missing = len(tensor) - len(weights[name]) if tensor.dim() else 0
@@ -73,7 +109,7 @@ def lengthen(model: PreTrainedModel, longest: int) -> PreTrainedModel:
 def model_config(config: ModelConfig, layout: Layout, longest: int) -> PreTrainedConfig:
     """The transformers config of the model that `build_model` makes."""
     if config.pretrained is not None:
-        return load_pretrained(AutoConfig, config.pretrained)
+        return load_config(config.pretrained)
     return _fresh_config(config, layout, longest)
 
 
@@ -96,6 +132,8 @@ def _fresh_config(config: ModelConfig, layout: Layout, longest: int) -> PreTrain
         "bos_token_id": None,
         "eos_token_id": layout.eos,
         "pad_token_id": layout.pad,
+        **{name: True for name in DECODER_SWITCHES if getattr(defaults, name, False)},
+        **own_sizes(defaults, config.width, config.heads),
         **config.options,
     }
     settings = {name: value for name, value in settings.items() if name in known}
@@ -117,15 +155,12 @@ def _default_config(config: ModelConfig) -> PreTrainedConfig:
 
     Raises `ConfigError` for an unknown architecture, or an option that it does not have.
     """
-    name = config.architecture
-    try:
-        defaults = AutoConfig.for_model(name)
-    except ValueError:
-        hint = did_you_mean(name, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
-        raise ConfigError(f"unknown model.architecture {name!r}.{hint}") from None
+    defaults = new_config(config.architecture)
     known = set(defaults.to_dict()) | set(defaults.attribute_map)
     unknown = sorted(set(config.options) - known)
     if unknown:
         hint = did_you_mean(unknown[0], known)
-        raise ConfigError(f"model.options: {name} has no setting {unknown[0]!r}.{hint}")
+        raise ConfigError(
+            f"model.options: {config.architecture} has no setting {unknown[0]!r}.{hint}"
+        )
     return defaults

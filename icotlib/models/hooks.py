@@ -34,7 +34,7 @@ def decoder_layers(model: nn.Module) -> nn.ModuleList:
     Raises `ConfigError` if the model has no list of `num_hidden_layers` modules.
     """
     config: Any = model.config
-    layers = config.num_hidden_layers
+    layers = config.get_text_config().num_hidden_layers
     for module in model.modules():
         if isinstance(module, nn.ModuleList) and len(module) == layers:
             return module

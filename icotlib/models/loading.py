@@ -21,7 +21,7 @@ M = TypeVar("M", bound=PreTrainedModel, covariant=True)
 class Loadable(Protocol[M]):
     """A model class, or one of transformers' auto classes."""
 
-    def from_pretrained(self, folder: Path, /) -> M:
+    def from_pretrained(self, folder: Path, /, *, trust_remote_code: bool) -> M:
         """The saved model."""
 
 
@@ -51,7 +51,8 @@ def load_model(
     METHODS.load()  # some methods register model classes of their own with AutoModelForCausalLM
     model: PreTrainedModel = load_weights(AutoModelForCausalLM, folder)
     try:
-        return model, Layout(AutoTokenizer.from_pretrained(folder), spaced_separators, step_end)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return model, Layout(tokenizer, spaced_separators, step_end)
     except Exception as error:  # tokenizers raise types of their own
         raise RunError(f"{folder}: its tokenizer cannot be loaded: {error}") from None
 
@@ -73,7 +74,7 @@ def load_weights(model_class: Loadable[M], folder: Path) -> M:
         with _no_bars():
             if (Path(folder) / "adapter_config.json").is_file():
                 return merged(folder).eval()
-            return model_class.from_pretrained(folder).eval()
+            return model_class.from_pretrained(folder, trust_remote_code=False).eval()
     except Exception as error:  # safetensors raises types of its own
         raise RunError(f"{folder}: this model cannot be loaded: {error}") from None
 

@@ -1,12 +1,27 @@
 """Counting parameters and positions, and which parameters each optimizer gets."""
 
+from typing import Any
+
 from torch import nn
 from transformers import PreTrainedModel
 
 
-def max_positions(model: PreTrainedModel) -> int | None:
+def max_positions(model: nn.Module) -> int | None:
     """The number of positions of a model; None where its config sets no limit."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    config: Any = model.config
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return None if positions is None else positions - position_offset(model)
+
+
+def position_offset(model: nn.Module) -> int:
+    """The rows at the beginning of a position table that stand for no position.
+
+    RoBERTa and its relatives number positions from behind their padding token.
+    """
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return 0 if module.padding_idx is None else module.padding_idx + 1
+    return 0
 
 
 def count_parameters(model: nn.Module) -> int:

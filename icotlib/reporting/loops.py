@@ -18,7 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from icotlib.config import RunConfig
 from icotlib.data.inputs import IGNORE
 from icotlib.data.run_data import RunData
-from icotlib.evaluation.generation import generate, left_padded_questions, logits_of, reproduced
+from icotlib.evaluation.generation import generate, logits_of, reproduced
+from icotlib.models.decoding import left_padded_questions
 from icotlib.methods.base import token_loss
 from icotlib.methods.causal_lm import CausalLMMethod, Part
 from icotlib.models.build import build_model

@@ -33,7 +33,7 @@ def run_sizes(config: RunConfig, source: LengthSource) -> RunSizes:
     else:
         text = model_config(config.model, source.layout, source.longest_total)
     with torch.device("meta"):
-        language = model_sizes(AutoModelForCausalLM.from_config(text))
+        language = model_sizes(AutoModelForCausalLM.from_config(text, trust_remote_code=False))
         model = config.spec.meta_model(config, text)
         own = config.spec.own_sizes(config, model)
         saved = count_parameters(model)

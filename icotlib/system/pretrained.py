@@ -1,4 +1,8 @@
-"""Loading from the hub or from a folder, with advice where that fails."""
+"""Loading from the hub or from a folder, with advice where that fails.
+
+Code that comes with a model is never run: `trust_remote_code` is False in every call, because
+without it transformers asks on stdin, and takes yes for an answer.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -18,8 +22,10 @@ def load_pretrained(auto: Any, source: str, **kwargs: Any) -> Any:
     Raises `ConfigError` that says what to do if it cannot be loaded.
     """
     try:
-        return auto.from_pretrained(source, **kwargs)
+        return auto.from_pretrained(source, trust_remote_code=False, **kwargs)
     except Exception as error:  # the hub, tokenizers and safetensors raise types of their own
+        if "trust_remote_code" in str(error):
+            raise ConfigError(own_code(source)) from None
         if Path(source).is_dir():
             advice = (
                 "The folder needs what save_pretrained writes: config.json, model.safetensors and "
@@ -35,6 +41,16 @@ def load_pretrained(auto: Any, source: str, **kwargs: Any) -> Any:
         raise ConfigError(
             f"model.pretrained={source!r} cannot be loaded: {error}\n{advice}"
         ) from None
+
+
+def own_code(source: str) -> str:
+    """The error of a model that brings Python code, which would run with the user's rights."""
+    return (
+        f"model.pretrained={source!r} brings Python code of its own (auto_map in its JSON files), "
+        "which icotlib never runs. Take a model of an architecture that transformers itself has. "
+        "If this one's only calls itself otherwise, copy it to a folder, remove auto_map from its "
+        "JSON files and set model_type in config.json to the architecture, such as llama."
+    )
 
 
 def check_pretrained(source: str) -> None:

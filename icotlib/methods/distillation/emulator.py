@@ -50,7 +50,7 @@ class Emulator(ThoughtModel):
         super().__init__(config)
         text = config.text_config
         width, layers = text.hidden_size, text.num_hidden_layers
-        self.body = AutoModel.from_config(text)
+        self.body = AutoModel.from_config(text, trust_remote_code=False)
         self.components = nn.Embedding(config.mixture, width)
         self.predictors = nn.ModuleList(state_mlp(2 * width, width) for _ in range(layers))
         self.rnn = nn.LSTMCell(width, width)

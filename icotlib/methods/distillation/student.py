@@ -74,7 +74,7 @@ class Student(ThoughtModel):
     def __init__(self, config: ThoughtConfig):
         super().__init__(config)
         text = config.text_config
-        self.language_model = AutoModelForCausalLM.from_config(text)
+        self.language_model = AutoModelForCausalLM.from_config(text, trust_remote_code=False)
         width = text.hidden_size
         self.state_mlps = nn.ModuleList(
             state_mlp(width, width) for _ in range(text.num_hidden_layers)
