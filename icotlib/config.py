@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from icotlib import paths
 from icotlib.errors import ConfigError, did_you_mean
 from icotlib.registry import METHODS
-from icotlib.sections import DataConfig, ModelConfig, OptimConfig, TrainConfig
+from icotlib.sections import DataConfig, ModelConfig, OptimConfig, TrainConfig, forget_contents
 from icotlib.settings import (
     Description,
     Section,
@@ -29,6 +30,7 @@ from icotlib.settings import (
     section_type,
     setting,
 )
+from icotlib.system.names import as_name, check_name
 
 #: Raised by hand when a change to the code alters what a config trains to, or when a default
 #: changes, and for no other reason. It is part of every run's name: runs of different versions
@@ -60,6 +62,8 @@ class RunConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.label:
+            check_name(self.label, "label")
         spec = self.spec
         own = {}
         for name, declared in spec.sections.items():
@@ -98,6 +102,8 @@ class RunConfig(Section):
                         f"{name} must be equal in a run and in those that it builds on: the "
                         f"{role} has {other!r}, this {self.method} run {mine!r}"
                     )
+            self.data.check_same(phase.data, role)
+            self.model.check_same(phase.model, role)
 
     @property
     def spec(self) -> Any:
@@ -121,9 +127,10 @@ class RunConfig(Section):
         """The task as tables name it."""
         return self.data.task if self.data.path is None else Path(self.data.path).name
 
-    @functools.cached_property
+    @property
     def digest(self) -> str:
-        """Sixteen hexadecimal digits that change with any setting.
+        """Sixteen hexadecimal digits that change with any setting, and with what data and
+        pretrained model hold.
 
         Settings at their default are left out, so that a setting added later does not rename the
         runs made before. A default that changes must therefore raise `NUMERICS`.
@@ -132,11 +139,28 @@ class RunConfig(Section):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
+    def plain_name(self) -> str:
+        """The name of a new run directory: readable first, unique by its end."""
+        schedule = self.spec.schedule_name(self)
+        parts = [self.method, schedule, as_name(self.task), self.label]
+        parts += [f"s{self.seed}", f"v{NUMERICS}", self.digest[:10]]
+        return "-".join(part for part in parts if part)
+
+    @property
     def run_name(self) -> str:
-        """The name of the run directory: readable first, unique by its digest."""
-        schedule, numerics = self.spec.schedule_name(self), f"v{NUMERICS}"
-        parts = [self.method, schedule, self.task, self.label, f"s{self.seed}", numerics]
-        return "-".join(part for part in [*parts, self.digest[:10]] if part)
+        """The name of the run directory. Data may have been under another name when it was made."""
+        name = self.plain_name
+        return name if self.data.path is None else paths.known_run(name)
+
+    def pinned(self) -> "RunConfig":
+        """The same with the hashes of what its data and pretrained models hold now."""
+        sections: dict[str, Any] = {
+            name: dataclasses.replace(section, content=section.identity)
+            for name, section in (("data", self.data), ("model", self.model))
+            if section.content is None and section.identity is not None
+        }
+        phases = {role: phase.pinned() for role, phase in self.phases.items()}
+        return dataclasses.replace(self, **sections, phases=phases)
 
     def differences(self) -> dict[str, Any]:
         """The settings that are not at their default; a phase stands as its digest."""
@@ -175,6 +199,7 @@ class RunConfig(Section):
         """
         flat = parse_overrides(changes) | flattened(more)
         values = to_dict(self)
+        forget_contents(values, flat)
         if "method" in flat:
             values["method"] = flat["method"]
         _keep_what_is_read(values, flat)
@@ -195,8 +220,8 @@ class RunConfig(Section):
 #: Settings that must be equal in a run and in every run that it builds on: what one holds out, the
 #: other must hold out too.
 MUST_MATCH = (
-    *map(ModelConfig.dotted, names_of(ModelConfig)),
-    *("data.task", "data.path", "data.seed", "data.holdout"),
+    *map(ModelConfig.dotted, set(names_of(ModelConfig)) - {"pretrained", "content"}),
+    *("data.task", "data.seed", "data.holdout"),
     *("data.valid_examples", "data.test_examples"),
 )
 

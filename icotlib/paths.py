@@ -8,6 +8,7 @@ the run directories, to a larger disk for example; nothing else needs to move.
 import contextlib
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,15 +25,71 @@ def runs_root() -> Path:
     return Path(os.environ.get("ICOT_RUNS") or PROJECT / "runs").expanduser().resolve()
 
 
+#: Seconds after which a part that was being written is taken as given up.
+GIVEN_UP = 3600
+
+
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A file to write in place of `path`, which takes its place when the block ends well."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+def whole_file(path: Path, durable: bool = True) -> Iterator[Path]:
+    """A file to write in place of `path`, which takes its place when the block ends well.
+
+    Args:
+        durable: whether the file is on disk, power cut or not, before it takes the place.
+    """
+    part = _part_of(path)
     try:
         yield part
+        if durable:
+            flush(part)
         part.replace(path)
+        if durable:
+            flush(path.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to make and fill, which is renamed to `folder` when the block ends well.
+
+    Nothing is left if it does not. Raises `FileExistsError` if `folder` has come to be meanwhile.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = _part_of(folder)
+    try:
+        yield part
+        if folder.exists():
+            raise FileExistsError(f"{folder} exists")
+        part.rename(folder)
+        flush(folder.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _part_of(path: Path) -> Path:
+    """A hidden name beside a path that no other process uses. What others have left there under
+    such a name, and not touched for long, is deleted."""
+    start = f".{path.name[:100]}."
+    with contextlib.suppress(OSError):
+        for left in path.parent.iterdir():
+            if left.name.startswith(start) and left.name.endswith(".part") and _is_given_up(left):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return path.with_name(f"{start}{uuid.uuid4().hex[:16]}.part")
+
+
+def _is_given_up(part: Path) -> bool:
+    newest = max(one.stat().st_mtime for one in [part, *part.rglob("*")])
+    return time.time() - newest > GIVEN_UP
+
+
+def flush(path: Path) -> None:
+    """Have a file, or the entries of a folder, written to the disk itself, where it can be done."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def folder_id(root: Path, create: bool = True) -> str | None:
@@ -42,13 +99,13 @@ def folder_id(root: Path, create: bool = True) -> str | None:
         create: give it an id if it has none; else None stands for that.
     """
     path = root / ".folder-id"
-    if create and not path.is_file():
+    if create and (not path.is_file() or not path.stat().st_size):
         root.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
         part.write_text(uuid.uuid4().hex)
         with contextlib.suppress(OSError):  # another process was first, or there are no links
             os.link(part, path)
-        if path.is_file():
+        if path.is_file() and path.stat().st_size:
             part.unlink()
         else:
             part.rename(path)
@@ -67,13 +124,25 @@ def create_once(folder: Path, make: Callable[[Path], None]) -> Path:
         make: writes what belongs in it into a folder of another name, which it makes itself.
     """
     if not folder.is_dir():
-        part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-        make(part)
         try:
-            part.rename(folder)
-        except OSError:  # another process finished the same first
-            shutil.rmtree(part)
+            with whole_folder(folder) as part:
+                make(part)
+        except OSError:  # another process may have finished the same first
+            if not folder.is_dir():
+                raise
     return folder
+
+
+def known_run(name: str) -> str:
+    """The name of a run's folder: this one, or an existing one of the same seed and digest."""
+    root = runs_root()
+    if not (root / name).is_dir():
+        ending = "-" + "-".join(name.rsplit("-", 3)[1:])
+        with contextlib.suppress(OSError):
+            for other in sorted(os.listdir(root)):
+                if other.endswith(ending) and not other.startswith("."):
+                    return other
+    return name
 
 
 def executed_root() -> Path:

@@ -1,15 +1,68 @@
 """The sections of settings that every run has: data, model, optimizer, training."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from icotlib.errors import ConfigError
+from icotlib.errors import ConfigError, DataError
+from icotlib.registry import TASKS
 from icotlib.settings import Section, meaning, setting
+from icotlib.system.contents import code_hash, folder_hash, model_hash
 from icotlib.tasks import get_task
+
+#: The files of `data.path`.
+DATA_FILES = ("train.txt", "valid.txt", "test.txt")
+
+
+class Sourced(Section):
+    """A section that names a source outside of the settings, and knows it by what it holds.
+
+    `content` is None in a config that a user makes: whenever it is asked for, the source is looked
+    at. A stored config holds the hash. That of a run older than this setting holds an empty text;
+    there the name of the source stands for what it held.
+    """
+
+    content: str | None
+
+    @property
+    def source(self) -> str | None:
+        """The name of the source; None without one."""
+        raise NotImplementedError
+
+    def found(self) -> str | None:
+        """The hash of what the source holds now; None where it is not here, or has versions."""
+        raise NotImplementedError
+
+    @property
+    def identity(self) -> str | None:
+        """The hash by which the source is known; None where its name stands for it."""
+        return self.found() if self.content is None else self.content or None
+
+    def check_same(self, other: "Sourced", role: str) -> None:
+        """Raises `ConfigError` if the source of a run that this one builds on holds another thing.
+
+        Args:
+            role: of the other run.
+        """
+        if (self.identity or self.source) != (other.identity or other.source):
+            raise ConfigError(
+                f"a run and the {role} that it builds on need the same: the {role} has "
+                f"{other.source}, this run {self.source}, which do not hold the same"
+            )
+
+    def check_content(self) -> None:
+        """Raises `DataError` if the source holds something else than `content` says."""
+        found = self.found()
+        if self.content and found and found != self.content:
+            raise DataError(
+                f"{self.source} has changed: it holds {found}, and the run was made with "
+                f"{self.content}. Put back what it held, or ask for a new run "
+                f"({self.dotted('content')} left out)"
+            )
 
 
 @dataclass(frozen=True)
-class DataConfig(Section):
+class DataConfig(Sourced):
     """Which examples, how many, and how they are split."""
 
     section: ClassVar[str] = "data"
@@ -36,9 +89,16 @@ class DataConfig(Section):
         "Keep the task's held-out combinations (`Task.holdout`) out of training, validation and "
         "test examples, to test on them later.",
     )
+    content: str | None = setting(
+        None,
+        "Hash of what data.path holds, or of the code of a task of your own. It names the run, and "
+        "is filled in when one begins; set it to be sure of the files.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.content is not None and not self._is_known():
+            return  # a stored run of a user's task, whose code is not here
         task = get_task(self.task) if self.path is None else None
         if self.holdout and not (task and task.n_holdout):
             raise ConfigError(
@@ -46,9 +106,24 @@ class DataConfig(Section):
                 "or choose a generated task whose class has `holdout` and `n_holdout`"
             )
 
+    def _is_known(self) -> bool:
+        return self.path is not None or self.task.partition("-")[0] in TASKS.names()
+
+    @property
+    def source(self) -> str | None:
+        return f"data.path={self.path!r}" if self.path is not None else f"task {self.task!r}"
+
+    def found(self) -> str | None:
+        if self.path is not None:
+            return folder_hash(Path(self.path).expanduser(), DATA_FILES)
+        return code_hash(TASKS.get(self.task.partition("-")[0])) if self._is_known() else None
+
+    def changed(self) -> dict[str, Any]:
+        return _by_content(super().changed(), self, "path")
+
 
 @dataclass(frozen=True)
-class ModelConfig(Section):
+class ModelConfig(Sourced):
     """A causal language model of `transformers`, with random or pretrained weights."""
 
     section: ClassVar[str] = "model"
@@ -87,6 +162,11 @@ class ModelConfig(Section):
         "With a pretrained tokenizer: the space before each separator that the authors' code "
         "leaves (one more token to remove from each chain).",
     )
+    content: str | None = setting(
+        None,
+        "Hash of the weights, config and tokenizer in a folder model.pretrained. It names the run, "
+        "and is filled in when one begins; a hub id has none.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -96,6 +176,41 @@ class ModelConfig(Section):
             )
         if self.lora and self.pretrained is None:
             raise ConfigError("model.lora adapts pretrained weights: set model.pretrained")
+
+    @property
+    def source(self) -> str | None:
+        return self.pretrained and f"model.pretrained={self.pretrained!r}"
+
+    def found(self) -> str | None:
+        return None if self.pretrained is None else model_hash(Path(self.pretrained).expanduser())
+
+    def changed(self) -> dict[str, Any]:
+        return _by_content(super().changed(), self, "pretrained")
+
+
+#: The settings of a section that name a source, and the hash of what that holds.
+SOURCES = {"data": ("path", "task", "content"), "model": ("pretrained", "content")}
+
+
+def forget_contents(values: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Drop from stored values the hash of a source that another one is named for.
+
+    Args:
+        values: of a whole config; changes: by dotted name.
+    """
+    for section, names in SOURCES.items():
+        if not values[section]["content"] or any(f"{section}.{name}" in changes for name in names):
+            values[section]["content"] = None
+
+
+def _by_content(changed: dict[str, Any], section: Sourced, name: str) -> dict[str, Any]:
+    """Changed settings with what a source holds in the place of its name, where that is known."""
+    changed.pop("content", None)
+    identity = section.identity
+    if identity is None:
+        return changed
+    changed.pop(name, None)
+    return changed | {"content": identity}
 
 
 @dataclass(frozen=True)

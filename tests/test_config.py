@@ -80,13 +80,14 @@ def other_value(config: RunConfig, name: str) -> Any:
         return 2 * value or 1
     if isinstance(value, dict):
         return {"a": 1}
-    return "x" if value == "" else 0.5 if float in get_args(hint) else 3
+    return "x" if value == "" or hint == str | None else 0.5 if float in get_args(hint) else 3
 
 
 def with_change(config: RunConfig, name: str) -> RunConfig:
     """The config with one setting changed, in its teacher too where both must agree."""
     changes = {name: other_value(config, name)} | BESIDE.get(name, {})
-    if config.phases and (name in config_module.MUST_MATCH or name.startswith("model.")):
+    shared = name in config_module.MUST_MATCH or name.startswith("model.") or name == "data.content"
+    if config.phases and shared:
         changes["phases"] = {"teacher": config.phases["teacher"].override(changes)}
     return config.override(changes)
 
@@ -294,13 +295,13 @@ def test_the_run_name_tells_what_it_is():
 
 
 def test_the_version_of_the_numerics_is_part_of_the_name_and_the_digest(monkeypatch):
-    before = RunConfig()
+    before = RunConfig().digest
     assert config_module.NUMERICS == 1
-    assert f"-s0-v1-{before.digest[:10]}" in before.run_name
+    assert f"-s0-v1-{before[:10]}" in RunConfig().run_name
     monkeypatch.setattr(config_module, "NUMERICS", 2)
     after = RunConfig()
     assert f"-s0-v2-{after.digest[:10]}" in after.run_name
-    assert after.digest != before.digest
+    assert after.digest != before
 
 
 def test_settings_at_their_default_do_not_name_a_run():
