@@ -1,150 +1,160 @@
 """A model as a folder in the hub's own form, with a card that says what it is."""
 
+import contextlib
+import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from icotlib.config import to_dict
+from transformers import GenerationConfig
+
 from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.models.loading import save_model
-from icotlib.models.parameters import max_positions
-from icotlib.reporting.results import method_label
-from icotlib.runs import Run
-from icotlib.tasks import Example
+from icotlib.reporting.card_code import NEW_TOKENS, usage
+from icotlib.reporting.cards import card
+from icotlib.runs import Run, write_json
+from icotlib.system import leases
 
-#: Tokens at most in the card's example, where the model has positions for as many.
-NEW_TOKENS = 200
+#: What an export holds besides the model: its run and stage, and the hash of every file.
+RECORD = "icotlib.json"
 
-#: How to write an answer with nothing but transformers.
-_PLAIN = """\
-from transformers import AutoModelForCausalLM, AutoTokenizer
+#: The file that lets transformers find a class of icotlib (`auto_map`).
+AUTO_MAP = "modeling_icotlib.py"
 
-path = {source!r}
-model = AutoModelForCausalLM.from_pretrained(path)
-tokenizer = AutoTokenizer.from_pretrained(path)
-inputs = tokenizer({prompt!r}, return_tensors="pt")
-written = model.generate(
-    input_ids=inputs.input_ids, max_new_tokens={new}, do_sample=False, eos_token_id={eos}
-)
-print(tokenizer.decode(written[0]))
-"""
-
-#: How to, where positions are kept or a class of icotlib holds the weights.
-_LIBRARY = """\
-import icotlib as icot
-from icotlib.tasks import Example
-
-path = {source!r}
-model, layout = icot.load_model(path, spaced_separators={spaced})
-# Only the question is read; the chain's length says how far positions are shifted.
-batch = layout.encode([Example({question!r}, {chain!r}, {answer!r})]){without_chain}
-written = icot.generate(model, layout, batch, {removed}, {keep}, max_new_tokens={new})
-print(layout.texts(written)[0])
-"""
+_MODULE = '"""The classes of this model are in icotlib."""\n\nfrom {module} import {names}\n'
 
 
-def export(run: Run, folder: Path, removed: int | None = None, name: str | None = None) -> Path:
+def export(
+    run: Run,
+    folder: str | Path,
+    removed: int | None = None,
+    name: str | None = None,
+    licence: str | None = None,
+    auto_map: bool = False,
+) -> Path:
     """Write a finished run's model, tokenizer and card as a folder that the hub takes.
+
+    The folder appears when it is whole. What a killed export has left is removed by the next one.
 
     Args:
         removed: the removal stage, by default the last.
         name: `owner/name` on the hub, if it is to go there: what the card's code then loads.
+        licence: its identifier on the hub; by default that of the base model's card.
+        auto_map: name the model's class in its config, so that
+            `AutoModelForCausalLM.from_pretrained(..., trust_remote_code=True)` finds a class of
+            icotlib without `import icotlib`.
 
-    Raises `RunError` if the run is not finished, or answers no question by itself, `ConfigError`
-    if the folder exists or the stage does not.
+    Raises `RunError` if the run is not finished, answers no question by itself, or was trained on
+    other data than there is now; `ConfigError` if the folder exists or cannot be written, or the
+    stage does not exist.
     """
     model = StageModel.of(run, removed, device="cpu")
-    folder = Path(folder)
-    if folder.exists():
-        raise ConfigError(f"{folder} exists; give another folder")
-    if run.config.model.lora:  # whole weights, which need neither peft nor their source folder
-        save_model(folder, model.model, model.layout)
-    else:
-        own = shutil.ignore_patterns("counters.json")
-        shutil.copytree(run.weights(model.removed), folder, ignore=own)
-    (folder / "README.md").write_text(card(model, name or str(folder)))
+    folder = Path(folder).expanduser()
+    _check_data(model)
+    with _written_whole(folder) as part:
+        _save(model, part, auto_map)
+        (part / "README.md").write_text(card(model, name, folder.name, licence), encoding="utf-8")
+        script = usage(model, name, folder.name)
+        (part / "example.py").write_text(script, encoding="utf-8")
+        files = {path.name: _sha256(path) for path in sorted(part.iterdir())}
+        about = {"run": run.name, "removed": model.removed, "name": name}
+        write_json(part / RECORD, about | {"files": files})
     return folder
 
 
-def push(folder: Path, name: str) -> str:
-    """Upload an exported folder as `owner/name`; returns its address. Needs a hub login."""
-    from huggingface_hub import HfApi  # a second of start-up, for this alone
-
-    api = HfApi()
-    address = api.create_repo(name, exist_ok=True)
-    api.upload_folder(repo_id=name, folder_path=str(folder))
-    return str(address)
-
-
-def card(model: StageModel, source: str) -> str:
-    """The model card: what it is, how to use it, how good it is, where it comes from.
-
-    Args:
-        model: a stage of a finished run.
-        source: the folder or hub id that the card's code loads.
-    """
-    run, config, unit = _run_of(model), model.config, model.format.unit
-    origin, totals = run.provenance, run.totals
-    row = run.stages.set_index("removed").loc[model.removed]
-    lines = [
-        f"| chain {unit} removed | exact match | 95% interval | questions |",
-        "|---|---|---|---|",
-    ]
-    for stage in run.stages.itertuples():
-        interval = f"{stage.ci_low:.1%} to {stage.ci_high:.1%}"
-        mark = " (this model)" if stage.removed == model.removed else ""
-        lines.append(
-            f"| {stage.removed}{mark} | {stage.accuracy:.1%} | {interval} | {stage.n_test} |"
+def _check_data(model: StageModel) -> None:
+    """Raises `RunError` if the data are not those that the run was trained on."""
+    trained_on = model.run.provenance["data"] if model.run else None
+    if model.corpus.digest != trained_on:
+        raise RunError(
+            f"{model.name} was trained on data with the hash {trained_on}, and those of "
+            f"{model.config.task} now have {model.corpus.digest}: put the files back as they were, "
+            "or train on the new ones"
         )
-    method = method_label(config.method)
-    parts = [
-        "---\nlibrary_name: transformers\npipeline_tag: text-generation\n"
-        "tags:\n- implicit-chain-of-thought\n---",
-        f"# {method} on {config.task}",
-        f"A language model trained by {method} to answer questions of `{config.task}` with "
-        f"{model.removed} of {totals['chain_length']} {unit} of its chain of thought removed. It "
-        f"answers {row.accuracy:.1%} of {int(row.n_test)} unseen questions right (greedy "
-        "generation, exact match).",
-        "## Use\n\n```python\n" + usage(model, source) + "```",
-        "## Accuracy\n\n" + "\n".join(lines),
-        "## Origin\n\n"
-        f"Run `{run.name}` of icotlib, seed {config.seed}, commit `{origin['commit']}`, on "
-        f"{origin['device']}; data hash `{origin['data']}`; {totals['examples']:,} training "
-        f"examples, {totals['parameters']:,} parameters.",
-        "## Settings\n\n```json\n" + json.dumps(to_dict(config), indent=2) + "\n```",
-    ]
-    return "\n\n".join(parts) + "\n"
 
 
-def _run_of(model: StageModel) -> Run:
-    if model.run is None:
-        raise RunError(f"{model.name} belongs to no run")
-    return model.run
+@contextlib.contextmanager
+def _written_whole(folder: Path) -> Iterator[Path]:
+    """A folder to write in, which becomes `folder` when the block ends well, and else vanishes."""
+    if not folder.name:
+        raise ConfigError(f"{folder}: give the name of a new folder")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with leases.hold(folder.with_name(f".{folder.name}.lease")):
+            if folder.exists() or folder.is_symlink():
+                raise ConfigError(f"{folder} exists; give another folder")
+            part = folder.with_name(f".{folder.name}.part")
+            shutil.rmtree(part, ignore_errors=True)  # an export that was killed has left it
+            part.mkdir()
+            try:
+                yield part
+                part.rename(folder)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{folder} cannot be written: {error.strerror or error}; give a folder on a disk with "
+            "room, in which you may write"
+        ) from None
 
 
-def usage(model: StageModel, source: str) -> str:
-    """Python that writes an answer; with transformers alone where the method allows it.
+def _save(model: StageModel, folder: Path, auto_map: bool) -> None:
+    """Model and tokenizer, without where they came from, and greedy decoding as the default."""
+    layout, language_model = model.layout, model.model
+    if language_model.can_generate():
+        language_model.generation_config = GenerationConfig(
+            do_sample=False,
+            max_new_tokens=NEW_TOKENS,
+            eos_token_id=layout.eos,
+            pad_token_id=layout.pad,
+        )
+    save_model(folder, language_model, layout)
+    for path in folder.glob("*.json"):
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(values, dict) and (values.keys() & {"_name_or_path", "name_or_path"}):
+            for key in ("_name_or_path", "name_or_path"):
+                values.pop(key, None)
+            write_json(path, values)
+    kind, settings = type(language_model), type(language_model.config)
+    if auto_map and kind.__module__.startswith("icotlib."):
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        module = AUTO_MAP.removesuffix(".py")
+        config["auto_map"] = {
+            "AutoConfig": f"{module}.{settings.__name__}",
+            "AutoModelForCausalLM": f"{module}.{kind.__name__}",
+        }
+        write_json(folder / "config.json", config)
+        names = ", ".join(sorted({settings.__name__, kind.__name__}))
+        text = _MODULE.format(module=kind.__module__, names=names)
+        (folder / AUTO_MAP).write_text(text, encoding="utf-8")
 
-    It does not where positions are kept, where icotlib has the class of the model, and where the
-    tokenizer is pretrained: separator and end may then be one token, at which `generate` stops.
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def record(folder: str | Path) -> dict[str, Any]:
+    """What an export is: `run`, `removed`, `name` on the hub, and the hashes of its `files`.
+
+    Raises `ConfigError` for another folder, and if a file is missing or damaged. The card and the
+    example may be edited.
     """
-    config, layout, form = model.config, model.layout, model.format
-    example = model.corpus.test[0]
-    length = int(layout.encode([Example(**example)]).question)
-    positions = max_positions(model.model)
-    new = NEW_TOKENS if positions is None else min(NEW_TOKENS, positions - length)
-    names = {"source": source, "question": example["question"], "new": new}
-    shifted = form.keep_positions and model.removed
-    if config.spec.plain_model and not shifted and config.model.pretrained is None:
-        prompt = f"{example['question']} {layout.tokenizer.sep_token}"
-        return _PLAIN.format(**names, prompt=prompt, eos=layout.eos)
-    return _LIBRARY.format(
-        **names,
-        spaced=config.model.spaced_separators,
-        chain=example["chain"],
-        answer=example["answer"],
-        without_chain="" if form.chain else ".without_chain()",
-        removed=model.removed,
-        keep=form.keep_positions,
-    )
+    path = Path(folder) / RECORD
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        files = dict(found["files"])
+    except FileNotFoundError:
+        raise ConfigError(f"{folder} is no export: it has no {RECORD}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} is damaged ({error}): delete {folder}, export again") from None
+    for name, digest in files.items():
+        file = Path(folder) / name
+        if not file.is_file():
+            raise ConfigError(f"{file} is missing: delete {folder} and export again")
+        if name not in ("README.md", "example.py") and _sha256(file) != digest:
+            raise ConfigError(f"{file} is not what was exported: delete {folder} and export again")
+    return found

@@ -1,0 +1,161 @@
+"""The Python of a model card: how to get an answer from an exported model.
+
+It needs transformers alone wherever plain transformers can load the weights: `generate` where
+positions simply count, and a few lines of greedy decoding where they do not.
+"""
+
+from icotlib.data.batches import stream
+from icotlib.data.corpus import examples_of
+from icotlib.evaluation.stage_model import StageModel
+from icotlib.models.parameters import max_positions
+from icotlib.tasks import Example
+
+#: Tokens written at most, where the model has positions for as many.
+NEW_TOKENS = 200
+
+_HEAD = """\
+{imports}
+
+{place}
+model = AutoModelForCausalLM.from_pretrained(path).eval()
+tokenizer = AutoTokenizer.from_pretrained(path)
+
+
+"""
+
+#: The separator ends the chain and another token the answer, or there is no chain.
+_ONCE = """\
+def answer(question):
+    ids = tokenizer({asked}, add_special_tokens=False).input_ids
+    ids = torch.tensor([[{bos}*ids, {separator}]])
+    written = model.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens={new}, do_sample=False
+    )
+    return tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+print(answer({question}))
+"""
+
+#: One token ends both.
+_TWICE = """\
+def answer(question):
+    ids = tokenizer({asked}, add_special_tokens=False).input_ids
+    ids, start = torch.tensor([[{bos}*ids, {separator}]]), {bos_count}len(ids) + 1
+    for _ in range(2):  # the end-of-text token ends the steps, and then the answer
+        ids = model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens={new}, do_sample=False
+        )
+    return tokenizer.decode(ids[0, start:], skip_special_tokens=True)
+
+
+print(answer({question}))
+"""
+
+_KEPT = """\
+def answer(question, removed={removed}):
+    ids = tokenizer({asked}, add_special_tokens=False).input_ids
+    ids = torch.tensor([[{bos}*ids, {separator}]])
+    start, positions = ids.shape[1], torch.arange(ids.shape[1])[None]
+    positions[:, -1] += removed  # the separator stands where the removed tokens would end
+    for _ in range({limit}):
+        seen = torch.ones_like(ids)  # without it, a jump in the positions would begin a new text
+        with torch.no_grad():
+            output = model(input_ids=ids, attention_mask=seen, position_ids=positions)
+        ids = torch.cat([ids, output.logits[:, -1:].argmax(dim=-1)], dim=1)
+        positions = torch.cat([positions, positions[:, -1:] + 1], dim=1)
+        if ids[0, -1] == tokenizer.eos_token_id and "####" in tokenizer.decode(ids[0, start:]):
+            break
+    return tokenizer.decode(ids[0, start:], skip_special_tokens=True)
+
+
+print(answer({question}))
+"""
+
+_LIBRARY = """\
+{imports}
+
+{place}
+model, layout = icot.load_model(path{options})
+batch = layout.encode([Example({question}, {chain}, "")]){without_chain}
+written = icot.generate(model, layout, batch{shift}, max_new_tokens={new})
+print(layout.texts(written)[0])
+"""
+
+_TRANSFORMERS = ["import torch", "from transformers import AutoModelForCausalLM, AutoTokenizer"]
+_ICOTLIB = ["import icotlib as icot", "from icotlib.tasks import Example"]
+
+#: Where a folder is: beside the script that holds the code, below the working directory, or there.
+_PLACE = """\
+places = [Path(globals().get("__file__", "")).parent, Path({folder}), Path()]
+path = next((x for x in places if (x / "icotlib.json").is_file()), {folder})"""
+
+
+def example_of(model: StageModel) -> Example:
+    """An example of what the model was trained on, in none of its held-out sets."""
+    corpus = model.corpus
+    if corpus.train is not None:
+        return examples_of(corpus.train, slice(0, 1))[0]
+    assert corpus.task is not None, "examples from files are a fixed training set"
+    return corpus.task.text(stream(corpus, 1, model.config.seed)(0))[0]
+
+
+def shift_of(model: StageModel, example: Example) -> int:
+    """The positions between question and chain that an example's removed tokens leave empty."""
+    if not (model.format.keep_positions and model.removed):
+        return 0
+    batch = model.format.arrange(model.layout.encode([example]))
+    return int(model.format.tokens_removed(batch, model.removed).minimum(batch.chain))
+
+
+def keeps_positions(model: StageModel) -> bool:
+    """Whether the model is asked with positions that do not simply count."""
+    return model.format.keep_positions and model.removed > 0
+
+
+def usage(model: StageModel, name: str | None, folder: str) -> str:
+    """Python that writes an answer, with transformers alone where the method allows it.
+
+    Args:
+        name: the id on the hub to load from; None looks for the folder.
+        folder: the name of the exported folder.
+    """
+    example, layout = example_of(model), model.layout
+    plain, tokenizer = model.config.spec.plain_model, layout.tokenizer
+    imports = list(_TRANSFORMERS if plain else _ICOTLIB)
+    place = f"path = {name!r}"
+    if name is None:
+        place = _PLACE.format(folder=repr(folder))
+        imports.insert(0, "from pathlib import Path\n")
+    names = {"imports": "\n".join(imports), "place": place, "question": repr(example.question)}
+    asked = int(layout.encode([example]).question)
+    shift, positions = shift_of(model, example), max_positions(model.model)
+    new = NEW_TOKENS if positions is None else min(NEW_TOKENS, positions - asked - shift)
+    if not plain:
+        return _library(model, example, names | {"new": str(new)})
+    room = f"min({NEW_TOKENS}, {positions} - int(positions[0, -1]))"
+    spaced = model.config.model.spaced_separators and model.config.model.pretrained
+    names |= {
+        "asked": 'question + " "' if spaced else "question",
+        "bos": "tokenizer.bos_token_id, " if layout.bos_ids else "",
+        "bos_count": f"{len(layout.bos_ids)} + " if layout.bos_ids else "",
+        "separator": f"tokenizer.{'eos' if tokenizer.sep_token_id is None else 'sep'}_token_id",
+        "new": str(new),
+        "removed": str(shift),
+        "limit": str(NEW_TOKENS) if positions is None else room,
+    }
+    once = _TWICE if layout.sep == layout.eos and model.format.chain else _ONCE
+    return (_HEAD + (_KEPT if keeps_positions(model) else once)).format(**names)
+
+
+def _library(model: StageModel, example: Example, names: dict[str, str]) -> str:
+    """The code for a class that icotlib has. Of the chain only its length is read."""
+    own, kept = model.config.model, keeps_positions(model)
+    options = ", spaced_separators=True" if own.spaced_separators and own.pretrained else ""
+    return _LIBRARY.format(
+        **names,
+        options=options,
+        chain=repr(example.chain if kept else ""),
+        without_chain="" if model.format.chain else ".without_chain()",
+        shift=f", {shift_of(model, example)}, True" if kept else "",
+    )
