@@ -24,6 +24,7 @@ from icotlib.config import RunConfig
 from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError, StoppedError
 from icotlib.evaluation.scoring import Score
+from icotlib.evaluation.truths import check_given_back
 from icotlib.methods.base import Method
 from icotlib.models import int8
 from icotlib.models.loading import save_model
@@ -96,6 +97,7 @@ class Trainer:
         self.accelerator = devices.make_accelerator(config)
         with self.accelerator.main_process_first():  # it fills the caches that the others read
             self.run_data = RunData(config)
+            check_given_back(self.run_data.layout, self.run_data.all_answers)
         torch.manual_seed(config.seed)
         self.method: Method = config.spec(config, self.run_data, self.accelerator)
         optimizers = optim.make_optimizers(config.optim, self.method.model)
