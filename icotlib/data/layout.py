@@ -270,10 +270,21 @@ class Layout:
 
     def texts(self, rows: Tensor) -> list[str]:
         """Generated tokens `[n, width]` as text, up to and without the end token."""
-        return [
-            " ".join(text.split())
-            for text in self.tokenizer.batch_decode(self._cut(rows), skip_special_tokens=True)
-        ]
+        return self._decoded(self._cut(rows))
+
+    def _decoded(self, rows: list[list[int]]) -> list[str]:
+        """Tokens as text, also where the tokenizer writes the answer delimiter as `# # # #`."""
+        texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
+        plain = [" ".join(text.split()) for text in texts]
+        if self._delimiter_text == ANSWER_DELIMITER:
+            return plain
+        return [text.replace(self._delimiter_text, ANSWER_DELIMITER) for text in plain]
+
+    @cached_property
+    def _delimiter_text(self) -> str:
+        (text,) = self.tokenizer.batch_decode([self.answer_delimiter], skip_special_tokens=True)
+        text = text.strip()
+        return text if text.replace(" ", "") == ANSWER_DELIMITER else ANSWER_DELIMITER
 
     def _cut(self, rows: Tensor) -> list[list[int]]:
         """The tokens of each row up to and without the first end token after the answer delimiter.
@@ -310,8 +321,7 @@ class Layout:
         """
         before, after = self._prefix_space, self._suffix_space
         tokens = self._tokens([f"{before}{ANSWER_DELIMITER} {x}{after}" for x in answers])
-        decoded = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        return [self.answer(text) for text in decoded]
+        return [self.answer(text) for text in self._decoded(tokens)]
 
     @property
     def exact(self) -> bool:

@@ -148,9 +148,8 @@ class StageModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = AutoModelForCausalLM.from_config(self.model.config).eval()
-        return replace(
-            self, name="untrained", model=model.to(self.model.device), run=None, folder=None
-        )
+        model = model.to(self.model.device)
+        return replace(self, name="untrained", model=model, run=None, folder=None)
 
     def with_inputs_of(self, other: "StageModel") -> "StageModel":
         """This model, given the input that another one is given."""
@@ -210,7 +209,7 @@ class StageModel:
     def generate(self, batch: EncodedBatch, max_new_tokens: int | None = None) -> Tensor:
         """Greedy continuations `[n, new tokens]` of arranged questions, at the run's precision."""
         tokens, keep = self.format.tokens_removed(batch, self.removed), self.format.keep_positions
-        limit = max_new_tokens or limits.limit_of(self, batch, tokens)
+        limit = max_new_tokens or limits.at_least(self.max_new_tokens, batch, tokens)
         with training_precision(self.precision, self.model):
             return generate(self.model, self.layout, batch, tokens, keep, limit)
 
@@ -241,7 +240,8 @@ class StageModel:
     @cached_property
     def max_new_tokens(self) -> int:
         """Tokens that it may write after a question: one limit per run and stage."""
-        return limits.max_new_tokens(self)
+        known, corpus = (self.run, self.run_data), lambda: self.corpus
+        return limits.max_new_tokens(self.format, self.removed, self.layout, corpus, *known)
 
     # --- how good it is ---
 
@@ -283,7 +283,7 @@ class StageModel:
         with training_precision(self.precision, self.model):
             return scoring.evaluate(
                 *(self.model, self.layout, batch, answers, tokens, form.keep_positions, form.side),
-                max_new_tokens=limits.limit_of(self, batch, tokens),
+                max_new_tokens=limits.at_least(self.max_new_tokens, batch, tokens),
             )
 
     def teacher_forced_match(self, batch: EncodedBatch, size: int | None = None) -> float:

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 from icotlib.data.layout import Layout
+from icotlib.data.symbols import ANSWER_DELIMITER
 from icotlib.errors import ConfigError
 from icotlib.evaluation.grading import same_answer
 
@@ -39,6 +40,8 @@ def check_given_back(layout: Layout, answers: Iterable[str]) -> None:
     for answer, decoded in zip(distinct, layout.given_back(distinct), strict=True):
         if not decoded or not (same_answer(decoded, answer) or _same_spelling(decoded, answer)):
             found = "nothing" if not decoded else repr(decoded)
+            if decoded is None:
+                found = f"no answer delimiter ({ANSWER_DELIMITER}), so nothing,"
             raise ConfigError(
                 f"the tokenizer gives {found} back for the answer {answer!r}, so that no model "
                 "could be right: use another tokenizer (model.pretrained), or write the answers "
