@@ -1,5 +1,6 @@
 """Data: from files and generated tasks to the input of a model.
 
+text      one normal form of texts, for every file that is read
 files     the authors' text format, `question||chain #### answer`
 forms     rows of other data sets as examples
 readers   rows of files of every kind, and a report on those left out
