@@ -17,7 +17,7 @@ MISSING = frozenset({"nan", "<na>", "null", "#n/a"})
 _GROUPED = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})+(?!\d|,\d|\.\d+,)")
 
 #: Numbers alone in brackets: a point, an interval, a set.
-_BRACKETED = re.compile(r"[(\[{][-+\d.,;\s]*,[-+\d.,;\s]*[)\]}]")
+_BRACKETED = re.compile(r"[(\[{]\s*[-+]?\d+(?:(?:[.,;]\s*|\s+)[-+]?\d+)*\s*[)\]}]")
 
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,(\[{])(?:0,\d+|[1-9]\d*,(?:\d{1,2}|\d{4,}))(?![\d,)\]}])")
 _DECIMAL_POINT = re.compile(r"(?<![\d.,])\d+\.\d+(?![.,]?\d)")
@@ -87,7 +87,7 @@ def unwritten(value: Any) -> Any:
     if not isinstance(value, str) or isinstance(value, Number):
         return value
     text = value.strip()
-    if text[:1] + text[-1:] not in ("[]", "{}"):
+    if text[:1] + text[-1:] not in ("[]", "{}") and not text.startswith("array(["):
         return value
     if _PRINTED_LIST.fullmatch(text):  # Python would read 'a' 'b' as one text
         return [ast.literal_eval(part) for part in re.findall(_QUOTED, text, re.DOTALL)]
@@ -97,7 +97,7 @@ def unwritten(value: Any) -> Any:
             text = text.replace("\r", " ").replace("\n", " ")
             return _literal(ast.parse(text, mode="eval").body, text.encode())
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError, IndexError):
-        if re.match(r"\[\s*['\"]", text):
+        if re.match(r"(array\()?\[\s*['\"]", text):
             raise ValueError("a cell looks like a list and cannot be read as one") from None
         return value
 
@@ -116,7 +116,11 @@ def _literal(node: ast.expr, source: bytes) -> Any:
         return _literal(node.args[0], source)
     if isinstance(node, ast.Name) and node.id in ("true", "false", "null", "nan"):
         return {"true": True, "false": False}.get(node.id)
-    if isinstance(node, ast.Constant) and isinstance(node.value, (str, bool, type(None))):
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        if not re.fullmatch(_QUOTED, source[node.col_offset : node.end_col_offset].decode()):
+            raise ValueError("two texts without a comma between them")
+        return node.value
+    if isinstance(node, ast.Constant) and isinstance(node.value, (bool, type(None))):
         return node.value
     constant = node.operand if isinstance(node, ast.UnaryOp) else node
     if not (isinstance(constant, ast.Constant) and isinstance(constant.value, (int, float))):

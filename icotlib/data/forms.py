@@ -16,7 +16,7 @@ from icotlib.data.cells import (
 from icotlib.data.files import format_line, parse_line
 from icotlib.data.formats import BY_NAME, NO_HABITS, Columns, Habits, Parts, Row, format_of
 from icotlib.data.formats.base import Final
-from icotlib.data.responses import Response, agree, final_answer, read_response
+from icotlib.data.responses import Response, agree, final_answer, has_thought, read_response
 from icotlib.tasks import Example
 
 __all__ = ["BY_NAME", "Columns", "Reading", "read_row", "to_example"]
@@ -136,7 +136,7 @@ def _steps_of_text(text: str, answer: str | None, habits: Habits) -> list[str]:
 
     Raises `ValueError` if it marks another number than the answer; None allows any.
     """
-    if "####" not in text and "</" not in text and "|end_of" not in text:
+    if "####" not in text and not has_thought(text):
         if "boxed" in text or "nswer" in text:
             _check_agreement(read_response(text).answer, answer)
         return texts_of(text)

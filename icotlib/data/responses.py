@@ -18,6 +18,7 @@ _ANSWER_TAG = re.compile(
 )
 _EQUATION = re.compile(r"<<(.*?)>>", re.DOTALL)
 _HASHES = re.compile(r"####[ \t]*([^\n]*)")
+_ANSWER = re.compile("answer", re.IGNORECASE)
 _SAID = re.compile(
     r"(?:\b(?:so|thus|hence|therefore|and|then)\b,?\s+)?(?:\*\*|#+ *)?"
     r"(?:\bthe\s+(?:(?:final|correct)\s+)?answer\s+is\b(?:\s*:)?|\b(?:final\s+)?answer\s*:)"
@@ -53,6 +54,11 @@ def read_response(text: str, equations: bool = False) -> Response:
     return Response(found if found or equations else _lines(prose), answer)
 
 
+def has_thought(text: str) -> bool:
+    """Whether a text has `<think>` tags or the like."""
+    return "<" in text and bool(_OPENED.match(text) or _CLOSED.search(text))
+
+
 def final_answer(text: str, equations: bool = False) -> Response:
     """As `read_response`; a short text that marks no answer is one as a whole.
 
@@ -82,7 +88,7 @@ def _without_thought(text: str) -> tuple[str, str | None]:
 
 def _marked(text: str) -> tuple[str, str | None]:
     """The prose of a text without its marked answer, and that answer."""
-    tags = [one or other for one, other in _ANSWER_TAG.findall(text)]
+    tags = [one or other for one, other in _ANSWER_TAG.findall(text)] if "<" in text else []
     if tags:
         _only({clean(tag) for tag in tags})
         prose = _ANSWER_TAG.sub("\n", text)
@@ -93,17 +99,17 @@ def _marked(text: str) -> tuple[str, str | None]:
             answer or clean(tags[-1])
         )
     hashes, boxes = list(_HASHES.finditer(text)), _boxes(text)
-    said = list(_SAID.finditer(text))[-1:]
-    by_hash = [_bare(_SAID.sub("", match[1])) for match in hashes]
+    said = list(_SAID.finditer(text))[-1:] if _ANSWER.search(text) else []
+    by_hash = [_bare(_SAID.sub("", match[1]) if said else match[1]) for match in hashes]
     by_box = [clean(text[start:end]) for _, start, end in boxes]
     by_word = [_bare(match["answer"]) for match in said]
     strong = by_hash + by_box
     if strong:  # the words may be the start of another sentence
         by_word = [answer for answer in by_word if agree(answer, strong[0]) or _value(answer)]
         said = said if by_word else []
-    answer = _only({answer for answer in strong + by_word if answer}) if strong + by_word else None
-    if not answer:
+    if not strong + by_word:
         return text, None
+    answer = _only(set(strong + by_word) - {""})
     starts = [match.start() for match in hashes + said]
     if not starts:
         lines = [line for line in text.split("\n") if not _is_box_alone(line)]
@@ -117,8 +123,10 @@ def _marked(text: str) -> tuple[str, str | None]:
 def _only(answers: set[str]) -> str:
     """The one answer that all of these are; the shortest way to write it.
 
-    Raises `ValueError` for different ones.
+    Raises `ValueError` for different ones, or none.
     """
+    if not answers:
+        raise ValueError("the answer is empty")
     first, *others = sorted(answers, key=lambda answer: (len(answer), answer))
     for other in others:
         if not agree(first, other):
@@ -167,7 +175,9 @@ def _boxes(text: str) -> list[tuple[int, int, int]]:
 
     Raises `ValueError` for one that does not end.
     """
-    found = []
+    found: list[tuple[int, int, int]] = []
+    if "boxed" not in text:
+        return found
     for match in re.finditer(r"\\f?boxed\s*\{", text):
         depth, at = 1, match.end()
         while depth and at < len(text):

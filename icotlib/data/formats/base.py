@@ -78,11 +78,16 @@ class Row:
 
     def columns(self, names: Iterable[str]) -> list[str]:
         """The columns that have one of these names, in the order of the names."""
-        return [column for name in names for column in self._names.get(name, ())]
+        known = self._names
+        return [column for name in names if name in known for column in known[name]]
 
     def has(self, *names: str) -> bool:
         """Whether there is a column for each name."""
         return all(name in self._names for name in names)
+
+    def has_any(self, names: frozenset[str]) -> bool:
+        """Whether there is a column for one of the names."""
+        return not names.isdisjoint(self._names)
 
     def get(self, *names: str) -> Any:
         """The first cell that is not empty in the columns of these names; None if there is none."""

@@ -60,13 +60,15 @@ class Fixed(Format):
         return answer
 
 
+_OTHERS = frozenset((*STEPS, *ANSWERS)) - {"answer"}
+
+
 class Gsm8k(Fixed):
     """GSM8K, recognised by the marks in its answers."""
 
     def fits(self, row: Row) -> bool:
         answer = row.get("answer") if row.has("question", "answer") else None
-        others = row.columns(name for name in (*STEPS, *ANSWERS) if name != "answer")
-        return isinstance(answer, str) and "####" in answer and not others
+        return isinstance(answer, str) and "####" in answer and not row.has_any(_OTHERS)
 
 
 class Mawps(Fixed):
