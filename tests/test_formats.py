@@ -1,6 +1,7 @@
-"""Shapes in which data sets are published: each is read as it is meant, or refused with a reason."""
+"""Shapes of published data sets: each is read as it is meant, or refused with a reason."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -47,7 +48,8 @@ def parts(row, **columns):
         ({"question": "q", "reasoning": "s", "solution": "4"}, ("q", "s", "4")),
         ({"problem": "q", "generated_solution": r"s\n so \boxed{4}", "expected_answer": "4"},
          ("q", r"s\n so \boxed{4}", "4")),
-        ({"question": "q", "response": "s\nThe answer is 4.", "answer": "4"}, ("q", "s The answer is 4.", "4")),
+        ({"question": "q", "response": "s\nThe answer is 4.", "answer": "4"},
+         ("q", "s The answer is 4.", "4")),
         ({"question": "q", "answer": "s\n#### 4", "final_answer": "4"}, ("q", "s", "4")),
         ({"text": "q||s #### 4"}, ("q", "s", "4")),
         ({"question": "There are number0 and number1.", "Numbers": "1.0 3.0",
@@ -65,22 +67,21 @@ def test_columns_are_recognised(row, expected):
         ({"question": "a", "problem": "b", "answer": "4"}, "--question question or --question pr"),
         ({"Question": "a", "question": "b", "answer": "4"}, "--question Question or --question q"),
         ({"input": "a", "prompt": "b", "answer": "4"}, "--question prompt or --question input"),
-        ({"question": "q", "steps": "a", "cot": "b", "answer": "4"}, "--steps steps or --steps cot"),
+        ({"question": "q", "steps": "a", "cot": "b", "answer": "4"}, "--steps steps or --steps c"),
         ({"question": "q", "Rationale ": "a", "equation": "b", "answer": "4"},
          "--steps 'Rationale ' or --steps equation"),
         ({"question": "q", "answer": "4", "label": "5"}, "--answer answer or --answer label"),
         ({"question": "q", "answer": "4", "output": "5"}, "--answer answer or --answer output"),
         ({"question": "q", "response": "4", "completion": "5"}, "response or --answer completion"),
         ({"question": "q", "answer": "s\n#### 4", "target": "5"}, "--answer answer or --answer ta"),
-        ({"question": "q", "steps": ["a"], "answer": "b\n#### 4"}, "--steps steps or --steps answer"),
+        ({"question": "q", "steps": ["a"], "answer": "b\n#### 4"}, "--steps steps or --steps an"),
         ({"question": "q", "response": "s\n#### 4", "answer": "5"}, "answer or --answer response"),
         ({"problem": "q", "solution": r"so \boxed{4}", "answer": "5"}, "end in the answer '4'"),
     ],
 )  # fmt: skip
 def test_a_row_that_can_be_read_in_two_ways_is_refused_with_both(row, readings):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=re.escape(readings)):
         to_example(row)
-    assert readings in str(error.value)
 
 
 def test_the_choice_that_an_error_offers_is_taken():
@@ -148,9 +149,8 @@ def test_steps_of_every_shape(steps, chain):
     ],
 )
 def test_steps_that_cannot_be_read_are_refused(steps, reason):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=re.escape(reason)):
         parts({"question": "q", "steps": steps, "answer": "4"}, between=" ; ")
-    assert reason in str(error.value)
 
 
 def test_several_chains_of_a_row_are_counted_or_kept():
@@ -213,8 +213,7 @@ def test_several_chains_of_a_row_are_counted_or_kept():
         ("a</think>5", "a", "5"),
         ("<think>a</think><answer>5</answer>", "a", "5"),
         ("<reasoning>a</reasoning>\n<answer> 5 </answer>", "a", "5"),
-        ("<|begin_of_thought|>a<|end_of_thought|> <|begin_of_solution|>so \\boxed{5}<|end_of_solution|>",
-         "a", "5"),
+        ("<|begin_of_thought|>a<|end_of_thought|><|begin_of_solution|>5<|end_of_solution|>", "a", "5"),
         ("Paris", "", "Paris"),
         ("Tom is a lempus.", "", "Tom is a lempus."),
     ],
@@ -249,9 +248,8 @@ def test_answers_of_every_shape(answer, chain, expected):
     ],
 )
 def test_answers_that_are_none_are_refused(answer, reason):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=re.escape(reason)):
         to_example({"question": "q", "answer": answer})
-    assert reason in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +274,7 @@ def test_conversations(messages, expected):
     ("row", "expected"),
     [
         ({"messages": [{"role": "user", "content": "q"},
-                       {"role": "assistant", "content": "So 5.\n#### 5", "reasoning_content": "a"}]},
+                       {"role": "assistant", "content": "b\n#### 5", "reasoning_content": "a"}]},
          ("q", "a", "5")),
         ({"prompt": [{"role": "user", "content": "q"}],
           "completion": [{"role": "assistant", "content": "a\n#### 5"}]}, ("q", "a", "5")),
@@ -303,9 +301,8 @@ def test_conversations_beside_other_columns(row, expected):
     ],
 )
 def test_conversations_that_are_not_one_question_and_answer(messages, reason):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=re.escape(reason)):
         to_example({"messages": [{"role": who, "content": said} for who, said in messages]})
-    assert reason in str(error.value)
 
 
 def test_a_system_prompt_that_all_share_is_left_out_and_named():
@@ -369,9 +366,8 @@ def test_choices_join_the_question(row, expected):
 )
 def test_an_answer_that_chooses_nothing_is_refused(answer, choices, reason):
     row = {"question": "q", "choices": choices, "answer": answer, "rationale": "s"}
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=re.escape(reason)):
         to_example(row)
-    assert reason in str(error.value)
 
 
 # --- formats by name ---------------------------------------------------------------------------
@@ -389,7 +385,7 @@ BY_NAME = {
     "prontoqa": {"question": "q", "query": "r", "chain_of_thought": ["s"], "answer": "True"},
     "prosqa": {"question": "q", "steps": ["s"], "answer": "a", "target": 3, "idx_to_symbol": []},
     "alpaca": {"instruction": "i", "input": "", "output": "5"},
-    "messages": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "5"}]},
+    "messages": {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "5"}]},
     "authors": {"text": "q||s #### 5"},
     "columns": {"question": "q", "steps": "s", "answer": "5"},
 }  # fmt: skip
@@ -408,7 +404,7 @@ def test_a_format_is_recognised_and_can_be_named(name):
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"columns"}))
 def test_a_row_that_has_not_the_named_format_is_refused(name):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="column|conversation|choices|'\\|\\|'|query"):
         read_row({"words": "q", "number": "5"}, Columns(form=name))
 
 
