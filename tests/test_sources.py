@@ -150,7 +150,7 @@ ROW = {"question": "q0", "answer": "0"}
         ({"question": ["q0", "q1"], "answer": ["0", "1"]}, 2),
         ({"question": {"0": "q0", "1": "q1"}, "answer": {"0": "0", "1": "1"}}, 2),
         ({"columns": ["question", "answer"], "index": [0], "data": [["q0", "0"]]}, 1),
-        ({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "5"}]}, 1),
+        ({"chat": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "5"}]}, 1),
     ],
 )  # fmt: skip
 def test_objects_with_rows_under_a_key(tmp_path, document, kept):
@@ -297,7 +297,7 @@ def test_splits_are_found_by_all_usual_names(tmp_path, names):
         ({"extra.jsonl": TEST, "README.md": "x"}, "README.md, extra.jsonl"),
         ({"train.tok.jsonl": TRAIN}, "train.tok.jsonl"),
         ({"other/train.jsonl": TRAIN, "other/test.jsonl": TEST}, "other/test.jsonl, other/train"),
-        ({f"n{i}.md": "" for i in range(11)}, "n5.md and 3 more"),
+        ({f"n{i}.md": "" for i in range(11)}, "n6.md and 3 more"),
     ],
 )
 def test_files_that_are_left_out_are_named(tmp_path, files, left_out):
@@ -336,7 +336,7 @@ def test_two_files_for_one_split_are_refused(tmp_path, files, message):
 
 def test_several_data_sets_in_a_folder_are_refused(tmp_path):
     make(tmp_path, {"main/train.jsonl": TRAIN, "socratic/train.jsonl": TRAIN})
-    with pytest.raises(DataError, match="several folders have a training split.*main, socratic"):
+    with pytest.raises(DataError, match=r"several folders have a training split.*main, socratic"):
         prepare(tmp_path)
 
 
