@@ -213,7 +213,8 @@ def test_several_chains_of_a_row_are_counted_or_kept():
         ("a</think>5", "a", "5"),
         ("<think>a</think><answer>5</answer>", "a", "5"),
         ("<reasoning>a</reasoning>\n<answer> 5 </answer>", "a", "5"),
-        ("<|begin_of_thought|>a<|end_of_thought|><|begin_of_solution|>5<|end_of_solution|>", "a", "5"),
+        ("<|begin_of_thought|>a<|end_of_thought|><|begin_of_solution|>5<|end_of_solution|>",
+         "a", "5"),
         ("Paris", "", "Paris"),
         ("Tom is a lempus.", "", "Tom is a lempus."),
     ],
@@ -404,7 +405,7 @@ def test_a_format_is_recognised_and_can_be_named(name):
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"columns"}))
 def test_a_row_that_has_not_the_named_format_is_refused(name):
-    with pytest.raises(ValueError, match="column|conversation|choices|'\\|\\|'|query"):
+    with pytest.raises(ValueError, match=r"column|conversation|choices|'\|\|'|query"):
         read_row({"words": "q", "number": "5"}, Columns(form=name))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from icotlib.data.cells import Number, is_list
 from icotlib.data.formats import Row
 from icotlib.data.formats.by_name import ANSWER, BEFORE, QUESTION, RESPONSE, STEPS
+from icotlib.data.formats.messages import CONVERSATIONS
 from icotlib.data.splits import split_of
 from icotlib.errors import DataError
 
@@ -93,7 +94,9 @@ def _rows_of_object(
 ) -> Iterator[tuple[str, dict | ValueError]]:
     lists = {name: value for name, value in document.items() if _is_rows(value)}
     columns = Row(document).columns(_USUAL)
-    if lists and all(split_of(name) for name in lists):
+    if Row(document).has_any(CONVERSATIONS):  # the only row
+        yield from _rows(path, [document])
+    elif lists and all(split_of(name) for name in lists):
         for name, rows in lists.items():
             for number, row in enumerate(rows):
                 where = f"{path.name}:{name}[{number}]"

@@ -8,7 +8,7 @@ from typing import Any
 
 from icotlib.data.formats import Row
 from icotlib.data.json_rows import UnreadableError
-from icotlib.data.readers import file_rows, kind_of
+from icotlib.data.readers import COMPRESSED, KINDS, file_rows, kind_of
 from icotlib.data.splits import split_of
 from icotlib.data.tables import arrow_rows
 from icotlib.errors import DataError
@@ -121,12 +121,20 @@ def _split_and_home(path: Path) -> tuple[str | None, Path]:
     Folders that are named after a split belong to the data set of the folder above them.
     """
     folders = list(path.parts[:-1])
-    split = split_of(path.name.partition(".")[0])
+    split = split_of(_stem(path))
     at = next((i for i, name in enumerate(folders) if _is_split_folder(name)), None)
     if at is not None:
         split = split or split_of(folders[at])
         folders = folders[:at]
     return split, Path(*folders)
+
+
+def _stem(path: Path) -> str:
+    """The name of a file without the endings of its kind."""
+    name = path.name
+    for ending in (*COMPRESSED, *KINDS):
+        name = name[: -len(ending)] if name.lower().endswith(ending) else name
+    return name
 
 
 def _is_split_folder(name: str) -> bool:
@@ -143,8 +151,8 @@ def _of_one_data_set(folder: Path, split: str, paths: list[Path]) -> list[Path]:
     within = {path.relative_to(folder).parts[:-1] for path in paths}
     if all(any(map(_is_split_folder, parts)) for parts in within):  # MATH: train/algebra/1.json
         return paths
-    exact = [path for path in paths if path.name.partition(".")[0].lower() == split]
-    exact = exact or [path for path in paths if _is_split_folder(path.name.partition(".")[0])]
+    exact = [path for path in paths if _stem(path).lower() == split]
+    exact = exact or [path for path in paths if _is_split_folder(_stem(path))]
     if len(exact) > 1:  # of train.json and train.tok.json the shorter name
         shortest = min(len(path.suffixes) for path in exact)
         exact = [path for path in exact if len(path.suffixes) == shortest]

@@ -7,6 +7,9 @@ from icotlib.data.formats.base import Columns, Format, Habits, Parts, Row
 from icotlib.data.formats.by_name import QUESTION
 
 _COLUMNS = ("messages", "conversations", "conversation", "dialog", "dialogue", "chat")
+
+#: Names of a column with messages.
+CONVERSATIONS = frozenset(_COLUMNS)
 _ROLES = {
     **dict.fromkeys(("user", "human", "prompter"), "user"),
     **dict.fromkeys(("assistant", "gpt", "model", "bot", "chatgpt"), "assistant"),
