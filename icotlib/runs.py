@@ -117,7 +117,8 @@ class Run:
 
     @property
     def answers(self) -> pd.DataFrame:
-        """One row per stage and test question: removed, number, question, answer, right, written.
+        """One row per stage and test question: removed, number, question, answer, right, written,
+        and cut, whether the limit of what it may write cut the answer (not in older runs).
 
         Raises `RunError` if the run kept none: it is unfinished, is never tested, or was trained
         before every answer was kept.

@@ -65,7 +65,7 @@ def test_steps_of_a_list_are_kept_apart(tmp_path):
         ({"question": "q", "answer": None}, "the answer is empty"),
         ({"question": "a||b", "answer": "4"}, "contains '\|\|' or '####'"),
         ({"question": "a\0b", "answer": "4"}, "NUL"),
-        ({"question": {"text": "q"}, "answer": "4"}, "a cell holds dict"),
+        ({"question": {"words": "q"}, "answer": "4"}, "a cell holds dict"),
     ],
 )
 def test_a_row_that_is_no_example_says_why(row, reason):
@@ -173,8 +173,8 @@ CHOICE = {"question": "where?", "choices": CHOICES, "answerKey": "A", "rationale
         (CHOICE | {"rationale": None}, "there are choices but no rationale"),
         (CHOICE | {"question": " "}, "the question is empty"),
         (CHOICE | {"choices": None}, "not a list of labels and texts"),
-        (CHOICE | {"choices": ["a bank", "a river"]}, "not a list of labels and texts"),
-        (CHOICE | {"choices": "['a bank', 'a river']"}, "not a list of labels and texts"),
+        (CHOICE | {"choices": "a bank or a river"}, "not a list of labels and texts"),
+        (CHOICE | {"choices": ["a bank", 5]}, "not a list of labels and texts"),
         (
             CHOICE | {"choices": {"label": ["A"], "text": ["x", "y"]}},
             "not a list of labels and texts",
@@ -182,7 +182,7 @@ CHOICE = {"question": "where?", "choices": CHOICES, "answerKey": "A", "rationale
         (CHOICE | {"choices": CHOICES[:1]}, "fewer than two choices"),
         (CHOICE | {"choices": [CHOICES[0], CHOICES[0]]}, "equal labels"),
         (CHOICE | {"choices": [CHOICES[0], {"label": "B"}]}, "empty text"),
-        ({"question": "where?", "choices": CHOICES, "answer": "A"}, "no answerKey"),
+        ({"question": "where?", "choices": CHOICES, "rationale": "so"}, "no answerKey"),
         ({"question": {"stem": "where?"}, "answerKey": "A"}, "not a list of labels and texts"),
         (STRATEGY | {"answer": "perhaps"}, "neither true nor false"),
         (STRATEGY | {"answer": None}, "neither true nor false"),
@@ -205,7 +205,7 @@ def write_rows(path):
     kind = path.suffix
     if kind == ".txt":
         path.write_text("".join(format_line(example) + "\r\n" for example in EXAMPLES))
-    elif kind == ".jsonl":
+    elif kind in (".jsonl", ".ndjson"):
         path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     elif kind == ".json":
         path.write_text(json.dumps({"data": ROWS}))
@@ -253,7 +253,10 @@ def test_a_hub_set_gives_its_splits(monkeypatch, tmp_path):
     assert asked == [("owner/name", "main")]
     assert [len(reports[split].kept) for split in ("train", "valid", "test")] == [7, 1, 1]
     splits["extra"] = []
-    with pytest.raises(DataError, match="its splits are train, validation, test, extra"):
+    reports = prepare("owner/name")
+    assert "left out: owner/name, split extra: no usual name" in reports["train"].notes[0]
+    del splits["train"]
+    with pytest.raises(DataError, match="its splits are validation, test, extra"):
         prepare("owner/name")
 
 
@@ -269,7 +272,7 @@ def test_what_is_left_out_is_counted_with_its_reason_and_line(tmp_path):
         "the line is JSON, but not an object": 1,
         "no column looks like the answer: name it (--answer COLUMN)": 1,
         "the line is not UTF-8": 1,
-        "the line is longer than 100,000 bytes": 1,
+        "the line is longer than 100,000 characters": 1,
     }
     assert report.first["the line is not JSON"] == "train.jsonl:2"
     assert "left out: 2 because the line is not JSON (first at train.jsonl:2)" in "".join(

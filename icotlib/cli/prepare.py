@@ -1,17 +1,24 @@
 """`icot prepare`: your own questions with steps, as files to train on."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
-from icotlib.data.forms import Columns
-from icotlib.data.prepare import prepare, write
+from icotlib.data.formats import FORMATS, NAMES, Columns
+from icotlib.data.prepare import count_tokens, count_words, prepare, write
+from icotlib.errors import ConfigError
 
-EXAMPLES = """\
+_FORMATS = "\n".join(f"  {form.name:14}{form.about}" for form in FORMATS if form.about)
+
+EXAMPLES = f"""\
+formats (--as NAME; without it, the columns of a row decide):
+{_FORMATS}
 examples:
   icot prepare gsm8k/train.jsonl --test gsm8k/test.jsonl --out gsm8k-text
   icot prepare whynlp/gsm8k-aug --out gsm8k-aug
   icot prepare prosqa_train.json --test prosqa_test.json --out prosqa
   icot prepare commonsense.jsonl --steps why --out commonsense
+  icot prepare svamp-folder --as svamp --test other.csv --max-tokens 256 --out svamp
   icot prepare problems.csv --question problem --steps working --answer result --out mine
 then:
   icot train own_si --set data.path=gsm8k-text --set model.pretrained=FOLDER-OR-HUB-ID
@@ -27,7 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for split in ("valid", "test"):
         parser.add_argument(f"--{split}", type=Path, help=f"the file of the {split} split")
     for part in ("question", "steps", "answer"):
-        parser.add_argument(f"--{part}", metavar="COLUMN", help=f"the column with the {part}")
+        text = f"the column with the {part}"
+        more = ", or several joined by +" if part == "question" else ""
+        parser.add_argument(f"--{part}", metavar="COLUMN", help=text + more)
+    parser.add_argument(
+        "--as", dest="form", choices=NAMES, metavar="NAME", help="the format of the rows; see below"
+    )
     parser.add_argument(
         "--between",
         default=" ",
@@ -36,17 +48,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "tell them apart (default: a space)",
     )
     parser.add_argument(
+        "--all-chains",
+        action="store_true",
+        help="keep all chains of a training question, for the mixture of distillation",
+    )
+    parser.add_argument(
+        "--max-tokens", type=int, metavar="N", help="leave out examples of more tokens than that"
+    )
+    parser.add_argument(
+        "--tokenizer",
+        metavar="MODEL",
+        help="folder or hub id whose tokenizer counts them (default: words, digits and signs)",
+    )
+    parser.add_argument(
         "--held-out", type=int, default=500, help="examples for a split that the source lacks"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of that draw")
 
 
 def run(options: argparse.Namespace) -> None:
-    columns = Columns(options.question, options.steps, options.answer, options.between)
-    source: str | dict = options.source
-    if options.valid or options.test:
-        source = {"train": options.source, "valid": options.valid, "test": options.test}
-    reports = prepare(source, columns, options.held_out, options.seed)
+    columns = Columns(
+        options.question, options.steps, options.answer, options.between, options.form
+    )
+    sources = {"train": options.source, "valid": options.valid, "test": options.test}
+    longest = None
+    if options.tokenizer is not None and options.max_tokens is None:
+        raise ConfigError("--tokenizer counts for --max-tokens N, which is missing")
+    if options.max_tokens is not None:
+        counter = partial(count_tokens, options.tokenizer) if options.tokenizer else count_words
+        longest = (options.max_tokens, counter)
+    reports = prepare(
+        sources,
+        columns,
+        options.held_out,
+        options.seed,
+        all_chains=options.all_chains,
+        longest=longest,
+    )
     write(reports, options.out)
     for split, report in reports.items():
         print("\n".join(report.lines(split)))

@@ -7,7 +7,7 @@ import yaml
 from icotlib.config import to_dict
 from icotlib.runs import Run, find_run
 
-COLUMNS = ["removed", "unit", "accuracy", "ci_low", "ci_high", "n_test", "train_examples"]
+COLUMNS = ["removed", "unit", "accuracy", "ci_low", "ci_high", "n_test", "cut", "train_examples"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +23,8 @@ def run(options: argparse.Namespace) -> None:
 def print_run(run: Run) -> None:
     """Accuracy by removal stage; of an unfinished run, its last evaluations."""
     if run.done and len(run.stages):
-        print(run.stages[COLUMNS].to_string(index=False))
+        stages = run.stages
+        print(stages[[name for name in COLUMNS if name in stages]].to_string(index=False))
         if len(run.stages_with_weights) < len(run.stages):
             print("weights are kept of the last stage only (train.stage_weights=last)")
     else:

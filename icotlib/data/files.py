@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -76,7 +76,7 @@ def numbered_examples(path: str | Path) -> Iterator[tuple[int, Example | ValueEr
             yield number, error
 
 
-def _lines(data: bytes) -> list[str] | list[bytes]:
+def _lines(data: bytes) -> Sequence[str | bytes]:
     """The lines of a text file; as bytes where it is not UTF-8 throughout."""
     try:
         return split_lines(decode(data))

@@ -1,5 +1,6 @@
 """From encoded examples to model input: which chain tokens are removed, and which are learned."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -114,6 +115,18 @@ class InputFormat:
             removed: the stage: tokens or steps removed, one number or `[n]`.
         """
         return batch.tokens(removed, self.side)
+
+    def longest_rest(self, sets: Sequence[EncodedBatch], removed: int) -> int:
+        """Tokens of the longest reference after its question, in sets that are not arranged.
+
+        Args:
+            removed: the removal stage.
+        """
+        rests = []
+        for batch in sets:
+            absent = batch.tokens(removed, self.side) if self.chain else batch.chain + 1
+            rests.append(int((batch.total - batch.question - absent).max()))
+        return max(rests)
 
     def inputs(self, batch: EncodedBatch, tokens: Tensor) -> LMBatch:
         """Input and labels of an arranged batch with so many tokens removed, `[n]`."""

@@ -19,16 +19,13 @@ from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from icotlib.data.steps import step_ends_of_symbols, step_ends_of_text
-from icotlib.data.symbols import ANSWER_DELIMITER, SEP
+from icotlib.data.symbols import ANSWER_DELIMITER, SEP, adds_space, bos_ids
 from icotlib.errors import ConfigError, DataError
 from icotlib.tasks import Example, SymbolBatch, Task
 from icotlib.tasks.base import PADDING
 
 #: The version of what `Layout.encode` makes of a text; a new one makes stored tokens stale.
 ENCODING = 2
-
-#: The characters by which tokenizers write the space that a token begins with.
-SPACES = "Ġ▁ "
 
 
 @dataclass(frozen=True)
@@ -128,9 +125,9 @@ class Layout:
         self.pad = tokenizer.pad_token_id if self._symbolic else self.eos
         self._step_end = step_end
         #: Tokens that every sequence begins with.
-        self.bos_ids = [] if self._symbolic else _bos_ids(tokenizer)
+        self.bos_ids = [] if self._symbolic else bos_ids(tokenizer)
         #: The space before the chain and before the answer delimiter.
-        self._prefix_space = "" if self._symbolic or _adds_space(tokenizer) else " "
+        self._prefix_space = "" if self._symbolic or adds_space(tokenizer) else " "
         #: The space after question, chain and answer.
         self._suffix_space = " " if spaced_separators and not self._symbolic else ""
         #: The tokens of `####`.
@@ -273,10 +270,21 @@ class Layout:
 
     def texts(self, rows: Tensor) -> list[str]:
         """Generated tokens `[n, width]` as text, up to and without the end token."""
-        return [
-            " ".join(text.split())
-            for text in self.tokenizer.batch_decode(self._cut(rows), skip_special_tokens=True)
-        ]
+        return self._decoded(self._cut(rows))
+
+    def _decoded(self, rows: list[list[int]]) -> list[str]:
+        """Tokens as text, also where the tokenizer writes the answer delimiter as `# # # #`."""
+        texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
+        plain = [" ".join(text.split()) for text in texts]
+        if self._delimiter_text == ANSWER_DELIMITER:
+            return plain
+        return [text.replace(self._delimiter_text, ANSWER_DELIMITER) for text in plain]
+
+    @cached_property
+    def _delimiter_text(self) -> str:
+        (text,) = self.tokenizer.batch_decode([self.answer_delimiter], skip_special_tokens=True)
+        text = text.strip()
+        return text if text.replace(" ", "") == ANSWER_DELIMITER else ANSWER_DELIMITER
 
     def _cut(self, rows: Tensor) -> list[list[int]]:
         """The tokens of each row up to and without the first end token after the answer delimiter.
@@ -295,33 +303,36 @@ class Layout:
         """The number of tokens that each row of `[n, width]` holds, its end token included."""
         return [min(len(row) + 1, rows.shape[1]) for row in self._cut(rows)]
 
+    def cut(self, rows: Tensor) -> list[bool]:
+        """Which rows of generated tokens `[n, width]` end before their answer does.
+
+        Where separator and end are one token, only an end token behind the answer delimiter ends.
+        """
+        ended = []
+        for row in rows.tolist():
+            start = _end_of(row, self.answer_delimiter)
+            ended.append(self.eos in row[start:] and (start > 0 or self.sep != self.eos))
+        return [not one for one in ended]
+
+    def given_back(self, answers: Sequence[str]) -> list[str | None]:
+        """Answers as they read when the model has written them: encoded, and decoded again.
+
+        None where the tokenizer loses the answer delimiter.
+        """
+        before, after = self._prefix_space, self._suffix_space
+        tokens = self._tokens([f"{before}{ANSWER_DELIMITER} {x}{after}" for x in answers])
+        return [self.answer(text) for text in self._decoded(tokens)]
+
+    @property
+    def exact(self) -> bool:
+        """Whether every text is given back as it is: each symbol is a token of its own."""
+        return self._symbolic
+
     @staticmethod
     def answer(text: str) -> str | None:
         """The answer in a generated text, after the last delimiter; None without a delimiter."""
         _, delimiter, answer = text.rpartition(ANSWER_DELIMITER)
         return " ".join(answer.split()) if delimiter else None
-
-
-def _bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The token that a tokenizer puts at the start of every text, if it does.
-
-    Raises `ConfigError` for a tokenizer without a vocabulary, or without a token for `####`.
-    """
-    try:
-        tokens = tokenizer(ANSWER_DELIMITER, split_special_tokens=True)["input_ids"]
-    except Exception as error:  # the tokenizers library raises plain Exception
-        raise ConfigError(f"the tokenizer cannot encode {ANSWER_DELIMITER!r}: {error}") from None
-    if not tokens:
-        raise ConfigError(
-            f"the tokenizer ({tokenizer.name_or_path}) has no vocabulary: its files are missing"
-        )
-    return tokens[:1] if tokens[0] == tokenizer.bos_token_id else []
-
-
-def _adds_space(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a tokenizer itself puts a space before a text; ours would be a second one."""
-    tokens = tokenizer.tokenize(ANSWER_DELIMITER, split_special_tokens=True)
-    return bool(tokens) and tokens[0][0] in SPACES
 
 
 def _end_of(row: list[int], pattern: list[int]) -> int:

@@ -5,35 +5,37 @@ as a whole, and counted with the reason.
 """
 
 import hashlib
+import os
 import re
-from collections.abc import Iterable
+import shutil
+import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from icotlib import paths
 from icotlib.data.files import SPLITS, format_line, write_examples
-from icotlib.data.forms import BY_NAME, Columns
-from icotlib.data.readers import KINDS, Report, collect, read_rows
+from icotlib.data.formats import BY_NAME, Columns
+from icotlib.data.readers import FURTHER, Report, collect
+from icotlib.data.sources import by_split_column, find_sources
+from icotlib.data.text import same_question
 from icotlib.errors import ConfigError, DataError
+from icotlib.tasks import Example
 
-#: Words in the name of a file, or of a split on the hub, and the split that they stand for.
-SPLIT_OF = {
-    "train": "train",
-    "valid": "valid",
-    "validation": "valid",
-    "dev": "valid",
-    "test": "test",
-}
+#: Words, numbers and signs, which count as tokens where no tokenizer is given.
+_WORD = re.compile(r"[^\W\d_]+|\d|[^\w\s]|_")
 
 
 def prepare(
-    sources: dict[str, str | Path] | str | Path,
+    sources: dict[str, str | Path | None] | str | Path,
     columns: Columns = BY_NAME,
     held_out: int = 500,
     seed: int = 0,
+    *,
+    all_chains: bool = False,
+    longest: tuple[int, Callable[[list[Example]], list[int]]] | None = None,
 ) -> dict[str, Report]:
     """The three splits of a data set, with no question in two of them.
 
@@ -41,110 +43,158 @@ def prepare(
     questions out of every split; the reports count them.
 
     Args:
-        sources: a file for each split (`train`, `valid`, `test`); or a folder whose files are
-            named after the splits; or one file; or a data set of the hub by its id, `owner/name`
-            or `owner/name:configuration`.
-        held_out: the number of training examples that become a split which the source lacks; at
+        sources: a file, a folder whose files or folders are named after splits, a folder of
+            `save_to_disk`, or a data set of the hub by its id, `owner/name` or
+            `owner/name:configuration`; or a dictionary with such a source as `train`, and files
+            as `valid` and `test`.
+        held_out: the number of training questions that become a split which the source lacks; at
             most a third of them.
         seed: the seed of their choice.
+        all_chains: keep the further chains of a training question, as examples of their own.
+        longest: leave out examples of more tokens than that number, counted by that function.
 
     Raises `DataError` if a source cannot be read or a split ends up without an example.
     """
     reports = {split: Report() for split in SPLITS}
-    for split, source in _splits(sources):
-        if isinstance(source, Path):
-            read_rows(source, reports[split], columns)
-        else:
-            rows = ((f"{split}:[{number}]", row) for number, row in enumerate(source))
-            collect(rows, reports[split], columns)
-    _separate(reports)
-    rng = np.random.default_rng([seed, 5])
-    for split in ("test", "valid"):
-        if not reports[split].kept and not reports[split].dropped:
-            pool = reports["train"].kept
-            held_out = min(held_out, len(pool) // 3)
-            chosen = set(rng.permutation(len(pool))[:held_out].tolist())
-            reports[split].kept = [x for i, x in enumerate(pool) if i in chosen]
-            reports["train"].kept = [x for i, x in enumerate(pool) if i not in chosen]
+    if isinstance(sources, dict):
+        given = {split: sources.get(split) for split in ("valid", "test")}
+        found = find_sources(sources["train"] or "", **given)
+    else:
+        found = find_sources(sources)
+    single = sum(source.split == "train" for source in found.found) == 1
+    for source in found.found:
+        rows = source.rows()
+        parts = by_split_column(rows, source.split) if single and source.split == "train" else None
+        for split, part in (parts or {source.split: rows}).items():
+            if split == source.split or not any(x.split == split for x in found.found):
+                collect(part, reports[split], columns, source.name, all_chains)
+            else:
+                found.left_out.append(f"{len(part):,} rows of {source.name}: {split} is given")
+    reports["train"].notes += [f"left out: {name}" for name in found.left_out]
+    _separate(reports, all_chains)
+    if longest is not None:
+        for split, report in reports.items():
+            _drop_long(report, split, *longest)
+    _hold_out(reports, held_out, np.random.default_rng([seed, 5]))
     for split, report in reports.items():
         if not report.kept:
-            reasons = "; ".join(report.lines(split))
+            reasons = "; ".join(line.strip() for line in report.lines(split))
             raise DataError(f"no example is left for {split} ({reasons})")
     return reports
 
 
-def _splits(sources: dict[str, str | Path] | str | Path) -> Iterable[tuple[str, Any]]:
-    """Each split and its file, or its rows where the data set is the hub's."""
-    if isinstance(sources, dict):
-        return [(split, Path(path)) for split, path in sources.items() if path]
-    path = Path(sources)
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in KINDS)
-        named = [(split, file) for file in files if (split := _split_of(file))]
-        if not any(split == "train" for split, _ in named):
-            raise DataError(
-                f"{path}: no file is named after the training split, such as train.jsonl"
-            )
-        return named
-    if path.is_file():
-        return [("train", path)]
-    if path.suffix.lower() in KINDS or str(sources).count("/") != 1:
-        raise DataError(f"{sources}: no such file or folder, and no hub id like owner/name")
-    return _hub(str(sources))
+def _separate(reports: dict[str, Report], all_chains: bool) -> None:
+    """Keep every question once: in test if it is there, else in valid, else in train.
 
-
-def _split_of(path: Path) -> str | None:
-    """The split a file is named after: train.jsonl, openai_test.jsonl, data-validation.csv."""
-    words = re.split(r"[^a-z]+", path.stem.lower())
-    return next((SPLIT_OF[word] for word in reversed(words) if word in SPLIT_OF), None)
-
-
-def _hub(name: str) -> list[tuple[str, Any]]:
-    """Each split of a data set of the hub, and its rows."""
-    from datasets import load_dataset
-
-    try:
-        rows_of = load_dataset(*name.split(":"))  # owner/name, or owner/name:configuration
-    except Exception as error:  # the hub and its file systems raise types of their own
-        raise DataError(
-            f"{name}: not a local file, and the hub cannot load it: {error}\nDownload its files "
-            "by hand, put them into a folder as train.jsonl, valid.jsonl and test.jsonl (or .json, "
-            ".csv, .parquet), and give that folder."
-        ) from None
-    unknown = sorted(set(rows_of) - set(SPLIT_OF))
-    if unknown or "train" not in rows_of:
-        raise DataError(
-            f"{name}: its splits are {', '.join(rows_of)}; download the files you want, name them "
-            "train, valid and test, and give their folder"
-        )
-    return [(SPLIT_OF[split], rows) for split, rows in rows_of.items()]
-
-
-def _separate(reports: dict[str, Report]) -> None:
-    """Keep every question once: in test if it is there, else in valid, else in train."""
+    Args:
+        all_chains: keep further chains of the questions of train.
+    """
     seen: dict[str, str] = {}
     for split in ("test", "valid", "train"):
-        report, before = reports[split], dict(seen)
+        report = reports[split]
         examples, report.kept = report.kept, []
+        here: dict[str, list[Example]] = {}
         for number, example in enumerate(examples):
-            key = example.question.lower()
-            if key in before:
-                reason = f"the question is in {before[key]} too"
-                report.drop(reason, f"{split} example {number}")
-            elif key in seen:
-                report.drop("the question is repeated", f"{split} example {number}")
-            else:
-                seen[key] = split
+            key = same_question(example.question)
+            where, text = f"{split} example {number}", format_line(example)
+            if key in seen:
+                report.drop(f"the question is in {seen[key]} too", where, text)
+            elif key not in here:
+                here[key] = [example]
                 report.kept.append(example)
+            elif example.answer != here[key][0].answer:
+                report.drop("the question is repeated with another answer", where, text)
+            elif example.chain in [other.chain for other in here[key]]:
+                report.drop("the question is repeated", where, text)
+            elif all_chains and split == "train":
+                here[key].append(example)
+                report.kept.append(example)
+            else:
+                report.drop(FURTHER, where, text)
+        seen |= dict.fromkeys(here, split)
+
+
+def _hold_out(reports: dict[str, Report], held_out: int, rng: np.random.Generator) -> None:
+    """Draw questions of train for splits that the source lacks."""
+    for split in ("test", "valid"):
+        report, train = reports[split], reports["train"]
+        if report.kept or report.dropped:
+            continue
+        keys = [same_question(example.question) for example in train.kept]
+        questions = list(dict.fromkeys(keys))
+        held_out = min(held_out, len(questions) // 3)
+        drawn = {questions[i] for i in rng.permutation(len(questions))[:held_out].tolist()}
+        first = dict(zip(reversed(keys), reversed(train.kept), strict=True))
+        report.kept = [first[key] for key in questions if key in drawn]
+        report.notes.append("drawn from train (--held-out)")
+        rest = zip(keys, train.kept, strict=True)
+        train.kept = [example for key, example in rest if key not in drawn]
+
+
+def count_words(examples: list[Example]) -> list[int]:
+    """The length of examples in words, single digits and signs, with two separators and an end."""
+    return [len(_WORD.findall(f"{x.question} {x.chain} #### {x.answer}")) + 3 for x in examples]
+
+
+def count_tokens(tokenizer: str, examples: list[Example]) -> list[int]:
+    """The length of examples in tokens, as they are trained on.
+
+    Args:
+        tokenizer: the folder or hub id of a model whose tokenizer counts.
+    """
+    from transformers import AutoTokenizer
+
+    from icotlib.data.layout import Layout
+    from icotlib.system.pretrained import load_pretrained
+
+    layout = Layout(load_pretrained(AutoTokenizer, tokenizer))
+    blocks = [examples[start : start + 1000] for start in range(0, len(examples), 1000)]
+    return [length for block in blocks for length in layout.encode(block).total.tolist()]
+
+
+def _drop_long(
+    report: Report, split: str, limit: int, count: Callable[[list[Example]], list[int]]
+) -> None:
+    lengths = count(report.kept)
+    examples, report.kept = report.kept, []
+    for number, (example, length) in enumerate(zip(examples, lengths, strict=True)):
+        if length <= limit:
+            report.kept.append(example)
+        else:
+            reason = f"it is longer than {limit:,} tokens (--max-tokens)"
+            report.drop(reason, f"{split} example {number}", format_line(example))
 
 
 def write(reports: dict[str, Report], folder: Path) -> None:
-    """Write train.txt, valid.txt and test.txt. Raises `ConfigError` if one of them exists."""
+    """Write train.txt, valid.txt and test.txt, all of them or none.
+
+    Raises `ConfigError` if one of them exists, or the folder cannot be written.
+    """
     for split in SPLITS:
         if (folder / f"{split}.txt").exists():
             raise ConfigError(f"{folder / f'{split}.txt'} exists; give --out another folder")
-    for split, report in reports.items():
-        write_examples(folder / f"{split}.txt", report.kept)
+    part = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+        part.chmod(0o777 & ~_umask())
+        for split, report in reports.items():
+            write_examples(part / f"{split}.txt", report.kept)
+        if not folder.exists():
+            part.rename(folder)
+        for file in sorted(part.glob("*.txt"), key=lambda x: SPLITS.index(x.stem), reverse=True):
+            file.rename(folder / file.name)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    finally:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 def prepare_cached(

@@ -1,24 +1,47 @@
 """Reading files of every kind row by row; rows that are no example are counted with the reason."""
 
-import csv
-import json
+import bz2
+import gzip
+import lzma
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from icotlib.data.cells import has_decimal_commas, plain_numbers
 from icotlib.data.files import parse_line
-from icotlib.data.forms import BY_NAME, Columns, cell_text, plain_numbers, to_example
+from icotlib.data.formats import BY_NAME, Columns, Habits, Row
+from icotlib.data.formats.messages import shared_system_prompt
+from icotlib.data.forms import Reading, read_row
+from icotlib.data.json_rows import UnreadableError, json_document, json_lines
+from icotlib.data.tables import parquet_rows, table_rows
+from icotlib.data.text import clean, decode, split_lines
 from icotlib.errors import DataError
 from icotlib.tasks import Example
 
 #: The kinds of files that are read.
-KINDS = (".txt", ".jsonl", ".json", ".csv", ".tsv", ".parquet")
+KINDS = (".txt", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
-#: The longest line that is read, in bytes.
+#: What a file of text may be compressed by.
+COMPRESSED: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.decompress,
+    ".bz2": bz2.decompress,
+    ".xz": lzma.decompress,
+}
+
+#: The longest line that is read, in characters.
 LONGEST = 100_000
+
+#: So many rows at the start of a file show its habits.
+SEEN = 2_000
+
+#: Why a chain is left out whose question is kept with another one.
+FURTHER = "the question has further chains (--all-chains keeps them)"
+
+#: The form of the authors' lines, for reports.
+LINES = Reading("authors' lines", "before ||", "between || and ####", "behind ####")
 
 
 @dataclass
@@ -30,22 +53,40 @@ class Report:
     dropped: Counter = field(default_factory=Counter)
     #: The first row left out for each reason, as `file:line`.
     first: dict[str, str] = field(default_factory=dict)
+    #: The start of the text of that row.
+    shown: dict[str, str] = field(default_factory=dict)
+    #: How many rows of which source were read as what.
+    read_as: Counter = field(default_factory=Counter)
+    #: What else is to be known of how the rows were read.
+    notes: list[str] = field(default_factory=list)
 
-    def drop(self, reason: str, where: str) -> None:
+    def drop(self, reason: str, where: str, text: str = "") -> None:
         """Count a row that is left out, at `file:line`."""
         self.dropped[reason] += 1
-        self.first.setdefault(reason, where)
+        if reason not in self.first:
+            self.first[reason], self.shown[reason] = where, shortened(text)
 
     def lines(self, split: str) -> Iterator[str]:
         """The report as text."""
         lengths = [len(example.chain.split()) for example in self.kept]
         without = sum(not length for length in lengths)
         yield f"{split}: {len(self.kept):,} examples"
+        for (source, reading), count in self.read_as.most_common():
+            yield f"  {count:,} from {source} as {reading}"
+        yield from (f"  {note}" for note in self.notes)
         if lengths:
             text = f"{min(lengths)} to {max(lengths)}, median {median(lengths):g}"
             yield f"  chain, symbols between spaces: {text}; {without:,} without any step"
         for reason, count in self.dropped.most_common():
-            yield f"  left out: {count:,} because {reason} (first at {self.first[reason]})"
+            first, text = self.first[reason], self.shown[reason]
+            yield f"  left out: {count:,} because {reason} (first at {first}){text and ': ' + text}"
+
+
+def shortened(text: str, length: int = 80) -> str:
+    """The start of a text on one line."""
+    words = " ".join(text[: 4 * length].split())
+    words = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in words)
+    return words if len(words) <= length else words[: length - 3] + "..."
 
 
 def read_rows(path: Path, report: Report, columns: Columns = BY_NAME) -> None:
@@ -53,136 +94,168 @@ def read_rows(path: Path, report: Report, columns: Columns = BY_NAME) -> None:
 
     Raises `DataError` for a file that is missing, of unknown kind, or cannot be read at all.
     """
-    reader = {
-        ".txt": _text_lines,
-        ".jsonl": _json_lines,
-        ".json": _json,
-        ".csv": _table,
-        ".tsv": _table,
-        ".parquet": _parquet,
-    }.get(path.suffix.lower())
-    if reader is None:
-        raise DataError(f"{path}: unknown kind of file; known are {', '.join(KINDS)}")
+    collect(file_rows(path), report, columns, path.name)
+
+
+def kind_of(path: Path) -> str | None:
+    """The kind of a file by its name, compressed or not; None if it is not read."""
+    name = path.name.lower()
+    for ending in COMPRESSED:
+        name = name.removesuffix(ending)
+    kind = Path(name).suffix
+    packed = name != path.name.lower()
+    return kind if kind in KINDS and not (packed and kind == ".parquet") else None
+
+
+def file_rows(path: Path) -> list[tuple[str, Any]]:
+    """Where each row of a file stands, and a dictionary, an `Example`, or why it is neither.
+
+    Raises `DataError` for a file that is missing, of unknown kind, or cannot be read at all.
+    """
+    kind = kind_of(path)
+    if kind is None:
+        raise DataError(f"{path}: unknown kind of file; known are {', '.join(KINDS)} and .gz")
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    collect(reader(path), report, columns)
+    if kind == ".parquet":
+        return list(parquet_rows(path))
+    try:
+        data = path.read_bytes()
+        unpack = COMPRESSED.get(path.suffix.lower())
+        data = unpack(data) if unpack else data
+    except (OSError, EOFError, ValueError, lzma.LZMAError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
+    except Exception as error:  # zlib raises a type of its own
+        raise DataError(f"{path}: cannot be unpacked: {error}") from None
+    return list(_text_rows(path, data, kind))
 
 
-def collect(rows: Iterable[tuple[str, Any]], report: Report, columns: Columns) -> None:
-    """Add rows to a report.
+def _text_rows(path: Path, data: bytes, kind: str) -> Iterator[tuple[str, Any]]:
+    name = path.name
+    if kind in (".csv", ".tsv"):
+        return table_rows(path, _whole_text(path, data), kind)
+    if kind == ".json":
+        document = json_document(path, _whole_text(path, data, "replace"))
+        if document is not None:
+            _whole_text(path, data)
+            return document
+    lines, errors = _readable_lines(name, data)
+    read = _example_lines if kind == ".txt" else json_lines
+    return iter([*read(name, lines), *errors])
+
+
+def _whole_text(path: Path, data: bytes, errors: str = "strict") -> str:
+    try:
+        return decode(data)
+    except UnicodeDecodeError as error:
+        if errors == "replace":
+            return data.decode("utf-8-sig", errors)
+        raise DataError(
+            f"{path}: is not UTF-8 (byte {error.start:,}), nor UTF-16 with a byte-order mark: save "
+            "it as UTF-8"
+        ) from None
+
+
+def _readable_lines(name: str, data: bytes) -> tuple[list[str], list[tuple[str, ValueError]]]:
+    """The lines of a file, empty where a line cannot be read; and the errors of those."""
+    try:
+        lines = split_lines(decode(data))
+        bad = set()
+    except UnicodeDecodeError:
+        lines = split_lines(data.decode("utf-8-sig", "surrogateescape"))
+        bad = {i for i, line in enumerate(lines) if _has_surrogates(line)}
+    errors: list[tuple[str, ValueError]] = []
+    for number, line in enumerate(lines):
+        reason = "the line is not UTF-8" if number in bad else None
+        if len(line) > LONGEST:
+            reason = f"the line is longer than {LONGEST:,} characters"
+        if reason is not None:
+            errors.append((f"{name}:{number + 1}", UnreadableError(reason, _printable(line))))
+            lines[number] = ""
+    return lines, errors
+
+
+def _has_surrogates(line: str) -> bool:
+    return line.encode("utf-8", "ignore").decode() != line
+
+
+def _printable(line: str) -> str:
+    return line[:1000].encode("utf-8", "replace").decode()
+
+
+def _example_lines(name: str, lines: list[str]) -> Iterator[tuple[str, Example | ValueError]]:
+    """The authors' files, `question||chain #### answer`."""
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                yield f"{name}:{number}", parse_line(clean(line))
+            except ValueError as error:
+                yield f"{name}:{number}", UnreadableError(str(error).partition(", found")[0], line)
+
+
+def collect(
+    rows: Iterable[tuple[str, Any]],
+    report: Report,
+    columns: Columns,
+    source: str = "rows",
+    all_chains: bool = False,
+) -> None:
+    """Add the rows of one source to a report.
 
     Args:
         rows: where each stands, and a dictionary, an `Example`, or the error of reading it.
+        source: what the report calls them.
+        all_chains: keep all chains of a row that has several, as an example each.
     """
+    rows = list(rows)
+    habits = _habits(rows)
+    if habits.decimal_commas:
+        report.notes.append(f"{source}: commas in numbers stay; they part decimals here, as in 1,5")
+    if habits.system_prompt is not None:
+        text = shortened(habits.system_prompt)
+        report.notes.append(f"{source}: the system prompt that all share is left out: {text}")
     for where, row in rows:
         try:
             if isinstance(row, ValueError):
                 raise row
-            example = row if isinstance(row, Example) else to_example(row, columns)
+            if isinstance(row, Example):
+                examples, reading = [_plain(row, habits)], LINES
+            else:
+                examples, reading = read_row(row, columns, habits)
         except ValueError as error:
-            report.drop(str(error), where)
+            report.drop(str(error), where, getattr(error, "text", None) or row_text(row))
         else:
-            report.kept.append(example)
+            report.read_as[source, reading] += 1
+            report.kept += examples if all_chains else examples[:1]
+            for _ in examples[1:] if not all_chains else ():
+                report.drop(FURTHER, where, row_text(row))
 
 
-def _raw_lines(path: Path) -> Iterator[tuple[str, str | ValueError]]:
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            where = f"{path.name}:{number}"
-            if len(raw) > LONGEST:
-                yield where, ValueError(f"the line is longer than {LONGEST:,} bytes")
-                continue
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-            except UnicodeDecodeError:
-                yield where, ValueError("the line is not UTF-8")
-                continue
-            if line:
-                yield where, line
+def _plain(example: Example, habits: Habits) -> Example:
+    if habits.decimal_commas:
+        return example
+    return Example(example.question, *map(plain_numbers, example[1:]))
 
 
-def _text_lines(path: Path) -> Iterator[tuple[str, Example | ValueError]]:
-    """The authors' files, `question||chain #### answer`."""
-    for where, line in _raw_lines(path):
-        if isinstance(line, ValueError):
-            yield where, line
-            continue
-        try:
-            question, chain, answer = map(cell_text, parse_line(line))
-            yield where, Example(question, plain_numbers(chain), plain_numbers(answer))
-        except ValueError as error:
-            yield where, ValueError(str(error).partition(", found")[0])
+def row_text(row: Any) -> str:
+    """A row as text for a report: its cells that are not empty."""
+    if isinstance(row, dict):
+        return " | ".join(f"{name}: {cell}" for name, cell in row.items() if str(cell).strip())
+    return str(row)
 
 
-def _json_lines(path: Path) -> Iterator[tuple[str, dict | ValueError]]:
-    for where, line in _raw_lines(path):
-        yield where, line if isinstance(line, ValueError) else _json_row(line)
-
-
-def _json_row(text: str) -> dict | ValueError:
-    try:
-        row = json.loads(text)
-    except (ValueError, RecursionError):  # a number of thousands of digits is a ValueError too
-        return ValueError("the line is not JSON")
-    return row if isinstance(row, dict) else ValueError("the line is JSON, but not an object")
-
-
-def _json(path: Path) -> Iterator[tuple[str, dict | ValueError]]:
-    """A list of objects, or one object per line in spite of the file's name."""
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError):
-        yield from _json_lines(path)
-        return
-    if isinstance(rows, dict) and any(_is_pronto(value) for value in rows.values()):
-        yield from _named_rows(path, rows)
-        return
-    if isinstance(rows, dict):  # {"data": [...]}, or an object that is the only row
-        lists = [value for value in rows.values() if isinstance(value, list)]
-        rows = lists[0] if len(lists) == 1 and len(rows) == 1 else [rows]
-    if not isinstance(rows, list):
-        raise DataError(f"{path}: holds neither a list of objects nor one object per line")
-    for number, row in enumerate(rows):
-        valid = isinstance(row, dict)
-        yield f"{path.name}:[{number}]", row if valid else ValueError("an entry is not an object")
-
-
-def _is_pronto(value: Any) -> bool:
-    return isinstance(value, dict) and "test_example" in value
-
-
-def _named_rows(path: Path, rows: dict[str, Any]) -> Iterator[tuple[str, dict | ValueError]]:
-    """ProntoQA's file, `{"example1": {"test_example": {...}}}`; in-context examples are ignored."""
-    for name, row in rows.items():
-        valid = _is_pronto(row)
-        yield f"{path.name}:{name}", row if valid else ValueError("an entry has no test_example")
-
-
-def _table(path: Path) -> Iterator[tuple[str, dict | ValueError]]:
-    # Tab-separated tables have no quotes. In others, strict: an open quote would swallow rows.
-    tabs = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
-    dialect = tabs if path.suffix.lower() == ".tsv" else {"strict": True}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, **dialect)
-            for row in reader:
-                where = f"{path.name}:{reader.line_num}"
-                if None in row or None in row.values():
-                    yield where, ValueError("the row has more or fewer cells than the header")
-                else:
-                    yield where, row
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: the table cannot be read: {error}") from None
-
-
-def _parquet(path: Path) -> Iterator[tuple[str, dict]]:
-    from datasets import Dataset
-
-    try:
-        rows = Dataset.from_parquet(str(path))
-    except Exception as error:  # pyarrow raises types of its own
-        raise DataError(f"{path}: the parquet file cannot be read: {error}") from None
-    yield from ((f"{path.name}:[{number}]", row) for number, row in enumerate(rows))
+def _habits(rows: list[tuple[str, Any]]) -> Habits:
+    """What the first rows of a file have in common."""
+    seen = [row for _, row in rows[:SEEN] if isinstance(row, (dict, Example))]
+    cells = [
+        [str(cell) for cell in (row.values() if isinstance(row, dict) else row)] for row in seen
+    ]
+    texts = [text for row in cells for text in row]
+    return Habits(
+        equations=any("<<" in text and "####" in text for text in texts),
+        decimal_commas=has_decimal_commas(texts),
+        system_prompt=shared_system_prompt([Row(row) for row in seen if isinstance(row, dict)]),
+    )
 
 
 def read_file(path: str | Path) -> Report:

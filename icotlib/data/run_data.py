@@ -1,7 +1,8 @@
 """What a run reads: its examples as tokens, and its training batches by step."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -53,6 +54,12 @@ class RunData:
     def answers(self) -> Sequence[str]:
         """The true answers of the test set."""
         return self.corpus.test["answer"]
+
+    @property
+    def all_answers(self) -> Iterator[str]:
+        """The answers of all sets; of a training stream none."""
+        sets = (self.corpus.valid, self.corpus.test, self.corpus.train)
+        return itertools.chain.from_iterable(one["answer"] for one in sets if one is not None)
 
 
 def check_sources(configs: Sequence[RunConfig]) -> None:

@@ -1,13 +1,16 @@
-"""The layout's own symbols, and the tokenizer with one token per symbol."""
+"""The layout's own symbols, the symbol tokenizer, and how other tokenizers begin a text."""
 
 from collections.abc import Sequence
 
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from icotlib.errors import ConfigError
 
 PAD, EOS, SEP, ANSWER_DELIMITER = "<pad>", "<eos>", "<sep>", "####"
+
+#: The characters by which tokenizers write the space that a token begins with.
+SPACES = "Ġ▁ "
 
 
 def symbol_tokenizer(symbols: Sequence[str]) -> PreTrainedTokenizerFast:
@@ -37,3 +40,25 @@ def symbol_tokenizer(symbols: Sequence[str]) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=PAD, eos_token=EOS, sep_token=SEP
     )
+
+
+def bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The token that a tokenizer puts at the start of every text, if it does.
+
+    Raises `ConfigError` for a tokenizer without a vocabulary, or without a token for `####`.
+    """
+    try:
+        tokens = tokenizer(ANSWER_DELIMITER, split_special_tokens=True)["input_ids"]
+    except Exception as error:  # the tokenizers library raises plain Exception
+        raise ConfigError(f"the tokenizer cannot encode {ANSWER_DELIMITER!r}: {error}") from None
+    if not tokens:
+        raise ConfigError(
+            f"the tokenizer ({tokenizer.name_or_path}) has no vocabulary: its files are missing"
+        )
+    return tokens[:1] if tokens[0] == tokenizer.bos_token_id else []
+
+
+def adds_space(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer itself puts a space before a text; ours would be a second one."""
+    tokens = tokenizer.tokenize(ANSWER_DELIMITER, split_special_tokens=True)
+    return bool(tokens) and tokens[0][0] in SPACES

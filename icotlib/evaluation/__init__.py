@@ -4,6 +4,8 @@ stage_model    a trained model at a removal stage, which everything asks
 asking         what can be asked, and what an answer holds
 generation     greedy generation, and one forward pass that checks the reference answers
 grading        when two answers are the same
+truths         answers as a tokenizer gives them back
+limits         how much a model may write
 scoring        exact match with intervals
 ood            accuracy at other lengths and on unseen combinations
 interventions  reading the residual stream, and replacing states in it

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from icotlib.data.layout import Layout
 from icotlib.data.symbols import ANSWER_DELIMITER
-from icotlib.evaluation.grading import same_answer
+from icotlib.evaluation.truths import graded
 from icotlib.tasks import Example, Task
 from icotlib.tasks.questions import QuestionSet
 
@@ -27,14 +29,31 @@ class Answer:
     #: Tokens written, and seconds of generation (of its batch, divided by the batch's size).
     tokens: int
     seconds: float
+    #: Whether the limit of what it may write cut it before its answer ended.
+    cut: bool = False
 
     @classmethod
-    def of(cls, example: Example, text: str, tokens: int, seconds: float) -> "Answer":
-        """The answer in a text that a model wrote after an example's question."""
-        given, truth = Layout.answer(text), example.answer or None
-        right = None if truth is None else same_answer(given, truth)
+    def all_of(
+        cls, layout: Layout, examples: Sequence[Example], written: Tensor, seconds: float
+    ) -> "list[Answer]":
+        """The answers that a model wrote after these questions.
+
+        Args:
+            written: tokens `[n, width]`.
+            seconds: for each of them.
+        """
+        texts, tokens = layout.texts(written), layout.lengths(written)
+        rows = zip(examples, texts, tokens, layout.cut(written), strict=True)
+        return [cls._of(layout, *row, seconds) for row in rows]
+
+    @classmethod
+    def _of(
+        cls, layout: Layout, example: Example, text: str, tokens: int, cut: bool, seconds: float
+    ) -> "Answer":
+        given, truth = layout.answer(text), example.answer or None
+        right = None if truth is None else graded(layout, [given], [truth])[0]
         chain = text.partition(ANSWER_DELIMITER)[0].strip()
-        return cls(example.question, chain, given or "", truth, right, tokens, seconds)
+        return cls(example.question, chain, given or "", truth, right, tokens, seconds, cut)
 
 
 def as_examples(

@@ -31,6 +31,9 @@ def matches(logits: Tensor, inputs: LMBatch) -> tuple[Tensor, Tensor]:
     return exact, answer
 
 
+#: Tokens that a model may write beyond the longest reference.
+MORE = 8
+
 #: The most examples, and logits, in one forward pass of an evaluation: 1 GiB in fp32.
 MAX_EXAMPLES, MAX_LOGITS = 512, 2**28
 
@@ -102,7 +105,8 @@ def generate(
         removed: tokens removed, one number or `[n]`. It matters with kept positions only: the
             separator's position is shifted by as many, at most by the length of the chain.
         max_new_tokens: by default what the longest remaining chain and answer need, and eight
-            more for a model that writes too much.
+            more for a model that writes too much. Whoever reports a score gives one limit for all
+            (`StageModel.max_new_tokens`).
     """
     device = model.device
     removed = torch.as_tensor(removed).expand(len(batch)).minimum(batch.chain)
@@ -121,7 +125,7 @@ def generate(
 
 def max_new_tokens_for(batch: EncodedBatch, removed: Tensor) -> int:
     """Tokens that the longest remaining chain and answer need, and eight more."""
-    return int((batch.total - batch.question - removed.minimum(batch.chain)).max()) + 8
+    return int((batch.total - batch.question - removed.minimum(batch.chain)).max()) + MORE
 
 
 class EndOfAnswer:
@@ -131,7 +135,9 @@ class EndOfAnswer:
     """
 
     def __init__(self, layout: Layout, n: int, device: torch.device):
-        self.eos, self.delimiter = layout.eos, layout.answer_delimiter[-1]
+        self.eos = layout.eos
+        self.delimiter = torch.tensor(layout.answer_delimiter, device=device)
+        self.recent = torch.full((n, len(self.delimiter)), -1, device=device)
         self.delimited = torch.zeros(n, dtype=torch.bool, device=device)
         self.ended = torch.zeros(n, dtype=torch.bool, device=device)
 
@@ -139,5 +145,6 @@ class EndOfAnswer:
         """Take note of the next token of every row, `[n, 1]`; whether all rows have ended."""
         ids = ids[:, 0]
         self.ended |= self.delimited & (ids == self.eos)
-        self.delimited |= ids == self.delimiter
+        self.recent = torch.cat([self.recent[:, 1:], ids[:, None]], dim=1)
+        self.delimited |= (self.recent == self.delimiter).all(dim=1)
         return bool(self.ended.all())

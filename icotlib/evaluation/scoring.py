@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from icotlib.data.inputs import IGNORE, remove
 from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.evaluation.generation import generate, max_new_tokens_for, reproduced
-from icotlib.evaluation.grading import same_answer
+from icotlib.evaluation.truths import graded
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,10 @@ class Score:
     written: tuple[str, ...]
     #: Whether each answer is right.
     right: tuple[bool, ...]
+    #: Whether each text was cut by the limit before its answer ended; empty in older files.
+    cut: tuple[bool, ...] = ()
+    #: The limit: tokens that a model may write.
+    max_new_tokens: int | None = None
 
 
 #: `evaluate` checks references under teacher forcing while at least this share of them passes.
@@ -43,6 +47,7 @@ def evaluate(
     keep_positions: bool = False,
     side: str = "left",
     batch_size: int = 500,
+    max_new_tokens: int | None = None,
 ) -> Score:
     """Greedy answers of a model, compared with the true ones.
 
@@ -53,11 +58,15 @@ def evaluate(
     Args:
         removed: tokens removed, one number or `[n]`.
         side: the end of the chain from which they were removed; it concerns the draft only.
+        max_new_tokens: tokens that each may write; by default what the longest reference of the
+            batch needs, and some more (`max_new_tokens_for`).
     """
     was_training = model.training
     model.eval()
     written: list[str] = []
+    cut = np.zeros(len(batch), dtype=bool)
     removed, worthwhile = torch.as_tensor(removed).expand(len(batch)), True
+    new = max_new_tokens_for(batch, removed) if max_new_tokens is None else max_new_tokens
     for start in range(0, len(batch), batch_size):
         rows = slice(start, start + batch_size)
         part, k = batch[rows], removed[rows]
@@ -69,14 +78,12 @@ def evaluate(
         if right.any():
             texts[right.numpy()] = layout.texts(_truth(part[right], k[right], side, layout.pad))
         if not right.all():
-            new = max_new_tokens_for(
-                part, k
-            )  # of the whole part, not of the examples that are left
             rest = generate(model, layout, part[~right], k[~right], keep_positions, new)
             texts[~right.numpy()] = layout.texts(rest)
+            cut[start : start + batch_size][~right.numpy()] = layout.cut(rest)
         written += texts.tolist()
     model.train(was_training)
-    return score(written, answers)
+    return score(written, answers, layout, cut.tolist(), new)
 
 
 def _truth(batch: EncodedBatch, removed: Tensor, side: str, pad: int) -> Tensor:
@@ -85,14 +92,28 @@ def _truth(batch: EncodedBatch, removed: Tensor, side: str, pad: int) -> Tensor:
     return labels.masked_fill(labels == IGNORE, pad)
 
 
-def score(written: Sequence[str], answers: Sequence[str]) -> Score:
-    """Compare the answers in generated texts with the true ones."""
+def score(
+    written: Sequence[str],
+    answers: Sequence[str],
+    layout: Layout | None = None,
+    cut: Sequence[bool] = (),
+    max_new_tokens: int | None = None,
+) -> Score:
+    """Compare the answers in generated texts with the true ones.
+
+    Args:
+        layout: whose tokenizer wrote them; an answer is right too if it gives the true one back so.
+        cut: whether each text was cut by the limit `max_new_tokens`.
+    """
     given = [Layout.answer(text) for text in written]
-    right = [same_answer(answer, truth) for answer, truth in zip(given, answers, strict=True)]
+    right = graded(layout, given, answers)
     symbols = symbol_accuracy(given, answers)
     low, high = wilson_interval(sum(right), len(right))
     mean = float(np.mean(right))
-    return Score(mean, low, high, len(right), symbols, tuple(written), tuple(right))
+    return Score(
+        *(mean, low, high, len(right), symbols),
+        *(tuple(written), tuple(right), tuple(cut), max_new_tokens),
+    )
 
 
 def symbol_accuracy(given: Sequence[str | None], answers: Sequence[str]) -> tuple[float, ...]:

@@ -27,10 +27,11 @@ from icotlib.data.corpus import Corpus, examples_of, load_corpus
 from icotlib.data.inputs import InputFormat, LMBatch
 from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.data.readers import read_file
+from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError, RunError
-from icotlib.evaluation import interventions, positions, scoring
+from icotlib.evaluation import interventions, limits, positions, scoring
 from icotlib.evaluation.asking import Answer, Asked, as_examples
-from icotlib.evaluation.generation import generate, max_new_tokens_for, teacher_forced_match
+from icotlib.evaluation.generation import generate, teacher_forced_match
 from icotlib.models.hooks import decoder_layers
 from icotlib.models.loading import load_stage
 from icotlib.models.precision import training_precision
@@ -57,6 +58,8 @@ class StageModel:
     run: Run | None = None
     #: The folder that keeps its activations; None keeps them nowhere.
     folder: Path | None = None
+    #: The encoded data of its run while it is trained.
+    run_data: RunData | None = None
 
     @classmethod
     def of(
@@ -145,9 +148,8 @@ class StageModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = AutoModelForCausalLM.from_config(self.model.config, trust_remote_code=False)
-        return replace(
-            self, name="untrained", model=model.eval().to(self.device), run=None, folder=None
-        )
+        model = model.eval().to(self.model.device)
+        return replace(self, name="untrained", model=model, run=None, folder=None)
 
     def with_inputs_of(self, other: "StageModel") -> "StageModel":
         """This model, given the input that another one is given."""
@@ -206,10 +208,10 @@ class StageModel:
 
     def generate(self, batch: EncodedBatch, max_new_tokens: int | None = None) -> Tensor:
         """Greedy continuations `[n, new tokens]` of arranged questions, at the run's precision."""
-        tokens = self.format.tokens_removed(batch, self.removed)
-        keep = self.format.keep_positions
+        tokens, keep = self.format.tokens_removed(batch, self.removed), self.format.keep_positions
+        limit = max_new_tokens or limits.at_least(self.max_new_tokens, batch, tokens)
         with training_precision(self.precision, self.model):
-            return generate(self.model, self.layout, batch, tokens, keep, max_new_tokens)
+            return generate(self.model, self.layout, batch, tokens, keep, limit)
 
     @overload
     def answer(self, asked: str) -> Answer: ...  # type: ignore[overload-overlap]
@@ -229,20 +231,17 @@ class StageModel:
                 "this model keeps positions, and the chain of a new question has no known length: "
                 "ask a question of its data, or train with removal.keep_positions=false"
             )
-        limit = None if known else self._longest_writing
         start = time.perf_counter()
-        written = self.generate(batch, limit)
+        written = self.generate(batch, None if known else self.max_new_tokens)
         seconds = (time.perf_counter() - start) / len(examples)
-        texts = self.layout.texts(written)
-        tokens = self.layout.lengths(written)
-        answers = [Answer.of(*x, seconds) for x in zip(examples, texts, tokens, strict=True)]
+        answers = Answer.all_of(self.layout, examples, written, seconds)
         return answers[0] if isinstance(asked, str) else answers
 
     @cached_property
-    def _longest_writing(self) -> int:
-        """Tokens that the longest example of the run's test set needs, and eight more."""
-        batch = self.format.arrange(self.layout.encode(examples_of(self.corpus.test)))
-        return max_new_tokens_for(batch, self.format.tokens_removed(batch, self.removed))
+    def max_new_tokens(self) -> int:
+        """Tokens that it may write after a question: one limit per run and stage."""
+        known, corpus = (self.run, self.run_data), lambda: self.corpus
+        return limits.max_new_tokens(self.format, self.removed, self.layout, corpus, *known)
 
     # --- how good it is ---
 
@@ -283,7 +282,8 @@ class StageModel:
         form = self.format
         with training_precision(self.precision, self.model):
             return scoring.evaluate(
-                self.model, self.layout, batch, answers, tokens, form.keep_positions, form.side
+                *(self.model, self.layout, batch, answers, tokens, form.keep_positions, form.side),
+                max_new_tokens=limits.at_least(self.max_new_tokens, batch, tokens),
             )
 
     def teacher_forced_match(self, batch: EncodedBatch, size: int | None = None) -> float:

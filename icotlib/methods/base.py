@@ -275,8 +275,9 @@ class Method(ABC):
     def at_stage(self, removed: int, model: Any = None) -> StageModel:
         """The model, or another, as it answers at a removal stage."""
         model = self.model if model is None else model
-        layout, form = self.run_data.layout, self.format
-        return StageModel(self.config.run_name, model, layout, self.config, form, removed)
+        data, form = self.run_data, self.format
+        asked = (self.config.run_name, model, data.layout, self.config, form, removed)
+        return StageModel(*asked, run_data=data)
 
     # --- plans ---
 

@@ -55,8 +55,8 @@ def earlier_scores(run: Run) -> Iterator[tuple[int, Score]]:
     for path in sorted((run.folder / "stages").glob("*/score.json")):
         removed = int(path.parent.name.removeprefix("removed-"))
         saved = json.loads(path.read_text())
-        for name in ("by_symbol", "written", "right"):
-            saved[name] = tuple(saved[name])
+        for name in ("by_symbol", "written", "right", "cut"):
+            saved[name] = tuple(saved.get(name, ()))
         yield removed, Score(**saved)
 
 
@@ -78,6 +78,8 @@ def _row(run: Run, removed: int, unit: str, score: Score, counters: Counters) ->
         "train_examples": used["examples"],
         "train_tokens": used["tokens"],
         "train_seconds": round(used["seconds"], 2),
+        "max_new_tokens": score.max_new_tokens,
+        "cut": sum(score.cut),
     }
 
 
@@ -91,4 +93,5 @@ def _samples(run_data: RunData, removed: int, score: Score) -> Iterator[dict[str
             "answer": answers[number],
             "written": score.written[number],
             "right": score.right[number],
+            "cut": bool(score.cut and score.cut[number]),
         }

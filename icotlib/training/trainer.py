@@ -24,6 +24,7 @@ from icotlib.config import RunConfig
 from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError, StoppedError
 from icotlib.evaluation.scoring import Score
+from icotlib.evaluation.truths import check_given_back
 from icotlib.methods.base import Method
 from icotlib.models import int8
 from icotlib.models.loading import save_model
@@ -86,8 +87,7 @@ class Trainer:
         should_stop: Callable[[], bool] = lambda: False,
         check_lease: Callable[[], None] = lambda: None,
     ):
-        self.config, self.run = config, run
-        self.check_lease = check_lease
+        self.config, self.run, self.check_lease = config, run, check_lease
         # Numbers next to zero take a CPU a hundred times longer; a run that meets them late, in
         # gradients that vanish, would slow down to a quarter of its speed.
         torch.set_flush_denormal(True)
@@ -96,6 +96,7 @@ class Trainer:
         self.accelerator = devices.make_accelerator(config)
         with self.accelerator.main_process_first():  # it fills the caches that the others read
             self.run_data = RunData(config)
+        check_given_back(self.run_data.layout, self.run_data.all_answers)
         torch.manual_seed(config.seed)
         self.method: Method = config.spec(config, self.run_data, self.accelerator)
         optimizers = optim.make_optimizers(config.optim, self.method.model)

@@ -72,13 +72,16 @@ class StudentPhase(DistillationPhase):
         return {"valid_accuracy": right / len(valid)}
 
     def test(self, run: Run) -> Iterator[tuple[int, Score]]:
-        run_data, written = self.run_data, []
+        run_data, written, cut = self.run_data, [], []
+        limit = self.at_stage(0).max_new_tokens
         student = self.accelerator.unwrap_model(self.model)
         for part in parts(run_data.test):
             reading = StudentWithStates(student, self.states(part))
-            found = self.at_stage(0, reading).generate(self.format.arrange(part))
+            found = self.at_stage(0, reading).generate(self.format.arrange(part), limit)
             written += run_data.layout.texts(found)
-        yield run_data.longest_chain, score(written, run_data.answers)
+            cut += run_data.layout.cut(found)
+        found_score = score(written, run_data.answers, run_data.layout, cut, limit)
+        yield run_data.longest_chain, found_score
 
     @classmethod
     def own_sizes(cls, config: RunConfig, model: nn.Module) -> dict[str, int]:
