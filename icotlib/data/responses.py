@@ -21,7 +21,8 @@ _HASHES = re.compile(r"####[ \t]*([^\n]*)")
 _ANSWER = re.compile("answer", re.IGNORECASE)
 _SAID = re.compile(
     r"(?:\b(?:so|thus|hence|therefore|and|then)\b,?\s+)?(?:\*\*|#+ *)?"
-    r"(?:\bthe\s+(?:(?:final|correct)\s+)?answer\s+is\b(?:\s*:)?|\b(?:final\s+)?answer\s*:)"
+    r"(?:(?:\bfinal\s+answer\s*:\s*)?(?:\bthe\s+)?\b(?:(?:final|correct)\s+)?answer\s+is\b(?:\s*:)?"
+    r"|\b(?:final\s+)?answer\s*:)"
     r"(?:\*\*)?\s*(?P<answer>.+?)(?=[.!]?\s*(?:\n|$)|[.!]\s|\s*####)",
     re.IGNORECASE,
 )
@@ -115,6 +116,9 @@ def _marked(text: str) -> tuple[str, str | None]:
         lines = [line for line in text.split("\n") if not _is_box_alone(line)]
         return "\n".join(lines), answer
     rest = _HASHES.sub("", _SAID.sub("", text[min(starts) :]) if said else text[min(starts) :])
+    rest = re.sub(
+        r"(?i)\bI hope (?:it|this) is correct\b", "", rest
+    )  # the words of Minerva's prompt
     if clean(rest).strip(".!*$ "):
         raise ValueError(f"text follows the answer: {clean(rest)[:40]!r}")
     return text[: min(starts)], answer
