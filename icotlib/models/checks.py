@@ -1,0 +1,223 @@
+"""What a language model must be able to do, found out on the built model before training.
+
+    tables      every token id has a row
+    causality   what follows a token does not change what the model says before it
+    positions   position ids reach the model, if they are to be kept
+    decoding    answers written token by token have the logits of training
+
+Three forward passes over two examples, less than a step of training. They leave random numbers and
+weights as they are.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from icotlib.data.inputs import LMBatch, remove
+from icotlib.data.layout import EncodedBatch, Layout
+from icotlib.errors import ConfigError
+from icotlib.models.decoding import CachedDecoding, Decoding, WholeDecoding, logits_of
+
+#: Tokens that are written to compare decoding with training.
+WRITTEN = 4
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What a run asks of its model."""
+
+    #: What names the model in errors, such as `model.architecture=gpt2`.
+    source: str
+    #: Encoded examples in the run's format, nothing removed.
+    batch: EncodedBatch
+    layout: Layout
+    #: Tokens of the longest sequence of the run.
+    longest: int
+    keep_positions: bool = False
+    side: str = "left"
+    #: Whether the weights are pretrained: what is wrong then shows more than rounding does.
+    pretrained: bool = False
+
+    @property
+    def rounding(self) -> float:
+        """How much logits may differ where they should be equal, relative to the largest.
+
+        At random weights a wrong position moves them by 3e-5, and rounding by 5e-7.
+        """
+        return 1e-3 if self.pretrained else 1e-5
+
+
+def check_model(model: Any, needs: Requirements) -> None:
+    """Check a causal language model, or what is called like one.
+
+    Where decoding with a cache differs from training, `use_cache` in the model's config becomes
+    False: it is then decoded without.
+
+    Raises `ConfigError` that says what the model cannot do, and which setting to change.
+    """
+    needs = replace(needs, batch=two_examples(needs))
+    with _as_it_was(model):
+        try:
+            _check_causality(model, needs)
+            if needs.keep_positions:
+                _check_positions(model, needs)
+        except ConfigError:
+            raise
+        except Exception as error:  # architectures raise types of their own
+            said = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise ConfigError(
+                f"{needs.source} cannot read {needs.longest} tokens: {said}\nChange the model's "
+                "sizes (heads of even width, for example) or model.options, or take another model"
+            ) from None
+        _check_decoding(model, needs)
+
+
+@contextmanager
+def _as_it_was(model: Any) -> Iterator[None]:
+    """While open, a model is evaluated; its mode and all random numbers are then as before."""
+    devices = [model.device] if model.device.type == "cuda" else []
+    was_training = model.training
+    try:
+        with torch.random.fork_rng(devices=devices), torch.no_grad():
+            yield model.eval()
+    finally:
+        model.train(was_training)
+
+
+def two_examples(needs: Requirements) -> EncodedBatch:
+    """The longest example, and the shortest with one token less, so that both are padded."""
+    batch = needs.batch
+    order = batch.total.argsort(stable=True)
+    two = batch[order[[-1, 0]]]
+    first = len(needs.layout.bos_ids)
+    if len(set(two.question.tolist())) > 1 or two.question[1] < first + 3:
+        return two
+    ids = two.ids.clone()
+    ids[1, first:-1] = two.ids[1, first + 1 :]
+    ids[1, -1] = needs.layout.pad
+    less = torch.tensor([0, 1])
+    ends = two.step_ends
+    return EncodedBatch(ids, two.question - less, two.chain, two.total - less, ends)
+
+
+def check_tables(model: Any, layout: Layout, sets: Sequence[EncodedBatch], source: str) -> None:
+    """Raises `ConfigError` for a token of the layout or of encoded sets that has no row."""
+    ids = torch.tensor([layout.pad, layout.sep, layout.eos, *layout.answer_delimiter])
+    largest = max(int(ids.max()), *(int(encoded.ids.max()) for encoded in sets))
+    for name, table in (
+        ("embeddings", model.get_input_embeddings()),
+        ("output head", model.get_output_embeddings()),
+    ):
+        rows = largest + 1 if table is None else table.weight.shape[0]
+        if largest >= rows:
+            token = layout.tokenizer.convert_ids_to_tokens(largest)
+            raise ConfigError(
+                f"{source}: token {token!r} has the id {largest}, and the model's {name} only "
+                f"{rows} rows. With pretrained weights, add rows with "
+                "model.resize_token_embeddings(len(tokenizer)) and save the model again; otherwise "
+                "leave model.options.vocab_size out"
+            )
+
+
+def _check_causality(model: Any, needs: Requirements) -> None:
+    """Raises `ConfigError` if what follows changes the logits before it."""
+    width, question = needs.longest - 1, int(needs.batch.question[0])
+    row = needs.batch.ids[0, : int(needs.batch.total[0])]
+    ids = row.repeat(-(-width // len(row)))[:width]
+    cut = question + (width - question) // 2
+    other = ids.clone()
+    other[cut:] = ids[cut:].roll(1)
+    other[cut] = next(x for x in [*row.tolist(), needs.layout.sep] if x != ids[cut])
+    keep = width - question + 1
+    first, second = _read(model, torch.stack([ids, other]), None, keep)[:, : cut - question + 1]
+    if not first.isfinite().all():
+        raise ConfigError(f"{needs.source} gives logits that are no finite numbers")
+    if not _close(first, second, needs.rounding):
+        raise ConfigError(
+            f"{needs.source} sees what follows: later tokens change what it says before them, so "
+            "that it would read the answer instead of finding it. Take a model that reads from "
+            "left to right, such as gpt2 or llama"
+        )
+
+
+def _check_positions(model: Any, needs: Requirements) -> None:
+    """Raises `ConfigError` if position ids change nothing."""
+    ids = needs.batch.ids[:1, : int(needs.batch.total[0])]
+    positions = torch.arange(ids.shape[1])[None]
+    found = [_read(model, ids, x, 1) for x in (positions, (positions - 1).clamp(min=0))]
+    if torch.equal(*found):
+        raise ConfigError(
+            f"{needs.source} does not use position ids, so that removal cannot keep positions: set "
+            "removal.keep_positions=false"
+        )
+
+
+def _check_decoding(model: Any, needs: Requirements) -> None:
+    """Decode without a cache where the cache gives other logits than training.
+
+    Raises `ConfigError` if neither way gives them.
+    """
+    batch = needs.batch
+    removed = batch.chain // 2
+    inputs = remove(batch, removed, needs.side, needs.keep_positions).to(model.device)
+    shift = removed if needs.keep_positions else None
+    starts = (batch.question - 1).to(model.device)
+    steps = min(WRITTEN, int((batch.total - removed - batch.question).min()))
+    at = starts[:, None] + torch.arange(steps, device=model.device)
+    kept = at - (inputs.ids.shape[1] - inputs.logits_to_keep)
+    true = logits_of(model, inputs)
+    true = true.gather(1, kept[:, :, None].expand(-1, -1, true.shape[-1]))
+    text = model.config.get_text_config()
+    off = getattr(text, "use_cache", None) is False
+    if not off or needs.pretrained:  # weights are often published with it off
+        error = _decodes(CachedDecoding, model, needs, shift, inputs, at, true)
+        if error is None:
+            if off:
+                text.use_cache = True
+            return
+        text.use_cache = False
+    error = _decodes(WholeDecoding, model, needs, shift, inputs, at, true)
+    if error is not None:
+        raise ConfigError(f"{needs.source} cannot be decoded: {error}. Take another model")
+
+
+def _decodes(
+    kind: type[CachedDecoding] | type[WholeDecoding],
+    model: Any,
+    needs: Requirements,
+    shift: Tensor | None,
+    inputs: LMBatch,
+    at: Tensor,
+    true: Tensor,
+) -> str | None:
+    """None if decoding the given tokens has the true logits, `[n, steps, vocabulary]`; else why
+    not."""
+    try:
+        rows: Decoding = kind(model, needs.batch, shift, needs.layout.pad)
+        for step in range(at.shape[1]):
+            if not _close(rows.logits(), true[:, step], needs.rounding):
+                return "what it writes token by token differs from what it has read as a whole"
+            if step + 1 < at.shape[1]:
+                rows.append(inputs.ids.gather(1, at[:, step, None] + 1))
+    except Exception as error:  # architectures raise types of their own
+        return str(error).strip().partition("\n")[0] or type(error).__name__
+    return None
+
+
+def _read(model: Any, ids: Tensor, positions: Tensor | None, keep: int) -> Tensor:
+    """Logits at the last positions, `[n, keep, vocabulary]`."""
+    positions = None if positions is None else positions.to(model.device)
+    ids = ids.to(model.device)
+    return logits_of(model, LMBatch(ids, positions, ids, ids, keep)).float()
+
+
+def _close(one: Tensor, other: Tensor, tolerance: float) -> bool:
+    """Whether logits are equal up to rounding, relative to the largest."""
+    if one.dtype != torch.float32:
+        tolerance = 3e-2
+    one, other = one.float(), other.float()
+    return bool((one - other).abs().max() <= tolerance * other.abs().max())
