@@ -9,7 +9,7 @@ Three forward passes over two examples, less than a step of training. They leave
 weights as they are.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +20,14 @@ from torch import Tensor
 from icotlib.data.inputs import LMBatch, remove
 from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.errors import ConfigError
-from icotlib.models.decoding import CachedDecoding, Decoding, WholeDecoding, logits_of
+from icotlib.models.decoding import (
+    CachedDecoding,
+    Decoding,
+    WholeDecoding,
+    logits_of,
+    uses_cache,
+)
+from icotlib.models.parameters import max_positions
 
 #: Tokens that are written to compare decoding with training.
 WRITTEN = 4
@@ -68,10 +75,10 @@ def check_model(model: Any, needs: Requirements) -> None:
         except ConfigError:
             raise
         except Exception as error:  # architectures raise types of their own
-            said = str(error).strip().partition("\n")[0] or type(error).__name__
             raise ConfigError(
-                f"{needs.source} cannot read {needs.longest} tokens: {said}\nChange the model's "
-                "sizes (heads of even width, for example) or model.options, or take another model"
+                f"{needs.source} cannot read {needs.longest} tokens: {_first_line(error)}\n"
+                "Change model.width, model.heads (heads of even width, for example) or "
+                "model.options, or take another model"
             ) from None
         _check_decoding(model, needs)
 
@@ -161,51 +168,72 @@ def _check_decoding(model: Any, needs: Requirements) -> None:
 
     Raises `ConfigError` if neither way gives them.
     """
-    batch = needs.batch
-    removed = batch.chain // 2
-    inputs = remove(batch, removed, needs.side, needs.keep_positions).to(model.device)
-    shift = removed if needs.keep_positions else None
-    starts = (batch.question - 1).to(model.device)
-    steps = min(WRITTEN, int((batch.total - removed - batch.question).min()))
-    at = starts[:, None] + torch.arange(steps, device=model.device)
-    kept = at - (inputs.ids.shape[1] - inputs.logits_to_keep)
-    true = logits_of(model, inputs)
-    true = true.gather(1, kept[:, :, None].expand(-1, -1, true.shape[-1]))
+    written = Written.of(model, needs)
+    batch, shift, pad = needs.batch, written.shift, needs.layout.pad
     text = model.config.get_text_config()
-    off = getattr(text, "use_cache", None) is False
-    if not off or needs.pretrained:  # weights are often published with it off
-        error = _decodes(CachedDecoding, model, needs, shift, inputs, at, true)
-        if error is None:
-            if off:
-                text.use_cache = True
+    if needs.pretrained and getattr(text, "use_cache", None) is False:
+        text.use_cache = True  # it is often published with the cache off
+    if uses_cache(model):
+        width = _tight_width(model, needs)
+        if written.error(lambda: CachedDecoding(model, batch, shift, pad, width)) is None:
             return
         text.use_cache = False
-    error = _decodes(WholeDecoding, model, needs, shift, inputs, at, true)
+    error = written.error(lambda: WholeDecoding(model, batch, shift, pad))
     if error is not None:
         raise ConfigError(f"{needs.source} cannot be decoded: {error}. Take another model")
 
 
-def _decodes(
-    kind: type[CachedDecoding] | type[WholeDecoding],
-    model: Any,
-    needs: Requirements,
-    shift: Tensor | None,
-    inputs: LMBatch,
-    at: Tensor,
-    true: Tensor,
-) -> str | None:
-    """None if decoding the given tokens has the true logits, `[n, steps, vocabulary]`; else why
-    not."""
-    try:
-        rows: Decoding = kind(model, needs.batch, shift, needs.layout.pad)
-        for step in range(at.shape[1]):
-            if not _close(rows.logits(), true[:, step], needs.rounding):
-                return "what it writes token by token differs from what it has read as a whole"
-            if step + 1 < at.shape[1]:
-                rows.append(inputs.ids.gather(1, at[:, step, None] + 1))
-    except Exception as error:  # architectures raise types of their own
-        return str(error).strip().partition("\n")[0] or type(error).__name__
-    return None
+def _tight_width(model: Any, needs: Requirements) -> int:
+    """The width at which decoding leaves the position table; 0 if no answer is that long.
+
+    A question padded on the left and a long answer are together longer than any example.
+    """
+    limit = max_positions(model)
+    return 0 if limit is None or limit > 2 * needs.longest else limit - WRITTEN // 2
+
+
+@dataclass(frozen=True)
+class Written:
+    """Tokens of two examples, to be written again one by one."""
+
+    inputs: LMBatch
+    #: By how much the separators' positions are shifted, `[n]`; None without kept positions.
+    shift: Tensor | None
+    #: Positions of the separator and of the tokens after it, `[n, steps]`.
+    at: Tensor
+    #: The logits there when the whole sequence is read, `[n, steps, vocabulary]`.
+    logits: Tensor
+    rounding: float
+
+    @classmethod
+    def of(cls, model: Any, needs: Requirements) -> "Written":
+        batch, keep = needs.batch, needs.keep_positions
+        removed = batch.chain // 2
+        inputs = remove(batch, removed, needs.side, keep).to(model.device)
+        steps = min(WRITTEN, int((batch.total - removed - batch.question).min()))
+        first = (batch.question - 1).to(model.device)
+        at = first[:, None] + torch.arange(steps, device=model.device)
+        logits = logits_of(model, inputs)
+        kept = at - (inputs.ids.shape[1] - inputs.logits_to_keep)
+        logits = logits.gather(1, kept[:, :, None].expand(-1, -1, logits.shape[-1]))
+        return cls(inputs, removed if keep else None, at, logits, needs.rounding)
+
+    def error(self, start: Callable[[], Decoding]) -> str | None:
+        """Why decoding these tokens does not give the same logits; None if it does."""
+        try:
+            rows = start()
+            for step in range(self.at.shape[1]):
+                if step:
+                    rows.append(self.inputs.ids.gather(1, self.at[:, step, None]))
+                if not _close(rows.logits(), self.logits[:, step], self.rounding):
+                    return "tokens that it reads one by one change what it says"
+        except Exception as error:  # architectures raise types of their own
+            return _first_line(error)
+        return None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _read(model: Any, ids: Tensor, positions: Tensor | None, keep: int) -> Tensor:
