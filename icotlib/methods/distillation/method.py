@@ -53,8 +53,8 @@ class StudentPhase(DistillationPhase):
         student = cast(Student, self.model)
         text = student.config.text_config
         random = torch.Generator().manual_seed(0)
-        states = torch.randn(2, text.num_hidden_layers, text.hidden_size, generator=random)
-        return StudentWithStates(student, states.to(student.device))
+        states = torch.randn(text.num_hidden_layers, text.hidden_size, generator=random)
+        return StudentWithStates(student, states.expand(2, -1, -1).to(student.device))
 
     def micro_batches(
         self, step: int, batch: EncodedBatch, generator: torch.Generator
