@@ -29,6 +29,7 @@ def check_built(method: Any, asked: Any) -> None:
             layout=data.layout,
             longest=data.longest_total,
             keep_positions=form.keep_positions,
+            removes=method.schedule.final_stage > 0,
             side=form.side,
             pretrained=model.pretrained is not None,
         )

@@ -45,6 +45,8 @@ class Requirements:
     #: Tokens of the longest sequence of the run.
     longest: int
     keep_positions: bool = False
+    #: Whether any of the chain is ever removed; without, kept positions are those of any model.
+    removes: bool = True
     side: str = "left"
     #: Whether the weights are pretrained: what is wrong then shows more than rounding does.
     pretrained: bool = False
@@ -70,7 +72,7 @@ def check_model(model: Any, needs: Requirements) -> None:
     with _as_it_was(model):
         try:
             _check_causality(model, needs)
-            if needs.keep_positions:
+            if needs.keep_positions and needs.removes:
                 _check_positions(model, needs)
         except ConfigError:
             raise
@@ -208,7 +210,7 @@ class Written:
     @classmethod
     def of(cls, model: Any, needs: Requirements) -> "Written":
         batch, keep = needs.batch, needs.keep_positions
-        removed = batch.chain // 2
+        removed = batch.chain // 2 * needs.removes
         inputs = remove(batch, removed, needs.side, keep).to(model.device)
         steps = min(WRITTEN, int((batch.total - removed - batch.question).min()))
         first = (batch.question - 1).to(model.device)

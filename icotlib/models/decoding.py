@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from icotlib.data.inputs import LMBatch
 from icotlib.data.layout import EncodedBatch
 from icotlib.errors import ConfigError
-from icotlib.models.parameters import max_positions
+from icotlib.models.parameters import max_positions, position_offset
 
 
 def logits_of(model: torch.nn.Module, inputs: LMBatch) -> Tensor:
@@ -33,12 +33,18 @@ def logits_of(model: torch.nn.Module, inputs: LMBatch) -> Tensor:
 def _logits(model: Any, ids: Tensor, positions: Tensor | None, keep: int) -> Tensor:
     logits = model(
         input_ids=ids,
-        position_ids=positions,
+        position_ids=_position_ids(model, positions),
         attention_mask=None if positions is None else torch.ones_like(ids),
         logits_to_keep=keep,
         use_cache=False,
     ).logits
     return logits if logits.shape[1] == keep else logits[:, -keep:]  # not every model knows `keep`
+
+
+def _position_ids(model: Any, positions: Tensor | None) -> Tensor | None:
+    """Positions from 0 as the ids that a model has for them."""
+    offset = 0 if positions is None else position_offset(model)
+    return positions + offset if positions is not None and offset else positions
 
 
 class Decoding(Protocol):
@@ -93,7 +99,7 @@ class CachedDecoding:
         output = self.model(
             input_ids=self.ids,
             attention_mask=self.mask,
-            position_ids=self.positions,
+            position_ids=_position_ids(self.model, self.positions),
             past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1,
