@@ -25,7 +25,8 @@ from icotlib.data.layout import EncodedBatch
 from icotlib.data.run_data import RunData
 from icotlib.evaluation.scoring import Score
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.methods.batches import BatchAccuracy, everyones_accuracy, row_groups
+from icotlib.methods.batches import BatchAccuracy, MicroBatch, everyones_accuracy, row_groups
+from icotlib.methods.checks import check_built
 from icotlib.methods.schedule import FullRemoval, Schedule
 from icotlib.models.adapters import add_adapters, merged_weights
 from icotlib.models.flops import ModelSizes, RunSizes, SequenceWork, StepCost, forward_flops
@@ -42,15 +43,6 @@ def register(cls: M) -> M:
     """Class decorator: make a method known by its name."""
     METHODS.add(cls.name, cls)
     return cls
-
-
-class MicroBatch(NamedTuple):
-    """A part of a batch after its forward pass."""
-
-    #: Its share of the batch's loss; the gradients of all parts add up to one optimizer step.
-    loss: Tensor
-    #: Tokens that went through the model, padding aside.
-    tokens: int
 
 
 class StageChange(NamedTuple):
@@ -141,12 +133,17 @@ class Method(ABC):
         self.model: nn.Module = self.build()
         if not accelerator.is_fsdp2:  # which moves each layer when it is sharded
             self.model.to(self.device)
+        check_built(self, self.asked_model())
         #: Whether `row_groups` has been asked for this process's share of the batch.
         self.shares_batches = False
 
     @abstractmethod
     def build(self) -> nn.Module:
         """The model at its start; called under the seed of the run."""
+
+    def asked_model(self) -> Any:
+        """What the final test asks, as it is built; None where there is no test."""
+        return self.model if self.tested else None
 
     def merged_weights(self) -> dict[str, Tensor] | None:
         """The state dict to save where it is not that of the model."""

@@ -12,6 +12,15 @@ from icotlib.config import TrainConfig
 from icotlib.errors import ConfigError
 
 
+class MicroBatch(NamedTuple):
+    """A part of a batch after its forward pass."""
+
+    #: Its share of the batch's loss; the gradients of all parts add up to one optimizer step.
+    loss: Tensor
+    #: Tokens that went through the model, padding aside.
+    tokens: int
+
+
 class BatchAccuracy(NamedTuple):
     """Which examples of a micro-batch were right, still on the device: `[n]` each."""
 

@@ -45,8 +45,8 @@ def language_config(config: PreTrainedConfig, source: str) -> PreTrainedConfig:
     kind = config.model_type
     if config.is_encoder_decoder:
         raise ConfigError(
-            f"{source}: {kind} is an encoder-decoder; icotlib trains decoders, which read question, "
-            "chain and answer as one text: choose gpt2, llama or another decoder"
+            f"{source}: {kind} is an encoder-decoder; icotlib trains decoders, which read "
+            "question, chain and answer as one text: choose gpt2, llama or another decoder"
         )
     if kind in PERMUTATION:
         raise ConfigError(
@@ -144,7 +144,7 @@ def load_language_model(source: str, dtype: Any) -> PreTrainedModel:
     if text_config(config) is config:
         changed = {} if text is config else {"config": text}
         return load_pretrained(AutoModelForCausalLM, source, dtype=dtype, **changed)
-    whole = AutoModelForCausalLM
+    whole: Any = AutoModelForCausalLM
     if config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
         whole = AutoModelForImageTextToText
     return _language_model_of(load_pretrained(whole, source, dtype=dtype), text, source)

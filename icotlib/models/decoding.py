@@ -3,10 +3,12 @@
 CachedDecoding   questions padded on the left, then one token at a time
 WholeDecoding    every sequence read again for each token, padded on the right as in training
 
-A model whose config says `use_cache: false` has no cache that gives the logits of training
-(`icotlib.models.checks`); the field is saved with its weights.
+A model is decoded without a cache if it takes none, as state-space models do, or if its config says
+`use_cache: false`: that of a model whose cache gives other logits than training
+(`icotlib.models.checks`). The field is saved with its weights.
 """
 
+import inspect
 from typing import Any, Protocol
 
 import torch
@@ -16,7 +18,7 @@ from transformers import PreTrainedModel
 from icotlib.data.inputs import LMBatch
 from icotlib.data.layout import EncodedBatch
 from icotlib.errors import ConfigError
-from icotlib.models.parameters import max_positions
+from icotlib.models.parameters import max_positions, position_offset
 
 
 def logits_of(model: torch.nn.Module, inputs: LMBatch) -> Tensor:
@@ -31,12 +33,18 @@ def logits_of(model: torch.nn.Module, inputs: LMBatch) -> Tensor:
 def _logits(model: Any, ids: Tensor, positions: Tensor | None, keep: int) -> Tensor:
     logits = model(
         input_ids=ids,
-        position_ids=positions,
+        position_ids=_position_ids(model, positions),
         attention_mask=None if positions is None else torch.ones_like(ids),
         logits_to_keep=keep,
         use_cache=False,
     ).logits
     return logits if logits.shape[1] == keep else logits[:, -keep:]  # not every model knows `keep`
+
+
+def _position_ids(model: Any, positions: Tensor | None) -> Tensor | None:
+    """Positions from 0 as the ids that a model has for them."""
+    offset = 0 if positions is None else position_offset(model)
+    return positions + offset if positions is not None and offset else positions
 
 
 class Decoding(Protocol):
@@ -64,14 +72,22 @@ def decoding(
 
 def uses_cache(model: Any) -> bool:
     """Whether a model is decoded with its cache."""
-    return getattr(model.config.get_text_config(), "use_cache", None) is not False
+    decoder = getattr(model, "analysed_decoder", model)  # of a model with parts of its own
+    takes = "past_key_values" in inspect.signature(type(decoder).forward).parameters
+    return takes and getattr(model.config.get_text_config(), "use_cache", None) is not False
 
 
 class CachedDecoding:
-    """Decoding with the model's own cache; questions of unequal length are padded on the left."""
+    """Decoding with the model's own cache; questions of unequal length are padded on the left.
 
-    def __init__(self, model: Any, batch: EncodedBatch, shift: Tensor | None, pad: int):
-        ids, mask, positions = left_padded_questions(batch, pad)
+    Args:
+        width: tokens to pad to; by default as many as the longest question has.
+    """
+
+    def __init__(
+        self, model: Any, batch: EncodedBatch, shift: Tensor | None, pad: int, width: int = 0
+    ):
+        ids, mask, positions = left_padded_questions(batch, pad, width)
         if shift is not None:
             positions[:, -1] += shift
         self.model, self.limit = model, max_positions(model)
@@ -83,13 +99,13 @@ class CachedDecoding:
         output = self.model(
             input_ids=self.ids,
             attention_mask=self.mask,
-            position_ids=self.positions,
+            position_ids=_position_ids(self.model, self.positions),
             past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1,
         )
-        self.cache = getattr(output, "past_key_values", None)
-        if self.cache is None:
+        self.cache = output.past_key_values
+        if self.cache is None:  # the next token would be read alone
             raise ConfigError(
                 f"{type(self.model).__name__} returns no cache: set its config.use_cache=False"
             )
@@ -143,9 +159,11 @@ class WholeDecoding:
         return positions if self.limit is None else positions.clamp(max=self.limit - 1)
 
 
-def left_padded_questions(batch: EncodedBatch, pad: int) -> tuple[Tensor, Tensor, Tensor]:
+def left_padded_questions(
+    batch: EncodedBatch, pad: int, width: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
     """Questions with their separator, padded on the left: tokens, mask, positions `[n, width]`."""
-    width = int(batch.question.max())
+    width = max(width, int(batch.question.max()))
     positions = torch.arange(width)[None] - (width - batch.question)[:, None]
     mask = positions >= 0
     ids = batch.ids.gather(1, positions.clamp(min=0))

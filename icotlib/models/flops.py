@@ -47,14 +47,15 @@ def model_sizes(model: PreTrainedModel) -> ModelSizes:
     """The sizes of a causal language model of transformers."""
     config, head = model.config, model.get_output_embeddings().weight
     hidden = split_parameters(model)[0]
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    heads = getattr(config, "num_attention_heads", 0)  # a state-space model has none
+    width = getattr(config, "head_dim", None) or config.hidden_size // max(1, heads)
     return ModelSizes(
         parameters=count_parameters(model),
         matrices=sum(matrix.numel() for matrix in hidden),
         head=head.numel(),
         vocabulary=head.shape[0],
         layers=config.num_hidden_layers,
-        attention=config.num_attention_heads * width,
+        attention=heads * width,
         activations=sum(sum(matrix.shape) for matrix in hidden),
     )
 

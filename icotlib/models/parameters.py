@@ -1,6 +1,7 @@
 """Counting parameters and positions, and which parameters each optimizer gets."""
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -18,10 +19,19 @@ def position_offset(model: nn.Module) -> int:
 
     RoBERTa and its relatives number positions from behind their padding token.
     """
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            return 0 if module.padding_idx is None else module.padding_idx + 1
-    return 0
+    if model not in _OFFSETS:
+        tables = [
+            module
+            for name, module in model.named_modules()
+            if name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
+        ]
+        padding = tables[0].padding_idx if tables else None
+        _OFFSETS[model] = 0 if padding is None else padding + 1
+    return _OFFSETS[model]
+
+
+#: What `position_offset` has found, so that no forward pass looks through all modules.
+_OFFSETS: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -19,10 +19,10 @@ from icotlib.config import RunConfig
 from icotlib.data.inputs import IGNORE
 from icotlib.data.run_data import RunData
 from icotlib.evaluation.generation import generate, logits_of, reproduced
-from icotlib.models.decoding import left_padded_questions
 from icotlib.methods.base import token_loss
 from icotlib.methods.causal_lm import CausalLMMethod, Part
 from icotlib.models.build import build_model
+from icotlib.models.decoding import left_padded_questions
 from icotlib.models.flops import ATTENTION
 from icotlib.models.parameters import count_parameters
 from icotlib.models.precision import training_precision

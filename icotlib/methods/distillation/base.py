@@ -120,7 +120,14 @@ class DistillationPhase(Method):
     def new_emulator(self) -> Emulator:
         initial = self.initial_model()
         emulator = Emulator(self.thought_config(initial.config))
-        emulator.body.load_state_dict(initial.base_model.state_dict())
+        loaded = emulator.body.load_state_dict(initial.base_model.state_dict(), strict=False)
+        # Nothing reads the pooler that an encoder's body has and a decoder's has not.
+        missing = [name for name in loaded.missing_keys if "pooler" not in name]
+        if missing or loaded.unexpected_keys:
+            raise ConfigError(
+                f"{type(initial).__name__} cannot be an emulator: it and "
+                f"{type(emulator.body).__name__} differ in {[*missing, *loaded.unexpected_keys][0]}"
+            )
         return emulator
 
     def answer_micro_batches(

@@ -49,6 +49,13 @@ class StudentPhase(DistillationPhase):
     def build(self) -> Student:
         return self.to_train(self.new_student())
 
+    def asked_model(self) -> StudentWithStates:
+        student = cast(Student, self.model)
+        text = student.config.text_config
+        random = torch.Generator().manual_seed(0)
+        states = torch.randn(text.num_hidden_layers, text.hidden_size, generator=random)
+        return StudentWithStates(student, states.expand(2, -1, -1).to(student.device))
+
     def micro_batches(
         self, step: int, batch: EncodedBatch, generator: torch.Generator
     ) -> Iterator[MicroBatch]:

@@ -118,6 +118,10 @@ class StudentWithStates(nn.Module):
         self.config, self.device = student.config, student.device
         self.training = student.training
 
+    @property
+    def analysed_decoder(self) -> PreTrainedModel:
+        return self.student.language_model
+
     def get_output_embeddings(self) -> nn.Module:
         return self.student.get_output_embeddings()
 
