@@ -8,7 +8,8 @@ import pandas as pd
 from icotlib import paths
 from icotlib.errors import ConfigError
 from icotlib.reporting.results import provenance_of
-from icotlib.runs import Run, write_json
+from icotlib.runs import Run
+from icotlib.system.seals import write_json
 
 KINDS = (".csv", ".md", ".tex")
 

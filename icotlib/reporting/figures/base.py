@@ -16,7 +16,8 @@ from matplotlib.ticker import PercentFormatter
 
 from icotlib import paths
 from icotlib.reporting.results import provenance_of
-from icotlib.runs import Run, write_json
+from icotlib.runs import Run
+from icotlib.system.seals import write_json
 
 #: Widths of one and of two columns of a page, in inches.
 COLUMN, PAGE = 3.35, 6.9
