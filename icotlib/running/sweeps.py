@@ -36,6 +36,7 @@ from icotlib.settings import parse_overrides
 from icotlib.system import leases
 from icotlib.system.names import check_name
 from icotlib.system.seals import write_json
+from icotlib.system.spreadsheets import inert
 
 STATES = ("waiting", "running", "finished", "failed")
 
@@ -114,7 +115,7 @@ class Sweep:
     def write_table(self) -> None:
         """Write `table.csv`."""
         with paths.whole_file(self.folder / "table.csv") as part:
-            self.table().to_csv(part, index=False)
+            inert(self.table()).to_csv(part, index=False)
 
     def run(
         self,
