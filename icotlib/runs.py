@@ -158,7 +158,11 @@ class Run(RunFiles):
             before, now: provenance, or the state of a checkpoint.
         """
         expected, found = same_training(before), same_training(now)
-        changed = [name for name, x in expected.items() if x and found.get(name) not in (x, None)]
+        changed = [
+            name
+            for name, x in expected.items()
+            if x is not None and found.get(name) not in (x, None)
+        ]
         if changed:
             raise RunError(
                 f"{self.name} was interrupted, and cannot go on: the {' and the '.join(changed)} "

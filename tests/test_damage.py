@@ -125,7 +125,9 @@ def test_an_undamaged_copy_says_the_same(copied, numbers):
 def test_a_run_from_before_there_were_hashes_is_read(copied, numbers):
     for path in [copied.folder / "done.json", *copied.folder.glob("stages/*/counters.json")]:
         values = json.loads(path.read_text())
-        path.write_text(json.dumps({x: y for x, y in values.items() if x not in ("files", "sha256")}))
+        path.write_text(
+            json.dumps({x: y for x, y in values.items() if x not in ("files", "sha256")})
+        )
     for path in copied.folder.rglob(seals.SEAL):
         path.unlink()
     rows = json.loads((copied.folder / "speed.json").read_text())["rows"]
@@ -191,7 +193,9 @@ def test_a_damaged_checkpoint_is_refused(file, damage, stopped, tmp_path):
     run = Run(tmp_path / stopped.name)
     shutil.copytree(stopped.folder, run.folder)
     DAMAGES[damage](run.folder / "checkpoint" / "step-00000012" / file)
-    with pytest.raises(RunError, match=f"{'' if file == seals.SEAL else file}.*delete {run.folder} to train"):
+    with pytest.raises(
+        RunError, match=f"{'' if file == seals.SEAL else file}.*delete {run.folder} to train"
+    ):
         checkpoints.load(run, torch.nn.Linear(1, 1), [])
 
 
