@@ -32,6 +32,10 @@ class ClusterError(IcotError, RuntimeError):
     """A Dask cluster cannot be reached, or its workers cannot do what they are asked for."""
 
 
+class RunWarning(UserWarning):
+    """A damaged run is left out of a list or a table; the message says what to do."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint to append to an error about an unknown name; empty if nothing is close."""
     close = difflib.get_close_matches(name, list(known), n=1)

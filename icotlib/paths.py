@@ -72,12 +72,13 @@ def _part_of(path: Path) -> Path:
     start = f".{path.name[:100]}."
     with contextlib.suppress(OSError):
         for left in path.parent.iterdir():
-            if left.name.startswith(start) and left.name.endswith(".part") and _is_given_up(left):
+            if left.name.startswith(start) and left.name.endswith(".part") and is_given_up(left):
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
     return path.with_name(f"{start}{uuid.uuid4().hex[:16]}.part")
 
 
-def _is_given_up(part: Path) -> bool:
+def is_given_up(part: Path) -> bool:
+    """Whether nothing in a file or folder that was being written was touched for long."""
     newest = max(one.stat().st_mtime for one in [part, *part.rglob("*")])
     return time.time() - newest > GIVEN_UP
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from icotlib.errors import ConfigError, did_you_mean
+from icotlib.system.contents import code_hash
 
 T = TypeVar("T")
 
@@ -46,6 +47,8 @@ class Registry(Generic[T]):
                 f"{_source(item)}"
             )
         self._items[name] = item
+        if isinstance(item, type):
+            code_hash(item)  # now, while its file is as it was imported
 
     def get(self, name: str) -> T:
         """The item of a name. Raises `ConfigError` with the nearest name if there is none."""

@@ -1,8 +1,8 @@
 """Run directories: a run is found by its config, describes itself, and is never overwritten.
 
 <method>[-<schedule>]-<task>[-<label>]-s<seed>-v<numerics>-<digest>/
-    config.json       every setting
     provenance.json   commit, versions, device, data hash, numerics version, command
+    config.json       every setting; written second, so that it marks a run that has begun
     metrics.csv       one row per evaluation during training
     stages.csv        one row per removal stage: test accuracy by greedy generation
     samples.jsonl     what the model wrote for the first test questions
@@ -15,7 +15,8 @@
     speed.json        examples per second, once they have been measured
     activations/      the model's residual stream, where it has been analysed
     history.jsonl     when which machine began, resumed and finished it
-    done.json         totals; written last, so that it marks a finished run
+    done.json         totals, and the hashes of these files; written last, so that it marks a
+                      finished run
 """
 
 import contextlib
@@ -25,122 +26,36 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from icotlib import paths
-from icotlib.config import NUMERICS, RunConfig, from_dict, to_dict
-from icotlib.errors import RunError
-from icotlib.system import leases
+from icotlib.config import NUMERICS, RunConfig, to_dict
+from icotlib.errors import IcotError, RunError, RunWarning
+from icotlib.run_files import FORMAT, RESULTS, RunFiles
+from icotlib.system import leases, seals
 from icotlib.system.origin import command_line, git_commit
-
-#: Raised when run directories are stored in another way, so that older ones cannot be read.
-FORMAT = 3
+from icotlib.system.seals import write_json
 
 #: The packages whose versions provenance names.
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy")
 
 
-class Run:
+class Run(RunFiles):
     """One run directory, made or not yet made."""
-
-    def __init__(self, folder: Path):
-        self.folder = Path(folder)
 
     @classmethod
     def of(cls, config: RunConfig) -> "Run":
         """Where the run of this config is or will be."""
         return cls(paths.runs_root() / config.run_name)
 
-    @property
-    def name(self) -> str:
-        return self.folder.name
-
     def __repr__(self) -> str:
         state = "done" if self.done else f"step {self.progress.get('step', 0)}"
         return f"Run({self.name}, {state})"
 
-    # --- what a run holds ---
-
-    @property
-    def done(self) -> bool:
-        """Whether the run is finished."""
-        return (self.folder / "done.json").is_file()
-
-    @property
-    def started(self) -> bool:
-        """Whether training has begun."""
-        return (self.folder / "config.json").is_file()
-
-    @property
-    def readable(self) -> bool:
-        """Whether this version of icotlib stored it."""
-        return self._json("config.json").get("format") == FORMAT
-
-    @property
-    def config(self) -> RunConfig:
-        """Every setting. Raises `RunError` if the run was stored by another version."""
-        values = self._json("config.json")
-        if values.pop("format", None) != FORMAT:
-            raise RunError(
-                f"{self.folder} was stored by another version of icotlib, which this one cannot "
-                "read: train it again, or move it out of the folder of runs"
-            )
-        return from_dict(values)
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        return self._json("provenance.json")
-
-    @property
-    def totals(self) -> dict[str, Any]:
-        """Examples, tokens, steps and seconds of training, chain length, parameters."""
-        return self._json("done.json")
-
-    @property
-    def metrics(self) -> pd.DataFrame:
-        """One row per evaluation so far; empty before the first."""
-        return self._table("metrics.csv")
-
-    @property
-    def stages(self) -> pd.DataFrame:
-        """One row per removal stage; empty until the run is finished."""
-        return self._table("stages.csv")
-
-    @property
-    def samples(self) -> pd.DataFrame:
-        """Question, truth and what the model wrote, by removal stage."""
-        return pd.read_json(self.folder / "samples.jsonl", lines=True, dtype=False)
-
-    @property
-    def answers(self) -> pd.DataFrame:
-        """One row per stage and test question: removed, number, question, answer, right, written,
-        and cut, whether the limit of what it may write cut the answer (not in older runs).
-
-        Raises `RunError` if the run kept none: it is unfinished, is never tested, or was trained
-        before every answer was kept.
-        """
-        path = self.folder / "answers.parquet"
-        if not path.is_file():
-            raise RunError(
-                f"{self.name} has no answers.parquet: it is unfinished, answers no questions, or "
-                "is older than this file. Its accuracies can be used, its single questions cannot"
-            )
-        try:
-            return pd.read_parquet(path)
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} is damaged: {error}") from None
-
-    @property
-    def progress(self) -> dict[str, Any]:
-        """The last report of a run in training; empty if there is none."""
-        try:
-            return json.loads((self.folder / "progress.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return {}
+    # --- weights ---
 
     def weights(self, removed: int | None = None) -> Path:
         """The folder of the final weights, or of those at the end of a removal stage."""
@@ -165,6 +80,7 @@ class Run:
             )
         if not folder.is_dir():
             raise RunError(f"{self.name} has no saved weights yet; train it with icot.ensure")
+        self.verified(f"{folder.relative_to(self.folder).as_posix()}/{seals.SEAL}")
         return folder
 
     @property
@@ -194,29 +110,65 @@ class Run:
         """The folder that keeps the residual stream at a removal stage."""
         return self.folder / "activations" / f"removed-{removed:03d}"
 
-    def _json(self, name: str) -> dict[str, Any]:
-        path = self.folder / name
-        try:
-            return json.loads(path.read_text())
-        except FileNotFoundError:
-            raise RunError(f"{path} is missing: no run, or not finished yet") from None
-        except json.JSONDecodeError as error:
-            raise RunError(f"{path} is damaged: {error}") from None
-
-    def _table(self, name: str) -> pd.DataFrame:
-        path = self.folder / name
-        if not path.is_file() or not path.stat().st_size:
-            return pd.DataFrame()
-        return pd.read_csv(path)
-
     # --- what training writes ---
 
-    def begin(self, config: RunConfig, data_digest: str, device: str) -> None:
-        """Write the description of a run that starts."""
+    def begin(self, config: RunConfig, device: str, origin: dict[str, Any]) -> None:
+        """Write the description of a run that starts, or make sure that it goes on as it began.
+
+        Provenance comes first: `config.json` marks a run that has begun. What a killed process left
+        half written in the folder is deleted; the caller holds the run alone (`lock`).
+
+        Args:
+            origin: what must not change while a run is interrupted: `data`, the hash of its data,
+                and `trained_with`, other hashes by what they are of, None where there is none.
+
+        Raises `RunError` if there is a checkpoint or a removal stage of other data, another
+        tokenizer, model or code.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not (self.folder / "config.json").is_file():
-            write_json(self.folder / "config.json", {"format": FORMAT, **to_dict(config)})
-            write_json(self.folder / "provenance.json", provenance(data_digest, device))
+        for left in list(self.folder.rglob(".*")):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+        origin = provenance(origin["data"], device) | origin
+        if any(self.folder.glob("checkpoint/step-*")) or any(self.folder.glob("stages/*")):
+            self.check_continued(self._provenance_or_none(), origin)
+        if self._describes(config):
+            return
+        write_json(self.folder / "provenance.json", origin)
+        write_json(self.folder / "config.json", {"format": FORMAT, **to_dict(config.pinned())})
+
+    def _describes(self, config: RunConfig) -> bool:
+        """Whether the run's description is whole, and that of this config."""
+        try:
+            return self.config.digest == config.digest and bool(self.provenance["data"])
+        except (IcotError, KeyError):
+            return False
+
+    def _provenance_or_none(self) -> dict[str, Any]:
+        """The provenance; nothing if it was lost. A checkpoint says the same."""
+        try:
+            return self.provenance
+        except RunError:
+            return {}
+
+    def check_continued(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+        """Raises `RunError` if a run that was interrupted would go on with other data, another
+        tokenizer, model or code.
+
+        Args:
+            before, now: provenance, or the state of a checkpoint.
+        """
+        expected, found = same_training(before), same_training(now)
+        changed = [
+            name
+            for name, x in expected.items()
+            if x is not None and found.get(name) not in (x, None)
+        ]
+        if changed:
+            raise RunError(
+                f"{self.name} was interrupted, and cannot go on: the {' and the '.join(changed)} "
+                f"changed since. Put back what it began with, or delete {self.folder} to train it "
+                "from its start"
+            )
 
     def lock(
         self, waiting: Callable[[], None] = lambda: None
@@ -252,30 +204,39 @@ class Run:
         with (self.folder / "history.jsonl").open("a") as file:
             file.write(line + "\n")
 
-    @property
-    def history(self) -> pd.DataFrame:
-        """One row per time that training was started, resumed, stopped or finished."""
-        path = self.folder / "history.jsonl"
-        if not path.is_file():
-            return pd.DataFrame(columns=["event", "step", "time", "machine", "process"])
-        return pd.read_json(path, lines=True, convert_dates=False)
-
     def report(self, **state: Any) -> None:
         """Tell whoever watches how far the run is."""
-        write_json(self.folder / "progress.json", state)
+        write_json(self.folder / "progress.json", state, durable=False)
 
     def finish(self, totals: dict[str, Any]) -> None:
         """Mark the run as finished and drop what only an unfinished run needs."""
-        write_json(self.folder / "done.json", totals)
+        kept = ["model", *(f"stages/{path.name}" for path in self.folder.glob("stages/*"))]
+        files = [*RESULTS, *(f"{name}/{seals.SEAL}" for name in kept)]
+        hashes = seals.hashes_of(self.folder, files)
+        write_json(self.folder / "done.json", seals.sealed(totals | {"files": hashes}))
         shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
         (self.folder / "progress.json").unlink(missing_ok=True)
 
 
 def all_runs(finished: bool = True) -> list[Run]:
-    """Every run directory of this format, by name; only finished ones unless told otherwise."""
+    """Every run directory of this format, by name; only finished ones unless told otherwise.
+
+    A run that is damaged is left out, with a `RunWarning` that names it and says what to do.
+    """
+    runs = []
+    for run in _folders():
+        problem = run.problem
+        if problem is not None:
+            warnings.warn(f"left out: {problem}", RunWarning, stacklevel=2)
+        elif run.readable and (run.done or not finished):
+            runs.append(run)
+    return runs
+
+
+def _folders() -> Iterator[Run]:
     root = paths.runs_root()
-    runs = [Run(path.parent) for path in sorted(root.glob("*/config.json"))]
-    return [run for run in runs if run.readable and (run.done or not finished)]
+    markers = [*root.glob("*/config.json"), *root.glob("*/done.json")]
+    return (Run(folder) for folder in sorted({path.parent for path in markers}))
 
 
 def unfinished(configs: Sequence[RunConfig]) -> list[RunConfig]:
@@ -308,10 +269,10 @@ def find_run(name: str) -> Run:
     raise RunError(f"several runs begin with {name!r}; type more of the name:{listed}")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole or not at all."""
-    with paths.whole_file(path) as part:
-        part.write_text(json.dumps(value, indent=2) + "\n")
+def same_training(origin: dict[str, Any]) -> dict[str, Any]:
+    """Of a provenance, what must stay the same while a run is interrupted, by what it is."""
+    fixed = {"data": origin.get("data"), "numerics version": origin.get("numerics")}
+    return fixed | origin.get("trained_with", {})
 
 
 def provenance(data_digest: str, device: str) -> dict[str, Any]:

@@ -86,7 +86,11 @@ def other_value(config: RunConfig, name: str) -> Any:
 def with_change(config: RunConfig, name: str) -> RunConfig:
     """The config with one setting changed, in its teacher too where both must agree."""
     changes = {name: other_value(config, name)} | BESIDE.get(name, {})
-    shared = name in config_module.MUST_MATCH or name.startswith("model.") or name == "data.content"
+    shared = (
+        name in config_module.MUST_MATCH
+        or name.startswith("model.")
+        or name in ("data.path", "data.content")
+    )
     if config.phases and shared:
         changes["phases"] = {"teacher": config.phases["teacher"].override(changes)}
     return config.override(changes)
@@ -323,7 +327,7 @@ def begun(runs_folder):
     def begin(**changes: Any) -> Run:
         config = RunConfig().override(changes)
         run = Run.of(config)
-        run.begin(config, "data", "a device")
+        run.begin(config, "a device", {"data": "data"})
         return run
 
     return begin

@@ -130,7 +130,7 @@ def test_an_unfinished_run_is_not_loaded(runs_folder, tiny):
     run = Run.of(tiny)
     with pytest.raises(RunError, match="is not finished: train it first"):
         icot.load(run)
-    run.begin(tiny, "data", "a device")
+    run.begin(tiny, "a device", {"data": "data"})
     with pytest.raises(RunError, match="is not finished: train it first"):
         icot.load(run.name)
 

@@ -26,9 +26,11 @@ import argparse
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
-from icotlib.errors import IcotError, did_you_mean
+from icotlib.errors import IcotError, RunWarning, did_you_mean
 
 COMMANDS = {
     "train": "train one run, or show it if it is finished",
@@ -78,7 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = importlib.import_module(f"icotlib.cli.{name}")
     options = command_parser(name).parse_args(words[1:])
     try:
-        command.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            command.run(options)
         sys.stdout.flush()
     except IcotError as error:
         print(f"icot: {error}", file=sys.stderr)
@@ -89,6 +93,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """One line for what the library says on purpose; any other warning as Python shows it."""
+    shown = f"icot: {message}\n"
+    if not issubclass(category, RunWarning):
+        shown = warnings.formatwarning(message, category, *where[:2])
+    sys.stderr.write(shown)
 
 
 def top_parser() -> argparse.ArgumentParser:

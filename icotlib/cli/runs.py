@@ -11,6 +11,7 @@ from icotlib.reporting.groups import configuration
 from icotlib.reporting.results import results_table
 from icotlib.reporting.selection import ORDERS, last_accuracy, matching
 from icotlib.runs import Run, all_runs
+from icotlib.system.spreadsheets import inert
 
 EXAMPLES = """\
 examples:
@@ -168,7 +169,7 @@ def state(run: Run) -> str:
 
 def write_results(options: argparse.Namespace) -> None:
     table = results_table(finished(options))
-    table.to_csv(sys.stdout if options.csv is True else options.csv, index=False)
+    inert(table).to_csv(sys.stdout if options.csv is True else options.csv, index=False)
 
 
 def print_summary(options: argparse.Namespace) -> None:

@@ -13,6 +13,8 @@ from icotlib.config import DataConfig
 from icotlib.data.files import SPLITS, format_line, numbered_examples
 from icotlib.data.text import same_question
 from icotlib.errors import ConfigError, DataError
+from icotlib.system import seals
+from icotlib.system.contents import code_hash
 from icotlib.tasks import Example, Task, get_task
 
 #: Sets of at least so many questions are cached on disk.
@@ -113,6 +115,7 @@ def load_corpus(config: DataConfig) -> Corpus:
 
 def _generate_corpus(config: DataConfig) -> Corpus:
     task = get_task(config.task)
+    config.check_content()
     _check_size(config, task)
     rng = np.random.default_rng([config.seed, 0])
     n_held_out = config.valid_examples + config.test_examples
@@ -148,6 +151,7 @@ def _check_size(config: DataConfig, task: Task) -> None:
 
 def _read_corpus(folder: Path, config: DataConfig) -> Corpus:
     check_folder(folder)
+    config.check_content()
     sets: dict[str, dict[int, Example]] = {}
     symbols: set[str] = set()
     for split in SPLITS:
@@ -219,12 +223,13 @@ def _cached(config: DataConfig, split: str, task: Task, questions: np.ndarray) -
     if len(questions) < MANY:
         return _dataset(_text(config, task, questions))
     digest = hashlib.sha256(questions.astype(np.int8).tobytes()).hexdigest()[:10]
-    folder = paths.data_cache() / f"{task.name}-{split}-{len(questions)}-{digest}"
+    parts = [task.name, split, str(len(questions)), digest, code_hash(type(task))]
+    folder = paths.data_cache() / "-".join(part for part in parts if part)
 
     def make(part: Path) -> None:
         _dataset(_text(config, task, questions)).save_to_disk(part)
 
-    return load_from_disk(str(paths.create_once(folder, make)))
+    return load_from_disk(str(seals.cached(folder, make)))
 
 
 def _text(config: DataConfig, task: Task, questions: np.ndarray) -> list[Example]:

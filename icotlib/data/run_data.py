@@ -18,6 +18,7 @@ from icotlib.data.corpus import Corpus, check_folder, examples_of, load_corpus
 from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.data.symbols import ANSWER_DELIMITER, EOS, SEP, symbol_tokenizer
 from icotlib.errors import ConfigError
+from icotlib.system import seals
 from icotlib.system.pretrained import check_pretrained, load_pretrained
 
 #: Training sets of at least so many examples are stored on disk as tokens.
@@ -82,6 +83,7 @@ def build_layout(config: RunConfig, symbols: Sequence[str]) -> Layout:
     if model.pretrained is None:
         tokenizer = symbol_tokenizer(symbols)
     else:
+        model.check_content()
         tokenizer = load_pretrained(AutoTokenizer, model.pretrained)
     return Layout(tokenizer, model.spaced_separators, config.input_format.step_end)
 
@@ -145,9 +147,7 @@ def encode_once(layout: Layout, dataset: Dataset, digest: str) -> EncodedBatch:
     if len(dataset) < MANY or layout.fingerprint is None:
         return layout.encode(examples_of(dataset))
     key = hashlib.sha256(f"{digest} {layout.fingerprint}".encode()).hexdigest()[:16]
-    folder = paths.create_once(
-        paths.data_cache() / f"tokens-{key}", partial(_store, layout, dataset)
-    )
+    folder = seals.cached(paths.data_cache() / f"tokens-{key}", partial(_store, layout, dataset))
     ids = torch.from_numpy(np.load(folder / "ids.npy", mmap_mode="c"))  # torch refuses read-only
     lengths = torch.from_numpy(np.load(folder / "lengths.npy"))
     ends = torch.from_numpy(np.load(folder / "ends.npy")).long()

@@ -8,6 +8,7 @@ import numpy as np
 
 from icotlib import paths
 from icotlib.evaluation.stage_model import StageModel
+from icotlib.system.contents import file_hash
 from icotlib.tasks.questions import QuestionSet
 
 #: Bytes of states held in memory at once while they are captured.
@@ -30,10 +31,13 @@ def stored_activations(model: StageModel, questions: QuestionSet, bound: int = B
             return _capture(model, questions, Path(folder) / "states.npy", bound)
     entries = np.ascontiguousarray(questions.questions)
     path = model.folder / f"{hashlib.sha256(entries.tobytes()).hexdigest()[:16]}.npy"
-    if not path.is_file():
+    stored = path.with_suffix(".sha256")
+    if not (path.is_file() and stored.is_file() and stored.read_text() == file_hash(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
         with paths.whole_file(path) as part:
             _capture(model, questions, part, bound)
+        with paths.whole_file(stored) as part:
+            part.write_text(file_hash(path))
     return np.load(path, mmap_mode="r")
 
 

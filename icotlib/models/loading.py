@@ -14,6 +14,7 @@ from icotlib.errors import RunError
 from icotlib.models.adapters import merged
 from icotlib.registry import METHODS
 from icotlib.runs import Run
+from icotlib.system import seals
 
 M = TypeVar("M", bound=PreTrainedModel, covariant=True)
 
@@ -60,6 +61,8 @@ def load_model(
 def load_stage(run: Run, removed: int | None = None) -> tuple[Any, Layout]:
     """A run's model on the CPU, final or at the end of a removal stage, and its layout."""
     config = run.config
+    if config.model.lora:  # its weights are adapters of what the folder holds
+        config.model.check_content()
     return load_model(
         run.weights(removed), config.model.spaced_separators, config.input_format.step_end
     )
@@ -70,6 +73,7 @@ def load_weights(model_class: Loadable[M], folder: Path) -> M:
 
     Raises `RunError` if it is damaged.
     """
+    seals.check_seal(Path(folder), "put it back from a copy, or train or export the model again")
     try:
         with _no_bars():
             if (Path(folder) / "adapter_config.json").is_file():

@@ -18,7 +18,10 @@ from icotlib import paths
 from icotlib.config import NUMERICS
 from icotlib.errors import IcotError, RunError
 from icotlib.reporting.results import speed_table
+from icotlib.run_files import RESULTS
 from icotlib.runs import Run
+from icotlib.system import seals
+from icotlib.system.names import LONGEST_RUN, is_name
 
 #: The files of a run from which tables and figures are drawn; the first three must be there.
 FILES = (
@@ -31,7 +34,6 @@ NEEDED = FILES[:3]
 WEIGHTS = re.compile(
     r"(model|stages/removed-\d+)/[\w-][\w.-]*\.(safetensors|json|txt|model|jinja)", re.ASCII
 )
-RUN_NAME = re.compile(r"\w[\w.+-]*", re.ASCII)
 
 #: What reading a damaged archive raises.
 DAMAGE = (tarfile.TarError, zlib.error, EOFError, OSError, OverflowError, ValueError)
@@ -110,11 +112,14 @@ def import_runs(path: str | Path) -> tuple[list[Run], list[Run]]:
     path = Path(path)
     if not path.is_file():
         raise RunError(f"{path}: no such file")
+    for left in paths.runs_root().glob(".import-*"):
+        if paths.is_given_up(left):
+            shutil.rmtree(left, ignore_errors=True)
     part = paths.runs_root() / f".import-{uuid.uuid4().hex}"
     part.mkdir(parents=True)
     try:
         _unpack(path, part)
-        found = [Run(folder) for folder in sorted(part.iterdir())]
+        found = [Run(folder, "export it again") for folder in sorted(part.iterdir())]
         if not found:
             raise RunError(f"{path} holds no run")
         for run in found:
@@ -152,7 +157,7 @@ def _checked_name(member: tarfile.TarInfo, path: Path) -> PurePosixPath:
     run, _, rest = member.name.partition("/")
     if not member.isreg():
         raise RunError(f"{path}: {member.name!r} is a link, a folder or a device, and no file")
-    if not RUN_NAME.fullmatch(run) or not (rest in FILES or WEIGHTS.fullmatch(rest)):
+    if not is_name(run, LONGEST_RUN) or not (rest in FILES or WEIGHTS.fullmatch(rest)):
         raise RunError(f"{path}: {member.name!r} is no file that belongs to a run")
     return PurePosixPath(run, rest)
 
@@ -163,6 +168,10 @@ def _check(run: Run, path: Path) -> None:
     if missing:
         raise RunError(f"{path}: {run.name} lacks {', '.join(missing)}")
     try:
+        for name in RESULTS:
+            run.verified(name)
+        for folder in [run.folder / "model", *run.folder.glob("stages/*")]:
+            seals.check_seal(folder, run.remedy)
         config, origin = run.config, run.provenance
         _ = run.totals["seconds"], run.metrics, run.stages, origin["commit"], origin["data"]
         speed_table(run)
@@ -171,10 +180,11 @@ def _check(run: Run, path: Path) -> None:
         if (run.folder / "answers.parquet").is_file():
             _ = run.answers
     except (IcotError, KeyError, TypeError, ValueError, OSError) as error:
-        raise RunError(f"{path}: {run.name} cannot be read: {error}") from None
+        words = str(error).replace(f"{run.folder}{os.sep}", "")
+        raise RunError(f"{path}: {run.name} cannot be read: {words}") from None
     # Names of other numerics versions cannot be calculated here.
-    if origin.get("numerics", NUMERICS) == NUMERICS and config.run_name != run.name:
-        raise RunError(f"{path}: {run.name} holds the settings of {config.run_name}")
+    if origin.get("numerics", NUMERICS) == NUMERICS and config.plain_name != run.name:
+        raise RunError(f"{path}: {run.name} holds the settings of {config.plain_name}")
 
 
 def _check_ancestors(found: Sequence[Run], path: Path) -> None:

@@ -11,9 +11,6 @@ from icotlib import paths
 from icotlib.runs import Run
 from icotlib.system import leases
 
-#: Seconds after which a file that was being written is taken as given up.
-GIVEN_UP = 3600
-
 DAY = 24 * 3600
 
 
@@ -106,14 +103,16 @@ def _inside_hidden(path: Path, folder: Path) -> bool:
 
 
 def _old(found: Iterable[Path]) -> list[Path]:
-    return [path for path in sorted(found) if time.time() - _last_change(path) > GIVEN_UP]
+    return [path for path in sorted(found) if time.time() - _last_change(path) > paths.GIVEN_UP]
 
 
 def _free_locks() -> Iterator[Removable]:
     """Leases whose holder is gone, or has not counted for long."""
     for path in sorted((_root() / ".locks").glob("*")):
         if not leases.is_held(path) or _old([path]):
-            yield _item(path, "a lock that nobody holds", partial(leases.discard, seconds=GIVEN_UP))
+            yield _item(
+                path, "a lock that nobody holds", partial(leases.discard, seconds=paths.GIVEN_UP)
+            )
 
 
 def _item(path: Path, reason: str, delete: Callable[[Path], None] = _delete) -> Removable:

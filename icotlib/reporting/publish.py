@@ -18,6 +18,7 @@ from icotlib.reporting import figures
 from icotlib.reporting.results import learning_table, model_name, results_table
 from icotlib.reporting.speed import record_speed
 from icotlib.runs import Run, all_runs
+from icotlib.system.spreadsheets import inert
 from icotlib.tasks.questions import QuestionSet
 
 
@@ -58,7 +59,7 @@ def publish(folder: Path | None = None, task: str = "mult-4x2") -> pd.DataFrame:
             record_speed(group, reference, rounds=5, examples=10)
     folder.mkdir(parents=True, exist_ok=True)
     table = results_table(runs)
-    table.to_csv(folder / "results.csv", index=False)
+    inert(table).to_csv(folder / "results.csv", index=False)
     on_task = [run for run in runs if run.config.task == task]
     publish_main(on_task, table, folder)
     publish_distillation(select(on_task, experiments.icot_kd), folder)

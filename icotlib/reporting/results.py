@@ -7,9 +7,11 @@ from typing import Any
 import pandas as pd
 
 from icotlib.config import RunConfig
+from icotlib.errors import RunError
 from icotlib.registry import METHODS
 from icotlib.reporting.groups import configuration_key, settings_of_run
 from icotlib.runs import Run
+from icotlib.system import seals
 
 COLUMNS = [
     "method",
@@ -144,7 +146,15 @@ def final_rows(table: pd.DataFrame) -> pd.DataFrame:
 def speed_table(run: Run) -> pd.DataFrame:
     """What `record_speed` has measured for a run; empty before."""
     path = run.folder / "speed.json"
-    return pd.read_json(path) if path.is_file() else pd.DataFrame(columns=["removed", *SPEEDS])
+    if not path.is_file():
+        return pd.DataFrame(columns=["removed", *SPEEDS])
+    remedy = "delete the file and measure again (icot.record_speed)"
+    values = seals.read_json(path, remedy)
+    rows = values if isinstance(values, list) else seals.opened(path, remedy).get("rows")
+    try:  # a list is of before the file held its hash
+        return pd.DataFrame(rows).astype(dict.fromkeys(SPEEDS, float))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path} is damaged ({error}): {remedy}") from None
 
 
 def provenance_of(runs: Iterable[Run]) -> dict[str, Any]:

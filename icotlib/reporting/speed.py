@@ -11,7 +11,8 @@ from icotlib.data.layout import EncodedBatch
 from icotlib.errors import RunError
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.reporting.results import speed_table
-from icotlib.runs import Run, write_json
+from icotlib.runs import Run
+from icotlib.system.seals import sealed, write_json
 from icotlib.system.timing import compute_seconds, interleave, time_steps
 
 #: Test examples that are answered at most.
@@ -85,7 +86,7 @@ def _record(runs: Sequence[Run], reference: Run, rounds: int, examples: int) -> 
             for name, removed in models
             if name == run.name
         ]
-        write_json(run.folder / "speed.json", rows)
+        write_json(run.folder / "speed.json", sealed({"rows": rows}))
 
 
 def _at_every_stage(run: Run) -> dict[tuple[str, int], StageModel]:

@@ -8,7 +8,9 @@ import pandas as pd
 from icotlib import paths
 from icotlib.errors import ConfigError
 from icotlib.reporting.results import provenance_of
-from icotlib.runs import Run, write_json
+from icotlib.runs import Run
+from icotlib.system.seals import write_json
+from icotlib.system.spreadsheets import inert
 
 KINDS = (".csv", ".md", ".tex")
 
@@ -45,7 +47,7 @@ def write_table(frame: pd.DataFrame, path: str | Path) -> list[Path]:
 
 
 def as_csv(frame: pd.DataFrame) -> str:
-    return frame.to_csv(index=False)
+    return inert(frame).to_csv(index=False)
 
 
 def as_markdown(frame: pd.DataFrame) -> str:

@@ -13,9 +13,10 @@ from icotlib import experiments
 from icotlib.config import RunConfig
 from icotlib.experiments.runs import run_config
 from icotlib.running import notebooks
-from icotlib.runs import Run, write_json
+from icotlib.runs import Run
 from icotlib.settings import parse_overrides
 from icotlib.system import leases
+from icotlib.system.seals import write_json
 
 
 @dataclass(frozen=True)

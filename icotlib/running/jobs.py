@@ -57,6 +57,7 @@ def ensure(
     and the error of a failed training, such as `TrainingError`, after the other runs have finished.
     """
     configs = [configs] if isinstance(configs, RunConfig) else list(configs)
+    configs = [config.pinned() for config in configs]
     if launched():
         return [train_launched(config) for config in configs]
     runs = [Run.of(config) for config in configs]
@@ -104,7 +105,7 @@ def trainings(configs: Sequence[RunConfig]) -> list[Job]:
 
     Raises `DataError` or `ConfigError` if a model or data cannot be found.
     """
-    missing = unfinished(configs)
+    missing = unfinished([config.pinned() for config in configs])
     check_sources(missing)
     return [
         Job(

@@ -31,9 +31,12 @@ from icotlib.running.cells import Cell, Target
 from icotlib.running.grids import grid_cells
 from icotlib.running.jobs import Job, Outcome, run_jobs, trainings
 from icotlib.running.worker import stop_requested
-from icotlib.runs import unfinished, write_json
+from icotlib.runs import unfinished
 from icotlib.settings import parse_overrides
 from icotlib.system import leases
+from icotlib.system.names import check_name
+from icotlib.system.seals import write_json
+from icotlib.system.spreadsheets import inert
 
 STATES = ("waiting", "running", "finished", "failed")
 
@@ -82,6 +85,7 @@ class Sweep:
         own = [{name: _plain(value, name) for name, value in cell.items()} for cell in cells]
         plan = {"target": target, "notebook": is_notebook, "fixed": dict(fixed), "cells": own}
         text = json.dumps(plan, sort_keys=True)
+        name = name and check_name(name, "the name of the sweep")
         name = name or f"{target}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
         folder = sweeps_root() / name
         if not (folder / "plan.json").is_file():
@@ -111,7 +115,7 @@ class Sweep:
     def write_table(self) -> None:
         """Write `table.csv`."""
         with paths.whole_file(self.folder / "table.csv") as part:
-            self.table().to_csv(part, index=False)
+            inert(self.table()).to_csv(part, index=False)
 
     def run(
         self,

@@ -11,8 +11,9 @@ import hashlib
 import inspect
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import FunctionType
 
 from icotlib import paths
 
@@ -124,24 +125,32 @@ NOT_OWN = {"icotlib", "builtins", "abc", "typing"}
 
 def _code(kind: type) -> str:
     """The code of the file of a class; of the class's own functions where there is no file."""
+    functions = dict(_functions(kind))
     with contextlib.suppress(OSError, TypeError, SyntaxError, ValueError):
-        source = inspect.getsourcefile(kind)
+        files = {function.__code__.co_filename for function in functions.values()}
+        source = min(files) if files else inspect.getsourcefile(kind)
         if source is not None and os.path.isfile(source):
             return _plain(Path(source).read_text())
-    parts = []
+    values = [
+        f"{name} {value!r}"
+        for name, value in sorted(vars(kind).items())
+        if name not in functions and not name.startswith("__") and not callable(value)
+    ]
+    return "\n".join([*values, *(f"{name} {_text(x)}" for name, x in functions.items())])
+
+
+def _functions(kind: type) -> Iterator[tuple[str, FunctionType]]:
+    """The functions that a class defines, by name: methods and properties."""
     for name, value in sorted(vars(kind).items()):
         function = inspect.unwrap(getattr(value, "__func__", getattr(value, "fget", value)))
-        if inspect.isfunction(function):
-            parts.append(f"{name} {_code_of_function(function)}")
-        elif not name.startswith("__") and not callable(value):
-            parts.append(f"{name} {value!r}")
-    return "\n".join(parts)
+        if isinstance(function, FunctionType):
+            yield name, function
 
 
-def _code_of_function(function: object) -> str:
+def _text(function: FunctionType) -> str:
     with contextlib.suppress(OSError, TypeError, SyntaxError):
-        return _plain(inspect.cleandoc(inspect.getsource(function)))  # type: ignore[arg-type]
-    code = function.__code__  # type: ignore[attr-defined]
+        return _plain(inspect.cleandoc(inspect.getsource(function)))
+    code = function.__code__
     return f"{code.co_code.hex()} {[x for x in code.co_consts if not hasattr(x, 'co_code')]!r}"
 
 

@@ -4,9 +4,9 @@ Each is a folder of its own under `checkpoint/`, renamed into place when it is w
 is deleted afterwards.
 """
 
-import json
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,8 +15,13 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
+from icotlib import paths
+from icotlib.config import NUMERICS
 from icotlib.errors import RunError
-from icotlib.runs import Run, write_json
+from icotlib.models.loading import save_model
+from icotlib.runs import Run
+from icotlib.system import seals
+from icotlib.system.contents import code_hash
 from icotlib.training.devices import like, whole
 
 #: What the state of a checkpoint holds.
@@ -46,6 +51,26 @@ def tensors_of(
     return trained_tensors(model, keep), moments
 
 
+def origin_of(method: Any) -> dict[str, Any]:
+    """What must stay as it is while a run is interrupted, for `Run.check_continued`: the hashes of
+    its data, its tokenizer, its pretrained model, and of a user's code.
+
+    Args:
+        method: the `Method` that is trained.
+    """
+    config, data = method.config, method.run_data
+    return {
+        "data": data.corpus.digest,
+        "numerics": NUMERICS,
+        "trained_with": {
+            "tokenizer": data.layout.fingerprint,
+            "pretrained model": config.model.identity,
+            "code of the method": code_hash(method.__class__),
+            "code of the task": config.data.identity if config.data.path is None else None,
+        },
+    }
+
+
 def save(
     run: Run,
     step: int,
@@ -60,29 +85,41 @@ def save(
         state: whatever else a resumed run needs, ready for JSON.
     """
     root = run.folder / "checkpoint"
-    folder, part = root / f"step-{step:08d}", root / ".part"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    save_file(weights, part / "model.safetensors")
-    torch.save(moments, part / "optimizers.pt")
-    write_json(part / "state.json", state)
-    part.rename(folder)
+    folder = root / f"step-{step:08d}"
+    with paths.whole_folder(folder) as part:
+        part.mkdir()
+        save_file(weights, part / "model.safetensors")
+        torch.save(moments, part / "optimizers.pt")
+        seals.write_json(part / "state.json", state)
+        seals.seal(part)
     for older in root.glob("step-*"):
         if older != folder:
             shutil.rmtree(older)
 
 
-def load(run: Run, model: nn.Module, optimizers: Sequence[Optimizer]) -> dict[str, Any] | None:
+def load(
+    run: Run,
+    model: nn.Module,
+    optimizers: Sequence[Optimizer],
+    began_with: dict[str, Any] | None = None,
+) -> dict[str, Any] | None:
     """Load the last checkpoint into model and optimizers; its state, or None without one.
 
-    Raises `RunError` if it is damaged or does not fit the model.
+    Args:
+        began_with: what the state must say of data, tokenizer and code (`origin_of`).
+
+    Raises `RunError` if it is damaged, does not fit the model, or is of other data.
     """
     folders = sorted((run.folder / "checkpoint").glob("step-*"))
     if not folders:
         return None
     folder = folders[-1]
+    remedy = f"delete {run.folder} to train the run from its start"
+    state = seals.read_json(folder / "state.json", remedy)
+    if "trained_with" in state or (folder / seals.SEAL).exists():  # not older than hashes
+        seals.check_seal(folder, remedy, required=True)
+    run.check_continued(state, began_with or state)
     try:
-        state = json.loads((folder / "state.json").read_text())
         weights = load_file(folder / "model.safetensors")
         moments = torch.load(folder / "optimizers.pt", weights_only=True, map_location="cpu")
     except Exception as error:  # safetensors, pickle and json raise types of their own
@@ -108,6 +145,18 @@ def load(run: Run, model: nn.Module, optimizers: Sequence[Optimizer]) -> dict[st
                     moment[name] = like(value, parameters[number])
         optimizer.load_state_dict(saved)
     return state
+
+
+def save_trained(folder: Path, method: Any, keep: bool = True) -> None:
+    """Save the model of a method and its tokenizer, as it answers, with the hashes of the files.
+
+    Args:
+        keep: as for `tensors_of`.
+    """
+    weights = method.merged_weights() or whole_weights(method.model, keep)
+    if keep:
+        save_model(folder, method.model, method.run_data.layout, weights)
+        seals.seal(folder)
 
 
 def trained_tensors(model: nn.Module, keep: bool = True) -> dict[str, Tensor]:

@@ -1,15 +1,16 @@
 """What a run keeps of its final test: accuracy by stage, and what the model wrote."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from icotlib import paths
 from icotlib.data.run_data import RunData
 from icotlib.evaluation.scoring import Score
 from icotlib.runs import Run
+from icotlib.system import seals
 from icotlib.training.answers import save_answers
 
 #: Test questions whose answers are kept as plain text.
@@ -28,6 +29,13 @@ class Counters:
     seconds: float = 0.0
 
 
+def save_metrics(run: Run, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write metrics.csv, whole or not at all; nothing before the first evaluation."""
+    if rows:
+        with paths.whole_file(run.folder / "metrics.csv") as part:
+            pd.DataFrame(rows).to_csv(part, index=False)
+
+
 def save_results(
     run: Run, run_data: RunData, unit: str, scores: Mapping[int, Score], counters: Counters
 ) -> None:
@@ -41,12 +49,13 @@ def save_results(
     if not scores:
         return
     rows = [_row(run, removed, unit, score, counters) for removed, score in scores.items()]
-    pd.DataFrame(rows).to_csv(run.folder / "stages.csv", index=False)
+    with paths.whole_file(run.folder / "stages.csv") as part:
+        pd.DataFrame(rows).to_csv(part, index=False)
     samples = [
         sample for removed, score in scores.items() for sample in _samples(run_data, removed, score)
     ]
-    path = run.folder / "samples.jsonl"
-    pd.DataFrame(samples).to_json(path, orient="records", lines=True)
+    with paths.whole_file(run.folder / "samples.jsonl") as part:
+        pd.DataFrame(samples).to_json(part, orient="records", lines=True)
     save_answers(run, run_data.corpus.test, scores)
 
 
@@ -54,7 +63,7 @@ def earlier_scores(run: Run) -> Iterator[tuple[int, Score]]:
     """The test scores of stages whose weights are not kept, by removal stage."""
     for path in sorted((run.folder / "stages").glob("*/score.json")):
         removed = int(path.parent.name.removeprefix("removed-"))
-        saved = json.loads(path.read_text())
+        saved = seals.opened(path, run.remedy)
         for name in ("by_symbol", "written", "right", "cut"):
             saved[name] = tuple(saved.get(name, ()))
         yield removed, Score(**saved)
@@ -65,7 +74,7 @@ def _row(run: Run, removed: int, unit: str, score: Score, counters: Counters) ->
     used = vars(counters)
     saved = run.stage_folder(removed) / "counters.json"
     if saved.is_file():
-        used = json.loads(saved.read_text())
+        used = seals.opened(saved, run.remedy)
     return {
         "removed": removed,
         "unit": unit,

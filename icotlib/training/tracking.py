@@ -19,7 +19,8 @@ from accelerate.tracking import (
 from icotlib import paths
 from icotlib.config import RunConfig, to_dict
 from icotlib.errors import ConfigError, did_you_mean
-from icotlib.runs import Run, write_json
+from icotlib.runs import Run
+from icotlib.system.seals import write_json
 
 #: The environment variable that names trackers, with commas between them.
 VARIABLE = "ICOT_TRACK"

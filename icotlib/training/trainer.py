@@ -13,11 +13,9 @@ from dataclasses import asdict
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import pandas as pd
 import torch
-from transformers import PreTrainedModel
 
 from icotlib import paths
 from icotlib.config import RunConfig
@@ -27,17 +25,16 @@ from icotlib.evaluation.scoring import Score
 from icotlib.evaluation.truths import check_given_back
 from icotlib.methods.base import Method
 from icotlib.models import int8
-from icotlib.models.loading import save_model
 from icotlib.models.parameters import count_parameters
-from icotlib.runs import Run, write_json
-from icotlib.system import memory
+from icotlib.runs import Run
+from icotlib.system import memory, seals
 from icotlib.system.devices import device_name
 from icotlib.system.seeding import generator_for
 from icotlib.system.timing import compute_seconds
 from icotlib.training import checkpoints, devices, optim
 from icotlib.training.interruption import Interruption
 from icotlib.training.losses import Losses
-from icotlib.training.results import Counters, earlier_scores, save_results
+from icotlib.training.results import Counters, earlier_scores, save_metrics, save_results
 from icotlib.training.tracking import Tracking, trackers_asked_for
 
 #: Steps between two readings of the losses, which is when the device is waited for.
@@ -61,6 +58,7 @@ def train(config: RunConfig, should_stop: Callable[[], bool] = lambda: False) ->
         RunError: the checkpoint of an unfinished run is damaged.
         DataError, ConfigError: the data cannot be used.
     """
+    config = config.pinned()
     run = Run.of(config)
     if devices.agreed(run.done):
         return run
@@ -103,6 +101,8 @@ class Trainer:
         self.model, *self.optimizers = self.accelerator.prepare(self.method.model, *optimizers)
         self.counters = Counters()
         self.losses = Losses(run, self.accelerator)
+        #: What must stay as it is while the run is interrupted.
+        self.origin = checkpoints.origin_of(self.method)
         #: Tokens of this process's rows since they were last counted.
         self.tokens = 0
         self.interruption = Interruption(run, self.accelerator, should_stop)
@@ -117,7 +117,7 @@ class Trainer:
         """Train, evaluate on the test set, and mark the run as finished."""
         if self.writes:
             device = device_name(self.accelerator.device)
-            self.run.begin(self.config, self.run_data.corpus.digest, device)
+            self.run.begin(self.config, device, self.origin)
         devices.check_shared(self.run)
         rows = self._resume()
         if self.writes:
@@ -260,28 +260,29 @@ class Trainer:
         self._count_tokens()
         losses = self.losses.state_dict(self.counters.step)
         self.interruption.saved = time.monotonic()
-        if self.writes and rows:
-            with paths.whole_file(self.run.folder / "metrics.csv") as part:
-                pd.DataFrame(rows).to_csv(part, index=False)
+        if self.writes:
+            save_metrics(self.run, rows)
         state = {
             "counters": vars(self.counters),
             "method": self.method.state_dict(),
             "rows": rows,
             "losses": losses,
-        }
+        } | self.origin
         tensors = checkpoints.tensors_of(self.method.model, self.optimizers, self.writes)
         if self.writes:
             checkpoints.save(self.run, self.counters.step, *tensors, state)
 
     def _resume(self) -> list[dict[str, Any]]:
         """Load the last checkpoint if there is one; the rows of metrics.csv up to it."""
-        state = checkpoints.load(self.run, self.method.model, self.optimizers)
+        state = checkpoints.load(self.run, self.method.model, self.optimizers, self.origin)
         if state is None:
             return []
         optim.on_device(self.optimizers, self.accelerator.device)
         self.counters = Counters(**state["counters"])
         self.method.load_state_dict(state["method"])
         self.losses.load_state_dict(state["losses"])
+        if self.writes:
+            save_metrics(self.run, state["rows"])
         return state["rows"]
 
     def _end_stage(self, removed: int) -> None:
@@ -304,16 +305,15 @@ class Trainer:
                 score = self.method.test_stage(removed)
             self.model.train(self.method.dropout)
             if self.writes:
-                write_json(part / self.run.stage_score(removed).name, asdict(score))
+                score_file = part / self.run.stage_score(removed).name
+                seals.write_json(score_file, seals.sealed(asdict(score)))
         if self.writes:
-            write_json(part / "counters.json", vars(self.counters))
+            seals.write_json(part / "counters.json", seals.sealed(vars(self.counters)))
             part.rename(folder)
+            paths.flush(folder.parent)
 
     def _save_model(self, folder: Path) -> None:
-        model = self.method.model
-        weights = self.method.merged_weights() or checkpoints.whole_weights(model, self.writes)
-        if self.writes:
-            save_model(folder, cast(PreTrainedModel, model), self.run_data.layout, weights)
+        checkpoints.save_trained(folder, self.method, self.writes)
 
     # --- the end ---
 

@@ -16,7 +16,9 @@ from matplotlib.ticker import PercentFormatter
 
 from icotlib import paths
 from icotlib.reporting.results import provenance_of
-from icotlib.runs import Run, write_json
+from icotlib.runs import Run
+from icotlib.system.seals import write_json
+from icotlib.system.spreadsheets import inert
 
 #: Widths of one and of two columns of a page, in inches.
 COLUMN, PAGE = 3.35, 6.9
@@ -107,6 +109,6 @@ def save(
         for kind in FORMATS:
             written.append(folder / f"{name}.{kind}")
             figure.savefig(written[-1], format=kind, metadata=metadata[kind])
-    table.to_csv(folder / f"{name}.csv", index=False)
+    inert(table).to_csv(folder / f"{name}.csv", index=False)
     write_json(folder / f"{name}.json", origin)
     return [*written, folder / f"{name}.csv", folder / f"{name}.json"]

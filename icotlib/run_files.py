@@ -1,0 +1,197 @@
+"""What a run directory holds, read and checked: a file that is not what it was is an error.
+
+`done.json` of a finished run has the hashes of its files. Runs older than the hashes are read
+without a check.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from icotlib.config import RunConfig, from_dict
+from icotlib.errors import IcotError, RunError
+from icotlib.system import seals
+
+#: Raised when run directories are stored in another way, so that older ones cannot be read.
+FORMAT = 3
+
+#: The files of a finished run that tables and figures are drawn from. `done.json` has their hashes.
+RESULTS = (
+    *("config.json", "provenance.json", "metrics.csv", "stages.csv"),
+    *("samples.jsonl", "answers.parquet"),
+)
+
+
+class RunFiles:
+    """The files of one run directory, made or not yet made."""
+
+    def __init__(self, folder: Path, remedy: str = ""):
+        self.folder = Path(folder)
+        #: What to do about a file that is missing or damaged, a clause.
+        self.remedy = (
+            remedy or f"put it back from a copy, or delete {folder} and train the run again"
+        )
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def done(self) -> bool:
+        """Whether the run is finished."""
+        return (self.folder / "done.json").is_file()
+
+    @property
+    def started(self) -> bool:
+        """Whether training has begun."""
+        return (self.folder / "config.json").is_file()
+
+    @property
+    def readable(self) -> bool:
+        """Whether this version of icotlib stored it."""
+        return self._fields("config.json").get("format") == FORMAT
+
+    @property
+    def config(self) -> RunConfig:
+        """Every setting. Raises `RunError` if the run was stored by another version."""
+        values = self._fields("config.json")
+        if values.pop("format", None) != FORMAT:
+            raise RunError(
+                f"{self.folder} was stored by another version of icotlib, which this one cannot "
+                "read: train it again, or move it out of the folder of runs"
+            )
+        try:
+            return from_dict(_with_contents(values))
+        except (AttributeError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{self.folder / 'config.json'} is damaged ({error}): {self.remedy}"
+            ) from None
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return self._fields("provenance.json")
+
+    @property
+    def totals(self) -> dict[str, Any]:
+        """Examples, tokens, steps and seconds of training, chain length, parameters."""
+        values = self._marker()
+        values.pop("files", None)
+        return values
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """One row per evaluation so far; empty before the first."""
+        return self._table("metrics.csv", pd.read_csv)
+
+    @property
+    def stages(self) -> pd.DataFrame:
+        """One row per removal stage; empty until the run is finished."""
+        return self._table("stages.csv", pd.read_csv)
+
+    @property
+    def samples(self) -> pd.DataFrame:
+        """Question, truth and what the model wrote, by removal stage."""
+        return self._table("samples.jsonl", pd.read_json, lines=True, dtype=False)
+
+    @property
+    def answers(self) -> pd.DataFrame:
+        """One row per stage and test question: removed, number, question, answer, right, written,
+        and cut, whether the limit of what it may write cut the answer (not in older runs).
+
+        Raises `RunError` if the run kept none: it is unfinished, is never tested, or was trained
+        before every answer was kept.
+        """
+        found = self._table("answers.parquet", pd.read_parquet)
+        if not len(found.columns):
+            raise RunError(
+                f"{self.name} has no answers.parquet: it is unfinished, answers no questions, or "
+                "is older than this file. Its accuracies can be used, its single questions cannot"
+            )
+        return found
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps tables from being drawn from the run; None where nothing does.
+
+        Weights are not looked at: they are checked when they are loaded.
+        """
+        try:
+            if not self.started and self.done:
+                raise RunError(f"{self.folder / 'config.json'} is missing: {self.remedy}")
+            if self.readable:
+                _ = self.config, self.provenance["data"]
+                if self.done:
+                    _ = self.totals, self.stages, self.metrics
+                    for name in RESULTS:
+                        self.verified(name)
+        except IcotError as error:
+            return f"{self.name}: {error}"
+        except KeyError as error:
+            path = self.folder / "provenance.json"
+            return f"{self.name}: {path} is damaged (it has no {error}): {self.remedy}"
+        return None
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The hashes of the files of a finished run, by name; none of a run older than they are."""
+        found = self._marker().get("files", {}) if self.done else {}
+        return found if isinstance(found, dict) else {}
+
+    def verified(self, name: str) -> Path:
+        """A file of the run. Raises `RunError` if it is not what it was when the run finished."""
+        expected = self.hashes.get(name)
+        path = self.folder / name
+        return path if expected is None else seals.check_file(path, expected, self.remedy)
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """The last report of a run in training; empty if there is none."""
+        try:
+            return json.loads((self.folder / "progress.json").read_text())
+        except (OSError, ValueError):
+            return {}
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row per time that training was started, resumed, stopped or finished."""
+        found = self._table("history.jsonl", pd.read_json, lines=True, convert_dates=False)
+        columns = ["event", "step", "time", "machine", "process"]
+        return found if len(found) else pd.DataFrame(columns=columns)
+
+    def _fields(self, name: str) -> dict[str, Any]:
+        """The fields of a JSON file."""
+        path = self.folder / name
+        if not path.is_file() and not self.done:
+            raise RunError(f"{path} is missing: no run, or not finished yet")
+        values = seals.read_json(self.verified(name), self.remedy)
+        if not isinstance(values, dict):
+            raise RunError(f"{path} is damaged (it holds no fields): {self.remedy}")
+        return values
+
+    def _marker(self) -> dict[str, Any]:
+        if not self.done:
+            raise RunError(f"{self.folder / 'done.json'} is missing: no run, or not finished yet")
+        return seals.opened(self.folder / "done.json", self.remedy)
+
+    def _table(self, name: str, read: Callable[..., pd.DataFrame], **how: Any) -> pd.DataFrame:
+        """A table of the run; empty where it has none."""
+        path = self.verified(name)
+        if not path.is_file() or not path.stat().st_size:
+            return pd.DataFrame()
+        try:
+            return read(path, **how)
+        except (OSError, ValueError) as error:  # parsers raise kinds of `ValueError`
+            raise RunError(f"{path} is damaged ({error}): {self.remedy}") from None
+
+
+def _with_contents(values: dict[str, Any]) -> dict[str, Any]:
+    """Stored values of a config. Those of a run from before data and models were known by what they
+    hold say so: it keeps the name that their paths gave it."""
+    for section in ("data", "model"):
+        values[section].setdefault("content", "")
+    for phase in values["phases"].values():
+        _with_contents(phase)
+    return values
