@@ -20,7 +20,10 @@ def check_login(name: str) -> None:
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(f"--push {name}: give OWNER/NAME, of letters, digits, -, _ and .")
+    from huggingface_hub.utils import validate_repo_id
+
     with _explained(name):
+        validate_repo_id(name)
         _api().whoami()
 
 
@@ -63,7 +66,6 @@ def _explained(name: str, advice: str = "") -> Iterator[None]:
     Args:
         advice: what to do about it, where the error itself does not tell.
     """
-    import httpx  # the client of huggingface_hub
     from huggingface_hub.errors import (
         HfHubHTTPError,
         HFValidationError,
@@ -91,7 +93,7 @@ def _explained(name: str, advice: str = "") -> Iterator[None]:
             409: f"{name} exists on the hub: take another name, or replace its files with --update",
         }.get(status, f"the hub answers {status}: {_one_line(error)}")
         raise ConfigError(f"{reason}. {advice}".rstrip(" .")) from None
-    except (httpx.HTTPError, OSError, RuntimeError) as error:
+    except Exception as error:  # its client of HTTP raises types of its own
         raise ConfigError(
             f"the hub cannot be reached, or the upload broke off: {_one_line(error)}. "
             f"{advice or 'What was exported stays: the same command goes on from it.'}".rstrip()
