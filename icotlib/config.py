@@ -196,7 +196,7 @@ class RunConfig(Section):
 #: other must hold out too.
 MUST_MATCH = (
     *map(ModelConfig.dotted, names_of(ModelConfig)),
-    *("data.task", "data.path", "data.seed", "data.holdout"),
+    *("data.task", "data.path", "data.seed", "data.holdout", "data.hold_out"),
     *("data.valid_examples", "data.test_examples"),
 )
 

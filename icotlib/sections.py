@@ -1,11 +1,23 @@
 """The sections of settings that every run has: data, model, optimizer, training."""
 
+import hashlib
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from icotlib.errors import ConfigError
 from icotlib.settings import Section, meaning, setting
 from icotlib.tasks import get_task
+
+#: A file and, behind `#`, the hash of its content.
+HELD_OUT_FILE = re.compile(r"(.+)#([0-9a-f]{16})", re.DOTALL)
+
+
+def file_digest(path: Path) -> str:
+    """Sixteen hexadecimal digits that change with the content of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,13 @@ class DataConfig(Section):
         "test examples, to test on them later.",
     )
 
+    hold_out: str | None = setting(
+        None,
+        "A file whose questions are kept out of training, validation and test examples of a "
+        "generated task, to test on them later (icot evaluate). A run is known by the file's "
+        "content, which the config keeps as a hash behind its path.",
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         task = get_task(self.task) if self.path is None else None
@@ -45,6 +64,28 @@ class DataConfig(Section):
                 f"data.holdout: {self.path or self.task} holds out no combinations; leave it off, "
                 "or choose a generated task whose class has `holdout` and `n_holdout`"
             )
+        self._fix_hold_out()
+
+    def _fix_hold_out(self) -> None:
+        """Add the hash of its content to the file whose questions are held out."""
+        if self.hold_out is None or HELD_OUT_FILE.fullmatch(self.hold_out):
+            return
+        file = Path(self.hold_out).expanduser().resolve()
+        if self.path is not None:
+            raise ConfigError(
+                "data.hold_out keeps questions out of a generated task; for data.path, give the "
+                "file to `icot prepare --test` instead"
+            )
+        if not file.is_file():
+            raise ConfigError(f"data.hold_out: {file} is no file")
+        object.__setattr__(self, "hold_out", f"{file}#{file_digest(file)}")
+
+    def changed(self) -> dict[str, Any]:
+        """As of every section; a file whose questions are held out counts by its content."""
+        found = super().changed()
+        if self.hold_out is not None:
+            found["hold_out"] = self.hold_out.rpartition("#")[2]
+        return found
 
 
 @dataclass(frozen=True)
