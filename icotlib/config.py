@@ -221,7 +221,7 @@ class RunConfig(Section):
 #: other must hold out too.
 MUST_MATCH = (
     *map(ModelConfig.dotted, set(names_of(ModelConfig)) - {"pretrained", "content"}),
-    *("data.task", "data.seed", "data.holdout"),
+    *("data.task", "data.seed", "data.holdout", "data.hold_out"),
     *("data.valid_examples", "data.test_examples"),
 )
 

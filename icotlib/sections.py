@@ -1,5 +1,7 @@
 """The sections of settings that every run has: data, model, optimizer, training."""
 
+import hashlib
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -12,6 +14,15 @@ from icotlib.tasks import get_task
 
 #: The files of `data.path`.
 DATA_FILES = ("train.txt", "valid.txt", "test.txt")
+
+#: A file and, behind `#`, the hash of its content.
+HELD_OUT_FILE = re.compile(r"(.+)#([0-9a-f]{16})", re.DOTALL)
+
+
+def file_digest(path: Path) -> str:
+    """Sixteen hexadecimal digits that change with the content of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 class Sourced(Section):
@@ -95,6 +106,13 @@ class DataConfig(Sourced):
         "is filled in when one begins; set it to be sure of the files.",
     )
 
+    hold_out: str | None = setting(
+        None,
+        "A file whose questions are kept out of training, validation and test examples of a "
+        "generated task, to test on them later (icot evaluate). A run is known by the file's "
+        "content, which the config keeps as a hash behind its path.",
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.content is not None and not self._is_known():
@@ -105,6 +123,28 @@ class DataConfig(Sourced):
                 f"data.holdout: {self.path or self.task} holds out no combinations; leave it off, "
                 "or choose a generated task whose class has `holdout` and `n_holdout`"
             )
+        self._fix_hold_out()
+
+    def _fix_hold_out(self) -> None:
+        """Add the hash of its content to the file whose questions are held out."""
+        if self.hold_out is None or HELD_OUT_FILE.fullmatch(self.hold_out):
+            return
+        file = Path(self.hold_out).expanduser().resolve()
+        if self.path is not None:
+            raise ConfigError(
+                "data.hold_out keeps questions out of a generated task; for data.path, give the "
+                "file to `icot prepare --test` instead"
+            )
+        if not file.is_file():
+            raise ConfigError(f"data.hold_out: {file} is no file")
+        object.__setattr__(self, "hold_out", f"{file}#{file_digest(file)}")
+
+    def changed(self) -> dict[str, Any]:
+        """As of every section; files count by their content."""
+        found = _by_content(super().changed(), self, "path")
+        if self.hold_out is not None:
+            found["hold_out"] = self.hold_out.rpartition("#")[2]
+        return found
 
     def _is_known(self) -> bool:
         return self.path is not None or self.task.partition("-")[0] in TASKS.names()
@@ -118,8 +158,6 @@ class DataConfig(Sourced):
             return folder_hash(Path(self.path).expanduser(), DATA_FILES)
         return code_hash(TASKS.get(self.task.partition("-")[0])) if self._is_known() else None
 
-    def changed(self) -> dict[str, Any]:
-        return _by_content(super().changed(), self, "path")
 
 
 @dataclass(frozen=True)

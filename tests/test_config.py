@@ -54,6 +54,7 @@ OTHER = {
     "model.heads": 3,
     "model.lora": {"r": 2},
     "removal.step_end": ">>",
+    "data.hold_out": "questions.txt#0123456789abcdef",
 }
 
 #: Settings that make sense only beside others.

@@ -11,7 +11,8 @@ from torch import nn
 
 from icotlib import experiments
 from icotlib.cli import main
-from icotlib.config import DataConfig, RunConfig
+from icotlib.config import DataConfig, RunConfig, from_dict, to_dict
+from icotlib.data import hold_out
 from icotlib.data.batches import stream
 from icotlib.data.corpus import load_corpus
 from icotlib.data.layout import Layout
@@ -356,3 +357,122 @@ def test_the_command_trains_every_method_and_prints_its_accuracy(runs_folder, ca
             len(re.findall(rf"^ *{method} +0 +(?:2x1|1x2|unseen combinations)", printed, re.M)) == 3
         )
     assert main([*command, "--set", "data.path=somewhere"]) == 1
+
+
+# --- the questions of a file -------------------------------------------------------------------
+
+
+SIZES_OF_HOLD_OUT = {"task": "mult-1x2", "valid_examples": 40, "test_examples": 40}
+
+
+def questions_of(dataset):
+    return set(dataset["question"])
+
+
+@pytest.fixture
+def held_file(tmp_path):
+    """The questions that a run without hold-out would train on first, in a file."""
+    corpus = load_corpus(DataConfig(**SIZES_OF_HOLD_OUT, train_examples=60))
+    lines = [f"{row['question']}||{row['chain']} #### {row['answer']}" for row in corpus.train]
+    file = tmp_path / "benchmark.txt"
+    file.write_text("\n".join(lines[:30]) + "\n")
+    return file
+
+
+def test_no_set_and_no_batch_has_a_question_of_the_file(held_file):
+    held = {line.partition("||")[0] for line in held_file.read_text().splitlines()}
+    before = load_corpus(DataConfig(**SIZES_OF_HOLD_OUT))
+    corpus = load_corpus(DataConfig(**SIZES_OF_HOLD_OUT, hold_out=str(held_file)))
+    fixed = load_corpus(
+        DataConfig(**SIZES_OF_HOLD_OUT, train_examples=300, hold_out=str(held_file))
+    )
+    for dataset in (corpus.valid, corpus.test, fixed.valid, fixed.test, fixed.train):
+        assert not questions_of(dataset) & held
+    splits = [questions_of(x) for x in (fixed.train, fixed.valid, fixed.test)]
+    assert sum(map(len, splits)) == len(set.union(*splits)) == 380
+    batch, open_batch = stream(corpus, 500, 0), stream(before, 500, 0)
+    assert not {x.question for x in corpus.task.text(batch(3))} & held
+    assert {x.question for x in before.task.text(open_batch(3))} & held
+    assert fixed.hold_out.met > 0
+    assert len({before.digest, corpus.digest}) == 2
+    assert str(fixed.hold_out) == "hold-out: 30 questions of benchmark.txt"
+
+
+@pytest.mark.parametrize(
+    ("task", "written", "same"),
+    [
+        ("mult-2x1", "2 1 * 3", True),
+        ("mult-2x1", "12 * 3", True),
+        ("mult-2x1", "  12x3 ", True),
+        ("mult-2x1", "\ufeff2  1\u00a0* 3", True),
+        ("mult-2x1", "21 * 3", False),
+        ("parity-4", "1011", True),
+        ("parity-4", "1 0 1\u200b 1", True),
+        ("parity-4", "1 1 0 1", False),
+        ("prosqa-8x2", None, True),
+        ("prontoqa-2", None, True),
+    ],
+)
+def test_a_question_is_known_in_every_form(tmp_path, task, written, same):
+    task = get_task(task)
+    question = {"mult-2x1": "12 * 3", "parity-4": "1011"}.get(task.name, task.example_question)
+    key = hold_out.rendered_keys(task, task.parse_question(question))
+    forms = [written]
+    if written is None:
+        rendered = task.text(task.render(task.parse_question(question)))[0].question
+        forms = [question, rendered, rendered.upper(), f"  {rendered.replace(' ', '  ')}"]
+    for form in forms:
+        keys, known = hold_out.keys_of_texts(task, [form, "no question at all"])
+        assert known.tolist() == [True, False]
+        assert (keys[0] == key[0]) == same
+
+
+def test_a_run_is_known_by_the_content_of_the_file(held_file, tmp_path):
+    def name(file):
+        return RunConfig().override({"data.task": "mult-1x2", "data.hold_out": str(file)}).run_name
+
+    assert RunConfig().digest == "7674a781fc38e94c"  # runs without a file keep their name
+    moved = tmp_path / "elsewhere.txt"
+    moved.write_bytes(held_file.read_bytes())
+    first = name(held_file)
+    assert name(moved) == first != RunConfig().override({"data.task": "mult-1x2"}).run_name
+    config = RunConfig().override({"data.task": "mult-1x2", "data.hold_out": str(held_file)})
+    held_file.write_text("1 * 1 1|| #### 1 1\n")
+    assert name(held_file) != first
+    again = from_dict(to_dict(config))
+    assert again.run_name == first  # as it is stored
+    with pytest.raises(DataError, match=r"benchmark.txt has changed since this run was conf"):
+        load_corpus(again.data)
+    held_file.unlink()
+    assert from_dict(to_dict(config)).run_name == first
+    with pytest.raises(DataError, match=r"benchmark.txt is missing"):
+        load_corpus(again.data)
+
+
+def test_what_cannot_be_held_out_is_one_sentence(held_file, tmp_path):
+    with pytest.raises(ConfigError, match=r"data.hold_out: .*nowhere.txt is no file"):
+        DataConfig(task="mult-1x2", hold_out=str(tmp_path / "nowhere.txt"))
+    with pytest.raises(ConfigError, match="give the file to `icot prepare --test` instead"):
+        DataConfig(path="somewhere", hold_out=str(held_file))
+    with pytest.raises(DataError, match=r"holds no question of parity-6, such as '.*'; its first"):
+        load_corpus(DataConfig(task="parity-6", valid_examples=4, test_examples=4,
+                               hold_out=str(held_file)))  # fmt: skip
+    with pytest.raises(ConfigError, match=r"only 780 questions that are not in data\.hold_out"):
+        load_corpus(
+            DataConfig(
+                task="mult-1x2", valid_examples=400, test_examples=1, hold_out=str(held_file)
+            )
+        )
+    config = experiments.kd_student("smoke", overrides={"data.task": "mult-1x2"})
+    with pytest.raises(ConfigError, match=r"data.hold_out must be equal in a run and in those"):
+        config.override({"data.hold_out": str(held_file)})
+
+
+def test_the_command_line_counts_what_it_kept_out(held_file, tmp_path, capsys):
+    command = ["data", "mult-1x2", "--train", "300", "--valid", "20", "--test", "20"]
+    assert main([*command, "--out", str(tmp_path / "a"), "--hold-out", str(held_file)]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"hold-out: 30 questions of benchmark.txt, met \d+ times and left", printed)
+    held = {line.partition("||")[0] for line in held_file.read_text().splitlines()}
+    written = (tmp_path / "a" / "train.txt").read_text().splitlines()
+    assert not held & {line.partition("||")[0] for line in written}

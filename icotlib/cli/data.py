@@ -13,6 +13,7 @@ from icotlib.tasks import get_task
 EXAMPLES = """\
 examples:
   icot data mult-4x4 --out my-data
+  icot data mult-4x4 --out my-data --hold-out benchmark.txt    without the questions of a file
   icot data prosqa-20x4 --format json --out my-data     in the form in which ProsQA is published
 """
 
@@ -26,6 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--valid", type=int, default=1000, help="validation examples")
     parser.add_argument("--test", type=int, default=1000, help="test examples")
     parser.add_argument("--seed", type=int, default=0, help="seed of the splits")
+    parser.add_argument(
+        "--hold-out",
+        metavar="FILE",
+        help="keep the questions of a file, in any form that `icot prepare` reads, out of the data",
+    )
     parser.add_argument(
         "--format",
         choices=("txt", "json"),
@@ -43,6 +49,7 @@ def run(options: argparse.Namespace) -> None:
         valid_examples=options.valid,
         test_examples=options.test,
         seed=options.seed,
+        hold_out=options.hold_out,
     )
     corpus = load_corpus(config)
     files = {split: options.out / f"{split}.{options.format}" for split in SPLITS}
@@ -56,4 +63,6 @@ def run(options: argparse.Namespace) -> None:
         else:
             write_examples(path, examples)
         print(f"{path}: {len(examples)} examples")
+    if corpus.hold_out:
+        print(f"{corpus.hold_out}, met {corpus.hold_out.met:,} times and left out")
     print(f"content hash {corpus.digest}; no question is in two files")

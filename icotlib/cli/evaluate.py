@@ -4,13 +4,13 @@ import argparse
 from pathlib import Path
 
 from icotlib.cli.options import add_import, load_imports
-from icotlib.data.readers import read_file
-from icotlib.evaluation.stage_model import load
 
 EXAMPLES = """\
 examples:
   icot evaluate icot_si test.txt                question||chain #### answer, one per line
   icot evaluate icot_si test.jsonl --removed 0  any form that `icot prepare` reads
+  icot evaluate icot_si test.csv --out answers.csv
+                                                a row for every answer (.csv, .jsonl or .parquet)
 """
 
 
@@ -19,16 +19,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="questions with chains and answers")
     parser.add_argument("--removed", type=int, help="tokens or steps removed; by default all")
     parser.add_argument("-n", type=int, help="the first n questions of the file")
+    parser.add_argument("--out", type=Path, metavar="TABLE", help="write every answer to a file")
     add_import(parser)
 
 
 def run(options: argparse.Namespace) -> None:
+    from icotlib.evaluation.on_file import check_table, evaluate_file, write_table
+    from icotlib.evaluation.stage_model import load
+
     load_imports(options)
+    if options.out:
+        check_table(options.out)
     model = load(options.run_name, options.removed)
-    report = read_file(options.file)
-    print("\n".join(report.lines(options.file.name)))
-    score = model.evaluate(report.kept, options.n)
-    print(
-        f"{score.accuracy:.1%} of {score.n} answers right (95% interval {score.ci_low:.1%} to "
-        f"{score.ci_high:.1%}), {model.name} with {model.removed} {model.format.unit} removed"
-    )
+    result = evaluate_file(model, options.file, options.n)
+    print("\n".join(result.report.lines(options.file.name)))
+    stage = f"{model.name} with {model.removed} {model.format.unit} removed"
+    print("\n".join(result.lines(stage)))
+    if options.out:
+        write_table(result, options.out)
+        print(f"{options.out}: every answer")

@@ -27,6 +27,8 @@ examples:
   icot train --list                     every run, every method, every result in the papers' tables
   icot train icot-si/9x9/gpt2 --plan --speed h100
                                         a result of a paper: memory, and time on that device
+  icot train icot_si --hold-out test.txt
+                                        none of a file's questions is trained on
   icot train icot_si --track tensorboard
                                         curves in TensorBoard: tensorboard --logdir runs/tracking
   icot train my_method --import my_method.py
@@ -49,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TRACKER",
         help="send config and metrics to a tracker that accelerate knows, such as tensorboard, "
         "trackio or wandb (default: $ICOT_TRACK)",
+    )
+    parser.add_argument(
+        "--hold-out",
+        metavar="FILE",
+        help="keep the questions of a file out of a generated task's examples "
+        "(--set data.hold_out=FILE)",
     )
     parser.add_argument("--list", action="store_true", help="list the names, and stop")
     parser.add_argument(
@@ -104,6 +112,10 @@ def run(options: argparse.Namespace) -> None:
     if is_main():
         print(f"finished: {finished.folder}\n")
         print_run(finished)
+        if finished.config.data.hold_out:
+            from icotlib.data.batches import held_out_in_training
+
+            print(held_out_in_training(finished))
 
 
 def finish(config: RunConfig, jobs: int | None) -> Run:
@@ -136,6 +148,8 @@ def names() -> str:
 def config_of(options: argparse.Namespace) -> RunConfig:
     """The config that is asked for: a run of a preset, or of a result in a paper's table."""
     name, overrides = options.name or "", overrides_of(options.set)
+    if options.hold_out:
+        overrides["data.hold_out"] = options.hold_out
     if "/" in name:
         if options.preset not in (None, "paper"):
             raise ConfigError(f"{name} has settings of its own: leave out --preset")
@@ -181,6 +195,7 @@ def arguments_of(options: argparse.Namespace) -> str:
     words = [options.name]
     words += ["--preset", options.preset] if options.preset else []
     words += ["--seed", str(options.seed)] if options.seed else []
+    words += ["--hold-out", options.hold_out] if options.hold_out else []
     for flag, values in (("--set", options.set), ("--import", options.imports)):
         words += [word for value in values for word in (flag, value)]
     return shlex.join(words)

@@ -5,6 +5,7 @@ files     the authors' text format, `question||chain #### answer`
 forms     rows of other data sets as examples
 readers   rows of files of every kind, and a report on those left out
 prepare   a data set in any form, made into train.txt, valid.txt and test.txt
+hold_out  questions of a file, kept out of a generated task or found in it
 corpus    the splits of a run, read or generated; no question is in two of them
 batches   training batches by step: an endless stream, or epochs of a fixed set
 symbols   the layout's own symbols, and the symbol tokenizer

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from datasets import Dataset, load_from_disk
 from icotlib import paths
 from icotlib.config import DataConfig
 from icotlib.data.files import SPLITS, format_line, numbered_examples
+from icotlib.data.hold_out import HoldOut, is_in_sorted, question_keys
 from icotlib.data.text import same_question
 from icotlib.errors import ConfigError, DataError
 from icotlib.system import seals
@@ -24,18 +26,6 @@ MANY = 10_000
 NO_KEYS = np.array([], dtype=np.uint64)
 
 
-def question_keys(questions: np.ndarray) -> np.ndarray:
-    """A 64-bit key for each row of `[n, entries]`: `[n]`, equal for equal rows.
-
-    Different rows share a key once in 2^64 pairs; a draw is then refused without need, which is
-    harmless. Entries of -1 (padding) at the end of a row do not change its key.
-    """
-    rng = np.random.default_rng(0x1C07)
-    factors = rng.integers(0, 2**63, questions.shape[1], dtype=np.uint64) * 2 + 1
-    keys = ((questions.astype(np.uint64) + 1) * factors).sum(axis=1, dtype=np.uint64)
-    return keys ^ (keys >> np.uint64(29))
-
-
 def draw_unseen(
     task: Task,
     rng: np.random.Generator,
@@ -43,6 +33,7 @@ def draw_unseen(
     held_out: np.ndarray,
     distinct: bool = False,
     holdout: bool | None = None,
+    hold_out: HoldOut | None = None,
 ) -> np.ndarray:
     """Draw n questions, `[n, entries]`.
 
@@ -51,6 +42,7 @@ def draw_unseen(
         distinct: whether all of them differ from each other.
         holdout: True draws from the task's holdout alone, False from all other questions, None
             from both.
+        hold_out: the questions of a file, which are excluded and counted.
     """
     rows: list[np.ndarray] = []
     count = 0
@@ -60,20 +52,16 @@ def draw_unseen(
         fresh = ~is_in_sorted(keys, held_out)
         if holdout is not None:
             fresh &= task.holdout(drawn) == holdout
+        if hold_out is not None:
+            held = hold_out.holds(task, drawn)
+            hold_out.met += int((fresh & held).sum())
+            fresh &= ~held
         if distinct:
             fresh &= first_of_each(keys)
             held_out = np.sort(np.concatenate([held_out, keys[fresh][: n - count]]))
         rows.append(drawn[fresh][: n - count])
         count += len(rows[-1])
     return np.concatenate(rows)
-
-
-def is_in_sorted(values: np.ndarray, sorted_values: np.ndarray) -> np.ndarray:
-    """Which values occur in a sorted array, `[n]`."""
-    if not len(sorted_values):
-        return np.zeros(len(values), dtype=bool)
-    at = np.searchsorted(sorted_values, values).clip(max=len(sorted_values) - 1)
-    return sorted_values[at] == values
 
 
 def first_of_each(values: np.ndarray) -> np.ndarray:
@@ -102,6 +90,8 @@ class Corpus:
     symbols: tuple[str, ...]
     #: The argument of `draw_unseen` for training examples: False excludes the task's holdout.
     holdout: bool | None = None
+    #: The questions of a file that are never drawn.
+    hold_out: HoldOut | None = None
 
 
 def load_corpus(config: DataConfig) -> Corpus:
@@ -116,11 +106,13 @@ def load_corpus(config: DataConfig) -> Corpus:
 def _generate_corpus(config: DataConfig) -> Corpus:
     task = get_task(config.task)
     config.check_content()
-    _check_size(config, task)
+    hold_out = None if config.hold_out is None else HoldOut(config.hold_out, task)
+    _check_size(config, task, hold_out)
     rng = np.random.default_rng([config.seed, 0])
     n_held_out = config.valid_examples + config.test_examples
     holdout = False if config.holdout else None
-    questions = draw_unseen(task, rng, n_held_out, NO_KEYS, distinct=True, holdout=holdout)
+    draw = partial(draw_unseen, distinct=True, holdout=holdout, hold_out=hold_out)
+    questions = draw(task, rng, n_held_out, NO_KEYS)
     held_out = np.sort(question_keys(questions))
     valid = _cached(config, "valid", task, questions[: config.valid_examples])
     test = _cached(config, "test", task, questions[config.valid_examples :])
@@ -128,20 +120,23 @@ def _generate_corpus(config: DataConfig) -> Corpus:
     if config.train_examples:
         rng = np.random.default_rng([config.seed, 1])
         n = config.train_examples
-        rows = draw_unseen(task, rng, n, held_out, distinct=True, holdout=holdout)
+        rows = draw(task, rng, n, held_out)
         train = _cached(config, "train", task, rows)
     rule = f"{task.name} holdout" if config.holdout else task.name
+    rule += f" without {hold_out.digest}" if hold_out else ""
     digest = _digest(valid, test, train, rule)
-    return Corpus(valid, test, train, task, held_out, digest, task.symbols, holdout)
+    return Corpus(valid, test, train, task, held_out, digest, task.symbols, holdout, hold_out)
 
 
-def _check_size(config: DataConfig, task: Task) -> None:
+def _check_size(config: DataConfig, task: Task, hold_out: HoldOut | None = None) -> None:
     """Raises `ConfigError` if a task has fewer questions than the sizes of the sets need."""
     held_out = config.valid_examples + config.test_examples
     needed = held_out + (config.train_examples or held_out)
     available = task.n_questions - (task.n_holdout if config.holdout else 0)
+    available -= len(hold_out.keys) if hold_out else 0
     if needed > available:
         kind = " that are not holdout" if config.holdout else ""
+        kind += " that are not in data.hold_out" if hold_out else ""
         raise ConfigError(
             f"{task.name} has only {available} questions{kind}, {needed} are needed "
             f"({config.valid_examples} valid, {config.test_examples} test, the rest to train on): "

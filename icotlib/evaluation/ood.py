@@ -18,6 +18,7 @@ from icotlib.data.corpus import NO_KEYS, draw_unseen, is_in_sorted, question_key
 from icotlib.data.layout import EncodedBatch
 from icotlib.data.run_data import RunData
 from icotlib.errors import DataError
+from icotlib.evaluation.askable import positions_needed
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.models.parameters import max_positions
 from icotlib.runs import Run
@@ -148,8 +149,7 @@ def missing_positions(
         removed: `[n]`, tokens removed from each chain; with kept positions they still count.
         available: positions that the model has; None for no limit.
     """
-    absent = 0 if keep_positions else removed
-    needed = int((batch.total - 1 - absent).max())  # the end token is written, but never read
+    needed = int(positions_needed(batch, removed, keep_positions).max())
     if available is None or needed <= available:
         return ""
     more = f"train it with model.extra_positions larger by {needed - available}"

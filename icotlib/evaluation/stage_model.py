@@ -29,7 +29,7 @@ from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.data.readers import read_file
 from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError, RunError
-from icotlib.evaluation import interventions, limits, positions, scoring
+from icotlib.evaluation import askable, interventions, limits, positions, scoring
 from icotlib.evaluation.asking import Answer, Asked, as_examples
 from icotlib.evaluation.generation import generate, teacher_forced_match
 from icotlib.models.hooks import decoder_layers
@@ -170,7 +170,7 @@ class StageModel:
             if answer is not None:
                 rendered = rendered._replace(answer=answer)
             return self.format.arrange(self.layout.encode_symbols(rendered, asked.task))
-        return self.format.arrange(self.layout.encode(self._examples(asked)))
+        return self.format.arrange(askable.encoded(self.layout, self._examples(asked)))
 
     def _examples(self, asked: Asked) -> list[Example]:
         """Questions with chain and answer where they are known; else both are empty."""
@@ -209,6 +209,7 @@ class StageModel:
     def generate(self, batch: EncodedBatch, max_new_tokens: int | None = None) -> Tensor:
         """Greedy continuations `[n, new tokens]` of arranged questions, at the run's precision."""
         tokens, keep = self.format.tokens_removed(batch, self.removed), self.format.keep_positions
+        askable.check_positions(self.model, self.layout, batch, tokens, keep)
         limit = max_new_tokens or limits.at_least(self.max_new_tokens, batch, tokens)
         with training_precision(self.precision, self.model):
             return generate(self.model, self.layout, batch, tokens, keep, limit)
@@ -220,11 +221,10 @@ class StageModel:
     def answer(self, asked: Asked) -> Answer | list[Answer]:
         """What the model writes after one question, or after several at once.
 
-        Raises `ValueError` for text that is no question of the run's task, `ConfigError` where
-        kept positions need a chain length that is not known.
-        """
+        Raises `ValueError` for text that is no question of the run's task, and where the model
+        lacks its symbols or positions, or the length of its chain (kept positions)."""
         examples = self._examples(asked)
-        batch = self.format.arrange(self.layout.encode(examples))
+        batch = self.format.arrange(askable.encoded(self.layout, examples))
         known = all(example.answer for example in examples)
         if not known and self.format.keep_positions and self.removed:
             raise ConfigError(
@@ -266,7 +266,7 @@ class StageModel:
         else:
             examples = self._examples(asked)
         examples = examples[:n]
-        batch = self.format.arrange(self.layout.encode(examples))
+        batch = self.format.arrange(askable.encoded(self.layout, examples))
         return self.score(batch, [example.answer for example in examples])
 
     def score(
@@ -280,6 +280,7 @@ class StageModel:
         if tokens is None:
             tokens = self.format.tokens_removed(batch, self.removed)
         form = self.format
+        askable.check_positions(self.model, self.layout, batch, tokens, form.keep_positions)
         with training_precision(self.precision, self.model):
             return scoring.evaluate(
                 *(self.model, self.layout, batch, answers, tokens, form.keep_positions, form.side),

@@ -17,6 +17,9 @@ published       reading the tables of figures/
 blocks          every number of README and guide, drawn from tables
 guide           README and guide: pages with blocks
 hub             a model as a folder for the hub, with a card
+cards           what a card says
+card_code       the Python of a card, which answers with transformers alone where it can
+push            the upload of such a folder
 widgets         the live plot and the dial
 benchmark       speed beside plain loops
 loops           the loops that the benchmark compares

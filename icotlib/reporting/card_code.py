@@ -28,10 +28,10 @@ _ONCE = """\
 def answer(question):
     ids = tokenizer({asked}, add_special_tokens=False).input_ids
     ids = torch.tensor([[{bos}*ids, {separator}]])
-    written = model.generate(
-        ids, attention_mask=torch.ones_like(ids), max_new_tokens={new}, do_sample=False
-    )
-    return tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)
+    start, seen = ids.shape[1], torch.ones_like(ids)
+    new = {limit} - start
+    ids = model.generate(ids, attention_mask=seen, max_new_tokens=new, do_sample=False)
+    return tokenizer.decode(ids[0, start:], skip_special_tokens=True)
 
 
 print(answer({question}))
@@ -41,11 +41,12 @@ print(answer({question}))
 _TWICE = """\
 def answer(question):
     ids = tokenizer({asked}, add_special_tokens=False).input_ids
-    ids, start = torch.tensor([[{bos}*ids, {separator}]]), {bos_count}len(ids) + 1
-    for _ in range(2):  # the end-of-text token ends the steps, and then the answer
-        ids = model.generate(
-            ids, attention_mask=torch.ones_like(ids), max_new_tokens={new}, do_sample=False
-        )
+    ids = torch.tensor([[{bos}*ids, {separator}]])
+    start, limit = ids.shape[1], {limit}
+    # The end-of-text token ends the steps, and then the answer.
+    while ids.shape[1] < limit and "####" not in tokenizer.decode(ids[0, start:]):
+        seen, new = torch.ones_like(ids), limit - ids.shape[1]
+        ids = model.generate(ids, attention_mask=seen, max_new_tokens=new, do_sample=False)
     return tokenizer.decode(ids[0, start:], skip_special_tokens=True)
 
 
@@ -58,7 +59,7 @@ def answer(question, removed={removed}):
     ids = torch.tensor([[{bos}*ids, {separator}]])
     start, positions = ids.shape[1], torch.arange(ids.shape[1])[None]
     positions[:, -1] += removed  # the separator stands where the removed tokens would end
-    for _ in range({limit}):
+    for _ in range({room}):
         seen = torch.ones_like(ids)  # without it, a jump in the positions would begin a new text
         with torch.no_grad():
             output = model(input_ids=ids, attention_mask=seen, position_ids=positions)
@@ -85,9 +86,10 @@ print(layout.texts(written)[0])
 _TRANSFORMERS = ["import torch", "from transformers import AutoModelForCausalLM, AutoTokenizer"]
 _ICOTLIB = ["import icotlib as icot", "from icotlib.tasks import Example"]
 
-#: Where a folder is: beside the script that holds the code, below the working directory, or there.
+#: Where the folder is: that of the script which holds the code (in a session, the working
+#: directory), or below the working directory.
 _PLACE = """\
-places = [Path(globals().get("__file__", "")).parent, Path({folder}), Path()]
+places = [Path(globals().get("__file__", "")).parent, Path({folder})]
 path = next((x for x in places if (x / "icotlib.json").is_file()), {folder})"""
 
 
@@ -128,21 +130,23 @@ def usage(model: StageModel, name: str | None, folder: str) -> str:
         place = _PLACE.format(folder=repr(folder))
         imports.insert(0, "from pathlib import Path\n")
     names = {"imports": "\n".join(imports), "place": place, "question": repr(example.question)}
-    asked = int(layout.encode([example]).question)
-    shift, positions = shift_of(model, example), max_positions(model.model)
-    new = NEW_TOKENS if positions is None else min(NEW_TOKENS, positions - asked - shift)
     if not plain:
-        return _library(model, example, names | {"new": str(new)})
-    room = f"min({NEW_TOKENS}, {positions} - int(positions[0, -1]))"
+        return _library(model, example, names)
+    positions = max_positions(model.model)
+    limit, room = f"ids.shape[1] + {NEW_TOKENS}", str(NEW_TOKENS)
+    if positions is not None:
+        limit, room = (
+            f"min({positions}, {limit})",
+            f"min({room}, {positions} - int(positions[0, -1]))",
+        )
     spaced = model.config.model.spaced_separators and model.config.model.pretrained
     names |= {
         "asked": 'question + " "' if spaced else "question",
         "bos": "tokenizer.bos_token_id, " if layout.bos_ids else "",
-        "bos_count": f"{len(layout.bos_ids)} + " if layout.bos_ids else "",
         "separator": f"tokenizer.{'eos' if tokenizer.sep_token_id is None else 'sep'}_token_id",
-        "new": str(new),
-        "removed": str(shift),
-        "limit": str(NEW_TOKENS) if positions is None else room,
+        "removed": str(shift_of(model, example)),
+        "limit": limit,
+        "room": room,
     }
     once = _TWICE if layout.sep == layout.eos and model.format.chain else _ONCE
     return (_HEAD + (_KEPT if keeps_positions(model) else once)).format(**names)
@@ -150,12 +154,15 @@ def usage(model: StageModel, name: str | None, folder: str) -> str:
 
 def _library(model: StageModel, example: Example, names: dict[str, str]) -> str:
     """The code for a class that icotlib has. Of the chain only its length is read."""
-    own, kept = model.config.model, keeps_positions(model)
+    own, kept, positions = model.config.model, keeps_positions(model), max_positions(model.model)
+    shift = shift_of(model, example)
+    taken = int(model.layout.encode([example]).question) + shift
     options = ", spaced_separators=True" if own.spaced_separators and own.pretrained else ""
     return _LIBRARY.format(
         **names,
         options=options,
         chain=repr(example.chain if kept else ""),
         without_chain="" if model.format.chain else ".without_chain()",
-        shift=f", {shift_of(model, example)}, True" if kept else "",
+        shift=f", {shift}, True" if kept else "",
+        new=NEW_TOKENS if positions is None else min(NEW_TOKENS, positions - taken),
     )

@@ -24,7 +24,7 @@ from icotlib.settings import Section
 UNKNOWN = "unknown"
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_MARKS = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$-])")
+_MARKS = re.compile(r"([\\`*\[\]<>|~&$]|\b_|_\b)")
 
 
 def card(
@@ -219,20 +219,36 @@ def _last_part(path: str) -> str:
 
 
 def applied(config: RunConfig) -> dict[str, Any]:
-    """The settings by which a run was trained, section by section, those of its phases included.
+    """The settings by which a run was trained, section by section.
 
-    Left out are settings that this run does not read, and those that switch something off.
+    Left out are settings that this run does not read, and those without a value. Of the phases
+    that it builds on, `phases` holds what differs from the run itself.
     """
+    found = _own_settings(config)
+    phases = {}
+    for phase in config.ancestors().values():
+        settings: dict[str, Any] = {}
+        for name, section in _own_settings(phase).items():
+            if isinstance(section, dict):
+                mine = found.get(name, {})
+                section = {key: x for key, x in section.items() if mine.get(key) != x}
+            if section not in ({}, found.get(name)):
+                settings[name] = section
+        phases[phase.method] = settings
+    return found | ({"phases": phases} if phases else {})
+
+
+def _own_settings(config: RunConfig) -> dict[str, Any]:
     found: dict[str, Any] = {"method": config.method, "seed": config.seed}
     sections = {"model": config.model, "optim": config.optim, "train": config.train} | config.own
     for name, section in sections.items():
-        found[name] = {
+        values = {
             key: _without_paths(value)
             for key, value in dataclasses.asdict(section).items()  # type: ignore[call-overload]
             if value not in (None, {}, "") and _applies(config, section, key)
         }
-    found |= {role: applied(phase) for role, phase in config.phases.items()}
-    return {name: value for name, value in found.items() if value != {}}
+        found |= {name: values} if values else {}
+    return found
 
 
 def _applies(config: RunConfig, section: Section, key: str) -> bool:

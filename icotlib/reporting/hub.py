@@ -112,12 +112,9 @@ def _save(model: StageModel, folder: Path, auto_map: bool) -> None:
             pad_token_id=layout.pad,
         )
     save_model(folder, language_model, layout)
-    for path in folder.glob("*.json"):
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(values, dict) and (values.keys() & {"_name_or_path", "name_or_path"}):
-            for key in ("_name_or_path", "name_or_path"):
-                values.pop(key, None)
-            write_json(path, values)
+    for name in ("config.json", "tokenizer_config.json"):
+        values = json.loads((folder / name).read_text(encoding="utf-8"))
+        write_json(folder / name, _without_origin(values))
     kind, settings = type(language_model), type(language_model.config)
     if auto_map and kind.__module__.startswith("icotlib."):
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -130,6 +127,16 @@ def _save(model: StageModel, folder: Path, auto_map: bool) -> None:
         names = ", ".join(sorted({settings.__name__, kind.__name__}))
         text = _MODULE.format(module=kind.__module__, names=names)
         (folder / AUTO_MAP).write_text(text, encoding="utf-8")
+
+
+def _without_origin(values: Any) -> Any:
+    """A config without the folders that its parts were loaded from."""
+    if isinstance(values, list):
+        return [_without_origin(value) for value in values]
+    if not isinstance(values, dict):
+        return values
+    origin = ("_name_or_path", "name_or_path")
+    return {key: _without_origin(x) for key, x in values.items() if key not in origin}
 
 
 def _sha256(path: Path) -> str:

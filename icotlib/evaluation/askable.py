@@ -1,0 +1,72 @@
+"""Whether a model can be asked: its vocabulary has the symbols, and it has the positions."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from icotlib.data.layout import EncodedBatch, Layout
+from icotlib.errors import ConfigError
+from icotlib.models.parameters import max_positions
+from icotlib.tasks import Example
+
+#: Characters of a question that a message shows.
+SHOWN = 80
+
+
+def encoded(layout: Layout, examples: Sequence[Example]) -> EncodedBatch:
+    """Encoded examples.
+
+    Raises `ConfigError` that names the first question which the tokenizer cannot encode.
+    """
+    try:
+        return layout.encode(examples)
+    except ConfigError:
+        for number, example in enumerate(examples, start=1):
+            try:
+                layout.encode([example])
+            except ConfigError as error:
+                raise ConfigError(
+                    f"question {number}, {shortened(example.question)}, cannot be asked: {error}. "
+                    "The model knows the symbols of its own training data only"
+                ) from None
+        raise
+
+
+def check_positions(
+    model: PreTrainedModel,
+    layout: Layout,
+    batch: EncodedBatch,
+    removed: Tensor,
+    keep_positions: bool,
+) -> None:
+    """Raises `ConfigError` that names the first question for which a model has too few positions.
+
+    Args:
+        batch: encoded examples in the format of the model.
+        removed: `[n]`, tokens removed from each chain; with kept positions they still count.
+    """
+    available = max_positions(model)
+    if available is None:
+        return
+    needed = positions_needed(batch, removed, keep_positions)
+    too_long = (needed > available).nonzero().flatten().tolist()
+    if too_long:
+        row = too_long[0]
+        question = batch.ids[row, : int(batch.question[row]) - 1]
+        asked = str(layout.tokenizer.decode(question, skip_special_tokens=True))
+        raise ConfigError(
+            f"question {row + 1}, {shortened(asked)}, needs {int(needed[row])} positions with its "
+            f"chain and answer, and the model has {available}: leave it out, or train the model "
+            f"with model.extra_positions larger by {int(needed.max()) - available}"
+        )
+
+
+def positions_needed(batch: EncodedBatch, removed: Tensor, keep_positions: bool) -> Tensor:
+    """The positions that each arranged example takes, `[n]`: the end token is never read."""
+    return batch.total - 1 - (0 if keep_positions else removed)
+
+
+def shortened(question: str) -> str:
+    """A question as a message shows it, in quotes."""
+    return repr(question if len(question) <= SHOWN else question[: SHOWN - 3] + "...")

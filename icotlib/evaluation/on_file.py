@@ -1,0 +1,170 @@
+"""A trained model on a file of questions: what it answers, and what of it stood in training."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from icotlib import paths
+from icotlib.config import RunConfig
+from icotlib.data.batches import stream
+from icotlib.data.corpus import load_corpus
+from icotlib.data.hold_out import comparable, keys_of_texts, symbol_keys
+from icotlib.data.layout import Layout
+from icotlib.data.readers import Report, read_file
+from icotlib.errors import ConfigError, DataError
+from icotlib.evaluation.scoring import Score, wilson_interval
+from icotlib.evaluation.stage_model import StageModel
+from icotlib.runs import Run
+from icotlib.tasks import Example
+
+#: The kinds of files that a table of answers is written to.
+KINDS = (".csv", ".jsonl", ".parquet")
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What a model answered to the questions of a file."""
+
+    #: Rows that were read, and those that were left out with the reason.
+    report: Report
+    score: Score
+    #: One row per question: question, answer, given, right, in_training, cut, written.
+    table: pd.DataFrame
+
+    def lines(self, name: str) -> list[str]:
+        """The result as text.
+
+        Args:
+            name: of the model and its stage.
+        """
+        lines = [f"{_share(self.table)}, {name}"]
+        seen = self.table.in_training
+        if seen.isna().any():
+            lines.append("  the training data are not here: how many questions stood in them is")
+            lines[-1] += " unknown"
+        elif not seen.any():
+            lines.append("  none of its questions stood in training")
+        else:
+            known, fresh = self.table[seen.astype(bool)], self.table[~seen.astype(bool)]
+            lines.append(f"  {len(known):,} of its questions stood in training: {_share(known)}")
+            if len(fresh):
+                lines.append(f"  {len(fresh):,} did not: {_share(fresh)}")
+        lines.append(f"  {int(self.table.cut.sum()):,} answers were cut by the limit of tokens")
+        silent = int((self.table.given == "").sum())
+        return [*lines, f"  {silent:,} texts hold no answer"]
+
+
+def _share(table: pd.DataFrame) -> str:
+    low, high = wilson_interval(int(table.right.sum()), len(table))
+    return (
+        f"{table.right.mean():.1%} of {len(table):,} answers right (95% interval {low:.1%} to "
+        f"{high:.1%})"
+    )
+
+
+def evaluate_file(model: StageModel, path: Path, n: int | None = None) -> FileResult:
+    """Greedy answers of a model to the questions of a file, in any form that `icot prepare` reads.
+
+    Args:
+        n: the first n questions.
+
+    Raises `DataError` if the file cannot be read, `ConfigError` that names the question if one
+    needs symbols, positions or a chain that the model or the file does not have.
+    """
+    report = read_file(path)
+    examples = report.kept if n is None else report.kept[:n]
+    if not examples:
+        raise ConfigError(f"-n {n} leaves no question of {path}")
+    form = model.format
+    if form.keep_positions and model.removed and not any(x.chain for x in examples):
+        raise ConfigError(
+            f"{path} has no chains of thought, and this model keeps the positions of the chain "
+            "that it does not write: add a column with the steps, or train with "
+            "removal.keep_positions=false"
+        )
+    score = model.evaluate(examples)
+    given = [Layout.answer(text) or "" for text in score.written]
+    cut = list(getattr(score, "cut", ())) or [False] * len(examples)
+    table = pd.DataFrame(
+        {
+            "question": [example.question for example in examples],
+            "answer": [example.answer for example in examples],
+            "given": given,
+            "right": score.right,
+            "in_training": _in_training(model.config, examples),
+            "cut": cut,
+            "written": score.written,
+        }
+    )
+    return FileResult(report, score, table)
+
+
+def _in_training(config: RunConfig, examples: list[Example]) -> Any:
+    """Which questions stood in training, or None where its data are not here."""
+    try:
+        return stood_in_training(config, [example.question for example in examples])
+    except DataError:
+        return None
+
+
+def stood_in_training(config: RunConfig, questions: list[str]) -> np.ndarray:
+    """Which questions a finished run, or one that it builds on, was trained on: `[n]`, bool.
+
+    Compared without regard to case, spaces and unseen marks. Streams are functions of the step, so
+    they are drawn once more.
+    """
+    seen = np.zeros(len(questions), dtype=bool)
+    wanted = [comparable(question) for question in questions]
+    streams: dict[str, tuple[RunConfig, int]] = {}
+    for related in [config, *config.ancestors().values()]:
+        if related.data.path is None and related.data.train_examples is None:
+            key = f"{related.data} {related.train.batch_size} {related.seed}"
+            steps = max(Run.of(related).totals["step"], streams.get(key, (related, 0))[1])
+            streams[key] = related, steps
+            continue
+        corpus = load_corpus(related.data)
+        assert corpus.train is not None, "it is a fixed training set"
+        known = {comparable(question) for question in corpus.train["question"]}
+        seen |= np.array([question in known for question in wanted], dtype=bool)
+        if corpus.task is not None:  # typed questions too
+            keys, _ = keys_of_texts(corpus.task, corpus.train["question"])
+            seen |= np.isin(keys_of_texts(corpus.task, questions)[0], keys)
+    for related, steps in streams.values():
+        corpus = load_corpus(related.data)
+        assert corpus.task is not None, "only a task has a stream"
+        keys, known_form = keys_of_texts(corpus.task, questions)
+        draw = stream(corpus, related.train.batch_size, related.seed)
+        for step in range(steps):
+            seen |= known_form & np.isin(keys, symbol_keys(corpus.task, draw(step).question))
+    return seen
+
+
+def check_table(path: Path) -> None:
+    """Raises `ConfigError` for a table of answers that could not be written."""
+    if path.suffix.lower() not in KINDS:
+        raise ConfigError(f"--out {path}: give a file that ends in {', '.join(KINDS)}")
+    if path.exists():
+        raise ConfigError(f"{path} exists; give --out another file")
+
+
+def write_table(result: FileResult, path: Path) -> None:
+    """Write a row for every answer, as CSV, JSON lines or parquet by the name of the file.
+
+    Raises `ConfigError` if there is such a file, or it cannot be written.
+    """
+    check_table(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with paths.whole_file(path) as part:
+            match path.suffix.lower():
+                case ".csv":
+                    result.table.to_csv(part, index_label="number")
+                case ".jsonl":
+                    result.table.to_json(part, orient="records", lines=True, force_ascii=False)
+                case ".parquet":
+                    result.table.to_parquet(part)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from None
