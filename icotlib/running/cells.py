@@ -10,11 +10,10 @@ from typing import Any
 import pandas as pd
 
 from icotlib import experiments
-from icotlib.config import RunConfig
+from icotlib.config import RunConfig, parse_overrides
 from icotlib.experiments.runs import run_config
 from icotlib.running import notebooks
 from icotlib.runs import Run, write_json
-from icotlib.settings import parse_overrides
 from icotlib.system import leases
 
 

@@ -13,9 +13,8 @@ import nbformat
 from tqdm import tqdm
 
 from icotlib import experiments, paths
-from icotlib.config import RunConfig
+from icotlib.config import RunConfig, parse_overrides
 from icotlib.errors import ConfigError, IcotError, did_you_mean
-from icotlib.settings import parse_overrides
 
 if TYPE_CHECKING:
     from icotlib.running.jobs import Job, Outcome
