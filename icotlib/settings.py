@@ -85,7 +85,7 @@ class Section:
 
 
 @functools.cache
-def types_of(kind: type[Section]) -> dict[str, Any]:
+def types_of(kind: Any) -> dict[str, Any]:
     """The types of a section's fields."""
     return get_type_hints(kind)
 
