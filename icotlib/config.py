@@ -9,28 +9,28 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from icotlib import paths
 from icotlib.errors import ConfigError, did_you_mean
+from icotlib.overrides import Known, parse
 from icotlib.registry import METHODS
 from icotlib.sections import DataConfig, ModelConfig, OptimConfig, TrainConfig, forget_contents
 from icotlib.settings import (
+    LARGEST_SEED,
     Description,
     Section,
     Variants,
     build_section,
     describe,
-    flattened,
     names_of,
-    parse_overrides,
     section_type,
     setting,
 )
-from icotlib.system.names import as_name, check_name
+from icotlib.system.names import as_name
 
 #: Raised by hand when a change to the code alters what a config trains to, or when a default
 #: changes, and for no other reason. It is part of every run's name: runs of different versions
@@ -53,17 +53,20 @@ class RunConfig(Section):
     #: The sections that the method declares, by name.
     own: dict[str, Section] = field(default_factory=dict)
     seed: int = setting(
-        0, "Seed of weights, batches and removal; data.seed splits the data.", low=0
+        0,
+        "Seed of weights, batches and removal; data.seed splits the data.",
+        low=0,
+        high=LARGEST_SEED,
     )
-    label: str = setting("", "Tells runs of one method apart: the column `variant` of tables.")
-    preset: str = setting("", "The preset that this config was made from.")
+    label: str = setting(
+        "", "Tells runs of one method apart: the column `variant` of tables.", meant="name"
+    )
+    preset: str = setting("", "The preset that this config was made from.", meant="name")
     #: The configs of the runs that this one builds on, by role; a phase may be skipped.
     phases: dict[str, "RunConfig"] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.label:
-            check_name(self.label, "label")
         spec = self.spec
         own = {}
         for name, declared in spec.sections.items():
@@ -197,7 +200,7 @@ class RunConfig(Section):
         Raises `ConfigError` for an unknown name, a value that does not fit, and a setting that the
         method, or the variant chosen in it, does not read.
         """
-        flat = parse_overrides(changes) | flattened(more)
+        flat = parse_overrides(changes) | parse_overrides(more)
         values = to_dict(self)
         forget_contents(values, flat)
         if "method" in flat:
@@ -310,6 +313,10 @@ def unknown_setting(name: str, unread: str = "", known: Iterable[str] | None = N
     readers = [method for method in METHODS.names() if unread and name in field_names(method)]
     if readers:
         return f"{name} does not apply: {unread}; it is a setting of {' and '.join(readers)}"
+    mapping, _, key = name.rpartition(".")
+    if mapping in field_names():  # such as model.options.n_inner
+        nested = f"{mapping}={{{key}: ...}}"
+        return f"unknown setting {name!r}: {mapping} is one value; write a mapping as {nested}"
     return f"unknown setting {name!r}.{did_you_mean(name, known or field_names())}"
 
 
@@ -322,6 +329,19 @@ def settings_of(method: str) -> Iterator[Description]:
     """Every setting of a method's runs with its meaning, type, default and range."""
     for declared in (*COMMON_SECTIONS, *METHODS.get(method).sections.values()):
         yield from describe(declared)
+
+
+def parse_overrides(changes: Mapping[str, Any] | str | None) -> dict[str, Any]:
+    """Overrides by dotted name, from a mapping, nested or not, from YAML text or from nothing.
+
+    Raises `ConfigError` for what is no such thing (`icotlib.overrides.parse`).
+    """
+    return parse(changes, _known(tuple(METHODS.items().items())))
+
+
+@functools.lru_cache(maxsize=4)
+def _known(methods: tuple[tuple[str, Any], ...]) -> Known:
+    return Known({one.name: one.kind for name, _ in methods for one in settings_of(name)})
 
 
 def field_names(method: str | None = None) -> list[str]:

@@ -13,6 +13,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from icotlib.errors import ConfigError
+
 PROJECT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = PROJECT / "notebooks"
 FIGURES = PROJECT / "figures"
@@ -21,8 +23,20 @@ STYLE = Path(__file__).resolve().parent / "reporting" / "figures" / "paper.mplst
 
 
 def runs_root() -> Path:
-    """The folder of all run directories: `$ICOT_RUNS`, or `runs/` in the project."""
-    return Path(os.environ.get("ICOT_RUNS") or PROJECT / "runs").expanduser().resolve()
+    """The folder of all run directories: `$ICOT_RUNS`, or `runs/` in the project.
+
+    Raises `ConfigError` if `ICOT_RUNS` cannot be the path of a folder.
+    """
+    asked = os.environ.get("ICOT_RUNS")
+    if not asked:
+        return (PROJECT / "runs").resolve()
+    try:
+        folder = Path(asked).expanduser().resolve()
+    except RuntimeError:  # ~name of a user who is not there, or links in a circle
+        raise ConfigError(f"ICOT_RUNS={asked} leads to no folder; write its path out") from None
+    if folder.is_file():
+        raise ConfigError(f"ICOT_RUNS={asked} is a file; name a folder, which may be a new one")
+    return folder
 
 
 #: Seconds after which a part that was being written is taken as given up.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from icotlib.errors import ConfigError, DataError
 from icotlib.registry import TASKS
-from icotlib.settings import Section, meaning, setting
+from icotlib.settings import LARGEST_SEED, MOST_STEPS, Section, meaning, setting
 from icotlib.system.contents import code_hash, folder_hash, model_hash
 from icotlib.tasks import get_task
 
@@ -85,16 +85,27 @@ class DataConfig(Sourced):
     path: str | None = setting(
         None,
         "A folder with train.txt, valid.txt and test.txt in the papers' format, instead of a task.",
+        meant="path",
     )
     train_examples: int | None = setting(
         None,
         "Training examples in a fixed set; null draws fresh ones in every batch, or takes all "
         "lines of data.path.",
         low=1,
+        high=100_000_000,
     )
-    valid_examples: int = setting(500, "Held-out examples for evaluation during training.", low=1)
-    test_examples: int = setting(1000, "Held-out examples for the reported numbers.", low=1)
-    seed: int = setting(0, "Seed of the splits. Keep it equal in runs that you compare.", low=0)
+    valid_examples: int = setting(
+        500, "Held-out examples for evaluation during training.", low=1, high=1_000_000
+    )
+    test_examples: int = setting(
+        1000, "Held-out examples for the reported numbers.", low=1, high=1_000_000
+    )
+    seed: int = setting(
+        0,
+        "Seed of the splits. Keep it equal in runs that you compare.",
+        low=0,
+        high=LARGEST_SEED,
+    )
     holdout: bool = setting(
         False,
         "Keep the task's held-out combinations (`Task.holdout`) out of training, validation and "
@@ -159,6 +170,22 @@ class DataConfig(Sourced):
         return code_hash(TASKS.get(self.task.partition("-")[0])) if self._is_known() else None
 
 
+#: Fields of transformers' configs that other settings, or the data, decide: what to set instead.
+_DECIDED = {
+    **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers"), "model.layers"),
+    **dict.fromkeys(("hidden_size", "n_embd", "d_model"), "model.width"),
+    **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads"), "model.heads"),
+    **dict.fromkeys(
+        ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length"),
+        "model.extra_positions",
+    ),
+    "model_type": "model.architecture",
+    **dict.fromkeys(
+        ("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id"), ""
+    ),
+    **dict.fromkeys(("is_encoder_decoder", "is_decoder", "dtype", "torch_dtype", "use_cache"), ""),
+}
+
 
 @dataclass(frozen=True)
 class ModelConfig(Sourced):
@@ -169,18 +196,22 @@ class ModelConfig(Sourced):
     architecture: str = setting(
         "gpt2", "model_type of any causal LM in transformers: gpt2, llama, gpt_neox, qwen2, ..."
     )
-    layers: int = setting(3, "Transformer layers.", low=1)
-    width: int = setting(192, "Width of the hidden states.", low=1)
-    heads: int = setting(6, "Attention heads; they must divide the width.", low=1)
+    layers: int = setting(3, "Transformer layers.", low=1, high=1024)
+    width: int = setting(192, "Width of the hidden states.", low=1, high=65_536)
+    heads: int = setting(6, "Attention heads; they must divide the width.", low=1, high=1024)
     dropout: float = setting(
         0.0, "Dropout rate, wherever the architecture has it.", low=0, high=0.9
     )
     pretrained: str | None = setting(
         None,
         "Hub id or folder of pretrained weights and tokenizer; the sizes above are then ignored.",
+        meant="path",
     )
     extra_positions: int = setting(
-        0, "Positions beyond those of the longest example, to test on longer ones.", low=0
+        0,
+        "Positions beyond those of the longest example, to test on longer ones.",
+        low=0,
+        high=1_000_000,
     )
     options: dict[str, Any] = field(
         default_factory=dict,
@@ -212,6 +243,12 @@ class ModelConfig(Sourced):
             raise ConfigError(
                 f"model.width ({self.width}) must be a multiple of model.heads ({self.heads})"
             )
+        for name in self.options:
+            if name in _DECIDED:
+                instead = f"set {_DECIDED[name]} instead" if _DECIDED[name] else "leave it out"
+                raise ConfigError(
+                    f"model.options: {name} is decided by the data and by other settings; {instead}"
+                )
         if self.lora and self.pretrained is None:
             raise ConfigError("model.lora adapts pretrained weights: set model.pretrained")
 
@@ -260,16 +297,22 @@ class OptimConfig(Section):
     name: Literal["muon", "adamw"] = setting(
         "muon", "muon: Muon on the hidden matrices, AdamW on all else. adamw: AdamW on everything."
     )
-    lr: float = setting(1e-3, "Peak learning rate of AdamW.", low=0)
-    muon_lr: float = setting(1e-2, "Peak learning rate of Muon.", low=0)
-    beta1: float = setting(0.9, "AdamW's decay rate of the first moment.", low=0, high=1)
-    beta2: float = setting(0.99, "AdamW's decay rate of the second moment.", low=0, high=1)
+    lr: float = setting(1e-3, "Peak learning rate of AdamW.", low=0, high=1e6)
+    muon_lr: float = setting(1e-2, "Peak learning rate of Muon.", low=0, high=1e6)
+    beta1: float = setting(0.9, "AdamW's decay rate of the first moment.", low=0, high=0.99999)
+    beta2: float = setting(0.99, "AdamW's decay rate of the second moment.", low=0, high=0.9999999)
     weight_decay: float = setting(
-        0.1, "Decoupled weight decay of matrices; vectors and embeddings have none.", low=0
+        0.1,
+        "Decoupled weight decay of matrices; vectors and embeddings have none.",
+        low=0,
+        high=1000,
     )
-    clip: float = setting(1.0, "Largest norm of the gradient; 0 never clips.", low=0)
+    clip: float = setting(1.0, "Largest norm of the gradient; 0 never clips.", low=0, high=1e6)
     warmup_steps: int = setting(
-        100, "Optimizer steps over which the rate rises linearly from zero.", low=0
+        100,
+        "Optimizer steps over which the rate rises linearly from zero.",
+        low=0,
+        high=MOST_STEPS,
     )
     decay_fraction: float = setting(
         0.5,
@@ -285,22 +328,25 @@ class TrainConfig(Section):
 
     section: ClassVar[str] = "train"
 
-    steps: int = setting(1200, "Optimizer steps at most.", low=1)
-    batch_size: int = setting(128, "Examples per optimizer step.", low=1)
+    steps: int = setting(1200, "Optimizer steps at most.", low=1, high=MOST_STEPS)
+    batch_size: int = setting(128, "Examples per optimizer step.", low=1, high=65_536)
     length_groups: int = setting(
         2,
         "Groups of similar length that each batch is split into, so that short examples are not "
         "padded to the longest. Their gradients add up to one optimizer step.",
         low=1,
+        high=1024,
     )
     accumulation: int = setting(
-        1, "Micro-batches per group, for batches that do not fit into memory.", low=1
+        1, "Micro-batches per group, for batches that do not fit into memory.", low=1, high=65_536
     )
     gradient_checkpointing: bool = setting(
         False,
         "Recompute activations in the backward pass: less memory, about a third more time.",
     )
-    eval_every: int = setting(100, "Steps between evaluations; a checkpoint follows each.", low=1)
+    eval_every: int = setting(
+        100, "Steps between evaluations; a checkpoint follows each.", low=1, high=MOST_STEPS
+    )
     stage_weights: Literal["all", "last"] = setting(
         "all",
         "all: the weights at the end of every removal stage are kept. last: only the final ones; "
@@ -319,4 +365,5 @@ class TrainConfig(Section):
         "CPU threads of the run. Part of the config because another number rounds sums in another "
         "order. Two runs side by side with one thread each do more work than one run with two.",
         low=1,
+        high=256,
     )

@@ -1,48 +1,74 @@
 """Sections of settings: frozen dataclasses whose fields carry a type, a range and a meaning."""
 
 import dataclasses
-import types
+import functools
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
-
-import yaml
+from typing import Any, ClassVar, Literal, get_type_hints
 
 from icotlib.errors import ConfigError, did_you_mean
+from icotlib.system.names import check_name
+from icotlib.values import (
+    check_text,
+    coerce,
+    in_range,
+    range_text,
+    shown,
+    type_name,
+)
+
+#: What a text is, beyond text: part of a run's name, which may be empty; or a path, of which `~`
+#: is the home folder.
+Meant = Literal["text", "name", "path"]
+
+#: The largest number of steps, and the largest seed: the libraries take 32 bits.
+MOST_STEPS, LARGEST_SEED = 10**9, 2**32 - 1
 
 
-def meaning(help: str, low: float | None = None, high: float | None = None) -> dict[str, Any]:
+def meaning(
+    help: str, low: float | None = None, high: float | None = None, meant: Meant = "text"
+) -> dict[str, Any]:
     """What the field of a setting says of it, as dataclass metadata."""
-    return {"help": help, "low": low, "high": high}
+    return {"help": help, "low": low, "high": high, "meant": meant}
 
 
-def setting(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:
-    """A field of a section: its default, its meaning, and its smallest and largest value."""
-    return field(default=default, metadata=meaning(help, low, high))
+def setting(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    meant: Meant = "text",
+) -> Any:
+    """A field of a section: its default, its meaning, and its smallest and largest value.
+
+    Every number has both: what is beyond them is a slip, and would end in an error of a library.
+    """
+    return field(default=default, metadata=meaning(help, low, high, meant))
 
 
 class Section:
     """Base of all sections: checks the type and the range of every setting when it is made.
 
-    Raises `ConfigError` naming the setting as a user writes it, such as `train.steps`.
+    Raises `ConfigError` naming the setting as a user writes it, such as `train.steps`, its value
+    and what is allowed.
     """
 
     #: The name in front of the dot; empty for the settings of the run itself.
     section: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
+        hints = types_of(type(self))
         for spec in dataclasses.fields(self):  # type: ignore[arg-type]
             if not spec.metadata:
                 continue
             name = self.dotted(spec.name)
             value = coerce(getattr(self, spec.name), hints[spec.name], name)
+            if isinstance(value, str):
+                value = _checked(value, spec.metadata["meant"], name)
+            in_range(value, spec.metadata["low"], spec.metadata["high"], name)
             object.__setattr__(self, spec.name, value)
-            low, high = spec.metadata["low"], spec.metadata["high"]
-            if low is not None and value is not None and value < low:
-                raise ConfigError(f"{name} must be at least {low}, got {value}")
-            if high is not None and value is not None and value > high:
-                raise ConfigError(f"{name} must be at most {high}, got {value}")
 
     @classmethod
     def dotted(cls, name: str) -> str:
@@ -56,6 +82,24 @@ class Section:
             for spec in dataclasses.fields(self)  # type: ignore[arg-type]
             if getattr(self, spec.name) != default_of(spec)
         }
+
+
+@functools.cache
+def types_of(kind: Any) -> dict[str, Any]:
+    """The types of a section's fields."""
+    return get_type_hints(kind)
+
+
+def _checked(text: str, meant: Meant, name: str) -> str:
+    """A text as its setting keeps it. Raises `ConfigError` for one that cannot be what is meant."""
+    check_text(text, name, may_be_empty=meant == "name")
+    if meant == "name" and text:
+        check_name(text, name)
+    if meant == "path" and text.startswith("~"):
+        if os.path.expanduser(text) == text:
+            raise ConfigError(f"{name}: {shown(text)} names no home folder; write the path out")
+        return os.path.expanduser(text)
+    return text
 
 
 def default_of(spec: dataclasses.Field) -> Any:
@@ -79,10 +123,10 @@ class Variants:
     def choice(self, values: Mapping[str, Any]) -> str:
         """The chosen variant. Raises `ConfigError` for an unknown one."""
         name = values.get(self.key, self.default)
-        if name not in self.types:
+        if not isinstance(name, str) or name not in self.types:
             known = ", ".join(self.types)
             raise ConfigError(
-                f"{self.section}.{self.key} must be one of {known}; got {name!r}."
+                f"{self.section}.{self.key} must be one of {known}; got {shown(name)}."
                 f"{did_you_mean(str(name), self.types)}"
             )
         return name
@@ -140,6 +184,8 @@ class Description:
     help: str
     #: The variants that read it, where not all do.
     only: str = ""
+    #: The type itself.
+    kind: Any = None
 
 
 def describe(declared: Declared) -> Iterator[Description]:
@@ -166,81 +212,22 @@ def describe(declared: Declared) -> Iterator[Description]:
 
 
 def _described(kind: type[Section]) -> Iterator[Description]:
-    hints = get_type_hints(kind)
+    hints = types_of(kind)
     for spec in dataclasses.fields(kind):  # type: ignore[arg-type]
         if not spec.metadata:
             continue
-        low, high = spec.metadata["low"], spec.metadata["high"]
-        parts = [f"at least {low:g}" if low is not None else ""]
-        parts.append(f"at most {high:g}" if high is not None else "")
         yield Description(
             kind.dotted(spec.name),
             type_name(hints[spec.name]),
             default_of(spec),
-            ", ".join(part for part in parts if part),
+            range_text(spec.metadata["low"], spec.metadata["high"]),
             spec.metadata["help"],
+            kind=hints[spec.name],
         )
 
 
-def type_name(hint: Any) -> str:
-    """A type as a person reads it."""
-    if get_origin(hint) is Literal:
-        return " | ".join(get_args(hint))
-    if isinstance(hint, types.UnionType):
-        return " or ".join(type_name(one) for one in get_args(hint))
-    if hint is type(None):
-        return "null"
-    return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}.get(
-        getattr(hint, "__name__", ""), "mapping"
-    )
-
-
-def coerce(value: Any, hint: Any, name: str) -> Any:
-    """The value as the hinted type; whole floats pass as int and ints as float, nothing else.
-
-    Raises `ConfigError` naming the setting.
-    """
-    if isinstance(hint, types.UnionType):
-        options = [option for option in get_args(hint) if option is not type(None)]
-        return None if value is None else coerce(value, options[0], name)
-    if get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            known = ", ".join(map(repr, get_args(hint)))
-            close = did_you_mean(str(value), get_args(hint))
-            raise ConfigError(f"{name} must be one of {known}; got {value!r}.{close}")
-        return value
-    kind = get_origin(hint) or hint
-    if kind is bool or not isinstance(value, bool):
-        if isinstance(value, kind):
-            return value
-        if kind is float and isinstance(value, int):
-            return float(value)
-        if kind is float and isinstance(value, str):  # YAML reads 1e-3 as text
-            try:
-                return float(value)
-            except ValueError:
-                pass
-        if kind is int and isinstance(value, float) and value.is_integer():
-            return int(value)
-    raise ConfigError(f"{name} must be a {type_name(hint)}, got {value!r}")
-
-
-def parse_overrides(changes: dict[str, Any] | str | None) -> dict[str, Any]:
-    """Overrides by dotted name, from a dictionary, YAML text or nothing."""
-    if isinstance(changes, str):
-        try:
-            changes = yaml.safe_load(changes)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"overrides are not valid YAML: {error}") from None
-    if changes is None:
-        return {}
-    if not isinstance(changes, dict):
-        raise ConfigError(f"overrides must map setting names to values, got {changes!r}")
-    return type(changes)(flattened(changes))
-
-
 def flattened(changes: dict[str, Any]) -> dict[str, Any]:
-    """Overrides by dotted name: `{"train": {"steps": 50}}` says the same as `{"train.steps": 50}`.
+    """Settings by dotted name, from those of sections: the inverse of nesting by one level.
 
     Mappings that are themselves the value of a setting, such as `model.options`, stay whole.
     """

@@ -114,7 +114,7 @@ def test_a_failure_stops_only_the_jobs_that_need_it(shared, tmp_path):
     assert ended["student"].kept_by == "teacher"
     assert ended["coupled"].kept_by == "student"
     with pytest.raises(ValueError, match="on purpose"):
-        jobs.raise_first(outcomes)
+        jobs.raise_failures(outcomes)
 
 
 def test_evaluations_are_watched_in_a_live_session_only(shared, tiny, monkeypatch):
@@ -262,7 +262,7 @@ def test_a_job_that_kills_every_worker_is_given_up(runs_folder, tmp_path):
         outcomes = run_jobs(listed, workers=1)
     assert [outcome.job.name for outcome in outcomes if outcome.failed] == ["dies"]
     with pytest.raises(RunError, match="every process that did dies was killed from outside"):
-        jobs.raise_first(outcomes)
+        jobs.raise_failures(outcomes)
     assert log(tmp_path).count("dies") == 2
 
 

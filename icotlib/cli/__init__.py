@@ -23,6 +23,7 @@ A command is one file here, with `add_arguments(parser)` and `run(options)`, and
 """
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
@@ -67,8 +68,25 @@ examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; the exit status is 0, 1 after an error that the user can mend, 2, or 130."""
+    """Entry point: the exit status.
+
+    0; 1 after an error that the user can mend; 2 for words that are no command; 130 after Ctrl-C;
+    141 if whoever read the output has gone, as `head` does.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        try:
+            return _dispatch(words)
+        finally:  # what is left to print must not fail after the end, as Python would have it
+            sys.stdout.flush()
+    except Exception as error:
+        return _failed(error)
+    except KeyboardInterrupt:
+        return _interrupted()
+
+
+def _dispatch(words: list[str]) -> int:
+    """Do what the words ask for; the exit status."""
     top = top_parser()
     if not words or words[0].startswith("-"):
         top.parse_args(words or ["--help"])
@@ -77,30 +95,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         hint = did_you_mean(name, COMMANDS)
         top.exit(2, f"icot: unknown command {name!r}.{hint} `icot --help` lists all.\n")
-    command = importlib.import_module(f"icotlib.cli.{name}")
     options = command_parser(name).parse_args(words[1:])
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
-            command.run(options)
-        sys.stdout.flush()
-    except IcotError as error:
-        print(f"icot: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nicot: stopped; the same command resumes from the last checkpoint", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # whoever read the output, such as `head`, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        importlib.import_module(f"icotlib.cli.{name}").run(options)
     return 0
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
     """One line for what the library says on purpose; any other warning as Python shows it."""
-    shown = f"icot: {message}\n"
+    text = f"icot: {message}\n"
     if not issubclass(category, RunWarning):
-        shown = warnings.formatwarning(message, category, *where[:2])
-    sys.stderr.write(shown)
+        text = warnings.formatwarning(message, category, *where[:2])
+    sys.stderr.write(text)
+
+
+def _failed(error: Exception) -> int:
+    """Say what went wrong in a line, or raise the error again where only its place would help."""
+    from icotlib.system.failures import came_from, explained
+
+    if came_from(error, KeyboardInterrupt):  # a library that was being imported has wrapped it
+        return _interrupted()
+    if came_from(error, BrokenPipeError):
+        with contextlib.suppress(OSError, ValueError):  # nothing more is written there
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    text = str(error) if isinstance(error, IcotError) else explained(error)
+    if text is None:
+        raise error
+    _say(f"icot: {text}")
+    return 1
+
+
+def _interrupted() -> int:
+    _say("\nicot: stopped; the same command goes on from the last checkpoint, if there is one")
+    return 130
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # a closed terminal
+        print(text, file=sys.stderr, flush=True)
 
 
 def top_parser() -> argparse.ArgumentParser:

@@ -5,11 +5,11 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
+from icotlib.config import parse_overrides
 from icotlib.errors import ConfigError
 from icotlib.experiments.base import PRESETS
 from icotlib.registry import import_file
+from icotlib.values import Typed, shown
 
 
 def add_run_options(
@@ -77,14 +77,14 @@ def load_imports(options: argparse.Namespace) -> None:
 
 
 def overrides_of(pairs: Sequence[str], option: str = "--set") -> dict[str, Any]:
-    """The settings of `--set` or a like option. Raises `ConfigError` for one without a value."""
-    changes = {}
+    """The settings of `--set` or a like option, each read by its type (`values.read_text`).
+
+    Raises `ConfigError` for one without a name or a value, and for a value of another type.
+    """
+    changes: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if not equals:
-            raise ConfigError(f"{option} needs SETTING=VALUE, got {pair!r}")
-        try:
-            changes[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            changes[name.strip()] = value  # text that happens not to be YAML
+        if not equals or not name.strip():
+            raise ConfigError(f"{option} needs SETTING=VALUE, got {shown(pair)}")
+        changes |= parse_overrides({name.strip(): Typed(value)})
     return changes

@@ -8,10 +8,10 @@ from icotlib.config import (
     RunConfig,
     field_names,
     names_read,
+    parse_overrides,
     unknown_setting,
 )
 from icotlib.errors import ConfigError, did_you_mean
-from icotlib.settings import flattened, parse_overrides
 
 PRESETS = ("smoke", "fast", "paper")
 
@@ -88,7 +88,7 @@ class SharedOverrides(dict[str, Any]):
             if name in known:
                 checked[name] = value
             elif phase in phases and rest:
-                checked |= cls._for_one(phase, phases[phase], flattened({rest: value}))
+                checked |= cls._for_one(phase, phases[phase], {rest: value})
             else:
                 raise ConfigError(unknown_setting(name, "none of these runs reads it", known))
         return checked

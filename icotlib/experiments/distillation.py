@@ -7,10 +7,9 @@ An override counts for every phase that reads it, or, behind a phase's name, for
 from collections.abc import Collection
 from typing import Any
 
-from icotlib.config import RunConfig, field_names
+from icotlib.config import RunConfig, field_names, parse_overrides
 from icotlib.experiments.base import SharedOverrides, check, make
 from icotlib.registry import METHODS
-from icotlib.settings import parse_overrides
 
 #: No CoT in distillation's layout, without chain and second separator.
 NO_CHAIN = {"method": "no_cot", "removal.layout": "no_chain"}

@@ -9,12 +9,11 @@ GSM8K do, unless `removal.step_end` says otherwise.
 from pathlib import Path
 from typing import Any
 
-from icotlib.config import RunConfig
+from icotlib.config import RunConfig, parse_overrides
 from icotlib.data.files import read_examples
 from icotlib.errors import ConfigError
 from icotlib.experiments.base import PAPER_OPTIM, PAPER_REMOVAL, check, make
 from icotlib.experiments.distillation import icot_kd
-from icotlib.settings import parse_overrides
 
 #: What suits pretrained weights: AdamW at a small rate, the paper's removal, a step at a time.
 OWN = (

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from icotlib.config import RunConfig
+from icotlib.config import RunConfig, parse_overrides
 from icotlib.errors import ConfigError, did_you_mean
 from icotlib.experiments.base import PAPER_REMOVAL, make
 from icotlib.experiments.distillation import NO_CHAIN, icot_kd, kd_teacher
 from icotlib.models.known_sizes import GSM8K, MODELS
-from icotlib.settings import parse_overrides
 
 STEPWISE, DISTILLATION = "2405.14838", "2311.01460"
 

@@ -10,11 +10,10 @@ from typing import Any
 import pandas as pd
 
 from icotlib import experiments
-from icotlib.config import RunConfig
+from icotlib.config import RunConfig, parse_overrides
 from icotlib.experiments.runs import run_config
 from icotlib.running import notebooks
 from icotlib.runs import Run
-from icotlib.settings import parse_overrides
 from icotlib.system import leases
 from icotlib.system.seals import write_json
 

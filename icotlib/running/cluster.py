@@ -18,6 +18,7 @@ from distributed.utils import silence_logging_cmgr
 from icotlib.errors import ClusterError
 from icotlib.running import worker
 from icotlib.system.processes import cores
+from icotlib.system.variables import whole_number
 
 #: The environment variable with the address of a running cluster's scheduler.
 CLUSTER = "ICOT_CLUSTER"
@@ -91,8 +92,8 @@ def own_cluster(workers: int, dashboard: bool) -> Iterator[SpecCluster]:
 
 def default_workers(threads: int) -> int:
     """Runs of so many threads that this machine trains side by side; `ICOT_JOBS` overrides it."""
-    if os.environ.get("ICOT_JOBS"):
-        return int(os.environ["ICOT_JOBS"])
+    if (asked := whole_number("ICOT_JOBS")) is not None:
+        return asked
     if torch.cuda.is_available():
         return torch.cuda.device_count()
     return max(1, cores() // threads)

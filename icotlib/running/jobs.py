@@ -7,6 +7,7 @@ plots, which works for runs that other processes train too. Whatever else needs 
 as a notebook, can be given to the same workers (`Job`).
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,13 +21,15 @@ from tqdm import tqdm
 
 from icotlib.config import RunConfig, to_dict
 from icotlib.data.run_data import check_sources
-from icotlib.errors import RunError
+from icotlib.errors import IcotError, RunError
 from icotlib.running import worker
 from icotlib.running.cluster import Connection, connect, default_workers
 from icotlib.running.launched import train_launched
 from icotlib.running.progress import POLL, ProgressBars, is_live, progress_bars
 from icotlib.runs import Run, unfinished
+from icotlib.system.failures import explained
 from icotlib.system.launch import launched
+from icotlib.training.tracking import trackers_asked_for
 
 #: Seconds that this process's own workers have to write their checkpoints when it is interrupted.
 GRACE = 60.0
@@ -64,7 +67,7 @@ def ensure(
     missing = trainings(configs)
     if missing:
         watching = (lambda: watch(runs)) if watch else lambda: None
-        raise_first(run_jobs(missing, jobs, on_evaluation=watching))
+        raise_failures(run_jobs(missing, jobs, on_evaluation=watching))
     return runs
 
 
@@ -103,9 +106,11 @@ class Outcome:
 def trainings(configs: Sequence[RunConfig]) -> list[Job]:
     """A job for each run that is missing for these configs.
 
-    Raises `DataError` or `ConfigError` if a model or data cannot be found.
+    Raises `DataError` or `ConfigError` if a model, data or a tracker cannot be found.
     """
     missing = unfinished([config.pinned() for config in configs])
+    if missing:
+        trackers_asked_for()
     check_sources(missing)
     return [
         Job(
@@ -119,11 +124,39 @@ def trainings(configs: Sequence[RunConfig]) -> list[Job]:
     ]
 
 
-def raise_first(outcomes: Sequence[Outcome]) -> None:
-    """Raise the error of the first job that failed by itself, if one did."""
-    for outcome in outcomes:
-        if outcome.error is not None and outcome.kept_by is None:
-            raise outcome.error
+def raise_failures(outcomes: Sequence[Outcome]) -> None:
+    """Raise what went wrong, if anything did: the error of the one job that failed by itself, or
+    an `IcotError` with the cause of each, of the same class where they share one.
+
+    Raises `RunError` for an error of the machine, such as a full disk.
+    """
+    errors = {
+        outcome.job.name: readable(outcome.error)
+        for outcome in outcomes
+        if outcome.error is not None and outcome.kept_by is None
+    }
+    if len(errors) == 1:
+        raise next(iter(errors.values()))
+    if errors:
+        kinds = {type(error) for error in errors.values()}
+        kind = kinds.pop() if len(kinds) == 1 else RunError
+        causes = "".join(
+            f"\n  {name}: {error if isinstance(error, IcotError) else repr(error)}"
+            for name, error in errors.items()
+        )
+        kind = kind if issubclass(kind, IcotError) else RunError
+        first = next(iter(errors.values()))
+        raise kind(f"{len(errors)} of {len(outcomes)} jobs failed:{causes}") from first
+
+
+def readable(error: BaseException) -> BaseException:
+    """An error of the machine as a `RunError` that says what to do; any other as it is."""
+    meaning = None if isinstance(error, IcotError) else explained(error)
+    if meaning is None:
+        return error
+    made = RunError(meaning)
+    made.__cause__ = error
+    return made
 
 
 def run_jobs(
@@ -260,8 +293,9 @@ class _Jobs:
         client.cancel([self.futures[name] for name in self.left if name in self.futures])
         runs = [Run.of(job.trains) for job in self.left.values() if job.trains]
         if self.connection.address is None and any(run.in_training for run in runs):
-            bars.close()
-            tqdm.write("stopping: runs write their checkpoints (once more to stop at once)")
+            with contextlib.suppress(OSError):  # whoever read the output is gone
+                bars.close()
+                tqdm.write("stopping: runs write their checkpoints (once more to stop at once)")
             limit = time.monotonic() + GRACE
             while any(run.in_training for run in runs) and time.monotonic() < limit:
                 time.sleep(0.1)

@@ -9,13 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nbformat
-from tqdm import tqdm
-
 from icotlib import experiments, paths
-from icotlib.config import RunConfig
-from icotlib.errors import ConfigError, IcotError, did_you_mean
-from icotlib.settings import parse_overrides
+from icotlib.config import RunConfig, parse_overrides
+from icotlib.errors import ConfigError, DataError, IcotError, did_you_mean
 
 if TYPE_CHECKING:
     from icotlib.running.jobs import Job, Outcome
@@ -54,15 +50,26 @@ def find_notebook(name: str) -> Path:
 
 def parameters(notebook: Path) -> dict[str, str]:
     """The parameters of a notebook, each with its comment."""
-    cells = nbformat.read(notebook, as_version=4).cells
-    source = next(c.source for c in cells if "parameters" in c.metadata.get("tags", []))
+    tagged = (c for c in _cells(notebook) if "parameters" in c["metadata"].get("tags", []))
+    source = "".join(next(tagged)["source"])
     return dict(re.findall(r"^(\w+) = .*?#\s*(.*)$", source, re.MULTILINE))
 
 
 def title(notebook: Path) -> str:
     """The first heading of a notebook."""
-    source = nbformat.read(notebook, as_version=4).cells[0].source
-    return source.splitlines()[0].lstrip("# ")
+    return "".join(_cells(notebook)[0]["source"]).splitlines()[0].lstrip("# ")
+
+
+def _cells(notebook: Path) -> list[dict[str, Any]]:
+    """The cells of a notebook as JSON; nbformat would take a second to load.
+
+    Raises `DataError` naming the file if it is no notebook.
+    """
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        return [cell | {"metadata": cell.get("metadata", {})} for cell in cells]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{notebook}: is no notebook of format 4 ({error})") from None
 
 
 def executed_folder(
@@ -90,9 +97,11 @@ def execute(
         values: parameters, by name.
 
     Raises `ConfigError` for a parameter that the notebook does not have, `IcotError` if a cell
-    fails, naming the copy.
+    fails, naming the copy, or if its kernel does not start or ends.
     """
     import papermill
+    from jupyter_client.kernelspec import NoSuchKernel
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     from icotlib.system.processes import ONE_THREAD, environment  # torch: not for help texts
@@ -117,6 +126,19 @@ def execute(
             f"{notebook.name} failed: {error.ename}: {error.evalue}\n"
             f"The executed copy shows where: {output}"
         ) from None
+    except NoSuchKernel:
+        raise IcotError(
+            f"{notebook.name}: Jupyter knows no kernel python3; install one for this Python with "
+            "`python -m ipykernel install --user`"
+        ) from None
+    except (DeadKernelError, RuntimeError) as error:
+        if not isinstance(error, DeadKernelError) and "ernel" not in str(error):
+            raise
+        raise IcotError(
+            f"{notebook.name}: its kernel ended before the notebook did, killed from outside or "
+            "for lack of memory (fewer --jobs need less). Ask for the same again: finished runs "
+            f"stay. The executed copy shows how far it came: {output}"
+        ) from None
     say(f"{notebook.stem}  done in {time.perf_counter() - start:.0f} s  ->  {output}")
     return output
 
@@ -139,7 +161,7 @@ def run_all(
     jobs: int | None = None,
     studies: bool = False,
     series: bool = False,
-    say: Callable[[str], None] = tqdm.write,  # which does not break progress bars
+    say: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Train every run that notebooks need, and execute the notebooks; returns their copies.
 
@@ -148,7 +170,8 @@ def run_all(
         jobs: runs and notebooks side by side; by default as `icotlib.running.jobs.ensure` has it.
         studies: include the studies, which take longer than everything else.
         series: only the notebooks about stepwise internalization, and their runs.
-        say: called with lines of text about what has ended.
+        say: called with lines of text about what has ended; by default `tqdm.write`, which does
+            not break progress bars.
 
     Raises `ConfigError` for a setting in `overrides` that none of these notebooks reads.
     """
@@ -163,6 +186,10 @@ def run_all(
         configs = workbook(preset, seed, overrides)
         if studies:
             configs = configs + experiments.studies(preset, seed, overrides)
+    if say is None:
+        from tqdm import tqdm
+
+        say = tqdm.write
     return _train_and_execute(configs, executions, jobs, say)
 
 
@@ -221,7 +248,7 @@ def _train_and_execute(
         elif not outcome.job.trains:
             say("\n".join(outcome.result))
 
-    jobs.raise_first(jobs.run_jobs([*trainings, *others, *last], workers, on_end=on_end))
+    jobs.raise_failures(jobs.run_jobs([*trainings, *others, *last], workers, on_end=on_end))
     return [paths.executed_root() / own["folder"] / path.name for path, own in executions.items()]
 
 

@@ -13,6 +13,7 @@ from tqdm.std import tqdm as terminal_tqdm
 
 from icotlib.config import RunConfig
 from icotlib.runs import Run
+from icotlib.system.variables import switch
 
 #: Seconds between two readings of the run directories.
 POLL = 0.5
@@ -24,8 +25,8 @@ def is_live() -> bool:
     `ICOT_LIVE=0` or `1` overrides the guess. A notebook that papermill executes is not live: its
     saved copy gets one line per evaluation instead of every frame of a progress bar.
     """
-    if os.environ.get("ICOT_LIVE"):
-        return os.environ["ICOT_LIVE"] != "0"
+    if (asked := switch("ICOT_LIVE")) is not None:
+        return asked
     if in_notebook():
         return "JPY_SESSION_NAME" in os.environ or "VSCODE_PID" in os.environ
     return sys.stderr.isatty()

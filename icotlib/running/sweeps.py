@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from icotlib import paths
+from icotlib.config import parse_overrides
 from icotlib.errors import ConfigError, RunError, StoppedError, did_you_mean
 from icotlib.experiments.runs import RUNS
 from icotlib.registry import METHODS
@@ -32,7 +33,6 @@ from icotlib.running.grids import grid_cells
 from icotlib.running.jobs import Job, Outcome, run_jobs, trainings
 from icotlib.running.worker import stop_requested
 from icotlib.runs import unfinished
-from icotlib.settings import parse_overrides
 from icotlib.system import leases
 from icotlib.system.names import check_name
 from icotlib.system.seals import write_json

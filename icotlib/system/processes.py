@@ -6,14 +6,16 @@ from collections.abc import Iterator
 
 import torch
 
+from icotlib.system.variables import whole_number
+
 #: Notebook kernels start with one thread each, so that they do not compete for cores.
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 def cores() -> int:
     """Cores that this process may use; `ICOT_CORES` is its share where several run at once."""
-    if os.environ.get("ICOT_CORES"):
-        return int(os.environ["ICOT_CORES"])
+    if (share := whole_number("ICOT_CORES")) is not None:
+        return share
     has_affinity = hasattr(os, "sched_getaffinity")  # only Linux has
     return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
 

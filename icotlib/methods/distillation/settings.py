@@ -21,6 +21,7 @@ class StateSettings(Section):
         "Chain tokens between the states of neighbouring layers; null spreads the layers over each "
         "example's own chain.",
         low=0,
+        high=1e6,
     )
     initial_weights: Literal["teacher", "model"] = setting(
         "teacher",
@@ -34,12 +35,16 @@ class MixtureSettings(StateSettings):
     """The emulator's mixture; read by emulation and by coupling."""
 
     mixture: int = setting(
-        1, "Components of the emulator's mixture: 1 is no mixture, 0 one for every token.", low=0
+        1,
+        "Components of the emulator's mixture: 1 is no mixture, 0 one for every token.",
+        low=0,
+        high=65_536,
     )
     mixture_temperature: float = setting(
         0.05,
         "Temperature of the mixture's softmax where the gold component is not given.",
         low=1e-6,
+        high=1000,
     )
 
 
@@ -52,6 +57,7 @@ class EmulatorSettings(MixtureSettings):
         "Weight of the cross-entropy that trains each layer's component to be the chain token at "
         "its position t_l; 0 trains without supervision.",
         low=0,
+        high=1000,
     )
     mixture_offset: int = setting(
         0, "The supervised token stands this many positions after t_l.", low=0, high=1

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from icotlib.errors import ConfigError
 from icotlib.methods.schedule import Schedule
-from icotlib.settings import Section, Variants, setting
+from icotlib.settings import MOST_STEPS, Section, Variants, setting
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,16 @@ class RemovalSettings(Section):
 class GradualSettings(RemovalSettings):
     """Settings of schedules whose number of removed tokens only grows."""
 
-    warmup_steps: int = setting(150, "Steps on the full chain before anything is removed.", low=0)
+    warmup_steps: int = setting(
+        150, "Steps on the full chain before anything is removed.", low=0, high=MOST_STEPS
+    )
     smoothing: float | None = setting(
         None,
         "Removal smoothing: each example loses o more tokens, P(o) proportional to "
         "exp(-smoothing * o). The paper uses 4; null turns it off. Never during warm-up, never in "
         "evaluation.",
         low=1e-6,
+        high=1000,
     )
     reset_optimizer: bool = setting(
         False,
@@ -74,7 +77,10 @@ class GradualSettings(RemovalSettings):
         "more.",
     )
     remove_all_at: int | None = setting(
-        None, "Remove everything at once when s reaches this (the paper: 39 on GSM8K).", low=0
+        None,
+        "Remove everything at once when s reaches this (the paper: 39 on GSM8K).",
+        low=0,
+        high=1_000_000,
     )
 
 
@@ -83,9 +89,12 @@ class LinearSettings(GradualSettings):
     """Settings of the paper's schedule."""
 
     schedule: str = setting("linear", "")
-    pace: float = setting(8.0, "Tokens removed per epoch (the paper's delta).", low=0)
+    pace: float = setting(8.0, "Tokens removed per epoch (the paper's delta).", low=0, high=1e6)
     steps_per_epoch: int = setting(
-        1000, "Optimizer steps per epoch (the paper's T); a stream has no epochs of its own.", low=1
+        1000,
+        "Optimizer steps per epoch (the paper's T); a stream has no epochs of its own.",
+        low=1,
+        high=MOST_STEPS,
     )
 
 
@@ -94,7 +103,7 @@ class GeometricSettings(GradualSettings):
     """Settings of chunks that double."""
 
     schedule: str = setting("geometric", "")
-    steps_per_chunk: int = setting(300, "Steps between two removals.", low=1)
+    steps_per_chunk: int = setting(300, "Steps between two removals.", low=1, high=MOST_STEPS)
 
 
 @dataclass(frozen=True)
@@ -110,12 +119,13 @@ class AdaptiveSettings(GradualSettings):
         high=1,
     )
     window: int = setting(
-        20, "Steps that the running mean covers, and the fewest at a stage.", low=1
+        20, "Steps that the running mean covers, and the fewest at a stage.", low=1, high=1_000_000
     )
     max_steps_per_stage: int = setting(
         600,
         "The next token is removed in any case after this many steps with an example at the stage.",
         low=1,
+        high=MOST_STEPS,
     )
     replay: float = setting(
         0.0, "Chance that an example is shown at a uniformly drawn earlier stage.", low=0, high=1
@@ -126,7 +136,9 @@ class AdaptiveSettings(GradualSettings):
 class RandomSettings(RemovalSettings):
     """Settings of one model for every stage."""
 
-    warmup_steps: int = setting(150, "Steps on the full chain before anything is removed.", low=0)
+    warmup_steps: int = setting(
+        150, "Steps on the full chain before anything is removed.", low=0, high=MOST_STEPS
+    )
     all_fraction: float = setting(
         0.5, "Chance that an example loses its whole chain; else uniform on 0..all.", low=0, high=1
     )
