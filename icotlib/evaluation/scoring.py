@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from icotlib.data.inputs import IGNORE, remove
 from icotlib.data.layout import EncodedBatch, Layout
-from icotlib.evaluation.generation import generate, max_new_tokens_for, reproduced
+from icotlib.evaluation.generation import generate_parts, max_new_tokens_for, reproduced
 from icotlib.evaluation.grading import same_answer
 
 
@@ -72,7 +72,7 @@ def evaluate(
             new = max_new_tokens_for(
                 part, k
             )  # of the whole part, not of the examples that are left
-            rest = generate(model, layout, part[~right], k[~right], keep_positions, new)
+            rest = generate_parts(model, layout, part[~right], k[~right], keep_positions, new)
             texts[~right.numpy()] = layout.texts(rest)
         written += texts.tolist()
     model.train(was_training)

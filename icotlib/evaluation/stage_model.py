@@ -30,7 +30,7 @@ from icotlib.data.readers import read_file
 from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation import interventions, positions, scoring
 from icotlib.evaluation.asking import Answer, Asked, as_examples
-from icotlib.evaluation.generation import generate, max_new_tokens_for, teacher_forced_match
+from icotlib.evaluation.generation import generate_parts, max_new_tokens_for, teacher_forced_match
 from icotlib.models.hooks import decoder_layers
 from icotlib.models.loading import load_stage
 from icotlib.models.precision import training_precision
@@ -209,7 +209,7 @@ class StageModel:
         tokens = self.format.tokens_removed(batch, self.removed)
         keep = self.format.keep_positions
         with training_precision(self.precision, self.model):
-            return generate(self.model, self.layout, batch, tokens, keep, max_new_tokens)
+            return generate_parts(self.model, self.layout, batch, tokens, keep, max_new_tokens)
 
     @overload
     def answer(self, asked: str) -> Answer: ...  # type: ignore[overload-overlap]

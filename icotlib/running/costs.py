@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from icotlib.config import RunConfig
 from icotlib.models.build import model_config
@@ -27,11 +27,7 @@ COUNTED_STEPS = 50
 
 def run_sizes(config: RunConfig, source: LengthSource) -> RunSizes:
     """The sizes of a run's models."""
-    if config.model.pretrained in HUB:  # known without the hub
-        model_type, sizes = HUB[config.model.pretrained]
-        text = AutoConfig.for_model(model_type, **sizes)
-    else:
-        text = model_config(config.model, source.layout, source.longest_total)
+    text = text_config(config, source)
     with torch.device("meta"):
         language = model_sizes(AutoModelForCausalLM.from_config(text))
         model = config.spec.meta_model(config, text)
@@ -44,10 +40,19 @@ def run_sizes(config: RunConfig, source: LengthSource) -> RunSizes:
     return RunSizes(
         language=language,
         parameters=count_parameters(model),
+        trained=sum(x.numel() for x in model.parameters() if x.requires_grad),
         saved=saved,
         state=_state_bytes(config, model) + 4 * own.get("frozen", 0),
         own=own,
     )
+
+
+def text_config(config: RunConfig, source: LengthSource) -> PreTrainedConfig:
+    """The config of a run's language model."""
+    if config.model.pretrained in HUB:  # known without the hub
+        model_type, sizes = HUB[config.model.pretrained]
+        return AutoConfig.for_model(model_type, **sizes)
+    return model_config(config.model, source.layout, source.longest_total)
 
 
 def _state_bytes(config: RunConfig, model: nn.Module) -> int:
@@ -69,6 +74,8 @@ class Cost:
     flops: float
     evaluation: float
     parameters: int
+    #: Those of them that are trained.
+    trained: int
     #: Bytes of weights, gradients, moments and the frozen model.
     state: int
     #: Bytes of activations at the largest batch, and of the weights' copies in half precision.
@@ -121,6 +128,7 @@ def cost_of(config: RunConfig, source: LengthSource, steps: int | None = None) -
         flops=mean("flops") * steps,
         evaluation=evaluation,
         parameters=sizes.parameters,
+        trained=sizes.trained,
         state=sizes.state,
         activations=largest // micro_batches + copies,
         copies=copies,

@@ -18,10 +18,12 @@ from torch import Tensor, nn
 from icotlib.config import RunConfig
 from icotlib.data.inputs import LMBatch
 from icotlib.data.layout import EncodedBatch
+from icotlib.evaluation.generation import max_new_tokens_for
 from icotlib.evaluation.scoring import Score, score
 from icotlib.methods.base import MicroBatch, register
+from icotlib.methods.costs import Shape
 from icotlib.methods.distillation import costs
-from icotlib.methods.distillation.base import PART, DistillationPhase, EmulatingPhase, parts
+from icotlib.methods.distillation.base import DistillationPhase, EmulatingPhase
 from icotlib.methods.distillation.coupling import Coupled
 from icotlib.methods.distillation.emulator import Emulator, mixture_loss
 from icotlib.methods.distillation.settings import CouplingSettings, EmulatorSettings
@@ -64,7 +66,8 @@ class StudentPhase(DistillationPhase):
     def validation_metrics(self) -> dict[str, Any]:
         valid, right = self.run_data.valid, 0.0
         with training_precision(self.config.train.precision, self.model):
-            for part, states in zip(parts(valid), self.valid_states.split(PART), strict=True):
+            states_of_parts = self.valid_states.split(self.part_size(valid))
+            for part, states in zip(self.parts(valid), states_of_parts, strict=True):
                 student = cast(Student, self.model)
                 reading = self.at_stage(0, StudentWithStates(student, states))
                 arranged = self.format.arrange(part)  # its states belong to the whole part
@@ -74,9 +77,11 @@ class StudentPhase(DistillationPhase):
     def test(self, run: Run) -> Iterator[tuple[int, Score]]:
         run_data, written = self.run_data, []
         student = self.accelerator.unwrap_model(self.model)
-        for part in parts(run_data.test):
+        arranged = self.format.arrange(run_data.test)
+        new = max_new_tokens_for(arranged, torch.zeros_like(arranged.chain))
+        for part in self.parts(run_data.test, new):
             reading = StudentWithStates(student, self.states(part))
-            found = self.at_stage(0, reading).generate(self.format.arrange(part))
+            found = self.at_stage(0, reading).generate(self.format.arrange(part), new)
             written += run_data.layout.texts(found)
         yield run_data.longest_chain, score(written, run_data.answers)
 
@@ -87,6 +92,10 @@ class StudentPhase(DistillationPhase):
     @classmethod
     def step_cost(cls, config: RunConfig, sizes: RunSizes, *lengths: Any) -> StepCost:
         return costs.student_step(config, sizes, *lengths)
+
+    @classmethod
+    def rehearsed_loss(cls, config: RunConfig, model: Any, shape: Shape) -> Tensor:
+        return costs.student_loss(config, model, shape)
 
 
 @register
@@ -134,6 +143,14 @@ class EmulatorPhase(EmulatingPhase):
     @classmethod
     def step_cost(cls, config: RunConfig, sizes: RunSizes, *lengths: Any) -> StepCost:
         return costs.emulator_step(config, sizes, *lengths)
+
+    @classmethod
+    def rehearsed_loss(cls, config: RunConfig, model: Any, shape: Shape) -> Tensor:
+        return costs.emulator_loss(config, model, shape)
+
+    @classmethod
+    def micro_batch_lengths(cls, batch: EncodedBatch, left: Tensor) -> Tensor:
+        return batch.question
 
 
 @register
@@ -197,3 +214,7 @@ class ICoTKD(EmulatingPhase):
     @classmethod
     def step_cost(cls, config: RunConfig, sizes: RunSizes, *lengths: Any) -> StepCost:
         return costs.coupled_step(config, sizes, *lengths)
+
+    @classmethod
+    def rehearsed_loss(cls, config: RunConfig, model: Any, shape: Shape) -> Tensor:
+        return costs.coupled_loss(config, model, shape)
