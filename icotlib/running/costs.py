@@ -70,9 +70,10 @@ class Cost:
     steps: int
     #: Training tokens through the model, without padding.
     tokens: int
-    #: Operations of training, and of validation and test.
+    #: Operations of training, of validation and test, and of validation alone.
     flops: float
     evaluation: float
+    validation: float
     parameters: int
     #: Those of them that are trained.
     trained: int
@@ -110,8 +111,8 @@ def cost_of(config: RunConfig, source: LengthSource, steps: int | None = None) -
         return sum(getattr(step, name) for step in counted) / len(counted)
 
     validation = -(-steps // config.train.eval_every) * config.data.valid_examples
-    evaluation = validation * mean("forward") / config.train.batch_size
-    evaluation += _test_flops(config, sizes.language, source, steps)
+    validated = validation * mean("forward") / config.train.batch_size
+    evaluation = validated + _test_flops(config, sizes.language, source, steps)
     mixed = mixed_precision(config.train.precision)
     half = mixed != "no"
     bytes_kept, copies = (2, 2 * sizes.parameters) if half else (4, 0)
@@ -127,6 +128,7 @@ def cost_of(config: RunConfig, source: LengthSource, steps: int | None = None) -
         tokens=round(mean("tokens") * steps),
         flops=mean("flops") * steps,
         evaluation=evaluation,
+        validation=validated,
         parameters=sizes.parameters,
         trained=sizes.trained,
         state=sizes.state,

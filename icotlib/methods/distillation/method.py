@@ -75,6 +75,10 @@ class StudentPhase(DistillationPhase):
         return {"valid_accuracy": right / len(valid)}
 
     def test(self, run: Run) -> Iterator[tuple[int, Score]]:
+        longest = self.run_data.longest_chain
+        yield longest, self.test_stage(longest)
+
+    def test_stage(self, removed: int, model: Any = None) -> Score:
         run_data, written = self.run_data, []
         student = self.accelerator.unwrap_model(self.model)
         arranged = self.format.arrange(run_data.test)
@@ -83,7 +87,7 @@ class StudentPhase(DistillationPhase):
             reading = StudentWithStates(student, self.states(part))
             found = self.at_stage(0, reading).generate(self.format.arrange(part), new)
             written += run_data.layout.texts(found)
-        yield run_data.longest_chain, score(written, run_data.answers)
+        return score(written, run_data.answers)
 
     @classmethod
     def own_sizes(cls, config: RunConfig, model: nn.Module) -> dict[str, int]:
