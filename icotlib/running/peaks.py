@@ -29,7 +29,7 @@ PROCESS, FILES = 470 * 2**20, 150 * 2**20
 
 #: Memory that the allocator holds beyond what tensors take, as a share of it; measured on Linux,
 #: where training keeps what it frees (`icotlib.system.memory`).
-HELD_FREE = 0.08
+HELD_FREE = 0.13
 
 #: Steps of a run whose batches are drawn to find the largest micro-batch.
 DRAWN = 1000

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from icotlib.config import RunConfig
 from icotlib.data.layout import EncodedBatch
+from icotlib.evaluation.bounded import examples_at_once
 from icotlib.running.costs import Cost
 from icotlib.runs import Run
 from icotlib.system.devices import best_device
@@ -29,12 +30,15 @@ from icotlib.training.trainer import Trainer
 #: Points of a run at which steps are timed, from its first step to its last.
 TIMED_POINTS = 3
 
-#: Steps that are timed at each of these points.
+#: Steps that are timed at each of these points, at most.
 TIMED_STEPS = 3
 
-#: Examples that an evaluation is timed on at first; four times as many are tried until that takes
-#: `ENOUGH` seconds.
-FIRST, ENOUGH = 8, 2.0
+#: Seconds after which nothing more is timed of the same kind.
+ENOUGH = 2.0
+
+#: Examples that an evaluation is timed on at first; then on four times as many at least once, and
+#: again as `ENOUGH` allows.
+FIRST = 2
 
 #: Seconds to import the libraries, and to write a byte of weights; measured on one CPU.
 IMPORTS, WRITTEN = 5.0, 2.8e-9
@@ -115,8 +119,8 @@ def _training_seconds(trainer: Trainer) -> float:
     medians, steps = [], trainer.steps
     for point in np.linspace(0, steps - 1, TIMED_POINTS).astype(int):
         trainer.method.begin_step(int(point))
-        seconds = []
-        for _ in range(TIMED_STEPS):
+        seconds: list[float] = []
+        while len(seconds) < TIMED_STEPS and sum(seconds) < ENOUGH:
             start = trainer.clock()
             trainer.step(int(point))
             trainer.losses.unread[-1].item()  # waits for a GPU
@@ -133,7 +137,7 @@ def _validation_seconds(trainer: Trainer) -> float:
         with _sampled(trainer, examples):
             trainer.method.validation_metrics()
 
-    return _of_all(trainer, validate, len(trainer.run_data.valid))
+    return _of_all(trainer, validate, len(trainer.run_data.valid), 0)
 
 
 def _test_seconds(trainer: Trainer, validation: float) -> tuple[float, float]:
@@ -153,22 +157,39 @@ def _test_seconds(trainer: Trainer, validation: float) -> tuple[float, float]:
             trainer.method.test_stage(stage)
 
     ends = sorted({min(stages), max(stages)})
-    seconds = [_of_all(trainer, partial(test, stage), len(run_data.test)) for stage in ends]
+    number, new = len(run_data.test), int((run_data.test.total - run_data.test.question).max())
+    seconds = [_of_all(trainer, partial(test, stage), number, new) for stage in ends]
     least = validation * len(run_data.test) / len(run_data.valid)
     most = float(np.mean(seconds))
     return len(stages) * min(least, most), len(stages) * most
 
 
-def _of_all(trainer: Trainer, evaluate: Callable[[int], None], examples: int) -> float:
-    """Seconds that something takes on so many examples, measured on some of them."""
-    tried = min(FIRST, examples)
+def _of_all(trainer: Trainer, evaluate: Callable[[int], None], examples: int, new: int) -> float:
+    """Seconds that an evaluation takes on so many examples, from some of them.
+
+    A pass takes so long for itself, and so long for each example in it.
+
+    Args:
+        new: tokens that it generates.
+    """
+    tried, found = min(FIRST, examples), []
     while True:
         start = trainer.clock()
         evaluate(tried)
-        seconds = trainer.clock() - start
-        if tried == examples or seconds > ENOUGH:
-            return seconds * examples / tried
+        found.append((tried, trainer.clock() - start))
+        if tried == examples or (len(found) > 1 and found[-1][1] > ENOUGH):
+            break
         tried = min(4 * tried, examples)
+    last, seconds = found[-1]
+    if last == examples:
+        return seconds
+    fewer, less = found[-2]
+    each = max(0.0, seconds - less) / (last - fewer)
+    test = trainer.run_data.test
+    longest, read = int(test.total.max()), int((test.total - test.question).max())
+    text = trainer.method.model.config
+    passes = -(-examples // examples_at_once(text, longest, 1 if new else read, new))
+    return passes * max(0.0, seconds - each * last) + each * examples
 
 
 @contextmanager

@@ -49,6 +49,15 @@ def release() -> None:
     torch.cuda.empty_cache()
 
 
+def trim(above: int = 2**30) -> None:
+    """Return freed memory to the system if this process has more than so many bytes.
+
+    Evaluations need large tensors, for which the pieces that small ones leave are of no use.
+    """
+    if (glibc := _glibc()) and resident() > above:
+        glibc.malloc_trim(0)
+
+
 def _set(parameter: int, value: int) -> None:
     if glibc := _glibc():
         glibc.mallopt(parameter, value)

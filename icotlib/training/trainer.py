@@ -233,6 +233,7 @@ class Trainer:
             "removed": self.method.stage()["removed"],
             "train_accuracy": self.method.train_accuracy(),
         }
+        memory.trim()
         with devices.unsharded(self.model):
             measured |= self.method.validation_metrics()
         row = {
