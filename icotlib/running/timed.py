@@ -13,10 +13,12 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from icotlib.config import RunConfig
 from icotlib.data.layout import EncodedBatch
@@ -187,7 +189,7 @@ def _of_all(trainer: Trainer, evaluate: Callable[[int], None], examples: int, ne
     each = max(0.0, seconds - less) / (last - fewer)
     test = trainer.run_data.test
     longest, read = int(test.total.max()), int((test.total - test.question).max())
-    text = trainer.method.model.config
+    text = cast(PreTrainedModel, trainer.method.model).config
     passes = -(-examples // examples_at_once(text, longest, 1 if new else read, new))
     return passes * max(0.0, seconds - each * last) + each * examples
 
