@@ -243,8 +243,8 @@ def test_evaluate_writes_what_generate_writes(side, keep_positions, monkeypatch)
         decoded.append(len(part))
         return generate(model, layout, part, *args)
 
-    monkeypatch.setattr("icotlib.evaluation.scoring.generate", counting)
-    monkeypatch.setattr("icotlib.evaluation.generation.MAX_LOGITS", 2000)  # in several passes
+    monkeypatch.setattr("icotlib.evaluation.scoring.generate_parts", counting)
+    monkeypatch.setattr("icotlib.evaluation.bounded.MAX_BYTES", 8000)  # in several passes
     result = evaluate(model, LAYOUT, batch, ANSWERS, k, keep_positions, side)
     assert result.written == tuple(expected)
     assert decoded == [1]

@@ -8,7 +8,8 @@ from icotlib.experiments.papers import get_paper_result
 from icotlib.running import fitting
 from icotlib.running.costs import cost_of
 from icotlib.running.lengths import NominalLengths
-from icotlib.running.planning import duration, listed, plan
+from icotlib.running.planning import listed, plan
+from icotlib.running.timed import duration
 from icotlib.runs import Run
 from icotlib.training.trainer import Trainer, train
 

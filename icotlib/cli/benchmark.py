@@ -1,4 +1,4 @@
-"""`icot benchmark`: speed beside plain loops."""
+"""`icot benchmark`: speed beside plain loops, and runs beside their plans."""
 
 import argparse
 from pathlib import Path
@@ -6,13 +6,18 @@ from pathlib import Path
 import pandas as pd
 
 from icotlib import paths
+from icotlib.cli.options import add_run_options, load_imports, overrides_of
+from icotlib.experiments import run_config
 from icotlib.reporting.benchmark import benchmark
 from icotlib.reporting.cost_benchmark import costs
+from icotlib.reporting.plan_benchmark import plan_accuracy
 
 EXAMPLES = """\
 examples:
   icot benchmark --size gpt2            examples per second, beside plain loops in the same run
   icot benchmark --costs                measured steps beside what `--plan --speed` calculates
+  icot benchmark --plan own_si --set train.steps=6 --set data.path=mine --set model.pretrained=M
+                                        memory and seconds of a run beside its plan
 """
 
 
@@ -36,6 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "cost: costs.csv and a figure",
     )
     parser.add_argument(
+        "--plan",
+        metavar="NAME",
+        help="train a run, and the phases that it builds on, in a temporary folder, and compare "
+        "memory and seconds with its plan",
+    )
+    add_run_options(parser)
+    parser.add_argument(
         "--out",
         type=Path,
         help="a CSV file to add the rows to; with --costs a folder (default: figures/)",
@@ -43,6 +55,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    load_imports(options)
+    if options.plan:
+        overrides = overrides_of(options.set)
+        config = run_config(options.plan, options.preset, options.seed, overrides)
+        table = plan_accuracy(config)
+        print(table.round(2).T.to_string(header=False))
+        if options.out:
+            _add_to(options.out, table)
+        return
     if options.costs:
         folder = options.out or paths.FIGURES
         table = costs(options.size, options.rounds, options.steps, options.precision[0], folder)
@@ -52,6 +73,11 @@ def run(options: argparse.Namespace) -> None:
     table = benchmark(options.size, options.rounds, options.steps, tuple(options.precision))
     print(table.drop(columns=["device", "commit"]).round(3).to_string(index=False))
     if options.out:
-        if options.out.is_file():
-            table = pd.concat([pd.read_csv(options.out), table], ignore_index=True)
-        table.to_csv(options.out, index=False)
+        _add_to(options.out, table)
+
+
+def _add_to(path: Path, table: pd.DataFrame) -> None:
+    """Add rows to a CSV file."""
+    if path.is_file():
+        table = pd.concat([pd.read_csv(path), table], ignore_index=True)
+    table.to_csv(path, index=False)

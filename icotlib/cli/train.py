@@ -181,12 +181,14 @@ def _shown(value: object) -> str:
 
 
 def print_plan(options: argparse.Namespace, config: RunConfig) -> None:
-    from icotlib.running.planning import MEMORY, plan
+    from icotlib.running.planning import MEMORY, memory_lines, plan
 
     if "/" in options.name:
         print("\n".join(get_paper_result(options.name).lines()))
     plans = plan(config, options.speed, options.memory or MEMORY)
     lines = [line for one in plans for line in one.lines(arguments_of(options))]
+    if not options.speed:
+        lines += memory_lines(plans, options.jobs)
     print("\n".join(lines) or "finished already")
 
 

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from icotlib.data.inputs import IGNORE, LMBatch, remove
 from icotlib.data.layout import EncodedBatch, Layout
+from icotlib.evaluation.bounded import examples_at_once
 from icotlib.models.decoding import decoding, logits_of
 
 
@@ -34,9 +35,6 @@ def matches(logits: Tensor, inputs: LMBatch) -> tuple[Tensor, Tensor]:
 #: Tokens that a model may write beyond the longest reference.
 MORE = 8
 
-#: The most examples, and logits, in one forward pass of an evaluation: 1 GiB in fp32.
-MAX_EXAMPLES, MAX_LOGITS = 512, 2**28
-
 
 @torch.no_grad()
 def reproduced(
@@ -57,9 +55,9 @@ def reproduced(
     """
     removed = torch.as_tensor(removed).expand(len(batch))
     if size is None:
-        kept = int(batch.total.max() - batch.question.min()) + 1
-        vocabulary = model.config.get_text_config().vocab_size
-        size = max(1, min(MAX_EXAMPLES, MAX_LOGITS // (kept * vocabulary)))
+        longest = int(batch.total.max())
+        kept = longest - int(batch.question.min()) + 1
+        size = examples_at_once(model.config, longest, kept)
     exact = []
     for start in range(0, len(batch), size):
         rows = slice(start, start + size)
@@ -121,6 +119,41 @@ def generate(
             break
         rows.append(ids)
     return torch.cat(written, dim=1)
+
+
+def generate_parts(
+    model: PreTrainedModel,
+    layout: Layout,
+    batch: EncodedBatch,
+    removed: Tensor | int = 0,
+    keep_positions: bool = False,
+    max_new_tokens: int | None = None,
+) -> Tensor:
+    """`generate`, as many examples at a time as memory allows; its arguments and its result.
+
+    Rows that end earlier than others are padded. A model that holds something for every row of the
+    batch, and so is no model of transformers, is asked for all of them at once.
+    """
+    removed = torch.as_tensor(removed).expand(len(batch))
+    if max_new_tokens is None:
+        max_new_tokens = max_new_tokens_for(batch, removed)
+    size = len(batch)
+    if isinstance(model, PreTrainedModel):
+        width = int(batch.question.max())
+        size = examples_at_once(model.config, width, 1, max_new_tokens, most=size)
+    parts = []
+    for start in range(0, len(batch), size):
+        rows = slice(start, start + size)
+        parts.append(
+            generate(model, layout, batch[rows], removed[rows], keep_positions, max_new_tokens)
+        )
+    longest = max(part.shape[1] for part in parts)
+    return torch.cat(
+        [
+            torch.nn.functional.pad(part, (0, longest - part.shape[1]), value=layout.pad)
+            for part in parts
+        ]
+    )
 
 
 def max_new_tokens_for(batch: EncodedBatch, removed: Tensor) -> int:

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from icotlib.data.inputs import IGNORE, remove
 from icotlib.data.layout import EncodedBatch, Layout
-from icotlib.evaluation.generation import generate, max_new_tokens_for, reproduced
+from icotlib.evaluation.generation import generate_parts, max_new_tokens_for, reproduced
 from icotlib.evaluation.truths import graded
 
 
@@ -78,7 +78,7 @@ def evaluate(
         if right.any():
             texts[right.numpy()] = layout.texts(_truth(part[right], k[right], side, layout.pad))
         if not right.all():
-            rest = generate(model, layout, part[~right], k[~right], keep_positions, new)
+            rest = generate_parts(model, layout, part[~right], k[~right], keep_positions, new)
             texts[~right.numpy()] = layout.texts(rest)
             cut[start : start + batch_size][~right.numpy()] = layout.cut(rest)
         written += texts.tolist()

@@ -10,7 +10,7 @@ import contextlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -23,13 +23,21 @@ from icotlib.config import RunConfig
 from icotlib.data.inputs import IGNORE, InputFormat, LMBatch
 from icotlib.data.layout import EncodedBatch
 from icotlib.data.run_data import RunData
+from icotlib.evaluation.generation import logits_of
 from icotlib.evaluation.scoring import Score
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.methods.batches import BatchAccuracy, MicroBatch, everyones_accuracy, row_groups
+from icotlib.methods.batches import (
+    BatchAccuracy,
+    MicroBatch,
+    StageChange,
+    everyones_accuracy,
+    row_groups,
+)
 from icotlib.methods.checks import check_built
+from icotlib.methods.costs import Shape, language_step, recompute
 from icotlib.methods.schedule import FullRemoval, Schedule
 from icotlib.models.adapters import add_adapters, merged_weights
-from icotlib.models.flops import ModelSizes, RunSizes, SequenceWork, StepCost, forward_flops
+from icotlib.models.flops import RunSizes, StepCost
 from icotlib.models.loading import load_stage
 from icotlib.models.precision import training_precision
 from icotlib.registry import METHODS
@@ -43,15 +51,6 @@ def register(cls: M) -> M:
     """Class decorator: make a method known by its name."""
     METHODS.add(cls.name, cls)
     return cls
-
-
-class StageChange(NamedTuple):
-    """What changes at the start of a step."""
-
-    #: The removal stage that has just ended, if one has.
-    ended: int | None = None
-    #: Whether the optimizer's moments are cleared.
-    reset_optimizer: bool = False
 
 
 class Method(ABC):
@@ -243,10 +242,12 @@ class Method(ABC):
 
     def _test(self, run: Run, stages: Sequence[int]) -> Iterator[tuple[int, Score]]:
         for removed in stages:
-            model = self.model
-            if self.keeps_every_stage:
-                model = load_stage(run, removed)[0].to(self.device)
-            yield removed, self.test_stage(removed, model)
+            yield removed, self.test_stage(removed, self._weights_of(run, removed))
+
+    def _weights_of(self, run: Run, removed: int) -> Any:
+        """The model as it was at the end of a stage; kept by nobody, so that one is in memory."""
+        keeps = self.keeps_every_stage
+        return load_stage(run, removed)[0].to(self.device) if keeps else self.model
 
     def test_stage(self, removed: int, model: Any = None) -> Score:
         """The test score of the model, or another, at a removal stage."""
@@ -308,12 +309,32 @@ class Method(ABC):
             batch: encoded examples.
             arranged: the same in the method's format, of which `tokens`, `[n]`, are removed.
         """
-        language, total = sizes.language, arranged.total - tokens
-        work = SequenceWork.of(total - 1, total - arranged.question)
-        answer = forward_flops(language, work)
-        kept = work.tokens * kept_per_token(config, language)
-        logits = work.read * language.vocabulary
-        return StepCost(int(total.sum()), passes(config) * answer, answer, kept, logits)
+        return language_step(config, sizes, arranged, tokens)
+
+    @classmethod
+    def micro_batch_lengths(cls, batch: EncodedBatch, left: Tensor) -> Tensor:
+        """The lengths by which a batch is split into micro-batches, `[n]`.
+
+        Args:
+            left: tokens of each sequence once its chain is cut, `[n]`.
+        """
+        return left
+
+    @classmethod
+    def rehearsed_model(cls, config: RunConfig, text_config: PreTrainedConfig) -> nn.Module:
+        """The model as it is trained, for `rehearsed_loss`."""
+        model = cls.meta_model(config, text_config)
+        if config.model.lora:
+            cls.adapt(config, model)
+        if config.train.gradient_checkpointing:
+            recompute(model)
+        return model
+
+    @classmethod
+    def rehearsed_loss(cls, config: RunConfig, model: Any, shape: Shape) -> Tensor:
+        """The loss of a micro-batch of zeros; a plan computes it on tensors without memory."""
+        inputs = shape.inputs(config.input_format.keep_positions)
+        return token_loss(logits_of(model, inputs), inputs)
 
     @classmethod
     def planned_test_stages(cls, config: RunConfig, longest: int, steps: int) -> list[int]:
@@ -322,21 +343,6 @@ class Method(ABC):
             return []
         schedule = cls.make_schedule(config, longest)
         return [removed for _, removed in schedule.stages(steps)] or schedule.test_stages()
-
-
-def passes(config: RunConfig) -> int:
-    """Forward passes that a step takes as many operations as: one, its gradients and, where
-    layers are recomputed, another."""
-    backward = 1 if config.model.lora else 2  # frozen weights need no gradients
-    return 1 + backward + config.train.gradient_checkpointing
-
-
-def kept_per_token(config: RunConfig, language: ModelSizes) -> int:
-    """Numbers kept per token for the backward pass."""
-    if not config.train.gradient_checkpointing:
-        return language.activations
-    per_layer = language.activations // language.layers  # of one at a time, and all their inputs
-    return language.layers * language.attention + per_layer
 
 
 def token_loss(logits: Tensor, inputs: LMBatch) -> Tensor:

@@ -33,6 +33,24 @@ class BatchAccuracy(NamedTuple):
     at_eval_stage: Tensor
 
 
+class MicroBatch(NamedTuple):
+    """A part of a batch after its forward pass."""
+
+    #: Its share of the batch's loss; the gradients of all parts add up to one optimizer step.
+    loss: Tensor
+    #: Tokens that went through the model, padding aside.
+    tokens: int
+
+
+class StageChange(NamedTuple):
+    """What changes at the start of a step."""
+
+    #: The removal stage that has just ended, if one has.
+    ended: int | None = None
+    #: Whether the optimizer's moments are cleared.
+    reset_optimizer: bool = False
+
+
 def everyones_accuracy(seen: Sequence[BatchAccuracy], accelerator: Accelerator) -> Tensor:
     """Step, exact, answer and at_eval_stage of every example that any process has seen.
 

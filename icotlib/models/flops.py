@@ -109,6 +109,8 @@ class RunSizes(NamedTuple):
 
     language: ModelSizes
     parameters: int
+    #: Those of them that are trained.
+    trained: int
     #: Entries of the weights written to disk: with adapters, those of the adapters alone.
     saved: int
     #: Bytes of weights, gradients and the optimizer's moments, and of a frozen model, in fp32.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from icotlib.config import RunConfig
 from icotlib.models.build import model_config
@@ -27,11 +27,7 @@ COUNTED_STEPS = 50
 
 def run_sizes(config: RunConfig, source: LengthSource) -> RunSizes:
     """The sizes of a run's models."""
-    if config.model.pretrained in HUB:  # known without the hub
-        model_type, sizes = HUB[config.model.pretrained]
-        text = AutoConfig.for_model(model_type, **sizes)
-    else:
-        text = model_config(config.model, source.layout, source.longest_total)
+    text = text_config(config, source)
     with torch.device("meta"):
         language = model_sizes(AutoModelForCausalLM.from_config(text, trust_remote_code=False))
         model = config.spec.meta_model(config, text)
@@ -44,10 +40,19 @@ def run_sizes(config: RunConfig, source: LengthSource) -> RunSizes:
     return RunSizes(
         language=language,
         parameters=count_parameters(model),
+        trained=sum(x.numel() for x in model.parameters() if x.requires_grad),
         saved=saved,
         state=_state_bytes(config, model) + 4 * own.get("frozen", 0),
         own=own,
     )
+
+
+def text_config(config: RunConfig, source: LengthSource) -> PreTrainedConfig:
+    """The config of a run's language model."""
+    if config.model.pretrained in HUB:  # known without the hub
+        model_type, sizes = HUB[config.model.pretrained]
+        return AutoConfig.for_model(model_type, **sizes)
+    return model_config(config.model, source.layout, source.longest_total)
 
 
 def _state_bytes(config: RunConfig, model: nn.Module) -> int:
@@ -65,10 +70,13 @@ class Cost:
     steps: int
     #: Training tokens through the model, without padding.
     tokens: int
-    #: Operations of training, and of validation and test.
+    #: Operations of training, of validation and test, and of validation alone.
     flops: float
     evaluation: float
+    validation: float
     parameters: int
+    #: Those of them that are trained.
+    trained: int
     #: Bytes of weights, gradients, moments and the frozen model.
     state: int
     #: Bytes of activations at the largest batch, and of the weights' copies in half precision.
@@ -103,8 +111,8 @@ def cost_of(config: RunConfig, source: LengthSource, steps: int | None = None) -
         return sum(getattr(step, name) for step in counted) / len(counted)
 
     validation = -(-steps // config.train.eval_every) * config.data.valid_examples
-    evaluation = validation * mean("forward") / config.train.batch_size
-    evaluation += _test_flops(config, sizes.language, source, steps)
+    validated = validation * mean("forward") / config.train.batch_size
+    evaluation = validated + _test_flops(config, sizes.language, source, steps)
     mixed = mixed_precision(config.train.precision)
     half = mixed != "no"
     bytes_kept, copies = (2, 2 * sizes.parameters) if half else (4, 0)
@@ -120,7 +128,9 @@ def cost_of(config: RunConfig, source: LengthSource, steps: int | None = None) -
         tokens=round(mean("tokens") * steps),
         flops=mean("flops") * steps,
         evaluation=evaluation,
+        validation=validated,
         parameters=sizes.parameters,
+        trained=sizes.trained,
         state=sizes.state,
         activations=largest // micro_batches + copies,
         copies=copies,

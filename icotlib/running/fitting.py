@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from icotlib.config import RunConfig
 from icotlib.errors import ConfigError
-from icotlib.evaluation.generation import MAX_LOGITS
+from icotlib.evaluation.bounded import MAX_BYTES
 from icotlib.running.costs import Cost, cost_of
 from icotlib.running.lengths import LengthSource
 
@@ -113,10 +113,10 @@ def per_device(config: RunConfig, cost: Cost, devices: int) -> float:
     parts = config.train.accumulation  # of which a process has fewer: `batches.length_groups`
     share = parts / (devices * -(-parts // devices))
     training = share * (cost.activations - cost.copies) + cost.gathered
-    evaluation = cost.whole + 4 * MAX_LOGITS
+    evaluation = cost.whole + MAX_BYTES
     most = (cost.state - cost.frozen) / devices + max(training, evaluation)
     if cost.disk > cost.final_disk:  # each stage's weights are loaded for the final test
-        most = max(most, 4 * cost.parameters * (1 + 1 / devices) + 4 * MAX_LOGITS)
+        most = max(most, 4 * cost.parameters * (1 + 1 / devices) + MAX_BYTES)
     return cost.frozen + most
 
 

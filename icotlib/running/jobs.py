@@ -8,6 +8,7 @@ as a notebook, can be given to the same workers (`Job`).
 """
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +24,8 @@ from icotlib.config import RunConfig, to_dict
 from icotlib.data.run_data import check_sources
 from icotlib.errors import IcotError, RunError
 from icotlib.running import worker
-from icotlib.running.cluster import Connection, connect, default_workers
+from icotlib.running.admission import Admission
+from icotlib.running.cluster import CLUSTER, Connection, connect, default_workers
 from icotlib.running.launched import train_launched
 from icotlib.running.progress import POLL, ProgressBars, is_live, progress_bars
 from icotlib.runs import Run, unfinished
@@ -167,9 +169,10 @@ def run_jobs(
 ) -> list[Outcome]:
     """Do all jobs in worker processes, and show the progress of the trainings among them.
 
-    A free worker takes the first job of the list that can begin. A job whose worker was killed is
-    given to another one, three times at most. If the scheduler of a running cluster ends and comes
-    back, the jobs that are not finished are handed to it again.
+    A free worker takes the first job of the list that can begin. On this machine, a training begins
+    once there is memory for it beside the others (`icotlib.running.admission`). A job whose worker
+    was killed is given to another one, three times at most. If the scheduler of a running cluster
+    ends and comes back, the jobs that are not finished are handed to it again.
 
     Args:
         workers: jobs side by side, without a running cluster; by default as `ensure` has it.
@@ -183,10 +186,14 @@ def run_jobs(
     configs = [job.trains for job in jobs if job.trains]
     threads = max((config.train.threads for config in configs), default=1)
     workers = max(1, min(workers or default_workers(threads), len(jobs)))
+    # Workers of a running cluster may be on machines whose memory is not known here.
+    admission = Admission({}, 0, tqdm.write)
+    if not os.environ.get(CLUSTER):
+        admission = Admission.of(configs, tqdm.write)
     with connect(workers, dashboard=is_live()) as connection, progress_bars(configs) as bars:
         if is_live() or connection.address:
             tqdm.write(connection.describe())
-        running = _Jobs(connection, jobs)
+        running = _Jobs(connection, jobs, admission)
         evaluations = bars.evaluations
         try:
             running.submit()
@@ -206,8 +213,8 @@ def run_jobs(
 class _Jobs:
     """Jobs that are given to a cluster."""
 
-    def __init__(self, connection: Connection, jobs: Sequence[Job]):
-        self.connection = connection
+    def __init__(self, connection: Connection, jobs: Sequence[Job], admission: Admission):
+        self.connection, self.jobs, self.admission = connection, list(jobs), admission
         self.setup = worker.Setup.here()
         self.left = {job.name: job for job in jobs}
         self.futures: dict[str, Future] = {}
@@ -215,26 +222,41 @@ class _Jobs:
         self.woken = threading.Event()
 
     def submit(self) -> None:
-        """Hand over every job that is left; the earlier in the list, the higher its priority."""
+        """Hand over every job that is left and may start; the earlier, the higher its priority."""
         self.futures = {}
-        for number, job in enumerate(self.left.values()):
-            needs = [TaskRef(self.key(name)) for name in job.needs if name in self.left]
-            # A "producer" waits at the scheduler until a worker is free, so that priorities hold.
-            # Any other task is given to a worker at once, and queues there behind a long one.
-            task = Task(
-                self.key(job.name),
-                worker.run_job,
-                job.function,
-                job.arguments,
-                self.setup,
-                *needs,
-                _data_producer=True,
-            )
-            future = self.connection.client.get(
-                {task.key: task}, [task.key], sync=False, priority=-number
-            )[0]
-            future.add_done_callback(lambda future: self.woken.set())
-            self.futures[job.name] = future
+        self._submit_more()
+
+    def _submit_more(self) -> None:
+        """Hand over the jobs that were held back and may start now."""
+        for number, job in enumerate(self.jobs):
+            if job.name in self.left and job.name not in self.futures and self._may_start(job):
+                self._submit(job, -number)
+
+    def _may_start(self, job: Job) -> bool:
+        """Whether a job can be handed over, if only to wait for others that were."""
+        needs = [name for name in job.needs if name in self.left]
+        if self.admission.needs.get(job.name):  # it holds memory from the moment it starts
+            return not needs and self.admission.admits(job.name, self.futures)
+        return all(name in self.futures for name in needs)
+
+    def _submit(self, job: Job, priority: int) -> None:
+        needs = [TaskRef(self.key(name)) for name in job.needs if name in self.left]
+        # A "producer" waits at the scheduler until a worker is free, so that priorities hold.
+        # Any other task is given to a worker at once, and queues there behind a long one.
+        task = Task(
+            self.key(job.name),
+            worker.run_job,
+            job.function,
+            job.arguments,
+            self.setup,
+            *needs,
+            _data_producer=True,
+        )
+        future = self.connection.client.get(
+            {task.key: task}, [task.key], sync=False, priority=priority
+        )[0]
+        future.add_done_callback(lambda future: self.woken.set())
+        self.futures[job.name] = future
 
     def key(self, name: str) -> str:
         return f"{name}@{self.setup.folder_id[:8]}"
@@ -244,7 +266,7 @@ class _Jobs:
         self.woken.wait(POLL)
         self.woken.clear()
         self.connection.look_for_workers(tqdm.write)
-        states = {name: self.futures[name].status for name in self.left}
+        states = {name: future.status for name, future in self.futures.items()}
         try:
             if any(state in ("cancelled", "lost") for state in states.values()):
                 raise CancelledError
@@ -264,7 +286,23 @@ class _Jobs:
             # whoever asks again has it done again.
             del self.futures[outcome.job.name]
         self.outcomes |= {outcome.job.name: outcome for outcome in ended}
+        ended += self._kept_back()
+        self._submit_more()
         return ended
+
+    def _kept_back(self) -> list[Outcome]:
+        """The end of jobs that were never handed over, because one that they need has failed."""
+        found: list[Outcome] = []
+        for job in [job for job in self.left.values() if job.name not in self.futures]:
+            kept_by = next((name for name in job.needs if self._failed(name)), None)
+            if kept_by is not None:
+                found.append(Outcome(job, error=self.outcomes[kept_by].error, kept_by=kept_by))
+                self.outcomes[job.name] = found[-1]
+                del self.left[job.name]
+        return found
+
+    def _failed(self, name: str) -> bool:
+        return name in self.outcomes and self.outcomes[name].failed
 
     def _outcome(self, job: Job, future: Future) -> Outcome:
         if future.status == "finished":
@@ -282,8 +320,8 @@ class _Jobs:
 
     def _finished(self, name: str) -> bool:
         if name in self.left:
-            return self.futures[name].status == "finished"
-        return name not in self.outcomes or not self.outcomes[name].failed
+            return name in self.futures and self.futures[name].status == "finished"
+        return not self._failed(name)
 
     def stop(self, bars: ProgressBars) -> None:
         """Give up every job that is left; those that run write a checkpoint and end."""

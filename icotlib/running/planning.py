@@ -7,28 +7,29 @@ device's speed, all times are calculated from that.
 """
 
 import math
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from statistics import median
+from itertools import combinations
 
-import numpy as np
+import torch
 
 from icotlib.config import RunConfig
 from icotlib.data.run_data import RunData
+from icotlib.running.cluster import default_workers
 from icotlib.running.costs import Cost, cost_of
 from icotlib.running.device_speed import read_speed
 from icotlib.running.fitting import MEMORY, Fit, fit
 from icotlib.running.lengths import LengthSource, NominalLengths, has_nominal_lengths
+from icotlib.running.peaks import Peaks, peaks_of
+from icotlib.running.timed import IMPORTS, Seconds, saving_seconds, timed
 from icotlib.runs import Run, unfinished
-from icotlib.training.trainer import Trainer
+from icotlib.system import memory
 
-#: Points of a run at which steps are timed, from its first step to its last.
-TIMED_POINTS = 3
-
-#: Steps that are timed at each of these points.
-TIMED_STEPS = 3
+#: What takes less memory.
+LESS_MEMORY = (
+    "less memory with a smaller train.batch_size, train.accumulation=2 or more, "
+    "train.gradient_checkpointing=true, or adapters (--set 'model.lora={r: 16}')"
+)
 
 #: Stages that are listed one by one, at most.
 LISTED = 16
@@ -38,7 +39,7 @@ LISTED = 16
 class Plan:
     """What one run will take."""
 
-    name: str
+    config: RunConfig
     steps: int
     examples: int
     #: First step and removed units of each stage; empty where the step alone does not decide.
@@ -49,12 +50,23 @@ class Plan:
     unit: str
     #: Tokens, operations and memory; phases that it builds on are not included.
     cost: Cost
-    #: Seconds of training, without evaluation.
-    seconds: float
+    #: The most memory that its process takes.
+    peaks: Peaks
+    #: Seconds of its parts.
+    times: Seconds
     #: The device that they hold for, and whether they are calculated.
     device: str
     #: Whether one device has the memory for it.
     fit: Fit
+
+    @property
+    def name(self) -> str:
+        return self.config.run_name
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training, without evaluation."""
+        return self.times.training
 
     def lines(self, arguments: str = "...") -> Iterator[str]:
         """The plan as text.
@@ -80,7 +92,11 @@ class Plan:
             "(calculated)"
         )
         yield from self.fit.lines(arguments)
-        yield f"  about {duration(self.seconds)} of training on {self.device}, without evaluation"
+        yield (
+            f"  memory of its process on a CPU: about {gib(self.peaks.training)} while it trains, "
+            f"{gib(self.peaks.testing)} in its test (calculated)"
+        )
+        yield f"  {self.times.line()} on {self.device}"
 
     def _less_disk(self) -> str:
         if self.cost.disk == self.cost.final_disk:
@@ -88,7 +104,7 @@ class Plan:
         return f", {self.cost.final_disk / 2**30:,.1f} with train.stage_weights=last"
 
 
-def plan(config: RunConfig, speed: str | None = None, memory: float = MEMORY) -> list[Plan]:
+def plan(config: RunConfig, speed: str | None = None, device_memory: float = MEMORY) -> list[Plan]:
     """A plan for every run that is missing for a config, in the order in which they would train.
 
     Nothing is written to the folder of runs; steps are timed in a temporary folder.
@@ -96,11 +112,11 @@ def plan(config: RunConfig, speed: str | None = None, memory: float = MEMORY) ->
     Args:
         speed: a device as `read_speed` understands it, to calculate times from; the papers' models
             and data are then not needed.
-        memory: GB of the device that it should fit.
+        device_memory: GB of the device that it should fit.
     """
     plans: list[Plan] = []
     for missing in unfinished([config]):
-        plans.append(plan_run(missing, speed, plans, memory))
+        plans.append(plan_run(missing, speed, plans, device_memory))
     return plans
 
 
@@ -108,12 +124,12 @@ def plan_run(
     config: RunConfig,
     speed: str | None = None,
     before: Sequence[Plan] = (),
-    memory: float = MEMORY,
+    device_memory: float = MEMORY,
 ) -> Plan:
     """The plan of a single run.
 
     Args:
-        speed, memory: as in `plan`.
+        speed, device_memory: as in `plan`.
         before: plans of the phases it builds on, whose speed it is assumed to reach where they are
             not trained yet.
     """
@@ -121,27 +137,29 @@ def plan_run(
     source: LengthSource = NominalLengths(config) if nominal else RunData(config)
     steps, schedule = config.train.steps, config.spec.make_schedule(config, source.longest_chain)
     cost = cost_of(config, source)
+    peaks = peaks_of(config, source, cost)
     if speed is not None:
         device_speed = read_speed(speed, cost.precision)
         seconds = device_speed.seconds(steps, cost.flops, cost.parameters)
+        times = _calculated(config, cost, seconds)
         device = f"{device_speed.name} (calculated)"
     elif all(Run.of(phase).done for phase in config.phases.values()):
-        seconds, device = _timed_seconds(config), "this machine"
+        times, device = timed(config, cost), "this machine"
     else:
-        rate = sum(plan.cost.flops for plan in before) / sum(plan.seconds for plan in before)
-        seconds = cost.flops / rate
+        times = _calculated_from(config, cost, before)
         device = "this machine (calculated from the runs above)"
     return Plan(
-        config.run_name,
+        config,
         steps,
         steps * config.train.batch_size,
         tuple(schedule.stages(steps)),
         schedule.describe(config.input_format.unit),
         config.input_format.unit,
         cost,
-        seconds,
+        peaks,
+        times,
         device,
-        fit(config, source, cost, memory),
+        fit(config, source, cost, device_memory),
     )
 
 
@@ -154,29 +172,82 @@ def listed(stages: Sequence[tuple[int, int]]) -> str:
     return ", ".join(words)
 
 
-def _timed_seconds(config: RunConfig) -> float:
-    """Seconds of a whole run, from a few steps that are trained at some of its points."""
-    with tempfile.TemporaryDirectory(prefix="icotlib-plan-") as folder:
-        trainer = Trainer(config, Run(Path(folder) / config.run_name))
-        trainer.model.train(trainer.method.dropout)
-        trainer.step(0)  # warms up
-        medians = []
-        for point in np.linspace(0, config.train.steps - 1, TIMED_POINTS).astype(int):
-            trainer.method.begin_step(int(point))
-            seconds = []
-            for _ in range(TIMED_STEPS):
-                start = trainer.clock()
-                trainer.step(int(point))
-                trainer.losses.unread[-1].item()  # waits for a GPU
-                seconds.append(trainer.clock() - start)
-            medians.append(median(seconds))
-        # Integrated by trapezoids, because removal makes later steps cheaper.
-        return float(np.trapezoid(medians, dx=config.train.steps / (TIMED_POINTS - 1)))
+def _calculated(config: RunConfig, cost: Cost, training: float) -> Seconds:
+    """The seconds of a run, if evaluation takes as long for an operation as training does."""
+    each = training / cost.flops
+    validation, test = each * cost.validation, each * (cost.evaluation - cost.validation)
+    saving = saving_seconds(config, cost)
+    return Seconds(IMPORTS, training, validation, saving, test, test)
 
 
-def duration(seconds: float) -> str:
-    """Seconds as text, rounded: `12 s`, `50 min`, `5.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{math.floor(minutes / 6) / 10:g} h"
+def _calculated_from(config: RunConfig, cost: Cost, before: Sequence[Plan]) -> Seconds:
+    """The seconds of a run at the speed of others."""
+
+    def speed(seconds: Sequence[float], flops: Sequence[float]) -> float:
+        return sum(flops) / sum(seconds) if sum(seconds) else math.inf
+
+    def tests(cost: Cost) -> float:
+        return cost.evaluation - cost.validation
+
+    costs, times = [plan.cost for plan in before], [plan.times for plan in before]
+    training = speed([one.training for one in times], [one.flops for one in costs])
+    validation = speed([one.validation for one in times], [one.validation for one in costs])
+    test, longest = (
+        speed(seconds, [tests(one) for one in costs])
+        for seconds in ([one.test for one in times], [one.longest_test for one in times])
+    )
+    return Seconds(
+        times[0].start,
+        cost.flops / training,
+        cost.validation / validation,
+        saving_seconds(config, cost),
+        tests(cost) / test,
+        tests(cost) / longest,
+    )
+
+
+def memory_lines(plans: Sequence[Plan], jobs: int | None = None) -> Iterator[str]:
+    """Whether this machine has the memory for runs that train side by side, as text.
+
+    Args:
+        jobs: runs side by side; by default as `icotlib.running.jobs.ensure` has it.
+    """
+    if torch.cuda.is_available() or not plans:
+        return
+    free = f"{gib(memory.available())} are available here"
+    threads = max(plan.config.train.threads for plan in plans)
+    side_by_side = together(plans, jobs or default_workers(threads))
+    if side_by_side:
+        size = sum(plan.peaks.largest for plan in side_by_side)
+        names = " and ".join(plan.name for plan in side_by_side)
+        yield f"{names} side by side: {gib(size)}; {free}, and what does not fit waits"
+    for plan in plans:
+        if plan.peaks.largest > memory.available():
+            yield f"{plan.name} needs {gib(plan.peaks.largest)}, and {free}: {LESS_MEMORY}"
+
+
+def together(plans: Sequence[Plan], workers: int) -> list[Plan]:
+    """The runs that take the most memory of all that may train side by side.
+
+    Args:
+        workers: runs side by side.
+    """
+    groups = [
+        group
+        for size in range(2, min(workers, len(plans)) + 1)
+        for group in combinations(plans, size)
+        if not any(one.config in all_phases(other.config) for one in group for other in group)
+    ]
+    found = max(groups, key=lambda group: sum(one.peaks.largest for one in group), default=())
+    return list(found)
+
+
+def all_phases(config: RunConfig) -> list[RunConfig]:
+    """Every run that a run builds on, directly or not."""
+    own = list(config.phases.values())
+    return own + [one for phase in own for one in all_phases(phase)]
+
+
+def gib(size: float) -> str:
+    """Bytes as text: `3.4 GiB`."""
+    return f"{size / 2**30:,.1f} GiB"

@@ -26,6 +26,7 @@ from icotlib.config import from_dict
 from icotlib.errors import ClusterError, RunError, StoppedError
 from icotlib.registry import IMPORTS, METHODS, import_file, imported_files
 from icotlib.runs import Run
+from icotlib.system import memory
 from icotlib.system.origin import COMMAND, command_line
 from icotlib.system.processes import environment
 from icotlib.training.trainer import train
@@ -95,6 +96,8 @@ def run_job(
                 if _is_closing():  # nobody asked for it: another worker goes on
                     raise distributed.Reschedule from None
                 raise
+            finally:
+                memory.release()  # for the runs of other workers
 
 
 #: The hash of each user's file that this worker has imported.

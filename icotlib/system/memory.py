@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+import psutil
 import torch
 
 #: Parameters of glibc's `mallopt`, as malloc.h numbers them.
@@ -48,6 +49,15 @@ def release() -> None:
     torch.cuda.empty_cache()
 
 
+def trim(above: int = 2**30) -> None:
+    """Return freed memory to the system if this process has more than so many bytes.
+
+    Evaluations need large tensors, for which the pieces that small ones leave are of no use.
+    """
+    if (glibc := _glibc()) and resident() > above:
+        glibc.malloc_trim(0)
+
+
 def _set(parameter: int, value: int) -> None:
     if glibc := _glibc():
         glibc.mallopt(parameter, value)
@@ -78,3 +88,60 @@ def peak(device: torch.device) -> float:
             return int(line.split()[1]) / 1024
     unit = 1 if platform.system() == "Darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def available() -> int:
+    """Bytes that new processes can take: what is free, or what a container's limit leaves."""
+    left = [psutil.virtual_memory().available]
+    left += [limit - used for limit, used in _container_limits()]
+    return max(0, min(left))
+
+
+def total() -> int:
+    """Bytes of memory of this machine, swap included, or a container's limit."""
+    machine = psutil.virtual_memory().total + psutil.swap_memory().total
+    return min([machine, *(limit for limit, _ in _container_limits())])
+
+
+def resident() -> int:
+    """Bytes of memory that this process takes."""
+    return psutil.Process().memory_info().rss
+
+
+#: Where control groups say what a container may use, and what it does use, of either version.
+CONTAINER_FILES = (
+    ("memory.max", "memory.current", "memory.stat"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat"),
+)
+
+
+def _container_limits(root: Path = Path("/sys/fs/cgroup")) -> Iterator[tuple[int, int]]:
+    """The limit of every control group that this process is in, and what it uses of it.
+
+    What it has read from files and could drop does not count as used.
+    """
+    for folder in _control_groups(root):
+        for names in CONTAINER_FILES:
+            try:
+                limit, used, stat = ((folder / name).read_text() for name in names)
+            except OSError:
+                continue
+            if limit.strip() == "max":
+                continue
+            lines = [line.split() for line in stat.splitlines()]
+            cached = sum(int(line[1]) for line in lines if line[0] == "inactive_file")
+            yield int(limit), max(0, int(used) - cached)
+
+
+def _control_groups(root: Path, processes: Path = Path("/proc/self/cgroup")) -> Iterator[Path]:
+    """Folders of the control groups of this process, from its own up to the root."""
+    try:
+        lines = processes.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):
+            own = Path(path.lstrip("/"))
+            for part in [own, *own.parents]:
+                yield root / controllers / part

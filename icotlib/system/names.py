@@ -25,8 +25,8 @@ def check_name(text: str, what: str) -> str:
     """The text, if it may be (a part of) a file's name. Raises `ConfigError` naming what it is."""
     if not is_name(text):
         raise ConfigError(
-            f"{what} {text[:LONGEST]!r} becomes the name of a folder: use letters, digits and _ . + = , - "
-            f"alone, beginning with a letter, a digit or _, {LONGEST} characters at most"
+            f"{what} {text[:LONGEST]!r} becomes the name of a folder: use letters, digits and "
+            f"_ . + = , - alone, beginning with a letter, a digit or _, {LONGEST} characters at most"
         )
     return text
 

@@ -234,6 +234,7 @@ class Trainer:
             "removed": self.method.stage()["removed"],
             "train_accuracy": self.method.train_accuracy(),
         }
+        memory.trim()
         with devices.unsharded(self.model):
             measured |= self.method.validation_metrics()
         row = {
@@ -324,9 +325,9 @@ class Trainer:
         if self.method.keeps_every_stage:
             self._end_stage(self.method.stage()["removed"])
         self._save_model(run.folder / "model")
-        if self.accelerator.device.type != "cpu":  # room for the weights of earlier stages
-            self.optimizers = []
-            self.accelerator.free_memory()
+        self.optimizers = []  # room for the weights of earlier stages
+        self.accelerator.free_memory()
+        memory.release()
         self.accelerator.wait_for_everyone()  # others read what the main process has saved
         scores: dict[int, Score] = {}
         self._report(step=self.steps, testing=0)

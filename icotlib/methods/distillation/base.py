@@ -13,6 +13,7 @@ from icotlib.config import RunConfig
 from icotlib.data.inputs import InputFormat, LMBatch
 from icotlib.data.layout import EncodedBatch
 from icotlib.errors import ConfigError
+from icotlib.evaluation.bounded import examples_at_once
 from icotlib.evaluation.generation import matches
 from icotlib.methods.base import Method, MicroBatch, token_loss
 from icotlib.methods.batches import BatchAccuracy
@@ -33,9 +34,6 @@ from icotlib.models.precision import training_precision
 from icotlib.runs import Run
 
 T = TypeVar("T", bound=ThoughtModel)
-
-#: Examples in one forward pass of an evaluation.
-PART = 512
 
 
 class DistillationPhase(Method):
@@ -81,7 +79,23 @@ class DistillationPhase(Method):
     @cached_property
     def valid_states(self) -> Tensor:
         """The teacher's states of the validation set."""
-        return torch.cat([self.states(part) for part in parts(self.run_data.valid)])
+        return torch.cat([self.states(part) for part in self.parts(self.run_data.valid)])
+
+    def parts(self, batch: EncodedBatch, new: int = 0) -> Iterator[EncodedBatch]:
+        """Encoded examples, as many at a time as an evaluation's memory allows.
+
+        Args:
+            new: tokens that are generated after each question.
+        """
+        size = self.part_size(batch, new)
+        return (batch[slice(first, first + size)] for first in range(0, len(batch), size))
+
+    def part_size(self, batch: EncodedBatch, new: int = 0) -> int:
+        """Examples in each of `parts`; the teacher reads their chains, the student does not."""
+        config = self.accelerator.unwrap_model(self.model).config
+        arranged = self.format.arrange(batch)
+        read = int(arranged.total.max() - arranged.question.min()) + 1
+        return examples_at_once(config, int(batch.total.max()), read, new)
 
     def initial_model(self) -> PreTrainedModel:
         """The language model that student and emulator start from."""
@@ -178,7 +192,7 @@ class EmulatingPhase(DistillationPhase):
         valid, usage = self.run_data.valid, torch.zeros(())
         states = []
         with training_precision(self.config.train.precision, self.model):
-            for emulated in map(self.emulate, parts(valid)):
+            for emulated in map(self.emulate, self.parts(valid)):
                 states.append(emulated.states.float())
                 weights = self.emulator.component_weights(emulated.scores.float())
                 usage = usage.to(weights) + weights.sum(dim=0)
@@ -212,8 +226,3 @@ def teachers_of(config: RunConfig) -> list[RunConfig]:
     """The teachers of a run of distillation and of the phases that it builds on."""
     runs = [config, *config.phases.values()]
     return [one.phases["teacher"] for one in runs if "teacher" in one.phases]
-
-
-def parts(batch: EncodedBatch) -> Iterator[EncodedBatch]:
-    """Encoded examples, a few hundred at a time."""
-    return (batch[slice(first, first + PART)] for first in range(0, len(batch), PART))

@@ -1,11 +1,16 @@
 """What a step of each phase of distillation costs, calculated."""
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
 from icotlib.config import RunConfig
+from icotlib.data.inputs import LMBatch
 from icotlib.data.layout import EncodedBatch
-from icotlib.methods.base import kept_per_token, passes
-from icotlib.methods.distillation.emulator import Emulator
+from icotlib.methods.base import token_loss
+from icotlib.methods.costs import Shape, kept_per_token, passes
+from icotlib.methods.distillation.emulator import Emulator, mixture_loss
 from icotlib.methods.distillation.student import Student
 from icotlib.models.flops import RunSizes, SequenceWork, StepCost, forward_flops
 from icotlib.models.parameters import count_parameters
@@ -74,6 +79,38 @@ def coupled_step(
         kept * kept_per_token(config, sizes.language),
         work.read * sizes.language.vocabulary,
     )
+
+
+def student_loss(config: RunConfig, model: Any, shape: Shape) -> Tensor:
+    """The loss of mind-reading, of zeros."""
+    text, inputs = model.config.get_text_config(), shape.inputs(keep_positions=False)
+    states = torch.zeros(shape.rows, text.num_hidden_layers, text.hidden_size)
+    return _answer_loss(model, inputs, states, torch.zeros(shape.rows, dtype=torch.long))
+
+
+def emulator_loss(config: RunConfig, model: Any, shape: Shape) -> Tensor:
+    """The loss of emulation, of zeros."""
+    ids = torch.zeros(shape.rows, shape.question, dtype=torch.long)
+    gold = None
+    if config.distill.mixture_supervision:
+        layers = model.config.get_text_config().num_hidden_layers
+        gold = torch.zeros(shape.rows, layers, dtype=torch.long)
+    emulated = model(ids, torch.zeros(shape.rows, dtype=torch.long), gold=gold)
+    loss = emulated.states.float().square().sum()
+    return loss if gold is None else loss + mixture_loss(emulated.scores, gold)
+
+
+def coupled_loss(config: RunConfig, model: Any, shape: Shape) -> Tensor:
+    """The loss of coupling, of zeros; every question is read to the end of its row."""
+    model.emulator.requires_grad_(config.distill.train_emulator)
+    inputs, at = shape.inputs(keep_positions=False), torch.zeros(shape.rows, dtype=torch.long)
+    emulated = model.emulator(inputs.ids[:, : shape.question], at)
+    return _answer_loss(model.student, inputs, emulated.states, at)
+
+
+def _answer_loss(model: Any, inputs: LMBatch, states: Tensor, at: Tensor) -> Tensor:
+    kept = {"logits_to_keep": inputs.logits_to_keep, "use_cache": False}
+    return token_loss(model(inputs.ids, states, at, **kept).logits, inputs)
 
 
 def _teacher(sizes: RunSizes, batch: EncodedBatch) -> float:

@@ -20,8 +20,9 @@ from icotlib.data.inputs import LMBatch
 from icotlib.data.layout import EncodedBatch
 from icotlib.evaluation.scoring import Score, score
 from icotlib.methods.base import MicroBatch, register
+from icotlib.methods.costs import Shape
 from icotlib.methods.distillation import costs
-from icotlib.methods.distillation.base import PART, DistillationPhase, EmulatingPhase, parts
+from icotlib.methods.distillation.base import DistillationPhase, EmulatingPhase
 from icotlib.methods.distillation.coupling import Coupled
 from icotlib.methods.distillation.emulator import Emulator, mixture_loss
 from icotlib.methods.distillation.settings import CouplingSettings, EmulatorSettings
@@ -71,7 +72,8 @@ class StudentPhase(DistillationPhase):
     def validation_metrics(self) -> dict[str, Any]:
         valid, right = self.run_data.valid, 0.0
         with training_precision(self.config.train.precision, self.model):
-            for part, states in zip(parts(valid), self.valid_states.split(PART), strict=True):
+            states_of_parts = self.valid_states.split(self.part_size(valid))
+            for part, states in zip(self.parts(valid), states_of_parts, strict=True):
                 student = cast(Student, self.model)
                 reading = self.at_stage(0, StudentWithStates(student, states))
                 arranged = self.format.arrange(part)  # its states belong to the whole part
@@ -79,16 +81,19 @@ class StudentPhase(DistillationPhase):
         return {"valid_accuracy": right / len(valid)}
 
     def test(self, run: Run) -> Iterator[tuple[int, Score]]:
+        longest = self.run_data.longest_chain
+        yield longest, self.test_stage(longest)
+
+    def test_stage(self, removed: int, model: Any = None) -> Score:
         run_data, written, cut = self.run_data, [], []
         limit = self.at_stage(0).max_new_tokens
         student = self.accelerator.unwrap_model(self.model)
-        for part in parts(run_data.test):
+        for part in self.parts(run_data.test, limit):
             reading = StudentWithStates(student, self.states(part))
             found = self.at_stage(0, reading).generate(self.format.arrange(part), limit)
             written += run_data.layout.texts(found)
             cut += run_data.layout.cut(found)
-        found_score = score(written, run_data.answers, run_data.layout, cut, limit)
-        yield run_data.longest_chain, found_score
+        return score(written, run_data.answers, run_data.layout, cut, limit)
 
     @classmethod
     def own_sizes(cls, config: RunConfig, model: nn.Module) -> dict[str, int]:
@@ -97,6 +102,10 @@ class StudentPhase(DistillationPhase):
     @classmethod
     def step_cost(cls, config: RunConfig, sizes: RunSizes, *lengths: Any) -> StepCost:
         return costs.student_step(config, sizes, *lengths)
+
+    @classmethod
+    def rehearsed_loss(cls, config: RunConfig, model: Any, shape: Shape) -> Tensor:
+        return costs.student_loss(config, model, shape)
 
 
 @register
@@ -144,6 +153,14 @@ class EmulatorPhase(EmulatingPhase):
     @classmethod
     def step_cost(cls, config: RunConfig, sizes: RunSizes, *lengths: Any) -> StepCost:
         return costs.emulator_step(config, sizes, *lengths)
+
+    @classmethod
+    def rehearsed_loss(cls, config: RunConfig, model: Any, shape: Shape) -> Tensor:
+        return costs.emulator_loss(config, model, shape)
+
+    @classmethod
+    def micro_batch_lengths(cls, batch: EncodedBatch, left: Tensor) -> Tensor:
+        return batch.question
 
 
 @register
@@ -207,3 +224,7 @@ class ICoTKD(EmulatingPhase):
     @classmethod
     def step_cost(cls, config: RunConfig, sizes: RunSizes, *lengths: Any) -> StepCost:
         return costs.coupled_step(config, sizes, *lengths)
+
+    @classmethod
+    def rehearsed_loss(cls, config: RunConfig, model: Any, shape: Shape) -> Tensor:
+        return costs.coupled_loss(config, model, shape)

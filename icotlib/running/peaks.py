@@ -1,0 +1,147 @@
+"""The peak memory of a run's process, calculated before it starts.
+
+A training step is rehearsed on tensors without memory (`icotlib.system.allocations`), at the
+largest micro-batch that the run will meet. An evaluation takes what `evaluation.bounded` gives it.
+`icot benchmark --plan` measures real runs beside it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import PreTrainedConfig
+
+from icotlib.config import RunConfig
+from icotlib.data.run_data import RunData
+from icotlib.evaluation.bounded import example_bytes, examples_at_once
+from icotlib.methods.batches import length_groups
+from icotlib.methods.costs import Shape
+from icotlib.models.precision import DTYPES, mixed_precision
+from icotlib.running.costs import Cost, text_config
+from icotlib.running.lengths import LengthSource
+from icotlib.system.allocations import rehearsal, without_memory
+from icotlib.system.seeding import generator_for
+from icotlib.training.optim import make_optimizers
+
+#: Bytes of a process that has loaded the libraries and a generated task, and how many more it has
+#: with a pretrained tokenizer or data from files; measured on Linux.
+PROCESS, FILES = 470 * 2**20, 150 * 2**20
+
+#: Memory that the allocator holds beyond what tensors take, as a share of it; measured on Linux,
+#: where training keeps what it frees (`icotlib.system.memory`).
+HELD_FREE = 0.13
+
+#: Steps of a run whose batches are drawn to find the largest micro-batch.
+DRAWN = 1000
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """The most memory that a run's process takes, in bytes, while it trains and in its test."""
+
+    training: int
+    testing: int
+
+    @property
+    def largest(self) -> int:
+        return max(self.training, self.testing)
+
+
+def peaks_of(config: RunConfig, source: LengthSource, cost: Cost) -> Peaks:
+    """The peaks of a run on a CPU, or of its GPU's memory.
+
+    Args:
+        cost: of this run.
+    """
+    text = text_config(config, source)
+    step = _step_bytes(config, source, text) + cost.frozen
+    weights = 4 * cost.parameters
+    # Between steps there are no gradients.
+    between = cost.state - 4 * cost.trained
+    evaluation = _evaluation_bytes(config, source, text, config.data.valid_examples)
+    training = max(step, between + evaluation, between + cost.final_disk)
+    stage = weights if cost.disk > cost.final_disk else 0  # of each stage in turn
+    testing = weights + stage + cost.frozen
+    if config.spec.tested:
+        tested = config.data.test_examples
+        testing += _evaluation_bytes(config, source, text, tested, new=True)
+    process = PROCESS
+    if config.model.pretrained or config.data.path:
+        process += FILES
+    training, testing = (round(process + (1 + HELD_FREE) * x) for x in (training, testing))
+    return Peaks(training, testing)
+
+
+def largest_shape(config: RunConfig, source: LengthSource) -> tuple[Shape, int]:
+    """The largest micro-batch that a run will meet, and the micro-batches of that step.
+
+    Of a run of many steps only some are drawn; its largest micro-batch then has a row as long as
+    the longest sequence, as it will sooner or later.
+    """
+    spec, form, steps = config.spec, config.input_format, config.train.steps
+    found: list[tuple[Shape, int]] = []
+    for step in sorted({int(x) for x in np.linspace(0, steps - 1, min(DRAWN, steps))}):
+        schedule = spec.plan_schedule(config, source.longest_chain, step)
+        batch = source.batches(step)
+        units = schedule.sample(step, batch.removal_units, generator_for(config.seed, step))
+        arranged = form.arrange(batch)
+        left = arranged.total - form.tokens_removed(arranged, units)
+        groups = length_groups(spec.micro_batch_lengths(batch, left), config.train)
+        for rows in groups:
+            longest, question = int(left[rows].max()), arranged.question[rows]
+            read = longest - int(question.min())
+            shape = Shape(len(rows), longest - 1, read, int(question.max()))
+            found.append((shape, len(groups)))
+    return max(found, key=lambda one: one[0].rows * one[0].width)
+
+
+def _step_bytes(config: RunConfig, source: LengthSource, text: PreTrainedConfig) -> int:
+    """Bytes of weights, gradients, moments and activations at the peak of a step."""
+    shape, micro_batches = largest_shape(config, source)
+    dtype = DTYPES.get(mixed_precision(config.train.precision))
+    if not config.model.lora:  # which leaves frozen weights at their stored type
+        text.dtype = torch.float32
+    with torch.device("meta"):
+        made = config.spec.rehearsed_model(config, text)
+    with rehearsal() as allocations:
+        model = without_memory(made).train()
+        optimizers = make_optimizers(config.optim, model)
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.grad = torch.zeros_like(parameter)
+        for optimizer in optimizers:  # makes the moments
+            optimizer.step()
+        if micro_batches == 1:
+            for optimizer in optimizers:
+                optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+            loss = config.spec.rehearsed_loss(config, model, shape)
+        loss.backward()
+        del loss
+        for optimizer in optimizers:
+            optimizer.step()
+    return allocations.peak
+
+
+def _evaluation_bytes(
+    config: RunConfig,
+    source: LengthSource,
+    text: PreTrainedConfig,
+    examples: int,
+    new: bool = False,
+) -> int:
+    """Bytes of the tensors of an evaluation's forward passes.
+
+    Args:
+        new: whether answers are generated too.
+    """
+    tested = source.test if isinstance(source, RunData) else source.batches(0)
+    batch = config.input_format.arrange(tested)
+    rest = batch.total - batch.question
+    longest, read = int(batch.total.max()), int(rest.max()) + 1
+    sizes = [(longest, read, 0)]
+    if new:
+        sizes.append((int(batch.question.max()), 1, int(rest.max()) + 8))
+    return max(
+        min(examples, examples_at_once(text, *size)) * example_bytes(text, *size) for size in sizes
+    )
