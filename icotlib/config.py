@@ -18,7 +18,7 @@ from icotlib import paths
 from icotlib.errors import ConfigError, did_you_mean
 from icotlib.overrides import Known, parse
 from icotlib.registry import METHODS
-from icotlib.sections import DataConfig, ModelConfig, OptimConfig, TrainConfig, forget_contents
+from icotlib.sections import DataConfig, ModelConfig, OptimConfig, TrainConfig
 from icotlib.settings import (
     LARGEST_SEED,
     Description,
@@ -30,6 +30,7 @@ from icotlib.settings import (
     section_type,
     setting,
 )
+from icotlib.sources import forget_contents
 from icotlib.system.names import as_name
 
 #: Raised by hand when a change to the code alters what a config trains to, or when a default
@@ -132,8 +133,7 @@ class RunConfig(Section):
 
     @property
     def digest(self) -> str:
-        """Sixteen hexadecimal digits that change with any setting, and with what data and
-        pretrained model hold.
+        """Sixteen hexadecimal digits of all settings, and of what data and pretrained model hold.
 
         Settings at their default are left out, so that a setting added later does not rename the
         runs made before. A default that changes must therefore raise `NUMERICS`.
@@ -223,7 +223,7 @@ class RunConfig(Section):
 #: Settings that must be equal in a run and in every run that it builds on: what one holds out, the
 #: other must hold out too.
 MUST_MATCH = (
-    *map(ModelConfig.dotted, set(names_of(ModelConfig)) - {"pretrained", "content"}),
+    *(f"model.{name}" for name in names_of(ModelConfig) if name not in ("pretrained", "content")),
     *("data.task", "data.seed", "data.holdout", "data.hold_out"),
     *("data.valid_examples", "data.test_examples"),
 )
@@ -348,19 +348,3 @@ def field_names(method: str | None = None) -> list[str]:
     """The dotted name of every setting: of one method's runs, or of any method's."""
     methods = METHODS.names() if method is None else [method]
     return list(dict.fromkeys(one.name for name in methods for one in settings_of(name)))
-
-
-def names_read(settings: dict[str, Any]) -> set[str]:
-    """The dotted names that a run with these settings reads: by its method and chosen variants.
-
-    Args:
-        settings: by dotted name; the method, and the choices of variants among them.
-    """
-    method = settings.get("method", RunConfig.method)
-    kinds: list[type[Section]] = [*COMMON_SECTIONS]
-    for name, declared in METHODS.get(method).sections.items():
-        own = {
-            key.partition(".")[2]: x for key, x in settings.items() if key.startswith(f"{name}.")
-        }
-        kinds.append(section_type(declared, own))
-    return {"phases"} | {kind.dotted(name) for kind in kinds for name in names_of(kind)}

@@ -1,75 +1,15 @@
 """The sections of settings that every run has: data, model, optimizer, training."""
 
-import hashlib
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from icotlib.errors import ConfigError, DataError
+from icotlib.errors import ConfigError
 from icotlib.registry import TASKS
 from icotlib.settings import LARGEST_SEED, MOST_STEPS, Section, meaning, setting
+from icotlib.sources import DATA_FILES, HELD_OUT_FILE, Sourced, by_content, file_digest
 from icotlib.system.contents import code_hash, folder_hash, model_hash
 from icotlib.tasks import get_task
-
-#: The files of `data.path`.
-DATA_FILES = ("train.txt", "valid.txt", "test.txt")
-
-#: A file and, behind `#`, the hash of its content.
-HELD_OUT_FILE = re.compile(r"(.+)#([0-9a-f]{16})", re.DOTALL)
-
-
-def file_digest(path: Path) -> str:
-    """Sixteen hexadecimal digits that change with the content of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-class Sourced(Section):
-    """A section that names a source outside of the settings, and knows it by what it holds.
-
-    `content` is None in a config that a user makes: whenever it is asked for, the source is looked
-    at. A stored config holds the hash. That of a run older than this setting holds an empty text;
-    there the name of the source stands for what it held.
-    """
-
-    content: str | None
-
-    @property
-    def source(self) -> str | None:
-        """The name of the source; None without one."""
-        raise NotImplementedError
-
-    def found(self) -> str | None:
-        """The hash of what the source holds now; None where it is not here, or has versions."""
-        raise NotImplementedError
-
-    @property
-    def identity(self) -> str | None:
-        """The hash by which the source is known; None where its name stands for it."""
-        return self.found() if self.content is None else self.content or None
-
-    def check_same(self, other: "Sourced", role: str) -> None:
-        """Raises `ConfigError` if the source of a run that this one builds on holds another thing.
-
-        Args:
-            role: of the other run.
-        """
-        if (self.identity or self.source) != (other.identity or other.source):
-            raise ConfigError(
-                f"a run and the {role} that it builds on need the same: the {role} has "
-                f"{other.source}, this run {self.source}, which do not hold the same"
-            )
-
-    def check_content(self) -> None:
-        """Raises `DataError` if the source holds something else than `content` says."""
-        found = self.found()
-        if self.content and found and found != self.content:
-            raise DataError(
-                f"{self.source} has changed: it holds {found}, and the run was made with "
-                f"{self.content}. Put back what it held, or ask for a new run "
-                f"({self.dotted('content')} left out)"
-            )
 
 
 @dataclass(frozen=True)
@@ -152,7 +92,7 @@ class DataConfig(Sourced):
 
     def changed(self) -> dict[str, Any]:
         """As of every section; files count by their content."""
-        found = _by_content(super().changed(), self, "path")
+        found = by_content(super().changed(), self, "path")
         if self.hold_out is not None:
             found["hold_out"] = self.hold_out.rpartition("#")[2]
         return found
@@ -260,32 +200,7 @@ class ModelConfig(Sourced):
         return None if self.pretrained is None else model_hash(Path(self.pretrained).expanduser())
 
     def changed(self) -> dict[str, Any]:
-        return _by_content(super().changed(), self, "pretrained")
-
-
-#: The settings of a section that name a source, and the hash of what that holds.
-SOURCES = {"data": ("path", "task", "content"), "model": ("pretrained", "content")}
-
-
-def forget_contents(values: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Drop from stored values the hash of a source that another one is named for.
-
-    Args:
-        values: of a whole config; changes: by dotted name.
-    """
-    for section, names in SOURCES.items():
-        if not values[section]["content"] or any(f"{section}.{name}" in changes for name in names):
-            values[section]["content"] = None
-
-
-def _by_content(changed: dict[str, Any], section: Sourced, name: str) -> dict[str, Any]:
-    """Changed settings with what a source holds in the place of its name, where that is known."""
-    changed.pop("content", None)
-    identity = section.identity
-    if identity is None:
-        return changed
-    changed.pop(name, None)
-    return changed | {"content": identity}
+        return by_content(super().changed(), self, "pretrained")
 
 
 @dataclass(frozen=True)

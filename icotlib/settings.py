@@ -59,7 +59,7 @@ class Section:
     section: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        hints = types_of(type(self))
+        hints = types_of(type(self))  # type: ignore[arg-type]
         for spec in dataclasses.fields(self):  # type: ignore[arg-type]
             if not spec.metadata:
                 continue
@@ -212,7 +212,7 @@ def describe(declared: Declared) -> Iterator[Description]:
 
 
 def _described(kind: type[Section]) -> Iterator[Description]:
-    hints = types_of(kind)
+    hints = types_of(kind)  # type: ignore[arg-type]
     for spec in dataclasses.fields(kind):  # type: ignore[arg-type]
         if not spec.metadata:
             continue

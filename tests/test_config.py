@@ -8,9 +8,10 @@ import pytest
 
 from icotlib import config as config_module
 from icotlib import experiments
-from icotlib.config import RunConfig, field_names, from_dict, names_read, settings_of, to_dict
+from icotlib.config import RunConfig, field_names, from_dict, settings_of, to_dict
 from icotlib.errors import ConfigError, RunError
 from icotlib.experiments import base, distillation, stepwise
+from icotlib.experiments.base import names_read
 from icotlib.experiments.own import FIRST_TRY, OWN, SIZES
 from icotlib.methods.stepwise.schedules import SCHEDULES
 from icotlib.registry import METHODS

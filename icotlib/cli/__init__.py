@@ -102,11 +102,13 @@ def _dispatch(words: list[str]) -> int:
     return 0
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any
+) -> None:
     """One line for what the library says on purpose; any other warning as Python shows it."""
     text = f"icot: {message}\n"
     if not issubclass(category, RunWarning):
-        text = warnings.formatwarning(message, category, *where[:2])
+        text = warnings.formatwarning(message, category, filename, lineno)
     sys.stderr.write(text)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from icotlib.data.readers import read_file
 from icotlib.errors import DataError
-from icotlib.sections import HELD_OUT_FILE, file_digest
+from icotlib.sources import HELD_OUT_FILE, file_digest
 from icotlib.tasks import Task
 from icotlib.tasks.base import PADDING
 

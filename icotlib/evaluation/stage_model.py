@@ -277,9 +277,8 @@ class StageModel:
         Args:
             tokens: `[n]`, chain tokens removed; by default those of the stage.
         """
-        if tokens is None:
-            tokens = self.format.tokens_removed(batch, self.removed)
         form = self.format
+        tokens = form.tokens_removed(batch, self.removed) if tokens is None else tokens
         askable.check_positions(self.model, self.layout, batch, tokens, form.keep_positions)
         with training_precision(self.precision, self.model):
             return scoring.evaluate(

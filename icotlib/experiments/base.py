@@ -4,14 +4,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from icotlib.config import (
+    COMMON_SECTIONS,
     ModelConfig,
     RunConfig,
     field_names,
-    names_read,
     parse_overrides,
     unknown_setting,
 )
 from icotlib.errors import ConfigError, did_you_mean
+from icotlib.registry import METHODS
+from icotlib.settings import Section, names_of, section_type
 
 PRESETS = ("smoke", "fast", "paper")
 
@@ -165,3 +167,19 @@ def check(preset: str) -> None:
     if preset not in PRESETS:
         hint = did_you_mean(str(preset), PRESETS)
         raise ConfigError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}.{hint}")
+
+
+def names_read(settings: dict[str, Any]) -> set[str]:
+    """The dotted names that a run with these settings reads: by its method and chosen variants.
+
+    Args:
+        settings: by dotted name; the method, and the choices of variants among them.
+    """
+    method = settings.get("method", RunConfig.method)
+    kinds: list[type[Section]] = [*COMMON_SECTIONS]
+    for name, declared in METHODS.get(method).sections.items():
+        own = {
+            key.partition(".")[2]: x for key, x in settings.items() if key.startswith(f"{name}.")
+        }
+        kinds.append(section_type(declared, own))
+    return {"phases"} | {kind.dotted(name) for kind in kinds for name in names_of(kind)}

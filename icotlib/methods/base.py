@@ -16,11 +16,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from icotlib.config import RunConfig
-from icotlib.data.inputs import IGNORE, InputFormat, LMBatch
+from icotlib.data.inputs import InputFormat
 from icotlib.data.layout import EncodedBatch
 from icotlib.data.run_data import RunData
 from icotlib.evaluation.generation import logits_of
@@ -32,6 +31,7 @@ from icotlib.methods.batches import (
     StageChange,
     everyones_accuracy,
     row_groups,
+    token_loss,
 )
 from icotlib.methods.checks import check_built
 from icotlib.methods.costs import Shape, language_step, recompute
@@ -343,11 +343,3 @@ class Method(ABC):
             return []
         schedule = cls.make_schedule(config, longest)
         return [removed for _, removed in schedule.stages(steps)] or schedule.test_stages()
-
-
-def token_loss(logits: Tensor, inputs: LMBatch) -> Tensor:
-    """Cross-entropy summed over the learned tokens: `[n, kept, vocabulary]` -> scalar."""
-    labels = inputs.labels[:, -inputs.logits_to_keep :]
-    return cross_entropy(
-        logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORE, reduction="sum"
-    )

@@ -7,18 +7,11 @@ from typing import NamedTuple, cast
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from icotlib.config import TrainConfig
+from icotlib.data.inputs import IGNORE, LMBatch
 from icotlib.errors import ConfigError
-
-
-class MicroBatch(NamedTuple):
-    """A part of a batch after its forward pass."""
-
-    #: Its share of the batch's loss; the gradients of all parts add up to one optimizer step.
-    loss: Tensor
-    #: Tokens that went through the model, padding aside.
-    tokens: int
 
 
 class BatchAccuracy(NamedTuple):
@@ -127,3 +120,11 @@ def _shares(
         for group in groups
         for part in group[process::processes].tensor_split(min(wanted, len(group) // processes))
     ]
+
+
+def token_loss(logits: Tensor, inputs: LMBatch) -> Tensor:
+    """Cross-entropy summed over the learned tokens: `[n, kept, vocabulary]` -> scalar."""
+    labels = inputs.labels[:, -inputs.logits_to_keep :]
+    return cross_entropy(
+        logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORE, reduction="sum"
+    )

@@ -15,8 +15,8 @@ from icotlib.data.inputs import LMBatch
 from icotlib.data.layout import EncodedBatch
 from icotlib.errors import ConfigError
 from icotlib.evaluation.generation import logits_of, matches
-from icotlib.methods.base import Method, MicroBatch, token_loss
-from icotlib.methods.batches import BatchAccuracy
+from icotlib.methods.base import Method
+from icotlib.methods.batches import BatchAccuracy, MicroBatch, token_loss
 from icotlib.models.build import build_model
 
 

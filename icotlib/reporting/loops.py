@@ -19,7 +19,7 @@ from icotlib.config import RunConfig
 from icotlib.data.inputs import IGNORE
 from icotlib.data.run_data import RunData
 from icotlib.evaluation.generation import generate, logits_of, reproduced
-from icotlib.methods.base import token_loss
+from icotlib.methods.batches import token_loss
 from icotlib.methods.causal_lm import CausalLMMethod, Part
 from icotlib.models.build import build_model
 from icotlib.models.decoding import left_padded_questions

@@ -26,7 +26,7 @@ def check_name(text: str, what: str) -> str:
     if not is_name(text):
         raise ConfigError(
             f"{what} {text[:LONGEST]!r} becomes the name of a folder: use letters, digits and "
-            f"_ . + = , - alone, beginning with a letter, a digit or _, {LONGEST} characters at most"
+            f"_ . + = , - alone, with a letter, a digit or _ first, {LONGEST} characters at most"
         )
     return text
 

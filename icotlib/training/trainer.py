@@ -116,8 +116,7 @@ class Trainer:
     def train(self) -> None:
         """Train, evaluate on the test set, and mark the run as finished."""
         if self.writes:
-            device = device_name(self.accelerator.device)
-            self.run.begin(self.config, device, self.origin)
+            self.run.begin(self.config, device_name(self.accelerator.device), self.origin)
         devices.check_shared(self.run)
         rows = self._resume()
         if self.writes:

@@ -15,8 +15,8 @@ from icotlib.data.layout import EncodedBatch
 from icotlib.errors import ConfigError
 from icotlib.evaluation.bounded import examples_at_once
 from icotlib.evaluation.generation import matches
-from icotlib.methods.base import Method, MicroBatch, token_loss
-from icotlib.methods.batches import BatchAccuracy
+from icotlib.methods.base import Method
+from icotlib.methods.batches import BatchAccuracy, MicroBatch, token_loss
 from icotlib.methods.distillation.emulator import Emulated, Emulator
 from icotlib.methods.distillation.settings import MixtureSettings, StateSettings
 from icotlib.methods.distillation.states import (

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from icotlib.config import RunConfig
 from icotlib.data.inputs import LMBatch
 from icotlib.data.layout import EncodedBatch
-from icotlib.methods.base import token_loss
+from icotlib.methods.batches import token_loss
 from icotlib.methods.costs import Shape, kept_per_token, passes
 from icotlib.methods.distillation.emulator import Emulator, mixture_loss
 from icotlib.methods.distillation.student import Student
