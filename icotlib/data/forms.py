@@ -115,6 +115,8 @@ def _chains(parts: Parts, answer: Response, columns: Columns, habits: Habits) ->
     if not has_content(steps):
         return [answer.steps]
     if is_list(steps) and any(is_list(entry) for entry in steps):
+        if not all(is_list(entry) for entry in steps if has_content(entry)):
+            raise ValueError("the steps are texts and lists in one list")
         chains = [texts_of(entry) for entry in steps if has_content(entry)]
     elif isinstance(steps, str) and not isinstance(steps, Number):
         chosen = columns.answer is not None

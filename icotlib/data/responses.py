@@ -17,7 +17,7 @@ _ANSWER_TAG = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _EQUATION = re.compile(r"<<(.*?)>>", re.DOTALL)
-_HASHES = re.compile(r"####[ \t]*([^\n]*)")
+_HASHES = re.compile(r"(?<!#)####(?!#)[ \t]*([^\n]*)")
 _ANSWER = re.compile("answer", re.IGNORECASE)
 _SAID = re.compile(
     r"(?:\b(?:so|thus|hence|therefore|and|then)\b,?\s+)?(?:\*\*|#+ *)?"
