@@ -502,7 +502,7 @@ def _is_row(row: Row, example: Any) -> bool:
 
 def _name(text: str) -> str:
     """A column's name in small letters, unless case separates words in it."""
-    name = "answer" if text == "ans" else str(plain(text)).strip()
+    name = "answer" if text == "ans" else str(plain(text)).strip(" []{}#|,")
     return name.lower() if name.islower() or name.istitle() or name.isupper() else name
 
 
