@@ -71,7 +71,12 @@ class Report:
         lengths = [len(example.chain.split()) for example in self.kept]
         without = sum(not length for length in lengths)
         yield f"{split}: {len(self.kept):,} examples"
-        for (source, reading), count in self.read_as.most_common():
+        by_reading: dict[Any, list[str]] = {}
+        for source, reading in self.read_as:
+            by_reading.setdefault(reading, []).append(source)
+        for reading, names in by_reading.items():
+            count = sum(self.read_as[name, reading] for name in names)
+            source = names[0] if len(names) == 1 else f"{len(names):,} files, {names[0]} first,"
             yield f"  {count:,} from {source} as {reading}"
         yield from (f"  {note}" for note in self.notes)
         if lengths:
@@ -222,8 +227,9 @@ def collect(
                 examples, reading = [_plain(row, habits)], LINES
             else:
                 examples, reading = read_row(row, columns, habits)
-        except ValueError as error:
-            report.drop(str(error), where, getattr(error, "text", None) or row_text(row))
+        except (ValueError, RecursionError) as error:
+            reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+            report.drop(reason, where, getattr(error, "text", None) or row_text(row))
         else:
             report.read_as[source, reading] += 1
             report.kept += examples if all_chains else examples[:1]
@@ -240,15 +246,23 @@ def _plain(example: Example, habits: Habits) -> Example:
 def row_text(row: Any) -> str:
     """A row as text for a report: its cells that are not empty."""
     if isinstance(row, dict):
-        return " | ".join(f"{name}: {cell}" for name, cell in row.items() if str(cell).strip())
-    return str(row)
+        cells = ((name, _text(cell)) for name, cell in row.items())
+        return " | ".join(f"{name}: {cell}" for name, cell in cells if cell.strip())
+    return _text(row)
+
+
+def _text(cell: Any) -> str:
+    try:
+        return str(cell)
+    except RecursionError:
+        return "[[...]]"
 
 
 def _habits(rows: list[tuple[str, Any]]) -> Habits:
     """What the first rows of a file have in common."""
     seen = [row for _, row in rows[:SEEN] if isinstance(row, (dict, Example))]
     cells = [
-        [str(cell) for cell in (row.values() if isinstance(row, dict) else row)] for row in seen
+        [_text(cell) for cell in (row.values() if isinstance(row, dict) else row)] for row in seen
     ]
     texts = [text for row in cells for text in row]
     return Habits(

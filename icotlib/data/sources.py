@@ -286,7 +286,7 @@ def by_split_column(
     dictionaries = [row for _, row in rows if isinstance(row, dict)]
     column = next(iter(Row(dictionaries[0]).columns(SPLIT_COLUMNS)), None) if dictionaries else None
     named = [split_of(str(row.get(column))) for row in dictionaries] if column else []
-    if column is None or not any(named) or set(named) == {split}:
+    if column is None or split not in named or set(named) == {split}:
         return None
     parts: dict[str, list[tuple[str, Any]]] = {}
     for where, row in rows:
