@@ -285,7 +285,7 @@ def test_splits_are_found_by_all_usual_names(tmp_path, names):
     reports = prepare(make(tmp_path, dict(zip(names, (TRAIN, VALID, TEST), strict=True))))
     assert [len(reports[split].kept) for split in SPLITS] == [6, 2, 1]
     for split, name in zip(SPLITS, names, strict=True):
-        assert f"from {name} as columns: question question; steps" in "\n".join(
+        assert f"from {name} as columns: question = question, steps" in "\n".join(
             reports[split].lines(split)
         )
 

@@ -35,8 +35,9 @@ class Reading(NamedTuple):
 
     def __str__(self) -> str:
         if not self.steps:
-            return f"{self.form}: question {self.question}; answer, and steps if any, {self.answer}"
-        return f"{self.form}: question {self.question}; steps {self.steps}; answer {self.answer}"
+            return f"{self.form}: question = {self.question}, answer and any steps = {self.answer}"
+        parts = f"question = {self.question}, steps = {self.steps}, answer = {self.answer}"
+        return f"{self.form}: {parts}"
 
 
 def to_example(row: dict[str, Any], columns: Columns = BY_NAME) -> Example:

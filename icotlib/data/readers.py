@@ -41,7 +41,7 @@ SEEN = 2_000
 FURTHER = "the question has further chains (--all-chains keeps them)"
 
 #: The form of the authors' lines, for reports.
-LINES = Reading("authors' lines", "before ||", "between || and ####", "behind ####")
+LINES = Reading("authors", "before ||", "between || and ####", "after ####")
 
 
 @dataclass

@@ -49,7 +49,10 @@ def find_sources(source: str | Path, **given: str | Path | None) -> Sources:
 
     Raises `DataError` if there is no such source, or a split could be in several places.
     """
-    sources = _main_sources(source)
+    try:
+        sources = _main_sources(source)
+    except OSError as error:
+        raise DataError(f"{source}: {error.strerror or error}") from None
     for split, path in given.items():
         if path is None:
             continue
