@@ -130,6 +130,9 @@ def test_a_row_with_other_cells_than_the_header_is_counted_and_shown(tmp_path):
 def test_decimal_commas_in_a_table_of_semicolons_stay(tmp_path):
     report = read(tmp_path / "a.csv", "question;answer\nq0;1,5\nq1;1,250\n")
     assert [example.answer for example in report.kept] == ["1,5", "1,250"]
+    report = read(tmp_path / "a.csv", "question;answer\nq0;15\nq1;1,250\n")
+    assert [example.answer for example in report.kept] == ["15", "1,250"]
+    assert "commas in numbers stay" in "".join(report.lines("x"))
 
 
 # --- JSON --------------------------------------------------------------------------------------

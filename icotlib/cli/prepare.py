@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--between",
         default=" ",
         metavar="TEXT",
-        help="text between steps (of a list, or on lines of their own); with ' ; ' for example removal.step_end=';' can "
-        "tell them apart (default: a space)",
+        help="text between steps, of a list or on lines of one cell; with ' ; ' for example "
+        "removal.step_end=';' can tell them apart (default: a space)",
     )
     parser.add_argument(
         "--all-chains",

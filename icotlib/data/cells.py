@@ -152,6 +152,11 @@ def has_decimal_commas(texts: list[str]) -> bool:
     return commas > 0 and commas > sum(len(_DECIMAL_POINT.findall(text)) for text in texts)
 
 
+def has_groups(text: str) -> bool:
+    """Whether a text has a number whose commas may part thousands."""
+    return "," in text and bool(_GROUPED.search(text))
+
+
 def listed_numbers(texts: list[str]) -> frozenset[str]:
     """Numbers in brackets whose commas part numbers: `3,400` of the point `(3,400)`."""
     spans = [span for text in texts if "," in text for span in _BRACKETED.findall(text)]

@@ -10,13 +10,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from icotlib.data.cells import has_decimal_commas, plain_numbers
+from icotlib.data.cells import has_decimal_commas, has_groups, plain_numbers
 from icotlib.data.files import parse_line
 from icotlib.data.formats import BY_NAME, Columns, Habits, Row
 from icotlib.data.formats.messages import shared_system_prompt
 from icotlib.data.forms import Reading, read_row
 from icotlib.data.json_rows import UnreadableError, json_document, json_lines
-from icotlib.data.tables import parquet_rows, table_rows
+from icotlib.data.tables import SemicolonRow, parquet_rows, table_rows
 from icotlib.data.text import clean, decode, split_lines
 from icotlib.errors import DataError
 from icotlib.tasks import Example
@@ -267,7 +267,8 @@ def _habits(rows: list[tuple[str, Any]]) -> Habits:
     texts = [text for row in cells for text in row]
     return Habits(
         equations=any("<<" in text and "####" in text for text in texts),
-        decimal_commas=has_decimal_commas(texts),
+        decimal_commas=has_decimal_commas(texts)
+        or (isinstance(seen[0] if seen else None, SemicolonRow) and any(map(has_groups, texts))),
         system_prompt=shared_system_prompt([Row(row) for row in seen if isinstance(row, dict)]),
     )
 
