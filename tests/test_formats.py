@@ -87,6 +87,7 @@ def test_a_row_that_can_be_read_in_two_ways_is_refused_with_both(row, readings):
 def test_the_choice_that_an_error_offers_is_taken():
     row = {"question": "q", "problem": "r", "steps": "a", "cot": "b", "answer": "4", "label": "5"}
     assert parts(row, question="problem", steps="cot", answer="label") == ("r", "b", "5")
+    assert parts({"question": "q", "answer": "one\ntwo"}, answer="answer") == ("q", "", "one two")
     assert parts(row, question="question+problem", steps="STEPS", answer="answer") == (
         ("q r", "a", "4")
     )
@@ -200,6 +201,8 @@ def test_several_chains_of_a_row_are_counted_or_kept():
         ("a. So the answer is 5.", "a.", "5"),
         ("a.\nTherefore, the final answer is: $5$.", "a.", "5"),
         ("a.\n**Answer:** 5", "a.", "5"),
+        ("a. Hence, answer is 5", "a.", "5"),
+        ("a.\nFinal Answer: The final answer is $5$. I hope it is correct.", "a.", "5"),
         ("a.\nThe answer is 2.50.", "a.", "2.50"),
         ("a.\nThe answer is (B).", "a.", "(B)"),
         ("a. The answer is 4? No.\nb. The answer is 5", "a. The answer is 4? No. b.", "5"),
@@ -282,6 +285,9 @@ def test_conversations(messages, expected):
         ({"prompt": [{"role": "user", "content": "q"}], "ability": "math",
           "reward_model": {"ground_truth": "5", "style": "rule"}}, ("q", "", "5")),
         ({"prompt": [{"role": "user", "content": "q"}], "answer": "a #### 5"}, ("q", "a", "5")),
+        ({"prompt": "q", "messages": [{"role": "user", "content": "q"},
+                                      {"role": "assistant", "content": "a #### 5"}]},
+         ("q", "a", "5")),
         ({"problem": "q", "solution": "a\n#### 5", "messages": [{"role": "user", "content": "x"}]},
          ("q", "a", "5")),
     ],
@@ -347,6 +353,10 @@ def test_a_system_prompt_that_all_share_is_left_out_and_named():
         ({"question_stem": "q", "choices": {"text": ["x", "y"], "label": ["A", "B"]},
           "answerKey": "B", "explanation": "s"}, ("q (A) x (B) y", "s", "B")),
         ({"question": "q", "options": {"A": "x", "B": "y"}, "answer": "B", "steps": "s"},
+         ("q (A) x (B) y", "s", "B")),
+        ({"q_text": "q", "q_op1": "x", "q_op2": "y", "q_ans": "y", "taskB": "s"},
+         ("q (1) x (2) y", "s", "2")),
+        ({"question": "q", "optionA": "x", "optionB": "y", "answer": "B", "rationale": "s"},
          ("q (A) x (B) y", "s", "B")),
         ({"question": "q", "options": [], "steps": "s", "answer": "4"}, ("q", "s", "4")),
     ],

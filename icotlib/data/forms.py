@@ -17,6 +17,7 @@ from icotlib.data.files import format_line, parse_line
 from icotlib.data.formats import BY_NAME, NO_HABITS, Columns, Habits, Parts, Row, format_of
 from icotlib.data.formats.base import Final
 from icotlib.data.responses import Response, agree, final_answer, has_thought, read_response
+from icotlib.data.text import clean
 from icotlib.tasks import Example
 
 __all__ = ["BY_NAME", "Columns", "Reading", "read_row", "to_example"]
@@ -34,8 +35,9 @@ class Reading(NamedTuple):
 
     def __str__(self) -> str:
         if not self.steps:
-            return f"{self.form}: question {self.question}; answer, and steps if any, {self.answer}"
-        return f"{self.form}: question {self.question}; steps {self.steps}; answer {self.answer}"
+            return f"{self.form}: question = {self.question}, answer and any steps = {self.answer}"
+        parts = f"question = {self.question}, steps = {self.steps}, answer = {self.answer}"
+        return f"{self.form}: {parts}"
 
 
 def to_example(row: dict[str, Any], columns: Columns = BY_NAME) -> Example:
@@ -67,7 +69,7 @@ def read_row(
     question = " ".join(text for text in map(cell_text, parts.question) if text)
     if not question:
         raise ValueError("the question is empty")
-    answer = _answer(parts, habits)
+    answer = _answer(parts, columns, habits)
     if not answer.answer:
         raise ValueError("the answer is empty")
     chains = _chains(parts, answer, columns, habits)
@@ -75,8 +77,11 @@ def read_row(
     return [_example(question, chain, answer.answer, habits) for chain in texts], reading
 
 
-def _answer(parts: Parts, habits: Habits) -> Response:
-    """The answer of a row, and the steps in front of it."""
+def _answer(parts: Parts, columns: Columns, habits: Habits) -> Response:
+    """The answer of a row, and the steps in front of it.
+
+    A column that is named may hold a long answer, which is not marked.
+    """
     cell = parts.answer
     if isinstance(cell, Final):
         return Response([], str(cell))
@@ -88,7 +93,10 @@ def _answer(parts: Parts, habits: Habits) -> Response:
         return Response([], cell_text(cell))
     if cell.strip().lower() in MISSING:
         raise ValueError("the answer is missing")
-    return final_answer(cell, habits.equations)
+    if columns.answer is None:
+        return final_answer(cell, habits.equations)
+    response = read_response(cell, habits.equations)
+    return response if response.answer is not None else Response([], clean(cell))
 
 
 def _only_entry(entries: Any, cell: Any) -> Any:

@@ -9,6 +9,9 @@ from icotlib.data.text import clean
 #: A text of at most so many words on one line is an answer without being marked as one.
 MOST_WORDS = 30
 
+#: A text with more boxes marks no answer by them.
+MOST_BOXES = 100
+
 _TAG = r"think|thinking|thought|reasoning|begin_of_thought"
 _OPENED = re.compile(rf"\s*<\|?(?:{_TAG})\|?>", re.IGNORECASE)
 _CLOSED = re.compile(r"<(?:/|\|end_of_)(?:think|thinking|thought|reasoning)\|?>", re.IGNORECASE)
@@ -21,7 +24,8 @@ _HASHES = re.compile(r"(?<!#)####(?!#)[ \t]*([^\n]*)")
 _ANSWER = re.compile("answer", re.IGNORECASE)
 _SAID = re.compile(
     r"(?:\b(?:so|thus|hence|therefore|and|then)\b,?\s+)?(?:\*\*|#+ *)?"
-    r"(?:\bthe\s+(?:(?:final|correct)\s+)?answer\s+is\b(?:\s*:)?|\b(?:final\s+)?answer\s*:)"
+    r"(?:(?:\bfinal\s+answer\s*:\s*)?(?:\bthe\s+)?\b(?:(?:final|correct)\s+)?answer\s+is\b(?:\s*:)?"
+    r"|\b(?:final\s+)?answer\s*:)"
     r"(?:\*\*)?\s*(?P<answer>.+?)(?=[.!]?\s*(?:\n|$)|[.!]\s|\s*####)",
     re.IGNORECASE,
 )
@@ -44,13 +48,14 @@ def read_response(text: str, equations: bool = False) -> Response:
 
     Raises `ValueError` if two different answers are marked, or text follows the answer.
     """
-    text, thought = _without_thought(text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = re.sub(r"[\r\n]+", "\n", text)
+    text, thought = _without_thought(re.sub(r"[^\S\n]+", " ", text))
     prose, answer = _marked(text)
     if thought is not None:
         if answer is None and _is_short(text):
             answer = clean(text)
         return Response(_lines(thought), answer)
-    found = [f"<<{equation}>>" for equation in _EQUATION.findall(prose)]
+    found = [f"<<{clean(equation)}>>" for equation in _EQUATION.findall(prose)]
     return Response(found if found or equations else _lines(prose), answer)
 
 
@@ -115,6 +120,9 @@ def _marked(text: str) -> tuple[str, str | None]:
         lines = [line for line in text.split("\n") if not _is_box_alone(line)]
         return "\n".join(lines), answer
     rest = _HASHES.sub("", _SAID.sub("", text[min(starts) :]) if said else text[min(starts) :])
+    rest = re.sub(
+        r"(?i)\bI hope (?:it|this) is correct\b", "", rest
+    )  # the words of Minerva's prompt
     if clean(rest).strip(".!*$ "):
         raise ValueError(f"text follows the answer: {clean(rest)[:40]!r}")
     return text[: min(starts)], answer
@@ -178,6 +186,8 @@ def _boxes(text: str) -> list[tuple[int, int, int]]:
     found: list[tuple[int, int, int]] = []
     if "boxed" not in text:
         return found
+    if text.count("boxed") > MOST_BOXES:
+        raise ValueError(f"there are more than {MOST_BOXES} boxes")
     for match in re.finditer(r"\\f?boxed\s*\{", text):
         depth, at = 1, match.end()
         while depth and at < len(text):

@@ -1,16 +1,46 @@
 """Multiple choice: labelled choices join the question, and the answer is a label."""
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from icotlib.data.cells import Number, cell_text, has_content, is_list, unwritten
-from icotlib.data.formats.base import Columns, Final, Format, Habits, Parts, Row, ambiguous
+from icotlib.data.formats.base import (
+    Columns,
+    Final,
+    Format,
+    Habits,
+    Parts,
+    Row,
+    ambiguous,
+    normal_name,
+)
 from icotlib.data.formats.by_name import BEFORE, STEPS
 from icotlib.data.responses import final_answer
 
 _LETTERS = "ABCDEFGHIJ"
-_KEYS = ("answer_key", "correct", "correct_option", "answer", "label", "final_answer", "gold")
-_STEMS = ("question", "question_stem", "stem", "problem", "query", "question_text", "prompt")
+_KEYS = (
+    "answer_key",
+    "correct",
+    "correct_option",
+    "answer",
+    "label",
+    "final_answer",
+    "gold",
+    "q_ans",
+)
+_STEMS = (
+    "question",
+    "question_stem",
+    "stem",
+    "problem",
+    "query",
+    "question_text",
+    "prompt",
+    "q_text",
+)
+#: Columns that hold a choice each: `option_a`, `choice1`, ECQA's `q_op1`.
+_COLUMN = re.compile(r"(?:q_)?(?:op|opt|option|choice)_?([a-j1-9])")
 _LABELLED = re.compile(r"\s*\(?([A-Za-z0-9])\s*[).:]\s*(.+)", re.DOTALL)
 
 
@@ -25,6 +55,7 @@ class Choices(Format):
             _is_stem(row.get("question"))
             or row.has("answer_key")
             or has_content(unwritten(row.get("choices", "options")))
+            or len(_choice_columns(row)) > 1
         )
 
     def read(self, row: Row, columns: Columns, habits: Habits) -> Parts:
@@ -33,13 +64,14 @@ class Choices(Format):
             raise ValueError("no column looks like the question: name it (--question COLUMN)")
         stem, choices = row.named(asked), row.get("choices", "options")
         if isinstance(stem, dict):
-            stem, choices = stem.get("stem"), stem.get("choices", choices)
-        labels, texts = _choices(choices)
+            choices = stem.get("choices", choices)
+            stem = stem.get("stem")
+        labels, texts = _choices(_choice_columns(row) if choices is None else choices)
         answer = columns.answer or self._answer_column(row)
         label = _label(row.named(answer), labels, texts)
         if not has_content(stem):
             raise ValueError("the question is empty")
-        steps = columns.steps or row.one("steps", STEPS)
+        steps = columns.steps or row.one("steps", (*STEPS, "task_b"))
         if steps is None or not has_content(row.named(steps)):
             raise ValueError("there are choices but no rationale: name it (--steps COLUMN)")
         before = [] if columns.question else row.columns(BEFORE)
@@ -70,6 +102,19 @@ class Aqua(Choices):
         return row.has("options", "correct")
 
 
+def _choice_columns(row: Row) -> dict[str, Any]:
+    """The choices of a row that has a column for each, by their labels."""
+    columns = _columns_of_choices(tuple(row.cells))
+    cells = {label: row.cells[column] for label, column in columns.items()}
+    return {label: cell for label, cell in cells.items() if has_content(cell)}
+
+
+@lru_cache(maxsize=1000)
+def _columns_of_choices(columns: tuple[str, ...]) -> dict[str, str]:
+    found = ((_COLUMN.fullmatch(normal_name(column)), column) for column in columns)
+    return {match[1].upper(): column for match, column in found if match}
+
+
 def _is_stem(cell: Any) -> bool:
     return isinstance(cell, dict) and ("stem" in cell or "choices" in cell)
 
@@ -93,7 +138,8 @@ def _choices(choices: Any) -> tuple[list[str], list[str]]:
     elif is_list(choices) and all(isinstance(choice, str) for choice in choices):
         labels, texts = _labelled(list(choices))
     elif isinstance(choices, str):
-        parts = re.split(r"(?:^|\s*,\s*|\s+)(?=\(?[a-zA-Z]\s*\)\s*)", choices.strip())
+        listed = " ".join(choices.split())
+        parts = re.split(r"(?:^| ?, ?| )(?=\(?[a-zA-Z] ?\))", listed)
         labels, texts = _labelled([part for part in parts if part.strip()])
         if len(labels) < 2 or list(map(str.upper, labels)) != list(_LETTERS[: len(labels)]):
             raise ValueError("the choices are not a list of labels and texts")
@@ -129,7 +175,8 @@ def _label(cell: Any, labels: list[str], texts: list[str]) -> str:
     if isinstance(cell, (int, Number)):
         number = cell_text(cell)
         if number in labels or number in texts:
-            if number not in labels and int(number) < len(labels):
+            place = number.isdecimal() and len(number) < 3 and int(number) < len(labels)
+            if number not in labels and place:
                 raise ValueError(
                     f"the answer {number} may be a choice's text, or its place from 0 on"
                 )

@@ -4,7 +4,7 @@ from typing import Any
 
 from icotlib.data.cells import cell_text, has_content, is_list, unwritten
 from icotlib.data.formats.base import Columns, Format, Habits, Parts, Row
-from icotlib.data.formats.by_name import QUESTION
+from icotlib.data.formats.by_name import ANSWER, QUESTION, RESPONSE
 
 _COLUMNS = ("messages", "conversations", "conversation", "dialog", "dialogue", "chat")
 
@@ -16,6 +16,9 @@ _ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
 }
 
+_ASKED = frozenset(QUESTION)
+_ANSWERED = frozenset((*ANSWER, *RESPONSE, "solution"))
+
 
 class Messages(Format):
     name = "messages"
@@ -24,7 +27,7 @@ class Messages(Format):
     def fits(self, row: Row) -> bool:
         if is_conversation(row.get("prompt")):
             return True
-        return bool(row.columns(_COLUMNS)) and not row.columns(QUESTION)
+        return row.has_any(CONVERSATIONS) and not (row.has_any(_ASKED) and row.has_any(_ANSWERED))
 
     def read(self, row: Row, columns: Columns, habits: Habits) -> Parts:
         found = row.columns(("prompt", "completion")) or row.columns(_COLUMNS)
@@ -89,7 +92,7 @@ def _message(message: dict[str, Any]) -> dict[str, Any]:
     role = str(message.get("role", message.get("from"))).lower()
     if role not in _ROLES:
         raise ValueError(f"a message has the role {role!r}")
-    content = message.get("content", message.get("value"))
+    content: Any = message.get("content", message.get("value"))
     if is_list(content):
         if not all(isinstance(part, dict) and part.get("type") == "text" for part in content):
             raise ValueError("a message holds something besides text")
