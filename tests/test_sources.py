@@ -130,6 +130,9 @@ def test_a_row_with_other_cells_than_the_header_is_counted_and_shown(tmp_path):
 def test_decimal_commas_in_a_table_of_semicolons_stay(tmp_path):
     report = read(tmp_path / "a.csv", "question;answer\nq0;1,5\nq1;1,250\n")
     assert [example.answer for example in report.kept] == ["1,5", "1,250"]
+    report = read(tmp_path / "a.csv", "question;answer\nq0;15\nq1;1,250\n")
+    assert [example.answer for example in report.kept] == ["15", "1,250"]
+    assert "commas in numbers stay" in "".join(report.lines("x"))
 
 
 # --- JSON --------------------------------------------------------------------------------------
@@ -285,7 +288,7 @@ def test_splits_are_found_by_all_usual_names(tmp_path, names):
     reports = prepare(make(tmp_path, dict(zip(names, (TRAIN, VALID, TEST), strict=True))))
     assert [len(reports[split].kept) for split in SPLITS] == [6, 2, 1]
     for split, name in zip(SPLITS, names, strict=True):
-        assert f"from {name} as columns: question question; steps" in "\n".join(
+        assert f"from {name} as columns: question = question, steps" in "\n".join(
             reports[split].lines(split)
         )
 

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from icotlib.data.formats import FORMATS, NAMES, Columns
-from icotlib.data.prepare import count_tokens, count_words, prepare, write
+from icotlib.data.prepare import check_new, count_tokens, count_words, prepare, write
 from icotlib.errors import ConfigError
 
 _FORMATS = "\n".join(f"  {form.name:14}{form.about}" for form in FORMATS if form.about)
@@ -13,6 +13,7 @@ _FORMATS = "\n".join(f"  {form.name:14}{form.about}" for form in FORMATS if form
 EXAMPLES = f"""\
 formats (--as NAME; without it, the columns of a row decide):
 {_FORMATS}
+
 examples:
   icot prepare gsm8k/train.jsonl --test gsm8k/test.jsonl --out gsm8k-text
   icot prepare whynlp/gsm8k-aug --out gsm8k-aug
@@ -28,7 +29,9 @@ then:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "source", help="a file, a folder with a file per split, or owner/name[:config] on the hub"
+        "source",
+        help="a file, a folder with files or folders named after splits, a folder of save_to_disk, "
+        "or owner/name[:config] on the hub",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     for split in ("valid", "test"):
@@ -44,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--between",
         default=" ",
         metavar="TEXT",
-        help="text between the steps of a list; with ' ; ' for example removal.step_end=';' can "
-        "tell them apart (default: a space)",
+        help="text between steps, of a list or on lines of one cell; with ' ; ' for example "
+        "removal.step_end=';' can tell them apart (default: a space)",
     )
     parser.add_argument(
         "--all-chains",
@@ -70,6 +73,11 @@ def run(options: argparse.Namespace) -> None:
     columns = Columns(
         options.question, options.steps, options.answer, options.between, options.form
     )
+    for name, least in (("held_out", 0), ("seed", 0), ("max_tokens", 1)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise ConfigError(f"--{name.replace('_', '-')} {value}: must be at least {least}")
+    check_new(options.out)
     sources = {"train": options.source, "valid": options.valid, "test": options.test}
     longest = None
     if options.tokenizer is not None and options.max_tokens is None:

@@ -26,6 +26,10 @@ _QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 #: A list of texts as NumPy prints it, without commas; one or more items.
 _PRINTED_LIST = re.compile(rf"\[\s*(?:{_QUOTED})(?:\s+(?:{_QUOTED}))*\s*\]", re.DOTALL)
 
+_SIMPLE = r"""'[^'\\]*'|"[^"\\]*\""""
+#: A list of texts without escapes, as Python writes it: read at once, because there are many.
+_SIMPLE_LIST = re.compile(rf"\[\s*(?:{_SIMPLE})(?:\s*,\s*(?:{_SIMPLE}))*\s*\]")
+
 
 class Number(str):
     """A number of a JSON file, with the digits that stand there."""
@@ -89,11 +93,13 @@ def unwritten(value: Any) -> Any:
     text = value.strip()
     if text[:1] + text[-1:] not in ("[]", "{}") and not text.startswith("array(["):
         return value
-    if _PRINTED_LIST.fullmatch(text):  # Python would read 'a' 'b' as one text
-        return [ast.literal_eval(part) for part in re.findall(_QUOTED, text, re.DOTALL)]
+    if _SIMPLE_LIST.fullmatch(text):
+        return [part[1:-1] for part in re.findall(_SIMPLE, text)]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if _PRINTED_LIST.fullmatch(text):  # Python would read 'a' 'b' as one text
+                return [ast.literal_eval(part) for part in re.findall(_QUOTED, text, re.DOTALL)]
             text = text.replace("\r", " ").replace("\n", " ")
             return _literal(ast.parse(text, mode="eval").body, text.encode())
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError, IndexError):
@@ -144,6 +150,11 @@ def has_decimal_commas(texts: list[str]) -> bool:
     """Whether texts part the decimals of numbers by a comma, more often than by a point."""
     commas = sum(len(_DECIMAL_COMMA.findall(text)) for text in texts if "," in text)
     return commas > 0 and commas > sum(len(_DECIMAL_POINT.findall(text)) for text in texts)
+
+
+def has_groups(text: str) -> bool:
+    """Whether a text has a number whose commas may part thousands."""
+    return "," in text and bool(_GROUPED.search(text))
 
 
 def listed_numbers(texts: list[str]) -> frozenset[str]:

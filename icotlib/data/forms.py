@@ -35,8 +35,9 @@ class Reading(NamedTuple):
 
     def __str__(self) -> str:
         if not self.steps:
-            return f"{self.form}: question {self.question}; answer, and steps if any, {self.answer}"
-        return f"{self.form}: question {self.question}; steps {self.steps}; answer {self.answer}"
+            return f"{self.form}: question = {self.question}, answer and any steps = {self.answer}"
+        parts = f"question = {self.question}, steps = {self.steps}, answer = {self.answer}"
+        return f"{self.form}: {parts}"
 
 
 def to_example(row: dict[str, Any], columns: Columns = BY_NAME) -> Example:
@@ -122,6 +123,8 @@ def _chains(parts: Parts, answer: Response, columns: Columns, habits: Habits) ->
     if not has_content(steps):
         return [answer.steps]
     if is_list(steps) and any(is_list(entry) for entry in steps):
+        if not all(is_list(entry) for entry in steps if has_content(entry)):
+            raise ValueError("the steps are texts and lists in one list")
         chains = [texts_of(entry) for entry in steps if has_content(entry)]
     elif isinstance(steps, str) and not isinstance(steps, Number):
         chosen = columns.answer is not None

@@ -165,14 +165,21 @@ def _drop_long(
             report.drop(reason, f"{split} example {number}", format_line(example))
 
 
+def check_new(folder: Path) -> None:
+    """Raises `ConfigError` if a folder holds one of the files of splits, or is a file itself."""
+    if folder.is_file():
+        raise ConfigError(f"{folder} is a file; give --out another folder")
+    for split in SPLITS:
+        if (folder / f"{split}.txt").exists():
+            raise ConfigError(f"{folder / f'{split}.txt'} exists; give --out another folder")
+
+
 def write(reports: dict[str, Report], folder: Path) -> None:
     """Write train.txt, valid.txt and test.txt, all of them or none.
 
     Raises `ConfigError` if one of them exists, or the folder cannot be written.
     """
-    for split in SPLITS:
-        if (folder / f"{split}.txt").exists():
-            raise ConfigError(f"{folder / f'{split}.txt'} exists; give --out another folder")
+    check_new(folder)
     part = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

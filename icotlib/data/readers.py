@@ -10,13 +10,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from icotlib.data.cells import has_decimal_commas, plain_numbers
+from icotlib.data.cells import has_decimal_commas, has_groups, plain_numbers
 from icotlib.data.files import parse_line
 from icotlib.data.formats import BY_NAME, Columns, Habits, Row
 from icotlib.data.formats.messages import shared_system_prompt
 from icotlib.data.forms import Reading, read_row
 from icotlib.data.json_rows import UnreadableError, json_document, json_lines
-from icotlib.data.tables import parquet_rows, table_rows
+from icotlib.data.tables import SemicolonRow, parquet_rows, table_rows
 from icotlib.data.text import clean, decode, split_lines
 from icotlib.errors import DataError
 from icotlib.tasks import Example
@@ -41,7 +41,7 @@ SEEN = 2_000
 FURTHER = "the question has further chains (--all-chains keeps them)"
 
 #: The form of the authors' lines, for reports.
-LINES = Reading("authors' lines", "before ||", "between || and ####", "behind ####")
+LINES = Reading("authors", "before ||", "between || and ####", "after ####")
 
 
 @dataclass
@@ -71,7 +71,12 @@ class Report:
         lengths = [len(example.chain.split()) for example in self.kept]
         without = sum(not length for length in lengths)
         yield f"{split}: {len(self.kept):,} examples"
-        for (source, reading), count in self.read_as.most_common():
+        by_reading: dict[Any, list[str]] = {}
+        for source, reading in self.read_as:
+            by_reading.setdefault(reading, []).append(source)
+        for reading, names in by_reading.items():
+            count = sum(self.read_as[name, reading] for name in names)
+            source = names[0] if len(names) == 1 else f"{len(names):,} files, {names[0]} first,"
             yield f"  {count:,} from {source} as {reading}"
         yield from (f"  {note}" for note in self.notes)
         if lengths:
@@ -222,8 +227,9 @@ def collect(
                 examples, reading = [_plain(row, habits)], LINES
             else:
                 examples, reading = read_row(row, columns, habits)
-        except ValueError as error:
-            report.drop(str(error), where, getattr(error, "text", None) or row_text(row))
+        except (ValueError, RecursionError) as error:
+            reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+            report.drop(reason, where, getattr(error, "text", None) or row_text(row))
         else:
             report.read_as[source, reading] += 1
             report.kept += examples if all_chains else examples[:1]
@@ -240,20 +246,29 @@ def _plain(example: Example, habits: Habits) -> Example:
 def row_text(row: Any) -> str:
     """A row as text for a report: its cells that are not empty."""
     if isinstance(row, dict):
-        return " | ".join(f"{name}: {cell}" for name, cell in row.items() if str(cell).strip())
-    return str(row)
+        cells = ((name, _text(cell)) for name, cell in row.items())
+        return " | ".join(f"{name}: {cell}" for name, cell in cells if cell.strip())
+    return _text(row)
+
+
+def _text(cell: Any) -> str:
+    try:
+        return str(cell)
+    except RecursionError:
+        return "[[...]]"
 
 
 def _habits(rows: list[tuple[str, Any]]) -> Habits:
     """What the first rows of a file have in common."""
     seen = [row for _, row in rows[:SEEN] if isinstance(row, (dict, Example))]
     cells = [
-        [str(cell) for cell in (row.values() if isinstance(row, dict) else row)] for row in seen
+        [_text(cell) for cell in (row.values() if isinstance(row, dict) else row)] for row in seen
     ]
     texts = [text for row in cells for text in row]
     return Habits(
         equations=any("<<" in text and "####" in text for text in texts),
-        decimal_commas=has_decimal_commas(texts),
+        decimal_commas=has_decimal_commas(texts)
+        or (isinstance(seen[0] if seen else None, SemicolonRow) and any(map(has_groups, texts))),
         system_prompt=shared_system_prompt([Row(row) for row in seen if isinstance(row, dict)]),
     )
 

@@ -9,6 +9,9 @@ from icotlib.data.text import clean
 #: A text of at most so many words on one line is an answer without being marked as one.
 MOST_WORDS = 30
 
+#: A text with more boxes marks no answer by them.
+MOST_BOXES = 100
+
 _TAG = r"think|thinking|thought|reasoning|begin_of_thought"
 _OPENED = re.compile(rf"\s*<\|?(?:{_TAG})\|?>", re.IGNORECASE)
 _CLOSED = re.compile(r"<(?:/|\|end_of_)(?:think|thinking|thought|reasoning)\|?>", re.IGNORECASE)
@@ -17,7 +20,7 @@ _ANSWER_TAG = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _EQUATION = re.compile(r"<<(.*?)>>", re.DOTALL)
-_HASHES = re.compile(r"####[ \t]*([^\n]*)")
+_HASHES = re.compile(r"(?<!#)####(?!#)[ \t]*([^\n]*)")
 _ANSWER = re.compile("answer", re.IGNORECASE)
 _SAID = re.compile(
     r"(?:\b(?:so|thus|hence|therefore|and|then)\b,?\s+)?(?:\*\*|#+ *)?"
@@ -45,13 +48,14 @@ def read_response(text: str, equations: bool = False) -> Response:
 
     Raises `ValueError` if two different answers are marked, or text follows the answer.
     """
-    text, thought = _without_thought(text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = re.sub(r"[\r\n]+", "\n", text)
+    text, thought = _without_thought(re.sub(r"[^\S\n]+", " ", text))
     prose, answer = _marked(text)
     if thought is not None:
         if answer is None and _is_short(text):
             answer = clean(text)
         return Response(_lines(thought), answer)
-    found = [f"<<{equation}>>" for equation in _EQUATION.findall(prose)]
+    found = [f"<<{clean(equation)}>>" for equation in _EQUATION.findall(prose)]
     return Response(found if found or equations else _lines(prose), answer)
 
 
@@ -182,6 +186,8 @@ def _boxes(text: str) -> list[tuple[int, int, int]]:
     found: list[tuple[int, int, int]] = []
     if "boxed" not in text:
         return found
+    if text.count("boxed") > MOST_BOXES:
+        raise ValueError(f"there are more than {MOST_BOXES} boxes")
     for match in re.finditer(r"\\f?boxed\s*\{", text):
         depth, at = 1, match.end()
         while depth and at < len(text):

@@ -49,7 +49,10 @@ def find_sources(source: str | Path, **given: str | Path | None) -> Sources:
 
     Raises `DataError` if there is no such source, or a split could be in several places.
     """
-    sources = _main_sources(source)
+    try:
+        sources = _main_sources(source)
+    except OSError as error:
+        raise DataError(f"{source}: {error.strerror or error}") from None
     for split, path in given.items():
         if path is None:
             continue
@@ -286,7 +289,7 @@ def by_split_column(
     dictionaries = [row for _, row in rows if isinstance(row, dict)]
     column = next(iter(Row(dictionaries[0]).columns(SPLIT_COLUMNS)), None) if dictionaries else None
     named = [split_of(str(row.get(column))) for row in dictionaries] if column else []
-    if column is None or not any(named) or set(named) == {split}:
+    if column is None or split not in named or set(named) == {split}:
         return None
     parts: dict[str, list[tuple[str, Any]]] = {}
     for where, row in rows:

@@ -19,6 +19,10 @@ from icotlib.errors import DataError
 _SEPARATORS = {".csv": ",;\t|", ".tsv": "\t,;|"}
 
 
+class SemicolonRow(dict):
+    """A row of a table with semicolons, which leaves commas to the decimals of numbers."""
+
+
 def table_rows(path: Path, text: str, kind: str) -> Iterator[tuple[str, dict | ValueError]]:
     """The rows of a table with a header, each with `file:line`.
 
@@ -54,7 +58,8 @@ def table_rows(path: Path, text: str, kind: str) -> Iterator[tuple[str, dict | V
             reason = "the row has more or fewer cells than the header"
             yield where, UnreadableError(reason, separator.join(cells))
         else:
-            yield where, dict(zip(header, cells, strict=True))
+            kind_of_row = SemicolonRow if separator == ";" else dict
+            yield where, kind_of_row(zip(header, cells, strict=True))
 
 
 def _records(text: str, separator: str, quoted: bool) -> list[tuple[int, list[str]]]:

@@ -31,8 +31,10 @@ def format_of(row: Row, name: str | None = None) -> Format:
 
     Raises `ConfigError` for an unknown name.
     """
-    forms = [form for form in FORMATS if name in (None, form.name)]
+    if name is None:
+        return next(form for form in FORMATS if form.fits(row))
+    forms = [form for form in FORMATS if form.name == name]
     if not forms:
-        hint = did_you_mean(str(name), NAMES)
+        hint = did_you_mean(name, NAMES)
         raise ConfigError(f"unknown format {name!r}; known are {', '.join(NAMES)}.{hint}")
     return next((form for form in forms if form.fits(row)), forms[0])

@@ -138,7 +138,8 @@ def _choices(choices: Any) -> tuple[list[str], list[str]]:
     elif is_list(choices) and all(isinstance(choice, str) for choice in choices):
         labels, texts = _labelled(list(choices))
     elif isinstance(choices, str):
-        parts = re.split(r"(?:^|\s*,\s*|\s+)(?=\(?[a-zA-Z]\s*\)\s*)", choices.strip())
+        listed = " ".join(choices.split())
+        parts = re.split(r"(?:^| ?, ?| )(?=\(?[a-zA-Z] ?\))", listed)
         labels, texts = _labelled([part for part in parts if part.strip()])
         if len(labels) < 2 or list(map(str.upper, labels)) != list(_LETTERS[: len(labels)]):
             raise ValueError("the choices are not a list of labels and texts")
@@ -174,7 +175,8 @@ def _label(cell: Any, labels: list[str], texts: list[str]) -> str:
     if isinstance(cell, (int, Number)):
         number = cell_text(cell)
         if number in labels or number in texts:
-            if number not in labels and int(number) < len(labels):
+            place = number.isdecimal() and len(number) < 3 and int(number) < len(labels)
+            if number not in labels and place:
                 raise ValueError(
                     f"the answer {number} may be a choice's text, or its place from 0 on"
                 )
