@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig
 
 from icotlib import paths
 from icotlib.config import RunConfig
@@ -85,7 +85,18 @@ def build_layout(config: RunConfig, symbols: Sequence[str]) -> Layout:
     else:
         model.check_content()
         tokenizer = load_pretrained(AutoTokenizer, model.pretrained)
+        rows = getattr(_text_config(model.pretrained), "vocab_size", None)
+        if rows and (tokenizer.pad_token_id or 0) >= rows:
+            # A padding token that was added, and no row for it: no position sees padding, so that
+            # any token will do.
+            tokenizer.pad_token = tokenizer.eos_token
     return Layout(tokenizer, model.spaced_separators, config.input_format.step_end)
+
+
+def _text_config(pretrained: str) -> PreTrainedConfig:
+    """The config of the language model in a pretrained model."""
+    config = load_pretrained(AutoConfig, pretrained)
+    return config if config.is_encoder_decoder else config.get_text_config(decoder=True)
 
 
 def _training_set(corpus: Corpus, layout: Layout) -> EncodedBatch | None:

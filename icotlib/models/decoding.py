@@ -31,14 +31,19 @@ def logits_of(model: torch.nn.Module, inputs: LMBatch) -> Tensor:
 
 
 def _logits(model: Any, ids: Tensor, positions: Tensor | None, keep: int) -> Tensor:
-    logits = model(
+    output = model(
         input_ids=ids,
         position_ids=_position_ids(model, positions),
         attention_mask=None if positions is None else torch.ones_like(ids),
         logits_to_keep=keep,
         use_cache=False,
-    ).logits
-    return logits if logits.shape[1] == keep else logits[:, -keep:]  # not every model knows `keep`
+    )
+    return kept_logits(output.logits, keep)
+
+
+def kept_logits(logits: Tensor, keep: int) -> Tensor:
+    """The logits at the last positions; some architectures return all, whatever is to be kept."""
+    return logits if logits.shape[1] == keep else logits[:, -keep:]
 
 
 def _position_ids(model: Any, positions: Tensor | None) -> Tensor | None:

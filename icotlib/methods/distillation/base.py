@@ -133,7 +133,11 @@ class DistillationPhase(Method):
 
     def new_emulator(self) -> Emulator:
         initial = self.initial_model()
-        emulator = Emulator(self.thought_config(initial.config))
+        try:
+            emulator = Emulator(self.thought_config(initial.config))
+        except ValueError as error:  # transformers has this architecture as a language model only
+            first = str(error).partition("\n")[0]
+            raise ConfigError(f"{type(initial).__name__} cannot be an emulator: {first}") from None
         loaded = emulator.body.load_state_dict(initial.base_model.state_dict(), strict=False)
         # Nothing reads the pooler that an encoder's body has and a decoder's has not.
         missing = [name for name in loaded.missing_keys if "pooler" not in name]

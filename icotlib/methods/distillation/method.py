@@ -28,6 +28,7 @@ from icotlib.methods.distillation.emulator import Emulator, mixture_loss
 from icotlib.methods.distillation.settings import CouplingSettings, EmulatorSettings
 from icotlib.methods.distillation.states import gold_tokens
 from icotlib.methods.distillation.student import Student, StudentWithStates
+from icotlib.models.decoding import kept_logits
 from icotlib.models.flops import RunSizes, StepCost
 from icotlib.models.loading import load_weights
 from icotlib.models.precision import training_precision
@@ -65,7 +66,8 @@ class StudentPhase(DistillationPhase):
         def logits_for(rows: Tensor, inputs: LMBatch, at: Tensor) -> Tensor:
             here = states[rows.to(self.device)]
             kept = {"logits_to_keep": inputs.logits_to_keep, "use_cache": False}
-            return self.model(inputs.ids, here, at.to(self.device), **kept).logits
+            output = self.model(inputs.ids, here, at.to(self.device), **kept)
+            return kept_logits(output.logits, inputs.logits_to_keep)
 
         yield from self.answer_micro_batches(step, batch, logits_for)
 
@@ -207,7 +209,8 @@ class ICoTKD(EmulatingPhase):
     ) -> Iterator[MicroBatch]:
         def logits_for(rows: Tensor, inputs: LMBatch, at: Tensor) -> Tensor:
             kept = {"logits_to_keep": inputs.logits_to_keep, "use_cache": False}
-            return self.model(inputs.ids, at=at, **kept).logits
+            output = self.model(inputs.ids, at=at, **kept)
+            return kept_logits(output.logits, inputs.logits_to_keep)
 
         yield from self.answer_micro_batches(step, batch, logits_for)
 
