@@ -95,11 +95,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    *rest: Any,
+    **more: Any,
+) -> None:
     """One line for what the library says on purpose; any other warning as Python shows it."""
     shown = f"icot: {message}\n"
     if not issubclass(category, RunWarning):
-        shown = warnings.formatwarning(message, category, *where[:2])
+        shown = warnings.formatwarning(message, category, filename, lineno)
     sys.stderr.write(shown)
 
 
