@@ -42,7 +42,7 @@ class RunFiles:
     @property
     def done(self) -> bool:
         """Whether the run is finished."""
-        return (self.folder / "done.json").is_file()
+        return self.started and (self.folder / "done.json").is_file()
 
     @property
     def started(self) -> bool:
@@ -119,7 +119,7 @@ class RunFiles:
         Weights are not looked at: they are checked when they are loaded.
         """
         try:
-            if not self.started and self.done:
+            if not self.started and (self.folder / "done.json").is_file():
                 raise RunError(f"{self.folder / 'config.json'} is missing: {self.remedy}")
             if self.readable:
                 _ = self.config, self.provenance["data"]

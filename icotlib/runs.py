@@ -133,6 +133,7 @@ class Run(RunFiles):
             self.check_continued(self._provenance_or_none(), origin)
         if self._describes(config):
             return
+        (self.folder / "done.json").unlink(missing_ok=True)  # of a run that was being deleted
         write_json(self.folder / "provenance.json", origin)
         write_json(self.folder / "config.json", {"format": FORMAT, **to_dict(config.pinned())})
 

@@ -11,8 +11,10 @@ import torch
 
 from icotlib.cli import main
 from icotlib.config import RunConfig
+from icotlib.data.layout import Layout
 from icotlib.errors import RunError, RunWarning
-from icotlib.models.loading import load_stage
+from icotlib.models.loading import load_model, load_stage, save_model
+from icotlib.reporting.cleanup import removable
 from icotlib.reporting.results import learning_table, results_table
 from icotlib.reporting.speed import record_speed
 from icotlib.runs import Run, all_runs
@@ -172,6 +174,43 @@ def test_a_damaged_run_does_not_hide_the_others(file, damage, copied, capsys):
     assert main(["runs", "clean"]) == 0
 
 
+def test_a_run_without_settings_is_cleaned_up_or_trained_again(copied, numbers):
+    config = copied.config
+    (copied.folder / "config.json").unlink()
+    assert not copied.done
+    paths_ = {item.path for item in removable([], days=0)}
+    assert copied.folder in paths_
+    assert copied.folder not in {item.path for item in removable([], days=1)}
+    (copied.folder / "stages" / ".removed-004.part").mkdir()
+    again = train(config)
+    assert results_table([again]).accuracy.tolist() == results_table([copied]).accuracy.tolist()
+    assert again.answers.equals(copied.answers)
+    assert not list(again.folder.rglob("*.part"))
+
+
+@pytest.mark.parametrize("step", ["provenance.json", "config.json"])
+def test_a_run_that_is_killed_as_it_begins_begins_again(step, runs_folder, monkeypatch):
+    """Its settings come last, so that no run is without its origin."""
+    config = RunConfig().override(TINY | STAGES)
+    real, written = seals.write_json, []
+
+    def until(path: Path, value: object) -> None:
+        if path.name == step:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        real(path, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("icotlib.runs.write_json", until)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    assert written == ["provenance.json"][: step == "config.json"]
+    assert all_runs(finished=False) == []
+    run = train(config)
+    assert run.problem is None
+    assert run.provenance["data"]
+
+
 # --- checkpoints -------------------------------------------------------------------------------
 
 
@@ -239,3 +278,12 @@ def test_a_file_of_equal_size_and_time_is_read_again(tmp_path):
     path.write_text("two")
     os.utime(path, (1e9, 1e9))
     assert contents.file_hash(path) != before
+
+
+def test_how_a_model_is_asked_is_saved_with_its_weights(tmp_path, pretrained):
+    folder = pretrained("gpt2")
+    model, plain = load_model(Path(folder))
+    spaced = Layout(plain.tokenizer, spaced_separators=True, step_end=">>")
+    save_model(tmp_path / "saved", model, spaced)
+    assert load_model(tmp_path / "saved")[1].fingerprint == spaced.fingerprint != plain.fingerprint
+    assert load_model(tmp_path / "saved", False)[1].settings["spaced_separators"] is False

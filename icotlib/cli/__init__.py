@@ -103,7 +103,12 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _show_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    *rest: Any,
+    **more: Any,
 ) -> None:
     """One line for what the library says on purpose; any other warning as Python shows it."""
     text = f"icot: {message}\n"

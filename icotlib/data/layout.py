@@ -133,6 +133,11 @@ class Layout:
         #: The tokens of `####`.
         self.answer_delimiter = self._tokens([self._prefix_space + ANSWER_DELIMITER])[0]
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How it was made, the tokenizer aside: what is saved beside the weights."""
+        return {"spaced_separators": bool(self._suffix_space), "step_end": self._step_end}
+
     @cached_property
     def fingerprint(self) -> str | None:
         """A hash of the tokenizer and of all settings here; equal hashes encode equally.

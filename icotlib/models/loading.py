@@ -16,6 +16,9 @@ from icotlib.registry import METHODS
 from icotlib.runs import Run
 from icotlib.system import seals
 
+#: The file of the settings of a layout, beside the weights.
+LAYOUT = "layout.json"
+
 M = TypeVar("M", bound=PreTrainedModel, covariant=True)
 
 
@@ -37,20 +40,28 @@ def save_model(
     with _no_bars():
         model.save_pretrained(folder, state_dict=weights)
     layout.tokenizer.save_pretrained(folder)
+    seals.write_json(Path(folder) / LAYOUT, layout.settings)
 
 
 def load_model(
-    folder: Path, spaced_separators: bool = False, step_end: str | None = None
+    folder: Path, spaced_separators: bool | None = None, step_end: str | None = None
 ) -> tuple[PreTrainedModel, Layout]:
     """A saved model, in evaluation mode, and its layout.
 
     Args:
-        spaced_separators, step_end: as the run that trained it was configured (`Layout`).
+        spaced_separators, step_end: as the run that trained it was configured (`Layout`); by
+            default as they were saved with the model.
 
     Raises `RunError` if model or tokenizer are damaged.
     """
     METHODS.load()  # some methods register model classes of their own with AutoModelForCausalLM
     model: PreTrainedModel = load_weights(AutoModelForCausalLM, folder)
+    saved: dict[str, Any] = {}
+    if (Path(folder) / LAYOUT).is_file():
+        saved = seals.read_json(Path(folder) / LAYOUT, "export the model again")
+    if spaced_separators is None:
+        spaced_separators = bool(saved.get("spaced_separators"))
+    step_end = saved.get("step_end") if step_end is None else step_end
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         return model, Layout(tokenizer, spaced_separators, step_end)

@@ -38,7 +38,7 @@ def removable(runs: Sequence[Run], days: float = 7, stage_weights: bool = False)
     whole = {item.path for item in found}
     found += [item for run in runs if run.folder not in whole for item in _parts(run.folder)]
     found += [_item(path, "an interrupted import") for path in _old(_root().glob(".import-*"))]
-    return [*found, *_free_locks()]
+    return [*found, *_half_made(days), *_free_locks()]
 
 
 def delete(items: Iterable[Removable]) -> None:
@@ -62,6 +62,16 @@ def _delete_unless_begun(folder: Path) -> None:
 
 def _root() -> Path:
     return paths.runs_root()
+
+
+def _half_made(days: float) -> Iterator[Removable]:
+    """Run directories without settings: their run was killed as it began, or as it was deleted."""
+    for marker in ("provenance.json", "done.json"):
+        for path in sorted(_root().glob(f"*/{marker}")):
+            run, quiet = Run(path.parent), time.time() - _last_change(path.parent)
+            first = marker == "done.json" and (run.folder / "provenance.json").is_file()
+            if not (run.started or run.in_training or first) and quiet > days * DAY:
+                yield _item(run.folder, "a run without settings", _delete_unless_begun)
 
 
 def _of_run(run: Run, days: float, stage_weights: bool) -> Iterator[Removable]:

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import inspect
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -30,7 +31,7 @@ DIGITS = 16
 MODEL_FILES = (".safetensors", ".bin", ".json", ".model", ".txt", ".jinja", ".py")
 
 #: Files of these endings that do not.
-NOT_READ = {"generation_config.json", "trainer_state.json", "sha256.json", "asking.json"}
+NOT_READ = {"generation_config.json", "trainer_state.json", "sha256.json", "layout.json"}
 
 _Signature = tuple[int, ...]
 _known: dict[str, tuple[_Signature, str]] = {}
@@ -123,6 +124,10 @@ def code_hash(kind: type) -> str | None:
 NOT_OWN = {"icotlib", "builtins", "abc", "typing"}
 
 
+#: Where an object is in memory, as its text says.
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
 def _code(kind: type) -> str:
     """The code of the file of a class; of the class's own functions where there is no file."""
     functions = dict(_functions(kind))
@@ -132,7 +137,7 @@ def _code(kind: type) -> str:
         if source is not None and os.path.isfile(source):
             return _plain(Path(source).read_text())
     values = [
-        f"{name} {value!r}"
+        f"{name} {ADDRESS.sub('', repr(value))}"
         for name, value in sorted(vars(kind).items())
         if name not in functions and not name.startswith("__") and not callable(value)
     ]
