@@ -127,7 +127,7 @@ def code_of(folder: Path) -> str:
 def own_answer(run: Run) -> str:
     """What icotlib writes after the question of the card, its chain and its answer."""
     model = StageModel.of(run, device="cpu")
-    example = card_code.example_of(model)
+    example = card_code.training_example(model)
     written = model.generate(model.format.arrange(model.layout.encode([example])), 9)
     return model.layout.texts(written)[0]
 
@@ -175,7 +175,7 @@ def test_the_card_names_what_a_reader_needs_and_gives_nothing_away(runs, exporte
         ):  # fmt: skip
             assert text in card
         assert ("adapters" in card) == bool(run.config.model.lora)
-        question = card_code.example_of(model).question
+        question = card_code.training_example(model).question
         assert repr(question) in card
         for split in ("test", "valid"):
             held_out = [x.question for x in examples_of(getattr(model.corpus, split))]

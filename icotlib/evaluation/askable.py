@@ -27,7 +27,7 @@ def encoded(layout: Layout, examples: Sequence[Example]) -> EncodedBatch:
                 layout.encode([example])
             except ConfigError as error:
                 raise ConfigError(
-                    f"question {number}, {shortened(example.question)}, cannot be asked: {error}. "
+                    f"{_named(example.question, number, len(examples))} cannot be asked: {error}. "
                     "The model knows the symbols of its own training data only"
                 ) from None
         raise
@@ -56,7 +56,7 @@ def check_positions(
         question = batch.ids[row, : int(batch.question[row]) - 1]
         asked = str(layout.tokenizer.decode(question, skip_special_tokens=True))
         raise ConfigError(
-            f"question {row + 1}, {shortened(asked)}, needs {int(needed[row])} positions with its "
+            f"{_named(asked, row + 1, len(batch))} needs {int(needed[row])} positions with its "
             f"chain and answer, and the model has {available}: leave it out, or train the model "
             f"with model.extra_positions larger by {int(needed.max()) - available}"
         )
@@ -67,6 +67,7 @@ def positions_needed(batch: EncodedBatch, removed: Tensor, keep_positions: bool)
     return batch.total - 1 - (0 if keep_positions else removed)
 
 
-def shortened(question: str) -> str:
-    """A question as a message shows it, in quotes."""
-    return repr(question if len(question) <= SHOWN else question[: SHOWN - 3] + "...")
+def _named(question: str, number: int, of: int) -> str:
+    """A question as a message names it."""
+    shown = repr(question if len(question) <= SHOWN else question[: SHOWN - 3] + "...")
+    return f"question {number}, {shown}," if of > 1 else f"the question {shown}"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from icotlib.data.corpus import Corpus, examples_of
 from icotlib.data.layout import Layout
 from icotlib.data.symbols import ANSWER_DELIMITER
 from icotlib.evaluation.truths import graded
@@ -77,3 +78,13 @@ def _example(typed: str, task: Task | None, known: Callable[[], Mapping[str, Exa
     if task is not None:
         return QuestionSet.parse(task, typed).examples()[0]
     return known().get(typed.strip(), Example(typed.strip(), "", ""))
+
+
+def example_of(corpus: Corpus) -> tuple[str, Example]:
+    """A question to begin with, as a person types it, and its example: that of the generated task,
+    or the first test question of data from files."""
+    if corpus.task is None:
+        example = examples_of(corpus.test, slice(0, 1))[0]
+        return example.question, example
+    typed = corpus.task.example_question
+    return typed, QuestionSet.parse(corpus.task, typed).examples()[0]

@@ -93,7 +93,7 @@ places = [Path(globals().get("__file__", "")).parent, Path({folder})]
 path = next((x for x in places if (x / "icotlib.json").is_file()), {folder})"""
 
 
-def example_of(model: StageModel) -> Example:
+def training_example(model: StageModel) -> Example:
     """An example of what the model was trained on, in none of its held-out sets."""
     corpus = model.corpus
     if corpus.train is not None:
@@ -122,7 +122,7 @@ def usage(model: StageModel, name: str | None, folder: str) -> str:
         name: the id on the hub to load from; None looks for the folder.
         folder: the name of the exported folder.
     """
-    example, layout = example_of(model), model.layout
+    example, layout = training_example(model), model.layout
     plain, tokenizer = model.config.spec.plain_model, layout.tokenizer
     imports = list(_TRANSFORMERS if plain else _ICOTLIB)
     place = f"path = {name!r}"

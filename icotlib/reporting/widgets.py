@@ -6,8 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from icotlib.data.corpus import examples_of
-from icotlib.evaluation.asking import Answer
+from icotlib.evaluation.asking import Answer, example_of
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.reporting import figures
 from icotlib.reporting.results import learning_table
@@ -65,17 +64,10 @@ def answers_by_stage(run: Run, question: str | None = None) -> pd.DataFrame:
         one row per stage: `<unit> removed`, chain, answer, right, tokens written, milliseconds.
     """
     model = StageModel.of(run)
-    question = question or example_question(model)
+    question = question or example_of(model.corpus)[0]
     stages = [model.at(removed) for removed in model.stages]
     stages[0].answer(question)  # the first call of a process also warms up
     return pd.DataFrame([_row(stage, stage.answer(question)) for stage in stages])
-
-
-def example_question(model: StageModel) -> str:
-    """A question to begin with: the task's example, or the run's first test question."""
-    if model.task is not None:
-        return model.task.example_question
-    return examples_of(model.corpus.test, slice(0, 1))[0].question
 
 
 def _row(stage: StageModel, answer: Answer) -> dict[str, object]:
@@ -108,7 +100,9 @@ def dial(run: Run, question: str | None = None, headless: bool = False) -> Any:
     model = StageModel.of(run)
     stages = {removed: model.at(removed) for removed in model.stages}
     field = widgets.Text(
-        value=question or example_question(model), description="Question", continuous_update=False
+        value=question or example_of(model.corpus)[0],
+        description="Question",
+        continuous_update=False,
     )
     slider = widgets.SelectionSlider(
         options=[(stage_in_words(model, removed), removed) for removed in stages],

@@ -1,0 +1,176 @@
+"""A trained model on a file of questions, and questions that it cannot be asked."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from icotlib.cli import main
+from icotlib.config import RunConfig
+from icotlib.data.corpus import examples_of, load_corpus
+from icotlib.data.files import format_line, write_examples
+from icotlib.data.run_data import RunData
+from icotlib.evaluation import on_file
+from icotlib.evaluation.grading import same_answer
+from icotlib.evaluation.scoring import wilson_interval
+from icotlib.evaluation.stage_model import StageModel
+from icotlib.tasks import Example
+from icotlib.training.trainer import train
+from tests.helpers import TINY
+
+#: Questions of own data: the last word of each is its answer.
+OWN = {
+    "train": [Example(f"say {x} now", f"{x} ,", str(x)) for x in range(20)],
+    "valid": [Example(f"say {x} {x} now", f"{x} ,", str(x)) for x in range(5)],
+    "test": [Example(f"now {x} say", f"{x} ,", str(x)) for x in range(5)],
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run on a stream, on a fixed set and on own data, each with and without kept positions."""
+    home = tmp_path_factory.mktemp("evaluate")
+    for split, examples in OWN.items():
+        write_examples(home / "own" / f"{split}.txt", examples)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ICOT_RUNS", str(home / "runs"))
+        config = RunConfig().override(TINY | {"data.task": "mult-1x2", "train.steps": 6})
+        shifting = {"removal.keep_positions": False}
+        yield {
+            "stream": train(config),
+            "fixed": train(config.override({"data.train_examples": 40} | shifting)),
+            "own": train(config.override({"data.path": str(home / "own")} | shifting)),
+            "own_kept": train(config.override({"data.path": str(home / "own")})),
+        }
+
+
+def shown_in_training(run) -> list[Example]:
+    """The examples that a run was trained on, by its own batches."""
+    data = RunData(run.config)
+    if data.corpus.train is not None:
+        return examples_of(data.corpus.train)
+    decode, questions = data.layout.tokenizer.decode, {}
+    for batch in map(data.batches, range(run.totals["step"])):
+        for row, length in zip(batch.ids, batch.question, strict=True):
+            questions[decode(row[: int(length) - 1])] = None
+    return [Example(question, "", "0") for question in questions]
+
+
+@pytest.mark.parametrize("name", ["stream", "fixed", "own"])
+def test_the_questions_that_stood_in_training_are_counted(runs, name, tmp_path, capsys):
+    run = runs[name]
+    corpus = load_corpus(run.config.data)
+    trained = shown_in_training(run)[:6]
+    if name == "stream":  # their chains and answers, which kept positions need
+        task = corpus.task
+        numbers = [[int(s) for s in x.question.replace("*", "").split()] for x in trained]
+        trained = task.text(task.render(np.array(numbers)))
+    unseen = examples_of(corpus.test, slice(0, 4))
+    lines = [format_line(x) for x in trained]
+    path = tmp_path / "mixed.txt"
+    path.write_text("\n".join([*lines, *map(format_line, unseen), "no question"]) + "\n")
+    model = StageModel.of(run, device="cpu")
+    result = on_file.evaluate_file(model, path)
+    assert result.table.in_training.tolist() == [True] * 6 + [False] * 4
+    assert on_file.evaluate_file(model, path, n=3).table.equals(result.table[:3])
+    answers = model.answer([*trained, *unseen])
+    assert result.table.given.tolist() == [one.answer for one in answers]
+    for row in result.table.itertuples():
+        assert row.right == same_answer(row.given, row.answer)
+    out = tmp_path / "answers.csv"
+    command = ["evaluate", run.name, str(path), "--out", str(out)]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "left out: 1 because" in printed
+    low, high = wilson_interval(int(result.table.right.sum()), 10)
+    assert f"of 10 answers right (95% interval {low:.1%} to {high:.1%})" in printed
+    assert "6 of its questions stood in training: " in printed
+    assert "4 did not: " in printed
+    assert re.search(r"\d answers were cut by the limit", printed)
+    stored = pd.read_csv(out, dtype=str, keep_default_na=False)
+    assert stored.question.tolist() == result.table.question.tolist()
+    assert stored.answer.tolist() == result.table.answer.tolist()
+    assert main(command) == 1
+    assert f"{out} exists" in capsys.readouterr().err
+
+
+def test_a_question_in_another_form_counts_as_the_one_that_was_trained_on(runs):
+    run = runs["fixed"]
+    question = load_corpus(run.config.data).train[0]["question"]
+    a, _, *b = question.split()
+    typed = f"{a} x {''.join(reversed(b))}"
+    seen = on_file.stood_in_training(run.config, [question, typed, "9 * nothing"])
+    assert seen.tolist() == [True, True, False]
+    clothes = ["SAY  3 now", "say 3\u200b now", "\ufeffsay\u00a03 now ", "say 33 now"]
+    assert on_file.stood_in_training(runs["own"].config, clothes).tolist() == [True] * 3 + [False]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".csv"])
+def test_every_answer_is_written(runs, tmp_path, suffix):
+    rows = [{"question": x.question, "steps": x.chain, "answer": x.answer} for x in OWN["test"]]
+    path = tmp_path / "test.json"
+    path.write_text(json.dumps([*rows, {"question": "", "answer": "3"}, {"question": "say"}]))
+    result = on_file.evaluate_file(StageModel.of(runs["own"], device="cpu"), path)
+    assert sum(result.report.dropped.values()) == 2
+    on_file.write_table(result, out := tmp_path / "new" / f"answers{suffix}")
+    read = {".jsonl": lambda x: pd.read_json(x, lines=True, dtype=False), ".csv": pd.read_csv,
+            ".parquet": pd.read_parquet}  # fmt: skip
+    stored = read[suffix](out)
+    assert stored.question.tolist() == [row["question"] for row in rows]
+    assert stored.written.fillna("").tolist() == list(result.score.written)
+    assert stored.right.tolist() == list(result.score.right)
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "message"),
+    [
+        ("own", ["now 1 say||1 , #### 1", "now x say||1 , #### 1"],
+         r"question 2, 'now x say', cannot be asked: the tokenizer has no token for 'x'"),
+        ("own", ["now 1 say||1 , #### 1", "now 2 say||1 , #### two"],
+         r"question 2, 'now 2 say', cannot be asked: the tokenizer has no token for 'two'"),
+        ("own", ["now 1 say||1 , #### 1", f"now{' 1' * 90} say||1 , #### 1"],
+         r"question 2, 'now 1 1.*\.\.\.', needs \d+ positions .* and the model has \d+: leave it"),
+        ("stream", ["3 * 2 1||3 6 0 #### 3 6 0", "1 1 * 2||2 2 #### 2 2", "a * b|| #### 1"],
+         r"question 3, 'a \* b', cannot be asked"),
+        ("own_kept", ["now 1 say|| #### 1", "now 2 say|| #### 1"],
+         "has no chains of thought, and this model keeps the positions of the chain"),
+    ],
+)  # fmt: skip
+def test_the_question_that_cannot_be_asked_is_named(runs, tmp_path, capsys, name, lines, message):
+    path = tmp_path / "file.txt"
+    path.write_text("\n".join(lines) + "\n")
+    assert main(["evaluate", runs[name].name, str(path)]) == 1
+    error = capsys.readouterr().err
+    assert re.search(message, error)
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "question", "message"),
+    [
+        (
+            "own",
+            "now \u00e9 say",
+            "the question 'now \u00e9 say' cannot be asked: the tokenizer has",
+        ),
+        ("own", "now 1 1 " * 60, r"the question 'now 1 1.*\.\.\.' needs \d+ positions"),
+        ("own_kept", "now 77 say", "the tokenizer has no token for '77'"),
+        ("stream", "12 * 34", "type a number of 1 digits"),
+        ("stream", "x", "type a number of 1 digits"),
+    ],
+)
+def test_asking_what_it_cannot_read_is_one_sentence(runs, capsys, name, question, message):
+    assert main(["ask", runs[name].name, question]) == 1
+    error = capsys.readouterr().err
+    assert re.search(message, error)
+    assert error.count("\n") == 1
+
+
+def test_a_table_that_cannot_be_written_is_refused_before_anything_is_asked(runs, tmp_path, capsys):
+    for out, message in (("x.xlsx", "ends in .csv, .jsonl, .parquet"), ("", "give a file that")):
+        command = ["evaluate", runs["own"].name, "nowhere.txt", "--out", str(tmp_path / out)]
+        assert main(command) == 1
+        assert message in capsys.readouterr().err
