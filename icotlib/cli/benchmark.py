@@ -3,11 +3,8 @@
 import argparse
 from pathlib import Path
 
-import pandas as pd
-
 from icotlib import paths
-from icotlib.reporting.benchmark import benchmark
-from icotlib.reporting.cost_benchmark import costs
+from icotlib.cli.options import whole
 
 EXAMPLES = """\
 examples:
@@ -20,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", choices=("smoke", "fast", "gpt2"), default="fast", help="which model and task"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="rounds; the median counts")
-    parser.add_argument("--steps", type=int, default=2, help="optimizer steps in a round")
+    parser.add_argument("--rounds", type=whole(1), default=5, help="rounds; the median counts")
+    parser.add_argument("--steps", type=whole(1), default=2, help="optimizer steps in a round")
     parser.add_argument(
         "--precision",
         nargs="+",
@@ -43,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    import pandas as pd  # with torch and matplotlib below: not for --help
+
+    from icotlib.reporting.benchmark import benchmark
+    from icotlib.reporting.cost_benchmark import costs
+
     if options.costs:
         folder = options.out or paths.FIGURES
         table = costs(options.size, options.rounds, options.steps, options.precision[0], folder)

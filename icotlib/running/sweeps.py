@@ -34,6 +34,7 @@ from icotlib.running.jobs import Job, Outcome, run_jobs, trainings
 from icotlib.running.worker import stop_requested
 from icotlib.runs import unfinished, write_json
 from icotlib.system import leases
+from icotlib.values import check_name
 
 STATES = ("waiting", "running", "finished", "failed")
 
@@ -83,6 +84,7 @@ class Sweep:
         plan = {"target": target, "notebook": is_notebook, "fixed": dict(fixed), "cells": own}
         text = json.dumps(plan, sort_keys=True)
         name = name or f"{target}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        check_name(name, "the name of a sweep")
         folder = sweeps_root() / name
         if not (folder / "plan.json").is_file():
             for cell in _cells(_target(folder, plan), plan):
@@ -93,6 +95,12 @@ class Sweep:
         if json.dumps(sweep.plan, sort_keys=True) != text:
             raise ConfigError(f"the sweep {name!r} has another plan: choose another --name")
         return sweep
+
+    @classmethod
+    def named(cls, name: str) -> "Sweep":
+        """The sweep of a name. Raises `ConfigError` for what cannot be one, `RunError` for none."""
+        check_name(name, "the name of a sweep")
+        return cls(sweeps_root() / name)
 
     def __repr__(self) -> str:
         counts = self.counts()
