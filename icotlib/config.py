@@ -339,6 +339,11 @@ def parse_overrides(changes: Mapping[str, Any] | str | None) -> dict[str, Any]:
     return parse(changes, _known(tuple(METHODS.items().items())))
 
 
+def type_of(name: str) -> Any:
+    """The type of a setting, with or without a phase in front; None for any other name."""
+    return _known(tuple(METHODS.items().items())).type_of(name)
+
+
 @functools.lru_cache(maxsize=4)
 def _known(methods: tuple[tuple[str, Any], ...]) -> Known:
     return Known({one.name: one.kind for name, _ in methods for one in settings_of(name)})

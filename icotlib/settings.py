@@ -1,7 +1,6 @@
 """Sections of settings: frozen dataclasses whose fields carry a type, a range and a meaning."""
 
 import dataclasses
-import functools
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -59,7 +58,7 @@ class Section:
     section: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        hints = types_of(type(self))  # type: ignore[arg-type]
+        hints = get_type_hints(type(self))
         for spec in dataclasses.fields(self):  # type: ignore[arg-type]
             if not spec.metadata:
                 continue
@@ -82,12 +81,6 @@ class Section:
             for spec in dataclasses.fields(self)  # type: ignore[arg-type]
             if getattr(self, spec.name) != default_of(spec)
         }
-
-
-@functools.cache
-def types_of(kind: Any) -> dict[str, Any]:
-    """The types of a section's fields."""
-    return get_type_hints(kind)
 
 
 def _checked(text: str, meant: Meant, name: str) -> str:
@@ -212,7 +205,7 @@ def describe(declared: Declared) -> Iterator[Description]:
 
 
 def _described(kind: type[Section]) -> Iterator[Description]:
-    hints = types_of(kind)  # type: ignore[arg-type]
+    hints = get_type_hints(kind)
     for spec in dataclasses.fields(kind):  # type: ignore[arg-type]
         if not spec.metadata:
             continue

@@ -204,7 +204,7 @@ def test_grids_hold_numbers_of_numpy_and_nothing_that_json_cannot(runs_folder):
 def test_random_cells_need_draws(runs_folder, capsys):
     for words in (["--random", "3"], ["--random", "0", "--draw", "seed=0..9"]):
         assert main(["sweep", "icot_si", *words]) == 1
-        assert "--random needs a number of cells" in capsys.readouterr().err
+        assert "--random needs --draw" in capsys.readouterr().err
 
 
 def test_a_sweep_with_nothing_left_needs_no_cluster(swept, monkeypatch):

@@ -2,9 +2,8 @@
 
 import argparse
 
-from icotlib.cli.options import add_import, load_imports
+from icotlib.cli.options import add_import, load_imports, whole
 from icotlib.errors import ConfigError
-from icotlib.evaluation.stage_model import load
 
 EXAMPLES = """\
 examples:
@@ -16,12 +15,14 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_name", metavar="RUN", help="name of a run, or how it begins")
     parser.add_argument("question", help="a question of its task")
-    parser.add_argument("--removed", type=int, help="tokens or steps removed; by default all")
+    parser.add_argument("--removed", type=whole(0), help="tokens or steps removed; by default all")
     add_import(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     load_imports(options)
+    from icotlib.evaluation.stage_model import load  # torch: not for --help
+
     model = load(options.run_name, options.removed)
     try:
         answer = model.answer(options.question)

@@ -2,15 +2,10 @@
 
 import argparse
 from pathlib import Path
-
-import pandas as pd
+from typing import Any
 
 from icotlib import paths
-from icotlib.cli.options import add_run_options, load_imports, overrides_of
-from icotlib.experiments import run_config
-from icotlib.reporting.benchmark import benchmark
-from icotlib.reporting.cost_benchmark import costs
-from icotlib.reporting.plan_benchmark import plan_accuracy
+from icotlib.cli.options import add_run_options, load_imports, overrides_of, whole
 
 EXAMPLES = """\
 examples:
@@ -25,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", choices=("smoke", "fast", "gpt2"), default="fast", help="which model and task"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="rounds; the median counts")
-    parser.add_argument("--steps", type=int, default=2, help="optimizer steps in a round")
+    parser.add_argument("--rounds", type=whole(1), default=5, help="rounds; the median counts")
+    parser.add_argument("--steps", type=whole(1), default=2, help="optimizer steps in a round")
     parser.add_argument(
         "--precision",
         nargs="+",
@@ -55,6 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    # torch and matplotlib are not for --help
+    from icotlib.experiments import run_config
+    from icotlib.reporting.benchmark import benchmark
+    from icotlib.reporting.cost_benchmark import costs
+    from icotlib.reporting.plan_benchmark import plan_accuracy
+
     load_imports(options)
     if options.plan:
         overrides = overrides_of(options.set)
@@ -76,8 +77,10 @@ def run(options: argparse.Namespace) -> None:
         _add_to(options.out, table)
 
 
-def _add_to(path: Path, table: pd.DataFrame) -> None:
+def _add_to(path: Path, table: Any) -> None:
     """Add rows to a CSV file."""
+    import pandas as pd
+
     if path.is_file():
         table = pd.concat([pd.read_csv(path), table], ignore_index=True)
     table.to_csv(path, index=False)

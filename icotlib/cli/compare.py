@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
-from icotlib.cli.options import add_import, load_imports
+from icotlib.cli.options import add_import, load_imports, number, whole
 
 EXAMPLES = """\
 examples:
@@ -23,10 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("first", metavar="A", help="name of a run, how names begin, or a key")
     parser.add_argument("second", metavar="B", help="the same of what A is compared with")
     parser.add_argument(
-        "--removed", type=int, help="the stage that is tested; by default the last of each"
+        "--removed", type=whole(0), help="the stage that is tested; by default the last of each"
     )
     parser.add_argument(
-        "--threshold", type=float, default=0.9, help="accuracy at which a seed succeeds (0.9)"
+        "--threshold", type=number, default=0.9, help="accuracy at which a seed succeeds (0.9)"
     )
     for kind in ("csv", "md", "tex"):
         parser.add_argument(

@@ -2,14 +2,15 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from icotlib.config import parse_overrides
 from icotlib.errors import ConfigError
 from icotlib.experiments.base import PRESETS
 from icotlib.registry import import_file
-from icotlib.values import Typed, shown
+from icotlib.settings import LARGEST_SEED
+from icotlib.values import Typed, coerce, in_range, shown
 
 
 def add_run_options(
@@ -28,7 +29,7 @@ def add_run_options(
     )
     parser.add_argument(
         "--seed",
-        type=int,
+        type=whole(0, LARGEST_SEED),
         default=seed,
         help="seed of weights, batches and removal; data.seed splits the data",
     )
@@ -43,10 +44,37 @@ def add_run_options(
     add_import(parser)
 
 
+def whole(low: int, high: int = 10**9) -> Callable[[str], int]:
+    """Argparse's type of a whole number in a range."""
+
+    def checked(text: str) -> int:
+        try:
+            value = coerce(text, int, "this")
+            in_range(value, low, high, "this")
+        except ConfigError as error:
+            raise argparse.ArgumentTypeError(str(error).removeprefix("this ")) from None
+        return value
+
+    return checked
+
+
+def number(text: str) -> float:
+    """Argparse's type of a finite number that is not negative."""
+    try:
+        value = coerce(text, float, "this")
+        in_range(value, 0, None, "this")
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("this ")) from None
+    return value
+
+
 def add_jobs(parser: argparse.ArgumentParser) -> None:
     """Where jobs run, and how many at a time."""
     parser.add_argument(
-        "--jobs", type=int, default=None, help="runs side by side (default: by cores or GPUs)"
+        "--jobs",
+        type=whole(1, 4096),
+        default=None,
+        help="runs side by side (default: by cores or GPUs)",
     )
     parser.add_argument(
         "--cluster",

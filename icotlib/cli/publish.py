@@ -4,10 +4,13 @@ import argparse
 from pathlib import Path
 
 from icotlib import paths
-from icotlib.reporting.guide import update_pages
-from icotlib.reporting.publish import publish
-from icotlib.reporting.summary import summary
-from icotlib.reporting.tables import presented
+
+EXAMPLES = """\
+examples:
+  icot publish                          figures/ and the tables of README and guide
+  icot publish --out mine --task mult-3x3
+                                        figures and tables of another task, in a folder of yours
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from icotlib.reporting.guide import update_pages  # torch, matplotlib: not for --help
+    from icotlib.reporting.publish import publish
+    from icotlib.reporting.summary import summary
+    from icotlib.reporting.tables import presented
+
     table = publish(options.out, options.task)
     if options.out == paths.FIGURES:
         update_pages()

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from icotlib import paths
-from icotlib.cli.options import add_import, load_imports, overrides_of
-from icotlib.errors import ConfigError, IcotError
+from icotlib.cli.options import add_import, load_imports, number, overrides_of
+from icotlib.errors import IcotError
 from icotlib.reporting.groups import configuration
 from icotlib.reporting.results import results_table
 from icotlib.reporting.selection import ORDERS, last_accuracy, matching
@@ -96,7 +96,7 @@ def add_actions(parser: argparse.ArgumentParser) -> None:
     clean.add_argument("--yes", action="store_true", default=False, help="delete it")
     clean.add_argument(
         "--days",
-        type=float,
+        type=number,
         default=7,
         help="unfinished runs that were not touched for so many days are deleted too (7)",
     )
@@ -210,8 +210,6 @@ def import_archive(file: Path) -> None:
 def clean_up(options: argparse.Namespace) -> None:
     from icotlib.reporting.cleanup import delete, removable
 
-    if options.days < 0:
-        raise ConfigError(f"--days must be at least 0, got {options.days:g}")
     found = removable(chosen(options), options.days, options.stage_weights)
     for item in found:
         name = item.path.relative_to(paths.runs_root())

@@ -3,19 +3,27 @@
 import argparse
 
 from icotlib import experiments
-from icotlib.cli.options import add_run_options, load_imports, overrides_of
+from icotlib.cli.options import add_run_options, load_imports, overrides_of, whole
 from icotlib.errors import ConfigError
-from icotlib.evaluation.ood import shift_table
-from icotlib.running.jobs import ensure
+
+EXAMPLES = """\
+examples:
+  icot shifts --preset smoke            every method, trained and tested in a minute
+  icot shifts --set data.task=parity-8 --questions 500
+                                        another task, on 500 questions of each shift
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_options(parser)
-    parser.add_argument("--questions", type=int, default=1000, help="questions of each shift")
+    parser.add_argument("--questions", type=whole(1), default=1000, help="questions of each shift")
 
 
 def run(options: argparse.Namespace) -> None:
     load_imports(options)
+    from icotlib.evaluation.ood import shift_table  # torch: not for --help
+    from icotlib.running.jobs import ensure
+
     configs = experiments.shifted(options.preset, options.seed, overrides_of(options.set))
     if not configs:
         raise ConfigError("nothing to test: choose a task that has shifts (--set data.task=...)")

@@ -1,11 +1,15 @@
 """`icot show`: one run."""
 
 import argparse
+from typing import TYPE_CHECKING
 
-import yaml
+if TYPE_CHECKING:
+    from icotlib.runs import Run
 
-from icotlib.config import to_dict
-from icotlib.runs import Run, find_run
+EXAMPLES = """\
+examples:
+  icot show icot_si                     the run whose name begins so (`icot runs` lists names)
+"""
 
 COLUMNS = ["removed", "unit", "accuracy", "ci_low", "ci_high", "n_test", "cut", "train_examples"]
 
@@ -15,12 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    import yaml
+
+    from icotlib.config import to_dict
+    from icotlib.runs import find_run  # pandas: not for --help
+
     one = find_run(options.name)
     print(yaml.safe_dump({"config": to_dict(one.config), "from": one.provenance}, sort_keys=False))
     print_run(one)
 
 
-def print_run(run: Run) -> None:
+def print_run(run: "Run") -> None:
     """Accuracy by removal stage; of an unfinished run, its last evaluations."""
     if run.done and len(run.stages):
         stages = run.stages

@@ -4,7 +4,6 @@ import argparse
 
 from icotlib.cli.options import add_import, load_imports
 from icotlib.errors import RunError
-from icotlib.runs import all_runs
 
 EXAMPLES = """\
 examples:
@@ -23,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     load_imports(options)
+    from icotlib.runs import all_runs  # pandas: not for --help
+
     if not (options.names or options.all):
         raise RunError("name the runs to stop, or use --all")
     training = [one for one in all_runs(finished=False) if not one.done and one.in_training]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from icotlib.cli.options import add_run_options, load_imports, overrides_of
+from icotlib.cli.options import add_run_options, load_imports, overrides_of, whole
 from icotlib.errors import ConfigError, IcotError
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cells.add_argument(
         "--list", metavar="FILE", help="a CSV, YAML or JSON file with the settings of each cell"
     )
-    cells.add_argument("--random", type=int, metavar="N", help="N cells with settings of --draw")
+    cells.add_argument(
+        "--random", type=whole(1, 100_000), metavar="N", help="N cells with settings of --draw"
+    )
     parser.add_argument(
         "--draw",
         action="append",
@@ -49,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SETTING=RANGE",
         help="for --random: low..high, low..high:log, or a,b,c",
     )
-    parser.add_argument("--draw-seed", type=int, default=0, help="seed of the draws (default 0)")
+    parser.add_argument(
+        "--draw-seed", type=whole(0), default=0, help="seed of the draws (default 0)"
+    )
     parser.add_argument("--name", help="name of the sweep (default: the target and a hash)")
     parser.add_argument("--retry", action="store_true", help="do failed cells again")
     parser.add_argument("--show", metavar="NAME", help="print the table of a sweep, and stop")
@@ -59,12 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     load_imports(options)
-    from icotlib.running.sweeps import Sweep, sweeps_root  # torch: not for --help
+    from icotlib.running.sweeps import Sweep  # torch: not for --help
 
     if options.show:
-        print_table(Sweep(sweeps_root() / options.show))
+        print_table(Sweep.named(options.show))
         return
-    sweep = Sweep(sweeps_root() / options.again) if options.again else make(options)
+    sweep = Sweep.named(options.again) if options.again else make(options)
     print(f"{sweep.folder.name}: {len(sweep.cells)} cells in {sweep.folder}", flush=True)
     run_with_bar(sweep, options)
     print_table(sweep)
@@ -93,8 +97,8 @@ def make(options: argparse.Namespace) -> "Sweep":
     elif options.list:
         cells = read_cells(options.list)
     elif options.random is not None:
-        if options.random < 1 or not options.draw:
-            raise ConfigError("--random needs a number of cells, at least 1, and --draw")
+        if not options.draw:
+            raise ConfigError("--random needs --draw: what varies between the cells")
         cells = draw_cells(options.draw, options.random, options.draw_seed)
     else:
         raise ConfigError("a sweep needs cells: --grid, --list or --random")

@@ -4,16 +4,18 @@ import argparse
 import os
 import shlex
 import textwrap
+from typing import TYPE_CHECKING
 
-from icotlib.cli.options import add_run_options, load_imports, overrides_of
-from icotlib.cli.show import print_run
+from icotlib.cli.options import add_run_options, load_imports, number, overrides_of
 from icotlib.config import RunConfig, settings_of
 from icotlib.errors import ConfigError
 from icotlib.experiments import RUNS, run_config
 from icotlib.experiments.papers import PAPER_RESULTS, check_data, get_paper_result
 from icotlib.registry import METHODS
-from icotlib.runs import Run
 from icotlib.system.launch import is_main, launched
+
+if TYPE_CHECKING:
+    from icotlib.runs import Run
 
 EXAMPLES = """\
 examples:
@@ -71,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--memory",
-        type=float,
+        type=number,
         metavar="GB",
         help="with --plan: memory of one device (default: 80); a run that needs more is planned "
         "over several devices, or with adapters",
@@ -110,6 +112,8 @@ def run(options: argparse.Namespace) -> None:
         trackers_asked_for()  # a wrong name is an error before anything starts
     finished = finish(config, options.jobs)
     if is_main():
+        from icotlib.cli.show import print_run  # pandas: not for --help
+
         print(f"finished: {finished.folder}\n")
         print_run(finished)
         if finished.config.data.hold_out:
@@ -118,7 +122,7 @@ def run(options: argparse.Namespace) -> None:
             print(held_out_in_training(finished))
 
 
-def finish(config: RunConfig, jobs: int | None) -> Run:
+def finish(config: RunConfig, jobs: int | None) -> "Run":
     """Train a run: in worker processes, or in those that were launched together with this one."""
     if launched():
         from icotlib.running.launched import train_launched  # not for --fields, --list and --help

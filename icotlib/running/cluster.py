@@ -7,12 +7,14 @@ processes on this machine live as long as the call that needs them.
 import contextlib
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 
 import dask.config
 import torch
 from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed.comm.addressing import parse_address, parse_host_port
 from distributed.utils import silence_logging_cmgr
 
 from icotlib.errors import ClusterError
@@ -154,11 +156,23 @@ class Connection:
             )
 
 
+def _knock(address: str) -> None:
+    """Raises `OSError` or `ValueError` if nothing listens at an address.
+
+    A client that never connects would print a traceback when it is collected.
+    """
+    protocol, place = parse_address(address)
+    if protocol in ("tcp", "tls"):
+        with socket.create_connection(parse_host_port(place), timeout=5):
+            pass
+
+
 def _client(address: str, seconds: float) -> Client:
     """A client of a running cluster. Raises `ClusterError` if it does not answer for so long."""
     limit = time.monotonic() + seconds
     while True:
         try:
+            _knock(address)
             return Client(address, timeout=min(5.0, seconds), set_as_default=False)
         except (OSError, ValueError) as error:
             if isinstance(error, ValueError) or time.monotonic() > limit:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
+from icotlib.config import parse_overrides, type_of
 from icotlib.errors import ConfigError, DataError
+from icotlib.values import Typed, is_text, typed_yaml
 
 #: `0..4`, both ends included; `1e-4..1e-2:log` for draws.
 _RANGE = re.compile(r"\s*(-?[\d.]+(?:e-?\d+)?)\s*\.\.\s*(-?[\d.]+(?:e-?\d+)?)\s*(:log)?\s*", re.I)
@@ -33,7 +34,7 @@ def parse_grid(pairs: Sequence[str]) -> dict[str, list[Any]]:
             low, high = _whole(bounds[1], pair), _whole(bounds[2], pair)
             grid[name] = list(range(low, high + 1))
         else:
-            grid[name] = _values(text, f"--grid {pair}")
+            grid[name] = _values(name, text, f"--grid {pair}")
         if not grid[name]:
             raise ConfigError(f"--grid {pair}: holds no value")
     return grid
@@ -56,14 +57,18 @@ def read_cells(path: str | Path) -> list[dict[str, Any]]:
         if path.suffix == ".csv":
             rows = pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
             read = [
-                {str(name): yaml.safe_load(text) for name, text in row.items() if text.strip()}
+                parse_overrides(
+                    {str(name): Typed(text) for name, text in row.items() if text.strip()}
+                )
                 for row in rows
             ]
         else:
-            read = yaml.safe_load(path.read_text())
+            read = typed_yaml(path.read_text(), str(path))
+            if isinstance(read, list) and all(isinstance(row, dict) for row in read):
+                read = [parse_overrides(row) for row in read]
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (yaml.YAMLError, pd.errors.ParserError, UnicodeDecodeError) as error:
+    except (ConfigError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as a list of cells: {error}") from None
     except pd.errors.EmptyDataError:
         read = []
@@ -82,13 +87,13 @@ def draw_cells(pairs: Sequence[str], n: int, seed: int = 0) -> list[dict[str, An
     """
     rng = np.random.default_rng(seed)
     ranges = [_named(pair, "--draw", "optim.lr=1e-4..1e-2:log") for pair in pairs]
-    return [{name: _draw(rng, text) for name, text in ranges} for _ in range(n)]
+    return [{name: _draw(rng, name, text) for name, text in ranges} for _ in range(n)]
 
 
-def _draw(rng: np.random.Generator, text: str) -> Any:
+def _draw(rng: np.random.Generator, name: str, text: str) -> Any:
     bounds = _RANGE.fullmatch(text)
     if not bounds:
-        values = _values(text, f"--draw {text}")
+        values = _values(name, text, f"--draw {name}={text}")
         return values[int(rng.integers(len(values)))]
     low, high = float(bounds[1]), float(bounds[2])
     if high < low or (bounds[3] and low <= 0):
@@ -105,14 +110,25 @@ def _draw(rng: np.random.Generator, text: str) -> Any:
     return float(f"{value:.4g}")  # as people write it; run names hold a hash of it
 
 
-def _values(text: str, where: str) -> list[Any]:
-    """The values of a list such as `a,b,c`, which may stand in brackets."""
-    try:
-        values = yaml.safe_load(f"[{text}]")
-    except yaml.YAMLError:
-        raise ConfigError(f"{where}: cannot be read as values with commas between them") from None
-    bracketed = len(values) == 1 and isinstance(values[0], list)
-    return values[0] if bracketed else values
+def _values(name: str, text: str, where: str) -> list[Any]:
+    """The values of a list such as `a,b,c`, which may stand in brackets, each as `--set` reads it.
+
+    Of a text setting, the values are what stands between the commas.
+    """
+    if is_text(type_of(name)):
+        bracketed = text.startswith("[") and text.endswith("]")
+        inner = text[1:-1] if bracketed else text
+        values: list[Any] = [Typed(one.strip()) for one in inner.split(",")]
+    else:
+        try:
+            values = typed_yaml(f"[{text}]", where)
+        except ConfigError:
+            raise ConfigError(
+                f"{where}: cannot be read as values with commas between them"
+            ) from None
+        bracketed = len(values) == 1 and isinstance(values[0], list)
+        values = values[0] if bracketed else values
+    return [parse_overrides({name: value})[name] for value in values]
 
 
 def _named(pair: str, option: str, example: str) -> tuple[str, str]:

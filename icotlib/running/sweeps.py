@@ -98,6 +98,12 @@ class Sweep:
             raise ConfigError(f"the sweep {name!r} has another plan: choose another --name")
         return sweep
 
+    @classmethod
+    def named(cls, name: str) -> "Sweep":
+        """The sweep of a name. Raises `ConfigError` for what cannot be one, `RunError` for none."""
+        check_name(name, "the name of a sweep")
+        return cls(sweeps_root() / name)
+
     def __repr__(self) -> str:
         counts = self.counts()
         listed = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
