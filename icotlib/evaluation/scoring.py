@@ -1,6 +1,6 @@
 """Exact match of greedy answers, with intervals, and accuracy per answer symbol."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +43,7 @@ def evaluate(
     keep_positions: bool = False,
     side: str = "left",
     batch_size: int = 500,
+    on_answers: Callable[[int], None] = lambda examples: None,
 ) -> Score:
     """Greedy answers of a model, compared with the true ones.
 
@@ -53,6 +54,7 @@ def evaluate(
     Args:
         removed: tokens removed, one number or `[n]`.
         side: the end of the chain from which they were removed; it concerns the draft only.
+        on_answers: called with the number of examples that have been answered since the last time.
     """
     was_training = model.training
     model.eval()
@@ -67,6 +69,7 @@ def evaluate(
             worthwhile = right.double().mean().item() >= MIN_DRAFT_ACCEPTANCE
         texts = np.empty(len(part), dtype=object)
         if right.any():
+            on_answers(int(right.sum()))
             texts[right.numpy()] = layout.texts(_truth(part[right], k[right], side, layout.pad))
         if not right.all():
             new = max_new_tokens_for(

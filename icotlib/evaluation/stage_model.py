@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -271,20 +271,19 @@ class StageModel:
         return self.score(batch, [example.answer for example in examples])
 
     def score(
-        self, batch: EncodedBatch, answers: Sequence[str], tokens: Tensor | None = None
+        self, batch: EncodedBatch, answers: Sequence[str], tokens: Tensor | None = None, **more: Any
     ) -> scoring.Score:
         """Greedy answers to an arranged batch, compared with the true ones.
 
         Args:
             tokens: `[n]`, chain tokens removed; by default those of the stage.
+            more: `on_answers` of `scoring.evaluate`.
         """
         if tokens is None:
             tokens = self.format.tokens_removed(batch, self.removed)
-        form = self.format
+        how = (tokens, self.format.keep_positions, self.format.side)
         with training_precision(self.precision, self.model):
-            return scoring.evaluate(
-                self.model, self.layout, batch, answers, tokens, form.keep_positions, form.side
-            )
+            return scoring.evaluate(self.model, self.layout, batch, answers, *how, **more)
 
     def teacher_forced_match(self, batch: EncodedBatch, size: int | None = None) -> float:
         """The fraction of an arranged batch whose every learned token is the most likely one.

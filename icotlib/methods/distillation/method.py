@@ -87,6 +87,7 @@ class StudentPhase(DistillationPhase):
             reading = StudentWithStates(student, self.states(part))
             found = self.at_stage(0, reading).generate(self.format.arrange(part), new)
             written += run_data.layout.texts(found)
+            self.on_answers(len(part))
         return score(written, run_data.answers)
 
     @classmethod
