@@ -181,9 +181,7 @@ def test_phases_side_by_side_are_those_that_do_not_build_on_each_other(monkeypat
         config: object
         peaks: Peaks
 
-    plans = [
-        Planned(one, Peaks(sizes[one.method], 1)) for one in [*config.phases.values(), config]
-    ]
+    plans = [Planned(one, Peaks(sizes[one.method], 1)) for one in [*config.phases.values(), config]]
     found = planning.together(plans, workers=2)
     assert {one.config.method for one in found} == {"kd_student", "kd_emulator"}
     assert planning.together(plans, workers=1) == []
@@ -203,7 +201,9 @@ def test_phases_side_by_side_are_those_that_do_not_build_on_each_other(monkeypat
 )
 def test_what_a_container_leaves(tmp_path, monkeypatch, names, limit, expected):
     """Files that were read and could be dropped do not count as used."""
-    for name, text in zip((*names, "memory.stat"), (limit, "700", "anon 500\ninactive_file 200")):
+    for name, text in zip(
+        (*names, "memory.stat"), (limit, "700", "anon 500\ninactive_file 200"), strict=True
+    ):
         (tmp_path / name).write_text(text + "\n")
     monkeypatch.setattr(memory, "_control_groups", lambda root: [tmp_path])
     assert list(memory._container_limits()) == expected

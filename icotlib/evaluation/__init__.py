@@ -3,6 +3,7 @@
 stage_model    a trained model at a removal stage, which everything asks
 asking         what can be asked, and what an answer holds
 generation     greedy generation, and one forward pass that checks the reference answers
+bounded        how many examples one forward pass takes
 grading        when two answers are the same
 scoring        exact match with intervals
 ood            accuracy at other lengths and on unseen combinations
