@@ -5,6 +5,7 @@ asking         what can be asked, and what an answer holds
 askable        whether a model has the symbols and positions that questions need
 on_file        a model on a file of questions, and which of them stood in training
 generation     greedy generation, and one forward pass that checks the reference answers
+bounded        how many examples one forward pass takes
 grading        when two answers are the same
 truths         answers as a tokenizer gives them back
 limits         how much a model may write

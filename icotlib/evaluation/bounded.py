@@ -32,13 +32,13 @@ def example_bytes(config: PreTrainedConfig, width: int, read: int, new: int = 0)
     Args: as for `examples_at_once`.
     """
     text: Any = config.get_text_config()
-    hidden, layers = text.hidden_size, text.num_hidden_layers
+    hidden, layers = getattr(text, "hidden_size", 1024), getattr(text, "num_hidden_layers", 12)
     inner = getattr(text, "intermediate_size", None) or getattr(text, "n_inner", None)
     # A layer holds its input, what attention reads and writes, and the MLP's inner states.
     layer = 6 * hidden + 3 * (inner or 4 * hidden)
     numbers = read * text.vocab_size + width * (layer + width)  # the attention mask is a square
     numbers += 2 * layers * getattr(config, "mixture", 1)  # an emulator's components and scores
-    if new:
+    if new and hasattr(text, "hidden_size"):
         # While a layer's cache grows by a token it is there twice, and its heads are repeated.
         numbers += (width + new) * (_cached(text) * layers + 4 * hidden)
     return 4 * numbers

@@ -6,6 +6,8 @@ most likely one under teacher forcing. So one forward pass serves for monitoring
 (`teacher_forced_match`), and `evaluate` decodes only the examples that fail it.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -128,11 +130,15 @@ def generate_parts(
     removed: Tensor | int = 0,
     keep_positions: bool = False,
     max_new_tokens: int | None = None,
+    on_answers: Callable[[int], None] = lambda examples: None,
 ) -> Tensor:
     """`generate`, as many examples at a time as memory allows; its arguments and its result.
 
     Rows that end earlier than others are padded. A model that holds something for every row of the
     batch, and so is no model of transformers, is asked for all of them at once.
+
+    Args:
+        on_answers: called with the number of examples that have been answered since the last time.
     """
     removed = torch.as_tensor(removed).expand(len(batch))
     if max_new_tokens is None:
@@ -147,6 +153,7 @@ def generate_parts(
         parts.append(
             generate(model, layout, batch[rows], removed[rows], keep_positions, max_new_tokens)
         )
+        on_answers(len(parts[-1]))
     longest = max(part.shape[1] for part in parts)
     return torch.cat(
         [

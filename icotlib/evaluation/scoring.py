@@ -1,6 +1,6 @@
 """Exact match of greedy answers, with intervals, and accuracy per answer symbol."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,7 @@ def evaluate(
     side: str = "left",
     batch_size: int = 500,
     max_new_tokens: int | None = None,
+    on_answers: Callable[[int], None] = lambda examples: None,
 ) -> Score:
     """Greedy answers of a model, compared with the true ones.
 
@@ -60,6 +61,7 @@ def evaluate(
         side: the end of the chain from which they were removed; it concerns the draft only.
         max_new_tokens: tokens that each may write; by default what the longest reference of the
             batch needs, and some more (`max_new_tokens_for`).
+        on_answers: called with the number of examples that have been answered since the last time.
     """
     was_training = model.training
     model.eval()
@@ -76,6 +78,7 @@ def evaluate(
             worthwhile = right.double().mean().item() >= MIN_DRAFT_ACCEPTANCE
         texts = np.empty(len(part), dtype=object)
         if right.any():
+            on_answers(int(right.sum()))
             texts[right.numpy()] = layout.texts(_truth(part[right], k[right], side, layout.pad))
         if not right.all():
             rest = generate_parts(model, layout, part[~right], k[~right], keep_positions, new)

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -270,21 +270,21 @@ class StageModel:
         return self.score(batch, [example.answer for example in examples])
 
     def score(
-        self, batch: EncodedBatch, answers: Sequence[str], tokens: Tensor | None = None
+        self, batch: EncodedBatch, answers: Sequence[str], tokens: Tensor | None = None, **more: Any
     ) -> scoring.Score:
         """Greedy answers to an arranged batch, compared with the true ones.
 
         Args:
             tokens: `[n]`, chain tokens removed; by default those of the stage.
+            more: `on_answers` of `scoring.evaluate`.
         """
         form = self.format
         tokens = form.tokens_removed(batch, self.removed) if tokens is None else tokens
         askable.check_positions(self.model, self.layout, batch, tokens, form.keep_positions)
+        more["max_new_tokens"] = limits.at_least(self.max_new_tokens, batch, tokens)
+        how = (tokens, form.keep_positions, form.side)
         with training_precision(self.precision, self.model):
-            return scoring.evaluate(
-                *(self.model, self.layout, batch, answers, tokens, form.keep_positions, form.side),
-                max_new_tokens=limits.at_least(self.max_new_tokens, batch, tokens),
-            )
+            return scoring.evaluate(self.model, self.layout, batch, answers, *how, **more)
 
     def teacher_forced_match(self, batch: EncodedBatch, size: int | None = None) -> float:
         """The fraction of an arranged batch whose every learned token is the most likely one.

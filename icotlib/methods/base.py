@@ -9,7 +9,7 @@ command line read the registry and work for every method.
 import contextlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -34,7 +34,7 @@ from icotlib.methods.batches import (
     token_loss,
 )
 from icotlib.methods.checks import check_built
-from icotlib.methods.costs import Shape, language_step, recompute
+from icotlib.methods.costs import Shape, language_step
 from icotlib.methods.schedule import FullRemoval, Schedule
 from icotlib.models.adapters import add_adapters, merged_weights
 from icotlib.models.flops import RunSizes, StepCost
@@ -133,6 +133,8 @@ class Method(ABC):
         if not accelerator.is_fsdp2:  # which moves each layer when it is sharded
             self.model.to(self.device)
         check_built(self, self.asked_model())
+        #: Told of examples that the final test has answered.
+        self.on_answers: Callable[[int], None] = lambda examples: None
         #: Whether `row_groups` has been asked for this process's share of the batch.
         self.shares_batches = False
 
@@ -224,15 +226,20 @@ class Method(ABC):
         """Whether the weights of each removal stage are kept."""
         return self.has_stage_checkpoints and self.config.train.stage_weights == "all"
 
+    def stages_to_test(self, run: Run) -> list[int]:
+        """The removal stages that the final test reports, besides those that were tested before."""
+        if not self.tested:
+            return []
+        if not self.has_stage_checkpoints:
+            return self.schedule.test_stages()
+        return run.checkpointed_stages if self.keeps_every_stage else [self.schedule.eval_stage]
+
     def test(self, run: Run) -> Iterator[tuple[int, Score]]:
         """Test scores by removal stage, once training has ended: of all stages whose weights are
         there. Of several processes, each tests some of the stages."""
-        if not self.tested:
+        stages = self.stages_to_test(run)
+        if not stages:
             return
-        stages = self.schedule.test_stages()
-        if self.has_stage_checkpoints:
-            only = [self.schedule.eval_stage]
-            stages = run.checkpointed_stages if self.keeps_every_stage else only
         team = self.accelerator
         found = self._test(run, stages[team.process_index :: team.num_processes])
         if team.num_processes == 1:
@@ -252,7 +259,8 @@ class Method(ABC):
     def test_stage(self, removed: int, model: Any = None) -> Score:
         """The test score of the model, or another, at a removal stage."""
         batch = self.format.arrange(self.run_data.test)
-        return self.at_stage(removed, model).score(batch, self.run_data.answers)
+        stage = self.at_stage(removed, model)
+        return stage.score(batch, self.run_data.answers, on_answers=self.on_answers)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps besides weights, ready for JSON."""
@@ -319,16 +327,6 @@ class Method(ABC):
             left: tokens of each sequence once its chain is cut, `[n]`.
         """
         return left
-
-    @classmethod
-    def rehearsed_model(cls, config: RunConfig, text_config: PreTrainedConfig) -> nn.Module:
-        """The model as it is trained, for `rehearsed_loss`."""
-        model = cls.meta_model(config, text_config)
-        if config.model.lora:
-            cls.adapt(config, model)
-        if config.train.gradient_checkpointing:
-            recompute(model)
-        return model
 
     @classmethod
     def rehearsed_loss(cls, config: RunConfig, model: Any, shape: Shape) -> Tensor:

@@ -1,6 +1,6 @@
 """What plans ask of every method: forward passes of a step, shapes of its micro-batches."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,7 +9,6 @@ from icotlib.config import RunConfig
 from icotlib.data.inputs import LMBatch
 from icotlib.data.layout import EncodedBatch
 from icotlib.models.flops import ModelSizes, RunSizes, SequenceWork, StepCost, forward_flops
-from icotlib.models.hooks import recompute_layers
 
 
 class Shape(NamedTuple):
@@ -58,9 +57,3 @@ def language_step(
     kept = work.tokens * kept_per_token(config, language)
     logits = work.read * language.vocabulary
     return StepCost(int(total.sum()), passes(config) * answer, answer, kept, logits)
-
-
-def recompute(model: Any) -> None:
-    """Have the layers of a model, or of the language models in it, recomputed."""
-    for decoder in getattr(model, "decoders", [model]):
-        recompute_layers(decoder)

@@ -24,4 +24,5 @@ widgets         the live plot and the dial
 benchmark       speed beside plain loops
 loops           the loops that the benchmark compares
 cost_benchmark  measured steps beside their calculated cost
+plan_benchmark  measured runs beside their plans: peak memory and seconds
 """

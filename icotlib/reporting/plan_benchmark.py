@@ -23,8 +23,8 @@ def plan_accuracy(
 ) -> pd.DataFrame:
     """Plan a run and the phases that it builds on; then train them, and measure what they take.
 
-    Everything happens in a temporary folder of runs, and every run in a process of its own. For CPUs
-    on Linux, where a process can forget its peak.
+    Everything happens in a temporary folder of runs, and every run in a process of its own. For
+    CPUs on Linux, where a process can forget its peak.
 
     Args:
         report: called with the table after every run.
@@ -36,18 +36,20 @@ def plan_accuracy(
         Seconds are of computing.
     """
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(prefix="icotlib-plans-") as folder:
-        with environment(ICOT_RUNS=folder):
-            todo = unfinished([config])
+    with (
+        tempfile.TemporaryDirectory(prefix="icotlib-plans-") as folder,
+        environment(ICOT_RUNS=folder),
+    ):
+        todo = unfinished([config])
+        with IsolatedProcess() as process:
+            process.enter(_planner, to_dict(config))
+            planned = process.ask("plan")
+        for one in todo:
             with IsolatedProcess() as process:
-                process.enter(_planner, to_dict(config))
-                planned = process.ask("plan")
-            for one in todo:
-                with IsolatedProcess() as process:
-                    process.enter(_measurer, to_dict(one))
-                    measured = process.ask("train")
-                rows.append(_row(planned[one.run_name], measured))
-                report(pd.DataFrame(rows))
+                process.enter(_measurer, to_dict(one))
+                measured = process.ask("train")
+            rows.append(_row(planned[one.run_name], measured))
+            report(pd.DataFrame(rows))
     return pd.DataFrame(rows)
 
 

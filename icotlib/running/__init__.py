@@ -9,8 +9,11 @@ sweeps        a run or a notebook over many settings
 cells         what a cell of a sweep consists of, and what has become of it
 grids         the settings of a sweep's cells
 notebooks     executing notebooks, and training the runs that they need
+admission     which runs may train side by side: those that memory holds together
 planning      what a run will take, before it starts
 costs         operations, memory and disk of a run, calculated
+peaks         the peak memory of a run's process, calculated
+timed         the seconds of a run, from a few of its steps and a part of its evaluations
 fitting       whether a run fits one device's memory, and how it does otherwise
 lengths       sequence lengths of the papers' runs, without their data
 device_speed  seconds per step on a device, from operations and parameters

@@ -10,7 +10,7 @@ import torch
 
 from icotlib.config import RunConfig
 from icotlib.data.run_data import RunData
-from icotlib.errors import ConfigError
+from icotlib.errors import ConfigError, IcotError
 from icotlib.running.costs import cost_of
 from icotlib.running.peaks import peaks_of
 from icotlib.running.planning import LESS_MEMORY, gib
@@ -77,14 +77,20 @@ def need_of(config: RunConfig) -> int:
     if torch.cuda.is_available() or is_small(config):
         return 0
     data = RunData(config)
-    cost = cost_of(config, data, steps=1)
+    try:
+        cost = cost_of(config, data, steps=1)
+        peak = peaks_of(config, data, cost).largest
+    except IcotError:
+        raise
+    except Exception:  # an architecture whose costs are not known may train all the same
+        return 0
     if cost.state > memory.total():
         raise ConfigError(
             f"{config.run_name}: weights, gradients and moments alone take {gib(cost.state)}, and "
             f"this machine has {gib(memory.total())}. Choose a smaller model, or train adapters "
             "(--set 'model.lora={r: 16}')"
         )
-    return peaks_of(config, data, cost).largest
+    return peak
 
 
 def is_small(config: RunConfig) -> bool:

@@ -187,9 +187,8 @@ def run_jobs(
     threads = max((config.train.threads for config in configs), default=1)
     workers = max(1, min(workers or default_workers(threads), len(jobs)))
     # Workers of a running cluster may be on machines whose memory is not known here.
-    admission = Admission({}, 0, tqdm.write)
-    if not os.environ.get(CLUSTER):
-        admission = Admission.of(configs, tqdm.write)
+    here = not os.environ.get(CLUSTER)
+    admission = Admission.of(configs, tqdm.write) if here else None
     with connect(workers, dashboard=is_live()) as connection, progress_bars(configs) as bars:
         if is_live() or connection.address:
             tqdm.write(connection.describe())
@@ -213,8 +212,11 @@ def run_jobs(
 class _Jobs:
     """Jobs that are given to a cluster."""
 
-    def __init__(self, connection: Connection, jobs: Sequence[Job], admission: Admission):
-        self.connection, self.jobs, self.admission = connection, list(jobs), admission
+    def __init__(
+        self, connection: Connection, jobs: Sequence[Job], admission: Admission | None = None
+    ):
+        self.connection, self.jobs = connection, list(jobs)
+        self.admission = admission or Admission({}, 0, tqdm.write)
         self.setup = worker.Setup.here()
         self.left = {job.name: job for job in jobs}
         self.futures: dict[str, Future] = {}

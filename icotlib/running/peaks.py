@@ -6,9 +6,11 @@ largest micro-batch that the run will meet. An evaluation takes what `evaluation
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import PreTrainedConfig
 
 from icotlib.config import RunConfig
@@ -16,6 +18,7 @@ from icotlib.data.run_data import RunData
 from icotlib.evaluation.bounded import example_bytes, examples_at_once
 from icotlib.methods.batches import length_groups
 from icotlib.methods.costs import Shape
+from icotlib.models.hooks import recompute_layers
 from icotlib.models.precision import DTYPES, mixed_precision
 from icotlib.running.costs import Cost, text_config
 from icotlib.running.lengths import LengthSource
@@ -54,7 +57,10 @@ def peaks_of(config: RunConfig, source: LengthSource, cost: Cost) -> Peaks:
         cost: of this run.
     """
     text = text_config(config, source)
-    step = _step_bytes(config, source, text) + cost.frozen
+    try:
+        step = _step_bytes(config, source, text) + cost.frozen
+    except Exception:  # an architecture that needs values in its forward pass
+        step = cost.state + 2 * cost.activations
     weights = 4 * cost.parameters
     # Between steps there are no gradients.
     between = cost.state - 4 * cost.trained
@@ -102,7 +108,7 @@ def _step_bytes(config: RunConfig, source: LengthSource, text: PreTrainedConfig)
     if not config.model.lora:  # which leaves frozen weights at their stored type
         text.dtype = torch.float32
     with torch.device("meta"):
-        made = config.spec.rehearsed_model(config, text)
+        made = _trained_model(config, text)
     with rehearsal() as allocations:
         model = without_memory(made).train()
         optimizers = make_optimizers(config.optim, model)
@@ -121,6 +127,17 @@ def _step_bytes(config: RunConfig, source: LengthSource, text: PreTrainedConfig)
         for optimizer in optimizers:
             optimizer.step()
     return allocations.peak
+
+
+def _trained_model(config: RunConfig, text: PreTrainedConfig) -> nn.Module:
+    """The model as it is trained, with adapters, and with layers that are recomputed."""
+    model: Any = config.spec.meta_model(config, text)
+    if config.model.lora:
+        config.spec.adapt(config, model)
+    if config.train.gradient_checkpointing:
+        for decoder in getattr(model, "decoders", [model]):
+            recompute_layers(decoder)
+    return model
 
 
 def _evaluation_bytes(

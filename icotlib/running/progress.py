@@ -46,6 +46,8 @@ class ProgressBars:
         #: Evaluations of each run that are shown, or were there before.
         self.shown: dict[str, int] = {name: len(run.metrics) for name, run in self.runs.items()}
         self.bars: dict[str, terminal_tqdm] = {}
+        #: Runs that are in their final test.
+        self.testing: set[str] = set()
         self.live = is_live()
 
     @property
@@ -58,7 +60,7 @@ class ProgressBars:
         for name, run in list(self.runs.items()):
             done, state = run.done, run.progress  # done first: metrics read after it are complete
             if state and self.live:
-                self._bar(name, state)
+                self._test_bar(name, state) if "testing" in state else self._bar(name, state)
             rows = run.metrics
             for _, row in rows.iloc[self.shown[name] :].iterrows():
                 if not self.live:
@@ -67,11 +69,7 @@ class ProgressBars:
             if not done:
                 continue
             del self.runs[name]
-            if name in self.bars:
-                bar = self.bars.pop(name)
-                bar.update(bar.total - bar.n)
-                bar.set_postfix_str("finished")
-                bar.close()
+            self._close(name, "finished")
 
     def _bar(self, name: str, state: dict[str, Any]) -> None:
         if name not in self.bars:
@@ -80,11 +78,28 @@ class ProgressBars:
             self.bars[name] = bar_class(total=state["steps"], desc=short, initial=state["step"])
         bar = self.bars[name]
         bar.update(state["step"] - bar.n)
-        if "testing" in state:
-            bar.set_postfix_str(f"testing, {state['testing']} stages done")
-        else:
-            removed = f"{state['removed']}/{state['chain']}"
-            bar.set_postfix_str(f"loss {state['loss']:.3f}, removed {removed}")
+        removed = f"{state['removed']}/{state['chain']}"
+        bar.set_postfix_str(f"loss {state['loss']:.3f}, removed {removed}")
+
+    def _test_bar(self, name: str, state: dict[str, Any]) -> None:
+        """A bar of the final test, in the place of that of the training."""
+        if name not in self.testing:
+            self._close(name, "trained")
+            self.testing.add(name)
+            bar_class = notebook_tqdm if in_notebook() else terminal_tqdm
+            short = f"{name.rpartition('-')[0]}, test"
+            self.bars[name] = bar_class(total=state["to_answer"], desc=short)
+        bar = self.bars[name]
+        bar.update(state["answered"] - bar.n)
+        bar.set_postfix_str(f"{state['testing']} stages done")
+
+    def _close(self, name: str, word: str) -> None:
+        """Close a run's bar as one that has come to its end."""
+        if name in self.bars:
+            bar = self.bars.pop(name)
+            bar.update(bar.total - bar.n)
+            bar.set_postfix_str(word)
+            bar.close()
 
     def close(self) -> None:
         """Close all bars that are still open."""

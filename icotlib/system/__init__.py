@@ -1,13 +1,14 @@
 """What the library needs of the machine: devices, processes, memory, clocks, random seeds.
 
-devices     where models run, and what tables call that device
-isolated    functions in a process of their own, whose memory is measured apart
-launch      whether this process trains together with others
-leases      one process at a time, also where several machines share a folder
-memory      keeping freed memory for the next step; peak memory
-origin      the commit of the project, and the command that was typed
-pretrained  loading from the hub or a folder, with advice where that fails
-processes   cores, threads and environment variables
-seeding     random generators from several numbers
-timing      seconds of computing; candidates timed in turn
+allocations  the memory that operations would take, without the operations
+devices      where models run, and what tables call that device
+isolated     functions in a process of their own, whose memory is measured apart
+launch       whether this process trains together with others
+leases       one process at a time, also where several machines share a folder
+memory       keeping freed memory for the next step; peak memory; what this machine has left
+origin       the commit of the project, and the command that was typed
+pretrained   loading from the hub or a folder, with advice where that fails
+processes    cores, threads and environment variables
+seeding      random generators from several numbers
+timing       seconds of computing; candidates timed in turn
 """

@@ -5,6 +5,7 @@ devices       one run on several devices: the processes of a launch as one team
 tracking      sending config and metrics to experiment trackers
 losses        the losses of a run, read from the device block by block
 results       what a run keeps of its final test
+final_test    how far that test is, for whoever watches it
 answers       the same, question by question
 interruption  when a run has to end before its last step
 checkpoints   what an interrupted run resumes from

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from icotlib.system.devices import device_name
 from icotlib.system.seeding import generator_for
 from icotlib.system.timing import compute_seconds
 from icotlib.training import checkpoints, devices, optim
+from icotlib.training.final_test import FinalTest
 from icotlib.training.interruption import Interruption
 from icotlib.training.losses import Losses
 from icotlib.training.results import Counters, earlier_scores, save_metrics, save_results
@@ -110,8 +111,6 @@ class Trainer:
     def clock(self) -> float:
         """Seconds of computing so far."""
         return compute_seconds(self.accelerator.device)
-
-    # --- the loop ---
 
     def train(self) -> None:
         """Train, evaluate on the test set, and mark the run as finished."""
@@ -319,23 +318,24 @@ class Trainer:
 
     def _finish(self) -> None:
         """Save the final weights, test them, and mark the run as finished."""
-        run = self.run
-        model = self.method.model.eval()
+        run, model = self.run, self.method.model.eval()
         if self.method.keeps_every_stage:
             self._end_stage(self.method.stage()["removed"])
         self._save_model(run.folder / "model")
         self.optimizers = []  # room for the weights of earlier stages
         self.accelerator.free_memory()
-        memory.release()
+        memory.trim()
         self.accelerator.wait_for_everyone()  # others read what the main process has saved
         scores: dict[int, Score] = {}
-        self._report(step=self.steps, testing=0)
+        number = len(self.method.stages_to_test(run)) * len(self.run_data.test)
+        progress = FinalTest(partial(self._report, step=self.steps), number)
+        self.method.on_answers = progress.add_answers
         with devices.unsharded(model):
             for removed, score in chain(earlier_scores(run), self.method.test(run)):
                 if devices.agreed(self.interruption.requested()):
                     self._stop("in its test")
                 scores[removed] = score
-                self._report(step=self.steps, testing=len(scores))
+                progress.end_stage()
         if not self.writes:
             return
         save_results(run, self.run_data, self.method.format.unit, scores, self.counters)

@@ -95,6 +95,7 @@ class StudentPhase(DistillationPhase):
             found = self.at_stage(0, reading).generate(self.format.arrange(part), limit)
             written += run_data.layout.texts(found)
             cut += run_data.layout.cut(found)
+            self.on_answers(len(part))
         return score(written, run_data.answers, run_data.layout, cut, limit)
 
     @classmethod
