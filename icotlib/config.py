@@ -26,8 +26,8 @@ from icotlib.settings import (
     Variants,
     build_section,
     describe,
+    keep_what_is_read,
     names_of,
-    section_type,
     setting,
 )
 from icotlib.sources import forget_contents
@@ -205,7 +205,7 @@ class RunConfig(Section):
         forget_contents(values, flat)
         if "method" in flat:
             values["method"] = flat["method"]
-        _keep_what_is_read(values, flat)
+        keep_what_is_read(values, flat, METHODS.get(values["method"]).sections, COMMON)
         for name, value in flat.items():
             section, _, last = name.rpartition(".")
             if name == "phases":
@@ -231,23 +231,6 @@ MUST_MATCH = (
 
 def _value(config: RunConfig, name: str) -> Any:
     return functools.reduce(getattr, name.split("."), config)
-
-
-def _keep_what_is_read(values: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Drop from stored values what the newly chosen method or variant does not read."""
-    sections = METHODS.get(values["method"]).sections
-    for name in [name for name in values if name not in (*COMMON, *sections)]:
-        del values[name]
-    for name, declared in sections.items():
-        own = values.setdefault(name, {})
-        if isinstance(declared, Variants):
-            chosen = f"{name}.{declared.key}"
-            if chosen in changes:
-                own[declared.key] = changes[chosen]
-            elif own.get(declared.key) not in declared.types:
-                own.pop(declared.key, None)
-        known = names_of(section_type(declared, own))
-        values[name] = {key: x for key, x in own.items() if key in known}
 
 
 #: The fields of every config; all others are sections of methods.

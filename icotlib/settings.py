@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_type_hints
 
@@ -164,6 +164,33 @@ def build_section(declared: Declared, values: Mapping[str, Any]) -> Section:
             hint = did_you_mean(dotted, map(kind.dotted, known))
             raise ConfigError(f"unknown setting {dotted!r}.{hint}")
     return kind(**values)
+
+
+def keep_what_is_read(
+    values: dict[str, Any],
+    changes: Mapping[str, Any],
+    sections: Mapping[str, Declared],
+    common: Sequence[str],
+) -> None:
+    """Drop from stored values what the newly chosen method or variant does not read.
+
+    Args:
+        values: of a whole config, by section.
+        changes: by dotted name, the choice of a method or of variants among them.
+        sections: those that the method declares; `common`: the names of what all methods have.
+    """
+    for name in [name for name in values if name not in (*common, *sections)]:
+        del values[name]
+    for name, declared in sections.items():
+        own = values.setdefault(name, {})
+        if isinstance(declared, Variants):
+            chosen = f"{name}.{declared.key}"
+            if chosen in changes:
+                own[declared.key] = changes[chosen]
+            elif own.get(declared.key) not in declared.types:
+                own.pop(declared.key, None)
+        known = names_of(section_type(declared, own))
+        values[name] = {key: x for key, x in own.items() if key in known}
 
 
 @dataclass(frozen=True)

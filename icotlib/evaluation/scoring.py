@@ -81,7 +81,8 @@ def evaluate(
             on_answers(int(right.sum()))
             texts[right.numpy()] = layout.texts(_truth(part[right], k[right], side, layout.pad))
         if not right.all():
-            rest = generate_parts(model, layout, part[~right], k[~right], keep_positions, new)
+            how = (k[~right], keep_positions, new, on_answers)
+            rest = generate_parts(model, layout, part[~right], *how)
             texts[~right.numpy()] = layout.texts(rest)
             cut[start : start + batch_size][~right.numpy()] = layout.cut(rest)
         written += texts.tolist()
