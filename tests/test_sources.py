@@ -14,8 +14,8 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from icotlib.cli import main
-from icotlib.data.formats import Columns
 from icotlib.data.files import SPLITS, format_line, read_examples
+from icotlib.data.formats import Columns
 from icotlib.data.prepare import count_words, prepare, write
 from icotlib.data.readers import Report, read_rows
 from icotlib.errors import ConfigError, DataError

@@ -62,9 +62,10 @@ def prepare(
     reports = {split: Report() for split in SPLITS}
     if isinstance(sources, dict):
         given = {split: sources.get(split) for split in ("valid", "test")}
-        if not sources.get("train"):
+        train = sources.get("train")
+        if not train:
             raise DataError("there is no source of the training split")
-        found = find_sources(sources["train"], **given)
+        found = find_sources(train, **given)
     else:
         found = find_sources(sources)
     single = sum(source.split == "train" for source in found.found) == 1
