@@ -54,7 +54,9 @@ def parts(row, **columns):
         ({"text": "q||s #### 4"}, ("q", "s", "4")),
         ({"question": "There are number0 and number1.", "Numbers": "1.0 3.0",
           "Equation": "+ number0 number1", "Answer": 4.0},
-         ("There are 1 and 3.", "+ number0 number1", "4.0")),
+         ("There are 1.0 and 3.0.", "+ 1.0 3.0", "4.0")),
+        ({"Question": "N_00 and N_01", "Numbers": "1 3", "Equation": "N_00 + N_01", "Answer": 4},
+         ("1 and 3", "1 + 3", "4")),
     ],
 )  # fmt: skip
 def test_columns_are_recognised(row, expected):

@@ -14,10 +14,12 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from icotlib.cli import main
-from icotlib.data.files import SPLITS, read_examples
+from icotlib.data.files import SPLITS, format_line, read_examples
+from icotlib.data.formats import Columns
 from icotlib.data.prepare import count_words, prepare, write
 from icotlib.data.readers import Report, read_rows
 from icotlib.errors import ConfigError, DataError
+from icotlib.paths import PROJECT
 from icotlib.tasks import Example
 
 
@@ -108,7 +110,8 @@ def test_tables_are_quoted_as_pandas_does(tmp_path, name, separator):
         ("a.tsv", 'question\tanswer\n"q0\t1\nq1"\t2\n', "can be read as 1 rows .* or as 2 rows"),
         ("a.csv", 'question,answer\n"q0,1\n', "table cannot be read"),
         ("a.csv", "question,answer\nq\u00e9,1\n".encode("latin-1"), "is not UTF-8 .byte 17"),
-        ("a.csv", "question,answer\n".encode("utf-16-le"), "is empty|header|no example|NUL"),
+        ("a.csv", "question,answer\n".encode("utf-16-le"), "UTF-16 without a byte-order mark"),
+        ("a.jsonl", lines(0).encode("utf-16-be"), "UTF-16 without a byte-order mark"),
         ("a.csv", "", "the table is empty"),
         ("a.csv.gz", b"no gzip", "cannot be read"),
         ("a.csv.gz", gzip.compress(table().encode())[:-9], "cannot be read"),
@@ -465,6 +468,54 @@ def test_a_tokenizer_counts_what_is_trained_on(tmp_path, pretrained, capsys):
     assert main([*command, "--max-tokens", "50", "--out", str(tmp_path / "out")]) == 0
     assert main([*command, "--max-tokens", "2", "--out", str(tmp_path / "b")]) == 1
     assert "left out: 9 because it is longer than 2 tokens" in capsys.readouterr().err
+
+
+# --- the inputs that once failed ----------------------------------------------------------------
+
+
+@pytest.fixture
+def cases():
+    folder = PROJECT.parent / "shared" / "cases"
+    if not folder.is_dir():
+        pytest.skip("the small inputs are not beside this clone")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "line"),
+    [
+        ("05_val", {}, "Add 0 and 2.||<<0+2=2>> #### 2"),
+        (
+            "06_newline_steps.jsonl",
+            {"between": " ; "},
+            "Eve has 3 bags of 4 nuts and eats 2. How many are left?||3 bags hold 12 nuts ; "
+            "without 2 there are 10 #### 10",
+        ),
+        (
+            "12_commas.jsonl",
+            {},
+            "Which point is 3 right and 400 up?||x is 3; y is 400 #### (3,400)",
+        ),
+        ("12_commas.jsonl", {}, "Wie viel ist ein Achtel?||1/8 = 0,125 #### 0,125"),
+        ("13_alpaca.json", {}, "Multiply the two numbers. 3 and 4|| #### 12"),
+        ("15_list_column.csv", {}, "What is 1+3 doubled?||<<1+3=4>> <<4*2=8>> #### 8"),
+        (
+            "17_said_twice.jsonl",
+            {"question": "query", "answer": "response"},
+            "Ann has 2 coins and finds 3. How many?||She has 2 + 3 = 5 coins. #### 5",
+        ),
+    ],
+)
+def test_small_inputs_come_out_right(cases, name, columns, line):
+    reports = prepare(cases / name, Columns(**columns))
+    assert line in [format_line(x) for report in reports.values() for x in report.kept]
+    read = sum(sum(report.read_as.values()) for report in reports.values())
+    assert read == {"05_val": 18}.get(name, 9)
+
+
+def test_composed_and_decomposed_letters_are_one_question(cases):
+    reports = prepare(cases / "37_unicode")
+    assert dict(reports["train"].dropped) == {"the question is in test too": 1}
 
 
 # --- writing -----------------------------------------------------------------------------------

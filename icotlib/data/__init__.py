@@ -1,23 +1,23 @@
-"""Data: from files and generated tasks to the input of a model.
+"""Data: from files and tasks to the input of a model.
 
-text      one normal form of texts, for every file that is read
-files     the authors' text format, `question||chain #### answer`
-formats   the shapes in which data sets are published: which columns are what
-cells     cells as text: numbers as written, lists written into a cell, commas
-responses answers that are marked in running text, and the steps in front of them
-forms     rows of other data sets as examples
-tables    rows of CSV, TSV and parquet
-json_rows rows of JSON
-readers   rows of files of every kind, and a report on those left out
-splits    names of splits
-sources   where the splits of a data set are: files, folders, saved sets, the hub
-prepare   a data set in any form, made into train.txt, valid.txt and test.txt
-hold_out  questions of a file, kept out of a generated task or found in it
-corpus    the splits of a run, read or generated; no question is in two of them
-batches   training batches by step: an endless stream, or epochs of a fixed set
-symbols   the layout's own symbols, and the symbol tokenizer
-layout    the sequence layout: examples as tokens, tokens as text
-steps     where the steps of a chain end
-run_data  all that a run reads, encoded
-inputs    model input and labels, with a part of the chain removed
+text       one normal form of texts, for every file that is read
+files      the authors' text format, `question||chain #### answer`
+formats    the shapes in which data sets are published: which columns are what
+cells      cells as text: numbers as written, lists written into a cell, commas
+responses  answers that are marked in running text, and the steps in front of them
+forms      rows of other data sets as examples
+tables     rows of CSV, TSV and parquet
+json_rows  rows of JSON
+readers    rows of files of every kind, and a report on those left out
+splits     names of splits
+sources    where the splits of a data set are: files, folders, saved sets, the hub
+prepare    a data set in any form, made into train.txt, valid.txt and test.txt
+hold_out   questions of a file, kept out of a generated task or found in it
+corpus     the splits of a run, read or generated; no question is in two of them
+batches    training batches by step: an endless stream, or epochs of a fixed set
+symbols    the layout's own symbols, and the symbol tokenizer
+steps      where the steps of a chain end
+layout     the sequence layout: examples as tokens, tokens as text
+run_data   all that a run reads, encoded
+inputs     model input and labels, with a part of the chain removed
 """

@@ -152,7 +152,16 @@ def _steps_of_text(text: str, answer: str | None, habits: Habits) -> list[str]:
         return texts_of(text)
     response = read_response(text, habits.equations)
     _check_agreement(response.answer, answer)
+    if "####" in text:
+        _check_nothing_follows(response.answer or "", answer)
     return response.steps
+
+
+def _check_nothing_follows(marked: str, answer: str | None) -> None:
+    """Raises `ValueError` if a text marked as the answer is longer than it, and says another."""
+    if answer is None or len(marked.split()) <= len(answer.split()) + 1 or agree(marked, answer):
+        return
+    raise ValueError(f"in the steps more than the answer follows '####': {marked[:40]!r}")
 
 
 def _check_agreement(marked: str | None, answer: str | None) -> None:

@@ -4,11 +4,13 @@ Every row becomes question, steps and answer (`icotlib.data.forms`). A row that 
 as a whole, and counted with the reason.
 """
 
+import glob
 import hashlib
 import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,6 +25,8 @@ from icotlib.data.sources import by_split_column, find_sources
 from icotlib.data.text import same_question
 from icotlib.errors import ConfigError, DataError
 from icotlib.tasks import Example
+
+DAY = 24 * 3600
 
 #: Words, numbers and signs, which count as tokens where no tokenizer is given.
 _WORD = re.compile(r"[^\W\d_]+|\d|[^\w\s]|_")
@@ -58,7 +62,10 @@ def prepare(
     reports = {split: Report() for split in SPLITS}
     if isinstance(sources, dict):
         given = {split: sources.get(split) for split in ("valid", "test")}
-        found = find_sources(sources["train"] or "", **given)
+        train = sources.get("train")
+        if not train:
+            raise DataError("there is no source of the training split")
+        found = find_sources(train, **given)
     else:
         found = find_sources(sources)
     single = sum(source.split == "train" for source in found.found) == 1
@@ -183,6 +190,7 @@ def write(reports: dict[str, Report], folder: Path) -> None:
     part = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
         part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
         part.chmod(0o777 & ~_umask())
         for split, report in reports.items():
@@ -195,6 +203,13 @@ def write(reports: dict[str, Report], folder: Path) -> None:
         raise ConfigError(f"{folder}: cannot be written: {error.strerror or error}") from None
     finally:
         if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the parts of sets that a process which was ended left beside a folder a day ago."""
+    for part in folder.parent.glob(f".{glob.escape(folder.name)}.*.part"):
+        if time.time() - part.stat().st_mtime > DAY:
             shutil.rmtree(part, ignore_errors=True)
 
 

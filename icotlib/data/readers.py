@@ -132,6 +132,9 @@ def file_rows(path: Path) -> list[tuple[str, Any]]:
         raise DataError(f"{path}: cannot be read: {error}") from None
     except Exception as error:  # zlib raises a type of its own
         raise DataError(f"{path}: cannot be unpacked: {error}") from None
+    start = data[:1000]
+    if not start.startswith((b"\xff\xfe", b"\xfe\xff")) and start.count(0) > len(start) // 4:
+        raise DataError(f"{path}: looks like UTF-16 without a byte-order mark: save it as UTF-8")
     return list(_text_rows(path, data, kind))
 
 

@@ -1,7 +1,17 @@
-"""The shapes in which data sets are published, by the names that `icot prepare --as` takes.
+"""Shapes of data sets.
 
-A format with columns of fixed names is an entry of `word_problems.FIXED`; another one is a subclass
-of `Format` in a module of its own, listed in `FORMATS`. The first that fits a row reads it.
+base           what a format is, and columns found by names in any case
+by_name        columns with usual names; fields that belong together
+word_problems  GSM8K, SVAMP, ASDiv, MAWPS, MATH, MetaMath, ProsQA: columns of fixed names
+choices        multiple choice: CommonsenseQA, AQuA and their kind
+verdicts       yes or no: StrategyQA, ProntoQA
+alpaca         instructions with an input
+messages       conversations
+authors        the papers' lines in a column
+
+`icot prepare --as` takes the names of formats. A new one with columns of fixed names is an entry of
+`word_problems.FIXED`; another one is a subclass of `Format` in a module of its own, listed in
+`FORMATS`. The first that fits a row reads it.
 """
 
 from icotlib.data.formats.alpaca import Alpaca

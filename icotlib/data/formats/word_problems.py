@@ -38,7 +38,7 @@ class Fixed(Format):
         steps = columns.steps or (self._column(row, self.steps) if self.steps else "")
         return Parts(
             self.asked(row, row.joined(asked)),
-            row.named(steps) if steps else None,
+            self.stepped(row, row.named(steps)) if steps else None,
             self.answered(row.named(answer)),
             (asked.replace("+", " + "), steps, answer),
             only_these_steps=columns.steps is not None,
@@ -54,6 +54,10 @@ class Fixed(Format):
     def asked(self, row: Row, texts: list[Any]) -> list[Any]:
         """The texts of the question as they are to be read."""
         return texts
+
+    def stepped(self, row: Row, steps: Any) -> Any:
+        """The steps as they are to be read."""
+        return steps
 
     def answered(self, answer: Any) -> Any:
         """The answer as it is to be read."""
@@ -72,22 +76,29 @@ class Gsm8k(Fixed):
 
 
 class Mawps(Fixed):
-    """MAWPS, as it is published itself and as SVAMP's authors do, with `number0` for numbers."""
+    """MAWPS, as it is published itself, and with `number0` or `N_00` in place of numbers."""
 
     def asked(self, row: Row, texts: list[Any]) -> list[Any]:
+        return [self._filled(row, text) for text in texts]
+
+    def stepped(self, row: Row, steps: Any) -> Any:
+        return self._filled(row, steps)
+
+    def _filled(self, row: Row, text: Any) -> Any:
+        """A text with the numbers of the column `Numbers` in their places."""
         numbers = unwritten(row.get("numbers"))
         if isinstance(numbers, str):
             numbers = numbers.split()
-        if not is_list(numbers):
-            return texts
+        if not is_list(numbers) or not isinstance(text, str):
+            return text
         values = [cell_text(x) for x in numbers]
 
         def number(match: re.Match[str]) -> str:
             if int(match[1]) >= len(values):
-                raise ValueError(f"the question names {match[0]}, and there are {len(values)}")
-            return values[int(match[1])].removesuffix(".0")
+                raise ValueError(f"the row names {match[0]}, and there are {len(values)} numbers")
+            return values[int(match[1])]
 
-        return [re.sub(r"\bnumber(\d+)\b", number, cell_text(text)) for text in texts]
+        return re.sub(r"\b(?:number|N_)(\d{1,3})\b", number, text)
 
 
 class Asdiv(Fixed):
