@@ -66,7 +66,7 @@ class Choices(Format):
         if isinstance(stem, dict):
             choices = stem.get("choices", choices)
             stem = stem.get("stem")
-        labels, texts = _choices(_choice_columns(row) if choices is None else choices)
+        labels, texts = _choices((_choice_columns(row) or None) if choices is None else choices)
         answer = columns.answer or self._answer_column(row)
         label = _label(row.named(answer), labels, texts)
         if not has_content(stem):
