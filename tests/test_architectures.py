@@ -124,9 +124,7 @@ def test_an_architecture_passes_its_checks_and_writes_what_it_reads(architecture
     assert uses_cache(model) is caches
     batch, removed = LAYOUT.encode(EXAMPLES), torch.tensor([1, 2, 0])
     written = generate(model.eval(), LAYOUT, batch, removed, keeps, max_new_tokens=6)
-    for example, question, k, tokens in zip(
-        range(3), batch.question, removed, written, strict=True
-    ):
+    for i, (question, k, tokens) in enumerate(zip(batch.question, removed, written, strict=True)):
         # As if the removed tokens stood between the question and what is written.
         ids = torch.cat([batch.ids[i, : question + k], tokens])[None]
         whole = EncodedBatch(ids, question[None], k[None], torch.tensor([ids.shape[1]]))
@@ -198,7 +196,7 @@ def test_what_an_architecture_cannot_be_is_an_error_with_its_settings(
         model = build_model(ModelConfig(architecture=architecture, **sizes), LAYOUT, LONGEST)
         check_model(model, needs)
 
-    with pytest.raises(ConfigError, match=rf"(?s){architecture}.*model\.(width|options)"):
+    with pytest.raises(ConfigError, match=rf"(?s)(?=.*{architecture}).*model\.(width|options)"):
         build_and_check()
 
 
