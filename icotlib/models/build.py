@@ -136,7 +136,9 @@ def _fresh_config(config: ModelConfig, layout: Layout, longest: int) -> PreTrain
         **own_sizes(defaults, config.width, config.heads),
         **config.options,
     }
-    settings = {name: value for name, value in settings.items() if name in known}
+    also = {defaults.attribute_map.get(name): name for name in settings}  # under another name
+    given = {also.get(name) for name in config.options}
+    settings = {name: x for name, x in settings.items() if name in known and name not in given}
     for name, value in defaults.to_dict().items():
         if name.endswith(("dropout", "pdrop")) and isinstance(value, float):
             settings.setdefault(name, config.dropout)

@@ -157,7 +157,7 @@ def _check_positions(model: Any, needs: Requirements) -> None:
     """Raises `ConfigError` if position ids change nothing."""
     ids = needs.batch.ids[:1, : int(needs.batch.total[0])]
     positions = torch.arange(ids.shape[1])[None]
-    found = [_read(model, ids, x, 1) for x in (positions, (positions - 1).clamp(min=0))]
+    found = [_read(model, ids, x, 1) for x in (positions, positions.flip(1))]
     if torch.equal(*found):
         raise ConfigError(
             f"{needs.source} does not use position ids, so that removal cannot keep positions: set "

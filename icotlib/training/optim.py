@@ -102,8 +102,9 @@ def make_optimizers(config: OptimConfig, model: nn.Module) -> list[Optimizer]:
             momentum=0.95,
             weight_decay=config.weight_decay,
         )
-        rest = AdamW(decayed + plain, lr=config.lr, weight_decay=0.0, **fused)
-        optimizers: list[Optimizer] = [muon, rest]
+        optimizers: list[Optimizer] = [muon]
+        if decayed or plain:  # of adapters alone there are none
+            optimizers.append(AdamW(decayed + plain, lr=config.lr, weight_decay=0.0, **fused))
     else:
         groups = [
             {"params": hidden, "weight_decay": config.weight_decay},
