@@ -15,6 +15,7 @@ from tests.helpers import TINY, save_pretrained
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
+paths.flush = lambda path: None  # tests survive no power cut, and disks are slow to flush
 
 
 @pytest.fixture
