@@ -107,13 +107,14 @@ def runs(tmp_path_factory):
 
 
 ALONE = ["no_cot", "no_cot_plain", "explicit", "kept", "plain", "bytes_kept", "bytes_steps",
-         "unigram"]  # fmt: skip
+         "unigram", "kept_at_2"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def exported(runs, tmp_path_factory) -> dict[str, Path]:
     home = tmp_path_factory.mktemp("elsewhere")
-    return {name: hub.export(run, home / name) for name, run in runs.items()}
+    folders = {name: hub.export(run, home / name) for name, run in runs.items()}
+    return folders | {"kept_at_2": hub.export(runs["kept"], home / "kept_at_2", removed=2)}
 
 
 def card_of(folder: Path) -> str:
@@ -124,9 +125,10 @@ def code_of(folder: Path) -> str:
     return re.search(r"^(`{3,})python\n(.*?)^\1$", card_of(folder), re.DOTALL | re.MULTILINE)[2]
 
 
-def own_answer(run: Run) -> str:
+def own_answer(folder: Path, runs: dict[str, Run]) -> str:
     """What icotlib writes after the question of the card, its chain and its answer."""
-    model = StageModel.of(run, device="cpu")
+    removed = hub.record(folder)["removed"]
+    model = StageModel.of(runs[folder.name.partition("_at_")[0]], removed, device="cpu")
     example = card_code.training_example(model)
     written = model.generate(model.format.arrange(model.layout.encode([example])), 9)
     return model.layout.texts(written)[0]
@@ -142,7 +144,7 @@ def test_the_code_of_the_card_answers_from_any_folder_without_icotlib(runs, expo
     printed = json.loads(done.stdout.splitlines()[-1])
     said = 0
     for name, script in zip(ALONE, scripts, strict=True):
-        ours, theirs = own_answer(runs[name]), " ".join(printed[script].split())
+        ours, theirs = own_answer(exported[name], runs), " ".join(printed[script].split())
         said += bool(ours)
         assert bool(theirs) == bool(ours), name
         # One of them writes for longer: these models may never end.
@@ -156,12 +158,15 @@ def test_the_code_of_the_card_works_in_a_session_beside_its_folder(
     for name in ("plain", "coupled"):
         monkeypatch.chdir(exported[name].parent)
         exec(code_of(exported[name]), {})
-        assert " ".join(capsys.readouterr().out.split()).startswith(own_answer(runs[name]))
+        assert " ".join(capsys.readouterr().out.split()).startswith(
+            own_answer(exported[name], runs)
+        )
 
 
 def test_the_card_names_what_a_reader_needs_and_gives_nothing_away(runs, exported):
-    for name, folder in exported.items():
-        run, card = runs[name], card_of(folder)
+    for name, run in runs.items():
+        folder = exported[name]
+        card = card_of(folder)
         model = StageModel.of(run, device="cpu")
         header = ModelCard(card).data.to_dict()
         spec = run.config.spec

@@ -6,6 +6,7 @@ that come from outside are escaped for Markdown; the header is written by huggin
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,7 @@ def _needs(model: StageModel, name: str | None, folder: str) -> str:
         needs = "With icotlib (`pip install .` in its source folder), which has the model's class"
     if name is not None:
         return needs + ":"
-    place = code(f"python {folder}/example.py")
+    place = code(f"python {shlex.quote(f'{folder}/example.py')}")
     return (
         f"{needs}. The same code is in `example.py`: {place} runs from anywhere, wherever this "
         f"folder lies. In a session, start where {code(folder)} is."

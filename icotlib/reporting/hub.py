@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import GenerationConfig
 
 from icotlib.errors import ConfigError, RunError
@@ -94,9 +95,10 @@ def _written_whole(folder: Path) -> Iterator[Path]:
                 part.rename(folder)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise ConfigError(
-            f"{folder} cannot be written: {error.strerror or error}; give a folder on a disk with "
+            f"{folder} cannot be written: {reason}; give a folder on a disk with "
             "room, in which you may write"
         ) from None
 
