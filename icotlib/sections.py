@@ -68,7 +68,10 @@ class DataConfig(Sourced):
         super().__post_init__()
         if self.content is not None and not self._is_known():
             return  # a stored run of a user's task, whose code is not here
-        task = get_task(self.task) if self.path is None else None
+        try:
+            task = get_task(self.task) if self.path is None else None
+        except ConfigError as error:
+            raise ConfigError(f"data.task: {error}") from None
         if self.holdout and not (task and task.n_holdout):
             raise ConfigError(
                 f"data.holdout: {self.path or self.task} holds out no combinations; leave it off, "
@@ -136,7 +139,7 @@ class ModelConfig(Sourced):
     architecture: str = setting(
         "gpt2", "model_type of any causal LM in transformers: gpt2, llama, gpt_neox, qwen2, ..."
     )
-    layers: int = setting(3, "Transformer layers.", low=1, high=1024)
+    layers: int = setting(3, "Transformer layers.", low=1, high=256)
     width: int = setting(192, "Width of the hidden states.", low=1, high=65_536)
     heads: int = setting(6, "Attention heads; they must divide the width.", low=1, high=1024)
     dropout: float = setting(

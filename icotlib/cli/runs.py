@@ -3,15 +3,14 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from icotlib import paths
 from icotlib.cli.options import add_import, load_imports, number, overrides_of
 from icotlib.errors import IcotError
-from icotlib.reporting.groups import configuration
-from icotlib.reporting.results import results_table
-from icotlib.reporting.selection import ORDERS, last_accuracy, matching
-from icotlib.runs import Run, all_runs
-from icotlib.system.spreadsheets import inert
+
+if TYPE_CHECKING:
+    from icotlib.runs import Run
 
 EXAMPLES = """\
 examples:
@@ -29,10 +28,13 @@ examples:
 #: The filters that are settings of their own.
 FILTERS = ("method", "task", "preset", "seed")
 
+#: The orders of `icotlib.reporting.selection.ORDERS`, which takes a moment to load.
+SORTS = ("accuracy", "seconds", "name", "date")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_filters(parser)
-    parser.add_argument("--sort", choices=ORDERS, default="name", help="the order (name)")
+    parser.add_argument("--sort", choices=SORTS, default="name", help="the order (name)")
     parser.add_argument(
         "--summary", action="store_true", help="one row per configuration, over its seeds"
     )
@@ -126,15 +128,18 @@ def run(options: argparse.Namespace) -> None:
         print_list(options)
 
 
-def chosen(options: argparse.Namespace) -> list[Run]:
+def chosen(options: argparse.Namespace) -> "list[Run]":
     """The runs that the filters leave. Raises `ConfigError` for an unknown setting."""
+    from icotlib.reporting.selection import matching
+    from icotlib.runs import all_runs
+
     where = overrides_of(options.where or [], "--where")
     values = {name: getattr(options, name) for name in FILTERS}
     where |= {name: value for name, value in values.items() if value is not None}
     return matching(all_runs(finished=False), where, options.finished)
 
 
-def finished(options: argparse.Namespace) -> list[Run]:
+def finished(options: argparse.Namespace) -> "list[Run]":
     return [one for one in chosen(options) if one.done]
 
 
@@ -142,6 +147,8 @@ def finished(options: argparse.Namespace) -> list[Run]:
 
 
 def print_list(options: argparse.Namespace) -> None:
+    from icotlib.reporting.selection import ORDERS
+
     runs = sorted(chosen(options), key=ORDERS[options.sort])
     if not runs:
         print(f"no such runs under {paths.runs_root()}; `icot workbook` makes some")
@@ -149,25 +156,32 @@ def print_list(options: argparse.Namespace) -> None:
         print(f"{one.name:64} {key_of(one)} {state(one)}")
 
 
-def key_of(run: Run) -> str:
+def key_of(run: "Run") -> str:
     """The key of its configuration, where its provenance is there already."""
+    from icotlib.reporting.groups import configuration
+
     try:
         return configuration(run)
     except IcotError:
         return f"{'-':10}"
 
 
-def state(run: Run) -> str:
+def state(run: "Run") -> str:
     """How far a run is, and how good."""
     if not run.done:
         step = run.progress.get("step", 0)
         return f"unfinished at step {step} of {run.config.train.steps}"
+    from icotlib.reporting.selection import last_accuracy
+
     accuracy = last_accuracy(run)
     shown = f"{'-':>6}" if accuracy is None else f"{accuracy:6.1%}"
     return f"{shown}  {run.totals['seconds']:6.0f} s"
 
 
 def write_results(options: argparse.Namespace) -> None:
+    from icotlib.reporting.results import results_table
+    from icotlib.system.spreadsheets import inert
+
     table = results_table(finished(options))
     inert(table).to_csv(sys.stdout if options.csv is True else options.csv, index=False)
 
