@@ -30,9 +30,10 @@ from icotlib.training.optim import make_optimizers
 #: with a pretrained tokenizer or data from files; measured on Linux.
 PROCESS, FILES = 470 * 2**20, 150 * 2**20
 
-#: Memory that the allocator holds beyond what tensors take, as a share of it; measured on Linux,
-#: where training keeps what it frees (`icotlib.system.memory`).
-HELD_FREE = 0.13
+#: Memory that a process holds for each byte of tensors: of weights, gradients and moments; of what
+#: lives during a step, whose pieces of all sizes leave gaps in memory that training keeps
+#: (`icotlib.system.memory`); and of evaluations. Measured on Linux (LOG.md, 2026-11-26).
+STATE, STEP, EVALUATION = 1.05, 1.5, 1.1
 
 #: Steps of a run whose batches are drawn to find the largest micro-batch.
 DRAWN = 1000
@@ -58,24 +59,26 @@ def peaks_of(config: RunConfig, source: LengthSource, cost: Cost) -> Peaks:
     """
     text = text_config(config, source)
     try:
-        step = _step_bytes(config, source, text) + cost.frozen
+        step = _step_bytes(config, source, text) + cost.frozen - cost.state
     except Exception:  # an architecture that needs values in its forward pass
-        step = cost.state + 2 * cost.activations
+        step = 2 * cost.activations
+    between = STATE * (cost.state - 4 * cost.trained)  # there are no gradients between steps
+    validation = _evaluation_bytes(config, source, text, config.data.valid_examples)
+    training = max(
+        STATE * cost.state + STEP * step,
+        between + EVALUATION * validation,
+        between + cost.final_disk,
+    )
     weights = 4 * cost.parameters
-    # Between steps there are no gradients.
-    between = cost.state - 4 * cost.trained
-    evaluation = _evaluation_bytes(config, source, text, config.data.valid_examples)
-    training = max(step, between + evaluation, between + cost.final_disk)
     stage = weights if cost.disk > cost.final_disk else 0  # of each stage in turn
-    testing = weights + stage + cost.frozen
+    testing = STATE * (weights + stage + cost.frozen)
     if config.spec.tested:
         tested = config.data.test_examples
-        testing += _evaluation_bytes(config, source, text, tested, new=True)
+        testing += EVALUATION * _evaluation_bytes(config, source, text, tested, new=True)
     process = PROCESS
     if config.model.pretrained or config.data.path:
         process += FILES
-    training, testing = (round(process + (1 + HELD_FREE) * x) for x in (training, testing))
-    return Peaks(training, testing)
+    return Peaks(round(process + training), round(process + testing))
 
 
 def largest_shape(config: RunConfig, source: LengthSource) -> tuple[Shape, int]:
@@ -102,7 +105,8 @@ def largest_shape(config: RunConfig, source: LengthSource) -> tuple[Shape, int]:
 
 
 def _step_bytes(config: RunConfig, source: LengthSource, text: PreTrainedConfig) -> int:
-    """Bytes of weights, gradients, moments and activations at the peak of a step."""
+    """Bytes of weights, gradients, moments and activations at the peak of a step; the teacher's
+    not."""
     shape, micro_batches = largest_shape(config, source)
     dtype = DTYPES.get(mixed_precision(config.train.precision))
     if not config.model.lora:  # which leaves frozen weights at their stored type
