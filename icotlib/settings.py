@@ -88,6 +88,8 @@ def _checked(text: str, meant: Meant, name: str) -> str:
     check_text(text, name, may_be_empty=meant == "name")
     if meant == "name" and text:
         check_name(text, name)
+    if meant == "path" and max(len(os.fsencode(part)) for part in text.split("/")) > 255:
+        raise ConfigError(f"{name} is too long for a path, got {shown(text)}")
     if meant == "path" and text.startswith("~"):
         if os.path.expanduser(text) == text:
             raise ConfigError(f"{name}: {shown(text)} names no home folder; write the path out")

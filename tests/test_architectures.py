@@ -24,7 +24,8 @@ from icotlib.config import ModelConfig, RunConfig
 from icotlib.data.corpus import examples_of
 from icotlib.data.files import write_examples
 from icotlib.data.inputs import remove
-from icotlib.data.layout import EncodedBatch, Layout, symbol_tokenizer
+from icotlib.data.layout import EncodedBatch, Layout
+from icotlib.data.symbols import symbol_tokenizer
 from icotlib.errors import ConfigError
 from icotlib.evaluation.generation import generate, logits_of
 from icotlib.evaluation.stage_model import load

@@ -76,7 +76,7 @@ THREE = [Example(f"q{i}", f"s{i}", str(i)) for i in range(3)]
         ("a.csv", table(header="Question{}Chain of Thought{}Answer")),
         ("a.csv", table(header="sQuestion{}lEquations{}lSolutions")),
         ("a.csv", table(header=" question {}\u200bsteps{}answer")),
-        ("a.csv.gz", gzip.compress(table().encode())),
+        ("a.csv.gz", gzip.compress(table().encode(), mtime=0)),
         ("a.jsonl.gz", gzip.compress(lines(0, 1, 2).encode())),
         ("a.json.gz", gzip.compress(f"[{line(0)},{line(1)},{line(2)}]".encode())),
         ("a.tsv.bz2", bz2.compress(table("\t").encode())),
@@ -114,7 +114,7 @@ def test_tables_are_quoted_as_pandas_does(tmp_path, name, separator):
         ("a.jsonl", lines(0).encode("utf-16-be"), "UTF-16 without a byte-order mark"),
         ("a.csv", "", "the table is empty"),
         ("a.csv.gz", b"no gzip", "cannot be read"),
-        ("a.csv.gz", gzip.compress(table().encode())[:-9], "cannot be read"),
+        ("a.csv.gz", gzip.compress(table().encode(), mtime=0)[:-9], "cannot be read"),
         ("a.xlsx", b"", "unknown kind"),
     ],
 )

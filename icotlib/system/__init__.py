@@ -1,14 +1,20 @@
-"""What the library needs of the machine: devices, processes, memory, clocks, random seeds.
+"""What the library needs of the machine: devices, processes, memory, clocks, files, random seeds.
 
-allocations  the memory that operations would take, without the operations
-devices      where models run, and what tables call that device
-isolated     functions in a process of their own, whose memory is measured apart
-launch       whether this process trains together with others
-leases       one process at a time, also where several machines share a folder
-memory       keeping freed memory for the next step; peak memory; what this machine has left
-origin       the commit of the project, and the command that was typed
-pretrained   loading from the hub or a folder, with advice where that fails
-processes    cores, threads and environment variables
-seeding      random generators from several numbers
-timing       seconds of computing; candidates timed in turn
+allocations   the memory that operations would take, without the operations
+contents      hashes of what folders, models and code hold
+devices       where models run, and what tables call that device
+failures      errors of the machine, such as a full disk, as a sentence with a remedy
+isolated      functions in a process of their own, whose memory is measured apart
+launch        whether this process trains together with others
+leases        one process at a time, also where several machines share a folder
+memory        keeping freed memory for the next step; peak memory; what this machine has left
+names         texts that become names of files and folders
+origin        the commit of the project, and the command that was typed
+pretrained    loading from the hub or a folder, with advice where that fails
+processes     cores, threads and environment variables
+seals         JSON files that know the hashes of other files
+seeding       random generators from several numbers
+spreadsheets  tables that a spreadsheet runs no formula of
+timing        seconds of computing; candidates timed in turn
+variables     environment variables that hold numbers and switches
 """

@@ -93,15 +93,16 @@ def _folder() -> str:
     return os.environ.get("ICOT_RUNS") or "the folder of runs"
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it came from, the nearest first."""
+def _chain(error: BaseException | None, hidden: bool = False) -> Iterator[BaseException]:
+    """An error and what it came from, the nearest first; also what `from None` hides, if asked."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        shown = None if error.__suppress_context__ and not hidden else error.__context__
+        error = error.__cause__ or shown
 
 
 def came_from(error: BaseException, kind: type[BaseException]) -> bool:
     """Whether an error is of a kind, or was raised because of one of it."""
-    return any(isinstance(one, kind) for one in _chain(error))
+    return any(isinstance(one, kind) for one in _chain(error, hidden=True))
