@@ -406,7 +406,7 @@ def test_a_coupled_model_that_never_ends_stays_within_its_position_table(monkeyp
     longest = int(direct.question.max())
     fits = generate(model, LAYOUT, direct, max_new_tokens=available - longest)
     assert torch.equal(fits, written[:, : available - longest])
-    monkeypatch.setattr("icotlib.evaluation.generation.max_positions", lambda model: None)
+    monkeypatch.setattr("icotlib.models.decoding.max_positions", lambda model: None)
     with pytest.raises(IndexError):
         generate(model, LAYOUT, direct, max_new_tokens=available + 5)
 
