@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from icotlib import experiments
+from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError
 from icotlib.evaluation import bounded
 from icotlib.evaluation.generation import generate, generate_parts
 from icotlib.experiments import RUNS, run_config
-from icotlib.running import admission, jobs, planning
+from icotlib.running import admission, jobs, peaks, planning
 from icotlib.running.admission import Admission, is_small, need_of
+from icotlib.running.costs import cost_of, text_config
 from icotlib.running.peaks import Peaks
 from icotlib.system import memory
 from icotlib.system.allocations import rehearsal, without_memory
@@ -81,6 +83,45 @@ def test_an_evaluation_takes_what_its_bound_allows():
     cached = bounded.example_bytes(config, 300, 1, new=100) - bounded.example_bytes(config, 300, 1)
     # keys and values of both layers, of one head of eight numbers, for 400 tokens
     assert cached >= 4 * 400 * 2 * 2 * 8
+
+
+# --- peaks -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", [{}, {"model.architecture": "llama"}, {"optim.name": "adamw"}])
+def test_a_rehearsed_step_holds_its_state_and_activations_for_every_example(tiny, changes):
+    def step_bytes(batch_size):
+        config = tiny.override(changes | {"method": "explicit_cot", "train.batch_size": batch_size})
+        source = RunData(config)
+        text = text_config(config, source)
+        return peaks._step_bytes(config, source, text), cost_of(config, source)
+
+    few, cost = step_bytes(256)
+    many, _ = step_bytes(512)
+    activations = few - cost.state
+    assert many - cost.state == pytest.approx(2 * activations, rel=0.1)
+    # At least what the formula counts, which leaves out norms and activation functions.
+    assert cost.activations < activations < 4 * cost.activations
+
+
+def test_every_phase_of_distillation_is_rehearsed(runs_folder, monkeypatch):
+    config = experiments.icot_kd("smoke", overrides={"distill.mixture": 0})
+    for phase in [*config.phases.values(), config]:
+        source = RunData(phase)
+        cost = cost_of(phase, source)
+        held = peaks._step_bytes(phase, source, text_config(phase, source)) + cost.frozen
+        assert held > cost.state
+
+
+def test_a_step_that_cannot_be_rehearsed_is_estimated(tiny, monkeypatch):
+    def fails(*args):
+        raise RuntimeError("needs values")
+
+    source = RunData(tiny)
+    cost = cost_of(tiny, source)
+    monkeypatch.setattr(peaks, "_step_bytes", fails)
+    found = peaks.peaks_of(tiny, source, cost)
+    assert found.training > peaks.PROCESS + cost.state + cost.activations
 
 
 # --- admission ---------------------------------------------------------------------------------
