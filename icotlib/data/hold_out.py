@@ -5,30 +5,17 @@ letters. They may stand in the file as the task writes them, `9 1 7 3 * 4 8`, or
 them, `3719 * 84`.
 """
 
-import re
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from icotlib.data.readers import read_file
+from icotlib.data.text import clean, same_question
 from icotlib.errors import DataError
 from icotlib.sources import HELD_OUT_FILE, file_digest
 from icotlib.tasks import Task
 from icotlib.tasks.base import PADDING
-
-_UNSEEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\u00ad]")
-
-
-def comparable(question: str) -> str:
-    """A question as questions are compared: composed letters, single spaces, no unseen marks and no
-    capitals."""
-    return _shown(question).casefold()
-
-
-def _shown(question: str) -> str:
-    return " ".join(_UNSEEN.sub("", unicodedata.normalize("NFC", question)).split())
 
 
 def question_keys(questions: np.ndarray) -> np.ndarray:
@@ -88,11 +75,11 @@ def keys_of_texts(task: Task, questions: Sequence[str]) -> tuple[np.ndarray, np.
 
 def _symbols(task: Task, numbers: dict[str, int], question: str) -> np.ndarray:
     """The symbol numbers of a question, as the task writes it or as typed; empty if it is none."""
-    words = comparable(question).split()
+    words = same_question(question).split()
     if all(word in numbers for word in words):
         return np.array([numbers[word] for word in words], dtype=np.int64)
     try:
-        row = task.render(task.parse_question(_shown(question))).question[0]
+        row = task.render(task.parse_question(clean(question))).question[0]
     except ValueError:
         return np.array([], dtype=np.int64)
     return _one_case(task)[row[row != PADDING]]

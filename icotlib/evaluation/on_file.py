@@ -11,9 +11,10 @@ from icotlib import paths
 from icotlib.config import RunConfig
 from icotlib.data.batches import stream
 from icotlib.data.corpus import load_corpus
-from icotlib.data.hold_out import comparable, keys_of_texts, symbol_keys
+from icotlib.data.hold_out import keys_of_texts, symbol_keys
 from icotlib.data.layout import Layout
 from icotlib.data.readers import Report, read_file
+from icotlib.data.text import same_question
 from icotlib.errors import ConfigError, DataError
 from icotlib.evaluation.scoring import Score, wilson_interval
 from icotlib.evaluation.stage_model import StageModel
@@ -87,7 +88,7 @@ def evaluate_file(model: StageModel, path: Path, n: int | None = None) -> FileRe
         )
     score = model.evaluate(examples)
     given = [Layout.answer(text) or "" for text in score.written]
-    cut = list(getattr(score, "cut", ())) or [False] * len(examples)
+    cut = list(score.cut) or [False] * len(examples)
     table = pd.DataFrame(
         {
             "question": [example.question for example in examples],
@@ -117,7 +118,7 @@ def stood_in_training(config: RunConfig, questions: list[str]) -> np.ndarray:
     they are drawn once more.
     """
     seen = np.zeros(len(questions), dtype=bool)
-    wanted = [comparable(question) for question in questions]
+    wanted = [same_question(question) for question in questions]
     streams: dict[str, tuple[RunConfig, int]] = {}
     for related in [config, *config.ancestors().values()]:
         if related.data.path is None and related.data.train_examples is None:
@@ -127,7 +128,7 @@ def stood_in_training(config: RunConfig, questions: list[str]) -> np.ndarray:
             continue
         corpus = load_corpus(related.data)
         assert corpus.train is not None, "it is a fixed training set"
-        known = {comparable(question) for question in corpus.train["question"]}
+        known = {same_question(question) for question in corpus.train["question"]}
         seen |= np.array([question in known for question in wanted], dtype=bool)
         if corpus.task is not None:  # typed questions too
             keys, _ = keys_of_texts(corpus.task, corpus.train["question"])
