@@ -451,7 +451,7 @@ def _json_readings(text: str) -> Iterator[list[Row]]:
     rows = []
     for line in lines_in(text):
         try:
-            row = loads(line)
+            row = loads(line.strip())
         except (ValueError, RecursionError):
             continue
         if isinstance(row, dict):
