@@ -1,13 +1,16 @@
 """Models: any causal language model of transformers, how it is built, computed with and saved.
 
-build        a model from its config, with random or pretrained weights
-adapters     LoRA adapters on a pretrained model
-loading      saving a model with its tokenizer, and loading it again
-parameters   counting parameters and positions; which parameters each optimizer gets
-hooks        reading and replacing hidden states, masking attention
-precision    the precision that a run trains and answers at
-int8         matrix products in int8 on CPUs
-flops        floating-point operations from sizes and sequence lengths
-known_sizes  sizes of the models that the two papers train
-toy          a small random model and tokenizer in the hub's format
+build          a model from its config, with random or pretrained weights
+architectures  what becomes of each architecture: a decoder of text, or an error
+checks         what a model must be able to do, found out before training
+decoding       asking for the next token, with a cache or without
+adapters       LoRA adapters on a pretrained model
+loading        saving a model with its tokenizer, and loading it again
+parameters     counting parameters and positions; which parameters each optimizer gets
+hooks          reading and replacing hidden states, masking attention
+precision      the precision that a run trains and answers at
+int8           matrix products in int8 on CPUs
+flops          floating-point operations from sizes and sequence lengths
+known_sizes    sizes of the models that the two papers train
+toy            a small random model and tokenizer in the hub's format
 """
