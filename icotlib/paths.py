@@ -6,6 +6,7 @@ the run directories, to a larger disk for example; nothing else needs to move.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import time
@@ -99,12 +100,15 @@ def is_given_up(part: Path) -> bool:
 
 def flush(path: Path) -> None:
     """Have a file, or the entries of a folder, written to the disk itself, where it can be done."""
-    with contextlib.suppress(OSError):
+    try:
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+    except OSError as error:  # others mean that this file system cannot do it
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
 
 
 def folder_id(root: Path, create: bool = True) -> str | None:

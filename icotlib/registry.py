@@ -56,7 +56,8 @@ class Registry(Generic[T]):
         if name not in self._items:
             known = ", ".join(sorted(self._items))
             raise ConfigError(
-                f"unknown {self.kind} {name!r}; known: {known}.{did_you_mean(name, self._items)}"
+                f"unknown {self.kind} {name!r}; known: {known}.{did_you_mean(name, self._items)} "
+                f"A {self.kind} of your own needs its file (--import FILE, or its notebook's cell)."
             )
         return self._items[name]
 

@@ -200,7 +200,9 @@ class Run(RunFiles):
 
     def log(self, event: str, step: int) -> None:
         """Add a line to the run's history: it was started, resumed, stopped or finished."""
-        entry = {"event": event, "step": step, "time": round(time.time(), 3)}
+        entry: dict[str, Any] = {"event": event, "step": step, "time": round(time.time(), 3)}
+        if event == "resumed":  # perhaps by another version of the code than provenance names
+            entry["commit"] = git_commit()
         line = json.dumps(entry | {"machine": platform.node(), "process": os.getpid()})
         with (self.folder / "history.jsonl").open("a") as file:
             file.write(line + "\n")
