@@ -137,12 +137,12 @@ def test_nested_overrides_are_accepted_to_any_depth():
     assert [parse_overrides(cell) for cell in cells] == [{"train.steps": 3}]
 
 
-def test_paths_of_the_home_folder_and_path_objects_are_taken(monkeypatch):
-    monkeypatch.setenv("HOME", "/home/someone")
-    for given in ("~/mine", Path("/home/someone/mine")):
-        assert RunConfig().override({"data.path": given}).data.path == "/home/someone/mine"
+def test_paths_of_the_home_folder_and_path_objects_are_taken(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for given in ("~/mine", tmp_path / "mine"):
+        assert RunConfig().override({"data.path": given}).data.path == str(tmp_path / "mine")
     typed = RunConfig().override(overrides_of(["model.pretrained=~/model"]))
-    assert typed.model.pretrained == "/home/someone/model"
+    assert typed.model.pretrained == str(tmp_path / "model")
     assert RunConfig().override({"data.path": "a~b"}).data.path == "a~b"
     with pytest.raises(ConfigError, match=r"data\.path: '~nobody-here/x' names no home folder"):
         RunConfig().override({"data.path": "~nobody-here/x"})
@@ -254,7 +254,7 @@ def test_labels_of_letters_and_digits_are_allowed(label):
 
 
 @pytest.mark.parametrize(
-    "folder", ["=cmd", "my data", "..", "/", "a" * 300, "x/../..", "+-", "q:r"]
+    "folder", ["=cmd", "my data", "..", "/", "a" * 200, "x/../..", "+-", "q:r"]
 )
 def test_the_name_of_a_folder_of_data_cannot_lead_elsewhere(folder, monkeypatch):
     name = RunConfig().override({"data.path": folder}).run_name

@@ -202,9 +202,11 @@ def test_grids_hold_numbers_of_numpy_and_nothing_that_json_cannot(runs_folder):
 
 
 def test_random_cells_need_draws(runs_folder, capsys):
-    for words in (["--random", "3"], ["--random", "0", "--draw", "seed=0..9"]):
-        assert main(["sweep", "icot_si", *words]) == 1
-        assert "--random needs --draw" in capsys.readouterr().err
+    assert main(["sweep", "icot_si", "--random", "3"]) == 1
+    assert "--random needs --draw" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["sweep", "icot_si", "--random", "0", "--draw", "seed=0..9"])
+    assert "--random: must be at least 1, got 0" in capsys.readouterr().err
 
 
 def test_a_sweep_with_nothing_left_needs_no_cluster(swept, monkeypatch):
