@@ -1,8 +1,7 @@
-"""Thirty inputs written down before their kinds of faults are mended, each with what is right.
+"""Thirty inputs written down before their kinds of faults were mended, each with what is right.
 
-They are left alone until the readers and checks that they are meant for are finished; how many are
-right at the first run then tells how far these reach beyond the inputs they were made from. Nothing
-runs them before.
+They were left alone until the readers and checks that they are meant for were finished; how many
+were right at the first run told how far these reach beyond the inputs they were made from (`LOG.md`).
 """
 
 import gzip
