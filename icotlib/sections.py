@@ -10,6 +10,7 @@ from icotlib.settings import LARGEST_SEED, MOST_STEPS, Section, meaning, setting
 from icotlib.sources import DATA_FILES, HELD_OUT_FILE, Sourced, by_content, file_digest
 from icotlib.system.contents import code_hash, folder_hash, model_hash
 from icotlib.tasks import get_task
+from icotlib.values import shown
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class DataConfig(Sourced):
         None,
         "Hash of what data.path holds, or of the code of a task of your own. It names the run, and "
         "is filled in when one begins; set it to be sure of the files.",
+        meant="name",
     )
 
     hold_out: str | None = setting(
@@ -83,15 +85,17 @@ class DataConfig(Sourced):
         """Add the hash of its content to the file whose questions are held out."""
         if self.hold_out is None or HELD_OUT_FILE.fullmatch(self.hold_out):
             return
-        file = Path(self.hold_out).expanduser().resolve()
+        file = Path(self.hold_out).expanduser().absolute()
         if self.path is not None:
             raise ConfigError(
                 "data.hold_out keeps questions out of a generated task; for data.path, give the "
                 "file to `icot prepare --test` instead"
             )
-        if not file.is_file():
-            raise ConfigError(f"data.hold_out: {file} is no file")
-        object.__setattr__(self, "hold_out", f"{file}#{file_digest(file)}")
+        try:
+            digest = file_digest(file)
+        except OSError as error:  # also a name that is too long
+            raise ConfigError(f"data.hold_out: {shown(self.hold_out)}: {error.strerror}") from None
+        object.__setattr__(self, "hold_out", f"{file}#{digest}")
 
     def changed(self) -> dict[str, Any]:
         """As of every section; files count by their content."""
@@ -178,6 +182,7 @@ class ModelConfig(Sourced):
         None,
         "Hash of the weights, config and tokenizer in a folder model.pretrained. It names the run, "
         "and is filled in when one begins; a hub id has none.",
+        meant="name",
     )
 
     def __post_init__(self) -> None:

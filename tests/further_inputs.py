@@ -1,7 +1,8 @@
 """Thirty inputs written down before their kinds of faults were mended, each with what is right.
 
 They were left alone until the readers and checks that they are meant for were finished; how many
-were right at the first run told how far these reach beyond the inputs they were made from (`LOG.md`).
+were right at the first run told how far these reach beyond the inputs they were made from
+(`LOG.md`).
 """
 
 import gzip

@@ -157,7 +157,7 @@ def test_steps_that_cannot_be_read_are_refused(steps, reason):
 
 
 def test_several_chains_of_a_row_are_counted_or_kept():
-    rows = [("r:1", {"question": "q", "chains": [["a", "b"], ["c"], "d"], "answer": "4"})]
+    rows = [("r:1", {"question": "q", "chains": [["a", "b"], ["c"], ["d"]], "answer": "4"})]
     report = Report()
     collect(rows, report, Columns())
     assert [example.chain for example in report.kept] == ["a b"]

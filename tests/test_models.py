@@ -12,7 +12,13 @@ from icotlib.data.inputs import IGNORE, remove
 from icotlib.data.layout import Layout
 from icotlib.data.symbols import symbol_tokenizer
 from icotlib.errors import ConfigError, RunError
-from icotlib.evaluation.generation import generate, logits_of, matches, teacher_forced_match
+from icotlib.evaluation.generation import (
+    generate,
+    generate_parts,
+    logits_of,
+    matches,
+    teacher_forced_match,
+)
 from icotlib.evaluation.scoring import evaluate, score, wilson_interval
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.models.build import build_model
@@ -241,7 +247,7 @@ def test_evaluate_writes_what_generate_writes(side, keep_positions, monkeypatch)
 
     def counting(model, layout, part, *args):
         decoded.append(len(part))
-        return generate(model, layout, part, *args)
+        return generate_parts(model, layout, part, *args)
 
     monkeypatch.setattr("icotlib.evaluation.scoring.generate_parts", counting)
     monkeypatch.setattr("icotlib.evaluation.bounded.MAX_BYTES", 8000)  # in several passes

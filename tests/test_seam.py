@@ -96,7 +96,7 @@ def test_its_config_is_like_any_other(toy):
         config.override({"toy.dorp": 0.2})
     with pytest.raises(ConfigError, match="'icot_si' does not read it; it is a setting of toy"):
         RunConfig().override({"toy.drop": 0.2})
-    assert "toy.drop  (number; default 0.5; here 0.7; at least 0, at most 1)" in fields(config)
+    assert "toy.drop  (number; default 0.5; here 0.7; 0 to 1)" in fields(config)
 
 
 def test_its_table_counts_what_it_builds_on(toy):

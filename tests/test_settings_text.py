@@ -241,10 +241,10 @@ def test_options_may_not_contradict_the_data_or_other_settings(option, instead):
 
 
 @pytest.mark.parametrize(
-    "label", ["../x", "a/b", "=1+1", "-x", ".x", "a b", "a\\b", "x" * 65, "a:b"]
+    "label", ["../x", "a/b", "=1+1", "-x", ".x", "a b", "a\\b", "x" * 81, "a:b"]
 )
 def test_a_label_is_a_name(label):
-    with pytest.raises(ConfigError, match="label may have letters, digits"):
+    with pytest.raises(ConfigError, match=r"label .* becomes the name of a folder"):
         RunConfig().override({"label": label})
 
 
@@ -268,7 +268,7 @@ def test_a_sweep_has_a_name_too(name, runs_folder, capsys):
     words = ["sweep", "icot_si", "--grid", "seed=0..1", "--preset", "smoke", f"--name={name}"]
     shown = main(["sweep", f"--show={name}"]) if name else main(["sweep", "--show=x/.."])
     assert shown == 1
-    assert "the name of a sweep may have letters" in capsys.readouterr().err
+    assert "becomes the name of a folder" in capsys.readouterr().err
     if name:
         assert main(words) == 1
         assert not runs_folder.exists() or not list(runs_folder.rglob("plan.json"))

@@ -126,9 +126,8 @@ def check_tables(model: Any, layout: Layout, sets: Sequence[EncodedBatch], sourc
             token = layout.tokenizer.convert_ids_to_tokens(largest)
             raise ConfigError(
                 f"{source}: token {token!r} has the id {largest}, and the model's {name} only "
-                f"{rows} rows. With pretrained weights, add rows with "
-                "model.resize_token_embeddings(len(tokenizer)) and save the model again; otherwise "
-                "leave model.options.vocab_size out"
+                f"{rows} rows: add rows with "
+                "model.resize_token_embeddings(len(tokenizer)) and save the model again"
             )
 
 

@@ -256,7 +256,7 @@ def _applies(config: RunConfig, section: Section, key: str) -> bool:
     """Whether a run reads a setting of a section."""
     if section is config.model:
         of_new = ("architecture", "layers", "width", "heads", "dropout", "options")
-        if key == "pretrained":  # named as the base model
+        if key in ("pretrained", "content"):  # named as the base model
             return False
         return (key in of_new) == (config.model.pretrained is None) or key == "extra_positions"
     return not (section is config.optim and key == "muon_lr" and config.optim.name != "muon")

@@ -34,7 +34,9 @@ def is_live() -> bool:
 
 def in_notebook() -> bool:
     """Whether this process is a Jupyter kernel."""
-    return "ipykernel" in sys.modules
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return getattr(shell, "kernel", None) is not None
 
 
 class ProgressBars:
