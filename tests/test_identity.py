@@ -297,9 +297,9 @@ def test_the_code_of_a_notebook_counts():
     ],
 )
 def test_a_name_from_outside_stays_in_the_folder(text, runs_folder, tmp_path):
-    with pytest.raises(ConfigError, match="becomes the name of a folder|control character"):
+    with pytest.raises(ConfigError, match=r"becomes the name of a folder|control character"):
         RunConfig().override({"label": text})
-    with pytest.raises(ConfigError, match="becomes the name of a folder|control character"):
+    with pytest.raises(ConfigError, match=r"becomes the name of a folder|control character"):
         icot.sweep("icot_si", {"seed": [0]}, name=text, preset="smoke")
     assert not runs_folder.exists() or list(runs_folder.iterdir()) == []
 
