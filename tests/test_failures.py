@@ -21,9 +21,6 @@ from icotlib.running.progress import is_live
 from icotlib.system.failures import explained
 from icotlib.system.processes import cores
 
-#: Commands whose help needs neither data nor a model.
-LIGHT = [name for name in COMMANDS if name not in ("data", "evaluate", "export")]
-
 HEAVY = ("torch", "transformers", "nbformat", "datasets", "pandas", "distributed", "matplotlib")
 
 
@@ -269,7 +266,7 @@ def test_a_kernel_that_ends_or_is_missing_is_said(kind, runs_folder, monkeypatch
 # --- start-up ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["", *LIGHT])
+@pytest.mark.parametrize("name", ["", *COMMANDS])
 def test_help_loads_no_heavy_library(name):
     words = [name, "--help"] if name else ["--help"]
     code = (
@@ -283,7 +280,7 @@ def test_help_loads_no_heavy_library(name):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", LIGHT)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_help_shows_how_to_call_it(name):
     text = cli.command_parser(name).format_help()
     assert f"icot {name} " in text.partition("options:")[2] or name == "notebook"

@@ -4,11 +4,7 @@ import argparse
 from pathlib import Path
 
 from icotlib.cli.options import add_import, load_imports
-from icotlib.config import DataConfig
-from icotlib.data.corpus import examples_of, load_corpus
-from icotlib.data.files import write_examples, write_json
 from icotlib.errors import ConfigError
-from icotlib.tasks import get_task
 
 EXAMPLES = """\
 examples:
@@ -42,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from icotlib.config import DataConfig
+    from icotlib.data.corpus import examples_of, load_corpus
+    from icotlib.data.files import write_examples, write_json
+    from icotlib.tasks import get_task
+
     load_imports(options)
     config = DataConfig(
         task=options.task,

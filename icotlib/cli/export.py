@@ -2,10 +2,13 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from icotlib.cli.options import add_import, load_imports
 from icotlib.errors import ConfigError
-from icotlib.runs import Run, find_run
+
+if TYPE_CHECKING:
+    from icotlib.runs import Run
 
 EXAMPLES = """\
 examples:
@@ -41,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from icotlib.reporting import hub, push
+    from icotlib.runs import find_run
 
     load_imports(options)
     if not options.push and (options.public or options.update):
@@ -59,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
         print(push.push(folder, options.push, options.public, options.update))
 
 
-def _is_there(options: argparse.Namespace, run: Run) -> bool:
+def _is_there(options: argparse.Namespace, run: "Run") -> bool:
     """Whether an earlier command has made this export, and only its upload is left to do."""
     from icotlib.reporting import hub
 
