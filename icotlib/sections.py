@@ -10,7 +10,6 @@ from icotlib.settings import LARGEST_SEED, MOST_STEPS, Section, meaning, setting
 from icotlib.sources import DATA_FILES, HELD_OUT_FILE, Sourced, by_content, file_digest
 from icotlib.system.contents import code_hash, folder_hash, model_hash
 from icotlib.tasks import get_task
-from icotlib.values import shown
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,9 @@ class DataConfig(Sourced):
         try:
             digest = file_digest(file)
         except OSError as error:  # also a name that is too long
-            raise ConfigError(f"data.hold_out: {shown(self.hold_out)}: {error.strerror}") from None
+            raise ConfigError(
+                f"data.hold_out: {file} is no file to read: {error.strerror}"
+            ) from None
         object.__setattr__(self, "hold_out", f"{file}#{digest}")
 
     def changed(self) -> dict[str, Any]:

@@ -450,7 +450,7 @@ def test_a_run_is_known_by_the_content_of_the_file(held_file, tmp_path):
 
 
 def test_what_cannot_be_held_out_is_one_sentence(held_file, tmp_path):
-    with pytest.raises(ConfigError, match=r"data.hold_out: .*nowhere.txt is no file"):
+    with pytest.raises(ConfigError, match=r"data.hold_out: .*nowhere.txt is no file to read"):
         DataConfig(task="mult-1x2", hold_out=str(tmp_path / "nowhere.txt"))
     with pytest.raises(ConfigError, match="give the file to `icot prepare --test` instead"):
         DataConfig(path="somewhere", hold_out=str(held_file))
