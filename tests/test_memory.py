@@ -9,7 +9,7 @@ from icotlib import experiments
 from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError
 from icotlib.evaluation import bounded
-from icotlib.evaluation.generation import generate, generate_parts
+from icotlib.evaluation.generation import generate
 from icotlib.experiments import RUNS, run_config
 from icotlib.running import admission, jobs, peaks, planning
 from icotlib.running.admission import Admission, is_small, need_of
@@ -70,7 +70,7 @@ def test_answers_in_parts_are_those_of_all_at_once(monkeypatch, removed, keep_po
     whole = generate(model, LAYOUT, batch, removed, keep_positions)
     monkeypatch.setattr(bounded, "MAX_BYTES", 1)  # one example at a time
     counted = []
-    parts = generate_parts(model, LAYOUT, batch, removed, keep_positions, on_answers=counted.append)
+    parts = generate(model, LAYOUT, batch, removed, keep_positions, on_answers=counted.append)
     assert LAYOUT.texts(parts) == LAYOUT.texts(whole)
     assert counted == [1] * len(batch)
 

@@ -14,7 +14,6 @@ from icotlib.data.symbols import symbol_tokenizer
 from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation.generation import (
     generate,
-    generate_parts,
     logits_of,
     matches,
     teacher_forced_match,
@@ -247,9 +246,9 @@ def test_evaluate_writes_what_generate_writes(side, keep_positions, monkeypatch)
 
     def counting(model, layout, part, *args):
         decoded.append(len(part))
-        return generate_parts(model, layout, part, *args)
+        return generate(model, layout, part, *args)
 
-    monkeypatch.setattr("icotlib.evaluation.scoring.generate_parts", counting)
+    monkeypatch.setattr("icotlib.evaluation.scoring.generate", counting)
     monkeypatch.setattr("icotlib.evaluation.bounded.MAX_BYTES", 8000)  # in several passes
     result = evaluate(model, LAYOUT, batch, ANSWERS, k, keep_positions, side)
     assert result.written == tuple(expected)

@@ -21,7 +21,7 @@ from icotlib.data.inputs import remove
 from icotlib.data.layout import Layout
 from icotlib.data.prepare import prepare_cached
 from icotlib.errors import ConfigError, DataError
-from icotlib.evaluation.generation import generate, generate_parts, logits_of, matches
+from icotlib.evaluation.generation import generate, logits_of, matches
 from icotlib.evaluation.stage_model import load
 from icotlib.methods.base import token_loss
 from icotlib.models.build import build_model
@@ -214,7 +214,7 @@ def test_steps_of_different_length_leave_enough_tokens_to_write_the_rest(
     written = []
 
     def recorded(*arguments, **named):
-        written.append(generate_parts(*arguments, **named))
+        written.append(generate(*arguments, **named))
         return written[-1]
 
     chain = "<<1+1+1+1+1+1+1+1+1+1+1+1=12>> <<12+1=13>>"
@@ -223,7 +223,7 @@ def test_steps_of_different_length_leave_enough_tokens_to_write_the_rest(
     folder = pretrained("gpt2", tokenizer=bytes_tokenizer(TEXTS))
     changes = {"removal.step_end": ">>", "removal.side": side, "removal.pace": 1.0}
     changes |= {"removal.steps_per_epoch": 3, "train.batch_size": 1}
-    monkeypatch.setattr("icotlib.evaluation.scoring.generate_parts", recorded)
+    monkeypatch.setattr("icotlib.evaluation.scoring.generate", recorded)
     run = train(small(folder, str(tmp_path / "long"), **changes))
     batch = load(run).layout.encode([Example("q", chain, "13")])
     answer = int((batch.total - batch.question - batch.chain)[0])

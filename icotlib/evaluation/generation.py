@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from icotlib.data.inputs import IGNORE, LMBatch, remove
@@ -97,8 +98,13 @@ def generate(
     removed: Tensor | int = 0,
     keep_positions: bool = False,
     max_new_tokens: int | None = None,
+    on_answers: Callable[[int], None] = lambda examples: None,
 ) -> Tensor:
     """Greedy continuations `[n, new tokens]` of `question <sep>`, batched.
+
+    As many examples go at a time as memory allows (`icotlib.evaluation.bounded`); rows that end
+    earlier than others are padded. A model that holds something for every row of the batch, and so
+    is no model of transformers, is asked for all of them at once.
 
     Args:
         batch: only its questions are read, which may differ in length.
@@ -107,40 +113,9 @@ def generate(
         max_new_tokens: by default what the longest remaining chain and answer need, and eight
             more for a model that writes too much. Whoever reports a score gives one limit for all
             (`StageModel.max_new_tokens`).
-    """
-    device = model.device
-    removed = torch.as_tensor(removed).expand(len(batch)).minimum(batch.chain)
-    if max_new_tokens is None:
-        max_new_tokens = max_new_tokens_for(batch, removed)
-    rows, written = decoding(model, batch, removed, keep_positions, layout.pad), []
-    end = EndOfAnswer(layout, len(batch), device)
-    for _ in range(max_new_tokens):
-        ids = rows.logits().argmax(dim=-1, keepdim=True)
-        written.append(ids)
-        if end.reached_by_all(ids):
-            break
-        rows.append(ids)
-    return torch.cat(written, dim=1)
-
-
-def generate_parts(
-    model: PreTrainedModel,
-    layout: Layout,
-    batch: EncodedBatch,
-    removed: Tensor | int = 0,
-    keep_positions: bool = False,
-    max_new_tokens: int | None = None,
-    on_answers: Callable[[int], None] = lambda examples: None,
-) -> Tensor:
-    """`generate`, as many examples at a time as memory allows; its arguments and its result.
-
-    Rows that end earlier than others are padded. A model that holds something for every row of the
-    batch, and so is no model of transformers, is asked for all of them at once.
-
-    Args:
         on_answers: called with the number of examples that have been answered since the last time.
     """
-    removed = torch.as_tensor(removed).expand(len(batch))
+    removed = torch.as_tensor(removed).expand(len(batch)).minimum(batch.chain)
     if max_new_tokens is None:
         max_new_tokens = max_new_tokens_for(batch, removed)
     size = len(batch)
@@ -150,17 +125,34 @@ def generate_parts(
     parts = []
     for start in range(0, len(batch), size):
         rows = slice(start, start + size)
-        parts.append(
-            generate(model, layout, batch[rows], removed[rows], keep_positions, max_new_tokens)
-        )
+        shift = removed[rows] if keep_positions else None
+        parts.append(_continued(model, layout, batch[rows], shift, max_new_tokens))
         on_answers(len(parts[-1]))
     longest = max(part.shape[1] for part in parts)
-    return torch.cat(
-        [
-            torch.nn.functional.pad(part, (0, longest - part.shape[1]), value=layout.pad)
-            for part in parts
-        ]
-    )
+    return torch.cat([pad(x, (0, longest - x.shape[1]), value=layout.pad) for x in parts])
+
+
+def _continued(
+    model: PreTrainedModel,
+    layout: Layout,
+    batch: EncodedBatch,
+    shift: Tensor | None,
+    max_new_tokens: int,
+) -> Tensor:
+    """The continuations of a part of a batch.
+
+    Args:
+        shift: by how much the separator's position is shifted, `[n]`; None without kept positions.
+    """
+    rows, written = decoding(model, batch, shift, layout.pad), []
+    end = EndOfAnswer(layout, len(batch), model.device)
+    for _ in range(max_new_tokens):
+        ids = rows.logits().argmax(dim=-1, keepdim=True)
+        written.append(ids)
+        if end.reached_by_all(ids):
+            break
+        rows.append(ids)
+    return torch.cat(written, dim=1)
 
 
 def max_new_tokens_for(batch: EncodedBatch, removed: Tensor) -> int:

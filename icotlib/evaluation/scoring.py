@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from icotlib.data.inputs import IGNORE, remove
 from icotlib.data.layout import EncodedBatch, Layout
-from icotlib.evaluation.generation import generate_parts, max_new_tokens_for, reproduced
+from icotlib.evaluation.generation import generate, max_new_tokens_for, reproduced
 from icotlib.evaluation.truths import graded
 
 
@@ -82,7 +82,7 @@ def evaluate(
             texts[right.numpy()] = layout.texts(_truth(part[right], k[right], side, layout.pad))
         if not right.all():
             how = (k[~right], keep_positions, new, on_answers)
-            rest = generate_parts(model, layout, part[~right], *how)
+            rest = generate(model, layout, part[~right], *how)
             texts[~right.numpy()] = layout.texts(rest)
             cut[start : start + batch_size][~right.numpy()] = layout.cut(rest)
         written += texts.tolist()

@@ -31,7 +31,7 @@ from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation import askable, interventions, limits, positions, scoring
 from icotlib.evaluation.asking import Answer, Asked, as_examples
-from icotlib.evaluation.generation import generate_parts, teacher_forced_match
+from icotlib.evaluation.generation import generate, teacher_forced_match
 from icotlib.models.hooks import decoder_layers
 from icotlib.models.loading import load_stage
 from icotlib.models.precision import training_precision
@@ -212,7 +212,7 @@ class StageModel:
         askable.check_positions(self.model, self.layout, batch, tokens, keep)
         limit = max_new_tokens or limits.at_least(self.max_new_tokens, batch, tokens)
         with training_precision(self.precision, self.model):
-            return generate_parts(self.model, self.layout, batch, tokens, keep, limit)
+            return generate(self.model, self.layout, batch, tokens, keep, limit)
 
     @overload
     def answer(self, asked: str) -> Answer: ...  # type: ignore[overload-overlap]

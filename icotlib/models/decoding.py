@@ -62,17 +62,15 @@ class Decoding(Protocol):
         """Add the next token of every row, `[n, 1]`."""
 
 
-def decoding(
-    model: Any, batch: EncodedBatch, removed: Tensor, keep_positions: bool, pad: int
-) -> Decoding:
+def decoding(model: Any, batch: EncodedBatch, shift: Tensor | None, pad: int) -> Decoding:
     """The questions of a batch, ready to be continued.
 
     Args:
-        removed: `[n]`, by how much the separator's position is shifted with kept positions.
+        shift: by how much the separator's position is shifted, `[n]`; None without kept positions.
         pad: the token that fills shorter rows.
     """
     kind = CachedDecoding if uses_cache(model) else WholeDecoding
-    return kind(model, batch, removed if keep_positions else None, pad)
+    return kind(model, batch, shift, pad)
 
 
 def uses_cache(model: Any) -> bool:
