@@ -88,7 +88,6 @@ def evaluate_file(model: StageModel, path: Path, n: int | None = None) -> FileRe
         )
     score = model.evaluate(examples)
     given = [Layout.answer(text) or "" for text in score.written]
-    cut = list(score.cut) or [False] * len(examples)
     table = pd.DataFrame(
         {
             "question": [example.question for example in examples],
@@ -96,7 +95,7 @@ def evaluate_file(model: StageModel, path: Path, n: int | None = None) -> FileRe
             "given": given,
             "right": score.right,
             "in_training": _in_training(model.config, examples),
-            "cut": cut,
+            "cut": score.cut,
             "written": score.written,
         }
     )

@@ -28,10 +28,14 @@ class Score:
     written: tuple[str, ...]
     #: Whether each answer is right.
     right: tuple[bool, ...]
-    #: Whether each text was cut by the limit before its answer ended; empty in older files.
+    #: Whether each text was cut by the limit before its answer ended; older files do not say it.
     cut: tuple[bool, ...] = ()
     #: The limit: tokens that a model may write.
     max_new_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.cut:
+            object.__setattr__(self, "cut", (False,) * self.n)
 
 
 #: `evaluate` checks references under teacher forcing while at least this share of them passes.

@@ -36,6 +36,6 @@ def _stage(removed: int, score: Score, test: Dataset) -> pd.DataFrame:
             "answer": list(test["answer"])[: score.n],
             "right": np.array(score.right, dtype=bool),
             "written": list(score.written),
-            "cut": np.array(score.cut or [False] * score.n, dtype=bool),
+            "cut": np.array(score.cut, dtype=bool),
         }
     )

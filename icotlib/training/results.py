@@ -102,5 +102,5 @@ def _samples(run_data: RunData, removed: int, score: Score) -> Iterator[dict[str
             "answer": answers[number],
             "written": score.written[number],
             "right": score.right[number],
-            "cut": bool(score.cut and score.cut[number]),
+            "cut": score.cut[number],
         }
