@@ -40,3 +40,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint to append to an error about an unknown name; empty if nothing is close."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type where it has none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

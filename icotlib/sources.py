@@ -1,12 +1,12 @@
 """What a run is made from outside of its settings: known by what it holds, not by its name."""
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Any
 
 from icotlib.errors import ConfigError, DataError
 from icotlib.settings import Section
+from icotlib.system.contents import DIGITS, file_hash
 
 #: The files of `data.path`.
 DATA_FILES = ("train.txt", "valid.txt", "test.txt")
@@ -17,8 +17,7 @@ HELD_OUT_FILE = re.compile(r"(.+)#([0-9a-f]{16})", re.DOTALL)
 
 def file_digest(path: Path) -> str:
     """Sixteen hexadecimal digits that change with the content of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return file_hash(path)[:DIGITS]
 
 
 class Sourced(Section):

@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from icotlib.config import ModelConfig
 from icotlib.data.layout import Layout
-from icotlib.errors import ConfigError, did_you_mean
+from icotlib.errors import ConfigError, did_you_mean, first_line
 from icotlib.models.adapters import add_adapters
 from icotlib.models.architectures import (
     DECODER_SWITCHES,
@@ -80,10 +80,9 @@ def refused_sizes(config: ModelConfig, error: Exception) -> ConfigError:
         for name in ("architecture", "layers", "width", "heads", "options")
     }
     named = ", ".join(f"model.{name}={value}" for name, value in given.items() if value)
-    said = str(error).strip().partition("\n")[0] or type(error).__name__
     return ConfigError(
-        f"{config.architecture} cannot be had with {named}: {said}\nTry a model.width that "
-        "model.heads divides into heads of even width, or other model.options."
+        f"{config.architecture} cannot be had with {named}: {first_line(error)}\n"
+        "Try a model.width that model.heads divides into heads of even width, or other model.options."
     )
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from icotlib.data.inputs import LMBatch, remove
 from icotlib.data.layout import EncodedBatch, Layout
-from icotlib.errors import ConfigError
+from icotlib.errors import ConfigError, first_line
 from icotlib.models.decoding import (
     CachedDecoding,
     Decoding,
@@ -78,7 +78,7 @@ def check_model(model: Any, needs: Requirements) -> None:
             raise
         except Exception as error:  # architectures raise types of their own
             raise ConfigError(
-                f"{needs.source} cannot read {needs.longest} tokens: {_first_line(error)}\n"
+                f"{needs.source} cannot read {needs.longest} tokens: {first_line(error)}\n"
                 "Change model.width, model.heads (heads of even width, for example) or "
                 "model.options, or take another model"
             ) from None
@@ -229,12 +229,8 @@ class Written:
                 if not _close(rows.logits(), self.logits[:, step], self.rounding):
                     return "tokens that it reads one by one change what it says"
         except Exception as error:  # architectures raise types of their own
-            return _first_line(error)
+            return first_line(error)
         return None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _read(model: Any, ids: Tensor, positions: Tensor | None, keep: int) -> Tensor:

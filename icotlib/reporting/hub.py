@@ -1,7 +1,6 @@
 """A model as a folder in the hub's own form, with a card that says what it is."""
 
 import contextlib
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from icotlib.reporting.card_code import NEW_TOKENS, usage
 from icotlib.reporting.cards import card
 from icotlib.runs import Run, write_json
 from icotlib.system import leases
+from icotlib.system.contents import file_hash
 
 #: What an export holds besides the model: its run and stage, and the hash of every file.
 RECORD = "icotlib.json"
@@ -60,7 +60,7 @@ def export(
         (part / "README.md").write_text(card(model, name, folder.name, licence), encoding="utf-8")
         script = usage(model, name, folder.name)
         (part / "example.py").write_text(script, encoding="utf-8")
-        files = {path.name: _sha256(path) for path in sorted(part.iterdir())}
+        files = {path.name: file_hash(path) for path in sorted(part.iterdir())}
         about = {"run": run.name, "removed": model.removed, "name": name}
         write_json(part / RECORD, about | {"files": files})
     return folder
@@ -141,11 +141,6 @@ def _without_origin(values: Any) -> Any:
     return {key: _without_origin(x) for key, x in values.items() if key not in origin}
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def record(folder: str | Path) -> dict[str, Any]:
     """What an export is: `run`, `removed`, `name` on the hub, and the hashes of its `files`.
 
@@ -164,6 +159,6 @@ def record(folder: str | Path) -> dict[str, Any]:
         file = Path(folder) / name
         if not file.is_file():
             raise ConfigError(f"{file} is missing: delete {folder} and export again")
-        if name not in ("README.md", "example.py") and _sha256(file) != digest:
+        if name not in ("README.md", "example.py") and file_hash(file) != digest:
             raise ConfigError(f"{file} is not what was exported: delete {folder} and export again")
     return found

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from icotlib.errors import ConfigError
+from icotlib.errors import ConfigError, first_line
 from icotlib.reporting.hub import RECORD, record
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -91,15 +91,10 @@ def _explained(name: str, advice: str = "") -> Iterator[None]:
             401: "the hub refuses the token: hf auth login, with a token that may write",
             403: f"the token may not write to {name}: take another owner or token",
             409: f"{name} exists on the hub: take another name, or replace its files with --update",
-        }.get(status, f"the hub answers {status}: {_one_line(error)}")
+        }.get(status, f"the hub answers {status}: {first_line(error)}")
         raise ConfigError(f"{reason}. {advice}".rstrip(" .")) from None
     except Exception as error:  # its client of HTTP raises types of its own
         raise ConfigError(
-            f"the hub cannot be reached, or the upload broke off: {_one_line(error)}. "
+            f"the hub cannot be reached, or the upload broke off: {first_line(error)}. "
             f"{advice or 'What was exported stays: the same command goes on from it.'}".rstrip()
         ) from None
-
-
-def _one_line(error: Exception) -> str:
-    """The first line of an error's message."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -12,7 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from icotlib.config import RunConfig
 from icotlib.data.inputs import InputFormat, LMBatch
 from icotlib.data.layout import EncodedBatch
-from icotlib.errors import ConfigError
+from icotlib.errors import ConfigError, first_line
 from icotlib.evaluation.bounded import examples_at_once
 from icotlib.evaluation.generation import matches
 from icotlib.methods.base import Method
@@ -136,8 +136,9 @@ class DistillationPhase(Method):
         try:
             emulator = Emulator(self.thought_config(initial.config))
         except ValueError as error:  # transformers has this architecture as a language model only
-            first = str(error).partition("\n")[0]
-            raise ConfigError(f"{type(initial).__name__} cannot be an emulator: {first}") from None
+            raise ConfigError(
+                f"{type(initial).__name__} cannot be an emulator: {first_line(error)}"
+            ) from None
         loaded = emulator.body.load_state_dict(initial.base_model.state_dict(), strict=False)
         # Nothing reads the pooler that an encoder's body has and a decoder's has not.
         missing = [name for name in loaded.missing_keys if "pooler" not in name]
