@@ -69,14 +69,22 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
     Nothing is left if it does not. Raises `FileExistsError` if `folder` has come to be meanwhile.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = _part_of(folder)
-    try:
+    with folder_beside(folder) as part:
         yield part
         if folder.exists():
             raise FileExistsError(f"{folder} exists")
         part.rename(folder)
         flush(folder.parent)
+
+
+@contextlib.contextmanager
+def folder_beside(folder: Path) -> Iterator[Path]:
+    """A folder to make and fill beside another one, hidden; it is deleted at the end of the block,
+    unless it was renamed."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = _part_of(folder)
+    try:
+        yield part
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

@@ -4,13 +4,8 @@ Every row becomes question, steps and answer (`icotlib.data.forms`). A row that 
 as a whole, and counted with the reason.
 """
 
-import glob
 import hashlib
-import os
 import re
-import shutil
-import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -25,8 +20,6 @@ from icotlib.data.sources import by_split_column, find_sources
 from icotlib.data.text import same_question
 from icotlib.errors import ConfigError, DataError
 from icotlib.tasks import Example
-
-DAY = 24 * 3600
 
 #: Words, numbers and signs, which count as tokens where no tokenizer is given.
 _WORD = re.compile(r"[^\W\d_]+|\d|[^\w\s]|_")
@@ -187,36 +180,18 @@ def write(reports: dict[str, Report], folder: Path) -> None:
     Raises `ConfigError` if one of them exists, or the folder cannot be written.
     """
     check_new(folder)
-    part = None
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-        part.chmod(0o777 & ~_umask())
-        for split, report in reports.items():
-            write_examples(part / f"{split}.txt", report.kept)
-        if not folder.exists():
-            part.rename(folder)
-        for file in sorted(part.glob("*.txt"), key=lambda x: SPLITS.index(x.stem), reverse=True):
-            file.rename(folder / file.name)
+        with paths.folder_beside(folder) as part:
+            part.mkdir()
+            for split, report in reports.items():
+                write_examples(part / f"{split}.txt", report.kept)
+            if not folder.exists():
+                part.rename(folder)
+                return
+            for split in reversed(SPLITS):  # train last: without it a set is not taken for whole
+                (part / f"{split}.txt").rename(folder / f"{split}.txt")
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    finally:
-        if part is not None:
-            shutil.rmtree(part, ignore_errors=True)
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove the parts of sets that a process which was ended left beside a folder a day ago."""
-    for part in folder.parent.glob(f".{glob.escape(folder.name)}.*.part"):
-        if time.time() - part.stat().st_mtime > DAY:
-            shutil.rmtree(part, ignore_errors=True)
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
 
 
 def prepare_cached(

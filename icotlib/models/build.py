@@ -82,7 +82,8 @@ def refused_sizes(config: ModelConfig, error: Exception) -> ConfigError:
     named = ", ".join(f"model.{name}={value}" for name, value in given.items() if value)
     return ConfigError(
         f"{config.architecture} cannot be had with {named}: {first_line(error)}\n"
-        "Try a model.width that model.heads divides into heads of even width, or other model.options."
+        "Try a model.width that model.heads divides into heads of even width, or other "
+        "model.options."
     )
 
 

@@ -6,8 +6,6 @@ A folder has `sha256.json`, with the hash of each of its files; a JSON file hold
 
 import hashlib
 import json
-import shutil
-import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -120,9 +118,8 @@ def cached(folder: Path, make: Callable[[Path], None]) -> Path:
         make: writes what belongs in it into a folder of another name, which it makes itself.
     """
     if folder.is_dir() and not is_whole(folder):
-        aside = folder.with_name(f".{folder.name[:100]}.{uuid.uuid4().hex[:16]}.part")
-        folder.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
+        with paths.folder_beside(folder) as aside:
+            folder.rename(aside)
 
     def make_sealed(part: Path) -> None:
         make(part)
