@@ -6,12 +6,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from icotlib.data.layout import EncodedBatch, Layout
+from icotlib.data.readers import shortened
 from icotlib.errors import ConfigError
 from icotlib.models.parameters import max_positions
 from icotlib.tasks import Example
-
-#: Characters of a question that a message shows.
-SHOWN = 80
 
 
 def encoded(layout: Layout, examples: Sequence[Example]) -> EncodedBatch:
@@ -69,5 +67,5 @@ def positions_needed(batch: EncodedBatch, removed: Tensor, keep_positions: bool)
 
 def _named(question: str, number: int, of: int) -> str:
     """A question as a message names it."""
-    shown = repr(question if len(question) <= SHOWN else question[: SHOWN - 3] + "...")
+    shown = repr(shortened(question))
     return f"question {number}, {shown}," if of > 1 else f"the question {shown}"

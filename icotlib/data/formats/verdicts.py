@@ -1,5 +1,6 @@
 """Questions answered by yes or no, or true or false: StrategyQA and ProntoQA."""
 
+from dataclasses import replace
 from typing import Any
 
 from icotlib.data.cells import cell_text, has_content, unwritten
@@ -29,7 +30,7 @@ class Strategyqa(Format):
         verdict = _VERDICTS.get(_short_text(row.named(answer)).lower())
         if columns.steps is not None or row.columns(STEPS):
             parts = ByName().read(row, columns, habits)
-            return parts if verdict is None else _with_answer(parts, verdict)
+            return parts if verdict is None else replace(parts, answer=Final(verdict))
         if verdict is None:
             raise ValueError(
                 "there are facts or a decomposition, but the answer is neither true nor false: "
@@ -48,10 +49,6 @@ def _short_text(cell: Any) -> str:
         return cell_text(cell)
     except ValueError:
         return ""
-
-
-def _with_answer(parts: Parts, answer: str) -> Parts:
-    return Parts(parts.question, parts.steps, Final(answer), parts.taken, parts.only_these_steps)
 
 
 class Prontoqa(Format):
