@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from icotlib.config import parse_overrides
@@ -46,23 +47,19 @@ def add_run_options(
 
 def whole(low: int, high: int = 10**9) -> Callable[[str], int]:
     """Argparse's type of a whole number in a range."""
-
-    def checked(text: str) -> int:
-        try:
-            value = coerce(text, int, "this")
-            in_range(value, low, high, "this")
-        except ConfigError as error:
-            raise argparse.ArgumentTypeError(str(error).removeprefix("this ")) from None
-        return value
-
-    return checked
+    return partial(_ranged, int, low, high)
 
 
 def number(text: str) -> float:
     """Argparse's type of a finite number that is not negative."""
+    return _ranged(float, 0, None, text)
+
+
+def _ranged(kind: type, low: float, high: float | None, text: str) -> Any:
+    """A number of the command line. Raises argparse's error for one outside its range."""
     try:
-        value = coerce(text, float, "this")
-        in_range(value, 0, None, "this")
+        value = coerce(text, kind, "this")
+        in_range(value, low, high, "this")
     except ConfigError as error:
         raise argparse.ArgumentTypeError(str(error).removeprefix("this ")) from None
     return value
