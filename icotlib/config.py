@@ -76,6 +76,9 @@ class RunConfig(Section):
             if name not in own:
                 raise ConfigError(f"method {self.method!r} has no settings {name!r}")
         object.__setattr__(self, "own", own)
+        if self.train.precision == "fastest":  # a run is known by what it computes in
+            train = dataclasses.replace(self.train, precision=spec.fastest_precision(self))
+            object.__setattr__(self, "train", train)
         if self.train.precision == "int8" and (
             self.train.gradient_checkpointing or self.model.lora
         ):

@@ -279,10 +279,11 @@ class TrainConfig(Section):
     stop_accuracy: float | None = setting(
         None, "Stop once validation accuracy at the last stage reaches this.", low=0, high=1
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = setting(
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8", "fastest"] = setting(
         "auto",
         "auto: bf16 on a GPU that supports it, else fp32. int8: matrix products of hidden "
-        "matrices in int8, on CPUs.",
+        "matrices in int8, on CPUs. fastest: whichever of fp32, bf16 and int8 a short measurement "
+        "finds fastest on this machine; the run's config has that one.",
     )
     threads: int = setting(
         1,

@@ -37,6 +37,7 @@ from icotlib.methods.checks import check_built
 from icotlib.methods.costs import Shape, language_step
 from icotlib.methods.schedule import FullRemoval, Schedule
 from icotlib.models.adapters import add_adapters, merged_weights
+from icotlib.models.fastest import fastest_precision
 from icotlib.models.flops import RunSizes, StepCost
 from icotlib.models.loading import load_stage
 from icotlib.models.precision import training_precision
@@ -100,6 +101,11 @@ class Method(ABC):
     def input_format(cls, config: RunConfig) -> InputFormat:
         """How examples are arranged."""
         return InputFormat()
+
+    @classmethod
+    def fastest_precision(cls, config: RunConfig) -> str:
+        """What `train.precision=fastest` stands for on this machine: `fp32`, `bf16` or `int8`."""
+        return fastest_precision(config)
 
     @classmethod
     def make_schedule(cls, config: RunConfig, longest: int) -> Schedule:

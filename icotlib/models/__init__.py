@@ -9,6 +9,8 @@ loading        saving a model with its tokenizer, and loading it again
 parameters     counting parameters and positions; which parameters each optimizer gets
 hooks          reading and replacing hidden states, masking attention
 precision      the precision that a run trains and answers at
+fastest        the fastest precision of a model on this machine, measured
+short_attention  attention in bf16 on CPUs
 int8           matrix products in int8 on CPUs
 flops          floating-point operations from sizes and sequence lengths
 known_sizes    sizes of the models that the two papers train

@@ -1,12 +1,13 @@
 """The precision of a run: at which it trains, and at which its models answer afterwards."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
 
 from icotlib.models import int8
+from icotlib.models.short_attention import short_attention
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -19,6 +20,14 @@ def mixed_precision(precision: str) -> str:
     if precision == "auto":
         return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
     return {"fp32": "no", "int8": "no"}.get(precision, precision)
+
+
+def step_mode(precision: str, model: nn.Module) -> AbstractContextManager:
+    """What must be open in a training step so that a model multiplies and attends as suits its
+    precision on this device, autocast aside, which is accelerate's part. It can be opened again."""
+    if precision == "int8":
+        return int8.int8_matmuls(precision, model)
+    return short_attention(DTYPES.get(mixed_precision(precision)), model)
 
 
 @contextmanager

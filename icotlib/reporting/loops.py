@@ -95,7 +95,7 @@ class Bare:
 
     def step(self, step: int) -> None:
         trainer = self.trainer
-        with trainer.int8_matmuls:
+        with trainer.step_mode:
             for part in self.batches[step % len(self.batches)]:
                 with trainer.accelerator.autocast():
                     logits = logits_of(trainer.model, part.inputs)

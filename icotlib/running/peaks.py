@@ -115,7 +115,7 @@ def _step_bytes(config: RunConfig, source: LengthSource, text: PreTrainedConfig)
         made = _trained_model(config, text)
     with rehearsal() as allocations:
         model = without_memory(made).train()
-        optimizers = make_optimizers(config.optim, model)
+        optimizers = make_optimizers(config, model)
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.grad = torch.zeros_like(parameter)

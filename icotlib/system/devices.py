@@ -1,7 +1,9 @@
 """The device that models run on, and its name in tables."""
 
+import functools
 import os
 import platform
+from pathlib import Path
 
 import torch
 
@@ -15,4 +17,19 @@ def device_name(device: torch.device) -> str:
     """The device as tables name it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU, {os.cpu_count()} cores"
+    return f"{cpu_name()}, {os.cpu_count()} cores"
+
+
+@functools.cache
+def cpu_name() -> str:
+    """The CPU by its vendor's name, and which instructions for products it has."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # no Linux
+        return f"{platform.processor() or platform.machine()} CPU"
+    found = dict(reversed([map(str.strip, line.split(":", 1)) for line in lines if ":" in line]))
+    flags = found.get("flags", "").split()
+    known = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
+    name = found.get("model name", "")
+    model = f"{name} (family {found['cpu family']}, model {found['model']})" if name else ""
+    return " ".join([model or f"{platform.machine()} CPU", *known])

@@ -24,8 +24,8 @@ from icotlib.errors import ConfigError, StoppedError
 from icotlib.evaluation.scoring import Score
 from icotlib.evaluation.truths import check_given_back
 from icotlib.methods.base import Method
-from icotlib.models import int8
 from icotlib.models.parameters import count_parameters
+from icotlib.models.precision import step_mode
 from icotlib.runs import Run
 from icotlib.system import memory, seals
 from icotlib.system.devices import device_name
@@ -98,7 +98,7 @@ class Trainer:
         check_given_back(self.run_data.layout, self.run_data.all_answers)
         torch.manual_seed(config.seed)
         self.method: Method = config.spec(config, self.run_data, self.accelerator)
-        optimizers = optim.make_optimizers(config.optim, self.method.model)
+        optimizers = optim.make_optimizers(config, self.method.model)
         self.model, *self.optimizers = self.accelerator.prepare(self.method.model, *optimizers)
         self.counters = Counters()
         self.losses = Losses(run, self.accelerator)
@@ -172,7 +172,7 @@ class Trainer:
         optim.set_rate(self.optimizers, optim.rate_at(self.config.optim, step, self.steps))
         loss = torch.zeros((), device=self.accelerator.device)
         processes = self.accelerator.num_processes  # whose gradients are averaged
-        with self.int8_matmuls, self.method.prepared(self.model):
+        with self.step_mode, self.method.prepared(self.model):
             for part in self.method.micro_batches(step, batch, generator):
                 self.accelerator.backward(part.loss * processes)
                 loss += part.loss.detach()
@@ -191,9 +191,9 @@ class Trainer:
         self.counters.examples += len(batch)
 
     @cached_property
-    def int8_matmuls(self) -> contextlib.AbstractContextManager:
-        """How matrices are multiplied in a step, where accelerate does not see to it."""
-        return int8.int8_matmuls(self.config.train.precision, self.method.model)
+    def step_mode(self) -> contextlib.AbstractContextManager:
+        """How a step multiplies and attends, where accelerate does not see to it."""
+        return step_mode(self.config.train.precision, self.method.model)
 
     @property
     def steps(self) -> int:
