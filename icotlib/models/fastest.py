@@ -108,7 +108,7 @@ def _measure(width: int, rows: int, threads: int, device: torch.device) -> dict[
         precisions += ["int8"] if int8.is_exact(device) else []
         steps = {precision: _step_of(block, x, precision) for precision in precisions}
         clock = functools.partial(compute_seconds, device)
-        timed = {
+        timed: dict[str, Callable[[], tuple[float, float]]] = {
             name: functools.partial(time_steps, step, 1, device, clock)
             for name, step in steps.items()
         }

@@ -27,7 +27,9 @@ def cpu_name() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # no Linux
         return f"{platform.processor() or platform.machine()} CPU"
-    found = dict(reversed([map(str.strip, line.split(":", 1)) for line in lines if ":" in line]))
+    found: dict[str, str] = {}
+    for name, _, value in (line.partition(":") for line in lines):
+        found.setdefault(name.strip(), value.strip())  # of the first core
     flags = found.get("flags", "").split()
     known = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
     name = found.get("model name", "")
