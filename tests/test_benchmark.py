@@ -37,6 +37,7 @@ def test_the_reference_loop_computes_our_loss(method, tmp_path):
             for part in Bare(ours, 1).batches[0]
         ]
     ours.step(0)
+    reference.model.eval()  # no dropout
     loss = reference.step(0)
     assert ours.losses.unread[0].item() == pytest.approx(loss, rel=1e-4)
     assert sum(bare).item() == pytest.approx(loss, rel=1e-4)

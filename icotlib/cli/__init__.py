@@ -16,6 +16,7 @@ data       a generated data set as files
 prepare    your own questions with steps, as files to train on
 export     a model as a folder for the hub
 benchmark  speed beside a reference implementation
+record     seconds until a model answers without any step
 publish    figures and tables from finished runs
 
 A command is one file here, with `add_arguments(parser)` and `run(options)`, and its line in
@@ -49,6 +50,7 @@ COMMANDS = {
     "prepare": "turn questions with steps (GSM8K, ProsQA, CSV, JSON, ...) into files to train on",
     "export": "write a run's model as a folder for the hub, with a card",
     "benchmark": "measure training and evaluation beside a reference implementation",
+    "record": "measure the seconds until 95% of answers are right with all steps removed",
     "publish": "write figures/ from finished runs, and the tables of README and guide",
 }
 

@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         nargs="+",
         default=["fp32"],
-        choices=("fp32", "bf16", "int8"),
-        help="one or several; int8 on a CPU",
+        choices=("fp32", "bf16", "int8", "fastest"),
+        help="one or several; int8 on a CPU; fastest: whichever is, by a short measurement",
     )
     parser.add_argument(
         "--costs",
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
         table = plan_accuracy(config)
         print(table.round(2).T.to_string(header=False))
         if options.out:
-            _add_to(options.out, table)
+            add_to(options.out, table)
         return
     if options.costs:
         folder = options.out or paths.FIGURES
@@ -74,10 +74,10 @@ def run(options: argparse.Namespace) -> None:
     table = benchmark(options.size, options.rounds, options.steps, tuple(options.precision))
     print(table.drop(columns=["device", "commit"]).round(3).to_string(index=False))
     if options.out:
-        _add_to(options.out, table)
+        add_to(options.out, table)
 
 
-def _add_to(path: Path, table: Any) -> None:
+def add_to(path: Path, table: Any) -> None:
     """Add rows to a CSV file."""
     import pandas as pd
 

@@ -38,6 +38,7 @@ from icotlib.experiments.stepwise import (
     icot_si,
     no_cot,
     paper_pace,
+    record,
     schedule_ablations,
     tour,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "own_si",
     "paper_pace",
     "plain",
+    "record",
     "run_config",
     "schedule_ablations",
     "series",

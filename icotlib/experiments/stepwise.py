@@ -3,6 +3,7 @@
 from typing import Any
 
 from icotlib.config import RunConfig
+from icotlib.errors import ConfigError, did_you_mean
 from icotlib.experiments.base import PAPER_OPTIM, PAPER_REMOVAL, check, make
 
 #: Steps of stepwise internalization, of explicit CoT, and of No CoT for as many seconds.
@@ -70,6 +71,15 @@ SCHEDULE_ABLATIONS: dict[str, dict[str, Any]] = {
     "no reset": {"removal.reset_optimizer": False},
     "no smoothing": {"removal.smoothing": None},
     "right side": {"removal.side": "right"},
+}
+
+
+#: The papers' smallest cell, 4x4 digits, on a laptop.
+LARGE: dict[str, Any] = {
+    "data.task": "mult-4x4",
+    "removal.warmup_steps": 500,
+    "train.length_groups": 4,
+    "train.steps": 16_000,
 }
 
 
@@ -143,6 +153,30 @@ def tour(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
         preset = "fast"
         changes |= SMALL | {"train.steps": 1000, "optim.decay_fraction": 0.6}
     return make(preset, seed, overrides, changes)
+
+
+#: Tasks with a record, and what differs there from `icot_si` at `fast`.
+RECORDS: dict[str, dict[str, Any]] = {
+    "mult-4x2": {"train.eval_every": 25},
+    "mult-4x4": LARGE | {"train.eval_every": 250},
+}
+
+
+def record(task: str, preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
+    """One model for every stage, trained until 95% of validation answers are right with all tokens
+    removed, in the fastest precision of this machine.
+
+    Raises `ConfigError` for a task without a record.
+    """
+    if task not in RECORDS:
+        raise ConfigError(
+            f"no record is kept of {task!r}: one of {', '.join(RECORDS)}."
+            f"{did_you_mean(task, RECORDS)}"
+        )
+    changes = {"label": "record", "train.stop_accuracy": 0.95, "train.precision": "fastest"}
+    if preset != "smoke":
+        changes |= {"data.task": task} | RECORDS[task]
+    return make(preset, seed, overrides, _size(preset, "icot_si") | REMOVAL[preset] | changes)
 
 
 def _size(preset: str, run: str) -> dict[str, Any]:

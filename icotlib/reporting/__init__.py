@@ -24,5 +24,6 @@ widgets         the live plot and the dial
 benchmark       speed beside plain loops
 loops           the loops that the benchmark compares
 cost_benchmark  measured steps beside their calculated cost
+records         seconds until a model answers with all chain tokens removed
 plan_benchmark  measured runs beside their plans: peak memory and seconds
 """

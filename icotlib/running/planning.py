@@ -21,7 +21,7 @@ from icotlib.running.device_speed import read_speed
 from icotlib.running.fitting import MEMORY, Fit, fit
 from icotlib.running.lengths import LengthSource, NominalLengths, has_nominal_lengths
 from icotlib.running.peaks import Peaks, peaks_of
-from icotlib.running.timed import IMPORTS, Seconds, saving_seconds, timed
+from icotlib.running.timed import IMPORTS, Seconds, saving_seconds, timed, update_seconds
 from icotlib.runs import Run, unfinished
 from icotlib.system import memory
 
@@ -181,7 +181,11 @@ def _calculated(config: RunConfig, cost: Cost, training: float) -> Seconds:
 
 
 def _calculated_from(config: RunConfig, cost: Cost, before: Sequence[Plan]) -> Seconds:
-    """The seconds of a run at the speed of others."""
+    """The seconds of a run at the speed of others.
+
+    A step takes time for its operations, and for the update of every parameter, which is mostly
+    memory traffic (`update_seconds`).
+    """
 
     def speed(seconds: Sequence[float], flops: Sequence[float]) -> float:
         return sum(flops) / sum(seconds) if sum(seconds) else math.inf
@@ -189,8 +193,17 @@ def _calculated_from(config: RunConfig, cost: Cost, before: Sequence[Plan]) -> S
     def tests(cost: Cost) -> float:
         return cost.evaluation - cost.validation
 
+    each = update_seconds(config.train.threads)
+
+    def updates(cost: Cost) -> float:
+        return each * cost.steps * cost.trained
+
     costs, times = [plan.cost for plan in before], [plan.times for plan in before]
-    training = speed([one.training for one in times], [one.flops for one in costs])
+    # Of small models, whose parameters stay in the caches, updates take less than `each` says.
+    computing = [
+        max(x.training - updates(y), x.training / 2) for x, y in zip(times, costs, strict=True)
+    ]
+    training = speed(computing, [one.flops for one in costs])
     validation = speed([one.validation for one in times], [one.validation for one in costs])
     test, longest = (
         speed(seconds, [tests(one) for one in costs])
@@ -198,7 +211,7 @@ def _calculated_from(config: RunConfig, cost: Cost, before: Sequence[Plan]) -> S
     )
     return Seconds(
         times[0].start,
-        cost.flops / training,
+        cost.flops / training + updates(cost),
         cost.validation / validation,
         saving_seconds(config, cost),
         tests(cost) / test,

@@ -1,0 +1,35 @@
+"""`icot record`: seconds until a model answers without writing any step, on this machine."""
+
+import argparse
+from pathlib import Path
+
+from icotlib.cli.options import add_run_options, load_imports, overrides_of
+
+EXAMPLES = """\
+examples:
+  icot record                           4x2 digits: minutes until 95% with all 12 tokens removed
+  icot record mult-4x4                  the papers' smallest cell, all 46 tokens: hours
+  icot record --seed 3 --out mine.csv   add the line to a table of your own
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", nargs="?", default="mult-4x2", help="mult-4x2 or mult-4x4")
+    parser.add_argument("--out", type=Path, help="a CSV file to add the line to")
+    add_run_options(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    from icotlib.cli.benchmark import add_to  # torch and pandas are not for --help
+    from icotlib.experiments import record
+    from icotlib.reporting.records import record_line, sentence
+    from icotlib.running.jobs import ensure
+
+    load_imports(options)
+    config = record(options.task, options.preset, options.seed, overrides_of(options.set))
+    line = record_line(ensure(config, options.jobs)[0])
+    print(sentence(line))
+    if options.out:
+        import pandas as pd
+
+        add_to(options.out, pd.DataFrame([line]))

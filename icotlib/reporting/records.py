@@ -1,0 +1,56 @@
+"""Records: seconds until a model answers with all chain tokens removed, on one's own machine."""
+
+from datetime import date
+from typing import Any
+
+from icotlib.runs import Run
+
+
+def record_line(run: Run) -> dict[str, Any]:
+    """What a finished run of `experiments.record` says, as a row of `figures/records.csv`.
+
+    Seconds are those of computing, on one thread of the run, without evaluation (`Run.metrics`).
+    They are empty if validation accuracy never reached the target. `accuracy` is exact match on the
+    test set at the end of the run, which stops once the target is reached.
+    """
+    target, last = run.config.train.stop_accuracy, run.stages.iloc[-1]
+    reached = run.metrics[run.metrics.valid_accuracy >= target]
+    first = reached.iloc[0] if len(reached) else None
+    origin, train = run.provenance, run.config.train
+    return {
+        "task": run.config.task,
+        "target": target,
+        "seconds": "" if first is None else round(float(first.seconds), 1),
+        "examples": "" if first is None else int(first.examples),
+        "removed": int(last.removed),
+        "accuracy": last.accuracy,
+        "ci_low": last.ci_low,
+        "ci_high": last.ci_high,
+        "n": int(last.n_test),
+        "seed": run.config.seed,
+        "precision": train.precision,
+        "threads": train.threads,
+        "device": origin["device"],
+        "commit": origin["commit"],
+        "date": _finished(run),
+        "run": run.name,
+    }
+
+
+def _finished(run: Run) -> str:
+    """The day on which a run was finished."""
+    return date.fromtimestamp(run.history.time.iloc[-1]).isoformat()
+
+
+def sentence(line: dict[str, Any]) -> str:
+    """A line of records in words."""
+    tested = f"{line['accuracy']:.1%} of {line['n']} test questions right at the end"
+    if line["seconds"] == "":
+        return f"{line['task']}: {line['target']:.0%} was not reached; {tested}"
+    minutes, seconds = divmod(round(line["seconds"]), 60)
+    return (
+        f"{line['task']}: {line['target']:.0%} of validation answers right with all "
+        f"{line['removed']} tokens removed after {minutes} min {seconds} s "
+        f"({line['examples']:,} examples, {line['precision']}, {line['threads']} thread"
+        f"{'s' * (line['threads'] > 1)} of {line['device']}); {tested}"
+    )
