@@ -36,7 +36,7 @@ from icotlib.system.names import as_name
 #: Raised by hand when a change to the code alters what a config trains to, or when a default
 #: changes, and for no other reason. It is part of every run's name: runs of different versions
 #: never mix.
-NUMERICS = 1
+NUMERICS = 2
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ TINY_SIZES: dict[str, Any] = {
     "train.eval_every": 4,
 }
 
-#: A run of a second of stepwise internalization, `RunConfig`'s own method.
-TINY = TINY_SIZES | {"removal.warmup_steps": 2}
+#: A run of a second of one model for all k.
+TINY = TINY_SIZES | {"method": "one_model", "removal.warmup_steps": 2}
 
 SIZES = {
     "hidden_size": 16,

@@ -68,7 +68,7 @@ def test_every_number_is_measured(tmp_path, capsys):
     explicit = question + chain + answer + len(["<sep>", "<sep>", "####", "<eos>"])
     assert per_example.explicit_cot == pytest.approx(explicit)
     assert per_example.no_cot == pytest.approx(explicit - chain)
-    assert explicit - chain < per_example.icot_si < explicit
+    assert explicit - chain < per_example.one_model < explicit
 
 
 def filling(mib):

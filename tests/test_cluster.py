@@ -200,12 +200,12 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(shared, slow, undisturbed):
 def test_the_command_stops_what_is_in_training_and_nothing_else(shared, slow, tiny, capsys):
     finished, config = train(tiny), slow.override(seed=1)
     run = Run.of(config)
-    assert main(["stop", "icot_si"]) == 1
-    assert "no run in training begins with 'icot_si'" in capsys.readouterr().err
+    assert main(["stop", "one_model"]) == 1
+    assert "no run in training begins with 'one_model'" in capsys.readouterr().err
     client = threading.Thread(target=error_of, args=(config,))
     client.start()
     wait_until(lambda: run.progress.get("step", 0) > 0)
-    assert main(["stop", "icot_si"]) == 0
+    assert main(["stop", "one_model"]) == 0
     client.join()
     assert capsys.readouterr().out.count(" is asked to stop") == 1
     assert run.history.event.tolist() == ["started", "stopped"]

@@ -145,14 +145,14 @@ def test_a_bad_override_says_what_is_wrong(changes, message):
     ("changes", "message"),
     [
         (
-            {"removal.smoothing": 4},
-            r"removal\.smoothing needs removal\.schedule=linear or geometric or adaptive; this run "
-            r"has removal\.schedule=random$",
+            {"removal.threshold": 0.5},
+            r"removal\.threshold needs removal\.schedule=adaptive; this run has "
+            r"removal\.schedule=linear$",
         ),
         (
-            {"removal.schedule": "linear", "removal.all_fraction": 0.3},
-            r"removal\.all_fraction needs removal\.schedule=random; this run has "
-            r"removal\.schedule=linear$",
+            {"removal.all_fraction": 0.3},
+            r"removal\.all_fraction does not apply: method 'icot_si' does not read it; "
+            "it is a setting of one_model$",
         ),
         (
             {"method": "explicit_cot", "removal.pace": 4},
@@ -207,8 +207,8 @@ def test_overrides_may_be_yaml_text():
         ("{train: {steps: 3}, seed: 2}", {"train.steps": 3, "seed": 2}),
         ({"model": {"options": {"n_inner": 3}}}, {"model.options": {"n_inner": 3}}),
         (
-            {"removal": {"schedule": "linear", "pace": 2}},
-            {"removal.schedule": "linear", "removal.pace": 2},
+            {"removal": {"schedule": "linear", "pace": 2.5}},
+            {"removal.schedule": "linear", "removal.pace": 2.5},
         ),
     ],
 )
@@ -238,9 +238,9 @@ def test_overrides_are_applied_together():
 def test_switching_the_schedule_drops_what_the_new_one_does_not_read():
     linear = {"removal.schedule": "linear", "removal.pace": 3.0, "removal.side": "right"}
     linear |= {"removal.keep_positions": False, "removal.warmup_steps": 7}
-    config = RunConfig().override(linear).override({"removal.schedule": "random"})
+    config = RunConfig().override(linear).override({"removal.schedule": "adaptive"})
     kept = {"removal.side": "right", "removal.keep_positions": False, "removal.warmup_steps": 7}
-    assert config == RunConfig().override(kept)
+    assert config == RunConfig().override(kept | {"removal.schedule": "adaptive"})
     assert not hasattr(config.removal, "pace")
     again = config.override({"removal.schedule": "linear"})
     assert again.removal.pace == RunConfig().override({"removal.schedule": "linear"}).removal.pace
@@ -283,11 +283,12 @@ def test_settings_of_schedules_say_which_read_them():
             one = described[f"removal.{field.name}"]
             assert not one.only or name in one.only.removeprefix("schedule ").split(", ")
     assert described["removal.pace"].only == "schedule linear"
-    assert described["removal.smoothing"].only == "schedule linear, geometric, adaptive"
+    assert described["removal.smoothing"].only == ""
+    assert described["removal.threshold"].only == "schedule adaptive"
     assert described["removal.side"].only == ""
     choice = described["removal.schedule"]
-    assert choice.type == "linear | geometric | adaptive | random"
-    assert choice.default == "random"
+    assert choice.type == "linear | geometric | adaptive"
+    assert choice.default == "linear"
     assert all(f"{name}" in choice.help for name in SCHEDULES)
 
 
@@ -296,17 +297,17 @@ def test_settings_of_schedules_say_which_read_them():
 
 def test_the_run_name_tells_what_it_is():
     name = RunConfig().override({"seed": 2, "label": "x"}).run_name
-    assert name.startswith("icot_si-random-mult-4x2-x-s2-v1-")
+    assert name.startswith("icot_si-linear-mult-4x2-x-s2-v2-")
     assert name.endswith(RunConfig().override({"seed": 2, "label": "x"}).digest[:10])
 
 
 def test_the_version_of_the_numerics_is_part_of_the_name_and_the_digest(monkeypatch):
     before = RunConfig().digest
-    assert config_module.NUMERICS == 1
-    assert f"-s0-v1-{before[:10]}" in RunConfig().run_name
-    monkeypatch.setattr(config_module, "NUMERICS", 2)
+    assert config_module.NUMERICS == 2
+    assert f"-s0-v2-{before[:10]}" in RunConfig().run_name
+    monkeypatch.setattr(config_module, "NUMERICS", 3)
     after = RunConfig()
-    assert f"-s0-v2-{after.digest[:10]}" in after.run_name
+    assert f"-s0-v3-{after.digest[:10]}" in after.run_name
     assert after.digest != before
 
 
@@ -314,7 +315,7 @@ def test_settings_at_their_default_do_not_name_a_run():
     """A setting that is added later leaves the names of finished runs as they were."""
     default = RunConfig()
     assert default.override({"train.steps": default.train.steps}).digest == default.digest
-    assert default.override({"removal.schedule": "random"}).digest == default.digest
+    assert default.override({"removal.schedule": "linear"}).digest == default.digest
     teacher = experiments.kd_teacher("smoke")
     changed = experiments.kd_teacher("smoke", overrides={"train.steps": 9})
     student = experiments.kd_student("smoke")
@@ -353,10 +354,10 @@ def test_a_run_stored_in_another_format_is_refused_and_left_out(begun):
 def test_a_run_is_found_by_how_its_name_begins(begun):
     plain, labelled, seeded = begun(), begun(label="wide"), begun(seed=1)
     assert find_run(seeded.name).name == seeded.name
-    assert find_run("icot_si-random-mult-4x2-w").name == labelled.name
+    assert find_run("icot_si-linear-mult-4x2-w").name == labelled.name
     # Without a label goes before labels, and then seed 0 before others.
     assert find_run("icot_si").name == plain.name
-    assert find_run("icot_si-random-mult-4x2-s1").name == seeded.name
+    assert find_run("icot_si-linear-mult-4x2-s1").name == seeded.name
 
 
 def test_an_ambiguous_name_lists_the_choices(begun):
@@ -422,7 +423,7 @@ def test_every_preset_makes_every_run(preset):
     assert len({config.digest for config in configs}) == len(configs)
     assert all(config.seed == 1 for config in configs)
     methods = {config.method for config in configs}
-    assert methods == {"no_cot", "explicit_cot", "icot_si", "icot_kd"}
+    assert methods == {"no_cot", "explicit_cot", "icot_si", "one_model", "icot_kd"}
     assert all(config.preset == preset for config in experiments.studies(preset))
     with pytest.raises(ConfigError, match="Did you mean 'fast'"):
         experiments.studies("fsat")
@@ -521,8 +522,8 @@ def test_presets_take_overrides_and_refuse_typos():
 
 
 def test_a_presets_settings_of_another_schedule_are_left_out():
-    config = experiments.icot_si("paper", overrides={"removal.schedule": "random"})
-    assert config.removal.schedule == "random"
+    config = experiments.icot_si("paper", overrides={"removal.schedule": "adaptive"})
+    assert config.removal.schedule == "adaptive"
     assert config.removal.warmup_steps == experiments.icot_si("paper").removal.warmup_steps
     assert not hasattr(config.removal, "pace")
 
@@ -557,9 +558,9 @@ def test_the_paper_preset_is_the_papers():
     assert config.data.train_examples / config.train.batch_size == removal.steps_per_epoch
 
 
-def test_no_cot_gets_as_many_examples_as_stepwise_internalization():
+def test_no_cot_gets_as_many_examples_as_one_model():
     for preset in experiments.PRESETS:
-        implicit = experiments.icot_si(preset)
+        implicit = experiments.one_model(preset)
         bare = experiments.no_cot(preset, budget="examples")
         assert implicit.train == bare.train
         assert implicit.model == bare.model

@@ -102,7 +102,7 @@ def test_greedy_answers_take_the_operations_that_torch_counts():
 
 def test_tokens_of_a_run_by_hand():
     """2x2: question 6 with separator, chain 8, then separator, delimiter, 4 digits, end: 21."""
-    changes = TINY | {"data.task": "mult-2x2", "removal.schedule": "linear"}
+    changes = TINY | {"data.task": "mult-2x2", "method": "icot_si", "removal.schedule": "linear"}
     changes |= {"removal.warmup_steps": 0, "removal.pace": 2.0, "removal.steps_per_epoch": 4}
     config = RunConfig().override(changes | {"removal.remove_all_at": 2})
     run_data = RunData(config)
@@ -248,7 +248,12 @@ def test_costs_of_adapters(tmp_path, pretrained):
     """State and disk are those of a trainer; frozen weights have no gradients to compute."""
     folder = pretrained("llama")
     config = RunConfig().override(
-        {"data.task": "mult-2x2", "model.pretrained": folder, "model.lora": {"r": 2}}
+        {
+            "method": "one_model",
+            "data.task": "mult-2x2",
+            "model.pretrained": folder,
+            "model.lora": {"r": 2},
+        }
         | {"optim.name": "adamw", "data.valid_examples": 10, "data.test_examples": 10}
     )
     trainer = Trainer(config, Run(tmp_path / "run"))

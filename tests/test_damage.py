@@ -24,7 +24,12 @@ from icotlib.training.trainer import Trainer, train
 from tests.helpers import TINY, TINY_SIZES
 
 #: One removal stage for every two tokens, so that a run has three.
-STAGES = {"removal.schedule": "linear", "removal.pace": 2, "removal.steps_per_epoch": 2}
+STAGES = {
+    "method": "icot_si",
+    "removal.schedule": "linear",
+    "removal.pace": 2,
+    "removal.steps_per_epoch": 2,
+}
 
 
 @pytest.fixture(scope="module")

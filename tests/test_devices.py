@@ -36,6 +36,7 @@ ADAPTIVE = {
     "data.task": "parity-4",
     "data.valid_examples": 4,
     "data.test_examples": 4,
+    "method": "icot_si",
     "removal.schedule": "adaptive",
     "removal.threshold": 0.45,
     "removal.window": 3,
@@ -178,7 +179,7 @@ def test_ddp_equals_one_process_and_resumes_with_another_number(tmp_path, monkey
     wait_for(reached.exists, processes[0])
     for process in processes:
         process.send_signal(signal.SIGKILL)
-        assert "icot_si' trains in one process only" in process.communicate()[0]
+        assert "one_model' trains in one process only" in process.communicate()[0]
     assert not Run.of(killed).done
     train(killed)
 

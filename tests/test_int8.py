@@ -194,7 +194,7 @@ def test_a_run_in_int8_answers_in_int8(runs_folder, method, monkeypatch):
         settings = {"train.precision": "int8", "train.steps": 2, "train.eval_every": 2}
         config, model_class = experiments.icot_kd("smoke", overrides=settings), ThoughtModel
     else:
-        settings = {"removal.schedule": method, "train.precision": "int8"}
+        settings = {"method": "icot_si", "removal.schedule": method, "train.precision": "int8"}
         settings |= {"removal.steps_per_epoch": 8} if method == "linear" else {}
         config, model_class = RunConfig().override(TINY | settings), GPT2LMHeadModel
     monkeypatch.setattr("icotlib.methods.base.check_built", lambda method, model: None)

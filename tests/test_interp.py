@@ -167,7 +167,7 @@ def made(task, method, removed, architecture="gpt2", **overrides):
 
 def test_positions_are_named_rightly_where_whole_steps_are_removed():
     steps = {"removal.step_end": "+", "removal.keep_positions": False}
-    model, config = made("mult-3x3", "icot_si", 1, **steps)
+    model, config = made("mult-3x3", "one_model", 1, **steps)
     questions = interp.draw_questions_of(config, 3)
     names, inputs = model.position_names(questions), model.inputs(questions)
     assert len(names) == inputs.ids.shape[1]
@@ -178,7 +178,7 @@ def test_positions_are_named_rightly_where_whole_steps_are_removed():
 @pytest.mark.parametrize("spaced", [False, True])
 def test_positions_of_a_tokenizer_that_adds_spaces(pretrained, spaced):
     settings = {"model.pretrained": pretrained("gpt2"), "model.spaced_separators": spaced}
-    model, config = made("mult-2x2", "icot_si", 3, **settings)
+    model, config = made("mult-2x2", "one_model", 3, **settings)
     names = model.position_names(interp.draw_questions_of(config, 3))
     space, delimiter = ["_"] * spaced, ["####"] * len(model.layout.answer_delimiter)
     chain = ["t4", "t5", "t6", "t7", "t8", *space]
@@ -198,7 +198,7 @@ def test_positions_of_a_tokenizer_that_adds_spaces(pretrained, spaced):
     ],
 )
 def test_positions_have_the_names_of_their_tokens(removed, overrides, names):
-    method = "no_cot" if overrides is NO_CHAIN else "icot_si"
+    method = "no_cot" if overrides is NO_CHAIN else "one_model"
     model, config = made("mult-2x2", method, removed, **overrides)
     questions = interp.draw_questions_of(config, 3)
     names = names.split()
@@ -225,7 +225,7 @@ def test_positions_have_the_names_of_their_tokens(removed, overrides, names):
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
 def test_the_residual_stream_is_what_transformers_calls_hidden_states(architecture):
-    model, config = made("mult-2x2", "icot_si", 8, architecture)
+    model, config = made("mult-2x2", "one_model", 8, architecture)
     inputs = model.inputs(interp.draw_questions_of(config, 4))
     states = model.residual_stream(inputs)
     with torch.no_grad():
@@ -244,7 +244,7 @@ def test_the_residual_stream_is_what_transformers_calls_hidden_states(architectu
 
 
 def test_an_outer_hook_sees_what_an_inner_hook_puts_in():
-    model, config = made("mult-2x2", "icot_si", 8)
+    model, config = made("mult-2x2", "one_model", 8)
     inputs, seen = model.inputs(interp.draw_questions_of(config, 2)), {}
     new = torch.randn(*inputs.ids.shape, 16)
     with (
@@ -378,7 +378,7 @@ def test_an_mlp_decodes_what_is_not_linearly_separable():
 
 def test_a_number_that_the_input_gives_away_is_not_selective():
     # A product is not linear in the digits, but an MLP predicts it from them.
-    model, config = made("mult-2x2", "icot_si", 8)
+    model, config = made("mult-2x2", "one_model", 8)
     questions = interp.draw_questions_of(config, 1500)
     products = [one for one in interp.variables_of(questions, "number") if one.name == "a0 b0"]
     table = interp.probe_with_controls(model, questions, products)
@@ -596,7 +596,7 @@ def test_ablation_finds_what_is_used_and_nothing_else(planted):
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "gpt_neox"])
 def test_layers_below_an_intervention_are_computed_once(architecture, monkeypatch):
-    model, config = made("mult-2x2", "icot_si", 8, architecture)
+    model, config = made("mult-2x2", "one_model", 8, architecture)
     questions, passes = interp.draw_questions_of(config, 9), []
     monkeypatch.setattr(interventions, "BATCH", 4)  # several batches, each with a first pass
     layers = decoder_layers(model.model)
@@ -634,7 +634,7 @@ def test_knock_out_finds_which_attention_is_needed(planted):
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "gpt_neox"])
 def test_attention_can_be_masked_in_any_architecture(architecture):
-    model, config = made("mult-2x2", "icot_si", 8, architecture)
+    model, config = made("mult-2x2", "one_model", 8, architecture)
     inputs = model.inputs(interp.draw_questions_of(config, 3))
     width = inputs.ids.shape[1]
     causal = torch.ones(width, width, dtype=torch.bool).tril()
@@ -669,7 +669,7 @@ def test_attention_and_its_tree(planted):
 
 
 def test_attention_of_a_transformer_is_what_it_reports():
-    model, config = made("mult-2x2", "icot_si", 8)
+    model, config = made("mult-2x2", "one_model", 8)
     questions = interp.draw_questions_of(config, 7)
     before = logits_of(model.model, model.inputs(questions))
     weights = interp.attention(model, questions, batch_size=3)

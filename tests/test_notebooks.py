@@ -143,7 +143,8 @@ def test_smoke_crosses_the_removal_stages(series):
         assert stages[-1] == run.totals["chain_length"] == 6
         assert len(stages) >= (4 if name == "pace 16" else 6)
         assert run.metrics.removed.is_monotonic_increasing
-    assert Run.of(experiments.icot_si("smoke")).stages.removed.tolist() == list(range(7))
+    for make in (experiments.icot_si, experiments.one_model):
+        assert Run.of(make("smoke")).stages.removed.tolist() == list(range(7))
 
 
 def test_smoke_runs_learn(series):
@@ -201,7 +202,7 @@ def test_the_series_is_stepwise_internalization_and_what_it_is_compared_with(pla
     trained, executed = planned
     assert main(["workbook", "--preset", "smoke", "--series"]) == 0
     methods = {name: config.method for name, config in trained.items()}
-    assert set(methods.values()) == {"icot_si", "no_cot", "explicit_cot"}
+    assert set(methods.values()) == {"icot_si", "one_model", "no_cot", "explicit_cot"}
     needs = {
         number: [methods[need] for need in job.needs]
         for number, job in executed.items()
@@ -210,8 +211,8 @@ def test_the_series_is_stepwise_internalization_and_what_it_is_compared_with(pla
     assert needs == {
         "01": [],
         "02": ["explicit_cot", "no_cot"],
-        "06": ["icot_si"],
-        "08": ["icot_si", "no_cot", "explicit_cot"],
+        "06": ["icot_si", "one_model"],
+        "08": ["one_model", "icot_si", "no_cot", "explicit_cot"],
     }
     before = {*trained, *(job.name for number, job in executed.items() if number != "99")}
     assert set(executed["99"].needs) == before  # it reads the results of all runs
@@ -252,13 +253,14 @@ def test_an_override_that_no_run_of_a_notebook_reads_is_refused(planned):
     read = {number: job.arguments["values"]["overrides"] for number, job in executed.items()}
     assert read == {"03": {}, "06": RIGHT}
     methods = {config.method for config in trained.values()}
-    assert methods == {"explicit_cot", "kd_student", "icot_si"}  # what these two need
+    assert methods == {"explicit_cot", "kd_student", "icot_si", "one_model"}  # what these two need
 
 
 def test_the_results_notebook_leaves_its_tables(series):
     folder = series[0].parent
     table = pd.read_csv(folder / "results.csv")
-    assert set(table.method) == {"explicit_cot", "no_cot", "icot_si", "kd_student", "icot_kd"}
+    named = {"explicit_cot", "no_cot", "icot_si", "one_model", "kd_student", "icot_kd"}
+    assert set(table.method) == named
     assert set(table.preset) == {"smoke"}
     assert {config.run_name for config in experiments.workbook("smoke")} <= set(table.run)
     assert r"\begin{tabular}" in (folder / "results.tex").read_text()

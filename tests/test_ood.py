@@ -272,7 +272,7 @@ def test_a_longer_chain_would_have_taken_more_positions(runs_folder, monkeypatch
     "changes",
     [
         {"method": "explicit_cot"},
-        {"method": "icot_si", "removal.warmup_steps": 2},
+        {"method": "one_model", "removal.warmup_steps": 2},
         {"method": "icot_si", "removal.schedule": "geometric", "removal.steps_per_chunk": 10,
          "removal.warmup_steps": 0},
         {"method": "icot_si", "removal.schedule": "linear", "removal.pace": 4.0,
@@ -280,7 +280,7 @@ def test_a_longer_chain_would_have_taken_more_positions(runs_folder, monkeypatch
          "removal.keep_positions": False},
         {"method": "no_cot", "removal.layout": "no_chain"},
     ],
-    ids=["explicit", "random", "staged", "never finished", "no chain"],
+    ids=["explicit", "one model", "staged", "never finished", "no chain"],
 )  # fmt: skip
 def test_every_method_is_asked_everything_it_has_positions_for(runs_folder, changes):
     enough = {"train.steps": 40, "train.batch_size": 32}  # to write answers, some of them right
@@ -352,7 +352,7 @@ def test_the_command_trains_every_method_and_prints_its_accuracy(runs_folder, ca
     command = ["shifts", "--preset", "smoke", "--questions", "10", "--jobs", "1"]
     assert main([*command, *(word for change in quick for word in ("--set", change))]) == 0
     printed = capsys.readouterr().out
-    for method in ("explicit_cot", "icot_si", "icot_kd", "no_cot"):
+    for method in ("explicit_cot", "icot_si", "one_model", "icot_kd", "no_cot"):
         assert (
             len(re.findall(rf"^ *{method} +0 +(?:2x1|1x2|unseen combinations)", printed, re.M)) == 3
         )

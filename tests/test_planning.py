@@ -20,7 +20,12 @@ QUICK = {"train.steps": 12, "train.eval_every": 12, "data.test_examples": 8}
     "changes",
     [
         {},
-        {"removal.schedule": "linear", "removal.steps_per_epoch": 10, "removal.warmup_steps": 2},
+        {
+            "method": "icot_si",
+            "removal.schedule": "linear",
+            "removal.steps_per_epoch": 10,
+            "removal.warmup_steps": 2,
+        },
         {"method": "no_cot"},
         {"method": "explicit_cot"},
     ],
@@ -141,7 +146,7 @@ def test_many_stages_are_listed_from_both_ends():
 
 
 def test_the_command_prints_it(runs_folder, capsys):
-    command = ["train", "icot_si", "--preset", "smoke", "--plan"]
+    command = ["train", "one_model", "--preset", "smoke", "--plan"]
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert "40 steps, 1,280 examples" in printed

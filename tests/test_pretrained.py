@@ -82,6 +82,7 @@ def own_data(tmp_path):
 SMALL = {
     "optim.name": "adamw",
     "optim.lr": 1e-2,
+    "method": "icot_si",
     "removal.schedule": "linear",
     "removal.keep_positions": False,
     "removal.steps_per_epoch": 4,

@@ -26,7 +26,7 @@ from icotlib.reporting.blocks import BLOCKS
 from icotlib.reporting.guide import blocks_of, pages
 from icotlib.tasks import get_task
 from icotlib.training.trainer import train
-from tests.helpers import TINY
+from tests.helpers import TINY_SIZES
 
 ROOT = paths.PROJECT
 README = ROOT / "README.md"
@@ -204,7 +204,9 @@ def tiny_run(tmp_path_factory):
     """A tiny run of stepwise internalization that the pages' code finds, on 4x2 digits."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ICOT_RUNS", str(tmp_path_factory.mktemp("runs")))
-        config = experiments.icot_si("smoke", overrides=TINY | {"data.task": "mult-4x2"})
+        every = {"removal.steps_per_epoch": 1, "removal.warmup_steps": 0, "train.steps": 14}
+        sizes = TINY_SIZES | {"data.task": "mult-4x2"} | every
+        config = experiments.icot_si("smoke", overrides=sizes)
         yield train(config)
 
 

@@ -27,7 +27,12 @@ from icotlib.runs import Run, all_runs
 from icotlib.training.trainer import Trainer, train
 from tests.helpers import TINY, TINY_SIZES
 
-LINEAR = {"removal.schedule": "linear", "removal.pace": 1, "removal.steps_per_epoch": 2}
+LINEAR = {
+    "method": "icot_si",
+    "removal.schedule": "linear",
+    "removal.pace": 1,
+    "removal.steps_per_epoch": 2,
+}
 
 
 @pytest.fixture(scope="module")

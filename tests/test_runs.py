@@ -26,7 +26,7 @@ def trained(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setenv("ICOT_RUNS", str(tmp_path_factory.mktemp("runs")))
     base = RunConfig().override(TINY)
-    yield [train(base.override({"method": x})) for x in ("icot_si", "no_cot", "explicit_cot")]
+    yield [train(base.override({"method": x})) for x in ("one_model", "no_cot", "explicit_cot")]
     patch.undo()
 
 
@@ -146,7 +146,7 @@ def test_the_results_table_has_a_row_per_stage(trained):
     assert table.ci_low.le(table.accuracy).all()
     assert table.ci_high.ge(table.accuracy).all()
     last = final_rows(table).set_index("method").removed.to_dict()
-    assert last == {"icot_si": 8, "no_cot": 8, "explicit_cot": 0}
+    assert last == {"one_model": 8, "no_cot": 8, "explicit_cot": 0}
     assert set(summary(table).method) == {"ICoT-SI", "No CoT", "Explicit CoT"}
 
 

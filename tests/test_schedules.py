@@ -7,6 +7,7 @@ import torch
 
 from icotlib.config import RunConfig
 from icotlib.errors import ConfigError
+from icotlib.methods.one_model import EveryStage, OneModelSettings
 from icotlib.methods.schedule import FullRemoval, NoRemoval
 from icotlib.methods.stepwise.schedules import SCHEDULES, make_schedule, smoothing_offsets
 
@@ -120,12 +121,17 @@ def test_smoothing_acts_while_nothing_is_removed_but_never_in_the_warm_up():
     assert linear.removed == 0
 
 
-def test_random_draws_all_or_uniform_within_each_chain():
-    random = schedule("random", all_fraction=0.5)
-    k = random.sample(0, torch.full((60_000,), 2), generator())
+def every_stage(longest=10):
+    return EveryStage(OneModelSettings(warmup_steps=1, all_fraction=0.5), longest)
+
+
+def test_one_model_loses_all_or_uniformly_within_each_chain():
+    schedule = every_stage()
+    assert schedule.sample(0, torch.full((9,), 2), generator()).sum() == 0  # the warm-up
+    k = schedule.sample(1, torch.full((60_000,), 2), generator())
     share = torch.bincount(k) / len(k)
     assert share.tolist() == pytest.approx([1 / 6, 1 / 6, 4 / 6], abs=0.01)
-    short = random.sample(0, torch.tensor([0, 1] * 100), generator())
+    short = schedule.sample(1, torch.tensor([0, 1] * 100), generator())
     assert short.max() == 1
     assert short[::2].max() == 0
 
@@ -167,10 +173,10 @@ def test_planned_stages_are_those_that_a_run_goes_through(name, settings, steps)
     assert planned == [(step, seen[step]) for step in first]
 
 
-@pytest.mark.parametrize("name", ["adaptive", "random"])
-def test_what_steps_alone_do_not_decide_is_not_planned(name):
-    assert schedule(name).stages(50) == []
-    assert schedule(name).test_stages() == list(range(11))
+@pytest.mark.parametrize("made", [schedule("adaptive"), every_stage()])
+def test_what_steps_alone_do_not_decide_is_not_planned(made):
+    assert made.stages(50) == []
+    assert made.test_stages() == list(range(11))
 
 
 def test_a_schedule_refuses_settings_out_of_range():

@@ -205,7 +205,7 @@ def test_extreme_values_of_every_setting_are_taken_or_refused_by_name():
         ("train.steps", 2**63, r"at most 1,000,000,000"),
         ("train.batch_size", 10**7, "at most 65,536"),
         ("optim.weight_decay", 10**400, "at most 1,000"),
-        ("removal.all_fraction", -math.inf, "at least 0"),
+        ("removal.pace", -math.inf, "at least 0"),
     ],
 )
 def test_an_error_of_a_range_names_setting_value_and_range(name, value, allowed):

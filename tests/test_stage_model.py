@@ -38,7 +38,12 @@ SHORT = TINY | {
     "train.eval_every": 100,
     "train.steps": 200,
 }
-LINEAR = {"removal.schedule": "linear", "removal.pace": 1.0, "removal.steps_per_epoch": 35}
+LINEAR = {
+    "method": "icot_si",
+    "removal.schedule": "linear",
+    "removal.pace": 1.0,
+    "removal.steps_per_epoch": 35,
+}
 COUPLED = {
     "data.task": "mult-1x1",
     "data.valid_examples": 10,
@@ -98,7 +103,7 @@ def test_the_runs_are_worth_testing(runs):
 
 def test_a_run_is_loaded_by_name_at_a_stage(runs):
     run = runs["random"]
-    for name in (run, run.name, "icot_si-random"):
+    for name in (run, run.name, "one_model"):
         assert icot.load(name).removed == 6
         assert icot.load(name, k=2).removed == 2
         assert icot.load(name).run.name == run.name
@@ -115,7 +120,7 @@ def test_a_run_is_loaded_by_name_at_a_stage(runs):
 
 def test_what_cannot_be_loaded_says_why(runs):
     with pytest.raises(ConfigError, match=r"no stage with 99 tokens removed, but \[0, 1, 2, 3, 4"):
-        icot.load("icot_si-random", k=99)
+        icot.load("one_model", k=99)
     with pytest.raises(ConfigError, match=r"no stage with 5 tokens removed, but \[0, 1, 2, 3\]"):
         icot.load("icot_si-linear", k=5)  # the schedule did not reach it
     with pytest.raises(RunError, match=r"answers no questions by itself: .*\(ICoT-KD student\)"):

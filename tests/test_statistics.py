@@ -220,8 +220,8 @@ def test_groups_differ_in_more_than_the_seed(trained):
     found = group_runs(all_runs())
     sizes = {(g.config.method, g.config.train.steps, g.config.data.test_examples): g for g in found}
     assert {key: len(group.runs) for key, group in sizes.items()} == {
-        ("icot_si", 12, 24): 3,
-        ("icot_si", 12, 20): 1,
+        ("one_model", 12, 24): 3,
+        ("one_model", 12, 20): 1,
         ("no_cot", 12, 24): 3,
         ("no_cot", 16, 24): 1,
     }
@@ -272,7 +272,7 @@ def names(group: Group) -> list[str]:
 
 def test_a_name_stands_for_all_seeds_or_for_one_run(trained):
     bare = trained[1]
-    group = find_group("icot_si")
+    group = find_group("one_model")
     assert [run.config.seed for run in group.runs] == [0, 1, 2]
     assert names(find_group(group.key)) == names(group)
     assert names(find_group(bare.run_name)) == [bare.run_name]
@@ -287,7 +287,7 @@ def test_a_name_stands_for_all_seeds_or_for_one_run(trained):
 def test_comparing_groups(trained):
     bare = trained[1]
     key = groups.configuration(Run.of(bare))
-    found = compare("icot_si", key)
+    found = compare("one_model", key)
     assert found.paired
     assert set(found.settings.setting) == {"method", "removal.warmup_steps"}
     assert found.stages.removed.tolist() == list(range(9))
@@ -299,7 +299,7 @@ def test_comparing_groups(trained):
     assert "Both answered the same 24 questions" in found.words[2]
     assert "so few seeds cannot give less than 0.10" in found.words[3]
     with pytest.raises(RunError, match="not every seed has a stage with 3 removed"):
-        compare("icot_si", key, removed=3)
+        compare("one_model", key, removed=3)
 
 
 def test_comparing_two_runs_supports_no_claim_about_methods(trained):
@@ -352,7 +352,7 @@ WORDS = [
 
 @pytest.mark.parametrize(("first", "second", "seeds", "expected"), WORDS)
 def test_conclusions_in_words(first, second, seeds, expected, trained, monkeypatch):
-    made = {"icot_si": first, "no_cot": second}
+    made = {"one_model": first, "no_cot": second}
 
     def sample(rows: pd.DataFrame) -> Sample:
         method = rows.method.iloc[0]

@@ -127,7 +127,7 @@ def swept(tmp_path_factory):
     """A finished sweep of four cells at smoke."""
     patch = pytest.MonkeyPatch()
     patch.setenv("ICOT_RUNS", str(tmp_path_factory.mktemp("runs")))
-    grid = {"seed": [0, 1], "removal.schedule": ["linear", "random"]}
+    grid = {"seed": [0, 1], "removal.schedule": ["linear", "geometric"]}
     yield icot.sweep("icot_si", grid, preset="smoke", overrides=QUICK)
     patch.undo()
 
@@ -137,9 +137,9 @@ def test_every_cell_is_a_run(swept):
     assert table.state.tolist() == ["finished"] * 4
     assert table[["seed", "removal.schedule"]].to_numpy().tolist() == [
         [0, "linear"],
-        [0, "random"],
+        [0, "geometric"],
         [1, "linear"],
-        [1, "random"],
+        [1, "geometric"],
     ]
     expected = experiments.icot_si("smoke", 1, {**QUICK, "removal.schedule": "linear"})
     assert table.runs[2] == expected.run_name
@@ -150,7 +150,7 @@ def test_every_cell_is_a_run(swept):
 
 
 def test_nothing_is_done_again_and_sweeps_share_runs(swept):
-    cell = {"seed": 1, "removal.schedule": "random"}
+    cell = {"seed": 1, "removal.schedule": "geometric"}
     other = icot.sweep("icot_si", cells=[cell], preset="smoke", overrides=QUICK, name="other")
     swept.run()
     assert other.table().state.tolist() == ["finished"]
@@ -279,7 +279,7 @@ def test_a_sweep_survives(runs_folder, outside):
 
     Every cell ends finished once, or failed with its cause; no run is trained twice.
     """
-    grid = {"seed": list(range(12)), "removal.schedule": ["linear", "random"]}
+    grid = {"seed": list(range(12)), "removal.schedule": ["linear", "geometric"]}
     fixed = {"preset": "smoke", **QUICK}
     swept = Sweep.make("icot_si", grid_cells(grid), fixed, "survives")
     full = Run.of(swept.cells[11].configs[0]).folder

@@ -30,6 +30,7 @@ from icotlib.training.trainer import Trainer, train
 
 TIMING = ["seconds", "train_seconds"]
 ADAPTIVE = {
+    "method": "icot_si",
     "removal.schedule": "adaptive",
     "removal.threshold": 0.0,
     "removal.window": 1,
@@ -109,7 +110,12 @@ def test_the_same_config_gives_the_same_numbers(runs_folder, tiny, tmp_path, mon
 
 
 def test_every_stage_leaves_a_checkpoint_and_an_accuracy(runs_folder, tiny):
-    settings = {"removal.schedule": "linear", "removal.pace": 1, "removal.steps_per_epoch": 2}
+    settings = {
+        "method": "icot_si",
+        "removal.schedule": "linear",
+        "removal.pace": 1,
+        "removal.steps_per_epoch": 2,
+    }
     run = train(tiny.override(settings))
     assert run.stages.removed.tolist() == [0, 1, 2, 3, 4]
     assert run.stages.train_steps.tolist() == [4, 6, 8, 10, 12]
@@ -121,7 +127,12 @@ def test_every_stage_leaves_a_checkpoint_and_an_accuracy(runs_folder, tiny):
 
 
 def test_only_the_last_stages_weights_are_kept_where_asked(runs_folder, tiny, monkeypatch, capsys):
-    linear = {"removal.schedule": "linear", "removal.pace": 1, "removal.steps_per_epoch": 2}
+    linear = {
+        "method": "icot_si",
+        "removal.schedule": "linear",
+        "removal.pace": 1,
+        "removal.steps_per_epoch": 2,
+    }
     every, config = (tiny.override(linear | {"train.stage_weights": x}) for x in ("all", "last"))
     step = Trainer.step
 
@@ -180,7 +191,7 @@ def test_own_files_train_for_epochs(runs_folder, tiny, tmp_path):
         examples = [Example(digit, "1 2 3", digit) for digit in digits]
         write_examples(tmp_path / "own" / f"{split}.txt", examples)
     run = train(tiny.override({"data.path": str(tmp_path / "own")}))
-    assert run.name.startswith("icot_si-random-own-s0")
+    assert run.name.startswith("one_model-own-s0")
     assert run.stages.removed.tolist() == [0, 1, 2, 3]
 
 
@@ -220,6 +231,7 @@ def test_the_optimizer_is_reset_at_each_removal_until_nothing_is_left(
 ):
     resets = watch_resets(monkeypatch)
     linear = {
+        "method": "icot_si",
         "removal.schedule": "linear",
         "removal.pace": 1,
         "removal.steps_per_epoch": 1,
@@ -236,7 +248,11 @@ def test_the_optimizer_is_reset_at_each_removal_until_nothing_is_left(
 
 def test_no_reset_unless_asked(runs_folder, tiny, monkeypatch):
     resets = watch_resets(monkeypatch)
-    train(tiny.override({"removal.schedule": "linear", "removal.steps_per_epoch": 8}))
+    train(
+        tiny.override(
+            {"method": "icot_si", "removal.schedule": "linear", "removal.steps_per_epoch": 8}
+        )
+    )
     assert resets == []
 
 

@@ -10,7 +10,7 @@ from icotlib.cli.options import add_import, load_imports, number, whole
 EXAMPLES = """\
 examples:
   icot compare icot_si no_cot                   every finished seed of each, at its last stage
-  icot compare icot_si-random-mult-4x2-s0 icot_si-random-mult-4x2-s1
+  icot compare one_model-mult-4x2-s0 one_model-mult-4x2-s1
                                                 two runs
   icot compare icot_si icot_kd --removed 12 --tex comparison.tex
 

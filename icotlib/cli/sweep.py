@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  icot sweep icot_si --grid seed=0..4 --grid removal.schedule=linear,random --preset smoke
+  icot sweep icot_si --grid seed=0..4 --grid removal.pace=1,2 --preset smoke
                                         a run at every point of a grid
   icot sweep 06 --grid seed=0..4        a notebook for five seeds: executed copies and their runs
   icot sweep icot_si --list cells.csv   one cell per row; columns are settings

@@ -1,7 +1,7 @@
 """The experiments of the workbook as configs, at three sizes of one code path.
 
 base          the three presets, and how a config is made from them
-stepwise      explicit CoT, No CoT and stepwise internalization
+stepwise      explicit CoT, No CoT, stepwise internalization, one model for all k
 distillation  distillation's phases, baselines, ablations and studies
 interp        which models are analysed, beside which controls
 ood           which runs are tested out of distribution
@@ -37,6 +37,7 @@ from icotlib.experiments.stepwise import (
     explicit_cot,
     icot_si,
     no_cot,
+    one_model,
     paper_pace,
     record,
     schedule_ablations,
@@ -83,6 +84,7 @@ __all__ = [
     "mixtures",
     "needed",
     "no_cot",
+    "one_model",
     "overrides_for",
     "own",
     "own_kd",

@@ -6,13 +6,14 @@ from typing import Any
 from icotlib.config import RunConfig
 from icotlib.experiments.base import SharedOverrides
 from icotlib.experiments.distillation import PHASE_METHODS, icot_kd
-from icotlib.experiments.stepwise import explicit_cot, icot_si, no_cot
+from icotlib.experiments.stepwise import explicit_cot, icot_si, no_cot, one_model
 from icotlib.tasks import Task, get_task
 
 #: The methods that are compared, by the name that results have for them.
 COMPARED: dict[str, Callable[..., RunConfig]] = {
     "explicit_cot": explicit_cot,
     "icot_si": icot_si,
+    "one_model": one_model,
     "icot_kd": icot_kd,
     "no_cot": no_cot,
 }
@@ -28,7 +29,7 @@ def shifted(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunC
     Nothing for a task without shifts and held-out combinations, nor for data from files.
     """
     overrides = SharedOverrides.of(overrides, METHODS, PHASE_METHODS)
-    data = icot_si(preset, seed, overrides).data
+    data = one_model(preset, seed, overrides).data
     task = get_task(data.task)
     if data.path is not None or not (task.shifts() or task.n_holdout):
         return {}

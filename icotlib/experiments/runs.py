@@ -16,7 +16,14 @@ from icotlib.experiments.distillation import (
     kd_teacher,
 )
 from icotlib.experiments.own import own_kd, own_si
-from icotlib.experiments.stepwise import explicit_cot, icot_si, no_cot, paper_pace, tour
+from icotlib.experiments.stepwise import (
+    explicit_cot,
+    icot_si,
+    no_cot,
+    one_model,
+    paper_pace,
+    tour,
+)
 from icotlib.registry import METHODS
 
 #: How each run of `icot train NAME` is made; any registered method can be named as well.
@@ -31,6 +38,7 @@ RUNS: dict[str, Callable[..., RunConfig]] = {
     "kd_skipped": kd_skipped,
     "kd_student": kd_student,
     "kd_teacher": kd_teacher,
+    "one_model": one_model,
     "own_kd": own_kd,
     "own_si": own_si,
     "paper_pace": paper_pace,

@@ -1,16 +1,34 @@
-"""Explicit CoT, No CoT and stepwise internalization (ICoT-SI, arXiv 2405.14838)."""
+"""Explicit CoT, No CoT, stepwise internalization (arXiv 2405.14838), and one model for all k."""
 
 from typing import Any
 
-from icotlib.config import RunConfig
+from icotlib.config import RunConfig, parse_overrides
 from icotlib.errors import ConfigError, did_you_mean
 from icotlib.experiments.base import PAPER_OPTIM, PAPER_REMOVAL, check, make
 
-#: Steps of stepwise internalization, of explicit CoT, and of No CoT for as many seconds.
+#: Steps of each run; of No CoT, for as many examples and as many seconds as one model for all k.
 STEPS = {
-    "smoke": {"icot_si": 40, "explicit_cot": 40, "no_cot_seconds": 60},
-    "fast": {"icot_si": 1200, "explicit_cot": 400, "no_cot_seconds": 1520},
-    "paper": {"icot_si": 25_250 * 9, "explicit_cot": 25_250, "no_cot_seconds": 25_250 * 12},
+    "smoke": {
+        "icot_si": 40,
+        "one_model": 40,
+        "explicit_cot": 40,
+        "no_cot_examples": 40,
+        "no_cot_seconds": 60,
+    },
+    "fast": {
+        "icot_si": 2000,
+        "one_model": 1200,
+        "explicit_cot": 400,
+        "no_cot_examples": 1200,
+        "no_cot_seconds": 1520,
+    },
+    "paper": {
+        "icot_si": 25_250 * 9,
+        "one_model": 25_250 * 9,
+        "explicit_cot": 25_250,
+        "no_cot_examples": 25_250 * 9,
+        "no_cot_seconds": 25_250 * 12,
+    },
 }
 
 
@@ -22,11 +40,30 @@ MODEL: dict[str, dict[str, Any]] = {
 }
 
 
-#: How the preset removes tokens, where the defaults do not suit it.
+#: How each preset removes tokens step by step. `fast` has the paper's smoothing and optimizer
+#: reset, a token every 50 steps, and most of its steps behind the last removal.
 REMOVAL: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "removal.warmup_steps": 10,
+        "removal.pace": 1.0,
+        "removal.steps_per_epoch": 4,
+    },
+    "fast": {
+        "optim.decay_fraction": 0.5,
+        "removal.pace": 1.0,
+        "removal.reset_optimizer": True,
+        "removal.smoothing": 4.0,
+        "removal.steps_per_epoch": 50,
+        "removal.warmup_steps": 150,
+    },
+    "paper": PAPER_REMOVAL | {"removal.steps_per_epoch": 25_250, "removal.warmup_steps": 25_250},
+}
+
+#: How each preset removes tokens, where one model serves all stages.
+EVERY_STAGE: dict[str, dict[str, Any]] = {
     "smoke": {"removal.warmup_steps": 10},
     "fast": {},
-    "paper": PAPER_REMOVAL | {"removal.steps_per_epoch": 25_250, "removal.warmup_steps": 25_250},
+    "paper": {"removal.keep_positions": False, "removal.warmup_steps": 25_250},
 }
 
 #: A problem that takes a minute, with a model and rates that suit it (AdamW is too slow).
@@ -92,19 +129,25 @@ def explicit_cot(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig
 
 
 def no_cot(preset: str, seed: int = 0, overrides: Any = None, budget: str = "seconds") -> RunConfig:
-    """Answers alone, with as many `seconds` as stepwise internalization, or as many `examples`.
+    """Answers alone, with as many `seconds` as one model for all k, or as many `examples`.
 
     Its sequences are shorter, so that it sees more examples in the same time: the workbook trains
     that, the harder of the two comparisons. Both end with the same decay of the learning rate.
     """
-    size = _size(preset, {"examples": "icot_si", "seconds": "no_cot_seconds"}[budget])
+    size = _size(preset, f"no_cot_{budget}")
     changes = {"method": "no_cot", "label": f"equal-{budget}"}
     return make(preset, seed, overrides, size | changes)
 
 
 def icot_si(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
-    """Stepwise internalization: one model for every stage; at `paper`, the paper's schedule."""
+    """Stepwise internalization by the paper's linear schedule; at `paper`, at its own pace."""
     return make(preset, seed, overrides, _size(preset, "icot_si") | REMOVAL[preset])
+
+
+def one_model(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
+    """One model for all k: every example loses its own number of tokens."""
+    changes = {"method": "one_model"} | EVERY_STAGE[preset]
+    return make(preset, seed, overrides, _size(preset, "one_model") | changes)
 
 
 def paper_pace(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
@@ -146,16 +189,16 @@ def schedule_ablations(preset: str, seed: int = 0, overrides: Any = None) -> dic
 def tour(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """A small task that shows the idea within a minute, with any number of steps."""
     check(preset)
-    changes: dict[str, Any] = {"label": "tour"}
+    changes: dict[str, Any] = {"label": "tour", "method": "one_model"}
     if preset == "smoke":
-        changes |= REMOVAL["smoke"]
+        changes |= EVERY_STAGE["smoke"]
     else:
         preset = "fast"
         changes |= SMALL | {"train.steps": 1000, "optim.decay_fraction": 0.6}
     return make(preset, seed, overrides, changes)
 
 
-#: Tasks with a record, and what differs there from `icot_si` at `fast`.
+#: Tasks with a record, and what differs there from `one_model` at `fast`.
 RECORDS: dict[str, dict[str, Any]] = {
     "mult-4x2": {"train.eval_every": 25},
     "mult-4x4": LARGE | {"train.eval_every": 250},
@@ -176,7 +219,7 @@ def record(task: str, preset: str, seed: int = 0, overrides: Any = None) -> RunC
     changes = {"label": "record", "train.stop_accuracy": 0.95, "train.precision": "fastest"}
     if preset != "smoke":
         changes |= {"data.task": task} | RECORDS[task]
-    return make(preset, seed, overrides, _size(preset, "icot_si") | REMOVAL[preset] | changes)
+    return one_model(preset, seed, changes | parse_overrides(overrides))
 
 
 def _size(preset: str, run: str) -> dict[str, Any]:

@@ -23,17 +23,22 @@ from icotlib.experiments.stepwise import (
     explicit_cot,
     icot_si,
     no_cot,
+    one_model,
     paper_pace,
     schedule_ablations,
     tour,
 )
 from icotlib.registry import METHODS as REGISTRY
 
+#: The methods of the series.
+SERIES = ("icot_si", "one_model", "no_cot", "explicit_cot")
+
 
 def series(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
     """Stepwise internalization and what it is compared with, the longest first."""
-    overrides = SharedOverrides.of(overrides, ("icot_si", "no_cot", "explicit_cot"))
-    return [make(preset, seed, overrides) for make in (icot_si, no_cot, explicit_cot)]
+    overrides = SharedOverrides.of(overrides, SERIES)
+    makers = (one_model, icot_si, no_cot, explicit_cot)
+    return [make(preset, seed, overrides) for make in makers]
 
 
 def workbook(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
@@ -63,14 +68,14 @@ NEEDED: dict[str, tuple[Callable[..., Any], ...]] = {
     "03": (kd_student,),
     "04": (kd_emulator,),
     "05": (icot_kd,),
-    "06": (icot_si,),
+    "06": (icot_si, one_model),
     "07": (schedule_ablations,),
     "08": (series,),
     "09": (studies,),
     "10": (studies,),
-    "11": (icot_si, icot_kd, no_cot),
-    "12": (icot_si, icot_kd),
-    "13": (icot_si, icot_kd, no_cot, explicit_cot),
+    "11": (one_model, icot_kd, no_cot),
+    "12": (one_model, icot_kd),
+    "13": (one_model, icot_kd, no_cot, explicit_cot),
     "14": (),  # a run of the user's own, which it makes itself
     "99": (series,),
 }
@@ -136,7 +141,7 @@ def baselines(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, Ru
 
 def compared(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
     """What the main figures compare: the series, and two runs that no notebook trains."""
-    overrides = SharedOverrides.of(overrides, ("icot_si", "no_cot", "explicit_cot"))
+    overrides = SharedOverrides.of(overrides, SERIES)
     return [
         *series(preset, seed, overrides),
         no_cot(preset, seed, overrides, budget="examples"),

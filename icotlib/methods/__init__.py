@@ -8,6 +8,8 @@ schedule      how much of the chain is removed at each step: nothing, or everyth
 causal_lm     what methods share that train one model to continue the question
 explicit_cot  the model writes every step
 no_cot        the model answers at once
+removal       settings of the methods that remove some of the chain
+one_model     every example loses its own number of tokens: one model for all k
 stepwise      tokens are removed while training goes on (2405.14838)
 distillation  a student and an emulator learn a teacher's hidden states (2311.01460)
 """

@@ -52,7 +52,7 @@ WARM_UP = 2
 #: The experiments whose steps are measured, by method.
 MEASURED = {
     "explicit_cot": experiments.explicit_cot,
-    "icot_si": experiments.icot_si,
+    "one_model": experiments.one_model,
     "no_cot": experiments.no_cot,
 }
 

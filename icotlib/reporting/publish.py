@@ -152,10 +152,10 @@ def publish_interp(runs: Sequence[Run], folder: Path) -> None:
     configs = _analysed(runs)
     if configs is None:
         return
-    stepwise = configs["ICoT-SI"]
+    one = configs["One model"]
     models = StageModel.all_of(configs)
-    n, pairs = experiments.N_EXAMPLES[stepwise.preset]
-    questions = interp.draw_questions_of(stepwise, n, stepwise.seed)
+    n, pairs = experiments.N_EXAMPLES[one.preset]
+    questions = interp.draw_questions_of(one, n, one.seed)
     variables, tables, numbers = interp.variables_of(questions), {}, {}
     every = family(configs.values())
 
@@ -172,7 +172,7 @@ def publish_interp(runs: Sequence[Run], folder: Path) -> None:
         save(f"probes_{short}", figures.probe_map(chain, names), read)
         patched = interp.patch_entries(model, questions[:pairs])
         save(f"patching_{short}", figures.patching_map(patched, names), patched)
-    models["ICoT-SI, nothing removed"] = StageModel.of(Run.of(stepwise), 0)
+    models["One model, nothing removed"] = StageModel.of(Run.of(one), 0)
     shapes = {name: digits_before(model, questions) for name, model in models.items()}
     spectra = [spectrum.assign(model=name) for name, (_, spectrum) in shapes.items()]
     save("digit_shapes", figures.digit_shapes(shapes), pd.concat(spectra))
@@ -180,8 +180,8 @@ def publish_interp(runs: Sequence[Run], folder: Path) -> None:
     save("probing", figures.readable_vs_used(tables), table)
     sums = pd.concat([t.assign(model=name) for name, t in numbers.items()], ignore_index=True)
     save("probed_numbers", figures.probe_scores(numbers), sums)
-    paced = experiments.paper_pace(stepwise.preset, stepwise.seed)
-    for name, config in {"moving_inside": stepwise, "moving_inside_paper_pace": paced}.items():
+    paced = experiments.paper_pace(one.preset, one.seed)
+    for name, config in {"moving_inside": one, "moving_inside_paper_pace": paced}.items():
         run = Run.of(config)
         if run.done:
             stages = (StageModel.of(run, removed) for removed in run.stages_with_weights)

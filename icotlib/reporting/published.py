@@ -1,7 +1,7 @@
 """Reading the published tables in `figures/`.
 
 They are older than today's names: columns and ids are renamed here, until the tables are made
-again.
+again. What they call ICoT-SI with a random schedule is one model for all k.
 """
 
 from pathlib import Path
@@ -15,6 +15,9 @@ from icotlib.config import RunConfig
 COLUMNS = {"tokens_removed": "removed", "chain_tokens": "chain_length", "place": "position"}
 METHODS = {"mind_reading": "kd_student", "emulation": "kd_emulator"}
 
+#: Methods that were a schedule of another method -> what they are now.
+SPLIT = {("icot_si", "random"): "one_model"}
+
 
 def read(name: str, folder: Path | None = None) -> pd.DataFrame:
     """A published table by its name; empty cells are empty texts."""
@@ -22,6 +25,9 @@ def read(name: str, folder: Path | None = None) -> pd.DataFrame:
     table = pd.read_csv(path, keep_default_na=False).rename(columns=COLUMNS)
     if "method" in table:
         table["method"] = table["method"].replace(METHODS)
+    if {"method", "schedule"} <= set(table.columns):
+        for (method, schedule), now in SPLIT.items():
+            table.loc[(table.method == method) & (table.schedule == schedule), "method"] = now
     if "removed" in table and "unit" not in table:
         table["unit"] = "tokens"
     return table

@@ -29,8 +29,7 @@ class StepwiseInternalization(CausalLMMethod):
 
     @classmethod
     def input_format(cls, config: RunConfig) -> InputFormat:
-        removal = config.removal
-        return InputFormat(True, removal.side, removal.keep_positions, removal.step_end)
+        return config.removal.input_format
 
     @classmethod
     def make_schedule(cls, config: RunConfig, longest: int) -> Schedule:

@@ -6,59 +6,19 @@ schedule is one class here; `@register` makes it a value of `removal.schedule`.
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
-from icotlib.errors import ConfigError
+from icotlib.methods.removal import RemovalSettings
 from icotlib.methods.schedule import Schedule
-from icotlib.settings import MOST_STEPS, Section, Variants, setting
-
-
-@dataclass(frozen=True)
-class RemovalSettings(Section):
-    """What all schedules share: how chain tokens are removed."""
-
-    section: ClassVar[str] = "removal"
-
-    schedule: str = setting(
-        "random",
-        "linear (the paper's): s(t) = floor(pace * t / steps_per_epoch) tokens removed from every "
-        "example, t steps after the warm-up. geometric: chunks that double. adaptive: one token "
-        "more once the model answers well enough. random: every example loses a random number of "
-        "tokens, so that one model serves every stage.",
-    )
-    side: Literal["left", "right"] = setting("left", "The end of the chain that is removed first.")
-    step_end: str | None = setting(
-        None,
-        "Remove whole steps, not single tokens: the text that ends every step, such as >> in "
-        "GSM8K's equations. Every number of removed tokens in this section then counts steps.",
-    )
-    keep_positions: bool = setting(
-        True,
-        "Remaining tokens keep their position ids, and the first separator takes the one just "
-        "before them. Where chains differ in length, this reveals how long the removed part was. "
-        "Left side only.",
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.keep_positions and self.side == "right":
-            raise ConfigError(
-                "removal.keep_positions needs removal.side=left: after a removal on the right the "
-                "kept position of the second separator is unknown during generation"
-            )
-        if self.keep_positions and self.step_end is not None:
-            raise ConfigError(
-                "removal.keep_positions needs removal.step_end=null: steps differ in length, so "
-                "kept positions would leak how many tokens were removed"
-            )
+from icotlib.settings import MOST_STEPS, Variants, setting
 
 
 @dataclass(frozen=True)
 class GradualSettings(RemovalSettings):
-    """Settings of schedules whose number of removed tokens only grows."""
+    """What all schedules share: when removal begins, and the papers' two ways to make it stable."""
 
     warmup_steps: int = setting(
         150, "Steps on the full chain before anything is removed.", low=0, high=MOST_STEPS
@@ -88,7 +48,12 @@ class GradualSettings(RemovalSettings):
 class LinearSettings(GradualSettings):
     """Settings of the paper's schedule."""
 
-    schedule: str = setting("linear", "")
+    schedule: str = setting(
+        "linear",
+        "linear (the paper's): s(t) = floor(pace * t / steps_per_epoch) tokens removed from every "
+        "example, t steps after the warm-up. geometric: chunks that double. adaptive: one token "
+        "more once the model answers well enough.",
+    )
     pace: float = setting(8.0, "Tokens removed per epoch (the paper's delta).", low=0, high=1e6)
     steps_per_epoch: int = setting(
         1000,
@@ -132,24 +97,12 @@ class AdaptiveSettings(GradualSettings):
     )
 
 
-@dataclass(frozen=True)
-class RandomSettings(RemovalSettings):
-    """Settings of one model for every stage."""
-
-    warmup_steps: int = setting(
-        150, "Steps on the full chain before anything is removed.", low=0, high=MOST_STEPS
-    )
-    all_fraction: float = setting(
-        0.5, "Chance that an example loses its whole chain; else uniform on 0..all.", low=0, high=1
-    )
-
-
 #: The section `removal` of stepwise internalization, which depends on `removal.schedule`.
-REMOVAL = Variants("removal", "schedule", default="random")
+REMOVAL = Variants("removal", "schedule", default="linear")
 
-SCHEDULES: dict[str, type["RemovalSchedule"]] = {}
+SCHEDULES: dict[str, type["Gradual"]] = {}
 
-S = TypeVar("S", bound="RemovalSchedule")
+S = TypeVar("S", bound="Gradual")
 
 
 def register(cls: type[S]) -> type[S]:
@@ -159,21 +112,17 @@ def register(cls: type[S]) -> type[S]:
     return cls
 
 
-class RemovalSchedule(Schedule):
-    """Base of the schedules of stepwise internalization."""
+class Gradual(Schedule):
+    """Base of the schedules: s only ever grows; every example loses s tokens, apart from smoothing
+    and replay."""
 
     #: The class of its settings.
-    settings: ClassVar[type[RemovalSettings]]
+    settings: ClassVar[type[GradualSettings]]
+    has_stage_checkpoints = True
 
     def __init__(self, config: Any, longest: int):
         super().__init__(longest)
         self.config = config
-
-
-class Gradual(RemovalSchedule):
-    """s only ever grows; every example loses s tokens, apart from smoothing and replay."""
-
-    has_stage_checkpoints = True
 
     def sample(self, step: int, chain: Tensor, generator: torch.Generator) -> Tensor:
         k = super().sample(step, chain, generator)
@@ -282,34 +231,6 @@ class Adaptive(Gradual):
         return {"removed": self.removed, "recent": self.recent, "steps_here": self.steps_here}
 
 
-@register
-class Random(RemovalSchedule):
-    """Each example loses its own number of tokens: one model for every stage.
-
-    With probability `all_fraction` the whole chain is removed, otherwise k is uniform on 0..chain.
-    """
-
-    name = "random"
-    settings = RandomSettings
-
-    @property
-    def eval_stage(self) -> int:
-        return self.longest
-
-    def sample(self, step: int, chain: Tensor, generator: torch.Generator) -> Tensor:
-        if step < self.config.warmup_steps:
-            return torch.zeros_like(chain)
-        uniform, all_of_it = torch.rand(2, len(chain), generator=generator)
-        k = (uniform * (chain + 1)).long()
-        return torch.where(all_of_it < self.config.all_fraction, chain, k)
-
-    def test_stages(self) -> list[int]:
-        return list(range(self.longest + 1))
-
-    def describe(self, unit: str) -> str:
-        return f"0 to {self.longest} {unit} removed, drawn for each example"
-
-
-def make_schedule(config: RemovalSettings, longest: int) -> RemovalSchedule:
+def make_schedule(config: Any, longest: int) -> Gradual:
     """The schedule of these settings for chains of at most `longest` units."""
     return SCHEDULES[config.schedule](config, longest)

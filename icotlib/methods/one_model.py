@@ -1,0 +1,79 @@
+"""One model for all k: every example loses its own number of chain tokens, from first to last step.
+
+It is no stepwise internalization: nothing is removed step by step, and there is one set of weights
+that answers at every stage, with any number of tokens written. Neither paper has it.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from icotlib.config import RunConfig
+from icotlib.data.inputs import InputFormat
+from icotlib.methods.base import register
+from icotlib.methods.causal_lm import CausalLMMethod
+from icotlib.methods.removal import RemovalSettings
+from icotlib.methods.schedule import Schedule
+from icotlib.settings import MOST_STEPS, setting
+
+
+@dataclass(frozen=True)
+class OneModelSettings(RemovalSettings):
+    """How many tokens each example loses."""
+
+    warmup_steps: int = setting(
+        150, "Steps on the full chain before anything is removed.", low=0, high=MOST_STEPS
+    )
+    all_fraction: float = setting(
+        0.5, "Chance that an example loses its whole chain; else uniform on 0..all.", low=0, high=1
+    )
+
+
+class EveryStage(Schedule):
+    """Each example loses its own number of tokens, so that one model serves every stage.
+
+    With probability `all_fraction` the whole chain is removed, otherwise k is uniform on 0..chain.
+    """
+
+    name = "every"
+
+    def __init__(self, config: Any, longest: int):
+        super().__init__(longest)
+        self.config = config
+
+    @property
+    def eval_stage(self) -> int:
+        return self.longest
+
+    def sample(self, step: int, chain: Tensor, generator: torch.Generator) -> Tensor:
+        if step < self.config.warmup_steps:
+            return torch.zeros_like(chain)
+        uniform, all_of_it = torch.rand(2, len(chain), generator=generator)
+        k = (uniform * (chain + 1)).long()
+        return torch.where(all_of_it < self.config.all_fraction, chain, k)
+
+    def test_stages(self) -> list[int]:
+        return list(range(self.longest + 1))
+
+    def describe(self, unit: str) -> str:
+        return f"0 to {self.longest} {unit} removed, drawn for each example"
+
+
+@register
+class OneModel(CausalLMMethod):
+    """Fine-tuning on chains of which any number of tokens is removed."""
+
+    name = "one_model"
+    label = "One model for all k"
+    color = "#56B4E9"
+    sections: ClassVar = {"removal": OneModelSettings}
+
+    @classmethod
+    def input_format(cls, config: RunConfig) -> InputFormat:
+        return config.removal.input_format
+
+    @classmethod
+    def make_schedule(cls, config: RunConfig, longest: int) -> Schedule:
+        return EveryStage(config.removal, longest)
