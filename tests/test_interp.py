@@ -14,11 +14,13 @@ from torch.nn.functional import one_hot
 
 from icotlib import experiments, interp
 from icotlib.config import RunConfig
+from icotlib.data.batches import trained_on
 from icotlib.data.corpus import load_corpus
-from icotlib.data.run_data import build_layout
+from icotlib.data.run_data import RunData, build_layout
 from icotlib.errors import ConfigError
 from icotlib.evaluation import interventions
 from icotlib.evaluation.generation import logits_of
+from icotlib.evaluation.ood import encoded_keys
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp import ablation, patching, steering
 from icotlib.interp.probes import ridge_predictions
@@ -142,10 +144,49 @@ def test_a_task_that_cannot_tell_says_so():
 
 
 def test_questions_differ_and_do_not_run_out():
-    config = RunConfig().override({"data.task": "mult-1x1"})
+    few = {"data.task": "mult-1x2", "data.valid_examples": 30, "data.test_examples": 40}
+    config = RunConfig().override(few | {"train.steps": 2000})
     questions = interp.draw_questions_of(config, 1000)
-    assert len(questions) == 81 == len(np.unique(questions.questions, axis=0))
+    # Everything else has been trained on.
+    assert len(questions) == 70 == len(np.unique(questions.questions, axis=0))
     assert not (np.sort(questions.questions[:, 0]) == questions.questions[:, 0]).all()
+
+
+def keys_by_step(run_data, steps):
+    """The keys of the questions of a run's training batches, from their tokens."""
+    return np.concatenate([encoded_keys(run_data.batches(step)) for step in range(steps)])
+
+
+@pytest.mark.parametrize("fixed", [None, 3000])
+def test_no_question_was_trained_on(tiny, fixed):
+    """Neither by the run, nor by one that it builds on, nor as the other half of a pair."""
+    config = tiny.override({"data.train_examples": fixed, "train.steps": 400})
+    bigger = config.override({"train.batch_size": 16, "train.steps": 300, "seed": 3})
+    questions = interp.draw_questions_of([config, bigger], 1500)
+    assert len(questions) == 1500
+    model = StageModel("", None, RunData(config).layout, config, config.input_format, 0)
+    trained = [keys_by_step(RunData(one), one.train.steps) for one in (config, bigger)]
+    sets = [questions, *(interp.minimal_pairs(questions, entry)[1] for entry in range(4))]
+    for asked in sets:
+        assert len(asked) > 1000
+        keys = encoded_keys(model.encode(asked))
+        assert not np.isin(keys, np.concatenate(trained)).any()
+    alone = interp.draw_questions_of(config, 1500)
+    keys = encoded_keys(model.encode(alone))
+    assert not np.isin(keys, trained[0]).any()
+    assert fixed or np.isin(keys, trained[1]).any()
+
+
+def test_the_runs_that_a_run_builds_on_count(runs_folder):
+    config = experiments.icot_kd("smoke", overrides={"train.steps": 1})
+    alone = config.ancestors().values()
+    assert set(trained_on([config])) == set(trained_on(alone))
+    assert len(trained_on([config])) > config.train.batch_size
+
+
+def test_questions_for_runs_of_two_tasks_are_refused(tiny):
+    with pytest.raises(ConfigError, match="of one task, not of"):
+        interp.draw_questions_of([tiny, tiny.override({"data.task": "mult-3x2"})], 5)
 
 
 def test_files_have_no_variables(tmp_path):
@@ -158,6 +199,7 @@ def made(task, method, removed, architecture="gpt2", **overrides):
     """A model with random weights at a removal stage, and its config."""
     sizes = {"model.layers": 2, "model.width": 16, "model.heads": 2}
     named = {"data.task": task, "method": method, "model.architecture": architecture}
+    named |= {"train.steps": 40, "train.batch_size": 8}  # few questions are trained on
     config = RunConfig().override(sizes | named | overrides)
     layout = build_layout(config, load_corpus(config.data).symbols)
     torch.manual_seed(0)
@@ -411,6 +453,44 @@ def test_a_planted_parity_is_selective_and_everything_else_is_visible_in_the_inp
     assert (first.score.groupby(first.layer).max() > 0.99).all()
 
 
+def test_a_variable_depends_on_the_symbols_that_change_it():
+    task = get_task("mult-4x2")
+    variables = interp.variables_of(QuestionSet(task, task.sample(np.random.default_rng(0), 50)))
+    found = {one.name: set(one.depends_on) for one in variables}
+    assert found["t1"] == {"a0", "b0"}
+    assert found["t5"] == {"a0", "a1", "a2", "a3", "b0"}
+    assert found["t8"] == {"a0", "b1"}
+    assert found["s1"] == found["c1"] == {"a0", "a1", "b0", "b1"}
+    assert found["a2 b1"] == {"a2", "b1"}
+    assert found["carry1"] == {"a0", "b0"}
+    names = ["a0", "a1", "a2", "a3", "*", "b0", "b1", "=", "=", "####", "s0"]
+    known = {one.name: one.known_from(names) for one in variables}
+    assert (known["a2 b0"], known["a2 b1"], known["s5"]) == (5, 6, 6)
+    split = ["q.0", "q.1", "=", "####", "s0"]  # as a tokenizer may split the question
+    assert {one.known_from(split) for one in variables} == {2}
+
+
+def test_a_task_that_does_not_say_so_has_variables_of_the_whole_question():
+    task = get_task("prosqa-6x2")
+    questions = QuestionSet(task, task.sample(np.random.default_rng(0), 20))
+    for one in interp.variables_of(questions):
+        assert one.depends_on is None
+
+
+def test_places_are_chosen_where_a_variable_can_be_known(probed):
+    """Nothing reads x0 + x1 anywhere, but the MLP of the input does once it has seen both: where
+    the probe cannot know it either, its selectivity is highest."""
+    t2 = probed[probed.variable == "t2"]
+    assert t2.loc[t2.valid_selectivity.idxmax()].position == 0
+    best = interp.best_positions(probed).set_index("variable")
+    for number, name in enumerate(TOKENS):
+        assert best.loc[name].position >= number
+        seen = probed[(probed.variable == name) & (probed.position >= number)]
+        row = seen.loc[best.loc[name].row]
+        assert row.valid >= seen.valid.max() - 0.02
+        assert best.loc[name].selectivity == row.selectivity
+
+
 def test_a_removed_token_is_decoded_at_the_separator(planted):
     model, questions = planted
     table = interp.through_removal([model], questions).set_index(["variable", "where"])
@@ -512,7 +592,7 @@ def test_caching_the_emulation_changes_no_result(runs_folder, monkeypatch):
 def test_minimal_pairs_differ_in_one_entry(planted):
     questions = planted[1]
     clean, corrupted = interp.minimal_pairs(questions, 4)
-    assert 0 < len(clean) < len(questions)
+    assert len(clean) == len(questions)
     differ = clean.questions != corrupted.questions
     assert differ[:, 4].all()
     assert not np.delete(differ, 4, axis=1).any()

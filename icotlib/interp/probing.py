@@ -179,8 +179,8 @@ def through_removal(
 
     At every stage, from two states: at the separator after the question, before anything is
     written (`where="separator"`); and at the best layer and position before the token is visible
-    (`where="unseen"`), which for a removed token may be any. That state is selected on other
-    questions than those reported.
+    (`where="unseen"`), which for a removed token may be any that has seen what it depends on in
+    the question. That state is selected on other questions than those reported.
 
     Args:
         stages: one model per removal stage; an iterator is consumed one model at a time.
@@ -200,7 +200,7 @@ def through_removal(
             question_control = probe_grid(question, variables, "mlp").set_index("variable").score
         model = replace(model, folder=None)  # the states of many stages would fill the disk
         table = probe_grid(stored_activations(model, questions), variables, probe)
-        best = _best_states(table, model.position_names(questions), separator)
+        best = _best_states(table, variables, model.position_names(questions), separator)
         positions = sorted({row["position"] for row in best})
         control = probe_grid(seen[:, positions], variables, probe)
         control = control.set_index(["variable", "position"]).score
@@ -211,7 +211,9 @@ def through_removal(
     return pd.DataFrame(rows)
 
 
-def _best_states(table: pd.DataFrame, names: Sequence[str], separator: int) -> list[dict[str, Any]]:
+def _best_states(
+    table: pd.DataFrame, variables: Sequence[Variable], names: Sequence[str], separator: int
+) -> list[dict[str, Any]]:
     """For each variable, its best layer at the separator and its best state before it is visible.
 
     Args:
@@ -219,15 +221,16 @@ def _best_states(table: pd.DataFrame, names: Sequence[str], separator: int) -> l
         names: names of the positions; a token that still stands in the chain has one.
     """
     best = []
-    for variable, rows in table.groupby("variable", sort=False):
-        written = variable in names
-        visible_at = names.index(variable) if written else len(names)
+    for variable in variables:
+        rows, written = table[table.variable == variable.name], variable.name in names
+        visible_at = names.index(variable.name) if written else len(names)
+        seen = rows[rows.position >= variable.known_from(names)]
         candidates = {
             "separator": rows[rows.position == separator],
-            "unseen": rows[rows.position < visible_at],
+            "unseen": seen[seen.position < visible_at],
         }
         for where, states in candidates.items():
-            row = {"variable": variable, "where": where, "written": written}
+            row = {"variable": variable.name, "where": where, "written": written}
             chosen = states.loc[states.valid.idxmax()]
             best.append(row | chosen[["layer", "position", "score", "low", "high"]].to_dict())
     return best
