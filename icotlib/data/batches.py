@@ -12,7 +12,7 @@ from icotlib.config import RunConfig
 from icotlib.data.corpus import Corpus, draw_unseen, load_corpus, training_set_keys
 from icotlib.data.hold_out import question_keys
 from icotlib.runs import Run
-from icotlib.tasks import SymbolBatch
+from icotlib.tasks import SymbolBatch, Task
 
 
 def stream(corpus: Corpus, batch_size: int, seed: int) -> Callable[[int], SymbolBatch]:
@@ -22,8 +22,7 @@ def stream(corpus: Corpus, batch_size: int, seed: int) -> Callable[[int], Symbol
     the task's holdout.
     """
 
-    task, draw = corpus.task, _drawing(corpus, batch_size, seed)
-    assert task is not None, "examples from files are a fixed training set"
+    task, draw = _task_of(corpus), _drawing(corpus, batch_size, seed)
 
     def batch(step: int) -> SymbolBatch:
         questions, rng = draw(step)
@@ -37,12 +36,18 @@ def _drawing(
 ) -> Callable[[int], tuple[np.ndarray, np.random.Generator]]:
     """The questions of a stream by step, `[batch_size, entries]`, and what chooses their chains."""
     draw = partial(draw_unseen, holdout=corpus.holdout, hold_out=corpus.hold_out)
+    task = _task_of(corpus)
 
     def drawn(step: int) -> tuple[np.ndarray, np.random.Generator]:
         rng = np.random.default_rng([seed, 2, step])
-        return draw(corpus.task, rng, batch_size, corpus.held_out), rng
+        return draw(task, rng, batch_size, corpus.held_out), rng
 
     return drawn
+
+
+def _task_of(corpus: Corpus) -> Task:
+    assert corpus.task is not None, "examples from files are a fixed training set"
+    return corpus.task
 
 
 def trained_on(configs: Iterable[RunConfig]) -> np.ndarray:

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from icotlib.evaluation.scoring import wilson_interval
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.interp.activations import stored_activations
+from icotlib.interp.activations import stored_activations, unnamed_array
 from icotlib.interp.probes import Split, fit_linear, fit_mlp, ridge_predictions
 from icotlib.interp.questions import separator_position
 from icotlib.interp.variables import Variable, variables_of
@@ -36,11 +37,13 @@ def probe_grid(
     probe: str = "linear",
     shuffle: int | None = None,
     block: int = BLOCK,
+    progress: bool = False,
 ) -> pd.DataFrame:
     """Held-out scores of every variable at every layer and position.
 
     Symbols are predicted by logistic regression and scored by accuracy, numbers by ridge
-    regression and scored by R^2; with `probe="mlp"` both by MLPs of one hidden layer.
+    regression and scored by R^2; with `probe="mlp"` both by MLPs of one hidden layer. Memory holds
+    a few states of every question at a time, so that 20,000 questions and more can be probed.
 
     Args:
         states: `[layers, positions, n, d]`, such as `stored_activations` gives.
@@ -48,14 +51,15 @@ def probe_grid(
         shuffle: a seed; the values are then permuted among the questions, a control. The
             reported rows are permuted as well: a state with only two values would otherwise be
             always right or always wrong.
-        block: bytes of logits at once.
+        block: bytes of logits at once; of states four times as many.
+        progress: whether a bar shows how many states are done.
 
     Returns:
         columns probe, variable, kind, index (`Variable.index`), layer, position, measure, valid,
         score, low, high: the score on the rows to select by, and the score on the rows to report
         on with its 95% interval.
     """
-    layers, positions, n, _ = states.shape
+    layers, positions, n, d = states.shape
     split = split_60_20_20(n)
     if shuffle is not None:
         order = np.random.default_rng(shuffle).permutation(n)
@@ -66,8 +70,9 @@ def probe_grid(
     rows: list[dict[str, Any]] = []
     flat = states.reshape(layers * positions, n, -1)
     width = 4 * n * max(1, sum(len(np.unique(one.values)) for one in symbols))
-    for chunk in _chunks(len(flat), max(1, block // width)):
-        x = torch.from_numpy(np.array(flat[chunk])).to(device)
+    bar = tqdm(total=len(flat), desc=f"{probe} probes", unit="state", disable=not progress)
+    for chunk in _chunks(len(flat), max(1, min(block // width, block // (n * d)))):
+        x = torch.from_numpy(np.array(flat[chunk], dtype=np.float32)).to(device)
         where = [divmod(row, positions) for row in range(chunk.start, chunk.stop)]
         if symbols:
             right = _right(x, symbols, split, probe)
@@ -75,6 +80,8 @@ def probe_grid(
         if numbers:
             errors = _errors(x, numbers, split, probe)
             rows += _determination(errors, numbers, where, split, probe)
+        bar.update(len(where))
+    bar.close()
     return pd.DataFrame(rows)
 
 
@@ -159,16 +166,19 @@ def _determination(
 def visible_input(model: StageModel, questions: QuestionSet) -> np.ndarray:
     """What each position can know without the model: the tokens up to it, one-hot.
 
-    Returns `[1, positions, n, columns]`, like states of a single layer: a column for every token
-    that varies at its position, zero for the positions before it.
+    Returns `[1, positions, n, columns]`, like states of a single layer, 0 and 1 in bytes on disk: a
+    column for every token that varies at its position, zero for the positions before it.
     """
     ids = model.inputs(questions).ids.cpu().numpy()
     n, positions = ids.shape
     used, numbered = np.unique(ids, return_inverse=True)
-    one_hot = np.eye(len(used), dtype=np.float32)[numbered.reshape(ids.shape)].reshape(n, -1)
-    varied = one_hot.any(axis=0) & ~one_hot.all(axis=0)
-    known = np.repeat(np.tril(np.ones((positions, positions), dtype=np.float32)), len(used), axis=1)
-    return (one_hot[:, varied] * known[:, None, varied])[None]
+    one_hot = np.eye(len(used), dtype=np.uint8)[numbered.reshape(ids.shape)].reshape(n, -1)
+    varied = np.flatnonzero(one_hot.any(axis=0) & ~one_hot.all(axis=0))
+    at = varied // len(used)  # the position of each column's token
+    visible = unnamed_array((1, positions, n, len(varied)), np.uint8)
+    for position in range(positions):
+        visible[0, position, :, at <= position] = one_hot[:, varied[at <= position]].T
+    return visible
 
 
 @all_cores()

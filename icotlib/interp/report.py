@@ -1,6 +1,7 @@
 """Probes with their controls, and the table that sets what is readable beside what is used."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ def probe_with_controls(
     variables: Sequence[Variable],
     no_cot_control: StageModel | None = None,
     probe: str = "linear",
+    progress: bool = False,
 ) -> pd.DataFrame:
     """`probe_grid` of a model, with the controls that it must exceed.
 
@@ -37,6 +39,7 @@ def probe_with_controls(
 
     Args:
         no_cot_control: the No CoT model; None leaves this control out.
+        progress: whether bars show how far states and probes are.
 
     Returns:
         the columns of `probe_grid`; `seen`, whether the position has seen all symbols of the
@@ -44,17 +47,18 @@ def probe_with_controls(
         layer and position, with `control_score`; `selectivity`, the score minus that, and
         `valid_selectivity`, the same on the rows to select by; a column for each control.
     """
-    states = stored_activations(model, questions)
-    untrained = stored_activations(model.untrained(), questions)
-    controls = {"untrained": probe_grid(untrained, variables, probe)}
+    stored = partial(stored_activations, questions=questions, progress=progress)
+    grid = partial(probe_grid, variables=variables, progress=progress)
+    states = stored(model)
+    controls = {"untrained": grid(stored(model.untrained()), probe=probe)}
     if no_cot_control is not None:
-        others = stored_activations(no_cot_control.with_inputs_of(model), questions)
-        controls["No CoT"] = probe_grid(others, variables, probe)
-    controls["shuffled labels"] = probe_grid(states, variables, probe, shuffle=0)
+        others = stored(no_cot_control.with_inputs_of(model))
+        controls["No CoT"] = grid(others, probe=probe)
+    controls["shuffled labels"] = grid(states, probe=probe, shuffle=0)
     seen = visible_input(model, questions)
-    controls["input"] = _best_so_far(probe_grid(seen, variables, "linear"))
-    controls["input, MLP"] = _best_so_far(probe_grid(seen, variables, "mlp"))
-    table = probe_grid(states, variables, probe)
+    controls["input"] = _best_so_far(grid(seen, probe="linear"))
+    controls["input, MLP"] = _best_so_far(grid(seen, probe="mlp"))
+    table = grid(states, probe=probe)
     names = model.position_names(questions)
     known_from = {one.name: one.known_from(names) for one in variables}
     scores, valid = (

@@ -155,7 +155,7 @@ def publish_interp(runs: Sequence[Run], folder: Path) -> None:
     stepwise = configs["ICoT-SI"]
     models = StageModel.all_of(configs)
     n, pairs = experiments.N_EXAMPLES[stepwise.preset]
-    questions = interp.draw_questions_of(stepwise, n, stepwise.seed)
+    questions = interp.draw_questions_of(configs.values(), n, stepwise.seed)
     variables, tables, numbers = interp.variables_of(questions), {}, {}
     every = family(configs.values())
 

@@ -184,7 +184,7 @@ class Multiplication(Task):
 
 
 def _with_added(answer: np.ndarray, column: int, added: np.ndarray) -> np.ndarray:
-    """Answers `[n, width]` plus `added`, `[n]`, in one column; `PADDING` where that has no digits."""
+    """Answers `[n, width]` plus `added`, `[n]`, in a column; `PADDING` if that does not fit."""
     columns = answer.copy()
     columns[:, column] += added
     columns = carry(columns)
