@@ -22,7 +22,7 @@ from icotlib.evaluation import interventions
 from icotlib.evaluation.generation import logits_of
 from icotlib.evaluation.ood import encoded_keys
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.interp import ablation, patching, steering
+from icotlib.interp import ablation, patching, probes, probing, steering
 from icotlib.interp.probes import ridge_predictions
 from icotlib.interp.steering import first_affected
 from icotlib.interp.variables import Variable
@@ -397,6 +397,64 @@ def test_a_grid_is_the_same_in_any_number_of_blocks():
         for size in ({}, {"block": 1})
     )
     pd.testing.assert_frame_equal(whole, blocks, atol=1e-5)
+
+
+def test_a_few_states_are_in_memory_at_a_time(monkeypatch):
+    """Also where no logits limit them, and whatever the number of questions."""
+    states, variables = planted_states(900)
+    whole = interp.probe_grid(states, variables[1:]).sort_values(["layer", "position"])
+    fitted, before = [], probing.ridge_predictions
+
+    def recorded(x, *args):
+        fitted.append(x.shape)
+        return before(x, *args)
+
+    monkeypatch.setattr(probing, "ridge_predictions", recorded)
+    one_state = states[0, 0].nbytes
+    table = interp.probe_grid(states, variables[1:], block=one_state // 4)
+    assert [shape[0] for shape in fitted] == [1] * 6
+    pd.testing.assert_frame_equal(table, whole.reset_index(drop=True), atol=1e-5)
+
+
+def test_the_input_lies_on_disk(planted, runs_folder):
+    model, questions = planted
+    seen = interp.visible_input(model, questions[:100])
+    assert isinstance(seen, np.memmap)
+    assert seen.dtype == np.uint8
+    assert not list(runs_folder.iterdir())
+    # Bit by bit: two columns for each that has been seen.
+    bits = one_hot(torch.from_numpy(questions.questions[:100]), 2).flatten(1).numpy()
+    for position in range(BITS):
+        expected = np.where(np.arange(2 * BITS) < 2 * (position + 1), bits, 0)
+        assert (seen[0, position, :, : 2 * BITS] == expected).all()
+
+
+def test_mlps_predict_the_same_however_many_rows_at_once(monkeypatch):
+    states, variables = planted_states(300)
+    at_once = interp.probe_grid(states[:, 2:], variables, "mlp")
+    monkeypatch.setattr(probes, "PREDICTED", 7)
+    pd.testing.assert_frame_equal(interp.probe_grid(states[:, 2:], variables, "mlp"), at_once)
+
+
+def test_a_bar_shows_how_far_probes_are_if_asked(planted, capsys):
+    model, questions = planted
+    tokens = interp.variables_of(questions[:30], "chain")
+    interp.probe_with_controls(model, questions[:30], tokens)
+    assert not capsys.readouterr().err
+    interp.probe_with_controls(model, questions[:30], tokens, progress=True)
+    shown = capsys.readouterr().err
+    assert "states of planted: 100%" in shown
+    assert "linear probes: 100%" in shown
+    assert "mlp probes: 100%" in shown
+
+
+def test_steering_in_parts_changes_no_result(planted, monkeypatch):
+    model, questions = planted
+    whole = interp.steer(model, questions[:200], BITS - 1, 1, SEPARATOR)
+    monkeypatch.setattr(steering, "CACHED", 7)
+    pd.testing.assert_frame_equal(
+        interp.steer(model, questions[:200], BITS - 1, 1, SEPARATOR), whole
+    )
 
 
 def test_shuffled_labels_are_predicted_by_nothing():
