@@ -32,7 +32,7 @@ class LMBatch:
         moved = [x.to(device, non_blocking=True) for x in (self.ids, self.labels, self.answer_mask)]
         return LMBatch(moved[0], positions, moved[1], moved[2], self.logits_to_keep)
 
-    def rows(self, rows: slice | Tensor) -> "LMBatch":
+    def rows(self, rows: slice) -> "LMBatch":
         """Some of its examples."""
         return replace(
             self,

@@ -8,7 +8,7 @@ counterfactual answer. A subspace of the given rank is learned for which that ha
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -125,7 +125,7 @@ class _Exchange:
         self.back = positions - inputs.ids.shape[1]
         self.inputs = replace(inputs, logits_to_keep=int(-self.back.min()))
 
-    def logits(self, basis: Tensor, rows: slice | Tensor = slice(None)) -> Tensor:
+    def logits(self, basis: Tensor, rows: slice = slice(None)) -> Tensor:
         """Logits `[m, symbols, vocabulary]` of some pairs' answers after the exchange.
 
         Args:
@@ -145,7 +145,7 @@ class _Exchange:
             logits = logits_of(self.model.model, self.inputs.rows(rows))
         return logits[:, self.back].float()
 
-    def loss(self, basis: Tensor, rows: slice | Tensor = slice(None)) -> Tensor:
+    def loss(self, basis: Tensor, rows: slice = slice(None)) -> Tensor:
         """Mean cross-entropy of the counterfactual answers' symbols."""
         logits = self.logits(basis, rows).flatten(0, 1)
         return cross_entropy(logits, self.wanted[rows].flatten())
@@ -217,13 +217,16 @@ def _learn(
     turn = _turn(d, rank, seed).to(model.device)
     optimizer = torch.optim.Adam(turn.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
-    generator = torch.Generator().manual_seed(seed)
+    batches = -(-len(pairs) // BATCH)
+    order = torch.randint(batches, (steps,), generator=torch.Generator().manual_seed(seed)).tolist()
     lowest, best = np.inf, turn.weight.detach()
-    with _frozen(model.model):
-        for step in range(1, steps + 1):
-            drawn = torch.randint(len(pairs), (BATCH,), generator=generator).to(model.device)
+    # The same batches again and again, so that an emulator runs once for each.
+    emulation = getattr(model.model, "cached_emulation", nullcontext)
+    with _frozen(model.model), emulation():
+        for step, batch in enumerate(order, start=1):
+            rows = slice(batch * BATCH, (batch + 1) * BATCH)
             optimizer.zero_grad()
-            learned.loss(turn.weight.T, drawn).backward()
+            learned.loss(turn.weight.T, rows).backward()
             optimizer.step()
             schedule.step()
             if step % CHECK_EVERY == 0 or step == steps:
