@@ -132,7 +132,7 @@ def _fixed_set(
     """The questions of the fixed training set of a generated task, `[n, entries]`."""
     rng, holdout = np.random.default_rng([config.seed, 1]), False if config.holdout else None
     n = config.train_examples or 0
-    return draw_unseen(task, rng, n, held_out, holdout=holdout, hold_out=hold_out)
+    return draw_unseen(task, rng, n, held_out, True, holdout, hold_out)
 
 
 def training_set_keys(config: DataConfig, corpus: Corpus) -> np.ndarray:
