@@ -14,13 +14,15 @@ from torch.nn.functional import one_hot
 
 from icotlib import experiments, interp
 from icotlib.config import RunConfig
+from icotlib.data.batches import trained_on
 from icotlib.data.corpus import load_corpus
-from icotlib.data.run_data import build_layout
+from icotlib.data.run_data import RunData, build_layout
 from icotlib.errors import ConfigError
 from icotlib.evaluation import interventions
 from icotlib.evaluation.generation import logits_of
+from icotlib.evaluation.ood import encoded_keys
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.interp import ablation, patching, steering
+from icotlib.interp import ablation, patching, probes, probing, steering
 from icotlib.interp.probes import ridge_predictions
 from icotlib.interp.steering import first_affected
 from icotlib.interp.variables import Variable
@@ -142,10 +144,49 @@ def test_a_task_that_cannot_tell_says_so():
 
 
 def test_questions_differ_and_do_not_run_out():
-    config = RunConfig().override({"data.task": "mult-1x1"})
+    few = {"data.task": "mult-1x2", "data.valid_examples": 30, "data.test_examples": 40}
+    config = RunConfig().override(few | {"train.steps": 2000})
     questions = interp.draw_questions_of(config, 1000)
-    assert len(questions) == 81 == len(np.unique(questions.questions, axis=0))
+    # Everything else has been trained on.
+    assert len(questions) == 70 == len(np.unique(questions.questions, axis=0))
     assert not (np.sort(questions.questions[:, 0]) == questions.questions[:, 0]).all()
+
+
+def keys_by_step(run_data, steps):
+    """The keys of the questions of a run's training batches, from their tokens."""
+    return np.concatenate([encoded_keys(run_data.batches(step)) for step in range(steps)])
+
+
+@pytest.mark.parametrize("fixed", [None, 3000])
+def test_no_question_was_trained_on(tiny, fixed):
+    """Neither by the run, nor by one that it builds on, nor as the other half of a pair."""
+    config = tiny.override({"data.train_examples": fixed, "train.steps": 400})
+    bigger = config.override({"train.batch_size": 16, "train.steps": 300, "seed": 3})
+    questions = interp.draw_questions_of([config, bigger], 1500)
+    assert len(questions) == 1500
+    model = StageModel("", None, RunData(config).layout, config, config.input_format, 0)
+    trained = [keys_by_step(RunData(one), one.train.steps) for one in (config, bigger)]
+    sets = [questions, *(interp.minimal_pairs(questions, entry)[1] for entry in range(4))]
+    for asked in sets:
+        assert len(asked) > 1000
+        keys = encoded_keys(model.encode(asked))
+        assert not np.isin(keys, np.concatenate(trained)).any()
+    alone = interp.draw_questions_of(config, 1500)
+    keys = encoded_keys(model.encode(alone))
+    assert not np.isin(keys, trained[0]).any()
+    assert fixed or np.isin(keys, trained[1]).any()
+
+
+def test_the_runs_that_a_run_builds_on_count():
+    quick = {"train.steps": 1, "teacher.train.steps": 4, "train.batch_size": 16}
+    config = experiments.icot_kd("smoke", overrides=quick)
+    (teacher,) = (one for one in config.ancestors().values() if one.train.steps == 4)
+    assert len(trained_on([config])) == len(trained_on([teacher])) > 3 * 16
+
+
+def test_questions_for_runs_of_two_tasks_are_refused(tiny):
+    with pytest.raises(ConfigError, match="of one task, not of"):
+        interp.draw_questions_of([tiny, tiny.override({"data.task": "mult-3x2"})], 5)
 
 
 def test_files_have_no_variables(tmp_path):
@@ -158,6 +199,7 @@ def made(task, method, removed, architecture="gpt2", **overrides):
     """A model with random weights at a removal stage, and its config."""
     sizes = {"model.layers": 2, "model.width": 16, "model.heads": 2}
     named = {"data.task": task, "method": method, "model.architecture": architecture}
+    named |= {"train.steps": 40, "train.batch_size": 8}  # few questions are trained on
     config = RunConfig().override(sizes | named | overrides)
     layout = build_layout(config, load_corpus(config.data).symbols)
     torch.manual_seed(0)
@@ -357,6 +399,64 @@ def test_a_grid_is_the_same_in_any_number_of_blocks():
     pd.testing.assert_frame_equal(whole, blocks, atol=1e-5)
 
 
+def test_a_few_states_are_in_memory_at_a_time(monkeypatch):
+    """Also where no logits limit them, and whatever the number of questions."""
+    states, variables = planted_states(900)
+    whole = interp.probe_grid(states, variables[1:]).sort_values(["layer", "position"])
+    fitted, before = [], probing.ridge_predictions
+
+    def recorded(x, *args):
+        fitted.append(x.shape)
+        return before(x, *args)
+
+    monkeypatch.setattr(probing, "ridge_predictions", recorded)
+    one_state = states[0, 0].nbytes
+    table = interp.probe_grid(states, variables[1:], block=one_state // 4)
+    assert [shape[0] for shape in fitted] == [1] * 6
+    pd.testing.assert_frame_equal(table, whole.reset_index(drop=True), atol=1e-5)
+
+
+def test_the_input_lies_on_disk(planted, runs_folder):
+    model, questions = planted
+    seen = interp.visible_input(model, questions[:100])
+    assert isinstance(seen, np.memmap)
+    assert seen.dtype == np.uint8
+    assert not list(runs_folder.iterdir())
+    # Bit by bit: two columns for each that has been seen.
+    bits = one_hot(torch.from_numpy(questions.questions[:100]), 2).flatten(1).numpy()
+    for position in range(BITS):
+        expected = np.where(np.arange(2 * BITS) < 2 * (position + 1), bits, 0)
+        assert (seen[0, position, :, : 2 * BITS] == expected).all()
+
+
+def test_mlps_predict_the_same_however_many_rows_at_once(monkeypatch):
+    states, variables = planted_states(300)
+    at_once = interp.probe_grid(states[:, 2:], variables, "mlp")
+    monkeypatch.setattr(probes, "PREDICTED", 7)
+    pd.testing.assert_frame_equal(interp.probe_grid(states[:, 2:], variables, "mlp"), at_once)
+
+
+def test_a_bar_shows_how_far_probes_are_if_asked(planted, capsys):
+    model, questions = planted
+    tokens = interp.variables_of(questions[:30], "chain")
+    interp.probe_with_controls(model, questions[:30], tokens)
+    assert not capsys.readouterr().err
+    interp.probe_with_controls(model, questions[:30], tokens, progress=True)
+    shown = capsys.readouterr().err
+    assert "states of planted: 100%" in shown
+    assert "linear probes: 100%" in shown
+    assert "mlp probes: 100%" in shown
+
+
+def test_steering_in_parts_changes_no_result(planted, monkeypatch):
+    model, questions = planted
+    whole = interp.steer(model, questions[:200], BITS - 1, 1, SEPARATOR)
+    monkeypatch.setattr(steering, "CACHED", 7)
+    pd.testing.assert_frame_equal(
+        interp.steer(model, questions[:200], BITS - 1, 1, SEPARATOR), whole
+    )
+
+
 def test_shuffled_labels_are_predicted_by_nothing():
     states, variables = planted_states()
     table = interp.probe_grid(states, variables, shuffle=0)
@@ -409,6 +509,44 @@ def test_a_planted_parity_is_selective_and_everything_else_is_visible_in_the_inp
     first = probed[probed.variable == "t1"]  # it is the first bit
     assert (first.selectivity <= 0).all()
     assert (first.score.groupby(first.layer).max() > 0.99).all()
+
+
+def test_a_variable_depends_on_the_symbols_that_change_it():
+    task = get_task("mult-4x2")
+    variables = interp.variables_of(QuestionSet(task, task.sample(np.random.default_rng(0), 50)))
+    found = {one.name: set(one.depends_on) for one in variables}
+    assert found["t1"] == {"a0", "b0"}
+    assert found["t5"] == {"a0", "a1", "a2", "a3", "b0"}
+    assert found["t8"] == {"a0", "b1"}
+    assert found["s1"] == found["c1"] == {"a0", "a1", "b0", "b1"}
+    assert found["a2 b1"] == {"a2", "b1"}
+    assert found["carry1"] == {"a0", "b0"}
+    names = ["a0", "a1", "a2", "a3", "*", "b0", "b1", "=", "=", "####", "s0"]
+    known = {one.name: one.known_from(names) for one in variables}
+    assert (known["a2 b0"], known["a2 b1"], known["s5"]) == (5, 6, 6)
+    split = ["q.0", "q.1", "=", "####", "s0"]  # as a tokenizer may split the question
+    assert {one.known_from(split) for one in variables} == {2}
+
+
+def test_a_task_that_does_not_say_so_has_variables_of_the_whole_question():
+    task = get_task("prosqa-6x2")
+    questions = QuestionSet(task, task.sample(np.random.default_rng(0), 20))
+    for one in interp.variables_of(questions):
+        assert one.depends_on is None
+
+
+def test_places_are_chosen_where_a_variable_can_be_known(probed):
+    """Nothing reads x0 + x1 anywhere, but the MLP of the input does once it has seen both: where
+    the probe cannot know it either, its selectivity is highest."""
+    t2 = probed[probed.variable == "t2"]
+    assert t2.loc[t2.valid_selectivity.idxmax()].position == 0
+    best = interp.best_positions(probed).set_index("variable")
+    for number, name in enumerate(TOKENS):
+        assert best.loc[name].position >= number
+        seen = probed[(probed.variable == name) & (probed.position >= number)]
+        row = seen.loc[best.loc[name].row]
+        assert row.valid >= seen.valid.max() - 0.02
+        assert best.loc[name].selectivity == row.selectivity
 
 
 def test_a_removed_token_is_decoded_at_the_separator(planted):
@@ -512,7 +650,7 @@ def test_caching_the_emulation_changes_no_result(runs_folder, monkeypatch):
 def test_minimal_pairs_differ_in_one_entry(planted):
     questions = planted[1]
     clean, corrupted = interp.minimal_pairs(questions, 4)
-    assert 0 < len(clean) < len(questions)
+    assert len(clean) == len(questions)
     differ = clean.questions != corrupted.questions
     assert differ[:, 4].all()
     assert not np.delete(differ, 4, axis=1).any()

@@ -239,7 +239,10 @@ def test_the_code_of_the_index_runs(capsys):
 
 def test_the_code_of_the_probing_page_runs(tiny_run, capsys):
     (code,) = fences(GUIDE / "probing.md", "python")
-    fewer = {"m.task, 200": "m.task, 60", "variables_of(questions)": "variables_of(questions)[:2]"}
+    fewer = {
+        "m.config, 200": "m.config, 60",
+        "variables_of(questions)": "variables_of(questions)[:2]",
+    }
     for text, less in fewer.items():
         assert text in code
         code = code.replace(text, less)

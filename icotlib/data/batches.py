@@ -3,14 +3,16 @@
 Both are functions of seed and step alone, so that a run can resume.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
 
-from icotlib.data.corpus import Corpus, draw_unseen, load_corpus
+from icotlib.config import RunConfig
+from icotlib.data.corpus import Corpus, draw_unseen, load_corpus, training_set_keys
+from icotlib.data.hold_out import question_keys
 from icotlib.runs import Run
-from icotlib.tasks import SymbolBatch
+from icotlib.tasks import SymbolBatch, Task
 
 
 def stream(corpus: Corpus, batch_size: int, seed: int) -> Callable[[int], SymbolBatch]:
@@ -20,15 +22,53 @@ def stream(corpus: Corpus, batch_size: int, seed: int) -> Callable[[int], Symbol
     the task's holdout.
     """
 
-    task, held_out = corpus.task, corpus.held_out
-    draw = partial(draw_unseen, holdout=corpus.holdout, hold_out=corpus.hold_out)
-    assert task is not None, "examples from files are a fixed training set"
+    task, draw = _task_of(corpus), _drawing(corpus, batch_size, seed)
 
     def batch(step: int) -> SymbolBatch:
-        rng = np.random.default_rng([seed, 2, step])
-        return task.render(draw(task, rng, batch_size, held_out), rng)
+        questions, rng = draw(step)
+        return task.render(questions, rng)
 
     return batch
+
+
+def _drawing(
+    corpus: Corpus, batch_size: int, seed: int
+) -> Callable[[int], tuple[np.ndarray, np.random.Generator]]:
+    """The questions of a stream by step, `[batch_size, entries]`, and what chooses their chains."""
+    draw = partial(draw_unseen, holdout=corpus.holdout, hold_out=corpus.hold_out)
+    task = _task_of(corpus)
+
+    def drawn(step: int) -> tuple[np.ndarray, np.random.Generator]:
+        rng = np.random.default_rng([seed, 2, step])
+        return draw(task, rng, batch_size, corpus.held_out), rng
+
+    return drawn
+
+
+def _task_of(corpus: Corpus) -> Task:
+    assert corpus.task is not None, "examples from files are a fixed training set"
+    return corpus.task
+
+
+def trained_on(configs: Iterable[RunConfig]) -> np.ndarray:
+    """Sorted keys of all questions that runs of a generated task learn from (`question_keys`).
+
+    Those of the runs that they build on are included. Streams are functions of the step, so they
+    are drawn once more, as far as `train.steps`.
+    """
+    steps: dict[tuple, int] = {}
+    for config in configs:
+        for one in (config, *config.ancestors().values()):
+            # Runs that share their data, batch size and seed share their batches.
+            source = (one.data, one.train.batch_size, one.seed)
+            steps[source] = max(steps.get(source, 0), one.train.steps)
+    corpora = {data: load_corpus(data) for data, _, _ in steps}
+    keys = [training_set_keys(data, one) for data, one in corpora.items() if one.train is not None]
+    for (data, batch_size, seed), count in steps.items():
+        if corpora[data].train is None:
+            draw = _drawing(corpora[data], batch_size, seed)
+            keys += [question_keys(draw(step)[0]) for step in range(count)]
+    return np.unique(np.concatenate(keys)) if keys else np.empty(0, np.uint64)
 
 
 def held_out_in_training(run: Run) -> str:

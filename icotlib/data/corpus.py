@@ -118,14 +118,27 @@ def _generate_corpus(config: DataConfig) -> Corpus:
     test = _cached(config, "test", task, questions[config.valid_examples :])
     train = None
     if config.train_examples:
-        rng = np.random.default_rng([config.seed, 1])
-        n = config.train_examples
-        rows = draw(task, rng, n, held_out)
+        rows = _fixed_set(config, task, held_out, hold_out)
         train = _cached(config, "train", task, rows)
     rule = f"{task.name} holdout" if config.holdout else task.name
     rule += f" without {hold_out.digest}" if hold_out else ""
     digest = _digest(valid, test, train, rule)
     return Corpus(valid, test, train, task, held_out, digest, task.symbols, holdout, hold_out)
+
+
+def _fixed_set(
+    config: DataConfig, task: Task, held_out: np.ndarray, hold_out: HoldOut | None
+) -> np.ndarray:
+    """The questions of the fixed training set of a generated task, `[n, entries]`."""
+    rng, holdout = np.random.default_rng([config.seed, 1]), False if config.holdout else None
+    n = config.train_examples or 0
+    return draw_unseen(task, rng, n, held_out, True, holdout, hold_out)
+
+
+def training_set_keys(config: DataConfig, corpus: Corpus) -> np.ndarray:
+    """The keys of the questions in the fixed training set of a generated task (`question_keys`)."""
+    assert corpus.task is not None, "files are read, not generated"
+    return question_keys(_fixed_set(config, corpus.task, corpus.held_out, corpus.hold_out))
 
 
 def _check_size(config: DataConfig, task: Task, hold_out: HoldOut | None = None) -> None:

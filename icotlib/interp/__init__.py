@@ -12,6 +12,7 @@ explorer         one state of one question, decoded and patched
 effects          what interventions share: cached layers and effect sizes
 patching         activation patching between clean and corrupted runs
 steering         states moved to encode another chain token
+subspaces        interchange interventions with learned subspaces (DAS)
 ablation         states replaced by their mean, attention knocked out
 geometry         attention patterns, CKA, the geometry of digits
 distillation     the teacher's states, explained variance, accuracy by phase
@@ -35,6 +36,7 @@ from icotlib.interp.probing import probe_grid, through_removal, visible_input
 from icotlib.interp.questions import draw_questions_of, minimal_pairs, separator_position
 from icotlib.interp.report import best_positions, probe_with_controls, probing_table
 from icotlib.interp.steering import steer
+from icotlib.interp.subspaces import interchange, learn_subspace, random_subspace
 from icotlib.interp.variables import Variable, variables_of
 from icotlib.tasks.questions import QuestionSet
 
@@ -56,13 +58,16 @@ __all__ = [
     "effect_by_position_kind",
     "effect_of_token",
     "fit_linear",
+    "interchange",
     "knock_out",
+    "learn_subspace",
     "minimal_pairs",
     "patch_entries",
     "patch_pairs",
     "probe_grid",
     "probe_with_controls",
     "probing_table",
+    "random_subspace",
     "separator_position",
     "steer",
     "stored_activations",

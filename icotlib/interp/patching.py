@@ -109,6 +109,11 @@ class _PairedRuns:
                 f"patching needs pairs: {len(clean)} clean questions of {clean.task.name} and "
                 f"{len(corrupted)} corrupted ones of {corrupted.task.name}"
             )
+        if not len(clean):
+            raise ConfigError(
+                f"{clean.task.name}: there is no pair to patch; ask more questions, or analyse a "
+                "run that left more questions out of its training"
+            )
         end = separator_position(self.model, clean)
         ids, clean_ids = self.model.inputs(corrupted).ids, self.inputs.ids
         if ids.shape != clean_ids.shape or end != separator_position(self.model, corrupted):

@@ -13,6 +13,8 @@ from torch import Tensor
 
 #: Weight of the squared weights, on whitened states, and steps of gradient descent.
 PENALTY, STEPS = 1e-3, 40
+#: Rows for which MLPs predict at once: hidden layers take far more memory than states.
+PREDICTED = 2000
 #: Bias of a class that a variable does not have.
 NEVER = -1e4
 
@@ -207,8 +209,8 @@ class _MLPs:
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
         """Classes, or standardised numbers, `[P, n, T]`."""
-        out = self.outputs(x)
-        return (out if self.numbers else out.argmax(2)).mT
+        outputs = (self.outputs(rows) for rows in x.split(PREDICTED, dim=1))
+        return torch.cat([(out if self.numbers else out.argmax(2)).mT for out in outputs], dim=1)
 
     def unscaled(self, predicted: Tensor) -> Tensor:
         """Predictions on the scale of the labels."""

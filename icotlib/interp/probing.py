@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from icotlib.evaluation.scoring import wilson_interval
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.interp.activations import stored_activations
+from icotlib.interp.activations import stored_activations, unnamed_array
 from icotlib.interp.probes import Split, fit_linear, fit_mlp, ridge_predictions
 from icotlib.interp.questions import separator_position
 from icotlib.interp.variables import Variable, variables_of
@@ -36,11 +37,13 @@ def probe_grid(
     probe: str = "linear",
     shuffle: int | None = None,
     block: int = BLOCK,
+    progress: bool = False,
 ) -> pd.DataFrame:
     """Held-out scores of every variable at every layer and position.
 
     Symbols are predicted by logistic regression and scored by accuracy, numbers by ridge
-    regression and scored by R^2; with `probe="mlp"` both by MLPs of one hidden layer.
+    regression and scored by R^2; with `probe="mlp"` both by MLPs of one hidden layer. Memory holds
+    a few states of every question at a time, so that 20,000 questions and more can be probed.
 
     Args:
         states: `[layers, positions, n, d]`, such as `stored_activations` gives.
@@ -48,14 +51,15 @@ def probe_grid(
         shuffle: a seed; the values are then permuted among the questions, a control. The
             reported rows are permuted as well: a state with only two values would otherwise be
             always right or always wrong.
-        block: bytes of logits at once.
+        block: bytes of logits at once; of states four times as many.
+        progress: whether a bar shows how many states are done.
 
     Returns:
         columns probe, variable, kind, index (`Variable.index`), layer, position, measure, valid,
         score, low, high: the score on the rows to select by, and the score on the rows to report
         on with its 95% interval.
     """
-    layers, positions, n, _ = states.shape
+    layers, positions, n, d = states.shape
     split = split_60_20_20(n)
     if shuffle is not None:
         order = np.random.default_rng(shuffle).permutation(n)
@@ -66,8 +70,9 @@ def probe_grid(
     rows: list[dict[str, Any]] = []
     flat = states.reshape(layers * positions, n, -1)
     width = 4 * n * max(1, sum(len(np.unique(one.values)) for one in symbols))
-    for chunk in _chunks(len(flat), max(1, block // width)):
-        x = torch.from_numpy(np.array(flat[chunk])).to(device)
+    bar = tqdm(total=len(flat), desc=f"{probe} probes", unit="state", disable=not progress)
+    for chunk in _chunks(len(flat), max(1, min(block // width, block // (n * d)))):
+        x = torch.from_numpy(np.array(flat[chunk], dtype=np.float32)).to(device)
         where = [divmod(row, positions) for row in range(chunk.start, chunk.stop)]
         if symbols:
             right = _right(x, symbols, split, probe)
@@ -75,6 +80,8 @@ def probe_grid(
         if numbers:
             errors = _errors(x, numbers, split, probe)
             rows += _determination(errors, numbers, where, split, probe)
+        bar.update(len(where))
+    bar.close()
     return pd.DataFrame(rows)
 
 
@@ -159,16 +166,19 @@ def _determination(
 def visible_input(model: StageModel, questions: QuestionSet) -> np.ndarray:
     """What each position can know without the model: the tokens up to it, one-hot.
 
-    Returns `[1, positions, n, columns]`, like states of a single layer: a column for every token
-    that varies at its position, zero for the positions before it.
+    Returns `[1, positions, n, columns]`, like states of a single layer, 0 and 1 in bytes on disk: a
+    column for every token that varies at its position, zero for the positions before it.
     """
     ids = model.inputs(questions).ids.cpu().numpy()
     n, positions = ids.shape
     used, numbered = np.unique(ids, return_inverse=True)
-    one_hot = np.eye(len(used), dtype=np.float32)[numbered.reshape(ids.shape)].reshape(n, -1)
-    varied = one_hot.any(axis=0) & ~one_hot.all(axis=0)
-    known = np.repeat(np.tril(np.ones((positions, positions), dtype=np.float32)), len(used), axis=1)
-    return (one_hot[:, varied] * known[:, None, varied])[None]
+    one_hot = np.eye(len(used), dtype=np.uint8)[numbered.reshape(ids.shape)].reshape(n, -1)
+    varied = np.flatnonzero(one_hot.any(axis=0) & ~one_hot.all(axis=0))
+    at = varied // len(used)  # the position of each column's token
+    visible = unnamed_array((1, positions, n, len(varied)), np.uint8)
+    for position in range(positions):
+        visible[0, position, :, at <= position] = one_hot[:, varied[at <= position]].T
+    return visible
 
 
 @all_cores()
@@ -179,8 +189,8 @@ def through_removal(
 
     At every stage, from two states: at the separator after the question, before anything is
     written (`where="separator"`); and at the best layer and position before the token is visible
-    (`where="unseen"`), which for a removed token may be any. That state is selected on other
-    questions than those reported.
+    (`where="unseen"`), which for a removed token may be any that has seen what it depends on in
+    the question. That state is selected on other questions than those reported.
 
     Args:
         stages: one model per removal stage; an iterator is consumed one model at a time.
@@ -200,7 +210,7 @@ def through_removal(
             question_control = probe_grid(question, variables, "mlp").set_index("variable").score
         model = replace(model, folder=None)  # the states of many stages would fill the disk
         table = probe_grid(stored_activations(model, questions), variables, probe)
-        best = _best_states(table, model.position_names(questions), separator)
+        best = _best_states(table, variables, model.position_names(questions), separator)
         positions = sorted({row["position"] for row in best})
         control = probe_grid(seen[:, positions], variables, probe)
         control = control.set_index(["variable", "position"]).score
@@ -211,7 +221,9 @@ def through_removal(
     return pd.DataFrame(rows)
 
 
-def _best_states(table: pd.DataFrame, names: Sequence[str], separator: int) -> list[dict[str, Any]]:
+def _best_states(
+    table: pd.DataFrame, variables: Sequence[Variable], names: Sequence[str], separator: int
+) -> list[dict[str, Any]]:
     """For each variable, its best layer at the separator and its best state before it is visible.
 
     Args:
@@ -219,15 +231,16 @@ def _best_states(table: pd.DataFrame, names: Sequence[str], separator: int) -> l
         names: names of the positions; a token that still stands in the chain has one.
     """
     best = []
-    for variable, rows in table.groupby("variable", sort=False):
-        written = variable in names
-        visible_at = names.index(variable) if written else len(names)
+    for variable in variables:
+        rows, written = table[table.variable == variable.name], variable.name in names
+        visible_at = names.index(variable.name) if written else len(names)
+        seen = rows[rows.position >= variable.known_from(names)]
         candidates = {
             "separator": rows[rows.position == separator],
-            "unseen": rows[rows.position < visible_at],
+            "unseen": seen[seen.position < visible_at],
         }
         for where, states in candidates.items():
-            row = {"variable": variable, "where": where, "written": written}
+            row = {"variable": variable.name, "where": where, "written": written}
             chosen = states.loc[states.valid.idxmax()]
             best.append(row | chosen[["layer", "position", "score", "low", "high"]].to_dict())
     return best

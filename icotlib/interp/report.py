@@ -1,6 +1,7 @@
 """Probes with their controls, and the table that sets what is readable beside what is used."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ def probe_with_controls(
     variables: Sequence[Variable],
     no_cot_control: StageModel | None = None,
     probe: str = "linear",
+    progress: bool = False,
 ) -> pd.DataFrame:
     """`probe_grid` of a model, with the controls that it must exceed.
 
@@ -37,28 +39,34 @@ def probe_with_controls(
 
     Args:
         no_cot_control: the No CoT model; None leaves this control out.
+        progress: whether bars show how far states and probes are.
 
     Returns:
-        the columns of `probe_grid`; `control`, the name of the best control at the same layer and
-        position, with `control_score`; `selectivity`, the score minus that, and
+        the columns of `probe_grid`; `seen`, whether the position has seen all symbols of the
+        question that the variable depends on; `control`, the name of the best control at the same
+        layer and position, with `control_score`; `selectivity`, the score minus that, and
         `valid_selectivity`, the same on the rows to select by; a column for each control.
     """
-    states = stored_activations(model, questions)
-    untrained = stored_activations(model.untrained(), questions)
-    controls = {"untrained": probe_grid(untrained, variables, probe)}
+    stored = partial(stored_activations, questions=questions, progress=progress)
+    grid = partial(probe_grid, variables=variables, progress=progress)
+    states = stored(model)
+    controls = {"untrained": grid(stored(model.untrained()), probe=probe)}
     if no_cot_control is not None:
-        others = stored_activations(no_cot_control.with_inputs_of(model), questions)
-        controls["No CoT"] = probe_grid(others, variables, probe)
-    controls["shuffled labels"] = probe_grid(states, variables, probe, shuffle=0)
+        others = stored(no_cot_control.with_inputs_of(model))
+        controls["No CoT"] = grid(others, probe=probe)
+    controls["shuffled labels"] = grid(states, probe=probe, shuffle=0)
     seen = visible_input(model, questions)
-    controls["input"] = _best_so_far(probe_grid(seen, variables, "linear"))
-    controls["input, MLP"] = _best_so_far(probe_grid(seen, variables, "mlp"))
-    table = probe_grid(states, variables, probe)
+    controls["input"] = _best_so_far(grid(seen, probe="linear"))
+    controls["input, MLP"] = _best_so_far(grid(seen, probe="mlp"))
+    table = grid(states, probe=probe)
+    names = model.position_names(questions)
+    known_from = {one.name: one.known_from(names) for one in variables}
     scores, valid = (
         pd.DataFrame({name: _aligned(table, one, column) for name, one in controls.items()})
         for column in ("score", "valid")
     )
     return table.assign(
+        seen=table.position >= table.variable.map(known_from),
         control=scores.fillna(-1).idxmax(axis=1),
         control_score=scores.max(axis=1),
         selectivity=table.score - scores.max(axis=1),
@@ -87,21 +95,24 @@ def _aligned(table: pd.DataFrame, control: pd.DataFrame, column: str) -> np.ndar
 
 
 def best_positions(table: pd.DataFrame) -> pd.DataFrame:
-    """For each variable, the layer and position with the highest selectivity, one row each.
+    """For each variable, the layer and position where a probe reads it best, one row each.
 
-    Raw accuracy would select tokens that are visible in the input, which any probe reads
-    anywhere. The selection uses other questions than those reported. Among states within two
-    points of the best, the one with the highest score wins, then the lowest layer. Column `row`
-    is the row's label in the table.
+    Only positions count that have seen all that the variable depends on: before that, a probe that
+    reads nothing can be the most selective. The score on the questions to select by decides; among
+    states within two points of the best one the most selective win (within two points again), so
+    that a token is not read where it stands in the input, then the lowest layer and the first
+    position. What is reported was measured on other questions. Column `row` is the row's label in
+    the table.
 
     Args:
         table: rows of `probe_with_controls`.
     """
-    best = table.groupby("variable").valid_selectivity.transform("max")
-    near = table[table.valid_selectivity >= best - NEAR]
-    near = near.assign(rank=-near.valid.round(2)).sort_values(["rank", "layer", "position"])
     order = pd.unique(table.variable)
-    near = near.drop(columns="rank").assign(row=near.index)
+    near = table[table.seen]
+    for column in ("valid", "valid_selectivity"):
+        best = near.groupby("variable")[column].transform("max")
+        near = near[near[column] >= best - NEAR]
+    near = near.assign(row=near.index).sort_values(["layer", "position"])
     return near.groupby("variable").head(1).set_index("variable").loc[order].reset_index()
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from icotlib.data.inputs import LMBatch
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.activations import stored_activations
 from icotlib.interp.effects import cache_unchanged, effect_size, forced_tokens
@@ -15,6 +16,9 @@ from icotlib.interp.probes import Probes, fit_linear
 from icotlib.interp.probing import split_60_20_20
 from icotlib.tasks.base import PADDING
 from icotlib.tasks.questions import QuestionSet
+
+#: Questions whose layers are cached at once.
+CACHED = 1000
 
 DIRECTIONS = ("means", "pattern", "weights", "random")
 
@@ -64,24 +68,49 @@ def steer(
     probe = fit_linear(states[fit][None], labels[:, None])
     own = states[test][torch.from_numpy(targets.eligible)]
     inputs = model.inputs(targets.questions, targets.answer)
-    positions = model.answer_positions(targets.questions)
-    wanted, rows = forced_tokens(inputs, positions), []
-    with cache_unchanged(model):
-        model.teacher_forced_answer(
-            inputs, positions
-        )  # the first pass is one without an intervention
-        for direction in directions:
-            shift = _shift(
-                direction, states[fit], labels, probe, own, targets.old, targets.new, seed
-            )
-            moved = {(layer, position): own + shift}
-            right = model.teacher_forced_answer(inputs, positions, moved) == wanted
-            row = {"direction": direction, **effect_size(right.gather(1, targets.first)[:, 0])}
-            row["whole"] = float(right.all(dim=1).float().mean())
-            decoded = probe.logits((own + shift)[None])[0, :, 0].argmax(dim=1)
-            row["decoded"] = float((decoded == torch.from_numpy(targets.new)).float().mean())
-            rows.append(row | {"length": float(shift.norm(dim=1).mean())})
+    wanted = forced_tokens(inputs, model.answer_positions(targets.questions))
+    fitted = states[fit], labels, probe
+    moved = {
+        direction: own + _shift(direction, *fitted, own, targets.old, targets.new, seed)
+        for direction in directions
+    }
+    answers = _answers(model, targets.questions, inputs, (layer, position), moved)
+    rows = []
+    for direction, new in moved.items():
+        right = answers[direction] == wanted
+        row = {"direction": direction, **effect_size(right.gather(1, targets.first)[:, 0])}
+        row["whole"] = float(right.all(dim=1).float().mean())
+        decoded = probe.logits(new[None])[0, :, 0].argmax(dim=1)
+        row["decoded"] = float((decoded == torch.from_numpy(targets.new)).float().mean())
+        rows.append(row | {"length": float((new - own).norm(dim=1).mean())})
     return pd.DataFrame(rows)
+
+
+def _answers(
+    model: StageModel,
+    questions: QuestionSet,
+    inputs: LMBatch,
+    where: tuple[int, int],
+    moved: dict[str, Tensor],
+) -> dict[str, Tensor]:
+    """The answers `[n, symbols]` with a state moved, by direction.
+
+    Args:
+        where: layer and position of the state.
+        moved: the states `[n, d]` that take its place.
+    """
+    positions = model.answer_positions(questions)
+    answers: dict[str, list[Tensor]] = {direction: [] for direction in moved}
+    for first in range(0, len(inputs.ids), CACHED):
+        rows = slice(first, first + CACHED)
+        part = inputs.rows(rows)
+        with cache_unchanged(model):
+            # The first pass is one without an intervention.
+            model.teacher_forced_answer(part, positions)
+            for direction, states in moved.items():
+                new = {where: states[rows]}
+                answers[direction].append(model.teacher_forced_answer(part, positions, new))
+    return {direction: torch.cat(parts) for direction, parts in answers.items()}
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,16 @@
 """Variables that a state may encode: chain tokens, intermediate numbers, answer symbols."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
+from icotlib.tasks import Task
 from icotlib.tasks.questions import QuestionSet
+
+#: Questions in which each entry is changed, to find what a variable depends on.
+CHANGED = 4000
 
 
 @dataclass(frozen=True)
@@ -19,11 +25,27 @@ class Variable:
     index: int
     #: `[n]`, integers: symbol numbers of the task, or the numbers themselves.
     values: np.ndarray
+    #: The symbols of the question that it depends on, by their names (`Task.question_names`);
+    #: None stands for all of them.
+    depends_on: tuple[str, ...] | None = None
 
     @property
     def constant(self) -> bool:
         """Whether all questions share one value, so that a probe has nothing to predict."""
         return bool((self.values == self.values[0]).all())
+
+    def known_from(self, names: Sequence[str]) -> int:
+        """The first position that has seen all that the variable depends on.
+
+        Where that is not known, or the tokenizer splits the question in its own way, it is the
+        separator after the question.
+
+        Args:
+            names: names of the positions (`StageModel.position_names`).
+        """
+        if self.depends_on is None or not set(self.depends_on) <= set(names):
+            return names.index("=")
+        return max((names.index(name) for name in self.depends_on), default=0)
 
 
 def variables_of(questions: QuestionSet, *kinds: str) -> list[Variable]:
@@ -32,11 +54,57 @@ def variables_of(questions: QuestionSet, *kinds: str) -> list[Variable]:
     Chain tokens are called t1, t2, ..., answer symbols s0, s1, ...; the task names its numbers
     (`Task.intermediate_values`).
     """
-    _, chain, answer = questions.rendered
-    numbers = questions.task.intermediate_values(questions.questions)
+    task = questions.task
+    dependencies = _dependencies(task) if task.independent_entries else {}
+    return [
+        replace(one, depends_on=dependencies.get(one.name))
+        for one in _all_of(task, questions.questions)
+        if not one.constant and (not kinds or one.kind in kinds)
+    ]
+
+
+def _all_of(task: Task, questions: np.ndarray) -> list[Variable]:
+    _, chain, answer = task.render(questions)
+    numbers = task.intermediate_values(questions)
     variables = [Variable(f"t{i + 1}", "chain", i, values) for i, values in enumerate(chain.T)]
     variables += [Variable(f"s{i}", "answer", i, values) for i, values in enumerate(answer.T)]
-    variables += [
+    return variables + [
         Variable(name, "number", i, values) for i, (name, values) in enumerate(numbers.items())
     ]
-    return [one for one in variables if not one.constant and (not kinds or one.kind in kinds)]
+
+
+@lru_cache(maxsize=8)
+def _dependencies(task: Task) -> dict[str, tuple[str, ...]]:
+    """For every variable of a task, the entries of a question that change it.
+
+    Each entry is drawn anew, the others staying as they are, in `CHANGED` questions.
+    """
+    rng = np.random.default_rng(0)
+    questions, drawn = task.sample(rng, CHANGED), task.sample(rng, CHANGED)
+    found: dict[str, tuple[str, ...]] = {one.name: () for one in _all_of(task, questions[:1])}
+    before = _all_of(task, questions)
+    for entry, name in enumerate(task.entry_names):
+        changed = questions.copy()
+        changed[:, entry] = drawn[:, entry]
+        for one, other in zip(before, _all_of(task, changed), strict=True):
+            if (one.values != other.values).any():
+                found[one.name] += (name,)
+    return found
+
+
+def counterfactual_answers(
+    questions: QuestionSet, variable: Variable, values: np.ndarray
+) -> np.ndarray:
+    """The answers `[n, width]` that follow where a variable has other values `[n]`.
+
+    Rows without a valid answer hold `PADDING`. Raises `ConfigError` where the task does not define
+    such answers.
+    """
+    task, entries = questions.task, questions.questions
+    if variable.kind == "chain":
+        return task.counterfactual_answer(entries, variable.index, values)
+    if variable.kind == "number":
+        return task.counterfactual_value(entries, variable.name, values)
+    answer = questions.rendered.answer.copy()
+    answer[:, variable.index] = values
+    return answer

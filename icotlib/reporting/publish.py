@@ -155,7 +155,7 @@ def publish_interp(runs: Sequence[Run], folder: Path) -> None:
     one = configs["One model"]
     models = StageModel.all_of(configs)
     n, pairs = experiments.N_EXAMPLES[one.preset]
-    questions = interp.draw_questions_of(one, n, one.seed)
+    questions = interp.draw_questions_of(configs.values(), n, one.seed)
     variables, tables, numbers = interp.variables_of(questions), {}, {}
     every = family(configs.values())
 

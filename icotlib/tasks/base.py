@@ -101,6 +101,10 @@ class Task(ABC):
 
     # --- interpretability ---
 
+    #: Whether each entry of a question can be drawn anew without the others, and stands in the
+    #: question as the symbol of its name: analysis then finds what a variable depends on.
+    independent_entries: bool = False
+
     @property
     def entry_names(self) -> tuple[str, ...]:
         """Names for the entries of a question in figures; by default `x0`, `x1`, ..."""
@@ -129,6 +133,20 @@ class Task(ABC):
         define such answers.
         """
         raise ConfigError(f"{self.name} defines no answer that follows from a changed chain")
+
+    def counterfactual_value(
+        self, questions: np.ndarray, name: str, values: np.ndarray
+    ) -> np.ndarray:
+        """The answers `[n, width]` that follow from a changed intermediate number.
+
+        Args:
+            name: the number's name in `intermediate_values`.
+            values: `[n]`, its values instead of the true ones.
+
+        Rows without a valid answer hold `PADDING`. Raises `ConfigError` where the task does not
+        define such answers.
+        """
+        raise ConfigError(f"{self.name} defines no answer that follows from a changed {name}")
 
     def text(self, batch: SymbolBatch) -> list[Example]:
         """The same examples as text."""

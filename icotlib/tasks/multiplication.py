@@ -14,6 +14,7 @@ has n + m digits, the most significant ones zeros where needed.
 `mult-2x2-any` has two valid chains for every question, for a x b and b x a, and chooses at random.
 """
 
+import itertools
 import re
 
 import numpy as np
@@ -40,6 +41,7 @@ class Multiplication(Task):
     """
 
     symbols = (*"0123456789", "*", "+", "(", ")")
+    independent_entries = True
 
     def __init__(self, n: int, m: int, any_order: bool = False):
         if not (1 <= n <= MAX_DIGITS and 1 <= m <= MAX_DIGITS):
@@ -157,11 +159,18 @@ class Multiplication(Task):
         exponent = self._exponents()[token]
         if exponent is None:
             raise ConfigError(f"token {token} of the chain of {self.name} is not a digit")
-        columns = answer.copy()
-        columns[:, exponent] += symbols - chain[:, token]
-        columns = carry(columns)
-        fits = (columns[:, -1] >= 0) & (columns[:, -1] < 10)
-        return np.where(fits[:, None], columns, PADDING)
+        return _with_added(answer, exponent, symbols - chain[:, token])
+
+    def counterfactual_value(
+        self, questions: np.ndarray, name: str, values: np.ndarray
+    ) -> np.ndarray:
+        """Each number enters the answer times the power of ten of its column; a column's sum
+        brings its carry with it."""
+        pairs = itertools.product(range(self.n), range(self.m))
+        column = {f"a{i} b{j}": i + j for i, j in pairs}
+        column |= {f"{kind}{k}": k for kind in ("c", "carry") for k in range(self.n + self.m)}
+        added = values - self.intermediate_values(questions)[name]
+        return _with_added(self.render(questions).answer, column[name], added)
 
     def _exponents(self) -> list[int | None]:
         """The power of ten of each token of the chain; None for `+`, `(` and `)`."""
@@ -172,6 +181,15 @@ class Multiplication(Task):
             if 0 < i < self.m - 1:
                 exponents += [None, *digits, None]
         return exponents
+
+
+def _with_added(answer: np.ndarray, column: int, added: np.ndarray) -> np.ndarray:
+    """Answers `[n, width]` plus `added`, `[n]`, in a column; `PADDING` if that does not fit."""
+    columns = answer.copy()
+    columns[:, column] += added
+    columns = carry(columns)
+    fits = (columns[:, -1] >= 0) & (columns[:, -1] < 10)
+    return np.where(fits[:, None], columns, PADDING)
 
 
 def carry(columns: np.ndarray) -> np.ndarray:

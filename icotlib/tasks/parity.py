@@ -22,6 +22,7 @@ class Parity(Task):
     """`parity-<n>`: is the number of ones among n bits odd?"""
 
     symbols = ("0", "1")
+    independent_entries = True
 
     def __init__(self, n: int):
         if not 2 <= n <= MAX_BITS:

@@ -1,6 +1,6 @@
 """Distinct questions of a generated task, as analysis needs them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,12 +14,15 @@ class QuestionSet:
     task: Task
     #: Entries `[n, entries]`, as the task draws them.
     questions: np.ndarray
+    #: Sorted keys (`icotlib.data.hold_out.question_keys`) of questions that must not be made from
+    #: these by changing an entry: those that the analysed models were trained on.
+    trained_on: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64), repr=False)
 
     def __len__(self) -> int:
         return len(self.questions)
 
     def __getitem__(self, rows: slice | np.ndarray) -> "QuestionSet":
-        return QuestionSet(self.task, self.questions[rows])
+        return replace(self, questions=self.questions[rows])
 
     @classmethod
     def parse(cls, task: Task, *typed: str) -> "QuestionSet":

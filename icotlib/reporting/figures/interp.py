@@ -76,7 +76,7 @@ def probe_map(table: pd.DataFrame, names: Sequence[str]) -> Figure:
 
 @styled
 def probe_scores(tables: dict[str, pd.DataFrame]) -> Figure:
-    """The score of every variable where it is most selective, and the best control there.
+    """The score of every variable where it is read best, and the best control there.
 
     Args:
         tables: rows of `interp.best_positions`, by the name of the model.
