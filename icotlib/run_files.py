@@ -100,8 +100,11 @@ class RunFiles:
 
     @property
     def answers(self) -> pd.DataFrame:
-        """One row per stage and test question: removed, number, question, answer, right, written,
-        and cut, whether the limit of what it may write cut the answer (not in older runs).
+        """One row per stage and test question: removed, number, question, answer, right, written.
+
+        Not in older runs: cut, whether the limit of what it may write cut the answer; answer_right,
+        whether the answer alone is right; tokens written; chain, the units of chain among them, and
+        chain_limit, the most that may stand before a right answer (none where nothing is removed).
 
         Raises `RunError` if the run kept none: it is unfinished, is never tested, or was trained
         before every answer was kept.

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from icotlib.config import RunConfig
 from icotlib.data.inputs import LMBatch
 from icotlib.data.layout import EncodedBatch
+from icotlib.data.written import Written
 from icotlib.evaluation.scoring import Score, score
 from icotlib.methods.base import MicroBatch, register
 from icotlib.methods.costs import Shape
@@ -87,16 +88,17 @@ class StudentPhase(DistillationPhase):
         yield longest, self.test_stage(longest)
 
     def test_stage(self, removed: int, model: Any = None) -> Score:
-        run_data, written, cut = self.run_data, [], []
+        run_data, written, measured = self.run_data, [], []
         limit = self.at_stage(0).max_new_tokens
         student = self.accelerator.unwrap_model(self.model)
         for part in self.parts(run_data.test, limit):
             reading = StudentWithStates(student, self.states(part))
             found = self.at_stage(0, reading).generate(self.format.arrange(part), limit)
             written += run_data.layout.texts(found)
-            cut += run_data.layout.cut(found)
+            measured.append(run_data.layout.measured(found))
             self.on_answers(len(part))
-        return score(written, run_data.answers, run_data.layout, cut, limit)
+        whole, none = Written.joined(measured), self.format.chain_limit(run_data.test, 0, 0)
+        return score(written, run_data.answers, run_data.layout, whole, limit, none)
 
     @classmethod
     def own_sizes(cls, config: RunConfig, model: nn.Module) -> dict[str, int]:

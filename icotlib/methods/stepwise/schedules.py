@@ -37,9 +37,9 @@ class RemovalSettings(Section):
     )
     keep_positions: bool = setting(
         True,
-        "Remaining tokens keep their position ids, and the first separator takes the one just "
-        "before them. Where chains differ in length, this reveals how long the removed part was. "
-        "Left side only.",
+        "Remaining tokens keep their position ids: from the first separator on they are larger by "
+        "the removal stage, the same for chains of every length, so that they do not tell how long "
+        "a question's chain is. Left side only.",
     )
 
     def __post_init__(self) -> None:
@@ -300,8 +300,11 @@ class Random(RemovalSchedule):
         if step < self.config.warmup_steps:
             return torch.zeros_like(chain)
         uniform, all_of_it = torch.rand(2, len(chain), generator=generator)
-        k = (uniform * (chain + 1)).long()
-        return torch.where(all_of_it < self.config.all_fraction, chain, k)
+        whole = chain.clamp(min=self.longest)
+        # Drawn up to the chain's own length, kept positions would tell something of that length.
+        most = whole if self.config.keep_positions else chain
+        k = (uniform * (most + 1)).long()
+        return torch.where(all_of_it < self.config.all_fraction, whole, k)
 
     def test_stages(self) -> list[int]:
         return list(range(self.longest + 1))
