@@ -73,7 +73,8 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
     all true ones. It, `tokens_mean`, `tokens_max` and `cut` are empty for older runs. Speed is
     filled in where `record_speed` has measured it. Examples, tokens, steps and seconds include
     those of the runs that a run builds on. Rows of one `configuration` differ in their seed alone;
-    `settings` holds those that are not at their default, as JSON. A run without test scores has no row.
+    `settings` holds those that are not at their default, as JSON. A run without test scores has no
+    row.
     """
     rows = []
     for run in runs:
