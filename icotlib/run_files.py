@@ -27,6 +27,10 @@ RESULTS = (
 )
 
 
+#: Columns of metrics.csv that older runs have under another name.
+RENAMED = {"valid_accuracy": "valid_match", "train_accuracy": "train_match"}
+
+
 class RunFiles:
     """The files of one run directory, made or not yet made."""
 
@@ -85,8 +89,14 @@ class RunFiles:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """One row per evaluation so far; empty before the first."""
-        return self._table("metrics.csv", pd.read_csv)
+        """One row per evaluation so far; empty before the first.
+
+        `valid_match` and `train_match` are teacher-forced: the share of examples whose every
+        learned token, of what is left of the chain and of the answer, is the most likely one after
+        the true tokens before it. The accuracy of a test (`stages`) is that of greedy answers.
+        Older runs called both accuracy; their columns are renamed.
+        """
+        return self._table("metrics.csv", pd.read_csv).rename(columns=RENAMED)
 
     @property
     def stages(self) -> pd.DataFrame:

@@ -277,7 +277,11 @@ class TrainConfig(Section):
         "every other stage is tested when it ends, and its weights are gone.",
     )
     stop_accuracy: float | None = setting(
-        None, "Stop once validation accuracy at the last stage reaches this.", low=0, high=1
+        None,
+        "Stop once the teacher-forced match on the validation set (valid_match in metrics.csv) "
+        "reaches this at the last removal stage.",
+        low=0,
+        high=1,
     )
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8", "fastest"] = setting(
         "auto",

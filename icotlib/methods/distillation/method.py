@@ -81,7 +81,7 @@ class StudentPhase(DistillationPhase):
                 reading = self.at_stage(0, StudentWithStates(student, states))
                 arranged = self.format.arrange(part)  # its states belong to the whole part
                 right += len(part) * reading.teacher_forced_match(arranged, size=len(part))
-        return {"valid_accuracy": right / len(valid)}
+        return {"valid_match": right / len(valid)}
 
     def test(self, run: Run) -> Iterator[tuple[int, Score]]:
         longest = self.run_data.longest_chain
@@ -148,7 +148,7 @@ class EmulatorPhase(EmulatingPhase):
             yield MicroBatch(loss / len(batch), int(batch.question[rows].sum()))
 
     def validation_metrics(self) -> dict[str, Any]:
-        return {"valid_accuracy": math.nan, **self.measure_states()}
+        return {"valid_match": math.nan, **self.measure_states()}
 
     @classmethod
     def own_sizes(cls, config: RunConfig, model: nn.Module) -> dict[str, int]:
