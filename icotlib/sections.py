@@ -128,9 +128,7 @@ _DECIDED = {
         "model.extra_positions",
     ),
     "model_type": "model.architecture",
-    **dict.fromkeys(
-        ("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id"), ""
-    ),
+    **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id"), ""),
     **dict.fromkeys(("is_encoder_decoder", "is_decoder", "dtype", "torch_dtype", "use_cache"), ""),
 }
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from transformers.cache_utils import DynamicLayer
 
 from icotlib.config import ModelConfig, RunConfig
 from icotlib.data.inputs import IGNORE, InputFormat, remove, units_left
@@ -22,6 +23,8 @@ from icotlib.evaluation.generation import (
 from icotlib.evaluation.scoring import evaluate, score, wilson_interval
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.models.build import build_model
+from icotlib.models.cache import RoomyLayer
+from icotlib.models.decoding import decoding
 from icotlib.models.loading import load_model, save_model
 from icotlib.models.parameters import count_parameters, max_positions
 from icotlib.reporting.speed import measure_speed
@@ -204,6 +207,24 @@ def test_extra_positions_are_beyond_the_longest_example(architecture):
     sizes = {"architecture": architecture, "layers": 1, "width": 8, "heads": 2}
     assert max_positions(build_model(ModelConfig(**sizes), LAYOUT, 20)) == 20
     assert max_positions(build_model(ModelConfig(**sizes, extra_positions=5), LAYOUT, 20)) == 25
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("new", [1, 3, 7])
+def test_a_cache_with_room_gives_the_logits_of_one_that_is_copied(architecture, new, monkeypatch):
+    """Also where more is written than there is room for."""
+    model, batch = make(architecture), LAYOUT.encode(EXAMPLES)
+    logits = {}
+    for room in (0, new):
+        rows = decoding(model, batch, None, LAYOUT.pad, room)
+        logits[room] = []
+        with torch.no_grad():
+            for _ in range(6):
+                logits[room].append(rows.logits())
+                rows.append(logits[room][-1].argmax(dim=-1, keepdim=True))
+        kinds = {type(layer) for layer in rows.cache.layers}
+        assert kinds == ({RoomyLayer} if room else {DynamicLayer})
+    assert torch.equal(torch.stack(logits[0]), torch.stack(logits[new]))
 
 
 # --- scores ------------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ def _continued(
     Args:
         shift: by how much the separator's position is shifted, `[n]`; None without kept positions.
     """
-    rows, written = decoding(model, batch, shift, layout.pad), []
+    rows, written = decoding(model, batch, shift, layout.pad, max_new_tokens), []
     end = EndOfAnswer(layout, len(batch), model.device)
     for _ in range(max_new_tokens):
         ids = rows.logits().argmax(dim=-1, keepdim=True)
