@@ -1,7 +1,7 @@
 """A key-value cache with room for the tokens that are still to come.
 
-The cache of transformers copies all keys and values of every layer for each new token, which takes
-a fifth of the time of decoding at GPT-2's shape (LOG). Here they are written into their place.
+The cache of transformers copies all keys and values of every layer for each new token. Here they
+are written into their place, which saves 5 to 7% of the time of decoding at GPT-2's width (LOG).
 """
 
 from typing import Any
