@@ -27,6 +27,10 @@ RESULTS = (
 )
 
 
+#: Columns of metrics.csv that older runs have under another name.
+RENAMED = {"valid_accuracy": "valid_match", "train_accuracy": "train_match"}
+
+
 class RunFiles:
     """The files of one run directory, made or not yet made."""
 
@@ -85,8 +89,14 @@ class RunFiles:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """One row per evaluation so far; empty before the first."""
-        return self._table("metrics.csv", pd.read_csv)
+        """One row per evaluation so far; empty before the first.
+
+        `valid_match` and `train_match` are teacher-forced: the share of examples whose every
+        learned token, of what is left of the chain and of the answer, is the most likely one after
+        the true tokens before it. The accuracy of a test (`stages`) is that of greedy answers.
+        Older runs called both accuracy; their columns are renamed.
+        """
+        return self._table("metrics.csv", pd.read_csv).rename(columns=RENAMED)
 
     @property
     def stages(self) -> pd.DataFrame:
@@ -100,8 +110,11 @@ class RunFiles:
 
     @property
     def answers(self) -> pd.DataFrame:
-        """One row per stage and test question: removed, number, question, answer, right, written,
-        and cut, whether the limit of what it may write cut the answer (not in older runs).
+        """One row per stage and test question: removed, number, question, answer, right, written.
+
+        Not in older runs: cut, whether the limit of what it may write cut the answer; answer_right,
+        whether the answer alone is right; tokens written; chain, the units of chain among them, and
+        chain_limit, the most that may stand before a right answer (none where nothing is removed).
 
         Raises `RunError` if the run kept none: it is unfinished, is never tested, or was trained
         before every answer was kept.

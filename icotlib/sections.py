@@ -128,9 +128,7 @@ _DECIDED = {
         "model.extra_positions",
     ),
     "model_type": "model.architecture",
-    **dict.fromkeys(
-        ("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id"), ""
-    ),
+    **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id"), ""),
     **dict.fromkeys(("is_encoder_decoder", "is_decoder", "dtype", "torch_dtype", "use_cache"), ""),
 }
 
@@ -277,7 +275,11 @@ class TrainConfig(Section):
         "every other stage is tested when it ends, and its weights are gone.",
     )
     stop_accuracy: float | None = setting(
-        None, "Stop once validation accuracy at the last stage reaches this.", low=0, high=1
+        None,
+        "Stop once the teacher-forced match on the validation set (valid_match in metrics.csv) "
+        "reaches this at the last removal stage.",
+        low=0,
+        high=1,
     )
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8", "fastest"] = setting(
         "auto",

@@ -11,10 +11,11 @@ import torch
 
 from icotlib.cli import main
 from icotlib.errors import ConfigError, RunError
+from icotlib.evaluation import scoring
 from icotlib.evaluation.generation import logits_of
 from icotlib.methods.base import token_loss
 from icotlib.reporting import benchmark
-from icotlib.reporting.loops import Bare, Reference
+from icotlib.reporting.loops import Bare, Reference, our_answers
 from icotlib.runs import Run
 from icotlib.system import memory
 from icotlib.system.devices import best_device
@@ -41,6 +42,36 @@ def test_the_reference_loop_computes_our_loss(method, tmp_path):
     loss = reference.step(0)
     assert ours.losses.unread[0].item() == pytest.approx(loss, rel=1e-4)
     assert sum(bare).item() == pytest.approx(loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_the_final_test_is_measured_of_a_right_and_of_a_wrong_model(right, tmp_path, monkeypatch):
+    """Where the model is right nothing is decoded, and where it is wrong little is checked."""
+    monkeypatch.setenv("ICOT_RUNS", str(tmp_path))
+    checked, decoded = [], []
+    reproduced, generate = scoring.reproduced, scoring.generate
+
+    def checking(model, batch, *more, **named):
+        checked.append(len(batch))
+        return reproduced(model, batch, *more, **named)
+
+    def decoding(model, layout, batch, *more):
+        decoded.append((len(batch), more[2]))
+        return generate(model, layout, batch, *more)
+
+    monkeypatch.setattr(scoring, "reproduced", checking)
+    monkeypatch.setattr(scoring, "generate", decoding)
+    loops = our_answers(benchmark.configs("smoke")["explicit_cot"])
+    loops["all right" if right else "all wrong"](0)
+    _, examples = loops["count"]()
+    assert examples == 64
+    assert checked == ([16, 48] if right else [16])
+    assert decoded == ([] if right else [(64, 12)])
+
+
+def test_a_benchmark_can_have_gpt2s_vocabulary():
+    config = benchmark.configs("gpt2")["explicit_cot"]
+    assert config.model.options == {"vocab_size": 50_257}
 
 
 def test_every_number_is_measured(tmp_path, capsys):

@@ -49,7 +49,7 @@ def made_learning():
     for variant, step in itertools.product(["paper", "pace-16", "no-reset", "right-side"], (5, 10)):
         row = {"method": "icot_si", "variant": variant, "run": variant, "step": step}
         row |= {"examples": 100 * step, "seconds": step, "loss": 1 / step, "removed": step // 5}
-        row |= {"train_accuracy": 0.5, "valid_accuracy": 0.4}
+        row |= {"train_match": 0.5, "valid_match": 0.4}
         rows.append(row | {"chain_length": 2, "final_stage": 2})
     return pd.DataFrame(rows)
 
@@ -122,7 +122,7 @@ DRAWN = {
     ),
     "overfitting": lambda: figures.overfitting(
         made_scores(name=["all", "fixed"], examples=[10, 20]).assign(
-            train_accuracy=0.9, valid_accuracy=0.4
+            train_match=0.9, valid_match=0.4
         )
     ),
     "probe_map": lambda: figures.probe_map(made_probe_scores(), ["a0", "="]),
@@ -344,7 +344,7 @@ def test_a_method_of_a_single_stage_is_a_point():
 
 
 def test_a_run_is_drawn_thin_before_its_last_stage():
-    learning = made_learning().assign(valid_accuracy=[0.1, 0.2] * 4)
+    learning = made_learning().assign(valid_match=[0.1, 0.2] * 4)
     ax = figures.accuracy_vs_seconds(learning).axes[0]
     thin, thick = ([x for x in ax.lines if (x.get_linewidth() == 0.5) == y] for y in (True, False))
     assert len(thin) == len(thick) == 4

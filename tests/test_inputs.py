@@ -1,12 +1,18 @@
 """How an example becomes model input: which chain tokens are removed, worked by hand."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 
 from icotlib.config import RunConfig
 from icotlib.data.inputs import IGNORE, InputFormat, remove
-from icotlib.data.layout import EncodedBatch
+from icotlib.data.layout import EncodedBatch, Layout
+from icotlib.data.symbols import symbol_tokenizer
 from icotlib.errors import ConfigError
+from icotlib.methods.causal_lm import CausalLMMethod
+from icotlib.tasks import get_task
 
 # Two examples: question of 2 and sep, chain of 3; question of 1 and sep, chain of 1.
 #   a b <sep> x y z <sep> #### 7 <eos>        a=1 b=2 sep=9 x,y,z=3,4,5 ####=8 seven=7 eos=6
@@ -66,6 +72,58 @@ def test_kept_positions_shift_the_separator_and_all_that_follows():
     where = {int(t): int(p) for t, p in zip(whole.ids[0, 3:], whole.positions[0, 3:], strict=True)}
     for token, position in zip(inputs.ids[0, 3:], inputs.positions[0, 3:], strict=True):
         assert where[int(token)] == int(position)
+
+
+def test_positions_shift_by_the_stage_and_not_by_what_the_chain_holds():
+    """Otherwise the separator's position would tell how long the true chain is."""
+    inputs = remove(BATCH, torch.tensor([4, 4]), keep_positions=True)  # chains of 3 and 1
+    assert inputs.ids.tolist() == [[1, 2, 9, 9, 8, 7], [1, 9, 9, 8, 7, 6]]
+    assert inputs.positions.tolist() == [[0, 1, 6, 7, 8, 9], [0, 5, 6, 7, 8, 9]]
+    held = remove(BATCH, torch.tensor([3, 1]), keep_positions=True, shift=torch.tensor([4, 4]))
+    assert torch.equal(held.positions, inputs.positions)
+    form = InputFormat(keep_positions=True)
+    assert torch.equal(form.inputs(BATCH, torch.tensor([3, 1]), 4).positions, inputs.positions)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "no_cot"},
+        {"removal.schedule": "random", "removal.warmup_steps": 0},
+        {"removal.schedule": "linear", "removal.warmup_steps": 0, "removal.pace": 1000.0,
+         "removal.steps_per_epoch": 1, "removal.smoothing": 0.1},
+    ],
+)  # fmt: skip
+def test_in_training_separators_of_removed_chains_stand_where_those_of_the_longest_do(changes):
+    """Examples without any of their chain, long or short: the first position after the question."""
+    config = RunConfig().override({"data.task": "prontoqa-1to5"} | changes)
+    layout = Layout(symbol_tokenizer(get_task("prontoqa-1to5").symbols))
+    task, longest = get_task("prontoqa-1to5"), get_task("prontoqa-1to5").widths[1]
+    rows = task.sample(np.random.default_rng(0), 64)
+    batch = layout.encode_symbols(task.render(rows), task)
+    assert len(batch.chain.unique()) > 1
+    schedule = config.spec.make_schedule(config, longest)
+    schedule.advance(1)
+    method = SimpleNamespace(
+        schedule=schedule,
+        format=config.input_format,
+        device="cpu",
+        saw_removal=lambda batch, k: None,
+        row_groups=lambda lengths: [torch.arange(len(lengths))],
+    )
+    (part,) = CausalLMMethod.parts(method, 1, batch, torch.Generator().manual_seed(0))
+    first = batch.question - 1
+    shift = part.inputs.positions.gather(1, first[:, None])[:, 0] - first
+    left = (part.inputs.labels != IGNORE).sum(dim=1) - (batch.total - batch.question - batch.chain)
+    whole = shift == longest
+    assert whole.any()
+    assert (left[whole] == 0).all()
+    assert len(batch.chain[whole].unique()) > 1
+    if changes.get("removal.schedule") == "random":  # a stage is drawn, whatever the chain holds
+        assert (left == (batch.chain - shift).clamp(min=0)).all()
+        assert ((shift > batch.chain) & ~whole).any()
+    else:
+        assert whole.all()
 
 
 def test_the_answer_mask_is_what_follows_the_chain():

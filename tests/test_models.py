@@ -1,14 +1,16 @@
 """Models of transformers: training, generation with a cache, causality, and scores of answers."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from transformers.cache_utils import DynamicLayer
 
 from icotlib.config import ModelConfig, RunConfig
-from icotlib.data.inputs import IGNORE, remove
+from icotlib.data.inputs import IGNORE, InputFormat, remove, units_left
 from icotlib.data.layout import Layout
 from icotlib.data.symbols import symbol_tokenizer
 from icotlib.errors import ConfigError, RunError
@@ -21,6 +23,8 @@ from icotlib.evaluation.generation import (
 from icotlib.evaluation.scoring import evaluate, score, wilson_interval
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.models.build import build_model
+from icotlib.models.cache import RoomyLayer
+from icotlib.models.decoding import decoding
 from icotlib.models.loading import load_model, save_model
 from icotlib.models.parameters import count_parameters, max_positions
 from icotlib.reporting.speed import measure_speed
@@ -205,6 +209,24 @@ def test_extra_positions_are_beyond_the_longest_example(architecture):
     assert max_positions(build_model(ModelConfig(**sizes, extra_positions=5), LAYOUT, 20)) == 25
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("new", [1, 3, 7])
+def test_a_cache_with_room_gives_the_logits_of_one_that_is_copied(architecture, new, monkeypatch):
+    """Also where more is written than there is room for."""
+    model, batch = make(architecture), LAYOUT.encode(EXAMPLES)
+    logits = {}
+    for room in (0, new):
+        rows = decoding(model, batch, None, LAYOUT.pad, room)
+        logits[room] = []
+        with torch.no_grad():
+            for _ in range(6):
+                logits[room].append(rows.logits())
+                rows.append(logits[room][-1].argmax(dim=-1, keepdim=True))
+        kinds = {type(layer) for layer in rows.cache.layers}
+        assert kinds == ({RoomyLayer} if room else {DynamicLayer})
+    assert torch.equal(torch.stack(logits[0]), torch.stack(logits[new]))
+
+
 # --- scores ------------------------------------------------------------------------------------
 
 
@@ -253,13 +275,132 @@ def test_evaluate_writes_what_generate_writes(side, keep_positions, monkeypatch)
     result = evaluate(model, LAYOUT, batch, ANSWERS, k, keep_positions, side)
     assert result.written == tuple(expected)
     assert decoded == [1]
+    others = evaluate(model, LAYOUT, batch, ANSWERS, k, keep_positions, side, batch_size=2)
+    assert others == result
+    # Once few enough of the first pass, nothing more is checked, and all others are decoded.
     decoded.clear()
+    monkeypatch.setattr("icotlib.evaluation.scoring.MIN_DRAFT_ACCEPTANCE", 0.8)
+    others = evaluate(model, LAYOUT, batch, ANSWERS, k, keep_positions, side, batch_size=2)
+    assert others == result
+    assert decoded == [2, 1]
+
+
+def test_a_model_that_is_wrong_pays_for_one_small_check(monkeypatch):
+    batch, checked = LAYOUT.encode(EXAMPLES * 10), []
     monkeypatch.setattr(
-        "icotlib.evaluation.scoring.MIN_DRAFT_ACCEPTANCE", 2
-    )  # after one batch, never again
-    result = evaluate(model, LAYOUT, batch, ANSWERS, k, keep_positions, side, batch_size=2)
-    assert result.written == tuple(expected)
-    assert decoded == [1, 2]
+        "icotlib.evaluation.scoring.reproduced",
+        lambda model, part, *more, **named: checked.append(len(part)) or torch.zeros(len(part)) > 0,
+    )
+    evaluate(make("gpt2"), LAYOUT, batch, ANSWERS * 10)
+    assert checked == [16]
+
+
+# --- what is written before the answer ---------------------------------------------------------
+
+STEPWISE = Layout(symbol_tokenizer([*"abc+"]), step_end="+")
+BY_TOKENS = Layout(symbol_tokenizer([*"abc+"]))
+
+
+def ids_of(*rows):
+    ids = [BY_TOKENS.tokenizer.convert_tokens_to_ids(row.split()) for row in rows]
+    return torch.tensor([row + [BY_TOKENS.pad] * (max(map(len, ids)) - len(row)) for row in ids])
+
+
+@pytest.mark.parametrize(
+    ("row", "tokens", "chain", "steps", "cut"),
+    [
+        ("<sep> #### c <eos>", 4, 0, 0, False),
+        ("a b + a <sep> #### c <eos> <pad>", 8, 4, 2, False),
+        ("a b + <sep> #### c <eos>", 7, 3, 1, False),
+        ("#### c <eos>", 3, 0, 0, False),
+        ("a #### c <eos>", 4, 1, 1, False),  # without a separator
+        ("<sep> <sep> <sep> #### c <eos>", 6, 2, 0, False),  # tokens to think with
+        ("<sep> #### a b #### c <eos>", 7, 3, 1, False),  # the last answer is graded
+        ("a b + a b + a", 7, 7, 3, True),
+        ("<sep> #### c c c", 5, 0, 0, True),
+    ],
+)
+def test_tokens_and_chain_that_were_written(row, tokens, chain, steps, cut):
+    written = BY_TOKENS.measured(ids_of(row))
+    assert (written.tokens.tolist(), written.chain.tolist()) == ([tokens], [chain])
+    assert written.cut.tolist() == [cut]
+    assert STEPWISE.measured(ids_of(row)).chain.tolist() == [steps]
+
+
+def test_what_is_measured_of_a_reference_is_what_it_holds():
+    """References are not measured by `evaluate`, which knows what they hold."""
+    examples = [
+        Example("a", "a b + a b + c", "c"),
+        Example("a b", "a +", "b"),
+        Example("a", "", "c"),
+    ]
+    for layout in (BY_TOKENS, STEPWISE):
+        batch = layout.encode(examples)
+        for side in ("left", "right"):
+            form = InputFormat(side=side, step_end=layout.settings["step_end"])
+            for stage in range(8):
+                k = form.tokens_removed(batch, stage)
+                labels = remove(batch, k, side).labels
+                for i, row in enumerate(labels):
+                    found = layout.measured(row[row != IGNORE][None])
+                    assert found.chain.tolist() == [int(units_left(batch, k, side)[i])]
+                    assert found.tokens.tolist() == [int((batch.total - batch.question - k)[i])]
+
+
+class Scripted(torch.nn.Module):
+    """Writes given tokens after every question, whatever it says."""
+
+    def __init__(self, rows):
+        super().__init__()
+        self.rows, self.device, self.at = rows, torch.device("cpu"), 0
+        self.unused = torch.nn.Parameter(torch.zeros(()))
+        text = SimpleNamespace(vocab_size=len(BY_TOKENS.tokenizer))
+        self.config = SimpleNamespace(get_text_config=lambda: text)
+
+    def forward(self, input_ids, past_key_values=None, **kwargs):
+        size = len(BY_TOKENS.tokenizer)
+        if not kwargs["use_cache"]:
+            return SimpleNamespace(
+                logits=torch.zeros(len(input_ids), kwargs["logits_to_keep"], size)
+            )
+        tokens = past_key_values or iter(self.rows.T)
+        logits = torch.nn.functional.one_hot(next(tokens), size).float()[:, None]
+        return SimpleNamespace(logits=logits, past_key_values=tokens)
+
+
+def test_an_answer_after_more_chain_than_the_stage_leaves_is_not_right():
+    examples = [Example("a", "a b c", "c")] * 4
+    rows = ids_of(
+        "c <sep> #### c <eos>",  # the reference
+        "b <sep> #### c <eos>",  # another chain, as long
+        "b c <sep> #### c <eos>",  # more than is left
+        "b c <sep> #### a <eos>",
+    )
+    batch, form = BY_TOKENS.encode(examples), InputFormat()
+    how = (Scripted(rows), BY_TOKENS, batch, ["c"] * 4, 2)
+    score = evaluate(*how, chain_limit=form.chain_limit(batch, 2, longest=3))
+    assert score.right == (True, True, False, False)
+    assert score.answer_right == (True, True, True, False)
+    assert (score.accuracy, score.answer_accuracy) == (0.5, 0.75)
+    assert (score.ci_low, score.ci_high) == wilson_interval(2, 4)
+    assert (score.chain, score.chain_limit) == ((1, 1, 2, 2), (1, 1, 1, 1))
+    assert (score.tokens, score.tokens_mean, score.tokens_max) == ((5, 5, 6, 6), 5.5, 6)
+    # Where nothing is removed, a chain of any length may stand before the answer.
+    score = evaluate(*how, chain_limit=form.chain_limit(batch, 0, longest=3))
+    assert score.right == score.answer_right
+
+
+def test_the_chain_that_may_be_written_is_what_the_stage_leaves_of_each_reference():
+    examples = [Example("a", "a b + c", "c"), Example("a", "a +", "c"), Example("a", "", "c")]
+    form, steps = InputFormat(), InputFormat(step_end="+")
+    batch, in_steps = BY_TOKENS.encode(examples), STEPWISE.encode(examples)
+    assert form.chain_limit(batch, 0, 9) is None
+    # The last one has no chain of its own: it is held to the longest of the run.
+    assert form.chain_limit(batch, 1, 9).tolist() == [3, 1, 8]
+    assert form.chain_limit(batch, 3, 9).tolist() == [1, 0, 6]
+    assert form.chain_limit(batch, 9, 9).tolist() == [0, 0, 0]
+    assert steps.chain_limit(in_steps, 1, 3).tolist() == [1, 0, 2]
+    assert InputFormat(chain=False).chain_limit(batch.without_chain(), 0, 9).tolist() == [0, 0, 0]
 
 
 def test_speed_is_examples_per_second_of_every_model(monkeypatch):

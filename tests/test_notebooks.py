@@ -152,7 +152,7 @@ def test_smoke_runs_learn(series):
         assert run.metrics.loss.iloc[-1] < run.metrics.loss.iloc[0]
         if run.config.method == "kd_emulator":
             continue  # it gives no answers
-        assert run.metrics[["train_accuracy", "valid_accuracy"]].notna().iloc[-1].all()
+        assert run.metrics[["train_match", "valid_match"]].notna().iloc[-1].all()
         stages = run.stages
         assert (stages.n_test == run.config.data.test_examples).all()
         right = stages.accuracy * stages.n_test

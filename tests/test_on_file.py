@@ -135,8 +135,6 @@ def test_every_answer_is_written(runs, tmp_path, suffix):
          r"question 2, 'now 1 1.*\.\.\.', needs \d+ positions .* and the model has \d+: leave it"),
         ("stream", ["3 * 2 1||3 6 0 #### 3 6 0", "1 1 * 2||2 2 #### 2 2", "a * b|| #### 1"],
          r"question 3, 'a \* b', cannot be asked"),
-        ("own_kept", ["now 1 say|| #### 1", "now 2 say|| #### 1"],
-         "has no chains of thought, and this model keeps the positions of the chain"),
     ],
 )  # fmt: skip
 def test_the_question_that_cannot_be_asked_is_named(runs, tmp_path, capsys, name, lines, message):

@@ -157,23 +157,24 @@ def test_lengths_are_tested_on_questions_without_a_held_out_pair():
 
 
 @pytest.mark.parametrize(
-    ("removed", "keep", "layout", "needed"),
+    ("removed", "shift", "layout", "needed"),
     # 5x2: question 8, separator, chain 6 + 1 + 7, separator, ####, answer 7; the end is not read.
     [
-        (0, True, "chain", 32),
-        (14, True, "chain", 32),
-        (14, False, "chain", 18),
-        (0, True, "no_chain", 17),
+        (0, 0, "chain", 32),
+        (14, 12, "chain", 30),  # all of a chain that is longer by 2 than those of training
+        (14, 0, "chain", 18),
+        (0, 0, "no_chain", 17),
     ],
 )
-def test_positions_that_a_longer_question_needs(removed, keep, layout, needed):
+def test_positions_that_a_longer_question_needs(removed, shift, layout, needed):
     task = Multiplication(5, 2)
     encode = Layout(symbol_tokenizer(task.symbols)).encode_symbols
     config = RunConfig().override({"method": "no_cot", "removal.layout": layout})
     batch = config.input_format.arrange(encode(task.render(task.questions([12345], [67])), task))
-    assert ood.missing_positions(batch, removed, keep, needed) == ""
-    assert ood.missing_positions(batch, removed, keep, None) == ""
-    reason = ood.missing_positions(batch, removed, keep, needed - 2)
+    removed = torch.tensor([removed])
+    assert ood.missing_positions(batch, removed, shift, needed) == ""
+    assert ood.missing_positions(batch, removed, shift, None) == ""
+    reason = ood.missing_positions(batch, removed, shift, needed - 2)
     assert reason.startswith(f"needs {needed} positions, the model has {needed - 2}")
     assert reason.endswith("train it with model.extra_positions larger by 2")
 
@@ -200,9 +201,8 @@ def test_a_task_without_shifts_has_no_study():
 
 
 class Oracle(nn.Module):
-    """Answers parity rightly if the separator has the position that it had in training.
-
-    With kept positions that is the number of bits and of tokens in their chain.
+    """Answers parity rightly if the separator is shifted as in training: by the 6 tokens of its
+    chains. A shift by the longer chain of a longer question would tell that chain's length.
     """
 
     def __init__(self, layout, available):
@@ -221,7 +221,7 @@ class Oracle(nn.Module):
             layout, (one,) = self.layout, self.layout.tokenizer.convert_tokens_to_ids(["1"])
             ones = (input_ids == one).sum(dim=1)
             bits = input_ids.shape[1] - 1
-            right = (ones % 2 == 1) == (position_ids[:, -1] == 2 * bits)
+            right = (ones % 2 == 1) == (position_ids[:, -1] == bits + 6)
             zero, one = layout.tokenizer.convert_tokens_to_ids(["0", "1"])
             answer = torch.where(right, one, zero)
             fixed = torch.tensor([[layout.sep, layout.answer_delimiter[0], layout.pad, layout.eos]])
@@ -252,20 +252,20 @@ def ask_oracle(monkeypatch, available):
     monkeypatch.setattr(StageModel, "of", with_oracle)
 
 
-def test_a_longer_chain_would_have_taken_more_positions(runs_folder, monkeypatch):
+def test_longer_questions_are_asked_with_the_shift_of_training(runs_folder, monkeypatch):
     run = finished(**{"data.holdout": True})
     with monkeypatch.context() as patch:
-        ask_oracle(patch, available=20)
+        ask_oracle(patch, available=18)
         table = ood.shift_table([run], n=20).set_index("shift")
     lengths = ["4 bits", "5 bits", "7 bits", "8 bits"]
     assert list(table.index) == [ood.WITHIN, *lengths, ood.COMBINATIONS]
-    # 8 bits: the separator at 16, then the second one, #### and the answer: positions 0 to 19.
+    # 8 bits: the separator at 14, then the second one, #### and the answer: positions 0 to 17.
     assert table.accuracy[1:].tolist() == [1.0] * 5
     assert table.n.tolist() == [4, 14, 20, 20, 20, 8]
-    ask_oracle(monkeypatch, available=19)
+    ask_oracle(monkeypatch, available=17)
     table = ood.shift_table([run], n=20).set_index("shift")
     assert table.accuracy.isna().tolist() == [False] * 4 + [True, False]
-    assert table.reason["8 bits"].startswith("needs 20 positions, the model has 19")
+    assert table.reason["8 bits"].startswith("needs 18 positions, the model has 17")
 
 
 @pytest.mark.parametrize(
@@ -308,9 +308,13 @@ def accuracy_by_hand(run, task, questions):
     right = []
     for example in task.text(task.render(questions)):
         encoded = form.arrange(layout.encode([example]))
-        tokens = encoded.chain if everything else encoded.chain.clamp(max=run.stages.removed.max())
-        written = generate(model, layout, encoded, tokens, form.keep_positions)
-        right.append(layout.answer(layout.texts(written)[0]) == example.answer)
+        removed = int(run.stages.removed.max())
+        left = 0 if everything else int(encoded.chain) - removed
+        shift = removed if form.keep_positions and form.chain else 0
+        written = generate(model, layout, encoded, shift, form.keep_positions)
+        is_answer = layout.answer(layout.texts(written)[0]) == example.answer
+        allowed = removed == 0 and form.chain
+        right.append(is_answer and (allowed or int(layout.measured(written).chain[0]) <= left))
     return np.mean(right)
 
 

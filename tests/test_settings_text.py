@@ -226,7 +226,7 @@ def test_the_ends_of_ranges_are_allowed():
 @pytest.mark.parametrize(
     ("option", "instead"),
     [
-        *(("vocab_size", "leave it out"), ("pad_token_id", "leave it out")),
+        *(("eos_token_id", "leave it out"), ("pad_token_id", "leave it out")),
         *(("n_positions", "model.extra_positions"), ("max_position_embeddings", "extra_positions")),
         *(("n_embd", "model.width"), ("hidden_size", "model.width"), ("n_layer", "model.layers")),
         *(("num_attention_heads", "model.heads"), ("model_type", "model.architecture")),

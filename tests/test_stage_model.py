@@ -335,12 +335,19 @@ def test_a_new_question_is_answered_without_a_truth(on_files):
         assert both[0].answer == answer.answer
 
 
-def test_with_kept_positions_a_new_question_is_refused_once_tokens_are_removed(on_files):
+def test_kept_positions_tell_nothing_of_the_chain(on_files):
+    """The same questions with shorter, longer and unknown chains: the same is written."""
     run = on_files()
-    assert StageModel.of(run, 0).answer("2 3 1").truth is None  # nothing is shifted
-    for asked in ("2 3 1", ["2 6", "2 3 1"]):
-        with pytest.raises(ConfigError, match="the chain of a new question has no known length"):
-            StageModel.of(run, 3).answer(asked)
+    for removed in (0, 2, 3):
+        model = StageModel.of(run, removed)
+        examples = examples_of(model.corpus.test)
+        written = [
+            model.generate(model.encode([x._replace(chain=chain) for x in examples]), 9).tolist()
+            for chain in ("1 + 1", "1 +", "")
+        ]
+        assert written[0] == written[1] == written[2]
+        alone = model.answer([Example(x.question, "", "") for x in examples])
+        assert [x.answer for x in alone] == [x.answer for x in model.answer(examples)]
 
 
 def test_examples_of_different_length_have_no_common_positions(on_files):

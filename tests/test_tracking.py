@@ -74,7 +74,7 @@ def test_a_tracker_that_fails_is_left_out(runs_folder, tiny, monkeypatch):
     with pytest.warns(UserWarning, match="'failing' failed and is left out: no route to host"):
         run = train(tiny)
     assert run.done
-    assert len(scalars(run, "valid_accuracy")) == 3
+    assert len(scalars(run, "valid_match")) == 3
 
 
 def test_trackers_end_with_a_run_that_fails(runs_folder, tiny, monkeypatch):

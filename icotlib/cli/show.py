@@ -11,7 +11,10 @@ examples:
   icot show icot_si                     the run whose name begins so (`icot runs` lists names)
 """
 
-COLUMNS = ["removed", "unit", "accuracy", "ci_low", "ci_high", "n_test", "cut", "train_examples"]
+COLUMNS = [
+    *("removed", "unit", "accuracy", "ci_low", "ci_high", "answer_accuracy", "n_test"),
+    *("tokens_mean", "tokens_max", "cut", "train_examples"),
+]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

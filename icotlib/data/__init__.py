@@ -17,6 +17,7 @@ corpus     the splits of a run, read or generated; no question is in two of them
 batches    training batches by step: an endless stream, or epochs of a fixed set
 symbols    the layout's own symbols, and the symbol tokenizer
 steps      where the steps of a chain end
+written    generated tokens: where their chain, their answer and their text end
 layout     the sequence layout: examples as tokens, tokens as text
 run_data   all that a run reads, encoded
 inputs     model input and labels, with a part of the chain removed

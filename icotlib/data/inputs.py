@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -10,6 +10,9 @@ from torch import Tensor
 from icotlib.data.layout import EncodedBatch
 
 IGNORE = -100  # the label that cross-entropy skips
+
+#: One number, or one for each example.
+Removed = TypeVar("Removed", int, Tensor)
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,11 @@ class LMBatch:
 
 
 def remove(
-    batch: EncodedBatch, k: Tensor, side: str = "left", keep_positions: bool = False
+    batch: EncodedBatch,
+    k: Tensor,
+    side: str = "left",
+    keep_positions: bool = False,
+    shift: Tensor | None = None,
 ) -> LMBatch:
     """Remove k[i] chain tokens from example i and shift it into inputs and labels.
 
@@ -54,6 +61,9 @@ def remove(
         side: the end of the chain that is removed first.
         keep_positions: remaining tokens keep their position ids, and the first separator is
             shifted by k (arXiv 2405.14838, Section 3; the authors' code shifts the separator).
+        shift: `[n]`, with kept positions, by how much the separator and all that follows is
+            shifted; by default by k, even where that is more than the chain holds. A shift cut to
+            each chain would tell the model how long the true chain is.
 
     For the question `a b`, the chain `x y z` and k = 2 on the left, with kept positions:
 
@@ -61,6 +71,7 @@ def remove(
         positions  0 1   4   5   6     7  8   9
         learned              z <sep> #### 7 <eos>
     """
+    shift = (k if shift is None else shift)[:, None]
     k = torch.minimum(k, batch.chain)[:, None]
     start = batch.question[:, None]
     if side == "right":
@@ -76,11 +87,29 @@ def remove(
     after_chain = column >= batch.question[:, None] + batch.chain[:, None] - k
     answer_mask = after_chain[:, 1:] & inside[:, 1:]
     # With right-padding the causal mask alone keeps the padding out of every position that counts.
-    positions = (column + k * (column >= first))[:, :-1] if keep_positions else None
+    positions = (column + shift * (column >= first))[:, :-1] if keep_positions else None
     if positions is not None:
-        positions = positions.clamp(max=batch.ids.shape[1] - 2)  # padding needs no position
+        last = int((total + shift).max()) - 2  # that of the last token before an end token
+        positions = positions.clamp(max=last)  # padding needs no position
     logits_to_keep = width - 1 - int(first.min())
     return LMBatch(ids[:, :-1], positions, labels, answer_mask, logits_to_keep)
+
+
+def units_left(batch: EncodedBatch, removed: Tensor, side: str = "left") -> Tensor:
+    """The units of removal, tokens or steps, that are left of each chain: `[n]`.
+
+    Args:
+        removed: `[n]`, tokens removed; of steps, whole ones.
+        side: the end of the chain from which they were removed.
+    """
+    left = batch.chain - removed.minimum(batch.chain)
+    if batch.step_ends is None:
+        return left
+    units, ends = batch.removal_units, batch.step_ends
+    if side == "right":
+        return torch.where(left == batch.chain, units, (ends <= left[:, None]).sum(dim=1))
+    gone = (ends <= removed[:, None]).sum(dim=1)
+    return torch.where(left == 0, torch.zeros_like(units), units - gone)
 
 
 @dataclass(frozen=True)
@@ -116,6 +145,44 @@ class InputFormat:
         """
         return batch.tokens(removed, self.side)
 
+    def shift(self, removed: Removed) -> Removed:
+        """By how much positions are shifted at a removal stage: by the stage, for every question.
+
+        It is never cut to a question's own chain: where chains differ in length, a model would be
+        told how long the true one is, in training and in tests alike.
+
+        Args:
+            removed: the stage, one number or `[n]`; at most the units of the longest chain.
+        """
+        return removed if self.keep_positions and self.chain else removed * 0
+
+    def chain_limit(
+        self, batch: EncodedBatch, removed: Tensor | int, longest: int
+    ) -> Tensor | None:
+        """Units of chain, tokens or steps, that a right answer may follow at a stage: `[n]`.
+
+        As many as the stage leaves of the question's reference. Which ones is not compared:
+        another valid chain counts if it is no longer. A longer one does not count, even if it is
+        valid, because what a stage claims is an answer from so few written units. Where nothing is
+        removed, nothing is claimed, and chains of any length count. A question whose chain is
+        unknown or empty may be answered after what the stage leaves of the run's longest chain.
+
+        Args:
+            batch: arranged examples.
+            removed: the stage: units removed, one number or `[n]`.
+            longest: units of the longest chain of the run.
+
+        Returns:
+            None where nothing is removed.
+        """
+        if not self.chain:
+            return torch.zeros(len(batch), dtype=torch.long)
+        removed = torch.as_tensor(removed)
+        if not removed.any():
+            return None
+        units = torch.where(batch.chain > 0, batch.removal_units, longest)
+        return (units - removed).clamp(min=0)
+
     def longest_rest(self, sets: Sequence[EncodedBatch], removed: int) -> int:
         """Tokens of the longest reference after its question, in sets that are not arranged.
 
@@ -128,6 +195,15 @@ class InputFormat:
             rests.append(int((batch.total - batch.question - absent).max()))
         return max(rests)
 
-    def inputs(self, batch: EncodedBatch, tokens: Tensor) -> LMBatch:
-        """Input and labels of an arranged batch with so many tokens removed, `[n]`."""
-        return remove(batch, tokens, self.side, self.keep_positions)
+    def inputs(
+        self, batch: EncodedBatch, tokens: Tensor, shift: Tensor | int | None = None
+    ) -> LMBatch:
+        """Input and labels of an arranged batch with so many tokens removed, `[n]`.
+
+        Args:
+            shift: by how much positions are shifted (`shift`), one number or `[n]`; by default by
+                as many.
+        """
+        if shift is not None:
+            shift = torch.as_tensor(shift).expand(len(batch))
+        return remove(batch, tokens, self.side, self.keep_positions, shift)

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-from icotlib.data.steps import step_ends_of_symbols, step_ends_of_text
+from icotlib.data.steps import count_steps, step_ends_of_symbols, step_ends_of_text
 from icotlib.data.symbols import ANSWER_DELIMITER, SEP, adds_space, bos_ids
+from icotlib.data.written import Ends, Written, ends_of
 from icotlib.errors import ConfigError, DataError
 from icotlib.tasks import Example, SymbolBatch, Task
 from icotlib.tasks.base import PADDING
@@ -291,33 +292,35 @@ class Layout:
         text = text.strip()
         return text if text.replace(" ", "") == ANSWER_DELIMITER else ANSWER_DELIMITER
 
-    def _cut(self, rows: Tensor) -> list[list[int]]:
-        """The tokens of each row up to and without the first end token after the answer delimiter.
+    def _ends(self, rows: Tensor) -> Ends:
+        return ends_of(rows.cpu(), self.answer_delimiter, self.sep, self.eos)
 
-        With a pretrained tokenizer separators are end tokens too, so that those before the
-        delimiter end nothing.
-        """
-        cut = []
-        for row in rows.tolist():
-            start = _end_of(row, self.answer_delimiter)
-            end = next((i for i in range(start, len(row)) if row[i] == self.eos), len(row))
-            cut.append(row[:end])
-        return cut
+    def _cut(self, rows: Tensor) -> list[list[int]]:
+        """The tokens of each row up to and without its end token (`ends_of`)."""
+        ends = self._ends(rows).text.tolist()
+        return [row[:end] for row, end in zip(rows.tolist(), ends, strict=True)]
 
     def lengths(self, rows: Tensor) -> list[int]:
         """The number of tokens that each row of `[n, width]` holds, its end token included."""
-        return [min(len(row) + 1, rows.shape[1]) for row in self._cut(rows)]
+        return self._ends(rows).written.tolist()
 
     def cut(self, rows: Tensor) -> list[bool]:
-        """Which rows of generated tokens `[n, width]` end before their answer does.
+        """Which rows of generated tokens `[n, width]` end before their answer does."""
+        return (~self._ends(rows).ended).tolist()
 
-        Where separator and end are one token, only an end token behind the answer delimiter ends.
-        """
-        ended = []
-        for row in rows.tolist():
-            start = _end_of(row, self.answer_delimiter)
-            ended.append(self.eos in row[start:] and (start > 0 or self.sep != self.eos))
-        return [not one for one in ended]
+    def measured(self, rows: Tensor) -> Written:
+        """How much generated tokens `[n, width]` hold, the chain in the units of removal."""
+        ends = self._ends(rows)
+        chain = ends.before_answer - ends.separated.long()
+        if self._step_end is not None:
+            chain = self._steps(rows, ends.before_answer)
+        return Written(ends.written.numpy(), chain.numpy(), ~ends.ended.numpy())
+
+    def _steps(self, rows: Tensor, before_answer: Tensor) -> Tensor:
+        """The number of steps before the answer, `[n]`."""
+        chains = [row[:end] for row, end in zip(rows.tolist(), before_answer.tolist(), strict=True)]
+        texts = self.tokenizer.batch_decode(chains, skip_special_tokens=True)
+        return torch.tensor([count_steps(text, self._step_end or "") for text in texts])
 
     def given_back(self, answers: Sequence[str]) -> list[str | None]:
         """Answers as they read when the model has written them: encoded, and decoded again.
@@ -338,12 +341,3 @@ class Layout:
         """The answer in a generated text, after the last delimiter; None without a delimiter."""
         _, delimiter, answer = text.rpartition(ANSWER_DELIMITER)
         return " ".join(answer.split()) if delimiter else None
-
-
-def _end_of(row: list[int], pattern: list[int]) -> int:
-    """The position behind the first occurrence of some tokens in a row; 0 if there is none."""
-    width = len(pattern)
-    for i in range(len(row) - width + 1):
-        if row[i : i + width] == pattern:
-            return i + width
-    return 0

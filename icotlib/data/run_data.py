@@ -44,7 +44,7 @@ class RunData:
         #: Removal units (tokens or steps) of the longest chain.
         self.longest_chain = _longest_chain(config, self.corpus, sets)
         #: Tokens of the longest sequence.
-        self.longest_total = _longest_total(config, self.corpus, sets)
+        self.longest_total = _longest_total(config, self.corpus, sets, self.longest_chain)
         self._batches = _training_batches(config, self.corpus, self.layout, self.train)
 
     def batches(self, step: int, /) -> EncodedBatch:
@@ -135,12 +135,21 @@ def _longest_chain(config: RunConfig, corpus: Corpus, sets: Sequence[EncodedBatc
     return max(int(encoded.removal_units.max()) for encoded in sets)
 
 
-def _longest_total(config: RunConfig, corpus: Corpus, sets: Sequence[EncodedBatch]) -> int:
-    """Tokens of the longest sequence: of the task's, where a token is a symbol, or of these."""
+def _longest_total(
+    config: RunConfig, corpus: Corpus, sets: Sequence[EncodedBatch], longest_chain: int
+) -> int:
+    """Tokens of the longest sequence: of the task's, where a token is a symbol, or of these.
+
+    With kept positions every sequence reaches as far as if its chain were the longest.
+    """
     widths = _task_widths(config, corpus)
     if widths:
         return sum(widths) + len([SEP, SEP, ANSWER_DELIMITER, EOS])
-    return max(int(encoded.total.max()) for encoded in sets)
+    last_stage = config.spec.make_schedule(config, longest_chain).final_stage
+    longest = max(int(encoded.total.max()) for encoded in sets)
+    if not config.input_format.shift(last_stage):
+        return longest
+    return max(longest, *(int((x.total - x.chain).max()) + longest_chain for x in sets))
 
 
 def _task_widths(config: RunConfig, corpus: Corpus) -> tuple[int, int, int] | None:

@@ -56,6 +56,13 @@ def _ends_sentence(sentence: str, rest: str) -> bool:
     return not (_BEFORE_NAME.fullmatch(last) and is_name)
 
 
+def count_steps(text: str, step_end: str) -> int:
+    """The number of steps in the text of a chain; what follows the last `step_end` is one more."""
+    cuts = step_cuts(text, step_end)
+    rest = text[cuts[-1] :] if cuts else text
+    return len(cuts) + bool(rest.strip())
+
+
 def step_ends_of_text(text: str, offsets: list[tuple[int, int]], step_end: str) -> np.ndarray:
     """The number of tokens of a chain up to the end of each of its steps.
 

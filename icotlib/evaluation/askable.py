@@ -36,18 +36,19 @@ def check_positions(
     layout: Layout,
     batch: EncodedBatch,
     removed: Tensor,
-    keep_positions: bool,
+    shift: Tensor | int,
 ) -> None:
     """Raises `ConfigError` that names the first question for which a model has too few positions.
 
     Args:
         batch: encoded examples in the format of the model.
-        removed: `[n]`, tokens removed from each chain; with kept positions they still count.
+        removed: `[n]`, tokens removed from each chain.
+        shift: by how much positions are shifted (`InputFormat.shift`).
     """
     available = max_positions(model)
     if available is None:
         return
-    needed = positions_needed(batch, removed, keep_positions)
+    needed = positions_needed(batch, removed, shift)
     too_long = (needed > available).nonzero().flatten().tolist()
     if too_long:
         row = too_long[0]
@@ -60,9 +61,13 @@ def check_positions(
         )
 
 
-def positions_needed(batch: EncodedBatch, removed: Tensor, keep_positions: bool) -> Tensor:
-    """The positions that each arranged example takes, `[n]`: the end token is never read."""
-    return batch.total - 1 - (0 if keep_positions else removed)
+def positions_needed(batch: EncodedBatch, removed: Tensor, shift: Tensor | int) -> Tensor:
+    """The positions that each arranged example takes, `[n]`: the end token is never read.
+
+    Args:
+        removed: `[n]`, tokens removed from each chain; shift: by how much positions are shifted.
+    """
+    return batch.total - 1 - removed + shift
 
 
 def _named(question: str, number: int, of: int) -> str:

@@ -47,16 +47,19 @@ def reproduced(
     side: str = "left",
     keep_positions: bool = False,
     size: int | None = None,
+    shift: Tensor | None = None,
 ) -> Tensor:
     """Which examples greedy decoding reproduces token for token, `[n]`, on the CPU.
 
     The model must be in evaluation mode.
 
     Args:
-        removed: tokens removed, one number or `[n]`; `side` and `keep_positions` as for `remove`.
+        removed: tokens removed, one number or `[n]`.
+        side, keep_positions, shift: as for `remove`.
         size: examples in a forward pass; by default as many as memory allows.
     """
     removed = torch.as_tensor(removed).expand(len(batch))
+    shift = removed if shift is None else shift
     if size is None:
         longest = int(batch.total.max())
         kept = longest - int(batch.question.min()) + 1
@@ -64,7 +67,8 @@ def reproduced(
     exact = []
     for start in range(0, len(batch), size):
         rows = slice(start, start + size)
-        inputs = remove(batch[rows], removed[rows], side, keep_positions).to(model.device)
+        cut = removed[rows], side, keep_positions, shift[rows]
+        inputs = remove(batch[rows], *cut).to(model.device)
         exact.append(matches(logits_of(model, inputs), inputs)[0].cpu())
     return torch.cat(exact)
 
@@ -85,7 +89,8 @@ def teacher_forced_match(
     was_training = model.training
     model.eval()
     k = batch.tokens(removed, side)
-    right = reproduced(model, batch, k, side, keep_positions, size)
+    shift = torch.as_tensor(removed).expand(len(batch))
+    right = reproduced(model, batch, k, side, keep_positions, size, shift)
     model.train(was_training)
     return right.double().mean().item()
 
@@ -109,13 +114,13 @@ def generate(
     Args:
         batch: only its questions are read, which may differ in length.
         removed: tokens removed, one number or `[n]`. It matters with kept positions only: the
-            separator's position is shifted by as many, at most by the length of the chain.
+            separator's position is shifted by as many, whatever the length of the chain.
         max_new_tokens: by default what the longest remaining chain and answer need, and eight
             more for a model that writes too much. Whoever reports a score gives one limit for all
             (`StageModel.max_new_tokens`).
         on_answers: called with the number of examples that have been answered since the last time.
     """
-    removed = torch.as_tensor(removed).expand(len(batch)).minimum(batch.chain)
+    removed = torch.as_tensor(removed).expand(len(batch))
     if max_new_tokens is None:
         max_new_tokens = max_new_tokens_for(batch, removed)
     size = len(batch)
@@ -144,7 +149,7 @@ def _continued(
     Args:
         shift: by how much the separator's position is shifted, `[n]`; None without kept positions.
     """
-    rows, written = decoding(model, batch, shift, layout.pad), []
+    rows, written = decoding(model, batch, shift, layout.pad, max_new_tokens), []
     end = EndOfAnswer(layout, len(batch), model.device)
     for _ in range(max_new_tokens):
         ids = rows.logits().argmax(dim=-1, keepdim=True)

@@ -1,4 +1,7 @@
-"""How much a model may write after a question: one limit for every question of a run and stage."""
+"""How much a model may write after a question: one limit for every question of a run and stage.
+
+How much of it may be chain, `InputFormat.chain_limit` says for each question.
+"""
 
 from collections.abc import Callable
 
@@ -39,6 +42,13 @@ def max_new_tokens(
     held_out = corpus()
     sets = [layout.encode(examples_of(split)) for split in (held_out.valid, held_out.test)]
     return form.longest_rest(sets, removed) + MORE
+
+
+def longest_chain(batch: EncodedBatch, run: Run | None, run_data: RunData | None) -> int:
+    """Removal units of the longest chain of a run, or of some examples where there is none."""
+    if run_data is not None:
+        return run_data.longest_chain
+    return int(batch.removal_units.max()) if run is None else run.totals["chain_length"]
 
 
 def _stored(run: Run, removed: int) -> int | None:

@@ -32,7 +32,8 @@ class FileResult:
     #: Rows that were read, and those that were left out with the reason.
     report: Report
     score: Score
-    #: One row per question: question, answer, given, right, in_training, cut, written.
+    #: One row per question: question, answer, given, right, answer_right (of the answer alone),
+    #: tokens, in_training, cut, written.
     table: pd.DataFrame
 
     def lines(self, name: str) -> list[str]:
@@ -54,6 +55,12 @@ class FileResult:
             if len(fresh):
                 lines.append(f"  {len(fresh):,} did not: {_share(fresh)}")
         lines.append(f"  {int(self.table.cut.sum()):,} answers were cut by the limit of tokens")
+        longer = int((self.table.answer_right & ~self.table.right).sum())
+        if longer:
+            lines.append(
+                f"  {longer:,} true answers count as wrong: they follow more chain than this stage "
+                "leaves"
+            )
         silent = int((self.table.given == "").sum())
         return [*lines, f"  {silent:,} texts hold no answer"]
 
@@ -73,19 +80,12 @@ def evaluate_file(model: StageModel, path: Path, n: int | None = None) -> FileRe
         n: the first n questions.
 
     Raises `DataError` if the file cannot be read, `ConfigError` that names the question if one
-    needs symbols, positions or a chain that the model or the file does not have.
+    needs symbols or positions that the model does not have.
     """
     report = read_file(path)
     examples = report.kept if n is None else report.kept[:n]
     if not examples:
         raise ConfigError(f"-n {n} leaves no question of {path}")
-    form = model.format
-    if form.keep_positions and model.removed and not any(x.chain for x in examples):
-        raise ConfigError(
-            f"{path} has no chains of thought, and this model keeps the positions of the chain "
-            "that it does not write: add a column with the steps, or train with "
-            "removal.keep_positions=false"
-        )
     score = model.evaluate(examples)
     given = [Layout.answer(text) or "" for text in score.written]
     table = pd.DataFrame(
@@ -94,6 +94,8 @@ def evaluate_file(model: StageModel, path: Path, n: int | None = None) -> FileRe
             "answer": [example.answer for example in examples],
             "given": given,
             "right": score.right,
+            "answer_right": score.answer_right,
+            "tokens": score.tokens,
             "in_training": _in_training(model.config, examples),
             "cut": score.cut,
             "written": score.written,

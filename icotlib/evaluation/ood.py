@@ -115,15 +115,16 @@ def _shifted_rows(
                 "`Task.shifts` must name tasks that share no question with their own"
             )
         batch = model.format.arrange(encoded)
-        # All of a longer chain where all was removed; else as many tokens as of the run's own.
-        tokens = batch.chain if everything else model.format.tokens_removed(batch, removed)
+        # All of a longer chain where all was removed; else as many units as of the run's own.
+        units = batch.removal_units if everything else torch.full_like(batch.chain, removed)
+        tokens = model.format.tokens_removed(batch, units)
         available = max_positions(model.model)
-        reason = missing_positions(batch, tokens, model.format.keep_positions, available)
+        reason = missing_positions(batch, tokens, model.shift, available)
         if reason:
             yield _untested(name, reason)
             continue
         answers = [example.answer for example in task.text(rendered)]
-        score = model.score(batch, answers, tokens)
+        score = model.score(batch, answers, units)
         yield {
             "shift": name,
             "accuracy": score.accuracy,
@@ -140,16 +141,18 @@ def _untested(shift: str, reason: str) -> dict[str, Any]:
 
 
 def missing_positions(
-    batch: EncodedBatch, removed: Tensor, keep_positions: bool, available: int | None
+    batch: EncodedBatch, removed: Tensor, shift: int, available: int | None
 ) -> str:
     """Why a model has too few positions for these examples; empty if it has enough.
 
     Args:
         batch: encoded examples in the format of the model.
-        removed: `[n]`, tokens removed from each chain; with kept positions they still count.
+        removed: `[n]`, tokens removed from each chain.
+        shift: by how much positions are shifted: the run's own removal stage. A question's true
+            chain, longer or shorter than in training, does not change it.
         available: positions that the model has; None for no limit.
     """
-    needed = int(positions_needed(batch, removed, keep_positions).max())
+    needed = int(positions_needed(batch, removed, shift).max())
     if available is None or needed <= available:
         return ""
     more = f"train it with model.extra_positions larger by {needed - available}"

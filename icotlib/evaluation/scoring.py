@@ -1,4 +1,10 @@
-"""Exact match of greedy answers, with intervals, and accuracy per answer symbol."""
+"""Exact match of greedy answers, with intervals, and what they cost: the tokens that were written.
+
+An answer counts as right if it is the true one, and if the model wrote no more chain before it
+than its removal stage leaves of the reference (`InputFormat.chain_limit`). Otherwise a model that
+goes on to write the steps which it should have internalized would pass for one that needs none.
+`Score.answer_accuracy` is the share of true answers alone.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,15 +14,20 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from icotlib.data.inputs import IGNORE, remove
+from icotlib.data.inputs import IGNORE, remove, units_left
 from icotlib.data.layout import EncodedBatch, Layout
+from icotlib.data.written import Written
 from icotlib.evaluation.generation import generate, max_new_tokens_for, reproduced
 from icotlib.evaluation.truths import graded
 
 
 @dataclass(frozen=True)
 class Score:
-    """Exact match of answers with its 95% interval, and the accuracy of each answer symbol."""
+    """Exact match of answers with its 95% interval, and the accuracy of each answer symbol.
+
+    Scores that were stored before tokens were counted lack the last five fields; their answers were
+    right whatever stood before them.
+    """
 
     accuracy: float
     ci_low: float
@@ -26,20 +37,48 @@ class Score:
     by_symbol: tuple[float, ...]
     #: What the model wrote, as text.
     written: tuple[str, ...]
-    #: Whether each answer is right.
+    #: Whether each answer is right, and no more chain was written than the stage leaves.
     right: tuple[bool, ...]
     #: Whether each text was cut by the limit before its answer ended; older files do not say it.
     cut: tuple[bool, ...] = ()
     #: The limit: tokens that a model may write.
     max_new_tokens: int | None = None
+    #: Whether each answer is the true one, whatever stands before it.
+    answer_right: tuple[bool, ...] = ()
+    #: Tokens written after each question, the end token included.
+    tokens: tuple[int, ...] = ()
+    #: Units of chain written before each answer: tokens, or steps where removal counts them.
+    chain: tuple[int, ...] = ()
+    #: Units of chain that the stage leaves; None where nothing is removed, and so nothing limited.
+    chain_limit: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.cut:
             object.__setattr__(self, "cut", (False,) * self.n)
+        if not self.answer_right:
+            object.__setattr__(self, "answer_right", self.right)
+
+    @property
+    def answer_accuracy(self) -> float:
+        """The share of true answers, whatever stands before them."""
+        return float(np.mean(self.answer_right))
+
+    @property
+    def tokens_mean(self) -> float | None:
+        """Tokens written after a question, on average; None if they were not counted."""
+        return float(np.mean(self.tokens)) if self.tokens else None
+
+    @property
+    def tokens_max(self) -> int | None:
+        """The most tokens written after a question; None if they were not counted."""
+        return max(self.tokens, default=None)
 
 
 #: `evaluate` checks references under teacher forcing while at least this share of them passes.
 MIN_DRAFT_ACCEPTANCE = 0.25
+
+#: Examples in the first check, so that a model that is wrong pays little for it.
+FIRST_CHECK = 16
 
 
 def evaluate(
@@ -53,6 +92,8 @@ def evaluate(
     batch_size: int = 500,
     max_new_tokens: int | None = None,
     on_answers: Callable[[int], None] = lambda examples: None,
+    shift: Tensor | int | None = None,
+    chain_limit: Tensor | None = None,
 ) -> Score:
     """Greedy answers of a model, compared with the true ones.
 
@@ -66,61 +107,106 @@ def evaluate(
         max_new_tokens: tokens that each may write; by default what the longest reference of the
             batch needs, and some more (`max_new_tokens_for`).
         on_answers: called with the number of examples that have been answered since the last time.
+        shift: with kept positions, by how much the separator is shifted, one number or `[n]`; by
+            default as much as is removed.
+        chain_limit: `[n]`, units of chain that each may write; None for no limit.
     """
     was_training = model.training
     model.eval()
-    written: list[str] = []
-    cut = np.zeros(len(batch), dtype=bool)
-    removed, worthwhile = torch.as_tensor(removed).expand(len(batch)), True
+    removed = torch.as_tensor(removed).expand(len(batch))
+    shift = removed if shift is None else torch.as_tensor(shift).expand(len(batch))
     new = max_new_tokens_for(batch, removed) if max_new_tokens is None else max_new_tokens
-    for start in range(0, len(batch), batch_size):
-        rows = slice(start, start + batch_size)
-        part, k = batch[rows], removed[rows]
-        right = torch.zeros(len(part), dtype=torch.bool)
-        if worthwhile:
-            right = reproduced(model, part, k, side, keep_positions)
-            worthwhile = right.double().mean().item() >= MIN_DRAFT_ACCEPTANCE
-        texts = np.empty(len(part), dtype=object)
-        if right.any():
-            on_answers(int(right.sum()))
-            texts[right.numpy()] = layout.texts(_truth(part[right], k[right], side, layout.pad))
-        if not right.all():
-            how = (k[~right], keep_positions, new, on_answers)
-            rest = generate(model, layout, part[~right], *how)
-            texts[~right.numpy()] = layout.texts(rest)
-            cut[start : start + batch_size][~right.numpy()] = layout.cut(rest)
-        written += texts.tolist()
+    right = _checked(model, batch, (removed, side, keep_positions, shift), batch_size, on_answers)
+    texts = np.empty(len(batch), dtype=object)
+    found = _reference_lengths(batch, removed, side)
+    if right.any():
+        reference = _reference(batch[right], removed[right], side, layout.pad)
+        texts[right.numpy()] = layout.texts(reference)
+    others = (~right).nonzero()[:, 0]
+    for rows in others.split(batch_size) if len(others) else ():
+        rest = generate(model, layout, batch[rows], shift[rows], keep_positions, new, on_answers)
+        texts[rows.numpy()] = layout.texts(rest)
+        _put(found, rows.numpy(), layout.measured(rest))
     model.train(was_training)
-    return score(written, answers, layout, cut.tolist(), new)
+    return score(texts.tolist(), answers, layout, found, new, chain_limit)
 
 
-def _truth(batch: EncodedBatch, removed: Tensor, side: str, pad: int) -> Tensor:
+def _checked(
+    model: PreTrainedModel,
+    batch: EncodedBatch,
+    how: tuple[Tensor, str, bool, Tensor],
+    batch_size: int,
+    on_answers: Callable[[int], None],
+) -> Tensor:
+    """Which references greedy decoding is known to reproduce, `[n]`; few are checked if most fail.
+
+    Args:
+        how: tokens removed `[n]`, side, kept positions and shift `[n]`.
+    """
+    removed, side, keep_positions, shift = how
+    right = torch.zeros(len(batch), dtype=torch.bool)
+    start, stop = 0, min(FIRST_CHECK, batch_size)
+    while start < len(batch):
+        rows = slice(start, stop)
+        cut = (removed[rows], side, keep_positions)
+        right[rows] = reproduced(model, batch[rows], *cut, shift=shift[rows])
+        passed = int(right[rows].sum())
+        if passed:
+            on_answers(passed)
+        if passed < MIN_DRAFT_ACCEPTANCE * len(right[rows]):
+            break
+        start, stop = stop, stop + batch_size
+    return right
+
+
+def _reference(batch: EncodedBatch, removed: Tensor, side: str, pad: int) -> Tensor:
     """The reference after each question, `[n, width]`, with padding on both sides."""
     labels = remove(batch, removed, side).labels
     return labels.masked_fill(labels == IGNORE, pad)
+
+
+def _reference_lengths(batch: EncodedBatch, removed: Tensor, side: str) -> Written:
+    """What references hold after their questions."""
+    tokens = batch.total - batch.question - removed.minimum(batch.chain)
+    units = units_left(batch, removed, side)
+    return Written(tokens.numpy(), units.numpy(), np.zeros(len(batch), dtype=bool))
+
+
+def _put(whole: Written, rows: np.ndarray, part: Written) -> None:
+    """Put what was measured of some rows in the place of what their references hold."""
+    for name, values in vars(part).items():
+        getattr(whole, name)[rows] = values
 
 
 def score(
     written: Sequence[str],
     answers: Sequence[str],
     layout: Layout | None = None,
-    cut: Sequence[bool] = (),
+    found: Written | None = None,
     max_new_tokens: int | None = None,
+    chain_limit: Tensor | None = None,
 ) -> Score:
     """Compare the answers in generated texts with the true ones.
 
     Args:
         layout: whose tokenizer wrote them; an answer is right too if it gives the true one back so.
-        cut: whether each text was cut by the limit `max_new_tokens`.
+        found: how much was written, and which texts the limit `max_new_tokens` cut.
+        chain_limit: `[n]`, units of chain that each may write; None for no limit.
     """
     given = [Layout.answer(text) for text in written]
-    right = graded(layout, given, answers)
+    answered = np.array(graded(layout, given, answers), dtype=bool)
+    right = answered
+    if found is not None and chain_limit is not None:
+        right = answered & (found.chain <= chain_limit.numpy())
+    low, high = wilson_interval(int(right.sum()), len(right))
     symbols = symbol_accuracy(given, answers)
-    low, high = wilson_interval(sum(right), len(right))
-    mean = float(np.mean(right))
+    counted = () if found is None else (found.cut, found.tokens, found.chain)
+    cut, tokens, chain = (tuple(column.tolist()) for column in counted) if counted else ((),) * 3
     return Score(
-        *(mean, low, high, len(right), symbols),
-        *(tuple(written), tuple(right), tuple(cut), max_new_tokens),
+        *(float(right.mean()), low, high, len(right), symbols),
+        *(tuple(written), tuple(right.tolist()), cut, max_new_tokens),
+        *(tuple(answered.tolist()), tokens, chain),
+        None if chain_limit is None else tuple(chain_limit.tolist()),
     )
 
 

@@ -130,6 +130,11 @@ class StageModel:
         return getattr(self.model, "analysed_decoder", self.model)
 
     @property
+    def shift(self) -> int:
+        """By how much positions are shifted."""
+        return self.format.shift(self.removed)
+
+    @property
     def layers(self) -> int:
         return len(decoder_layers(self.decoder))
 
@@ -190,12 +195,12 @@ class StageModel:
         if len(set(batch.total.tolist())) > 1:
             raise ConfigError("these examples differ in length: use questions of one length")
         tokens = self.format.tokens_removed(batch, self.removed)
-        return self.format.inputs(batch, tokens).to(self.model.device)
+        return self.format.inputs(batch, tokens, self.shift).to(self.model.device)
 
     def position_names(self, asked: QuestionSet) -> list[str]:
         """A name for every position of `inputs`: `a0`, `=`, `t3`, `=`, `####`, `s0`, ...
 
-        t counts the chain's tokens from 1, s the answer's symbols from 0; `=` is a separator."""
+        `icotlib.evaluation.positions` says what they mean."""
         encoded = self.encode(asked[:1])
         removed = int(self.format.tokens_removed(encoded, self.removed)[0])
         return positions.names(self.layout, self.format, asked, encoded, removed)
@@ -209,10 +214,10 @@ class StageModel:
     def generate(self, batch: EncodedBatch, max_new_tokens: int | None = None) -> Tensor:
         """Greedy continuations `[n, new tokens]` of arranged questions, at the run's precision."""
         tokens, keep = self.format.tokens_removed(batch, self.removed), self.format.keep_positions
-        askable.check_positions(self.model, self.layout, batch, tokens, keep)
+        askable.check_positions(self.model, self.layout, batch, tokens, self.shift)
         limit = max_new_tokens or limits.at_least(self.max_new_tokens, batch, tokens)
         with training_precision(self.precision, self.model):
-            return generate(self.model, self.layout, batch, tokens, keep, limit)
+            return generate(self.model, self.layout, batch, self.shift, keep, limit)
 
     @overload
     def answer(self, asked: str) -> Answer: ...  # type: ignore[overload-overlap]
@@ -221,16 +226,11 @@ class StageModel:
     def answer(self, asked: Asked) -> Answer | list[Answer]:
         """What the model writes after one question, or after several at once.
 
-        Raises `ValueError` for text that is no question of the run's task, and where the model
-        lacks its symbols or positions, or the length of its chain (kept positions)."""
+        Raises `ValueError` for text that is no question of the run's task, `ConfigError` where the
+        model lacks its symbols or positions."""
         examples = self._examples(asked)
         batch = self.format.arrange(askable.encoded(self.layout, examples))
         known = all(example.answer for example in examples)
-        if not known and self.format.keep_positions and self.removed:
-            raise ConfigError(
-                "this model keeps positions, and the chain of a new question has no known length: "
-                "ask a question of its data, or train with removal.keep_positions=false"
-            )
         start = time.perf_counter()
         written = self.generate(batch, None if known else self.max_new_tokens)
         seconds = (time.perf_counter() - start) / len(examples)
@@ -270,32 +270,30 @@ class StageModel:
         return self.score(batch, [example.answer for example in examples])
 
     def score(
-        self, batch: EncodedBatch, answers: Sequence[str], tokens: Tensor | None = None, **more: Any
+        self, batch: EncodedBatch, answers: Sequence[str], units: Tensor | None = None, **more: Any
     ) -> scoring.Score:
         """Greedy answers to an arranged batch, compared with the true ones.
 
         Args:
-            tokens: `[n]`, chain tokens removed; by default those of the stage.
+            units: `[n]`, units removed of each chain; by default those of the stage.
             more: `on_answers` of `scoring.evaluate`.
         """
         form = self.format
-        tokens = form.tokens_removed(batch, self.removed) if tokens is None else tokens
-        askable.check_positions(self.model, self.layout, batch, tokens, form.keep_positions)
+        units = torch.full((len(batch),), self.removed) if units is None else units
+        tokens = form.tokens_removed(batch, units)
+        askable.check_positions(self.model, self.layout, batch, tokens, self.shift)
         more["max_new_tokens"] = limits.at_least(self.max_new_tokens, batch, tokens)
-        how = (tokens, form.keep_positions, form.side)
+        longest = limits.longest_chain(batch, self.run, self.run_data)
+        more |= {"shift": self.shift, "chain_limit": form.chain_limit(batch, units, longest)}
+        how = (batch, answers, tokens, form.keep_positions, form.side)
         with training_precision(self.precision, self.model):
-            return scoring.evaluate(self.model, self.layout, batch, answers, *how, **more)
+            return scoring.evaluate(self.model, self.layout, *how, **more)
 
     def teacher_forced_match(self, batch: EncodedBatch, size: int | None = None) -> float:
-        """The fraction of an arranged batch whose every learned token is the most likely one.
-
-        Args:
-            size: examples in one forward pass; by default as many as memory allows.
-        """
-        form = self.format
-        return teacher_forced_match(
-            self.model, batch, self.removed, form.side, form.keep_positions, size
-        )
+        """The fraction of an arranged batch whose every learned token is the most likely one, as
+        many examples in one forward pass as memory allows, or `size`."""
+        how = (self.removed, self.format.side, self.format.keep_positions, size)
+        return teacher_forced_match(self.model, batch, *how)
 
     # --- what is inside ---
 

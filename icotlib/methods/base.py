@@ -132,7 +132,7 @@ class Method(ABC):
         self.format = config.input_format
         self.schedule = self.make_schedule(config, run_data.longest_chain)
         self.seen: list[BatchAccuracy] = []
-        #: Right answers and answers in training since the last evaluation.
+        #: Examples that matched and examples seen in training since the last evaluation.
         self.right, self.shown = 0, 0
         #: What the optimizer trains; in `micro_batches`, as accelerate has prepared it.
         self.model: nn.Module = self.build()
@@ -205,21 +205,21 @@ class Method(ABC):
         """Units removed at the stage that is evaluated, and units of the longest chain."""
         return {"removed": self.schedule.eval_stage, "chain": self.schedule.longest}
 
-    def train_accuracy(self) -> float:
-        """The share of right answers in training since the last call."""
-        accuracy = self.right / self.shown if self.shown else math.nan
+    def train_match(self) -> float:
+        """The share of examples in training, since the last call, that matched (`Run.metrics`)."""
+        match = self.right / self.shown if self.shown else math.nan
         self.right = self.shown = 0
-        return accuracy
+        return match
 
     def validation_metrics(self) -> dict[str, Any]:
-        """`valid_accuracy`, and whatever else the method measures on the validation set."""
+        """`valid_match` (`Run.metrics`), and whatever else it measures on the validation set."""
         stage = self.at_stage(self.schedule.eval_stage)
         with training_precision(stage.precision, stage.model):
             found = stage.teacher_forced_match(self.format.arrange(self.run_data.valid))
-        return {"valid_accuracy": found}
+        return {"valid_match": found}
 
     def complete(self) -> bool:
-        """Whether the last stage is reached, so that a target accuracy may end the run."""
+        """Whether the last stage is reached, so that `train.stop_accuracy` may end the run."""
         return self.tested and self.schedule.eval_stage == self.schedule.final_stage
 
     @property

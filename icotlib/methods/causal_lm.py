@@ -61,13 +61,14 @@ class CausalLMMethod(Method):
         units = self.schedule.sample(step, batch.removal_units, generator)
         batch = self.format.arrange(batch)
         k = self.format.tokens_removed(batch, units)
+        shift = self.format.shift(units.clamp(max=self.schedule.longest))
         self.saw_removal(batch, k)
         kept = batch.total - k
         learned = int((kept - batch.question).sum())
         for rows in self.row_groups(kept):
             part, cut = batch[rows], k[rows]
             shown = cut == self.format.tokens_removed(part, self.schedule.eval_stage)
-            inputs = self.format.inputs(part, cut).to(self.device)
+            inputs = self.format.inputs(part, cut, shift[rows]).to(self.device)
             yield Part(inputs, shown, int(kept[rows].sum()), learned)
 
     def saw_removal(self, batch: EncodedBatch, k: torch.Tensor) -> None:

@@ -51,8 +51,11 @@ class EveryStage(Schedule):
         if step < self.config.warmup_steps:
             return torch.zeros_like(chain)
         uniform, all_of_it = torch.rand(2, len(chain), generator=generator)
-        k = (uniform * (chain + 1)).long()
-        return torch.where(all_of_it < self.config.all_fraction, chain, k)
+        whole = chain.clamp(min=self.longest)
+        # Drawn up to the chain's own length, kept positions would tell something of that length.
+        most = whole if self.config.keep_positions else chain
+        k = (uniform * (most + 1)).long()
+        return torch.where(all_of_it < self.config.all_fraction, whole, k)
 
     def test_stages(self) -> list[int]:
         return list(range(self.longest + 1))

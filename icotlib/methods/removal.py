@@ -22,9 +22,9 @@ class RemovalSettings(Section):
     )
     keep_positions: bool = setting(
         True,
-        "Remaining tokens keep their position ids, and the first separator takes the one just "
-        "before them. Where chains differ in length, this reveals how long the removed part was. "
-        "Left side only.",
+        "Remaining tokens keep their position ids: from the first separator on they are larger by "
+        "the removal stage, the same for chains of every length, so that they do not tell how long "
+        "a question's chain is. Left side only.",
     )
 
     def __post_init__(self) -> None:

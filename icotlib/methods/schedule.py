@@ -44,6 +44,9 @@ class Schedule:
     def sample(self, step: int, chain: Tensor, generator: torch.Generator) -> Tensor:
         """How many units each example loses at this step: `[n]`.
 
+        That is a stage, the same for long and for short chains, so that kept positions tell nothing
+        of a chain's length: a whole chain is `longest` units, also where a chain has fewer.
+
         Args:
             chain: `[n]`, units of each example's chain.
         """
@@ -117,7 +120,7 @@ class FullRemoval(Schedule):
         self.removed = longest
 
     def sample(self, step: int, chain: Tensor, generator: torch.Generator) -> Tensor:
-        return chain.clone()
+        return chain.clamp(min=self.longest)
 
     def describe(self, unit: str) -> str:
         return "no chain from the first step on"

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from icotlib.data.inputs import LMBatch
 from icotlib.data.layout import EncodedBatch
 from icotlib.errors import ConfigError
+from icotlib.models.cache import with_room
 from icotlib.models.parameters import max_positions, position_offset
 
 
@@ -62,15 +63,19 @@ class Decoding(Protocol):
         """Add the next token of every row, `[n, 1]`."""
 
 
-def decoding(model: Any, batch: EncodedBatch, shift: Tensor | None, pad: int) -> Decoding:
+def decoding(
+    model: Any, batch: EncodedBatch, shift: Tensor | None, pad: int, new: int = 0
+) -> Decoding:
     """The questions of a batch, ready to be continued.
 
     Args:
         shift: by how much the separator's position is shifted, `[n]`; None without kept positions.
         pad: the token that fills shorter rows.
+        new: tokens to be written, as far as known.
     """
-    kind = CachedDecoding if uses_cache(model) else WholeDecoding
-    return kind(model, batch, shift, pad)
+    if uses_cache(model):
+        return CachedDecoding(model, batch, shift, pad, new=new)
+    return WholeDecoding(model, batch, shift, pad)
 
 
 def uses_cache(model: Any) -> bool:
@@ -85,10 +90,17 @@ class CachedDecoding:
 
     Args:
         width: tokens to pad to; by default as many as the longest question has.
+        new: tokens to be written, as far as known.
     """
 
     def __init__(
-        self, model: Any, batch: EncodedBatch, shift: Tensor | None, pad: int, width: int = 0
+        self,
+        model: Any,
+        batch: EncodedBatch,
+        shift: Tensor | None,
+        pad: int,
+        width: int = 0,
+        new: int = 0,
     ):
         ids, mask, positions = left_padded_questions(batch, pad, width)
         if shift is not None:
@@ -97,6 +109,8 @@ class CachedDecoding:
         device = model.device
         self.ids, self.mask, self.positions = ids.to(device), mask.to(device), positions.to(device)
         self.cache: Any = None
+        #: Tokens that the cache has room for, those of the questions included.
+        self.room = ids.shape[1] + new
 
     def logits(self) -> Tensor:
         output = self.model(
@@ -107,7 +121,9 @@ class CachedDecoding:
             use_cache=True,
             logits_to_keep=1,
         )
-        self.cache = output.past_key_values
+        first, self.cache = self.cache is None, output.past_key_values
+        if first and self.room > self.mask.shape[1]:
+            self.cache = with_room(self.cache, self.room)
         if self.cache is None:  # the next token would be read alone
             raise ConfigError(
                 f"{type(self.model).__name__} returns no cache: set its config.use_cache=False"

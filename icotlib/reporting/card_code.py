@@ -78,7 +78,7 @@ _LIBRARY = """\
 
 {place}
 model, layout = icot.load_model(path{options})
-batch = layout.encode([Example({question}, {chain}, "")]){without_chain}
+batch = layout.encode([Example({question}, "", "")]){without_chain}
 written = icot.generate(model, layout, batch{shift}, max_new_tokens={new})
 print(layout.texts(written)[0])
 """
@@ -102,17 +102,9 @@ def training_example(model: StageModel) -> Example:
     return corpus.task.text(stream(corpus, 1, model.config.seed)(0))[0]
 
 
-def shift_of(model: StageModel, example: Example) -> int:
-    """The positions between question and chain that an example's removed tokens leave empty."""
-    if not (model.format.keep_positions and model.removed):
-        return 0
-    batch = model.format.arrange(model.layout.encode([example]))
-    return int(model.format.tokens_removed(batch, model.removed).minimum(batch.chain))
-
-
 def keeps_positions(model: StageModel) -> bool:
     """Whether the model is asked with positions that do not simply count."""
-    return model.format.keep_positions and model.removed > 0
+    return model.shift > 0
 
 
 def usage(model: StageModel, name: str | None, folder: str) -> str:
@@ -144,7 +136,7 @@ def usage(model: StageModel, name: str | None, folder: str) -> str:
         "asked": 'question + " "' if spaced else "question",
         "bos": "tokenizer.bos_token_id, " if layout.bos_ids else "",
         "separator": f"tokenizer.{'eos' if tokenizer.sep_token_id is None else 'sep'}_token_id",
-        "removed": str(shift_of(model, example)),
+        "removed": str(model.shift),
         "limit": limit,
         "room": room,
     }
@@ -153,16 +145,14 @@ def usage(model: StageModel, name: str | None, folder: str) -> str:
 
 
 def _library(model: StageModel, example: Example, names: dict[str, str]) -> str:
-    """The code for a class that icotlib has. Of the chain only its length is read."""
-    own, kept, positions = model.config.model, keeps_positions(model), max_positions(model.model)
-    shift = shift_of(model, example)
+    """The code for a class that icotlib has."""
+    own, shift, positions = model.config.model, model.shift, max_positions(model.model)
     taken = int(model.layout.encode([example]).question) + shift
     options = ", spaced_separators=True" if own.spaced_separators and own.pretrained else ""
     return _LIBRARY.format(
         **names,
         options=options,
-        chain=repr(example.chain if kept else ""),
         without_chain="" if model.format.chain else ".without_chain()",
-        shift=f", {shift}, True" if kept else "",
+        shift=f", {shift}, True" if shift else "",
         new=NEW_TOKENS if positions is None else min(NEW_TOKENS, positions - taken),
     )

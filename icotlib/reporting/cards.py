@@ -146,13 +146,8 @@ def _meaning(model: StageModel) -> str:
     text = "What stands after `####` is the answer."
     if model.config.spec.plain_model and keeps_positions(model):
         text += (
-            " This model keeps positions: `removed` is the number of tokens that its question's "
-            "chain has lost"
-        )
-        text += (
-            ", the same for every question."
-            if model.corpus.task is not None and model.format.unit == "tokens"
-            else f": all tokens of the first {model.removed} {model.format.unit} of its chain."
+            " This model keeps positions: `removed` is the number of tokens that were taken from "
+            "chains, the same for every question."
         )
     return text
 

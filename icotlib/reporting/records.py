@@ -9,12 +9,13 @@ from icotlib.runs import Run
 def record_line(run: Run) -> dict[str, Any]:
     """What a finished run of `experiments.record` says, as a row of `figures/records.csv`.
 
-    Seconds are those of computing, on one thread of the run, without evaluation (`Run.metrics`).
-    They are empty if validation accuracy never reached the target. `accuracy` is exact match on the
-    test set at the end of the run, which stops once the target is reached.
+    Seconds are those of computing, on one thread of the run, without evaluation, until the
+    teacher-forced match on the validation set (`Run.metrics`) reached the target; empty if it never
+    did. `accuracy` is exact match of greedy answers on the test set at the end of the run, which
+    stops once the target is reached.
     """
     target, last = run.config.train.stop_accuracy, run.stages.iloc[-1]
-    reached = run.metrics[run.metrics.valid_accuracy >= target]
+    reached = run.metrics[run.metrics.valid_match >= target]
     first = reached.iloc[0] if len(reached) else None
     origin, train = run.provenance, run.config.train
     return {
@@ -49,7 +50,7 @@ def sentence(line: dict[str, Any]) -> str:
         return f"{line['task']}: {line['target']:.0%} was not reached; {tested}"
     minutes, seconds = divmod(round(line["seconds"]), 60)
     return (
-        f"{line['task']}: {line['target']:.0%} of validation answers right with all "
+        f"{line['task']}: {line['target']:.0%} validation match with all "
         f"{line['removed']} tokens removed after {minutes} min {seconds} s "
         f"({line['examples']:,} examples, {line['precision']}, {line['threads']} thread"
         f"{'s' * (line['threads'] > 1)} of {line['device']}); {tested}"

@@ -29,6 +29,10 @@ COLUMNS = [
     "ci_low",
     "ci_high",
     "n_test",
+    "answer_accuracy",
+    "tokens_mean",
+    "tokens_max",
+    "cut",
     "examples_per_second",
     "examples_per_second_batched",
     "relative_speed",
@@ -64,10 +68,13 @@ def model_name(run: Run) -> str:
 def results_table(runs: Iterable[Run]) -> pd.DataFrame:
     """One row per finished run and removal stage, with the columns of `figures/results.csv`.
 
-    `removed` and `chain_length` count what `unit` says, tokens or steps. Speed is filled in where
-    `record_speed` has measured it. Examples, tokens, steps and seconds include those of the runs
-    that a run builds on. Rows of one `configuration` differ in their seed alone; `settings` holds
-    those that are not at their default, as JSON. A run without test scores has no row.
+    `removed` and `chain_length` count what `unit` says, tokens or steps. `accuracy` counts true
+    answers after no more chain than the stage leaves (`InputFormat.chain_limit`), `answer_accuracy`
+    all true ones. It, `tokens_mean`, `tokens_max` and `cut` are empty for older runs. Speed is
+    filled in where `record_speed` has measured it. Examples, tokens, steps and seconds include
+    those of the runs that a run builds on. Rows of one `configuration` differ in their seed alone;
+    `settings` holds those that are not at their default, as JSON. A run without test scores has no
+    row.
     """
     rows = []
     for run in runs:

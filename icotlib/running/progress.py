@@ -127,10 +127,10 @@ def line_of(name: str, row: pd.Series, steps: int) -> str:
         steps: all steps of the run.
     """
     left = row.seconds / row.step * (steps - row.step)
-    if math.isnan(row.valid_accuracy):  # an emulator, which answers nothing
+    if math.isnan(row.valid_match):  # an emulator, which answers nothing
         quality = f"explained variance {row.explained:.1%}"
     else:
-        quality = f"removed {row.removed:.0f}  valid {row.valid_accuracy:.1%}"
+        quality = f"removed {row.removed:.0f}  valid match {row.valid_match:.1%}"
     return (
         f"{name}  step {row.step:.0f}/{steps}  loss {row.loss:.3f}  {quality}  "
         f"about {left / 60:.1f} min left"

@@ -28,6 +28,11 @@ def save_answers(run: Run, test: Dataset, scores: Mapping[int, Score]) -> None:
 
 
 def _stage(removed: int, score: Score, test: Dataset) -> pd.DataFrame:
+    columns = {"tokens": score.tokens, "chain": score.chain, "chain_limit": score.chain_limit}
+    counts = {  # a score of an older version, and a stage without a limit, have none
+        name: pd.array(list(values) if values else [None] * score.n, dtype="Int32")
+        for name, values in columns.items()
+    }
     return pd.DataFrame(
         {
             "removed": np.int16(removed),
@@ -35,7 +40,9 @@ def _stage(removed: int, score: Score, test: Dataset) -> pd.DataFrame:
             "question": list(test["question"])[: score.n],
             "answer": list(test["answer"])[: score.n],
             "right": np.array(score.right, dtype=bool),
+            "answer_right": np.array(score.answer_right, dtype=bool),
             "written": list(score.written),
             "cut": np.array(score.cut, dtype=bool),
         }
+        | counts
     )

@@ -19,6 +19,7 @@ from icotlib import paths
 from icotlib.config import NUMERICS
 from icotlib.errors import RunError
 from icotlib.models.loading import save_model
+from icotlib.run_files import RENAMED
 from icotlib.runs import Run
 from icotlib.system import seals
 from icotlib.system.contents import code_hash
@@ -132,6 +133,7 @@ def load(
             f"{folder}: this checkpoint is of another version of icotlib. Delete {run.folder} to "
             "train the run from its start."
         )
+    state["rows"] = [{RENAMED.get(x, x): row[x] for x in row} for row in state["rows"]]
     own = model.state_dict()
     weights = {name: like(x, own[name]) if name in own else x for name, x in weights.items()}
     missing, unexpected = model.load_state_dict(weights, strict=False)

@@ -1,4 +1,4 @@
-"""What a run keeps of its final test: accuracy by stage, and what the model wrote."""
+"""What a run keeps of its final test: by stage, accuracy and tokens written; what was written."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,8 +64,10 @@ def earlier_scores(run: Run) -> Iterator[tuple[int, Score]]:
     for path in sorted((run.folder / "stages").glob("*/score.json")):
         removed = int(path.parent.name.removeprefix("removed-"))
         saved = seals.opened(path, run.remedy)
-        for name in ("by_symbol", "written", "right", "cut"):
+        for name in ("by_symbol", "written", "right", "cut", "answer_right", "tokens", "chain"):
             saved[name] = tuple(saved.get(name, ()))
+        if saved.get("chain_limit") is not None:
+            saved["chain_limit"] = tuple(saved["chain_limit"])
         yield removed, Score(**saved)
 
 
@@ -82,6 +84,9 @@ def _row(run: Run, removed: int, unit: str, score: Score, counters: Counters) ->
         "ci_low": score.ci_low,
         "ci_high": score.ci_high,
         "n_test": score.n,
+        "answer_accuracy": score.answer_accuracy,
+        "tokens_mean": score.tokens_mean,
+        "tokens_max": score.tokens_max,
         "by_symbol": " ".join(f"{value:.4f}" for value in score.by_symbol),
         "train_steps": used["step"],
         "train_examples": used["examples"],
@@ -102,5 +107,6 @@ def _samples(run_data: RunData, removed: int, score: Score) -> Iterator[dict[str
             "answer": answers[number],
             "written": score.written[number],
             "right": score.right[number],
+            "answer_right": score.answer_right[number],
             "cut": score.cut[number],
         }

@@ -230,7 +230,7 @@ class Trainer:
         """One row of metrics.csv."""
         measured = {
             "removed": self.method.stage()["removed"],
-            "train_accuracy": self.method.train_accuracy(),
+            "train_match": self.method.train_match(),
         }
         memory.trim()
         with devices.unsharded(self.model):
@@ -249,7 +249,7 @@ class Trainer:
 
     def _reached(self, row: dict[str, Any]) -> bool:
         target = self.config.train.stop_accuracy
-        return target is not None and self.method.complete() and row["valid_accuracy"] >= target
+        return target is not None and self.method.complete() and row["valid_match"] >= target
 
     # --- checkpoints ---
 

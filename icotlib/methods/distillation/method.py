@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from icotlib.config import RunConfig
 from icotlib.data.inputs import LMBatch
 from icotlib.data.layout import EncodedBatch
+from icotlib.data.written import Written
 from icotlib.evaluation.scoring import Score, score
 from icotlib.methods.base import MicroBatch, register
 from icotlib.methods.costs import Shape
@@ -80,23 +81,24 @@ class StudentPhase(DistillationPhase):
                 reading = self.at_stage(0, StudentWithStates(student, states))
                 arranged = self.format.arrange(part)  # its states belong to the whole part
                 right += len(part) * reading.teacher_forced_match(arranged, size=len(part))
-        return {"valid_accuracy": right / len(valid)}
+        return {"valid_match": right / len(valid)}
 
     def test(self, run: Run) -> Iterator[tuple[int, Score]]:
         longest = self.run_data.longest_chain
         yield longest, self.test_stage(longest)
 
     def test_stage(self, removed: int, model: Any = None) -> Score:
-        run_data, written, cut = self.run_data, [], []
+        run_data, written, measured = self.run_data, [], []
         limit = self.at_stage(0).max_new_tokens
         student = self.accelerator.unwrap_model(self.model)
         for part in self.parts(run_data.test, limit):
             reading = StudentWithStates(student, self.states(part))
             found = self.at_stage(0, reading).generate(self.format.arrange(part), limit)
             written += run_data.layout.texts(found)
-            cut += run_data.layout.cut(found)
+            measured.append(run_data.layout.measured(found))
             self.on_answers(len(part))
-        return score(written, run_data.answers, run_data.layout, cut, limit)
+        whole, none = Written.joined(measured), self.format.chain_limit(run_data.test, 0, 0)
+        return score(written, run_data.answers, run_data.layout, whole, limit, none)
 
     @classmethod
     def own_sizes(cls, config: RunConfig, model: nn.Module) -> dict[str, int]:
@@ -146,7 +148,7 @@ class EmulatorPhase(EmulatingPhase):
             yield MicroBatch(loss / len(batch), int(batch.question[rows].sum()))
 
     def validation_metrics(self) -> dict[str, Any]:
-        return {"valid_accuracy": math.nan, **self.measure_states()}
+        return {"valid_match": math.nan, **self.measure_states()}
 
     @classmethod
     def own_sizes(cls, config: RunConfig, model: nn.Module) -> dict[str, int]:

@@ -204,7 +204,7 @@ def mixture(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
 
 @styled
 def overfitting(learning: pd.DataFrame) -> Figure:
-    """Training and validation accuracy during coupling on few examples, one panel per run.
+    """Training and validation match during coupling on few examples, one panel per run.
 
     Args:
         learning: rows of `interp.ablation_tables.coupling_curves`.
@@ -214,11 +214,11 @@ def overfitting(learning: pd.DataFrame) -> Figure:
     for ax, name in zip(axes[0], names, strict=True):
         rows = learning[learning.name == name]
         examples, color = rows.examples / 1000, color_of("icot_kd")
-        ax.plot(examples, rows.train_accuracy, color=CONTROL, label="training")
-        ax.plot(examples, rows.valid_accuracy, color=color, label="unseen")
+        ax.plot(examples, rows.train_match, color=CONTROL, label="training")
+        ax.plot(examples, rows.valid_match, color=color, label="unseen")
         ax.set_title(name)
         ax.set_xlabel("examples (thousands)")
         percent(ax, "")
-    axes[0][0].set_ylabel("exact match")
+    axes[0][0].set_ylabel("match, teacher-forced")
     axes[0][0].legend(loc="best")
     return figure

@@ -80,10 +80,11 @@ def _draw_stages(ax: Axes, rows: pd.DataFrame, name: str, style: dict[str, Any])
 
 
 def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
-    """Validation accuracy while training, against seconds or examples; one line per run.
+    """Teacher-forced match on the validation set while training, against seconds or examples; one
+    line per run.
 
-    A run is drawn thin before its last removal stage: only there does its accuracy compare with
-    that of the other methods.
+    A run is drawn thin before its last removal stage: only there does it compare with the other
+    methods.
     """
     scale = 60 if x == "seconds" else 1000
     for (method, variant), rows in learning.groupby(["method", "variant"], sort=False):
@@ -91,8 +92,8 @@ def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
         for number, (_, run) in enumerate(rows.groupby("run")):
             label = None if number else name
             early = run.removed < run.final_stage
-            ax.plot(run[x] / scale, run.valid_accuracy.where(early), **style | {"lw": 0.5})
-            ax.plot(run[x] / scale, run.valid_accuracy.where(~early), label=label, **style)
+            ax.plot(run[x] / scale, run.valid_match.where(early), **style | {"lw": 0.5})
+            ax.plot(run[x] / scale, run.valid_match.where(~early), label=label, **style)
     ends = learning.groupby("run")[x].max()
     if ends.max() > 4 * ends.median():
         ax.set_xscale("log")
@@ -100,7 +101,7 @@ def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
     else:
         ax.set_xlim(left=0)
     ax.set_xlabel("training time (minutes)" if x == "seconds" else "training examples (thousands)")
-    percent(ax, "validation exact match")
+    percent(ax, "validation match, teacher-forced")
 
 
 # --- figures -----------------------------------------------------------------------------------
@@ -108,7 +109,7 @@ def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
 
 @styled
 def headline(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
-    """Accuracy while steps are removed, and validation accuracy against training time.
+    """Accuracy while steps are removed, and validation match against training time.
 
     Args:
         table: rows of `results_table`.
@@ -118,7 +119,7 @@ def headline(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
     draw_removed(left, table)
     draw_learning(right, learning)
     left.set_title("Accuracy while the chain is removed")
-    right.set_title("Accuracy against training time")
+    right.set_title("Validation against training time")
     return figure
 
 
@@ -208,7 +209,7 @@ def shifts(table: pd.DataFrame) -> Figure:
 
 @styled
 def learning_curves(learning: pd.DataFrame) -> Figure:
-    """Training loss, and training and validation accuracy, against examples."""
+    """Training loss, and teacher-forced match in training and validation, against examples."""
     learning = distinct_variants(learning)
     figure, (left, right) = new_figure(PAGE, 2.3, 2)
     for _, run in learning.groupby("run", sort=False):
@@ -216,24 +217,24 @@ def learning_curves(learning: pd.DataFrame) -> Figure:
         name = series_name(first.method, first.variant)
         style = style_of(learning, first.method, first.variant) | {"lw": 1.3, "marker": "."}
         left.plot(thousands, run.loss, label=name, **style)
-        right.plot(thousands, run.valid_accuracy, label=name, **style)
+        right.plot(thousands, run.valid_match, label=name, **style)
         dotted = {"lw": 0.9, "marker": "", "ls": ":"}
-        right.plot(thousands, run.train_accuracy, **style | dotted)
+        right.plot(thousands, run.train_match, **style | dotted)
     left.set_yscale("log")
     left.set_ylabel("training loss per token")
     for ax in (left, right):
         ax.set_xlabel("training examples (thousands)")
         ax.set_xlim(left=0)
-    percent(right, "exact match (dotted: training)")
+    percent(right, "match, teacher-forced (dotted: training)")
     left.legend(loc="best")
     return figure
 
 
 @styled
 def schedule_ablations(learning: pd.DataFrame) -> Figure:
-    """Accuracy while tokens are removed, the recipe changed in one way in each panel.
+    """Validation match while tokens are removed, the recipe changed in one way in each panel.
 
-    The shaded steps count the tokens removed; the line is validation accuracy at that stage.
+    The shaded steps count the tokens removed; the line is the teacher-forced match at that stage.
     """
     variants = list(dict.fromkeys(learning.variant))
     columns = 3
@@ -244,7 +245,7 @@ def schedule_ablations(learning: pd.DataFrame) -> Figure:
         rows = learning[learning.variant == variant]
         share = rows.removed / rows.chain_length
         ax.fill_between(rows.step, 0, share, step="post", color="#dddddd", lw=0)
-        ax.plot(rows.step, rows.valid_accuracy, color=color_of(rows.method.iloc[0]))
+        ax.plot(rows.step, rows.valid_match, color=color_of(rows.method.iloc[0]))
         ax.set_title(variant.replace("-", " "))
         percent(ax, "")
     for ax in axes[len(variants) :]:
@@ -253,7 +254,7 @@ def schedule_ablations(learning: pd.DataFrame) -> Figure:
         ax.set_xlabel("optimizer steps")
         ax.tick_params(axis="x", labelbottom=True)
     for ax in axes[::columns]:
-        ax.set_ylabel("exact match")
+        ax.set_ylabel("match, teacher-forced")
     return figure
 
 
