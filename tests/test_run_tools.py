@@ -278,7 +278,7 @@ def test_tables_and_figures_are_drawn_again_from_an_archive(archive, trained, tm
     for number, runs in enumerate((here, original)):
         table, learning = results_table(runs), learning_table(runs)
         figure = figures.headline(table, learning)
-        written = figures.save(figure, "headline", table, runs, tmp_path / str(number))
+        written = figures.save_published(figure, "headline", table, runs, tmp_path / str(number))
         drawn.append([path.read_bytes() for path in written])
     assert drawn[0] == drawn[1]
     with pytest.raises(RunError, match="imported without them"):

@@ -12,11 +12,12 @@ from icotlib.reporting.figures.base import (
     CONTROL,
     PAGE,
     interval,
+    legend_outside,
     new_figure,
     percent,
-    styled,
 )
 from icotlib.reporting.figures.style import color_of
+from icotlib.reporting.figures.styled import styled
 
 #: Colours for the rows of a small table, in their order.
 CYCLE = ("#882255", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#666666")
@@ -47,7 +48,7 @@ def probed_teacher_states(table: pd.DataFrame) -> Figure:
         ax.fill_between(rows.layer, rows.ci_low, rows.ci_high, color=color, alpha=0.15, lw=0)
     _layers(ax)
     percent(ax, "chain token decoded")
-    figure.legend(loc="outside right center")
+    legend_outside(figure, loc="outside right center")
     return figure
 
 
@@ -127,7 +128,7 @@ def time_spent(table: pd.DataFrame) -> Figure:
     ax.invert_yaxis()
     ax.set_xlim(0, 1)
     ax.xaxis.set_major_formatter(PercentFormatter(1))
-    figure.legend(loc="outside upper center", ncols=3)
+    legend_outside(figure, loc="outside upper center", ncols=3)
     return figure
 
 
@@ -198,7 +199,8 @@ def mixture(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
     right.set_yscale("log")
     right.set_xlabel("emulation, examples (thousands)")
     right.set_ylabel("components in use")
-    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    entries = right.get_legend_handles_labels()
+    legend_outside(figure, *entries, loc="outside lower center", ncols=4)
     return figure
 
 

@@ -15,8 +15,19 @@ from matplotlib.ticker import (
     ScalarFormatter,
 )
 
-from icotlib.reporting.figures.base import COLUMN, PAGE, interval, new_figure, percent, styled
-from icotlib.reporting.figures.style import color_of, is_baseline, style_of
+from icotlib.reporting.figures.base import (
+    COLUMN,
+    PAGE,
+    empty_figure,
+    interval,
+    is_narrow,
+    legend_outside,
+    new_figure,
+    percent,
+    small_type,
+)
+from icotlib.reporting.figures.style import color_of, is_baseline, marker_of, style_of
+from icotlib.reporting.figures.styled import styled
 from icotlib.reporting.groups import distinct_variants
 from icotlib.reporting.results import method_label
 from icotlib.reporting.statistics import Sample, mean_interval
@@ -34,9 +45,11 @@ def draw_removed(ax: Axes, table: pd.DataFrame) -> None:
     for (method, variant), rows in table.groupby(["method", "variant"]):
         style, name = style_of(table, method, variant), series_name(method, variant)
         if is_baseline(method):
+            style.pop("marker")
             _draw_baseline(ax, rows, name, style)
         elif rows.groupby("run").size().max() == 1:
-            look = {"color": style["color"], "marker": "*", "s": 40, "lw": 0, "zorder": 3}
+            look = {"color": style["color"], "marker": style["marker"], "s": 30}
+            look |= {"lw": 0, "zorder": 3}
             ax.scatter(rows.removed, rows.accuracy, label=name, **look)
         else:
             removal = f", {rows.schedule.iloc[0]} removal"
@@ -73,7 +86,7 @@ def _draw_stages(ax: Axes, rows: pd.DataFrame, name: str, style: dict[str, Any])
     for number, (_, run) in enumerate(rows.groupby("run")):
         run = run.sort_values("removed")
         label = None if number else name
-        ax.plot(run.removed, run.accuracy, label=label, alpha=0.85, marker="o", **style)
+        ax.plot(run.removed, run.accuracy, label=label, alpha=0.85, **style)
         ax.fill_between(
             run.removed, run.ci_low, run.ci_high, color=style["color"], alpha=0.12, lw=0
         )
@@ -91,8 +104,10 @@ def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
         for number, (_, run) in enumerate(rows.groupby("run")):
             label = None if number else name
             early = run.removed < run.final_stage
-            ax.plot(run[x] / scale, run.valid_accuracy.where(early), **style | {"lw": 0.5})
-            ax.plot(run[x] / scale, run.valid_accuracy.where(~early), label=label, **style)
+            thin = style | {"lw": 0.5, "marker": ""}
+            ax.plot(run[x] / scale, run.valid_accuracy.where(early), **thin)
+            late = style | {"markevery": 0.15}
+            ax.plot(run[x] / scale, run.valid_accuracy.where(~early), label=label, **late)
     ends = learning.groupby("run")[x].max()
     if ends.max() > 4 * ends.median():
         ax.set_xscale("log")
@@ -145,7 +160,8 @@ def accuracy_vs_seconds(learning: pd.DataFrame) -> Figure:
     draw_learning(left, learning, "examples")
     draw_learning(right, learning, "seconds")
     right.set_ylabel("")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    entries = left.get_legend_handles_labels()
+    legend_outside(figure, *entries, loc="outside upper center", ncols=3)
     return figure
 
 
@@ -164,6 +180,7 @@ def accuracy_vs_speed(table: pd.DataFrame) -> Figure:
             rows.accuracy,
             s=14,
             color=color_of(method),
+            marker=marker_of(method),
             alpha=0.7,
             label=method_label(method),
             lw=0,
@@ -194,7 +211,8 @@ def shifts(table: pd.DataFrame) -> Figure:
     for method in methods:
         rows = table[table.method == method]
         place = rows["shift"].map(names.index) + rows.run.map(beside)
-        style = {"color": color_of(method), "fmt": "o", "ms": 3, "lw": 1, "capsize": 2}
+        style = {"color": color_of(method), "fmt": marker_of(method), "ms": 3.5, "lw": 1}
+        style |= {"capsize": 2}
         name = method_label(method)
         ax.errorbar(place, rows.accuracy, yerr=interval(rows), label=name, **style)
     ax.set_xticks(range(len(names)), [name.replace(" ", "\n", 1) for name in names])
@@ -202,7 +220,7 @@ def shifts(table: pd.DataFrame) -> Figure:
     ax.axvline(0.5, color="#999999", lw=0.8)  # in distribution on the left of it
     ax.grid(visible=False, axis="x")
     percent(ax)
-    figure.legend(loc="outside upper center", ncols=len(methods))
+    legend_outside(figure, loc="outside upper center", ncols=len(methods))
     return figure
 
 
@@ -211,10 +229,13 @@ def learning_curves(learning: pd.DataFrame) -> Figure:
     """Training loss, and training and validation accuracy, against examples."""
     learning = distinct_variants(learning)
     figure, (left, right) = new_figure(PAGE, 2.3, 2)
+    named: set[str] = set()
     for _, run in learning.groupby("run", sort=False):
         thousands, first = run.examples / 1000, run.iloc[0]
-        name = series_name(first.method, first.variant)
-        style = style_of(learning, first.method, first.variant) | {"lw": 1.3, "marker": "."}
+        text = series_name(first.method, first.variant)
+        name = None if text in named else text
+        named.add(text)
+        style = style_of(learning, first.method, first.variant) | {"lw": 1.3, "markevery": 0.15}
         left.plot(thousands, run.loss, label=name, **style)
         right.plot(thousands, run.valid_accuracy, label=name, **style)
         dotted = {"lw": 0.9, "marker": "", "ls": ":"}
@@ -236,9 +257,9 @@ def schedule_ablations(learning: pd.DataFrame) -> Figure:
     The shaded steps count the tokens removed; the line is validation accuracy at that stage.
     """
     variants = list(dict.fromkeys(learning.variant))
-    columns = 3
+    columns = 2 if is_narrow() else 3
     lines = -(-len(variants) // columns)
-    figure = Figure(figsize=(PAGE, 1.75 * lines))
+    figure = empty_figure(PAGE, 1.75 * lines)
     axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flatten()
     for ax, variant in zip(axes, variants, strict=False):
         rows = learning[learning.variant == variant]
@@ -274,7 +295,7 @@ def digits(table: pd.DataFrame) -> Figure:
         cmap="cividis",
         annot=100 * grid,
         fmt=".0f",
-        annot_kws={"size": 7},
+        annot_kws={"size": small_type()},
         cbar=False,
         yticklabels=list(table.name),
         xticklabels=[str(i) for i in range(grid.shape[1])],
