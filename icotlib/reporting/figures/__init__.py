@@ -10,6 +10,7 @@ styled        the decorator that makes a function a figure
 drawings      how a figure was drawn, so that it can be drawn again at another size
 export        figures as files, for a paper and for `figures/`
 alt_text      figures in words
+labels        labels that cover nothing
 grey          figures without colours
 notebook      figures below the cells of a notebook
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -89,10 +89,22 @@ def new_figure(width: float, height: float, columns: int = 1, **kwargs: Any) -> 
 
 
 def legend_outside(figure: Figure, *entries: Any, loc: Any, ncols: int = 1, **kwargs: Any) -> None:
-    """A legend beside the panels; of a narrow figure, below them in at most two columns."""
+    """A legend beside the panels; below those of a narrow figure. Of the columns, at most `ncols`,
+    there are as many as fit the figure."""
     if figure.get_figwidth() < NARROW:
         loc, ncols = "outside lower center", 2
-    figure.legend(*entries, loc=loc, ncols=ncols, **kwargs)
+    if "right" not in loc:
+        kwargs["ncols"] = min(ncols, _fitting(figure, entries))
+    figure.legend(*entries, loc=loc, **kwargs)
+
+
+def _fitting(figure: Figure, entries: Sequence[Any]) -> int:
+    """How many columns of a legend fit into a figure, by the length of its longest label."""
+    shown = [ax.get_legend_handles_labels()[1] for ax in figure.axes]
+    labels = entries[1] if entries else [label for one in shown for label in one]
+    size = float(mpl.rcParams["legend.fontsize"])
+    column = size * (0.56 * max(map(len, labels), default=1) + 4.5)  # the sample of the line too
+    return max(1, int(72 * figure.get_figwidth() / column))
 
 
 def percent(ax: Axes, label: str = "exact match") -> None:

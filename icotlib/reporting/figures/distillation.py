@@ -42,7 +42,9 @@ def probed_teacher_states(table: pd.DataFrame) -> Figure:
     """
     figure, ax = new_figure(PAGE * 0.7, 2.6)
     for color, (name, rows) in zip(CYCLE, table.groupby("states", sort=False), strict=False):
-        rows = rows[rows.majority < 1]  # elsewhere all examples have the same token
+        # Where all examples have the same token, nothing is measured: the line has a gap.
+        rows = rows[rows.majority < 1].set_index("layer").reindex(range(table.layer.max() + 1))
+        rows = rows.reset_index()
         style = {"color": color, "ls": ":" if "untrained" in name else "-"}
         ax.plot(rows.layer, rows.accuracy, marker=".", label=name, **style)
         ax.fill_between(rows.layer, rows.ci_low, rows.ci_high, color=color, alpha=0.15, lw=0)

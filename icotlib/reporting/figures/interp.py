@@ -1,12 +1,15 @@
 """Figures of interpretability: what is readable, what is used, and the shape of digits."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.image import AxesImage
+from matplotlib.ticker import PercentFormatter
 
 from icotlib.registry import METHODS
 from icotlib.reporting.figures.base import (
@@ -17,7 +20,9 @@ from icotlib.reporting.figures.base import (
     legend_outside,
     new_figure,
     percent,
+    small_type,
 )
+from icotlib.reporting.figures.labels import label_apart
 from icotlib.reporting.figures.styled import styled
 
 
@@ -47,42 +52,53 @@ def probe_scores(tables: dict[str, pd.DataFrame]) -> Figure:
 
 @styled
 def probes_through_removal(table: pd.DataFrame) -> Figure:
-    """Probe accuracy of each chain token against the number of tokens removed.
+    """Probe accuracy in percent of each chain token against the number of tokens removed.
 
-    Solid lines are tokens already removed, dotted lines tokens still written. In brackets: the
-    accuracy of the best probe of the input alone.
+    Right of the stairs a token is removed already, left of them it is still written. The last
+    column is the accuracy of the best probe of the input alone.
 
     Args:
         table: rows of `interp.through_removal`.
     """
-    figure, axes = new_figure(PAGE, 2.6, 2, sharey=True)
+    variables = list(pd.unique(table.variable))
+    figure, axes = new_figure(PAGE, 0.9 + 0.17 * len(variables), 2, sharey=True)
     titles = {
         "separator": "at the separator, before anything is written",
         "unseen": "at the best position before the token is visible",
     }
-    variables = list(pd.unique(table.variable))
     for ax, (where, title) in zip(axes, titles.items(), strict=True):
-        states = table[table["where"] == where]
-        for i, variable in enumerate(variables):
-            rows = states[states.variable == variable].sort_values("removed")
-            color = mpl.colormaps["viridis"](0.92 * i / max(1, len(variables) - 1))
-            removed = rows[~rows.written]
-            written = rows[rows.written | (rows.removed == removed.removed.min())]
-            ax.plot(written.removed, written.score, ":", color=color, lw=0.9)
-            label = f"{variable} ({rows.control.mean():.0%})"
-            ax.plot(removed.removed, removed.score, "-o", color=color, label=label)
+        rows = table[table["where"] == where]
+        image = _draw_stages(ax, rows, variables)
         ax.set_title(title)
         ax.set_xlabel("chain tokens removed")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        percent(ax, "token decoded")
-    axes[1].set_ylabel("")
-    handles, labels = axes[0].get_legend_handles_labels()
-    title = "token (input alone)"
-    size = mpl.rcParams["legend.fontsize"]
-    legend_outside(
-        figure, handles, labels, loc="outside right center", title=title, title_fontsize=size
-    )
+    bar = figure.colorbar(image, ax=list(axes), fraction=0.03, pad=0.01)
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1))
+    bar.outline.set_visible(False)
     return figure
+
+
+def _draw_stages(ax: Axes, rows: pd.DataFrame, variables: Sequence[str]) -> AxesImage:
+    """Scores by token and stage, stairs where tokens come to be removed, and the control."""
+    by_stage = rows.pivot(index="variable", columns="removed", values="score").loc[variables]
+    written = rows.pivot(index="variable", columns="removed", values="written").loc[variables]
+    control = rows.groupby("variable").control.mean().loc[variables].to_numpy()[:, None]
+    gap = np.full_like(control, np.nan)
+    grid, stages = np.hstack([by_stage, gap, control]), by_stage.shape[1]
+    image = ax.imshow(grid, vmin=0, vmax=1, cmap="cividis", aspect="auto")
+    for (row, column), score in np.ndenumerate(grid):
+        if np.isfinite(score):
+            style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": small_type()}
+            color = "white" if score < 0.5 else "black"
+            ax.text(column, row, f"{100 * score:.0f}", color=color, **style)
+    removed_from = written.sum(axis=1).to_numpy() - 0.5
+    edges = np.arange(len(variables) + 1) - 0.5
+    ax.stairs(removed_from, edges, orientation="horizontal", baseline=None, color="red", lw=1.2)
+    ax.set_xticks([*range(stages), stages + 1], [*map(str, by_stage.columns), "input"])
+    ax.set_yticks(range(len(variables)), variables)
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    return image
 
 
 def _groups(table: pd.DataFrame, near: float = 0.06) -> list[pd.DataFrame]:
@@ -107,31 +123,36 @@ def readable_vs_used(tables: dict[str, pd.DataFrame]) -> Figure:
         tables: rows of `interp.probing_table`, by the name of the model.
     """
     figure, ax = new_figure(PAGE * 0.7, 3.0)
-    colors = {spec.label: spec.color for spec in METHODS.items().values()}
-    for number, (name, table) in enumerate(tables.items()):
+    looks = {spec.label: (spec.color, spec.marker) for spec in METHODS.items().values()}
+    control: dict[str, Any] = {"marker": "x", "s": 9, "color": CONTROL}
+    for name, table in tables.items():
+        color, marker = looks.get(name, ("#000000", "o"))
         error = [table.steering - table.steering_low, table.steering_high - table.steering]
-        error = np.clip(error, 0, None)
-        style: dict[str, Any] = {
-            "color": colors.get(name, CONTROL),
-            "label": name,
-            "fmt": "o",
-            "capsize": 1.5,
-        }
-        ax.errorbar(table.selectivity, table.steering, yerr=error, **style)
-        above = number % 2 == 0  # one model's labels above its points, the next one's below
-        for rows in _groups(table):
-            y = rows.steering_high.max() if above else rows.steering_low.min()
-            where: dict[str, Any] = {
-                "xytext": (0, 4 if above else -5),
-                "textcoords": "offset points",
-            }
-            where |= {"ha": "center", "va": "center", "fontsize": 5.5}
-            ax.annotate(", ".join(rows.variable), (rows.selectivity.mean(), y), **where)
-        ax.scatter(table.selectivity, table.steering_random, marker="x", s=9, color=CONTROL)
+        style: dict[str, Any] = {"color": color, "fmt": marker, "ms": 4, "capsize": 1.5}
+        ax.errorbar(
+            table.selectivity, table.steering, yerr=np.clip(error, 0, None), label=name, **style
+        )
+        ax.scatter(table.selectivity, table.steering_random, **control)
+    ax.scatter([], [], label="random direction", **control)
     ax.axvline(0, color="#cccccc", lw=0.8, zorder=0)
     ax.set_xlabel("readable: probe minus best control")
-    percent(ax, "used: steered answers (×: random direction)")
-    ax.legend(loc="best")
+    percent(ax, "used: steered answers")
+    ax.set_ylim(-0.1, 1.1)
+    ax.margins(x=0.08)
+    ax.set_yticks(np.linspace(0, 1, 6))
+    legend_outside(figure, loc="outside upper center", ncols=len(tables) + 1)
+    groups = [(group, looks.get(name, ("#000000", "o"))[0]) for name, table in tables.items()
+              for group in _groups(table)]  # fmt: skip
+    points = np.concatenate(
+        [table[["selectivity", column]] for table in tables.values() for column in
+         ("steering", "steering_low", "steering_high", "steering_random")]
+    )  # fmt: skip
+    label_apart(
+        ax,
+        [(", ".join(rows.variable), rows[["selectivity", "steering"]].mean(), color)
+         for rows, color in groups],
+        points,
+    )  # fmt: skip
     return figure
 
 

@@ -221,6 +221,7 @@ def attention_trees(trees: dict[str, pd.DataFrame], names: Sequence[str], layers
         ax.grid(False)
         _position_names(ax, names)
         ax.set_yticks(range(layers + 1))
+        ax.set_xlim(-0.5, len(names) - 0.5)
     for ax in axes[:, 0]:
         ax.set_ylabel("layer")
     return figure

@@ -60,7 +60,6 @@ def draw_removed(ax: Axes, table: pd.DataFrame) -> None:
     ax.set_xlim(-0.3, chain + 0.3)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     percent(ax)
-    ax.legend(loc="best")
 
 
 def series_name(method: str, variant: str, between: str = "") -> str:
@@ -134,6 +133,7 @@ def headline(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
     draw_learning(right, learning)
     left.set_title("Accuracy while the chain is removed")
     right.set_title("Accuracy against training time")
+    legend_outside(figure, *left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
@@ -144,8 +144,9 @@ def accuracy_vs_removed(table: pd.DataFrame) -> Figure:
     Args:
         table: rows of `results_table`.
     """
-    figure, ax = new_figure(COLUMN, 2.6)
+    figure, ax = new_figure(COLUMN, 3.3)
     draw_removed(ax, table)
+    legend_outside(figure, loc="outside lower center", ncols=2)
     return figure
 
 
