@@ -111,7 +111,7 @@ def small():
 
 
 MARKDOWN = r"""
-| method | accuracy | relative_speed | train_examples |
+| method | accuracy (%) | speed, No CoT = 1 | training examples |
 | --- | --- | --- | --- |
 | A\|B_1 | 97.2 (96.1 to 98.0) | 0.98 | 153,600 |
 | 50% & more | - | 1.00 | 96 |
@@ -127,7 +127,7 @@ LATEX = r"""
 % row 2: r3
 \begin{tabular}{llll}
 \toprule
-method & accuracy & relative speed & train examples \\
+method & accuracy (\%) & speed, No CoT = 1 & training examples \\
 \midrule
 A|B\_1 & 97.2 (96.1 to 98.0) & 0.98 & 153,600 \\
 50\% \& more & - & 1.00 & 96 \\

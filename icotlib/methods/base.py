@@ -62,8 +62,7 @@ class Method(ABC):
 
     # --- declarations ---
 
-    #: The id in configs, results and run names; the name in tables and figures; its colour and the
-    #: shape of its points there, by which readers who see no colours tell methods apart.
+    #: The id in configs, results and run names; the name, colour and marker in tables and figures.
     name: ClassVar[str]
     label: ClassVar[str]
     color: ClassVar[str] = "#000000"

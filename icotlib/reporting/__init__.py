@@ -7,6 +7,7 @@ statistics      intervals and tests over seeds and questions
 comparison      two groups or two runs side by side, and what the tests show
 summary         one row per configuration, with intervals over seeds
 tables          CSV, Markdown and LaTeX, with the runs of every row
+readable        tables below the cells of a notebook
 selection       choosing and ordering runs by their settings
 archive         runs as one file, to keep or to send
 cleanup         what can be deleted without losing a result

@@ -105,7 +105,7 @@ def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
             early = run.removed < run.final_stage
             thin = style | {"lw": 0.5, "marker": ""}
             ax.plot(run[x] / scale, run.valid_accuracy.where(early), **thin)
-            late = style | {"markevery": 0.15}
+            late = style | {"markevery": _every(run)}
             ax.plot(run[x] / scale, run.valid_accuracy.where(~early), label=label, **late)
     ends = learning.groupby("run")[x].max()
     if ends.max() > 4 * ends.median():
@@ -115,6 +115,11 @@ def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
         ax.set_xlim(left=0)
     ax.set_xlabel("training time (minutes)" if x == "seconds" else "training examples (thousands)")
     percent(ax, "validation exact match")
+
+
+def _every(run: pd.DataFrame) -> int:
+    """Which rows of a run get a marker: about seven of them."""
+    return max(1, len(run) // 6)
 
 
 # --- figures -----------------------------------------------------------------------------------
@@ -236,7 +241,8 @@ def learning_curves(learning: pd.DataFrame) -> Figure:
         text = series_name(first.method, first.variant)
         name = None if text in named else text
         named.add(text)
-        style = style_of(learning, first.method, first.variant) | {"lw": 1.3, "markevery": 0.15}
+        style = style_of(learning, first.method, first.variant)
+        style |= {"lw": 1.3, "markevery": _every(run)}
         left.plot(thousands, run.loss, label=name, **style)
         right.plot(thousands, run.valid_accuracy, label=name, **style)
         dotted = {"lw": 0.9, "marker": "", "ls": ":"}
