@@ -9,7 +9,7 @@ BIN  := $(VENV)/bin
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 STRIP := $(BIN)/nbstripout --keep-id --extra-keys "metadata.papermill cell.metadata.papermill metadata.language_info.version"
 
-.PHONY: help setup workbook series studies smoke test check lint types format publish lab clean
+.PHONY: help setup workbook series studies smoke test check lint types format publish site lab clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,10 @@ format: setup ## format the code and strip the notebooks
 
 publish: setup ## write figures/ and the pages' tables from finished runs
 	$(BIN)/icot publish
+
+site: setup ## build README, executed notebooks and guide as web pages, in site/
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[site]'
+	$(BIN)/icot site --preset $(PRESET) --seed $(SEED)
 
 lab: setup ## open the notebooks and the guide in JupyterLab
 	$(BIN)/jupyter lab notebooks

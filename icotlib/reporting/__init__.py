@@ -17,6 +17,7 @@ publish         figures/ and results.csv, when the user asks
 published       reading the tables of figures/
 blocks          every number of README and guide, drawn from tables
 guide           README and guide: pages with blocks
+site            README, notebooks and guide as web pages
 hub             a model as a folder for the hub, with a card
 cards           what a card says
 card_code       the Python of a card, which answers with transformers alone where it can
