@@ -5,10 +5,11 @@ MyST-NB and the Sphinx Book Theme make the pages (`pip install 'icotlib[site]'`)
 """
 
 import importlib.util
-import io
 import json
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -40,7 +41,7 @@ SETTINGS: dict[str, Any] = {
     "html_copy_source": False,
     "html_static_path": ["_static"],
     "html_css_files": ["site.css"],
-    "html_last_updated_fmt": None,
+    "html_context": {"default_mode": "auto"},
     "nb_execution_mode": "off",
     "nb_merge_streams": True,
     "nb_output_stderr": "remove",
@@ -60,7 +61,9 @@ article table, article .math-wrapper, article .cell_output { display: block; max
 article .cell_output table, article .cell_output details { font-size: 0.85rem; }
 article img { max-width: 100%; height: auto; background: white; }
 article h1, article p, article li { overflow-wrap: anywhere; }
-article td code, article th code { white-space: nowrap; }
+article th, article td { overflow-wrap: normal; word-break: normal; hyphens: none; }
+article th p, article td p { overflow-wrap: normal; }
+article td { min-width: 4em; }
 """
 
 
@@ -181,24 +184,33 @@ def _copy_page(page: Path, to: Path, folder: Path) -> str:
 
 
 def _copy_notebook(path: Path, to: Path) -> None:
-    """Copy a notebook, without the state of widgets, which answer to nobody on a page.
+    """Copy a notebook, its figures with their descriptions, and without widgets.
 
-    A widget's output keeps its text, or is left out where it says nothing but its type.
+    They answer to nobody on a page: their output keeps its text, or is left out where it says
+    nothing but its type.
     """
     notebook = json.loads(path.read_text(encoding="utf-8"))
     notebook["metadata"].pop("widgets", None)
     for cell in notebook["cells"]:
-        kept = []
-        for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            if data.pop("application/vnd.jupyter.widget-view+json", None) is not None:
-                data.pop("text/plain", None)
-            if "data" not in output or data:
-                kept.append(output)
         if "outputs" in cell:
-            cell["outputs"] = kept
+            cell["outputs"] = [one for one in cell["outputs"] if _shows_something(one)]
+            if described := " ".join(filter(None, map(_description, cell["outputs"]))):
+                cell["metadata"]["mystnb"] = {"image": {"alt": described}}
     to.parent.mkdir(parents=True, exist_ok=True)
     to.write_text(json.dumps(notebook), encoding="utf-8")
+
+
+def _shows_something(output: dict[str, Any]) -> bool:
+    """Whether an output is left without its widget, which is taken out."""
+    data = output.get("data", {})
+    if data.pop("application/vnd.jupyter.widget-view+json", None) is not None:
+        data.pop("text/plain", None)
+    return "data" not in output or bool(data)
+
+
+def _description(output: dict[str, Any]) -> str:
+    """What is seen in an image, where the output says it (`figures.alt_text`)."""
+    return str(output.get("metadata", {}).get("image/png", {}).get("alt", ""))
 
 
 # --- Sphinx ------------------------------------------------------------------------------------
@@ -216,23 +228,21 @@ def _add_assets(source: Path) -> None:
 
 
 def _sphinx(source: Path, out: Path, builder: str) -> None:
-    """Run one of Sphinx's builders. Raises `IcotError` with what it complains of."""
-    from sphinx.application import Sphinx  # optional, and slow to load
-    from sphinx.errors import SphinxError
-    from sphinx.util.console import strip_colors
+    """Run one of Sphinx's builders, in a process of its own: it can run but once in one.
 
-    complaints = io.StringIO()
-    doctrees = out.with_name(f"{out.name}.doctrees")
-    try:
-        app = Sphinx(
-            source, None, out, doctrees, builder, SETTINGS, status=None, warning=complaints
-        )
-        app.build(force_all=True)
-    except SphinxError as error:
-        raise IcotError(f"the site cannot be built: {error}") from None
-    found = strip_colors(complaints.getvalue()).replace(f"{source.resolve()}/", "").strip()
-    if builder == "linkcheck" and app.statuscode:
-        broken = (out / "output.txt").read_text().strip()
-        raise IcotError(f"links of the site lead nowhere:\n{broken}")
+    Raises `IcotError` with what it complains of.
+    """
+    settings = "\n".join(f"{name} = {value!r}" for name, value in SETTINGS.items())
+    (source / "conf.py").write_text(settings + "\n")
+    complaints = out.with_name(f"{out.name}.txt")
+    options = ["-q", "-b", builder, "-d", f"{out}.doctrees", "-w", str(complaints)]
+    command = [sys.executable, "-m", "sphinx", *options, str(source), str(out)]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    found = complaints.read_text() if complaints.is_file() else ""
+    found = found.replace(f"{source.resolve()}/", "").strip()
+    if builder == "linkcheck" and (out / "output.txt").is_file():
+        found = (out / "output.txt").read_text().strip() if ended.returncode else ""
     if found:
         raise IcotError(f"the site has pages to mend:\n{found}")
+    if ended.returncode:
+        raise IcotError(f"the site cannot be built:\n{ended.stderr.strip()}")
