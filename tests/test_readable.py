@@ -21,7 +21,7 @@ def test_shares_are_percent_with_their_interval_and_methods_have_names():
     page = shown._repr_html_()
     assert ">98.8 (97.0 to 100.0)</td>" in page
     assert ">ICoT-SI</td>" in page
-    assert columns_of(page)[:2] == ["method", "schedule"]
+    assert columns_of(page)[0] == "method"
     assert "accuracy (%)" in columns_of(page)
     assert "ci_low" not in page
     assert "98.8 (97.0 to 100.0)" in repr(shown)
@@ -72,3 +72,19 @@ def test_rows_beyond_a_page_are_in_a_fold():
 
 def test_texts_of_data_are_no_markup():
     assert "&lt;b&gt;" in icot.table(pd.DataFrame({"question": ["<b>"]}))._repr_html_()
+
+
+def test_what_is_measured_has_a_place_on_the_page():
+    wide = {f"a column with number {i}": [i, -i] for i in range(1, 20)} | {"same": ["x", "x"]}
+    columns = icot.table(pd.DataFrame(wide | {"accuracy": [0.5, 0.6]})).columns
+    assert columns[-1] == "accuracy (%)"
+    assert columns[0] == "a column with number 1"
+    assert "same" not in columns
+
+
+def test_small_numbers_keep_the_digits_that_count():
+    rows = pd.DataFrame({"loss": [0.004321, 2.25, 1.0], "train_seconds": [14.81, 2.0, np.nan]})
+    assert tables.presented(rows).to_dict("list") == {
+        "loss": ["0.00432", "2.25", "1.0"],
+        "training seconds": ["14.8", "2.0", "-"],
+    }

@@ -35,16 +35,29 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
-        """The columns outside the fold: from the left, as many as fit the page."""
+        """The columns outside the fold: as many as fit the page, from the left.
+
+        The first share has its place, however far to the right it stands. Columns that say the same
+        in every row leave theirs to others.
+        """
+        names = [name for name in self.cells if name not in ORIGIN]
+        measured = [name for name in names if name.endswith("(%)")][:1]
+        others = [name for name in names if name not in measured]
+        constant = [name for name in others if len(self) > 1 and self.cells[name].nunique() == 1]
+        varied = [name for name in others if name not in constant]
         chosen: list[str] = []
         used = 0
-        for name in (name for name in self.cells if name not in ORIGIN):
-            longest = max([len(name), *self.cells[name].map(len)])
-            used += CHARACTER * min(longest, BREAKS_AT) + PADDING
+        for name in [*varied[:1], *measured, *varied[1:], *constant]:
+            used += self._width(name)
             if used > PAGE_WIDTH and chosen:
                 break
             chosen.append(name)
-        return chosen
+        return [name for name in names if name in chosen]
+
+    def _width(self, name: str) -> int:
+        """About how wide a column is, in pixels."""
+        longest = max([len(name), *self.cells[name].map(len)])
+        return CHARACTER * min(longest, BREAKS_AT) + PADDING
 
     def _repr_html_(self) -> str:
         first, rest = self.cells[self.columns], self.cells.drop(columns=self.columns)

@@ -1,5 +1,6 @@
 """Tables as files: CSV, Markdown and LaTeX of the same numbers, with the runs of every row."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ DECIMALS = {"relative_speed": 2}
 #: Columns of shares, from 0 to 1 in every table but a summary, where those named below are in
 #: percent.
 SHARES = (
-    *("accuracy", "train_accuracy", "valid_accuracy", "explained", "student"),
+    *("accuracy", "train_accuracy", "valid_accuracy", "explained", "drifted", "student"),
     *("probe", "control_score", "selectivity", "mlp", "mlp_input", "patching"),
     *("steering", "steering_random", "steering_pattern", "steering_weights"),
 )
@@ -98,12 +99,13 @@ def presented(frame: pd.DataFrame) -> pd.DataFrame:
         if name in ends or name in NOT_SHOWN:
             continue
         factor = 100 if _is_share(frame, name) else 1
-        texts = [shown(_scaled(value, factor), name) for value in frame[name]]
+        write = partial(_digits if _is_small(frame, name) else shown, column=name)
+        texts = [write(_scaled(value, factor)) for value in frame[name]]
         if name == "method":
             texts = [method_label(text) for text in texts]
         if _ends(frame, name):
             low, high = (
-                [shown(_scaled(value, factor), name) for value in frame[end]]
+                [write(_scaled(value, factor)) for value in frame[end]]
                 for end in _ends(frame, name)
             )
             texts = [
@@ -133,6 +135,19 @@ def _ends(frame: pd.DataFrame, name: str) -> tuple[str, ...]:
     """The columns that hold the ends of a value's interval, if there are any."""
     pairs = [(f"{name}_low", f"{name}_high"), *OTHER_ENDS.get(name, ())]
     return next((pair for pair in pairs if set(pair) <= set(frame)), ())
+
+
+def _is_small(frame: pd.DataFrame, name: str) -> bool:
+    """Whether a column holds numbers of which one decimal would say too little: losses, rates."""
+    column = frame[name]
+    if _is_share(frame, name) or name in (*PERCENTS, *DECIMALS):
+        return False
+    return pd.api.types.is_float_dtype(column) and bool(column.abs().max() < 10)
+
+
+def _digits(value: Any, column: str = "") -> str:
+    """A number with three digits that count; whole ones as they are."""
+    return shown(value) if pd.isna(value) or float(value).is_integer() else f"{value:.3g}"
 
 
 def _scaled(value: Any, factor: int) -> Any:
