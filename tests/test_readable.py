@@ -88,3 +88,11 @@ def test_small_numbers_keep_the_digits_that_count():
         "loss": ["0.00432", "2.25", "1.0"],
         "training seconds": ["14.8", "2.0", "-"],
     }
+
+
+def test_numbers_stand_to_the_right_and_digits_of_a_sequence_to_the_left():
+    page = icot.table(
+        pd.DataFrame({"removed": [0, 12], "loss": [0.5, 1e-7], "answer": ["8 1", "2"]})
+    )._repr_html_()
+    sides = re.findall(r"<th [^>]*text-align: (\w+)", page)
+    assert sides == ["right", "right", "left"]

@@ -1,6 +1,7 @@
 """Tables below the cells of a notebook, for people: what fits a page, and the rest in a fold."""
 
 import html
+import re
 from typing import Any
 
 import pandas as pd
@@ -15,6 +16,9 @@ BREAKS_AT = 40
 
 #: At most so many rows are shown outside the fold.
 ROWS = 25
+
+#: A number, or a number with its interval.
+_NUMBER = re.compile(r"-?[\d,.]*(e-?\d+)?( \(.* to .*\))?$")
 
 #: Columns that say where a row comes from: they stand in the fold.
 ORIGIN = ("run", "commit", "data", "device", "preset", "settings", "reason")
@@ -86,21 +90,22 @@ def table(frame: pd.DataFrame) -> Table:
 
 
 def _html(cells: pd.DataFrame) -> str:
-    """A table of texts as HTML, numbers to the right."""
-    sides = {name: "right" if _holds_numbers(cells[name]) else "left" for name in cells}
+    """A table of texts as HTML, numbers to the right; only long texts break."""
+    styles = {name: _style(cells[name]) for name in cells}
 
     def row(tag: str, values: Any, attribute: str = "") -> str:
-        style = "max-width: 24em; white-space: normal; padding: 2px 8px; text-align"
         inside = "".join(
-            f"<{tag}{attribute} style='{style}: {side}'>{html.escape(str(value))}</{tag}>"
-            for side, value in zip(sides.values(), values, strict=True)
+            f"<{tag}{attribute} style='{style}'>{html.escape(str(value))}</{tag}>"
+            for style, value in zip(styles.values(), values, strict=True)
         )
         return f"<tr>{inside}</tr>"
 
-    head = row("th", cells.columns, " scope='col'")
+    head = row("th", cells.columns, " scope='col'").replace("nowrap", "normal")
     body = "".join(row("td", values) for values in cells.to_numpy())
     return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
 
 
-def _holds_numbers(texts: pd.Series) -> bool:
-    return bool(texts.map(lambda text: text[:1] in "0123456789-" or text == "").all())
+def _style(texts: pd.Series) -> str:
+    side = "right" if texts.map(lambda text: bool(_NUMBER.match(text))).all() else "left"
+    breaks = "normal" if texts.map(len).max() > BREAKS_AT else "nowrap"
+    return f"max-width: 24em; white-space: {breaks}; padding: 2px 8px; text-align: {side}"

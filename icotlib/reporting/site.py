@@ -31,6 +31,7 @@ _NOTEBOOK = re.compile(r"^\| `(\d\d_\w+)` \|", re.MULTILINE)
 SETTINGS: dict[str, Any] = {
     "project": "icotlib",
     "html_title": "icotlib: implicit chain of thought",
+    "author": "the icotlib maintainers",
     "copyright": "the icotlib maintainers",
     "extensions": ["myst_nb"],
     "root_doc": "index",
