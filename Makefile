@@ -23,6 +23,10 @@ $(VENV)/.ready: constraints.txt pyproject.toml
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
+$(VENV)/.site: $(VENV)/.ready
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[site]'
+	@touch $@
+
 setup: $(VENV)/.ready ## install everything into .venv
 
 workbook: setup ## train the runs of all notebooks but the studies, and execute these notebooks (PRESET=fast, SEED=0)
@@ -59,8 +63,7 @@ format: setup ## format the code and strip the notebooks
 publish: setup ## write figures/ and the pages' tables from finished runs
 	$(BIN)/icot publish
 
-site: setup ## build README, executed notebooks and guide as web pages, in site/
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[site]'
+site: $(VENV)/.site ## build README, executed notebooks and guide as web pages, in site/
 	$(BIN)/icot site --preset $(PRESET) --seed $(SEED)
 
 lab: setup ## open the notebooks and the guide in JupyterLab

@@ -16,7 +16,7 @@ from icotlib.reporting.figures.base import (
     new_figure,
     percent,
 )
-from icotlib.reporting.figures.style import color_of
+from icotlib.reporting.figures.style import color_of, marker_of
 from icotlib.reporting.figures.styled import styled
 
 #: Colours for the rows of a small table, in their order.
@@ -31,6 +31,11 @@ def _layers(ax: Axes) -> None:
 def phase_colors() -> tuple[str, str, str]:
     """Colours of a student on true states, of emulated states, and of the coupled model."""
     return color_of("kd_student"), color_of("kd_emulator"), color_of("icot_kd")
+
+
+def phase_markers() -> tuple[str, str, str]:
+    """Their markers, in the same order."""
+    return marker_of("kd_student"), marker_of("kd_emulator"), marker_of("icot_kd")
 
 
 @styled
@@ -163,9 +168,10 @@ def depth(table: pd.DataFrame) -> Figure:
     """
     figure, ax = new_figure(COLUMN, 2.4)
     by_states = table.groupby("states", sort=False)
-    for color, (name, rows) in zip(phase_colors(), by_states, strict=False):
+    looks = zip(phase_colors(), phase_markers(), strict=True)
+    for (color, marker), (name, rows) in zip(looks, by_states, strict=False):
         rows = rows.sort_values("layers")
-        style = {"color": color, "marker": "o", "capsize": 2, "label": name}
+        style = {"color": color, "marker": marker, "capsize": 2, "label": name}
         ax.errorbar(rows.layers, rows.accuracy, yerr=interval(rows), **style)
     ax.set_xlabel("layers")
     ax.set_xticks(sorted(table.layers.unique()))
@@ -183,11 +189,11 @@ def mixture(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
     """
     figure, (left, right) = new_figure(PAGE, 3.0, 2, width_ratios=(1.2, 1))
     names = list(dict.fromkeys(table.name))
-    _, emulated, coupled = phase_colors()
-    for shift, states, color in ((-0.12, "emulated", emulated), (0.12, "coupled", coupled)):
+    looks = list(zip(phase_colors(), phase_markers(), strict=True))
+    for shift, states, look in ((-0.12, "emulated", looks[1]), (0.12, "coupled", looks[2])):
         rows = table[table.states == states]
         y = rows.name.map(names.index) + shift
-        left.scatter(rows.accuracy, y, color=color, s=16, label=states)
+        left.scatter(rows.accuracy, y, color=look[0], marker=look[1], s=16, label=states)
     left.set_yticks(range(len(names)), names)
     left.invert_yaxis()
     left.set_xlim(-0.03, 1.03)

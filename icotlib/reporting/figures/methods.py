@@ -253,7 +253,8 @@ def learning_curves(learning: pd.DataFrame) -> Figure:
         ax.set_xlabel("training examples (thousands)")
         ax.set_xlim(left=0)
     percent(right, "exact match (dotted: training)")
-    left.legend(loc="best")
+    entries = left.get_legend_handles_labels()
+    legend_outside(figure, *entries, loc="outside upper center", ncols=3)
     return figure
 
 
@@ -325,10 +326,12 @@ def costs(table: pd.DataFrame) -> Figure:
         table[["seconds", "predicted"]].max(axis=None),
     ]
     ax.plot(ends, ends, color="#999999", lw=0.8, zorder=0)
-    for (model, rows), color in zip(
-        table.groupby("model", sort=False), sns.color_palette("colorblind"), strict=False
+    looks = zip(sns.color_palette("colorblind"), "osDv^Xphd*", strict=True)
+    for (model, rows), (color, marker) in zip(
+        table.groupby("model", sort=False), looks, strict=False
     ):
-        ax.scatter(rows.predicted, rows.seconds, s=14, color=color, lw=0, label=model)
+        style = {"s": 14, "color": color, "marker": marker, "lw": 0}
+        ax.scatter(rows.predicted, rows.seconds, label=model, **style)
     error = (table.predicted / table.seconds - 1).abs().median()
     ax.set_title(f"Median error {error:.0%}, each model held out")
     ax.set_xscale("log")
