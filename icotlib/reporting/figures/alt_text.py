@@ -109,13 +109,19 @@ def _grid(ax: Axes) -> np.ndarray | None:
 
 
 def _map(ax: Axes) -> str:
-    grid, name = _grid(ax), _title(ax)
+    grid, name = _grid(ax), _title(ax) or " by ".join(filter(None, _labels(ax)))
     if grid is None or np.isnan(grid).all():
         return f"{name or 'a map'}: no values"
     rows, columns = grid.shape
+    if np.nanmin(grid) == np.nanmax(grid):
+        return f"{name or 'a map'}: {rows} rows by {columns} columns, all {np.nanmax(grid):.2g}"
     start = f"{name}: " if name else ""
     spread = f"values from {np.nanmin(grid):.2g} to {np.nanmax(grid):.2g}"
     return f"{start}{rows} rows by {columns} columns, {spread}, {_highest(ax, grid)}"
+
+
+def _labels(ax: Axes) -> tuple[str, str]:
+    return ax.get_ylabel().replace("\n", " "), ax.get_xlabel().replace("\n", " ")
 
 
 def _many_maps(maps: list[Axes]) -> str:

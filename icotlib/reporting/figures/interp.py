@@ -125,15 +125,22 @@ def readable_vs_used(tables: dict[str, pd.DataFrame]) -> Figure:
     figure, ax = new_figure(PAGE * 0.7, 3.0)
     looks = {spec.label: (spec.color, spec.marker) for spec in METHODS.items().values()}
     control: dict[str, Any] = {"marker": "x", "s": 9, "color": CONTROL}
-    for name, table in tables.items():
+    covered, labels = [], []  # places that no label may cover, and the labels
+    for number, (name, table) in enumerate(tables.items()):
         color, marker = looks.get(name, ("#000000", "o"))
         error = [table.steering - table.steering_low, table.steering_high - table.steering]
         style: dict[str, Any] = {"color": color, "fmt": marker, "ms": 4, "capsize": 1.5}
         ax.errorbar(
             table.selectivity, table.steering, yerr=np.clip(error, 0, None), label=name, **style
         )
+        control["label"] = None if number else "random direction"
         ax.scatter(table.selectivity, table.steering_random, **control)
-    ax.scatter([], [], label="random direction", **control)
+        bars = np.linspace(table.steering_low, table.steering_high, 12)
+        for heights in (table.steering_random, *bars):
+            covered += list(zip(table.selectivity, heights, strict=True))
+        for rows in _groups(table):
+            middle = rows[["selectivity", "steering"]].mean()
+            labels.append((", ".join(rows.variable), middle, color))
     ax.axvline(0, color="#cccccc", lw=0.8, zorder=0)
     ax.set_xlabel("readable: probe minus best control")
     percent(ax, "used: steered answers")
@@ -141,18 +148,7 @@ def readable_vs_used(tables: dict[str, pd.DataFrame]) -> Figure:
     ax.margins(x=0.08)
     ax.set_yticks(np.linspace(0, 1, 6))
     legend_outside(figure, loc="outside upper center", ncols=len(tables) + 1)
-    groups = [(group, looks.get(name, ("#000000", "o"))[0]) for name, table in tables.items()
-              for group in _groups(table)]  # fmt: skip
-    points = np.concatenate(
-        [table[["selectivity", column]] for table in tables.values() for column in
-         ("steering", "steering_low", "steering_high", "steering_random")]
-    )  # fmt: skip
-    label_apart(
-        ax,
-        [(", ".join(rows.variable), rows[["selectivity", "steering"]].mean(), color)
-         for rows, color in groups],
-        points,
-    )  # fmt: skip
+    label_apart(ax, labels, covered)
     return figure
 
 

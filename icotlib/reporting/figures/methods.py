@@ -234,7 +234,7 @@ def shifts(table: pd.DataFrame) -> Figure:
 def learning_curves(learning: pd.DataFrame) -> Figure:
     """Training loss, and training and validation accuracy, against examples."""
     learning = distinct_variants(learning)
-    figure, (left, right) = new_figure(PAGE, 2.3, 2)
+    figure, (left, right) = new_figure(PAGE, 2.7, 2)
     named: set[str] = set()
     for _, run in learning.groupby("run", sort=False):
         thousands, first = run.examples / 1000, run.iloc[0]
