@@ -9,7 +9,7 @@ BIN  := $(VENV)/bin
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 STRIP := $(BIN)/nbstripout --keep-id --extra-keys "metadata.papermill cell.metadata.papermill metadata.language_info.version"
 
-.PHONY: help setup workbook series studies smoke test check lint types format publish lab clean
+.PHONY: help setup workbook series studies smoke test check lint types format publish site lab clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ $(VENV)/.ready: constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(VENV)/.site: $(VENV)/.ready
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[site]'
 	@touch $@
 
 setup: $(VENV)/.ready ## install everything into .venv
@@ -58,6 +62,9 @@ format: setup ## format the code and strip the notebooks
 
 publish: setup ## write figures/ and the pages' tables from finished runs
 	$(BIN)/icot publish
+
+site: $(VENV)/.site ## build README, executed notebooks and guide as web pages, in site/
+	$(BIN)/icot site --preset $(PRESET) --seed $(SEED)
 
 lab: setup ## open the notebooks and the guide in JupyterLab
 	$(BIN)/jupyter lab notebooks

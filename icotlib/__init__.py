@@ -31,6 +31,7 @@ _HOMES = {
     "reporting.archive": ["export_runs", "import_runs"],
     "reporting.comparison": ["compare"],
     "reporting.hub": ["export"],
+    "reporting.readable": ["table"],
     "reporting.push": ["push"],
     "reporting.publish": ["publish"],
     "reporting.results": ["final_rows", "learning_table", "results_table"],

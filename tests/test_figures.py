@@ -184,7 +184,7 @@ def test_a_figure_is_saved_with_the_same_bytes_every_time(name, tmp_path):
     for folder in (tmp_path / "one", tmp_path / "two"):
         figure = DRAWN[name]()
         assert isinstance(figure, Figure)
-        paths = figures.save(figure, name, made_table(), [], folder)
+        paths = figures.save_published(figure, name, made_table(), [], folder)
         assert {path.suffix for path in paths} == {".pdf", ".svg", ".png", ".csv", ".json"}
         contents.append([path.read_bytes() for path in paths])
     assert contents[0] == contents[1]
@@ -192,13 +192,13 @@ def test_a_figure_is_saved_with_the_same_bytes_every_time(name, tmp_path):
 
 def test_numbers_that_no_run_holds_name_their_origin(tmp_path):
     measured = {"commit": "abc", "device": "a device"}
-    figures.save(DRAWN["costs"](), "costs", made_table(), [], tmp_path, measured=measured)
+    figures.save_published(DRAWN["costs"](), "costs", made_table(), [], tmp_path, measured=measured)
     assert json.loads((tmp_path / "costs.json").read_text())["measured"] == measured
     assert b"a device" in (tmp_path / "costs.png").read_bytes()
 
 
 def test_fonts_are_embedded_as_outlines_that_journals_accept(tmp_path):
-    paths = figures.save(DRAWN["schedule_ablations"](), "x", made_table(), [], tmp_path)
+    paths = figures.save_published(DRAWN["schedule_ablations"](), "x", made_table(), [], tmp_path)
     pdf = paths[0].read_bytes()
     assert b"/Type3" not in pdf
     assert b"/FontFile2" in pdf
@@ -217,8 +217,7 @@ def test_the_removal_curve_draws_what_the_table_says():
     assert len(curves) == 4
     for line in curves:
         assert np.allclose(line.get_ydata(), [1, 0.9, 0.8])
-    labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert "No CoT, equal seconds" in labels
+    assert "No CoT, equal seconds" in texts(ax)
 
 
 def test_an_untested_shift_is_a_gap_and_one_that_no_run_could_be_tested_on_is_left_out():
@@ -246,7 +245,9 @@ def of_method(method, variant="", removed=(0, 1, 2), **columns):
 
 
 def texts(ax):
-    return [text.get_text() for text in ax.get_legend().get_texts()]
+    """The labels of a panel's legend, which may stand beside the panel."""
+    legends = [ax.get_legend()] if ax.get_legend() else ax.get_figure().legends
+    return [text.get_text() for legend in legends for text in legend.get_texts()]
 
 
 def test_a_method_looks_as_its_class_declares():
@@ -257,19 +258,19 @@ def test_a_method_looks_as_its_class_declares():
     assert not baselines & {"icot_si", "icot_kd", "kd_student", "kd_emulator"}
 
 
-def test_an_unknown_method_is_drawn_grey_by_its_id():
-    assert style.color_of("mine") == "#666666"
+def test_an_unknown_method_is_drawn_black_by_its_id():
+    assert style.color_of("mine") == "#000000"
     assert method_label("mine") == "mine"
     assert not style.is_baseline("mine")
     table = pd.concat([made_table(), of_method("mine")])
     ax = figures.accuracy_vs_removed(table).axes[0]
     assert "mine, random removal" in texts(ax)
     (line,) = (line for line in ax.lines if line.get_label().startswith("mine"))
-    assert line.get_color() == "#666666"
+    assert line.get_color() == "#000000"
     assert line.get_ydata().tolist() == [0.5] * 3
     ax = figures.accuracy_vs_speed(table).axes[0]
     (points,) = (points for points in ax.collections if points.get_label() == "mine")
-    assert to_hex(points.get_facecolor()[0]) == "#666666"
+    assert to_hex(points.get_facecolor()[0]) == "#000000"
     learning = made_learning().assign(method="mine")
     assert texts(figures.learning_curves(learning).axes[0])[0] == "mine, paper"
 

@@ -89,8 +89,8 @@ def test_positions_shift_by_the_stage_and_not_by_what_the_chain_holds():
     "changes",
     [
         {"method": "no_cot"},
-        {"removal.schedule": "random", "removal.warmup_steps": 0},
-        {"removal.schedule": "linear", "removal.warmup_steps": 0, "removal.pace": 1000.0,
+        {"method": "one_model", "removal.warmup_steps": 0},
+        {"method": "icot_si", "removal.warmup_steps": 0, "removal.pace": 1000.0,
          "removal.steps_per_epoch": 1, "removal.smoothing": 0.1},
     ],
 )  # fmt: skip
@@ -119,7 +119,7 @@ def test_in_training_separators_of_removed_chains_stand_where_those_of_the_longe
     assert whole.any()
     assert (left[whole] == 0).all()
     assert len(batch.chain[whole].unique()) > 1
-    if changes.get("removal.schedule") == "random":  # a stage is drawn, whatever the chain holds
+    if changes["method"] == "one_model":  # a stage is drawn, whatever the chain holds
         assert (left == (batch.chain - shift).clamp(min=0)).all()
         assert ((shift > batch.chain) & ~whole).any()
     else:

@@ -187,15 +187,15 @@ def test_an_interrupted_run_in_int8_resumes_to_the_same_numbers(runs_folder, mon
     assert train(interrupted).metrics[columns].equals(expected[columns])
 
 
-@pytest.mark.parametrize("method", ["random", "linear", "distillation"])
+@pytest.mark.parametrize("method", ["one_model", "icot_si", "distillation"])
 def test_a_run_in_int8_answers_in_int8(runs_folder, method, monkeypatch):
     """In validation and tests: with one model, with weights of each stage, in coupled models."""
     if method == "distillation":
         settings = {"train.precision": "int8", "train.steps": 2, "train.eval_every": 2}
         config, model_class = experiments.icot_kd("smoke", overrides=settings), ThoughtModel
     else:
-        settings = {"method": "icot_si", "removal.schedule": method, "train.precision": "int8"}
-        settings |= {"removal.steps_per_epoch": 8} if method == "linear" else {}
+        settings = {"method": method, "train.precision": "int8"}
+        settings |= {"removal.steps_per_epoch": 8} if method == "icot_si" else {}
         config, model_class = RunConfig().override(TINY | settings), GPT2LMHeadModel
     monkeypatch.setattr("icotlib.methods.base.check_built", lambda method, model: None)
     opened, seen = [], []

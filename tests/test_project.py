@@ -79,7 +79,8 @@ def pins() -> dict[str, str]:
 
 def test_every_dependency_is_pinned_and_pins_stay_out_of_the_metadata():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
+    groups = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *groups["dev"], *groups["site"]]
     for requirement in wanted:
         assert re.split(r"[><=]", requirement)[0].lower() in pins()
         assert "==" not in requirement

@@ -116,7 +116,7 @@ def small():
 
 
 MARKDOWN = r"""
-| method | accuracy | relative_speed | train_examples |
+| method | accuracy (%) | speed, No CoT = 1 | training examples |
 | --- | --- | --- | --- |
 | A\|B_1 | 97.2 (96.1 to 98.0) | 0.98 | 153,600 |
 | 50% & more | - | 1.00 | 96 |
@@ -132,7 +132,7 @@ LATEX = r"""
 % row 2: r3
 \begin{tabular}{llll}
 \toprule
-method & accuracy & relative speed & train examples \\
+method & accuracy (\%) & speed, No CoT = 1 & training examples \\
 \midrule
 A|B\_1 & 97.2 (96.1 to 98.0) & 0.98 & 153,600 \\
 50\% \& more & - & 1.00 & 96 \\
@@ -283,7 +283,7 @@ def test_tables_and_figures_are_drawn_again_from_an_archive(archive, trained, tm
     for number, runs in enumerate((here, original)):
         table, learning = results_table(runs), learning_table(runs)
         figure = figures.headline(table, learning)
-        written = figures.save(figure, "headline", table, runs, tmp_path / str(number))
+        written = figures.save_published(figure, "headline", table, runs, tmp_path / str(number))
         drawn.append([path.read_bytes() for path in written])
     assert drawn[0] == drawn[1]
     with pytest.raises(RunError, match="imported without them"):

@@ -127,7 +127,7 @@ def test_it_is_drawn_in_every_general_figure(toy, tmp_path):
     for name, figure in drawn.items():
         named = {text.get_text() for legend in legends(figure) for text in legend.get_texts()}
         assert any(text.startswith("Toy method") for text in named), name
-        paths = figures.save(figure, name, final_rows(table), runs, tmp_path)
+        paths = figures.save_published(figure, name, final_rows(table), runs, tmp_path)
         assert all(path.stat().st_size for path in paths)
 
 

@@ -18,6 +18,7 @@ export     a model as a folder for the hub
 benchmark  speed beside a reference implementation
 record     seconds until a model answers without any step
 publish    figures and tables from finished runs
+site       README, notebooks and guide as web pages
 
 A command is one file here, with `add_arguments(parser)` and `run(options)`, and its line in
 `COMMANDS`. It is imported when it is called, so that the command line answers at once.
@@ -52,6 +53,7 @@ COMMANDS = {
     "benchmark": "measure training and evaluation beside a reference implementation",
     "record": "measure the seconds until 95% of answers are right with all steps removed",
     "publish": "write figures/ from finished runs, and the tables of README and guide",
+    "site": "build README, executed notebooks and guide as web pages that need no network",
 }
 
 EXAMPLES = """\

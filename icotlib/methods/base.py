@@ -62,10 +62,11 @@ class Method(ABC):
 
     # --- declarations ---
 
-    #: The id in configs, results and run names; the name in tables and figures; its colour there.
+    #: The id in configs, results and run names; the name, colour and marker in tables and figures.
     name: ClassVar[str]
     label: ClassVar[str]
-    color: ClassVar[str] = "#666666"
+    color: ClassVar[str] = "#000000"
+    marker: ClassVar[str] = "."
     #: The arXiv number of the paper that it is from.
     paper: ClassVar[str] = ""
     #: The runs that it builds on: the method of each by its role, in the order of training.

@@ -14,6 +14,7 @@ class ExplicitCoT(CausalLMMethod):
     name = "explicit_cot"
     label = "Explicit CoT"
     color = "#009E73"
+    marker = "s"
     baseline = True
 
     @classmethod

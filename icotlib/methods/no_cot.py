@@ -33,6 +33,7 @@ class NoCoT(CausalLMMethod):
     name = "no_cot"
     label = "No CoT"
     color = "#D55E00"
+    marker = "v"
     baseline = True
     sections: ClassVar = {"removal": NoCoTSettings}
 

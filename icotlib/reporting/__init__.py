@@ -7,6 +7,7 @@ statistics      intervals and tests over seeds and questions
 comparison      two groups or two runs side by side, and what the tests show
 summary         one row per configuration, with intervals over seeds
 tables          CSV, Markdown and LaTeX, with the runs of every row
+readable        tables below the cells of a notebook
 selection       choosing and ordering runs by their settings
 archive         runs as one file, to keep or to send
 cleanup         what can be deleted without losing a result
@@ -16,6 +17,7 @@ publish         figures/ and results.csv, when the user asks
 published       reading the tables of figures/
 blocks          every number of README and guide, drawn from tables
 guide           README and guide: pages with blocks
+site            README, notebooks and guide as web pages
 hub             a model as a folder for the hub, with a card
 cards           what a card says
 card_code       the Python of a card, which answers with transformers alone where it can

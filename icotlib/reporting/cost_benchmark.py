@@ -59,7 +59,7 @@ def costs(
     origin = provenance("", device_name(best_device()))
     table["commit"] = origin["commit"]
     del origin["data"]
-    figures.save(figures.costs(table), "costs", table, [], folder, measured=origin)
+    figures.save_published(figures.costs(table), "costs", table, [], folder, measured=origin)
     return table
 
 

@@ -70,7 +70,7 @@ def publish(folder: Path | None = None, task: str = "mult-4x2") -> pd.DataFrame:
     ]
     if ablations:
         learning = learning_table(ablations)
-        figures.save(
+        figures.save_published(
             figures.schedule_ablations(learning), "schedule_ablations", learning, ablations, folder
         )
     return table
@@ -94,12 +94,16 @@ def publish_main(runs: Sequence[Run], table: pd.DataFrame, folder: Path) -> None
     origin = [*main, *family(run.config for run in coupled)]
     learning = learning_table(main)
     quick = learning_table(select(runs, experiments.series, experiments.baselines))
-    figures.save(figures.headline(shown, quick), "headline", shown, main, folder)
-    figures.save(figures.accuracy_vs_removed(every), "accuracy_vs_removed", every, origin, folder)
+    figures.save_published(figures.headline(shown, quick), "headline", shown, main, folder)
+    figures.save_published(
+        figures.accuracy_vs_removed(every), "accuracy_vs_removed", every, origin, folder
+    )
     drawn = figures.accuracy_vs_seconds(learning)
-    figures.save(drawn, "accuracy_vs_seconds", learning, main, folder)
+    figures.save_published(drawn, "accuracy_vs_seconds", learning, main, folder)
     if every.relative_speed.notna().any():
-        figures.save(figures.accuracy_vs_speed(every), "accuracy_vs_speed", every, origin, folder)
+        figures.save_published(
+            figures.accuracy_vs_speed(every), "accuracy_vs_speed", every, origin, folder
+        )
 
 
 def publish_distillation(coupled: Sequence[Run], folder: Path) -> None:
@@ -115,7 +119,7 @@ def publish_distillation(coupled: Sequence[Run], folder: Path) -> None:
     preset, seed = config.preset, config.seed
 
     def save(name: str, drawn: Any, table: pd.DataFrame, *configs: RunConfig) -> None:
-        figures.save(drawn, f"kd_{name}", table, family(configs), folder)
+        figures.save_published(drawn, f"kd_{name}", table, family(configs), folder)
 
     teacher, emulator = config.phases["teacher"], config.phases["emulator"]
     probed = distillation.probe_teacher_states(Run.of(teacher))
@@ -160,7 +164,7 @@ def publish_interp(runs: Sequence[Run], folder: Path) -> None:
     every = family(configs.values())
 
     def save(name: str, drawn: Any, table: pd.DataFrame, origin: Sequence[Run] = every) -> None:
-        figures.save(drawn, name, table, origin, folder)
+        figures.save_published(drawn, name, table, origin, folder)
 
     for name, control in experiments.NO_COT_CONTROL.items():
         model, short = models[name], experiments.SHORT_NAMES[name]
@@ -205,7 +209,7 @@ def publish_shifts(runs: Sequence[Run], folder: Path) -> None:
     if tested:
         table = shift_table(tested)
         origin = family(run.config for run in tested)
-        figures.save(figures.shifts(table), "shifts", table, origin, folder)
+        figures.save_published(figures.shifts(table), "shifts", table, origin, folder)
 
 
 def shifted_runs(runs: Sequence[Run]) -> list[Run]:

@@ -1,5 +1,6 @@
 """Tables as files: CSV, Markdown and LaTeX of the same numbers, with the runs of every row."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pandas as pd
 
 from icotlib import paths
 from icotlib.errors import ConfigError
-from icotlib.reporting.results import provenance_of
+from icotlib.reporting.results import method_label, provenance_of
 from icotlib.runs import Run
 from icotlib.system.seals import write_json
 from icotlib.system.spreadsheets import inert
@@ -17,8 +18,29 @@ KINDS = (".csv", ".md", ".tex")
 #: Digits after the point where it is not one.
 DECIMALS = {"relative_speed": 2}
 
-#: What the names of an interval's ends add to that of its value.
-ENDS = ("_low", "_high")
+#: Columns of shares, from 0 to 1 in every table but a summary, where those named below are in
+#: percent.
+SHARES = (
+    *("accuracy", "train_accuracy", "valid_accuracy", "explained", "drifted", "student"),
+    *("probe", "control_score", "selectivity", "mlp", "mlp_input", "patching"),
+    *("steering", "steering_random", "steering_pattern", "steering_weights"),
+)
+PERCENTS = ("accuracy", "lowest", "highest", "success")
+
+#: The ends of intervals that are not called after their value.
+OTHER_ENDS = {"accuracy": [("ci_low", "ci_high")], "probe": [("low", "high")]}
+
+#: Columns that are not called as they are named.
+HEADINGS = {
+    "n_test": "test questions",
+    "n": "questions",
+    "chain_length": "chain",
+    "train_examples": "training examples",
+    "train_tokens": "training tokens",
+    "train_steps": "training steps",
+    "train_seconds": "training seconds",
+    "relative_speed": "speed, No CoT = 1",
+}
 
 #: Columns that identify rows and are left to the file beside a table for readers.
 NOT_SHOWN = ("configuration", "runs")
@@ -61,32 +83,75 @@ def as_markdown(frame: pd.DataFrame) -> str:
 
 def as_latex(frame: pd.DataFrame) -> str:
     """A tabular for the package booktabs, below comments that name the runs of every row."""
-    shown = presented(frame)
-    shown.columns = pd.Index([str(name).replace("_", " ") for name in shown])
-    text = shown.to_latex(index=False, escape=True)
+    text = presented(frame).to_latex(index=False, escape=True)
     return "\n".join([*(f"% {line}" for line in _comment(frame)), text])
 
 
 def presented(frame: pd.DataFrame) -> pd.DataFrame:
-    """A table as text for readers: a value with its `_low` and `_high` as one cell, columns that
-    are empty everywhere left out."""
-    ends = {f"{name}{end}" for name in frame for end in ENDS}
+    """A table as text for readers, rounded alike in a notebook, in Markdown and in LaTeX.
+
+    A value and the ends of its interval are one cell, shares are in percent, methods have their
+    names, and columns that are empty everywhere are left out.
+    """
+    ends = {end for name in frame for end in _ends(frame, name)}
     cells = {}
     for name in frame:
         if name in ends or name in NOT_SHOWN:
             continue
-        column = [shown(value, name) for value in frame[name]]
-        if f"{name}_low" in frame:
+        factor = 100 if _is_share(frame, name) else 1
+        write = partial(_digits if _is_small(frame, name) else shown, column=name)
+        texts = [write(_scaled(value, factor)) for value in frame[name]]
+        if name == "method":
+            texts = [method_label(text) for text in texts]
+        if _ends(frame, name):
             low, high = (
-                [shown(x, name) for x in frame[f"{name}{end}"]] for end in ("_low", "_high")
+                [write(_scaled(value, factor)) for value in frame[end]]
+                for end in _ends(frame, name)
             )
-            column = [
+            texts = [
                 value if value == "-" else f"{value} ({a} to {b})"
-                for value, a, b in zip(column, low, high, strict=True)
+                for value, a, b in zip(texts, low, high, strict=True)
             ]
-        if any(text not in ("", "-") for text in column):
-            cells[name] = column
+        if any(text not in ("", "-") for text in texts):
+            cells[heading(frame, name)] = texts
     return pd.DataFrame(cells)
+
+
+def heading(frame: pd.DataFrame, name: str) -> str:
+    """What a column is called in a table for readers."""
+    words = HEADINGS.get(name, str(name).replace("_", " "))
+    percent = _is_share(frame, name) or (name in PERCENTS and f"{PERCENTS[0]}_low" in frame)
+    return f"{words} (%)" if percent else words
+
+
+def _is_share(frame: pd.DataFrame, name: str) -> bool:
+    """Whether a column holds shares from 0 to 1; a summary's are in percent already."""
+    if name in PERCENTS and f"{PERCENTS[0]}_low" in frame:
+        return False
+    return name in SHARES and pd.api.types.is_numeric_dtype(frame[name])
+
+
+def _ends(frame: pd.DataFrame, name: str) -> tuple[str, ...]:
+    """The columns that hold the ends of a value's interval, if there are any."""
+    pairs = [(f"{name}_low", f"{name}_high"), *OTHER_ENDS.get(name, ())]
+    return next((pair for pair in pairs if set(pair) <= set(frame)), ())
+
+
+def _is_small(frame: pd.DataFrame, name: str) -> bool:
+    """Whether a column holds numbers of which one decimal would say too little: losses, rates."""
+    column = frame[name]
+    if _is_share(frame, name) or name in (*PERCENTS, *DECIMALS):
+        return False
+    return pd.api.types.is_float_dtype(column) and bool(column.abs().max() < 10)
+
+
+def _digits(value: Any, column: str = "") -> str:
+    """A number with three digits that count; whole ones as they are."""
+    return shown(value) if pd.isna(value) or float(value).is_integer() else f"{value:.3g}"
+
+
+def _scaled(value: Any, factor: int) -> Any:
+    return value if factor == 1 or value is None else factor * value
 
 
 def shown(value: Any, column: str = "") -> str:

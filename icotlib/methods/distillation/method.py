@@ -46,6 +46,7 @@ class StudentPhase(DistillationPhase):
     name = "kd_student"
     label = "ICoT-KD student"
     color = "#E69F00"
+    marker = "P"
     answers = False  # the teacher must write the chain first
     model_class = Student
 
@@ -119,7 +120,8 @@ class EmulatorPhase(EmulatingPhase):
 
     name = "kd_emulator"
     label = "ICoT-KD emulator"
-    color = "#999999"
+    color = "#332288"
+    marker = "X"
     answers = False  # the student does
     tested = False
     sections: ClassVar = {"distill": EmulatorSettings}
@@ -175,6 +177,7 @@ class ICoTKD(EmulatingPhase):
     name = "icot_kd"
     label = "ICoT-KD"
     color = "#882255"
+    marker = "D"
     phases: ClassVar = {
         "teacher": "explicit_cot",
         "student": "kd_student",

@@ -24,6 +24,7 @@ class StepwiseInternalization(CausalLMMethod):
     name = "icot_si"
     label = "ICoT-SI"
     color = "#0072B2"
+    marker = "o"
     paper = "2405.14838"
     sections: ClassVar = {"removal": REMOVAL}
 

@@ -1,13 +1,24 @@
 """Figures: one function each, a table in and a matplotlib Figure out.
 
-base          sizes, axes, and saving with table and provenance
-style         how methods look: colours, labels, line styles
+base          widths, type sizes, panels, axes and legends
+style         how methods look: colours, markers, labels, line styles
 methods       accuracy against tokens removed, training time and speed, for every method
 distillation  what the teacher's states hold, what is lost, what matters
-interp        what probes read, what states are used for, attention
+interp        what probes read and what states are used for
+maps          the same by layer and position, and attention
+styled        the decorator that makes a function a figure
+drawings      how a figure was drawn, so that it can be drawn again at another size
+export        figures as files, for a paper and for `figures/`
+alt_text      figures in words
+labels        labels that cover nothing
+grey          figures without colours
+notebook      figures below the cells of a notebook
 
-A figure is one function with `@styled` in a file here; it is then `figures.NAME`. `save` writes it
-in every format beside its table and its provenance; the same table gives the same bytes every time.
+A figure is one function with `@styled` in a file here; it is then `figures.NAME`. Every figure
+takes `save="name"`, and with it `width` ("column", "page" or inches), `height`, `font_size`,
+`grey`, `folder` and `replace`: it is then also written as pdf, svg and png, with its data and its
+origin, to a folder of the user's. `figures.save(figure, "name", width="column")` does the same for
+a figure that is there, and prints the line of LaTeX that includes it.
 """
 
 import importlib
@@ -17,14 +28,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from icotlib.reporting.figures.base import (
-    COLUMN,
-    FIGURES,
-    FORMATS,
-    PAGE,
-    provenance_of,
-    save,
-)
+from icotlib.reporting.figures.base import COLUMN, PAGE
+from icotlib.reporting.figures.drawings import alt_text
+from icotlib.reporting.figures.export import FORMATS, save, save_published
+from icotlib.reporting.figures.styled import FIGURES
 
 for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
     importlib.import_module(_module.name)
@@ -40,4 +47,4 @@ def __dir__() -> list[Any]:
     return [*__all__, *FIGURES]
 
 
-__all__ = ["COLUMN", "FIGURES", "FORMATS", "PAGE", "provenance_of", "save"]
+__all__ = ["COLUMN", "FIGURES", "FORMATS", "PAGE", "alt_text", "save", "save_published"]

@@ -1,12 +1,12 @@
-"""What all figures share: style, sizes, and saving with table and provenance."""
+"""What all figures share: widths, type sizes, panels, axes and legends."""
 
-import functools
-import json
-import sys
-from collections.abc import Callable, Iterable
-from pathlib import Path
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
+import matplotlib as mpl
 import matplotlib.style
 import numpy as np
 import pandas as pd
@@ -15,52 +15,96 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from icotlib import paths
-from icotlib.reporting.results import provenance_of
-from icotlib.runs import Run
-from icotlib.system.seals import write_json
-from icotlib.system.spreadsheets import inert
 
 #: Widths of one and of two columns of a page, in inches.
 COLUMN, PAGE = 3.35, 6.9
+#: Below this width, in inches, panels stand below each other and legends below the panels.
+NARROW = 4.5
 #: The colour of what a figure is about, where it compares no methods, and of controls beside it.
 ACCENT, CONTROL = "#0072B2", "#999999"
 
-FORMATS = ("pdf", "svg", "png")
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """How a figure is drawn; None leaves it to the figure.
+
+    width, height: inches. font_size: points of the type, of which labels of ticks are 7/8 and the
+    smallest labels 3/4. grey: without colours.
+    """
+
+    width: float | None = None
+    height: float | None = None
+    font_size: float | None = None
+    grey: bool = False
 
 
-def show_in_notebooks() -> None:
-    """Have a notebook, if this is one, show figures that pyplot does not know; else do nothing."""
-    if "IPython" not in sys.modules:
-        return
-    from IPython import get_ipython
-    from IPython.core.pylabtools import select_figure_formats
-
-    shell = get_ipython()
-    if shell is not None:
-        select_figure_formats(shell, {"retina"})
+_LOOK: ContextVar[Look | None] = ContextVar("look", default=None)
 
 
-#: Every figure by its name, filled by `styled`.
-FIGURES: dict[str, Callable[..., Figure]] = {}
-
-
-def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Decorator: a figure, drawn in the project's style, that `figures` knows by its name."""
-
-    @functools.wraps(draw)
-    def wrapped(*args: Any, **kwargs: Any) -> Figure:
-        show_in_notebooks()
+@contextlib.contextmanager
+def drawn_with(look: Look) -> Iterator[None]:
+    """The project's style, in which `new_figure` and its like make figures of this look."""
+    token = _LOOK.set(look)
+    try:
         with matplotlib.style.context(paths.STYLE):
-            return draw(*args, **kwargs)
+            if look.font_size:
+                names = ["font.size", "axes.titlesize", "axes.labelsize", "legend.fontsize"]
+                names += ["xtick.labelsize", "ytick.labelsize"]
+                settings: Any = mpl.rcParams
+                factor = look.font_size / settings["font.size"]
+                settings.update({name: factor * settings[name] for name in names})
+            yield
+    finally:
+        _LOOK.reset(token)
 
-    FIGURES[draw.__name__] = wrapped
-    return wrapped
+
+def small_type() -> float:
+    """The smallest type of a figure, in points: 6 where nothing else is asked for."""
+    return 0.75 * mpl.rcParams["font.size"]
+
+
+def empty_figure(width: float, height: float) -> Figure:
+    """A figure without axes, of this size in inches where no other is asked for."""
+    look = _LOOK.get() or Look()
+    return Figure(figsize=(look.width or width, look.height or height))
+
+
+def is_narrow(width: float = PAGE) -> bool:
+    """Whether a figure of this width, or of that which is asked for, is about a column wide."""
+    return ((_LOOK.get() or Look()).width or width) < NARROW
 
 
 def new_figure(width: float, height: float, columns: int = 1, **kwargs: Any) -> tuple[Figure, Any]:
-    """A figure and its axes, outside pyplot: a notebook shows it once, and can free it then."""
-    figure = Figure(figsize=(width, height))
-    return figure, figure.subplots(1, columns, **kwargs)
+    """A figure and its axes, outside pyplot: a notebook shows it once, and can free it then.
+
+    Panels stand beside each other, or below each other where the figure is narrow.
+    """
+    if columns == 1 or not is_narrow(width):
+        figure = empty_figure(width, height)
+        return figure, figure.subplots(1, columns, **kwargs)
+    kwargs.pop("width_ratios", None)
+    figure = empty_figure(width, 0.9 * height * columns)
+    axes = figure.subplots(columns, 1, **kwargs)
+    return figure, axes if axes.ndim == 1 else axes.T
+
+
+def legend_outside(figure: Figure, *entries: Any, loc: Any, ncols: int = 1, **kwargs: Any) -> None:
+    """A legend beside the panels; below those of a narrow figure. Of the columns, at most `ncols`,
+    there are as many as fit the figure."""
+    if figure.get_figwidth() < NARROW:
+        loc, ncols = "outside lower center", 2
+    if "right" not in loc:
+        kwargs["ncols"] = min(ncols, _fitting(figure, entries))
+    figure.legend(*entries, loc=loc, **kwargs)
+
+
+def _fitting(figure: Figure, entries: Sequence[Any]) -> int:
+    """How many columns of a legend fit into a figure, by the length of its longest label."""
+    shown = [ax.get_legend_handles_labels()[1] for ax in figure.axes]
+    labels = entries[1] if entries else [label for one in shown for label in one]
+    size = float(mpl.rcParams["legend.fontsize"])
+    column = size * (0.56 * max(map(len, labels), default=1) + 4.5)  # the sample of the line too
+    return max(1, int(72 * figure.get_figwidth() / column))
 
 
 def percent(ax: Axes, label: str = "exact match") -> None:
@@ -74,41 +118,3 @@ def interval(table: pd.DataFrame) -> np.ndarray:
     """Distances from accuracy to the ends of its interval, as error bars want them: `[2, n]`."""
     low, high = table.accuracy - table.ci_low, table.ci_high - table.accuracy
     return np.array([low.clip(lower=0), high.clip(lower=0)])
-
-
-def save(
-    figure: Figure,
-    name: str,
-    table: pd.DataFrame,
-    runs: Iterable[Run],
-    folder: Path | None = None,
-    measured: dict[str, Any] | None = None,
-) -> list[Path]:
-    """Write a figure as pdf, svg and png, its table as csv, its provenance as json.
-
-    Files of the same name are replaced; earlier ones are in git. Equal input gives equal bytes.
-
-    Args:
-        runs: the runs that the table comes from.
-        folder: by default the repository's `figures/`.
-        measured: commit, device and versions of numbers that no run holds.
-
-    Returns the paths of the files.
-    """
-    folder = folder or paths.FIGURES
-    folder.mkdir(parents=True, exist_ok=True)
-    origin = provenance_of(runs) | ({"measured": measured} if measured else {})
-    source = json.dumps(origin, sort_keys=True)
-    metadata = {
-        "pdf": {"CreationDate": None, "Creator": None, "Producer": None, "Subject": source},
-        "svg": {"Date": None, "Creator": None, "Source": source},
-        "png": {"Software": None, "Source": source},
-    }
-    written = []
-    with matplotlib.style.context(paths.STYLE):
-        for kind in FORMATS:
-            written.append(folder / f"{name}.{kind}")
-            figure.savefig(written[-1], format=kind, metadata=metadata[kind])
-    inert(table).to_csv(folder / f"{name}.csv", index=False)
-    write_json(folder / f"{name}.json", origin)
-    return [*written, folder / f"{name}.csv", folder / f"{name}.json"]

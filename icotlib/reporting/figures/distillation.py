@@ -12,11 +12,12 @@ from icotlib.reporting.figures.base import (
     CONTROL,
     PAGE,
     interval,
+    legend_outside,
     new_figure,
     percent,
-    styled,
 )
-from icotlib.reporting.figures.style import color_of
+from icotlib.reporting.figures.style import color_of, marker_of
+from icotlib.reporting.figures.styled import styled
 
 #: Colours for the rows of a small table, in their order.
 CYCLE = ("#882255", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#666666")
@@ -32,6 +33,11 @@ def phase_colors() -> tuple[str, str, str]:
     return color_of("kd_student"), color_of("kd_emulator"), color_of("icot_kd")
 
 
+def phase_markers() -> tuple[str, str, str]:
+    """Their markers, in the same order."""
+    return marker_of("kd_student"), marker_of("kd_emulator"), marker_of("icot_kd")
+
+
 @styled
 def probed_teacher_states(table: pd.DataFrame) -> Figure:
     """How well a linear probe predicts chain tokens from the teacher's states, by layer.
@@ -41,13 +47,15 @@ def probed_teacher_states(table: pd.DataFrame) -> Figure:
     """
     figure, ax = new_figure(PAGE * 0.7, 2.6)
     for color, (name, rows) in zip(CYCLE, table.groupby("states", sort=False), strict=False):
-        rows = rows[rows.majority < 1]  # elsewhere all examples have the same token
+        # Where all examples have the same token, nothing is measured: the line has a gap.
+        rows = rows[rows.majority < 1].set_index("layer").reindex(range(table.layer.max() + 1))
+        rows = rows.reset_index()
         style = {"color": color, "ls": ":" if "untrained" in name else "-"}
         ax.plot(rows.layer, rows.accuracy, marker=".", label=name, **style)
         ax.fill_between(rows.layer, rows.ci_low, rows.ci_high, color=color, alpha=0.15, lw=0)
     _layers(ax)
     percent(ax, "chain token decoded")
-    figure.legend(loc="outside right center")
+    legend_outside(figure, loc="outside right center")
     return figure
 
 
@@ -127,7 +135,7 @@ def time_spent(table: pd.DataFrame) -> Figure:
     ax.invert_yaxis()
     ax.set_xlim(0, 1)
     ax.xaxis.set_major_formatter(PercentFormatter(1))
-    figure.legend(loc="outside upper center", ncols=3)
+    legend_outside(figure, loc="outside upper center", ncols=3)
     return figure
 
 
@@ -160,9 +168,10 @@ def depth(table: pd.DataFrame) -> Figure:
     """
     figure, ax = new_figure(COLUMN, 2.4)
     by_states = table.groupby("states", sort=False)
-    for color, (name, rows) in zip(phase_colors(), by_states, strict=False):
+    looks = zip(phase_colors(), phase_markers(), strict=True)
+    for (color, marker), (name, rows) in zip(looks, by_states, strict=False):
         rows = rows.sort_values("layers")
-        style = {"color": color, "marker": "o", "capsize": 2, "label": name}
+        style = {"color": color, "marker": marker, "capsize": 2, "label": name}
         ax.errorbar(rows.layers, rows.accuracy, yerr=interval(rows), **style)
     ax.set_xlabel("layers")
     ax.set_xticks(sorted(table.layers.unique()))
@@ -180,11 +189,11 @@ def mixture(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
     """
     figure, (left, right) = new_figure(PAGE, 3.0, 2, width_ratios=(1.2, 1))
     names = list(dict.fromkeys(table.name))
-    _, emulated, coupled = phase_colors()
-    for shift, states, color in ((-0.12, "emulated", emulated), (0.12, "coupled", coupled)):
+    looks = list(zip(phase_colors(), phase_markers(), strict=True))
+    for shift, states, look in ((-0.12, "emulated", looks[1]), (0.12, "coupled", looks[2])):
         rows = table[table.states == states]
         y = rows.name.map(names.index) + shift
-        left.scatter(rows.accuracy, y, color=color, s=16, label=states)
+        left.scatter(rows.accuracy, y, color=look[0], marker=look[1], s=16, label=states)
     left.set_yticks(range(len(names)), names)
     left.invert_yaxis()
     left.set_xlim(-0.03, 1.03)
@@ -198,7 +207,8 @@ def mixture(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
     right.set_yscale("log")
     right.set_xlabel("emulation, examples (thousands)")
     right.set_ylabel("components in use")
-    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    entries = right.get_legend_handles_labels()
+    legend_outside(figure, *entries, loc="outside lower center", ncols=4)
     return figure
 
 

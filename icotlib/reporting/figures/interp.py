@@ -1,4 +1,4 @@
-"""Figures of interpretability: probes, interventions, attention and geometry."""
+"""Figures of interpretability: what is readable, what is used, and the shape of digits."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,69 +9,21 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from icotlib.registry import METHODS
-from icotlib.reporting.figures.base import ACCENT, CONTROL, PAGE, new_figure, percent, styled
-
-
-def _sheet(columns: int, rows: int, height: float, width: float = PAGE) -> tuple[Figure, Any]:
-    """A figure of many panels with common axes, `[rows, columns]`."""
-    figure = Figure(figsize=(width, height))
-    return figure, figure.subplots(rows, columns, squeeze=False, sharex="col", sharey=True)
-
-
-def _heat(ax: Axes, table: pd.DataFrame, column: str, **kwargs: Any) -> AxesImage:
-    """A column as colours by layer and position, the lowest layer at the bottom."""
-    grid = table.pivot(index="layer", columns="position", values=column)
-    ax.grid(False)
-    ax.spines[:].set_visible(False)
-    ax.tick_params(length=0)
-    ax.set_facecolor("#eeeeee")  # visible where the column is NaN
-    return ax.imshow(grid, origin="lower", aspect="auto", interpolation="nearest", **kwargs)
-
-
-def _position_names(ax: Axes, names: Sequence[str]) -> None:
-    """Position names along the horizontal axis."""
-    short = [name.replace("####", "#") for name in names]
-    ax.set_xticks(range(len(names)), short, rotation=90, fontsize=4.5)
-
-
-@styled
-def probe_map(table: pd.DataFrame, names: Sequence[str]) -> Figure:
-    """Probe, best control and selectivity by layer and position, one row of panels per variable.
-
-    Args:
-        table: rows of `interp.probe_with_controls`.
-        names: names of the positions.
-    """
-    variables = list(pd.unique(table.variable))
-    layers = table.layer.max() + 1
-    figure, axes = _sheet(3, len(variables), 0.6 + len(variables) * (0.18 + 0.045 * layers))
-    panels = {
-        "probe": ("score", {"vmin": 0, "vmax": 1, "cmap": "viridis"}),
-        "best control": ("control_score", {"vmin": 0, "vmax": 1, "cmap": "viridis"}),
-        "selectivity": ("selectivity", {"vmin": -0.6, "vmax": 0.6, "cmap": "RdBu_r"}),
-    }
-    for row, variable in zip(axes, variables, strict=True):
-        rows = table[table.variable == variable]
-        images = [
-            _heat(ax, rows, column, **style)
-            for ax, (column, style) in zip(row, panels.values(), strict=True)
-        ]
-        row[0].set_ylabel(variable, rotation=0, ha="right", va="center")
-        row[0].yaxis.set_major_locator(MaxNLocator(2, integer=True))
-    for ax, title in zip(axes[0], panels, strict=True):
-        ax.set_title(title)
-    for ax in axes[-1]:
-        _position_names(ax, names)
-    for image, columns in ((images[0], axes[:, :2]), (images[2], axes[:, 2:])):
-        bar = figure.colorbar(
-            image, ax=columns, location="bottom", fraction=0.02, aspect=30, shrink=0.5, pad=0.02
-        )
-        bar.outline.set_visible(False)
-    figure.supylabel("layer", fontsize=7)
-    return figure
+from icotlib.reporting.figures.base import (
+    ACCENT,
+    CONTROL,
+    PAGE,
+    empty_figure,
+    legend_outside,
+    new_figure,
+    percent,
+    small_type,
+)
+from icotlib.reporting.figures.labels import label_apart
+from icotlib.reporting.figures.styled import styled
 
 
 @styled
@@ -100,39 +52,53 @@ def probe_scores(tables: dict[str, pd.DataFrame]) -> Figure:
 
 @styled
 def probes_through_removal(table: pd.DataFrame) -> Figure:
-    """Probe accuracy of each chain token against the number of tokens removed.
+    """Probe accuracy in percent of each chain token against the number of tokens removed.
 
-    Solid lines are tokens already removed, dotted lines tokens still written. In brackets: the
-    accuracy of the best probe of the input alone.
+    Right of the stairs a token is removed already, left of them it is still written. The last
+    column is the accuracy of the best probe of the input alone.
 
     Args:
         table: rows of `interp.through_removal`.
     """
-    figure, axes = new_figure(PAGE, 2.6, 2, sharey=True)
+    variables = list(pd.unique(table.variable))
+    figure, axes = new_figure(PAGE, 0.9 + 0.17 * len(variables), 2, sharey=True)
     titles = {
         "separator": "at the separator, before anything is written",
         "unseen": "at the best position before the token is visible",
     }
-    variables = list(pd.unique(table.variable))
     for ax, (where, title) in zip(axes, titles.items(), strict=True):
-        states = table[table["where"] == where]
-        for i, variable in enumerate(variables):
-            rows = states[states.variable == variable].sort_values("removed")
-            color = mpl.colormaps["viridis"](0.92 * i / max(1, len(variables) - 1))
-            removed = rows[~rows.written]
-            written = rows[rows.written | (rows.removed == removed.removed.min())]
-            ax.plot(written.removed, written.score, ":", color=color, lw=0.9)
-            label = f"{variable} ({rows.control.mean():.0%})"
-            ax.plot(removed.removed, removed.score, "-o", color=color, label=label)
+        rows = table[table["where"] == where]
+        image = _draw_stages(ax, rows, variables)
         ax.set_title(title)
         ax.set_xlabel("chain tokens removed")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        percent(ax, "token decoded")
-    axes[1].set_ylabel("")
-    handles, labels = axes[0].get_legend_handles_labels()
-    title = "token (input alone)"
-    figure.legend(handles, labels, loc="outside right center", title=title, title_fontsize=7)
+    bar = figure.colorbar(image, ax=list(axes), fraction=0.03, pad=0.01)
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1))
+    bar.outline.set_visible(False)
     return figure
+
+
+def _draw_stages(ax: Axes, rows: pd.DataFrame, variables: Sequence[str]) -> AxesImage:
+    """Scores by token and stage, stairs where tokens come to be removed, and the control."""
+    by_stage = rows.pivot(index="variable", columns="removed", values="score").loc[variables]
+    written = rows.pivot(index="variable", columns="removed", values="written").loc[variables]
+    control = rows.groupby("variable").control.mean().loc[variables].to_numpy()[:, None]
+    gap = np.full_like(control, np.nan)
+    grid, stages = np.hstack([by_stage, gap, control]), by_stage.shape[1]
+    image = ax.imshow(grid, vmin=0, vmax=1, cmap="cividis", aspect="auto")
+    for (row, column), score in np.ndenumerate(grid):
+        if np.isfinite(score):
+            style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": small_type()}
+            color = "white" if score < 0.5 else "black"
+            ax.text(column, row, f"{100 * score:.0f}", color=color, **style)
+    removed_from = written.sum(axis=1).to_numpy() - 0.5
+    edges = np.arange(len(variables) + 1) - 0.5
+    ax.stairs(removed_from, edges, orientation="horizontal", baseline=None, color="red", lw=1.2)
+    ax.set_xticks([*range(stages), stages + 1], [*map(str, by_stage.columns), "input"])
+    ax.set_yticks(range(len(variables)), variables)
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    return image
 
 
 def _groups(table: pd.DataFrame, near: float = 0.06) -> list[pd.DataFrame]:
@@ -157,162 +123,32 @@ def readable_vs_used(tables: dict[str, pd.DataFrame]) -> Figure:
         tables: rows of `interp.probing_table`, by the name of the model.
     """
     figure, ax = new_figure(PAGE * 0.7, 3.0)
-    colors = {spec.label: spec.color for spec in METHODS.items().values()}
+    looks = {spec.label: (spec.color, spec.marker) for spec in METHODS.items().values()}
+    control: dict[str, Any] = {"marker": "x", "s": 9, "color": CONTROL}
+    covered, labels = [], []  # places that no label may cover, and the labels
     for number, (name, table) in enumerate(tables.items()):
+        color, marker = looks.get(name, ("#000000", "o"))
         error = [table.steering - table.steering_low, table.steering_high - table.steering]
-        error = np.clip(error, 0, None)
-        style: dict[str, Any] = {
-            "color": colors.get(name, CONTROL),
-            "label": name,
-            "fmt": "o",
-            "capsize": 1.5,
-        }
-        ax.errorbar(table.selectivity, table.steering, yerr=error, **style)
-        above = number % 2 == 0  # one model's labels above its points, the next one's below
+        style: dict[str, Any] = {"color": color, "fmt": marker, "ms": 4, "capsize": 1.5}
+        ax.errorbar(
+            table.selectivity, table.steering, yerr=np.clip(error, 0, None), label=name, **style
+        )
+        control["label"] = None if number else "random direction"
+        ax.scatter(table.selectivity, table.steering_random, **control)
+        bars = np.linspace(table.steering_low, table.steering_high, 12)
+        for heights in (table.steering_random, *bars):
+            covered += list(zip(table.selectivity, heights, strict=True))
         for rows in _groups(table):
-            y = rows.steering_high.max() if above else rows.steering_low.min()
-            where: dict[str, Any] = {
-                "xytext": (0, 4 if above else -5),
-                "textcoords": "offset points",
-            }
-            where |= {"ha": "center", "va": "center", "fontsize": 5.5}
-            ax.annotate(", ".join(rows.variable), (rows.selectivity.mean(), y), **where)
-        ax.scatter(table.selectivity, table.steering_random, marker="x", s=9, color=CONTROL)
+            middle = rows[["selectivity", "steering"]].mean()
+            labels.append((", ".join(rows.variable), middle, color))
     ax.axvline(0, color="#cccccc", lw=0.8, zorder=0)
     ax.set_xlabel("readable: probe minus best control")
-    percent(ax, "used: steered answers (×: random direction)")
-    ax.legend(loc="best")
-    return figure
-
-
-@styled
-def patching_map(table: pd.DataFrame, names: Sequence[str]) -> Figure:
-    """Effect of activation patching by layer and position.
-
-    Args:
-        table: rows of `interp.patch_entries`; one row of panels per changed digit, one column per
-            symbol of the answer. A panel is empty where no answer changed.
-        names: names of the positions.
-    """
-    changed, symbols = list(pd.unique(table.changed)), sorted(table.symbol.unique())
-    layers = table.layer.max() + 1
-    height = 0.8 + len(changed) * (0.3 + 0.045 * layers)
-    figure, axes = _sheet(len(symbols), len(changed), height)
-    for row, digit in zip(axes, changed, strict=True):
-        for ax, symbol in zip(row, symbols, strict=True):
-            rows = table[(table.changed == digit) & (table.symbol == symbol)]
-            image = _heat(ax, rows, "effect", vmin=0, vmax=1, cmap="viridis")
-        row[0].set_ylabel(digit, rotation=0, ha="right", va="center")
-        row[0].yaxis.set_major_locator(MaxNLocator(2, integer=True))
-    for ax, symbol in zip(axes[0], symbols, strict=True):
-        ax.set_title(f"s{symbol}")
-    for ax in axes[-1]:
-        _position_names(ax, names)
-    bar = figure.colorbar(image, ax=axes, fraction=0.03, aspect=40, pad=0.01)
-    bar.ax.yaxis.set_major_formatter(PercentFormatter(1))
-    bar.outline.set_visible(False)
-    figure.supylabel("digit changed; layer", fontsize=7)
-    return figure
-
-
-@styled
-def ablation_maps(tables: dict[str, pd.DataFrame], names: Sequence[str]) -> Figure:
-    """Accuracy of the whole answer without one state, or without attention to one position.
-
-    Args:
-        tables: rows of `interp.ablate` or `interp.knock_out`, by title.
-        names: names of the positions.
-    """
-    layers = max(table.layer.max() for table in tables.values()) + 1
-    figure, axes = new_figure(PAGE, 0.9 + 0.12 * layers, len(tables), squeeze=False)
-    for ax, (title, table) in zip(axes[0], tables.items(), strict=True):
-        rows = table[table.symbol == -1]
-        image = _heat(ax, rows, "accuracy", vmin=0, vmax=1, cmap="magma")
-        _position_names(ax, names)
-        ax.set_title(title)
-        ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes[0][0].set_ylabel("layer")
-    bar = figure.colorbar(image, ax=list(axes[0]), fraction=0.04, pad=0.01)
-    bar.ax.yaxis.set_major_formatter(PercentFormatter(1))
-    bar.set_label("exact match left")
-    bar.outline.set_visible(False)
-    return figure
-
-
-@styled
-def attention_map(weights: np.ndarray, names: Sequence[str]) -> Figure:
-    """Attention by head, averaged over questions; one row of panels per layer.
-
-    Args:
-        weights: `[layers, heads, queries, keys]`, of `interp.attention`.
-        names: names of the positions.
-    """
-    layers, heads = weights.shape[:2]
-    side = min(1.6, (PAGE - 1) / heads)
-    figure, axes = _sheet(heads, layers, layers * (side + 0.15) + 0.5, heads * side + 1)
-    for layer, row in enumerate(axes):
-        for head, ax in enumerate(row):
-            image = ax.imshow(weights[layer, head], vmin=0, vmax=1, cmap="Greys")
-            ax.grid(False)
-            ax.set_title(f"layer {layer}, head {head}", fontsize=6, pad=2)
-            ax.set_yticks(range(len(names)), names, fontsize=4)
-            ax.set_xticks(range(len(names)), names, rotation=90, fontsize=4)
-    bar = figure.colorbar(image, ax=axes, fraction=0.02, pad=0.01)
-    bar.outline.set_visible(False)
-    figure.supxlabel("position attended to", fontsize=7)
-    figure.supylabel("position that attends", fontsize=7)
-    return figure
-
-
-@styled
-def attention_trees(trees: dict[str, pd.DataFrame], names: Sequence[str], layers: int) -> Figure:
-    """Where each answer symbol gets its information from: attention edges, layer by layer.
-
-    Args:
-        trees: rows of `interp.attention_tree`, by title.
-        names: names of the positions.
-        layers: of the model.
-    """
-    rows = (len(trees) + 2) // 3
-    figure = Figure(figsize=(PAGE, 2.2 * rows))
-    axes = figure.subplots(rows, 3, squeeze=False, sharey=True)
-    for ax in axes.flat[len(trees) :]:
-        ax.set_visible(False)
-    for ax, (title, tree) in zip(axes.flat, trees.items(), strict=False):
-        for edge in tree.itertuples():
-            ax.plot(
-                (edge.source, edge.to), (edge.layer, edge.layer + 1), color=ACCENT,
-                alpha=min(1.0, edge.weight), lw=0.5 + 2 * edge.weight,
-            )  # fmt: skip
-        ax.set_title(title)
-        ax.grid(False)
-        _position_names(ax, names)
-        ax.set_yticks(range(layers + 1))
-    for ax in axes[:, 0]:
-        ax.set_ylabel("layer")
-    return figure
-
-
-@styled
-def cka_maps(tables: dict[tuple[str, str], pd.DataFrame]) -> Figure:
-    """CKA of every layer of one model with every layer of another.
-
-    Args:
-        tables: rows of `interp.cka_table`, by the names of the first and the second model.
-    """
-    figure, axes = new_figure(PAGE, 2.0, len(tables), squeeze=False)
-    for ax, ((first, second), table) in zip(axes[0], tables.items(), strict=True):
-        grid = table.pivot(index="first", columns="second", values="cka")
-        image = ax.imshow(grid, origin="lower", vmin=0, vmax=1, cmap="viridis")
-        ax.grid(False)
-        ax.set_facecolor("#eeeeee")
-        ax.set_ylabel(first)
-        ax.set_xlabel(second)
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_locator(MaxNLocator(5, integer=True))
-    bar = figure.colorbar(image, ax=list(axes[0]), fraction=0.03, pad=0.01)
-    bar.set_label("CKA")
-    bar.outline.set_visible(False)
+    percent(ax, "used: steered answers")
+    ax.set_ylim(-0.1, 1.1)
+    ax.margins(x=0.08)
+    ax.set_yticks(np.linspace(0, 1, 6))
+    legend_outside(figure, loc="outside upper center", ncols=len(tables) + 1)
+    label_apart(ax, labels, covered)
     return figure
 
 
@@ -323,7 +159,7 @@ def digit_shapes(shapes: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure
     Args:
         shapes: what `interp.digit_geometry` returns, by title.
     """
-    figure = Figure(figsize=(PAGE, 3.4))
+    figure = empty_figure(PAGE, 3.4)
     axes = figure.subplots(2, len(shapes), squeeze=False)
     for column, (title, (points, spectrum)) in zip(axes.T, shapes.items(), strict=True):
         top, bottom = column
@@ -331,7 +167,7 @@ def digit_shapes(shapes: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure
         for row in points.itertuples():
             top.text(row.pc1, row.pc2, row.digit, ha="center", va="center")
         top.margins(0.15)
-        top.set_title(title.replace(", ", ",\n"), fontsize=7)
+        top.set_title(title.replace(", ", ",\n"), fontsize=mpl.rcParams["legend.fontsize"])
         top.set_xticks([])
         top.set_yticks([])
         top.spines[:].set_visible(False)

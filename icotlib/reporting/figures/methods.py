@@ -15,8 +15,19 @@ from matplotlib.ticker import (
     ScalarFormatter,
 )
 
-from icotlib.reporting.figures.base import COLUMN, PAGE, interval, new_figure, percent, styled
-from icotlib.reporting.figures.style import color_of, is_baseline, style_of
+from icotlib.reporting.figures.base import (
+    COLUMN,
+    PAGE,
+    empty_figure,
+    interval,
+    is_narrow,
+    legend_outside,
+    new_figure,
+    percent,
+    small_type,
+)
+from icotlib.reporting.figures.style import color_of, is_baseline, marker_of, style_of
+from icotlib.reporting.figures.styled import styled
 from icotlib.reporting.groups import distinct_variants
 from icotlib.reporting.results import method_label
 from icotlib.reporting.statistics import Sample, mean_interval
@@ -34,9 +45,11 @@ def draw_removed(ax: Axes, table: pd.DataFrame) -> None:
     for (method, variant), rows in table.groupby(["method", "variant"]):
         style, name = style_of(table, method, variant), series_name(method, variant)
         if is_baseline(method):
+            style.pop("marker")
             _draw_baseline(ax, rows, name, style)
         elif rows.groupby("run").size().max() == 1:
-            look = {"color": style["color"], "marker": "*", "s": 40, "lw": 0, "zorder": 3}
+            look = {"color": style["color"], "marker": style["marker"], "s": 30}
+            look |= {"lw": 0, "zorder": 3}
             ax.scatter(rows.removed, rows.accuracy, label=name, **look)
         else:
             removal = f", {rows.schedule.iloc[0]} removal"
@@ -47,7 +60,6 @@ def draw_removed(ax: Axes, table: pd.DataFrame) -> None:
     ax.set_xlim(-0.3, chain + 0.3)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     percent(ax)
-    ax.legend(loc="best")
 
 
 def series_name(method: str, variant: str, between: str = "") -> str:
@@ -73,7 +85,7 @@ def _draw_stages(ax: Axes, rows: pd.DataFrame, name: str, style: dict[str, Any])
     for number, (_, run) in enumerate(rows.groupby("run")):
         run = run.sort_values("removed")
         label = None if number else name
-        ax.plot(run.removed, run.accuracy, label=label, alpha=0.85, marker="o", **style)
+        ax.plot(run.removed, run.accuracy, label=label, alpha=0.85, **style)
         ax.fill_between(
             run.removed, run.ci_low, run.ci_high, color=style["color"], alpha=0.12, lw=0
         )
@@ -92,8 +104,10 @@ def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
         for number, (_, run) in enumerate(rows.groupby("run")):
             label = None if number else name
             early = run.removed < run.final_stage
-            ax.plot(run[x] / scale, run.valid_match.where(early), **style | {"lw": 0.5})
-            ax.plot(run[x] / scale, run.valid_match.where(~early), label=label, **style)
+            thin = style | {"lw": 0.5, "marker": ""}
+            ax.plot(run[x] / scale, run.valid_match.where(early), **thin)
+            late = style | {"markevery": _every(run)}
+            ax.plot(run[x] / scale, run.valid_match.where(~early), label=label, **late)
     ends = learning.groupby("run")[x].max()
     if ends.max() > 4 * ends.median():
         ax.set_xscale("log")
@@ -102,6 +116,11 @@ def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
         ax.set_xlim(left=0)
     ax.set_xlabel("training time (minutes)" if x == "seconds" else "training examples (thousands)")
     percent(ax, "validation match, teacher-forced")
+
+
+def _every(run: pd.DataFrame) -> int:
+    """Which rows of a run get a marker: about seven of them."""
+    return max(1, len(run) // 6)
 
 
 # --- figures -----------------------------------------------------------------------------------
@@ -120,6 +139,7 @@ def headline(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
     draw_learning(right, learning)
     left.set_title("Accuracy while the chain is removed")
     right.set_title("Validation against training time")
+    legend_outside(figure, *left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
@@ -130,8 +150,9 @@ def accuracy_vs_removed(table: pd.DataFrame) -> Figure:
     Args:
         table: rows of `results_table`.
     """
-    figure, ax = new_figure(COLUMN, 2.6)
+    figure, ax = new_figure(COLUMN, 3.3)
     draw_removed(ax, table)
+    legend_outside(figure, loc="outside lower center", ncols=2)
     return figure
 
 
@@ -146,7 +167,8 @@ def accuracy_vs_seconds(learning: pd.DataFrame) -> Figure:
     draw_learning(left, learning, "examples")
     draw_learning(right, learning, "seconds")
     right.set_ylabel("")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    entries = left.get_legend_handles_labels()
+    legend_outside(figure, *entries, loc="outside upper center", ncols=3)
     return figure
 
 
@@ -165,6 +187,7 @@ def accuracy_vs_speed(table: pd.DataFrame) -> Figure:
             rows.accuracy,
             s=14,
             color=color_of(method),
+            marker=marker_of(method),
             alpha=0.7,
             label=method_label(method),
             lw=0,
@@ -195,7 +218,8 @@ def shifts(table: pd.DataFrame) -> Figure:
     for method in methods:
         rows = table[table.method == method]
         place = rows["shift"].map(names.index) + rows.run.map(beside)
-        style = {"color": color_of(method), "fmt": "o", "ms": 3, "lw": 1, "capsize": 2}
+        style = {"color": color_of(method), "fmt": marker_of(method), "ms": 3.5, "lw": 1}
+        style |= {"capsize": 2}
         name = method_label(method)
         ax.errorbar(place, rows.accuracy, yerr=interval(rows), label=name, **style)
     ax.set_xticks(range(len(names)), [name.replace(" ", "\n", 1) for name in names])
@@ -203,7 +227,7 @@ def shifts(table: pd.DataFrame) -> Figure:
     ax.axvline(0.5, color="#999999", lw=0.8)  # in distribution on the left of it
     ax.grid(visible=False, axis="x")
     percent(ax)
-    figure.legend(loc="outside upper center", ncols=len(methods))
+    legend_outside(figure, loc="outside upper center", ncols=len(methods))
     return figure
 
 
@@ -211,11 +235,15 @@ def shifts(table: pd.DataFrame) -> Figure:
 def learning_curves(learning: pd.DataFrame) -> Figure:
     """Training loss, and teacher-forced match in training and validation, against examples."""
     learning = distinct_variants(learning)
-    figure, (left, right) = new_figure(PAGE, 2.3, 2)
+    figure, (left, right) = new_figure(PAGE, 2.7, 2)
+    named: set[str] = set()
     for _, run in learning.groupby("run", sort=False):
         thousands, first = run.examples / 1000, run.iloc[0]
-        name = series_name(first.method, first.variant)
-        style = style_of(learning, first.method, first.variant) | {"lw": 1.3, "marker": "."}
+        text = series_name(first.method, first.variant)
+        name = None if text in named else text
+        named.add(text)
+        style = style_of(learning, first.method, first.variant)
+        style |= {"lw": 1.3, "markevery": _every(run)}
         left.plot(thousands, run.loss, label=name, **style)
         right.plot(thousands, run.valid_match, label=name, **style)
         dotted = {"lw": 0.9, "marker": "", "ls": ":"}
@@ -226,7 +254,8 @@ def learning_curves(learning: pd.DataFrame) -> Figure:
         ax.set_xlabel("training examples (thousands)")
         ax.set_xlim(left=0)
     percent(right, "match, teacher-forced (dotted: training)")
-    left.legend(loc="best")
+    entries = left.get_legend_handles_labels()
+    legend_outside(figure, *entries, loc="outside upper center", ncols=3)
     return figure
 
 
@@ -237,9 +266,9 @@ def schedule_ablations(learning: pd.DataFrame) -> Figure:
     The shaded steps count the tokens removed; the line is the teacher-forced match at that stage.
     """
     variants = list(dict.fromkeys(learning.variant))
-    columns = 3
+    columns = 2 if is_narrow() else 3
     lines = -(-len(variants) // columns)
-    figure = Figure(figsize=(PAGE, 1.75 * lines))
+    figure = empty_figure(PAGE, 1.75 * lines)
     axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flatten()
     for ax, variant in zip(axes, variants, strict=False):
         rows = learning[learning.variant == variant]
@@ -275,7 +304,7 @@ def digits(table: pd.DataFrame) -> Figure:
         cmap="cividis",
         annot=100 * grid,
         fmt=".0f",
-        annot_kws={"size": 7},
+        annot_kws={"size": small_type()},
         cbar=False,
         yticklabels=list(table.name),
         xticklabels=[str(i) for i in range(grid.shape[1])],
@@ -298,10 +327,12 @@ def costs(table: pd.DataFrame) -> Figure:
         table[["seconds", "predicted"]].max(axis=None),
     ]
     ax.plot(ends, ends, color="#999999", lw=0.8, zorder=0)
-    for (model, rows), color in zip(
-        table.groupby("model", sort=False), sns.color_palette("colorblind"), strict=False
+    looks = zip(sns.color_palette("colorblind"), "osDv^Xphd*", strict=True)
+    for (model, rows), (color, marker) in zip(
+        table.groupby("model", sort=False), looks, strict=False
     ):
-        ax.scatter(rows.predicted, rows.seconds, s=14, color=color, lw=0, label=model)
+        style = {"s": 14, "color": color, "marker": marker, "lw": 0}
+        ax.scatter(rows.predicted, rows.seconds, label=model, **style)
     error = (table.predicted / table.seconds - 1).abs().median()
     ax.set_title(f"Median error {error:.0%}, each model held out")
     ax.set_xscale("log")

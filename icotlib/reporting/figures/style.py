@@ -7,16 +7,22 @@ import pandas as pd
 from icotlib.registry import METHODS
 
 #: Colours of a method's further variants, and line styles by the order of variants.
-FURTHER = ("#CC79A7", "#56B4E9", "#E69F00")
+FURTHER = ("#CC79A7", "#BBBBBB", "#DDCC77")
 LINES = ("-", "--", ":", "-.")
 
-UNKNOWN = "#666666"
+UNKNOWN = "#000000"
 
 
 def color_of(method: str) -> str:
-    """A method's colour; grey for an unknown one."""
+    """A method's colour; black for an unknown one."""
     known = METHODS.items()
     return known[method].color if method in known else UNKNOWN
+
+
+def marker_of(method: str) -> str:
+    """The shape of a method's points; a dot for an unknown one."""
+    known = METHODS.items()
+    return known[method].marker if method in known else "."
 
 
 def is_baseline(method: str) -> bool:
@@ -26,7 +32,7 @@ def is_baseline(method: str) -> bool:
 
 
 def style_of(table: pd.DataFrame, method: str, variant: str) -> dict[str, Any]:
-    """Colour and line style of a method's variant beside the others in a table.
+    """Colour, line style and marker of a method's variant beside the others in a table.
 
     Args:
         table: with columns method and variant.
@@ -36,4 +42,4 @@ def style_of(table: pd.DataFrame, method: str, variant: str) -> dict[str, Any]:
     color = color_of(method)
     if number and not is_baseline(method):
         color = FURTHER[(number - 1) % len(FURTHER)]
-    return {"color": color, "ls": LINES[number % len(LINES)]}
+    return {"color": color, "ls": LINES[number % len(LINES)], "marker": marker_of(method)}
