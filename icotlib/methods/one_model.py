@@ -71,6 +71,7 @@ class OneModel(CausalLMMethod):
     name = "one_model"
     label = "One model for all k"
     color = "#56B4E9"
+    marker = "^"
     sections: ClassVar = {"removal": OneModelSettings}
 
     @classmethod
