@@ -39,6 +39,7 @@ _HOMES = {
     "reporting.tables": ["write_table"],
     "reporting.widgets": ["answers_by_stage", "dial", "live_plot", "live_table"],
     "running.jobs": ["ensure"],
+    "running.parameters": ["check_parameters"],
     "running.planning": ["plan"],
     "running.progress": ["is_live"],
     "running.sweeps": ["Sweep", "sweep"],
