@@ -10,6 +10,7 @@ cells         what a cell of a sweep consists of, and what has become of it
 grids         the settings of a sweep's cells
 notebooks     executing notebooks, and training the runs that they need
 parameters    the parameters of a notebook, and what was given for them
+lab           JupyterLab on copies of the notebooks
 admission     which runs may train side by side: those that memory holds together
 planning      what a run will take, before it starts
 costs         operations, memory and disk of a run, calculated

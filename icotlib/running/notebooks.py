@@ -126,7 +126,7 @@ def execute(
                 parameters=values,
                 kernel_name="python3",
                 progress_bar=False,
-                cwd=str(paths.PROJECT),
+                cwd=str(paths.WORK),
                 extra_arguments=["--log-level=CRITICAL"],
             )
     except PapermillExecutionError as error:
