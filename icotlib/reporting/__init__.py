@@ -20,6 +20,7 @@ hub             a model as a folder for the hub, with a card
 cards           what a card says
 card_code       the Python of a card, which answers with transformers alone where it can
 push            the upload of such a folder
+panel           the training panel: start, pause, resume and stop runs from a notebook
 widgets         the live plot and the dial
 benchmark       speed beside plain loops
 loops           the loops that the benchmark compares

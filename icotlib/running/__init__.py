@@ -4,6 +4,7 @@ jobs          finding finished runs and training missing ones, on a Dask cluster
 cluster       that cluster: workers of this process, or a running one
 worker        what happens in a worker
 launched      training in the processes that a launcher has started, as one team
+background    training in a process of its own, to be started, paused, resumed and stopped
 progress      progress bars, or lines of text, from run directories
 sweeps        a run or a notebook over many settings
 cells         what a cell of a sweep consists of, and what has become of it
