@@ -21,7 +21,8 @@ cards           what a card says
 card_code       the Python of a card, which answers with transformers alone where it can
 push            the upload of such a folder
 panel           the training panel: start, pause, resume and stop runs from a notebook
-widgets         the live plot and the dial
+dial            one question, answered while more and more of the chain is removed
+widgets         the live plot, and the table of a sweep
 benchmark       speed beside plain loops
 loops           the loops that the benchmark compares
 cost_benchmark  measured steps beside their calculated cost
