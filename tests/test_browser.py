@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -169,3 +170,34 @@ def test_a_run_is_started_paused_and_resumed_in_the_panel(
     metrics = run.metrics.drop(columns="seconds")
     monkeypatch.setenv("ICOT_RUNS", str(tmp_path))
     assert metrics.equals(train(config).metrics.drop(columns="seconds"))
+
+
+DIAL = """\
+import icotlib as icot
+icot.dial(icot.find_run("icot_si"))"""
+
+
+def test_the_dial_is_turned_by_mouse_and_keyboard(lab, browser, folder, tiny, monkeypatch):
+    monkeypatch.setenv("ICOT_RUNS", str(folder / "runs"))
+    train(tiny)
+    shown = Page(browser, lab, write_notebook(folder / "dial.ipynb", DIAL), width=900)
+    shown.run_cell(0)
+    shown.sees("answer")
+    slider, named = shown.page.get_by_role("slider"), shown.page.get_by_label("The model")
+    track = shown.page.locator(".widget-slider .slider-container, .slider-container").first
+    width = track.bounding_box()["width"]
+    slider.focus()
+    shown.page.keyboard.press("ArrowRight")
+    playwright.expect(named).to_have_value("1 token removed", timeout=PATIENCE)
+    shown.page.locator("del").wait_for()
+    assert track.bounding_box()["width"] == width
+    shown.picture("dial")
+    named.select_option("writes none")
+    playwright.expect(shown.page.locator("del")).to_have_text(re.compile(r"\d"))
+    assert track.bounding_box()["width"] == width
+    field = shown.page.get_by_label("Question")
+    field.fill("12 * x")
+    field.press("Enter")
+    shown.page.get_by_role("alert").wait_for()
+    shown.picture("dial-error")
+    shown.close()

@@ -173,4 +173,5 @@ def page(
         "time": f"{milliseconds:.1f} ms for {counted(answer.tokens, 'tokens')}",
     }
     body = "".join(f'<tr><th scope="row">{k}</th><td>{x}</td></tr>' for k, x in rows.items())
-    return f'{STYLE}<div class="icot-dial" role="status" aria-live="polite"><table>{body}</table></div>'
+    opening = f'{STYLE}<div class="icot-dial" role="status" aria-live="polite">'
+    return f"{opening}<table>{body}</table></div>"

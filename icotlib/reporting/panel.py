@@ -41,7 +41,8 @@ STYLE = """<style>
 .icot-panel table {border-collapse: collapse; font-size: 13px}
 .icot-panel caption {text-align: left; font-weight: 600; padding: 4px 0}
 .icot-panel th, .icot-panel td {text-align: right; padding: 2px 10px; white-space: nowrap}
-.icot-panel tbody th, .icot-panel thead th:first-child, .icot-panel td.icot-state {text-align: left}
+.icot-panel tbody th, .icot-panel td.icot-state {text-align: left}
+.icot-panel thead th:nth-child(-n+2) {text-align: left}
 .icot-panel progress {width: 90px; accent-color: #0072B2}
 </style>"""
 
@@ -78,10 +79,10 @@ class Panel:
         import ipywidgets as widgets  # a terminal does without
 
         self.training = training
-        self.start = self._button("Start", "play", "train from the last checkpoint", training.start)
-        self.pause = self._button("Pause", "pause", "write a checkpoint, then end", training.pause)
+        self.start = self._button("Start", "train from the last checkpoint", training.start)
+        self.pause = self._button("Pause", "write a checkpoint, then end", training.pause)
         about = "end at once; what came after the last checkpoint is lost"
-        self.stop = self._button("Stop", "stop", about, training.stop)
+        self.stop = self._button("Stop", about, training.stop)
         self.said, self.table, self.curves = (widgets.HTML() for _ in range(3))
         buttons = widgets.HBox([self.start, self.pause, self.stop])
         self.box = widgets.VBox([buttons, self.said, self.table, self.curves])
@@ -91,10 +92,10 @@ class Panel:
         self.refresh()
         _keep_fresh(self)
 
-    def _button(self, label: str, icon: str, about: str, act: Callable[[], None]) -> Any:
+    def _button(self, label: str, about: str, act: Callable[[], None]) -> Any:
         import ipywidgets as widgets
 
-        button = widgets.Button(description=label, icon=icon, tooltip=f"{label}: {about}")
+        button = widgets.Button(description=label, tooltip=f"{label}: {about}")
 
         def clicked(_: object) -> None:
             self.problem = ""
