@@ -174,13 +174,13 @@ def test_a_run_is_started_paused_and_resumed_in_the_panel(
 
 DIAL = """\
 import icotlib as icot
-icot.dial(icot.find_run("icot_si"))"""
+icot.dial(icot.find_run("{name}"))"""
 
 
 def test_the_dial_is_turned_by_mouse_and_keyboard(lab, browser, folder, tiny, monkeypatch):
     monkeypatch.setenv("ICOT_RUNS", str(folder / "runs"))
-    train(tiny)
-    shown = Page(browser, lab, write_notebook(folder / "dial.ipynb", DIAL), width=900)
+    cell = DIAL.format(name=train(tiny).name)
+    shown = Page(browser, lab, write_notebook(folder / "dial.ipynb", cell), width=900)
     shown.run_cell(0)
     shown.sees("answer")
     slider, named = shown.page.get_by_role("slider"), shown.page.get_by_label("The model")

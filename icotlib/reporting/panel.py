@@ -40,13 +40,13 @@ STYLE = """<style>
 .icot-panel {overflow-x: auto; line-height: 1.5}
 .icot-panel table {border-collapse: collapse; font-size: 13px}
 .icot-panel caption {text-align: left; font-weight: 600; padding: 4px 0}
-.icot-panel th, .icot-panel td {text-align: right; padding: 2px 10px; white-space: nowrap}
-.icot-panel tbody th, .icot-panel td.icot-state {text-align: left}
-.icot-panel thead th:nth-child(-n+2) {text-align: left}
-.icot-panel progress {width: 90px; accent-color: #0072B2}
+.icot-panel th, .icot-panel td {text-align: right; padding: 2px 6px; vertical-align: top}
+.icot-panel tbody th, .icot-panel thead th:first-child {text-align: left; min-width: 150px}
+.icot-panel tbody th span {font-weight: normal}
+.icot-panel progress {display: block; width: 90px; accent-color: #0072B2}
 </style>"""
 
-COLUMNS = ("run", "state", "progress", "loss", "accuracy", "removed", "time left")
+COLUMNS = ("run", "steps", "loss", "accuracy", "removed", "time left")
 
 
 def training_panel(
@@ -112,7 +112,7 @@ class Panel:
         """Show how the runs stand now."""
         shown = self.training.progress
         states = {one.state for one in shown}
-        active = self.training.active
+        active = self.training.active and states != {"finished"}
         self.start.description = "Resume" if "paused" in states else "Start"
         self.start.disabled = active or states == {"finished"}
         self.pause.disabled = not active or "pausing" in states
@@ -157,7 +157,7 @@ def table(shown: Sequence[Progress]) -> str:
 def _row(one: Progress) -> str:
     name = html.escape(short_name(one.name))
     bar = (
-        f'<progress max="{one.steps}" value="{one.step}" aria-label="steps of {name}"></progress> '
+        f'<progress max="{one.steps}" value="{one.step}" aria-label="steps of {name}"></progress>'
         f"{one.step:,} of {one.steps:,}"
     )
     cells = [
@@ -167,10 +167,10 @@ def _row(one: Progress) -> str:
         "-" if one.removed is None else f"{one.removed} of {one.chain}",
         "-" if one.left is None else in_words(one.left),
     ]
-    state = f'<td class="icot-state"><span aria-hidden="true">{SIGNS[one.state]}</span> {one.state}'
+    state = f'<span><span aria-hidden="true">{SIGNS[one.state]}</span> {one.state}</span>'
     title = html.escape(one.name)
     return (
-        f'<tr><th scope="row" title="{title}">{name}</th>{state}</td>'
+        f'<tr><th scope="row" title="{title}">{name}<br>{state}</th>'
         + "".join(f"<td>{cell}</td>" for cell in cells)
         + "</tr>"
     )
