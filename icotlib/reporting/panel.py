@@ -9,6 +9,7 @@ import base64
 import contextlib
 import html
 import io
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,6 +22,9 @@ from icotlib.running.progress import is_live, short_name
 
 #: Seconds between two looks at the runs.
 EVERY = 1.0
+
+#: Between two drawings of the curves, so many times as long as the last one took.
+PAUSE = 30
 
 #: A sign for each state beside its name, so that no state is told by colour alone.
 SIGNS = {
@@ -88,7 +92,8 @@ class Panel:
         self.box = widgets.VBox([buttons, self.said, self.table, self.curves])
         #: What went wrong at the last click.
         self.problem = ""
-        self._drawn = -1
+        #: Evaluations that the curves show, and when they may be drawn again.
+        self._drawn, self._draw_after = 0, 0.0
         self.refresh()
         _keep_fresh(self)
 
@@ -122,9 +127,16 @@ class Panel:
         self._draw_curves()
 
     def _draw_curves(self) -> None:
-        """Draw the learning curves again once there are more evaluations."""
+        """Draw the learning curves again once there are more evaluations.
+
+        The kernel waits meanwhile: drawing takes a small part of its time, and the end of training
+        is always drawn.
+        """
+        start = time.monotonic()
+        if start < self._draw_after and not self.training.finished:
+            return
         learning = learning_table(run for run in self.training.runs.values() if run.started)
-        if len(learning) and len(learning) != self._drawn:
+        if len(learning) > self._drawn:
             self._drawn = len(learning)
             figure, file = figures.learning_curves(learning), io.BytesIO()
             figure.savefig(file, format="png", dpi=110, bbox_inches="tight")
@@ -133,6 +145,7 @@ class Panel:
             self.curves.value = (
                 f'<img alt="{about}" style="max-width:100%" src="data:image/png;base64,{image}">'
             )
+            self._draw_after = time.monotonic() + PAUSE * (time.monotonic() - start)
 
 
 def status(shown: Sequence[Progress], problem: str) -> str:
