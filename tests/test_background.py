@@ -1,8 +1,10 @@
 """Training in a process of its own: started, paused, resumed and stopped from any process."""
 
 import json
+import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -80,6 +82,24 @@ def test_stopping_ends_it_at_once(runs_folder, longer):
     training.wait(30)
     assert [one.state for one in training.progress] == ["not started"]  # no checkpoint yet
     assert next(iter(training.runs.values())).history.event.tolist() == ["started"]
+
+
+def test_runs_that_are_in_hand_stay_where_they_are(runs_folder, tiny, monkeypatch):
+    """Of two runs, one of which trains already, the other is started; the method's phases that
+    another process happens to train are not steered with it."""
+    process = SimpleNamespace(pid=os.getpid())
+    monkeypatch.setattr(subprocess, "Popen", lambda *command, **how: process)
+    other, teacher = tiny.override(seed=1), tiny.override(method="explicit_cot")
+    student = tiny.override({"method": "kd_student", "phases": {"teacher": teacher}})
+    for asked in (tiny, [tiny, other], other, student):
+        Training(asked).start()
+    orders = runs_folder.glob(".background/*.json")
+    started = sorted(json.loads(path.read_text())["runs"] for path in orders)
+    expected = [[tiny], [other], [teacher, student]]
+    assert started == sorted([config.pinned().run_name for config in one] for one in expected)
+    assert [one.state for one in Training([tiny, student]).progress] == ["waiting"] * 3
+    assert [one.state for one in Training(teacher).progress] == ["waiting"]
+    assert [one.state for one in Training(tiny.override(seed=2)).progress] == ["not started"]
 
 
 def test_what_failed_says_why_until_it_is_started_again(runs_folder, tiny):

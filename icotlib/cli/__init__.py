@@ -101,10 +101,11 @@ def _dispatch(words: list[str]) -> int:
         top.exit(2, f"icot: unknown command {name!r}.{hint} `icot --help` lists all.\n")
     command = importlib.import_module(f"icotlib.cli.{name}")
     parser = command_parser(name)
+    options, unknown = parser.parse_known_args(words[1:])
     if getattr(command, "PASSES_ON", False):
-        options, options.passed_on = parser.parse_known_args(words[1:])
-    else:
-        options = parser.parse_args(words[1:])
+        options.passed_on = unknown
+    elif unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         command.run(options)

@@ -147,7 +147,7 @@ def removed_chain(model: StageModel, example: Example) -> str:
     start, length = int(batch.question[0]), int(batch.chain[0])
     count = min(count, length)
     start += length - count if model.format.side == "right" else 0
-    return model.layout.tokenizer.decode(batch.ids[0, start : start + count]).strip()
+    return str(model.layout.tokenizer.decode(batch.ids[0, start : start + count])).strip()
 
 
 def page(

@@ -75,59 +75,44 @@ class Training:
     def start(self) -> None:
         """Train what is not finished, from the last checkpoints; returns at once.
 
-        Nothing happens where a process is training these runs already. Raises `DataError` or
+        Runs that a process of this machine has in hand already stay with it. Raises `DataError` or
         `ConfigError` if a model or data cannot be found.
         """
-        if self.finished or self._order is not None:
+        in_hand = self._in_hand()
+        missing = [one for one in self.asked if one.run_name not in in_hand]
+        if all(Run.of(config).done for config in missing):
             return
-        jobs.trainings(self.asked)  # raises before anything starts
-        folder = _orders()
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in self._orders_of_these():
-            _delete(old)
-        order = folder / f"{uuid.uuid4().hex}.json"
-        content = {
-            "runs": list(self.configs),
-            "configs": [to_dict(config) for config in self.asked],
-            "workers": self.workers,
-        }
-        write_json(order, content, durable=False)
-        # `icotlib` is found as it was here; a new session lets the process outlive this one.
-        environment = os.environ | {"ICOT_RUNS": str(paths.runs_root()), "ICOT_LIVE": "0"}
-        search = [str(Path(paths.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, search))
-        with order.with_suffix(".log").open("w") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(order)],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        started = psutil.Process(process.pid).create_time()
-        holder = leases.this_process() | {"pid": process.pid, "started": started}
-        write_json(order, content | holder, durable=False)
+        jobs.trainings(missing)  # raises before anything starts
+        for old in self._orders():
+            if not _is_running(old):
+                _delete(old)
+        _start(missing, self.workers)
         self._seen = {}
 
     def pause(self) -> None:
-        """Have every run write a checkpoint and end; returns at once (`wait` waits for it)."""
-        order = self._order
-        if order is not None:
+        """Have every run write a checkpoint and end; returns at once (`wait` waits for it).
+
+        A process that trains these runs beside others pauses those too.
+        """
+        in_hand = self._in_hand()
+        for order in self._running():
             order.with_suffix(".pausing").touch()
             os.kill(_content(order)["pid"], signal.SIGTERM)
-        for run in self.runs.values():  # those that another process trains
-            if order is None and run.in_training:
+        for name, run in self.runs.items():  # those of other commands and machines
+            if name not in in_hand and run.in_training:
                 run.request_stop()
 
     def stop(self) -> None:
-        """End training at once. What came after the last checkpoints is lost."""
-        order = self._order
-        if order is not None:
+        """End training at once. What came after the last checkpoints is lost.
+
+        Runs of other commands and machines are paused.
+        """
+        running = self._running()
+        for order in running:
             # Its workers are in the process group that it leads.
             os.killpg(_content(order)["pid"], signal.SIGKILL)
             _reap(_content(order)["pid"])
-        else:
+        if not running:
             self.pause()
 
     def wait(self, seconds: float | None = None) -> None:
@@ -152,26 +137,26 @@ class Training:
     @property
     def active(self) -> bool:
         """Whether a process trains these runs, or is about to."""
-        return self._order is not None or any(run.in_training for run in self.runs.values())
+        return bool(self._running()) or any(run.in_training for run in self.runs.values())
 
     @property
     def error(self) -> str | None:
         """What made the last training fail; None if nothing did."""
-        found = (order.with_suffix(".error") for order in self._orders_of_these())
+        found = (order.with_suffix(".error") for order in self._orders())
         return next((path.read_text() for path in found if path.is_file()), None)
 
     @property
     def progress(self) -> list[Progress]:
         """How far each run is."""
-        order = self._order
-        pausing = order is not None and order.with_suffix(".pausing").exists()
-        return [self._progress_of(name, order is not None, pausing) for name in self.runs]
+        in_hand = self._in_hand()
+        pausing = any(order.with_suffix(".pausing").exists() for order in self._running())
+        return [self._progress_of(name, name in in_hand, pausing) for name in self.runs]
 
     def table(self) -> pd.DataFrame:
         """One row per run: the fields of `Progress`."""
         return pd.DataFrame([vars(one) for one in self.progress])
 
-    def _progress_of(self, name: str, is_asked: bool, pausing: bool) -> Progress:
+    def _progress_of(self, name: str, in_hand: bool, pausing: bool) -> Progress:
         run, steps = self.runs[name], self.configs[name].train.steps
         done, said, rows = run.done, run.progress, run.metrics  # done first, as bars read them
         accuracy = None
@@ -183,17 +168,17 @@ class Training:
             step = run.totals["step"]
             chain = run.totals["chain_length"]
             return Progress(name, "finished", step, steps, loss, accuracy, removed, chain)
-        state = self._state_of(run, is_asked, pausing)
+        state = self._state_of(run, in_hand, pausing)
         left = self._seconds_left(name, state, said)
         figures = (said.get("loss"), accuracy, said.get("removed"), said.get("chain"))
         return Progress(name, state, said.get("step", 0), steps, *figures, left)
 
-    def _state_of(self, run: Run, is_asked: bool, pausing: bool) -> str:
+    def _state_of(self, run: Run, in_hand: bool, pausing: bool) -> str:
         said = run.progress
         if run.in_training:
             working = "testing" if "testing" in said else "training" if said else "loading"
             return "pausing" if pausing or run.stop_requested else working
-        if is_asked:
+        if in_hand:
             return "pausing" if pausing else "waiting"
         if self.error:
             return "failed"
@@ -210,18 +195,51 @@ class Training:
         pace = (now - since) / (step - first) if step > first else said["seconds"] / step
         return pace * (said["steps"] - step)
 
-    @property
-    def _order(self) -> Path | None:
-        """The file of the process that trains these runs; None if there is none on this machine."""
-        return next((one for one in self._orders_of_these() if _is_running(one)), None)
+    def _orders(self) -> list[Path]:
+        """The files of processes that train, or have trained, one of the runs asked for."""
+        names = {config.run_name for config in self.asked}
+        found = _folder().glob("*.json")
+        return [path for path in found if not names.isdisjoint(_content(path)["runs"])]
 
-    def _orders_of_these(self) -> list[Path]:
-        """The files of processes that train or have trained one of these runs."""
-        found = _orders().glob("*.json")
-        return [path for path in found if not self.runs.keys().isdisjoint(_content(path)["runs"])]
+    def _running(self) -> list[Path]:
+        """Those whose process runs, on this machine."""
+        return [order for order in self._orders() if _is_running(order)]
+
+    def _in_hand(self) -> set[str]:
+        """The names of all runs that these processes train, or are about to."""
+        return {name for order in self._running() for name in _content(order)["runs"]}
 
 
-def _orders() -> Path:
+def _start(configs: Sequence[RunConfig], workers: int | None) -> None:
+    """Start a process that trains the runs of these configs, and outlives this one."""
+    folder = _folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    order = folder / f"{uuid.uuid4().hex}.json"
+    content = {
+        "runs": [config.run_name for config in _with_phases(configs)],
+        "configs": [to_dict(config) for config in configs],
+        "workers": workers,
+    }
+    write_json(order, content, durable=False)
+    environment = os.environ | {"ICOT_RUNS": str(paths.runs_root()), "ICOT_LIVE": "0"}
+    # The package is found where it was found here.
+    search = [str(Path(paths.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, search))
+    with order.with_suffix(".log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", __name__, str(order)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    started = psutil.Process(process.pid).create_time()
+    holder = leases.this_process() | {"pid": process.pid, "started": started}
+    write_json(order, content | holder, durable=False)
+
+
+def _folder() -> Path:
     """The folder with a file for each process that trains in the background."""
     return paths.runs_root() / ".background"
 
