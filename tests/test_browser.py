@@ -24,7 +24,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
 
 #: Milliseconds to wait for what a page shows.
-PATIENCE = 120_000
+PATIENCE = 300_000
 
 #: Where screenshots are kept to be looked at; nowhere unless it is set.
 SCREENSHOTS = os.environ.get("ICOT_SCREENSHOTS")
@@ -141,7 +141,7 @@ panel"""
 def test_a_run_is_started_paused_and_resumed_in_the_panel(
     lab, browser, folder, tiny, monkeypatch, tmp_path
 ):
-    config = tiny.override({"train.steps": 2500, "train.eval_every": 500})
+    config = tiny.override({"train.steps": 1600, "train.eval_every": 400})
     cells = (PANEL.format(config=to_dict(config)), "6 * 7")
     notebook = write_notebook(folder / "panel.ipynb", *cells)
     shown = Page(browser, lab, notebook)
