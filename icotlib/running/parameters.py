@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 
 from icotlib.errors import ConfigError, did_you_mean
-from icotlib.running.progress import notebook_shell
 
 #: How the cell begins that papermill puts behind the one with the parameters.
 INJECTED = "# Parameters\n"
@@ -61,6 +60,8 @@ def check_parameters() -> None:
     Raises `ConfigError` for a parameter that the notebook does not have, or of another type.
     Papermill itself would go on with the defaults.
     """
+    from icotlib.running.progress import notebook_shell  # pandas: not for help texts
+
     shell = notebook_shell()
     cells = shell.user_ns.get("In", []) if shell else []
     for declared, given in pairwise(cells):
