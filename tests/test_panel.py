@@ -73,7 +73,7 @@ def test_the_table_is_read_by_everybody(played):
     shown = Panel(played).table.value
     cells = re.findall(r"<td[^>]*>(.*?)</td>", shown)
     assert [re.sub("<.*?>", "", cell).strip() for cell in cells] == [
-        *("120 of 1,200", "0.250", "50.0%", "3 of 8", "2 min")
+        *("120 of 1,2002 min left", "0.250", "50.0%", "3 of 8")
     ]
     [name] = re.findall(r'<th scope="row".*?</th>', shown)
     assert re.sub("<.*?>", " ", name).split() == ["icot_si-random-mult-2x2-s0", "▶", "training"]

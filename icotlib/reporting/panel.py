@@ -45,12 +45,13 @@ STYLE = """<style>
 .icot-panel table {border-collapse: collapse; font-size: 13px}
 .icot-panel caption {text-align: left; font-weight: 600; padding: 4px 0}
 .icot-panel th, .icot-panel td {text-align: right; padding: 2px 6px; vertical-align: top}
-.icot-panel tbody th, .icot-panel thead th:first-child {text-align: left; min-width: 150px}
+.icot-panel tbody th, .icot-panel thead th:first-child {text-align: left; min-width: 120px}
 .icot-panel tbody th span {font-weight: normal}
-.icot-panel progress {display: block; width: 90px; accent-color: #0072B2}
+.icot-panel td {white-space: nowrap}
+.icot-panel progress {display: block; width: 100px; accent-color: #0072B2}
 </style>"""
 
-COLUMNS = ("run", "steps", "loss", "accuracy", "removed", "time left")
+COLUMNS = ("run", "steps", "loss", "accuracy", "removed")
 
 
 def training_panel(
@@ -172,13 +173,13 @@ def _row(one: Progress) -> str:
     bar = (
         f'<progress max="{one.steps}" value="{one.step}" aria-label="steps of {name}"></progress>'
         f"{one.step:,} of {one.steps:,}"
+        + ("" if one.left is None else f"<br>{in_words(one.left)} left")
     )
     cells = [
         bar,
         "-" if one.loss is None else f"{one.loss:.3f}",
         "-" if one.accuracy is None else f"{one.accuracy:.1%}",
         "-" if one.removed is None else f"{one.removed} of {one.chain}",
-        "-" if one.left is None else in_words(one.left),
     ]
     state = f'<span><span aria-hidden="true">{SIGNS[one.state]}</span> {one.state}</span>'
     title = html.escape(one.name)
@@ -211,8 +212,10 @@ def _keep_fresh(panel: Panel) -> None:
         return
 
     async def refresh() -> None:
-        while not panel.training.finished:
+        ended = False
+        while not ended:
             await asyncio.sleep(EVERY)
+            ended = panel.training.finished  # before the last look, which is whole then
             with contextlib.suppress(IcotError, OSError):  # a file between two writes
                 panel.refresh()
 
