@@ -9,7 +9,7 @@ BIN  := $(VENV)/bin
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 STRIP := $(BIN)/nbstripout --keep-id --extra-keys "metadata.papermill cell.metadata.papermill metadata.language_info.version"
 
-.PHONY: help setup workbook series studies smoke test check lint types format publish site lab clean
+.PHONY: help setup workbook series studies smoke test check lint types format publish site lab wheel clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,8 +66,11 @@ publish: setup ## write figures/ and the pages' tables from finished runs
 site: $(VENV)/.site ## build README, executed notebooks and guide as web pages, in site/
 	$(BIN)/icot site --preset $(PRESET) --seed $(SEED)
 
-lab: setup ## open the notebooks and the guide in JupyterLab
-	$(BIN)/jupyter lab notebooks
+lab: setup ## open copies of the notebooks in JupyterLab (ARGS="--no-browser" passes options on)
+	@$(BIN)/icot lab $(ARGS)
+
+wheel: setup ## make dist/icotlib-*.whl, to use the notebooks where there is no checkout, as on Colab
+	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
 
 clean: ## remove the installation and caches; runs stay
 	rm -rf $(VENV) data/cache .pytest_cache .ruff_cache .mypy_cache

@@ -7,6 +7,18 @@ from collections.abc import Iterable
 class IcotError(Exception):
     """Base of every error that the library raises on purpose."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows below a cell in place of a traceback: the kind and the message."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was interrupted by its user; the message says how it goes on."""
+
+    def _render_traceback_(self) -> list[str]:
+        """As that of `IcotError`."""
+        return [f"Interrupted: {self}"]
+
 
 class ConfigError(IcotError, ValueError):
     """A setting is unknown, of the wrong type, out of range or contradicts another."""

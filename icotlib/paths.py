@@ -7,6 +7,7 @@ the run directories, to a larger disk for example; nothing else needs to move.
 
 import contextlib
 import errno
+import importlib.metadata
 import os
 import shutil
 import time
@@ -16,21 +17,42 @@ from pathlib import Path
 
 from icotlib.errors import ConfigError
 
-PROJECT = Path(__file__).resolve().parent.parent
+#: The folder that holds the package: the root of a checkout, or where packages are installed.
+_HOME = Path(__file__).resolve().parent.parent
+
+
+def _project() -> Path:
+    """The folder with notebooks, guide, samples and figures: the root of a checkout, or where an
+    installed wheel has put them."""
+    if not (_HOME / "notebooks").is_dir():
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            for file in importlib.metadata.files("icotlib") or ():
+                if file.name == "00_tour.ipynb":
+                    return Path(str(file.locate())).resolve().parent.parent
+    return _HOME
+
+
+PROJECT = _project()
+
+#: Where new files go: the root of a checkout; else the folder in which the process was started.
+WORK = PROJECT if PROJECT == _HOME else Path.cwd()
+
 NOTEBOOKS = PROJECT / "notebooks"
+LAB = WORK / "lab"
 FIGURES = PROJECT / "figures"
 DATA = PROJECT / "data"
 STYLE = Path(__file__).resolve().parent / "reporting" / "figures" / "paper.mplstyle"
 
 
 def runs_root() -> Path:
-    """The folder of all run directories: `$ICOT_RUNS`, or `runs/` in the project.
+    """The folder of all run directories: `$ICOT_RUNS`, or `runs/` in the project, or `runs/` where
+    an installed package was started.
 
     Raises `ConfigError` if `ICOT_RUNS` cannot be the path of a folder.
     """
     asked = os.environ.get("ICOT_RUNS")
     if not asked:
-        return (PROJECT / "runs").resolve()
+        return (WORK / "runs").resolve()
     try:
         folder = Path(asked).expanduser().resolve()
     except RuntimeError:  # ~name of a user who is not there, or links in a circle
@@ -141,7 +163,7 @@ def folder_id(root: Path, create: bool = True) -> str | None:
 
 def data_cache() -> Path:
     """The folder of generated data sets and of tokens, which can be deleted at any time."""
-    return DATA / "cache"
+    return WORK / "data" / "cache"
 
 
 def create_once(folder: Path, make: Callable[[Path], None]) -> Path:

@@ -256,19 +256,25 @@ def unfinished(configs: Sequence[RunConfig]) -> list[RunConfig]:
 def find_run(name: str) -> Run:
     """The run whose name is or begins with this.
 
-    Where several begin so, a run without a label goes before labelled variants, and seed 0 before
-    other seeds. Raises `RunError` listing the choices if none or several are left.
+    Where several begin so, those of the method of this name go before others, a run without a
+    label before labelled variants, seed 0 before other seeds, and the preset `fast` before others.
+    Raises `RunError` listing the choices if none or several are left.
     """
     found = [run for run in all_runs(finished=False) if run.name.startswith(name)]
-    exact = [run for run in found if run.name == name]
-    plain = [run for run in found if not run.config.label]
-    first = [run for run in plain or found if run.config.seed == 0]
-    for choice in (exact, found, plain, first):
-        if len(choice) == 1:
-            return choice[0]
+    left = [run for run in found if run.name == name] or found
+    for is_usual in (
+        lambda config: config.method == name,
+        lambda config: not config.label,
+        lambda config: config.seed == 0,
+        lambda config: config.preset == "fast",
+    ):
+        if len(left) > 1:
+            left = [run for run in left if is_usual(run.config)] or left
+    if len(left) == 1:
+        return left[0]
     if not found:
         raise RunError(f"no run under {paths.runs_root()} begins with {name!r}; see `icot runs`")
-    listed = "".join(f"\n  {run.name}" for run in plain or found)
+    listed = "".join(f"\n  {run.name}" for run in left)
     raise RunError(f"several runs begin with {name!r}; type more of the name:{listed}")
 
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 from icotlib import cli, paths
 from icotlib.cli import COMMANDS, main
@@ -189,6 +190,16 @@ def test_a_reader_that_has_gone_ends_a_command_quietly(words):
     assert process.communicate()[1] == ""
     # argparse itself drops what it cannot print of a help text
     assert process.returncode == 141 or ("--help" in words and process.returncode == 0)
+
+
+def test_below_a_cell_an_error_is_one_line_that_says_what_to_do():
+    """IPython asks exceptions for what to show in place of a traceback."""
+    shell = InteractiveShell()
+    shown = []
+    shell._showtraceback = lambda kind, error, lines: shown.append(lines)
+    for error in ("Interrupted('runs go on')", "DataError('no file')"):
+        shell.run_cell(f"from icotlib import errors\nraise errors.{error}")
+    assert shown == [["Interrupted: runs go on"], ["DataError: no file"]]
 
 
 def test_an_interrupt_while_libraries_are_loaded_is_one_line():

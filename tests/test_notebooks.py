@@ -9,8 +9,10 @@ from collections import Counter
 
 import nbformat
 import pandas as pd
+import papermill
 import pytest
 from distributed import Client
+from papermill.exceptions import PapermillExecutionError
 from papermill.inspection import inspect_notebook
 
 import icotlib as icot
@@ -42,14 +44,17 @@ def test_parameters_are_the_same_everywhere_and_documented(path):
     tagged = [c for c in code_cells(path) if "parameters" in c.metadata.get("tags", [])]
     assert len(tagged) == 1
     values = {
-        node.targets[0].id: ast.literal_eval(node.value)
-        for node in ast.parse(tagged[0].source).body
+        node.target.id: ast.literal_eval(node.value) for node in ast.parse(tagged[0].source).body
     }
-    more = {"14_your_own": {"method": "own_si", "source": None, "model": None}}
+    own = {"method": "own_si", "source": "", "columns": {}, "test": "", "model": ""}
+    more = {"14_your_own": own}
     assert values == {"preset": "fast", "seed": 0, "overrides": {}} | more.get(path.stem, {})
     inspected = inspect_notebook(str(path))
     assert set(inspected) == set(values) == set(notebooks.parameters(path))
     assert all(entry["help"] for entry in inspected.values())
+    types = {name: entry["inferred_type_name"] for name, entry in inspected.items()}
+    assert types == {name: type(value).__name__ for name, value in values.items()}
+    assert types == {name: kind.__name__ for name, kind in notebooks.parameter_types(path).items()}
 
 
 @EACH
@@ -306,6 +311,47 @@ def test_what_is_out_of_distribution_can_be_published(series, tmp_path):
 def test_a_parameter_that_does_not_exist_is_refused(runs_folder):
     with pytest.raises(ConfigError, match=r"has no parameter 'sede'.*Did you mean 'seed'"):
         notebooks.execute(NOTEBOOKS[1], sede=3)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"sed": 1}, r"no parameter 'sed'; it has preset, seed, overrides. Did you mean 'seed'"),
+        ({"seed": "one"}, "seed must be of type int, got 'one'"),
+    ],
+)
+def test_papermill_does_not_go_on_with_the_defaults(given, said, tmp_path):
+    """It fails in the first cell of the notebook's own, in one line."""
+    with pytest.raises(PapermillExecutionError, match=said):
+        papermill.execute_notebook(
+            NOTEBOOKS[1], tmp_path / "copy.ipynb", given, kernel_name="python3", progress_bar=False
+        )
+    copy = nbformat.read(tmp_path / "copy.ipynb", as_version=4)
+    [error] = [o for cell in copy.cells for o in cell.get("outputs", []) if "traceback" in o]
+    assert error.traceback == [f"ConfigError: {error.evalue}"]
+    assert [cell.source for cell in code_cells(tmp_path / "copy.ipynb") if cell.execution_count]
+
+
+def test_the_last_notebook_takes_files_of_ones_own(planned, tmp_path, monkeypatch):
+    _, executed = planned
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine.csv", "test.csv"):
+        (tmp_path / name).write_text("q,how,a\n")
+    names = {"question": "q", "steps": "how"}
+    words = ["source=mine.csv", "test=test.csv", f"columns={json.dumps(names)}", "train.steps=9"]
+    assert main(["notebook", "14", *(x for word in words for x in ("--set", word))]) == 0
+    values = executed["14"].arguments["values"]
+    files = {name: str(tmp_path / f"{file}.csv") for name, file in OWN_FILES.items()}
+    common = {"preset": "fast", "seed": 0, "overrides": {"train.steps": 9}}
+    assert values == common | files | {"columns": names}
+
+
+OWN_FILES = {"source": "mine", "test": "test"}
+
+
+def test_a_mapping_on_the_command_line_is_one(planned, capsys):
+    assert main(["notebook", "14", "--set", "columns=question"]) == 1
+    assert "columns must be of type dict, such as {question: q" in capsys.readouterr().err
 
 
 def test_a_typo_in_overrides_fails_the_notebook_with_a_hint(runs_folder):

@@ -14,7 +14,7 @@ from icotlib.data import readers
 from icotlib.data.corpus import load_corpus
 from icotlib.data.files import format_line, read_examples
 from icotlib.data.forms import Columns, to_example
-from icotlib.data.prepare import prepare, write
+from icotlib.data.prepare import prepare, prepare_cached, write
 from icotlib.data.readers import Report, read_rows
 from icotlib.errors import ConfigError, DataError
 from icotlib.evaluation.grading import same_answer
@@ -438,3 +438,27 @@ def test_gsm8k_is_prepared_with_its_overlap_counted(gsm8k, tmp_path, capsys):
     assert "test: 1,319 examples" in printed
     assert "because the question is in valid too" in printed
     assert load_corpus(DataConfig(path=str(tmp_path / "out"))).train.num_rows <= 7473 - 490
+
+
+# --- what notebook 14 is told ------------------------------------------------------------------
+
+
+def test_a_notebook_takes_columns_and_a_test_file_of_ones_own(tmp_path):
+    for name, first, count in (("mine", 1, 30), ("test", 60, 4)):
+        rows = [f"{a} apples and 2?,{a}+2={a + 2},{a + 2}" for a in range(first, first + count)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["q,how,result", *rows]))
+    columns = Columns.of({"question": "q", "steps": "how", "answer": "result"})
+    assert columns == Columns.of("{question: q, steps: how, answer: result}")
+    folder, reports = prepare_cached(
+        tmp_path / "mine.csv", tmp_path / "home", columns, test=tmp_path / "test.csv"
+    )
+    assert [len(reports[split].kept) for split in ("train", "valid", "test")] == [20, 10, 4]
+    assert reports["test"].kept[0] == Example("60 apples and 2?", "60+2=62", "62")
+    assert (folder / "test.txt").is_file()
+
+
+def test_a_part_that_has_no_column_is_a_mistake():
+    with pytest.raises(ConfigError, match=r"columns: no 'qestion', but question, .*'question'"):
+        Columns.of({"qestion": "q"})
+    with pytest.raises(ConfigError, match="columns must map question"):
+        Columns.of("question")

@@ -232,8 +232,14 @@ def test_the_terminal_code_of_the_readme_runs(tiny_run, tmp_path, monkeypatch, c
     assert "of 4 answers right" in out
 
 
-def test_the_code_of_the_index_runs(capsys):
-    (code,) = fences(GUIDE / "index.md", "python")
+def test_the_code_of_the_index_runs(capsys, runs_folder, monkeypatch):
+    panel, code = fences(GUIDE / "index.md", "python")
+    started = []
+    monkeypatch.setattr(icot.Training, "start", lambda training: started.append(training))
+    exec(panel, {})
+    assert [run.name for run in started[0].runs.values()] == [
+        experiments.icot_si("fast").pinned().run_name
+    ]
     exec(code, {})
     assert capsys.readouterr().out.startswith("icot_si-linear-mult-4x2-s1-v")
 

@@ -182,7 +182,9 @@ def test_numbers_are_shown_alike():
 
 def chosen(*words: str, capsys) -> list[str]:
     assert main(["runs", *words]) == 0
-    return [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == ["run", "key", "right", "trained"]
+    return [line.split()[0] for line in lines]
 
 
 @pytest.mark.parametrize(
@@ -225,7 +227,7 @@ def test_runs_are_sorted(trained, capsys, monkeypatch):
 
 def test_the_list_names_what_compare_takes(trained, capsys):
     assert main(["runs", "--method", "icot_si", "--seed", "1"]) == 0
-    key = capsys.readouterr().out.split()[1]
+    key = capsys.readouterr().out.splitlines()[1].split()[1]
     assert main(["compare", key, trained["slow"].name]) == 0
     out = capsys.readouterr().out
     assert re.search(r"removal\.pace +1\.0 +0\.5", out)

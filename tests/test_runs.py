@@ -1,11 +1,15 @@
 """Runs are found by their config, trained when missing, and listed."""
 
+import io
 import json
 import re
+from typing import ClassVar
 
 import pytest
+import tqdm
+from jupyter_client.manager import start_new_kernel
 
-from icotlib import experiments
+from icotlib import experiments, paths
 from icotlib.cli import main
 from icotlib.config import RunConfig, to_dict
 from icotlib.errors import ConfigError, RunError, TrainingError
@@ -71,13 +75,82 @@ def test_whether_a_user_watches_can_be_set(monkeypatch):
     for value, expected in (("1", True), ("0", False)):
         monkeypatch.setenv("ICOT_LIVE", value)
         assert is_live() is expected
-    monkeypatch.delenv("ICOT_LIVE")
-    monkeypatch.setattr(progress, "in_notebook", lambda: True)
-    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
-    monkeypatch.delenv("VSCODE_PID", raising=False)
-    assert not is_live()
+
+
+#: What a kernel is asked: whether somebody watches, in a cell and in the callback of a widget.
+WATCHED = """
+import icotlib as icot
+print(icot.is_live())
+kernel = get_ipython().kernel
+asked_by = kernel.get_parent
+kernel.get_parent = lambda *channel: asked_by(*channel) | {"msg_type": "comm_msg"}
+print(icot.is_live())
+del kernel.get_parent
+"""
+
+
+def test_a_notebook_is_live_where_its_frontend_can_ask_its_user(monkeypatch):
+    """Whatever the environment says: papermill inherits that of the JupyterLab it is started in."""
     monkeypatch.setenv("JPY_SESSION_NAME", "a notebook in JupyterLab")
-    assert is_live()
+    monkeypatch.delenv("ICOT_LIVE", raising=False)
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(paths.PROJECT))
+    try:
+        for can_ask in (True, False):
+            said = []
+            client.execute_interactive(
+                WATCHED,
+                allow_stdin=can_ask,
+                timeout=60,
+                output_hook=lambda message, said=said: said.append(message["content"].get("text")),
+            )
+            assert "".join(filter(None, said)).split() == [str(can_ask), "True"]
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+class Reported(Run):
+    """A run in training that says of itself what a test wants."""
+
+    state: ClassVar[dict] = {}
+    done = False
+    in_training = True
+    progress = property(lambda self: self.state)
+
+
+@pytest.fixture
+def bars(runs_folder, tiny, monkeypatch):
+    """Bars of one run in a terminal of 80 columns, with a clock and an output of the test's own."""
+    monkeypatch.setenv("ICOT_LIVE", "1")
+    clock, written = [100.0], io.StringIO()
+    monkeypatch.setattr(tqdm.std, "time", lambda: clock[0])
+
+    def made(**options):
+        options.pop("dynamic_ncols")
+        return tqdm.std.tqdm(**options, ncols=80, file=written, mininterval=0)
+
+    monkeypatch.setattr(progress, "terminal_tqdm", made)
+    config = tiny.override(train={"steps": 10_000}, label="a-label-of-many-words-and-more")
+    shown = ProgressBars([config])
+    run = Reported(Run.of(config).folder)
+    shown.runs = {run.name: run}
+    return shown, run, clock, written
+
+
+def test_the_time_left_is_that_of_the_steps_done(bars):
+    """However often the runs are looked at between two reports."""
+    shown, run, clock, written = bars
+    for step in range(0, 110, 10):
+        state = {"step": step, "steps": 10_000, "loss": 1.0, "removed": 2, "chain": 8}
+        run.state = state if step else {}
+        for _ in range(10):
+            shown.update()
+            clock[0] += 1.0
+    shown.update()
+    *_, last = written.getvalue().split("\r")
+    assert "loading data and model" in written.getvalue()
+    assert re.search(r"2:(4\d|50):\d\d left, loss 1.000, removed 2/8", last)  # 9,900 steps of 1 s
+    assert max(map(len, written.getvalue().split("\r"))) <= 80
 
 
 def test_a_resumed_run_shows_only_new_evaluations(runs_folder, tiny, monkeypatch, capsys):
@@ -114,6 +187,23 @@ def test_runs_are_found_by_the_beginning_of_their_name(trained):
         find_run("nothing")
     with pytest.raises(RunError, match="several runs begin with ''"):
         find_run("")
+
+
+def test_a_name_finds_the_run_of_its_method_and_of_the_usual_preset(begun_runs):
+    usual = begun_runs[0]
+    assert find_run("icot_si").name == find_run("icot_si-random").name == usual.name
+
+
+@pytest.fixture
+def begun_runs(runs_folder):
+    """The main run of ICoT-SI at two presets, those that the workbook trains beside it, and one of
+    a method whose name begins alike."""
+    configs = [experiments.icot_si(preset) for preset in ("fast", "smoke")]
+    configs += [*experiments.schedule_ablations("fast").values(), experiments.tour("fast")]
+    runs = [Run.of(config) for config in configs]
+    for run, config in zip(runs, configs, strict=True):
+        run.begin(config, "cpu", {"data": "hash"})
+    return runs
 
 
 def test_provenance_holds_no_path_of_this_machine(trained):

@@ -1,5 +1,6 @@
 """The dial and the live plot."""
 
+import re
 import sys
 from types import SimpleNamespace
 
@@ -11,9 +12,11 @@ from icotlib.data.files import write_examples
 from icotlib.errors import RunError
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.reporting import widgets
-from icotlib.reporting.widgets import answers_by_stage, dial, live_plot, stage_in_words
+from icotlib.reporting.dial import answers_by_stage, counted, dial, page, stage_in_words
+from icotlib.reporting.widgets import live_plot
 from icotlib.runs import Run
 from icotlib.tasks import Example
+from icotlib.tasks.questions import QuestionSet
 from icotlib.training.trainer import train
 
 
@@ -46,12 +49,16 @@ def test_the_model_answers_at_every_position_of_the_dial(run):
 
 def test_the_dial_moves_and_explains_a_bad_question(run):
     box = dial(run)
-    field, slider, output = box.children
+    field, slider, named, output = box.children
     assert field.value == StageModel.of(run).task.example_question
     first = output.value
     slider.value = slider.options[-1][1]
     assert slider.options[-1][0] == "writes none"
     assert output.value != first
+    assert named.label == "writes none"  # the same position in words
+    named.index = 1
+    assert slider.label == "1 token removed"
+    assert (slider.readout, named.description) == (False, "The model")
     field.value = "12 * x"
     assert "type a number of 2 digits" in output.value
     field.value = "12 * 34"
@@ -59,19 +66,35 @@ def test_the_dial_moves_and_explains_a_bad_question(run):
 
 
 def test_the_dial_shows_what_the_model_writes_there(run):
-    field, slider, output = dial(run, "12 * 34").children
+    field, slider, _, output = dial(run, "12 * 34").children
     assert field.value == "12 * 34"
     for label, removed in slider.options:
         slider.value = removed
         answer = StageModel.of(run, removed).answer("12 * 34")
-        assert f"<b>{answer.answer}</b>" in output.value
-        assert ("(right)" if answer.right else "(wrong)") in output.value
+        assert f"<b>{answer.answer or 'nothing'}</b>" in output.value
+        assert ("✔ right" if answer.right else "✖ wrong") in output.value
         assert label == stage_in_words(StageModel.of(run), removed)
     assert [label for label, _ in slider.options[:3]] == [
         "writes every step",
         "1 token removed",
         "2 tokens removed",
     ]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_removed_tokens_are_struck_through(runs_folder, tiny, side):
+    run = train(tiny.override({"removal.side": side, "removal.keep_positions": False}))
+    model = StageModel.of(run)
+    chain = QuestionSet.parse(model.task, "12 * 34").examples()[0].chain
+    for removed in model.stages:
+        gone = re.findall("<del.*?>(.*?)</del>", page(model.at(removed), "12 * 34"))
+        tokens = chain.split()
+        expected = tokens[:removed] if side == "left" else tokens[len(tokens) - removed :]
+        assert gone == ([" ".join(expected)] if removed else [])
+
+
+def test_one_thing_is_counted_in_the_singular():
+    assert [counted(n, "tokens") for n in (0, 1, 2)] == ["0 tokens", "1 token", "2 tokens"]
 
 
 def test_a_coupled_run_answers_and_its_phases_alone_do_not(runs_folder):
@@ -90,16 +113,17 @@ def test_without_anybody_to_slide_the_dial_is_a_table(run):
 
 def test_on_own_data_the_dial_asks_ones_own_question(runs_folder, tiny, tmp_path):
     run = on_own_data(tiny, tmp_path, **{"removal.keep_positions": False})
-    field, slider, output = dial(run).children
+    field, slider, _, output = dial(run).children
     assert field.value == "2 6"  # the first test question, whose truth is known
-    assert "(right)" in output.value or "(wrong)" in output.value
+    assert "✔ right" in output.value or "✖ wrong" in output.value
+    assert field.options == ("2 6", "2 7", "2 8", "2 9")  # to choose from
     field.value = "2 3 1"  # a question of no file
     for _, removed in slider.options:
         slider.value = removed
         answer = StageModel.of(run, removed).answer("2 3 1")
         assert (answer.truth, answer.right) == (None, None)
         assert "(truth unknown)" in output.value
-        assert f"<b>{answer.answer}</b>" in output.value
+        assert f"<b>{answer.answer or 'nothing'}</b>" in output.value
     field.value = "2 x"
     assert "the tokenizer has no token for &#x27;x&#x27;" in output.value
     table = dial(run, "2 3 1", headless=True)
@@ -110,7 +134,7 @@ def test_on_own_data_with_kept_positions_the_dial_asks_a_new_question_too(
     runs_folder, tiny, tmp_path
 ):
     run = on_own_data(tiny, tmp_path)
-    field, slider, output = dial(run).children
+    field, slider, _, output = dial(run).children
     field.value = "2 3 1"
     slider.value = slider.options[-1][1]
     assert "(truth unknown)" in output.value

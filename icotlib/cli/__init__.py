@@ -4,6 +4,7 @@ options    options that several commands share
 train      one run
 workbook   the runs and notebooks of the workbook
 notebook   some notebooks
+lab        JupyterLab on copies of the notebooks
 sweep      a run or a notebook over many settings
 stop       end runs in training
 runs       the runs that are there; export, import, clean up
@@ -39,6 +40,7 @@ COMMANDS = {
     "train": "train one run, or show it if it is finished",
     "workbook": "train the runs of all notebooks but the studies, and execute these notebooks",
     "notebook": "execute some notebooks",
+    "lab": "open copies of the notebooks in JupyterLab",
     "sweep": "do a run or a notebook over a grid of settings and seeds",
     "stop": "end runs in training, which write a checkpoint first",
     "runs": "list the runs, summarise them over seeds, export and import them, clean up",
@@ -99,10 +101,16 @@ def _dispatch(words: list[str]) -> int:
     if name not in COMMANDS:
         hint = did_you_mean(name, COMMANDS)
         top.exit(2, f"icot: unknown command {name!r}.{hint} `icot --help` lists all.\n")
-    options = command_parser(name).parse_args(words[1:])
+    command = importlib.import_module(f"icotlib.cli.{name}")
+    parser = command_parser(name)
+    options, unknown = parser.parse_known_args(words[1:])
+    if getattr(command, "PASSES_ON", False):
+        options.passed_on = unknown
+    elif unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
-        importlib.import_module(f"icotlib.cli.{name}").run(options)
+        command.run(options)
     return 0
 
 

@@ -1,11 +1,22 @@
 """`icot notebook`: some notebooks."""
 
 import argparse
+from pathlib import Path
+from typing import Any
 
 from icotlib.cli.options import add_run_options, load_imports, overrides_of
-from icotlib.running.notebooks import manual, run_all
+from icotlib.running.notebooks import find_notebook, manual, parameter_types, run_all
+from icotlib.running.parameters import COMMON, read
 
-EXAMPLES = "notebooks:\n" + manual()
+EXAMPLES = f"""\
+examples:
+  icot notebook 06 --seed 1
+  icot notebook 14 --set source=mine.csv --set "columns={{question: q, steps: how, answer: a}}"
+                                        a parameter of the notebook, like any setting
+
+notebooks:
+{manual()}
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,5 +26,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     load_imports(options)
-    overrides = overrides_of(options.set)
-    run_all(options.preset, options.seed, overrides, options.names, options.jobs)
+    pairs, values = parameters_of(options.set, options.names)
+    overrides = overrides_of(pairs)
+    run_all(options.preset, options.seed, overrides, options.names, options.jobs, values=values)
+
+
+def parameters_of(pairs: list[str], names: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """Of the pairs of `--set`, those that are settings, and the values of notebooks' parameters.
+
+    Files count from here, though notebooks are executed elsewhere. Raises `ConfigError`.
+    """
+    known = {k: kind for name in names for k, kind in parameter_types(find_notebook(name)).items()}
+    settings, values = [], {}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        if name not in known or name in COMMON:
+            settings.append(pair)
+            continue
+        value = read(text, known[name], name)
+        is_file = isinstance(value, str) and value and Path(value).expanduser().exists()
+        values[name] = str(Path(value).expanduser().resolve()) if is_file else value
+    return settings, values

@@ -152,8 +152,11 @@ def print_list(options: argparse.Namespace) -> None:
     runs = sorted(chosen(options), key=ORDERS[options.sort])
     if not runs:
         print(f"no such runs under {paths.runs_root()}; `icot workbook` makes some")
+        return
+    width = max(len(one.name) for one in runs)
+    print(f"{'run':{width}} {'key':10} {'right':>6} {'trained':>9}")
     for one in runs:
-        print(f"{one.name:64} {key_of(one)} {state(one)}")
+        print(f"{one.name:{width}} {key_of(one):10} {state(one)}")
 
 
 def key_of(run: "Run") -> str:

@@ -195,16 +195,23 @@ def write(reports: dict[str, Report], folder: Path) -> None:
 
 
 def prepare_cached(
-    source: str | Path, home: Path, columns: Columns = BY_NAME, held_out: int = 500
+    source: str | Path,
+    home: Path,
+    columns: Columns = BY_NAME,
+    held_out: int = 500,
+    test: str | Path | None = None,
 ) -> tuple[Path, dict[str, Report]]:
     """Prepare a data set in a folder below `home`, whose name has a hash of the examples.
 
     An existing folder is kept, so that a notebook can be run again.
 
+    Args:
+        test: a file of test questions, where the source has none.
+
     Returns:
         The folder, as a value for `data.path`, and the reports of the three splits.
     """
-    reports = prepare(source, columns, held_out)
+    reports = prepare({"train": source, "test": test} if test else source, columns, held_out)
     lines = (format_line(x) for split in SPLITS for x in reports[split].kept)
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:10]
     folder = home / f"{Path(source).stem}-{digest}"

@@ -22,7 +22,9 @@ hub             a model as a folder for the hub, with a card
 cards           what a card says
 card_code       the Python of a card, which answers with transformers alone where it can
 push            the upload of such a folder
-widgets         the live plot and the dial
+panel           the training panel: start, pause, resume and stop runs from a notebook
+dial            one question, answered while more and more of the chain is removed
+widgets         the live plot, and the table of a sweep
 benchmark       speed beside plain loops
 loops           the loops that the benchmark compares
 cost_benchmark  measured steps beside their calculated cost

@@ -22,15 +22,16 @@ from tqdm import tqdm
 
 from icotlib.config import RunConfig, to_dict
 from icotlib.data.run_data import check_sources
-from icotlib.errors import IcotError, RunError
+from icotlib.errors import IcotError, Interrupted, RunError
 from icotlib.running import worker
 from icotlib.running.admission import Admission
 from icotlib.running.cluster import CLUSTER, Connection, connect, default_workers
 from icotlib.running.launched import train_launched
 from icotlib.running.progress import POLL, ProgressBars, is_live, progress_bars
 from icotlib.runs import Run, unfinished
-from icotlib.system.failures import explained
+from icotlib.system.failures import readable
 from icotlib.system.launch import launched
+from icotlib.system.processes import terminated_as_interrupted
 from icotlib.training.tracking import trackers_asked_for
 
 #: Seconds that this process's own workers have to write their checkpoints when it is interrupted.
@@ -151,16 +152,6 @@ def raise_failures(outcomes: Sequence[Outcome]) -> None:
         raise kind(f"{len(errors)} of {len(outcomes)} jobs failed:{causes}") from first
 
 
-def readable(error: BaseException) -> BaseException:
-    """An error of the machine as a `RunError` that says what to do; any other as it is."""
-    meaning = None if isinstance(error, IcotError) else explained(error)
-    if meaning is None:
-        return error
-    made = RunError(meaning)
-    made.__cause__ = error
-    return made
-
-
 def run_jobs(
     jobs: Sequence[Job],
     workers: int | None = None,
@@ -188,8 +179,14 @@ def run_jobs(
     workers = max(1, min(workers or default_workers(threads), len(jobs)))
     # Workers of a running cluster may be on machines whose memory is not known here.
     here = not os.environ.get(CLUSTER)
+    if is_live() and here:
+        tqdm.write(f"starting {workers} worker process{'es' if workers > 1 else ''} ...")
     admission = Admission.of(configs, tqdm.write) if here else None
-    with connect(workers, dashboard=is_live()) as connection, progress_bars(configs) as bars:
+    with (
+        terminated_as_interrupted(),
+        connect(workers, dashboard=is_live()) as connection,
+        progress_bars(configs) as bars,
+    ):
         if is_live() or connection.address:
             tqdm.write(connection.describe())
         running = _Jobs(connection, jobs, admission)
@@ -203,6 +200,12 @@ def run_jobs(
                 if is_live() and bars.evaluations != evaluations:
                     evaluations = bars.evaluations
                     on_evaluation()
+        except KeyboardInterrupt:
+            running.stop(bars)
+            raise Interrupted(
+                "runs in training were stopped at a checkpoint. The same cell or command goes on "
+                "from there"
+            ) from None
         except BaseException:
             running.stop(bars)
             raise

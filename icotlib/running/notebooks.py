@@ -3,15 +3,15 @@
 import dataclasses
 import hashlib
 import json
-import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icotlib import experiments, paths
 from icotlib.config import RunConfig, parse_overrides
-from icotlib.errors import ConfigError, DataError, IcotError, did_you_mean
+from icotlib.errors import ConfigError, DataError, IcotError
+from icotlib.running import parameters as parameter_cells
 
 if TYPE_CHECKING:
     from icotlib.running.jobs import Job, Outcome
@@ -50,9 +50,17 @@ def find_notebook(name: str) -> Path:
 
 def parameters(notebook: Path) -> dict[str, str]:
     """The parameters of a notebook, each with its comment."""
+    return parameter_cells.documented(_parameters_cell(notebook))
+
+
+def parameter_types(notebook: Path) -> dict[str, type]:
+    """The parameters of a notebook, each with its type."""
+    return parameter_cells.types(_parameters_cell(notebook))
+
+
+def _parameters_cell(notebook: Path) -> str:
     tagged = (c for c in _cells(notebook) if "parameters" in c["metadata"].get("tags", []))
-    source = "".join(next(tagged)["source"])
-    return dict(re.findall(r"^(\w+) = .*?#\s*(.*)$", source, re.MULTILINE))
+    return "".join(next(tagged)["source"])
 
 
 def title(notebook: Path) -> str:
@@ -73,12 +81,12 @@ def _cells(notebook: Path) -> list[dict[str, Any]]:
 
 
 def executed_folder(
-    preset: str = "fast", seed: int = 0, overrides: dict[str, Any] | None = None, **_: Any
+    preset: str = "fast", seed: int = 0, overrides: dict[str, Any] | None = None, **values: Any
 ) -> Path:
     """The folder of executed copies, a different one for each choice of parameters."""
     parts = [preset, f"s{seed}"]
-    if overrides:
-        text = json.dumps(overrides, sort_keys=True)
+    if changed := {**(overrides or {}), **values}:
+        text = json.dumps(changed, sort_keys=True)
         parts.append(hashlib.sha256(text.encode()).hexdigest()[:8])
     return paths.executed_root() / "-".join(parts)
 
@@ -106,7 +114,7 @@ def execute(
 
     from icotlib.system.processes import ONE_THREAD, environment  # torch: not for help texts
 
-    _check_parameters(notebook, values)
+    parameter_cells.check(values, parameter_types(notebook), notebook.stem)
     output = output or executed_folder(**values) / notebook.name
     output.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
@@ -118,7 +126,7 @@ def execute(
                 parameters=values,
                 kernel_name="python3",
                 progress_bar=False,
-                cwd=str(paths.PROJECT),
+                cwd=str(paths.WORK),
                 extra_arguments=["--log-level=CRITICAL"],
             )
     except PapermillExecutionError as error:
@@ -143,16 +151,6 @@ def execute(
     return output
 
 
-def _check_parameters(notebook: Path, values: dict[str, Any]) -> None:
-    known = parameters(notebook)
-    for name in values:
-        if name not in known:
-            raise ConfigError(
-                f"{notebook.stem} has no parameter {name!r}; it has {', '.join(known)}."
-                f"{did_you_mean(name, known)}"
-            )
-
-
 def run_all(
     preset: str = "fast",
     seed: int = 0,
@@ -162,6 +160,7 @@ def run_all(
     studies: bool = False,
     series: bool = False,
     say: Callable[[str], None] | None = None,
+    values: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Train every run that notebooks need, and execute the notebooks; returns their copies.
 
@@ -172,13 +171,14 @@ def run_all(
         series: only the notebooks about stepwise internalization, and their runs.
         say: called with lines of text about what has ended; by default `tqdm.write`, which does
             not break progress bars.
+        values: further parameters, by name, for the notebooks that have them.
 
     Raises `ConfigError` for a setting in `overrides` that none of these notebooks reads.
     """
     overrides = parse_overrides(overrides)
     names_or_series = names or (STEPWISE_NOTEBOOKS if series else ())
     chosen = [find_notebook(name) for name in names_or_series] or notebooks(studies)
-    executions = _executions(chosen, preset, seed, overrides)
+    executions = _executions(chosen, preset, seed, overrides, values or {})
     if names:
         configs = [run for path, own in executions.items() for run in needed(path, **own)]
     else:
@@ -194,16 +194,24 @@ def run_all(
 
 
 def _executions(
-    chosen: Sequence[Path], preset: str, seed: int, overrides: dict[str, Any]
+    chosen: Sequence[Path],
+    preset: str,
+    seed: int,
+    overrides: dict[str, Any],
+    values: Mapping[str, Any],
 ) -> dict[Path, dict[str, Any]]:
-    """The arguments of `execute` for each notebook: it gets the overrides that its runs read.
+    """The arguments of `execute` for each notebook: it gets the overrides that its runs read, and
+    the parameters that it has.
 
     Raises `ConfigError` for an override that no run of any of them reads.
     """
     read = overrides_read([path.stem for path in chosen], preset, overrides)
-    folder = executed_folder(preset, seed, overrides)  # one for all of them
+    folder = executed_folder(preset, seed, {**overrides, **values})  # one for all of them
     common = {"folder": folder.name, "preset": preset, "seed": seed}
-    return {path: {**common, "overrides": read[path.stem]} for path in chosen}
+    own = {
+        path: {name: x for name, x in values.items() if name in parameters(path)} for path in chosen
+    }
+    return {path: {**common, **own[path], "overrides": read[path.stem]} for path in chosen}
 
 
 def overrides_read(

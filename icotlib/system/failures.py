@@ -4,6 +4,8 @@ import errno
 import os
 from collections.abc import Iterator
 
+from icotlib.errors import IcotError, RunError
+
 #: Parts of messages in which safetensors, torch, pyarrow and others tell of a full disk.
 _FULL = ("no space left", "os error 28", "disk quota exceeded", "os error 122", "file too large")
 
@@ -44,6 +46,16 @@ _MEANINGS = {
     errno.ESTALE: "the folder of {path} is no longer connected; mount it again",
     errno.ENOMEM: "memory is full; use fewer --jobs, or a smaller train.batch_size",
 }
+
+
+def readable(error: BaseException) -> BaseException:
+    """An error of the machine as a `RunError` that says what to do; any other as it is."""
+    meaning = None if isinstance(error, IcotError) else explained(error)
+    if meaning is None:
+        return error
+    made = RunError(meaning)
+    made.__cause__ = error
+    return made
 
 
 def explained(error: BaseException) -> str | None:

@@ -1,7 +1,9 @@
-"""Cores, threads and environment variables of processes."""
+"""Cores, threads, environment variables and signals of processes."""
 
 import contextlib
 import os
+import signal
+import threading
 from collections.abc import Iterator
 
 import torch
@@ -47,3 +49,23 @@ def all_cores() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """While open, SIGTERM interrupts as Ctrl-C does, so that runs write their checkpoints.
+
+    Signals reach the main thread alone; in any other one, nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -2,13 +2,15 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
 
+import yaml
+
 from icotlib.data.cells import cell_text, has_content, is_list
-from icotlib.errors import did_you_mean
+from icotlib.errors import ConfigError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,23 @@ class Columns:
     between: str = " "
     #: The name of a format in `icotlib.data.formats`; None recognises it by its columns.
     form: str | None = None
+
+    @classmethod
+    def of(cls, names: Mapping[str, str] | str) -> "Columns":
+        """The columns that a mapping names, or such a mapping as YAML text.
+
+        Raises `ConfigError` for what is none, or names another part than the fields above.
+        """
+        if isinstance(names, str):
+            names = yaml.safe_load(names) or {}
+        known = [field.name for field in fields(cls)]
+        if not isinstance(names, Mapping):
+            raise ConfigError(f"columns must map {', '.join(known)} to names, got {names!r}")
+        for name in names:
+            if name not in known:
+                hint = did_you_mean(str(name), known)
+                raise ConfigError(f"columns: no {name!r}, but {', '.join(known)}.{hint}")
+        return cls(**names)
 
 
 #: Columns found by their usual names.

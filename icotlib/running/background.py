@@ -1,0 +1,302 @@
+"""Training in a process of its own, which goes on when whoever asked for it has ended.
+
+A notebook's kernel stays free meanwhile, and closing the page or restarting the kernel loses
+nothing: another `Training` of the same runs, in any process of this machine, finds the one under
+way. The runs train in the workers that `icotlib.running.jobs.ensure` uses.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+
+from icotlib import paths
+from icotlib.config import RunConfig, from_dict, to_dict
+from icotlib.errors import IcotError, RunError
+from icotlib.running import jobs
+from icotlib.runs import Run
+from icotlib.system import leases
+from icotlib.system.failures import readable
+from icotlib.system.seals import write_json
+
+#: Seconds between two looks at a process that is to end.
+LOOK = 0.1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is."""
+
+    name: str
+    #: not started, waiting, loading, training, testing, pausing, paused, failed or finished.
+    state: str
+    step: int
+    steps: int
+    #: Training loss per token, the last reported; None before the first report.
+    loss: float | None = None
+    #: Validation accuracy at the last evaluation, if there has been one.
+    accuracy: float | None = None
+    #: Chain tokens (or steps) removed, of how many.
+    removed: int | None = None
+    chain: int | None = None
+    #: Seconds of training left, where they can be told.
+    left: float | None = None
+
+
+class Training:
+    """Some runs and the runs that they build on: start, pause, resume or stop them.
+
+    Every object of the same runs sees and steers the same training, whichever process started it.
+    """
+
+    def __init__(self, configs: RunConfig | Sequence[RunConfig], workers: int | None = None):
+        """Args: workers: runs side by side, as in `ensure`."""
+        listed = [configs] if isinstance(configs, RunConfig) else list(configs)
+        self.asked = [config.pinned() for config in listed]
+        self.workers = workers
+        #: Every run, those that others build on before them.
+        self.configs = {config.run_name: config for config in _with_phases(self.asked)}
+        self.runs = {name: Run.of(config) for name, config in self.configs.items()}
+        #: Where each run was, and when, as this object first saw it in training.
+        self._seen: dict[str, tuple[float, int]] = {}
+
+    # --- what to do ---
+
+    def start(self) -> None:
+        """Train what is not finished, from the last checkpoints; returns at once.
+
+        Runs that a process of this machine has in hand already stay with it. Raises `DataError` or
+        `ConfigError` if a model or data cannot be found.
+        """
+        in_hand = self._in_hand()
+        missing = [one for one in self.asked if one.run_name not in in_hand]
+        if all(Run.of(config).done for config in missing):
+            return
+        jobs.trainings(missing)  # raises before anything starts
+        for old in self._orders():
+            if not _is_running(old):
+                _delete(old)
+        _start(missing, self.workers)
+        self._seen = {}
+
+    def pause(self) -> None:
+        """Have every run write a checkpoint and end; returns at once (`wait` waits for it).
+
+        A process that trains these runs beside others pauses those too.
+        """
+        in_hand = self._in_hand()
+        for order in self._running():
+            order.with_suffix(".pausing").touch()
+            os.kill(_content(order)["pid"], signal.SIGTERM)
+        for name, run in self.runs.items():  # those of other commands and machines
+            if name not in in_hand and run.in_training:
+                run.request_stop()
+
+    def stop(self) -> None:
+        """End training at once. What came after the last checkpoints is lost.
+
+        Runs of other commands and machines are paused.
+        """
+        running = self._running()
+        for order in running:
+            # Its workers are in the process group that it leads.
+            os.killpg(_content(order)["pid"], signal.SIGKILL)
+            _reap(_content(order)["pid"])
+        if not running:
+            self.pause()
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait until training has ended or is paused.
+
+        Raises `RunError` if it goes on after so many seconds, and where a run has failed.
+        """
+        limit = None if seconds is None else time.monotonic() + seconds
+        while self.active:
+            if limit is not None and time.monotonic() > limit:
+                raise RunError(f"training goes on after {seconds:.0f} s")
+            time.sleep(LOOK)
+        if self.error:
+            raise RunError(self.error)
+
+    # --- how it stands ---
+
+    @property
+    def finished(self) -> bool:
+        return all(run.done for run in self.runs.values())
+
+    @property
+    def active(self) -> bool:
+        """Whether a process trains these runs, or is about to."""
+        return bool(self._running()) or any(run.in_training for run in self.runs.values())
+
+    @property
+    def error(self) -> str | None:
+        """What made the last training fail; None if nothing did."""
+        found = (order.with_suffix(".error") for order in self._orders())
+        return next((path.read_text() for path in found if path.is_file()), None)
+
+    @property
+    def progress(self) -> list[Progress]:
+        """How far each run is."""
+        in_hand = self._in_hand()
+        pausing = any(order.with_suffix(".pausing").exists() for order in self._running())
+        return [self._progress_of(name, name in in_hand, pausing) for name in self.runs]
+
+    def table(self) -> pd.DataFrame:
+        """One row per run: the fields of `Progress`."""
+        return pd.DataFrame([vars(one) for one in self.progress])
+
+    def _progress_of(self, name: str, in_hand: bool, pausing: bool) -> Progress:
+        run, steps = self.runs[name], self.configs[name].train.steps
+        done, said, rows = run.done, run.progress, run.metrics  # done first, as bars read them
+        accuracy = None
+        if len(rows) and pd.notna(rows.valid_accuracy.iloc[-1]):
+            accuracy = float(rows.valid_accuracy.iloc[-1])
+        if done:
+            removed, chain = (int(run.stages.removed.max()) if len(run.stages) else None), None
+            loss = float(rows.loss.iloc[-1]) if len(rows) else None
+            step = run.totals["step"]
+            chain = run.totals["chain_length"]
+            return Progress(name, "finished", step, steps, loss, accuracy, removed, chain)
+        state = self._state_of(run, in_hand, pausing)
+        left = self._seconds_left(name, state, said)
+        figures = (said.get("loss"), accuracy, said.get("removed"), said.get("chain"))
+        return Progress(name, state, said.get("step", 0), steps, *figures, left)
+
+    def _state_of(self, run: Run, in_hand: bool, pausing: bool) -> str:
+        said = run.progress
+        if run.in_training:
+            working = "testing" if "testing" in said else "training" if said else "loading"
+            return "pausing" if pausing or run.stop_requested else working
+        if in_hand:
+            return "pausing" if pausing else "waiting"
+        if self.error:
+            return "failed"
+        has_checkpoint = any(run.folder.glob("checkpoint/step-*"))
+        return "paused" if has_checkpoint else "not started"
+
+    def _seconds_left(self, name: str, state: str, said: dict[str, Any]) -> float | None:
+        """By the pace since this object first saw the run in training; else by all its steps."""
+        if state != "training" or not said.get("step"):
+            self._seen.pop(name, None)
+            return None
+        now, step = time.monotonic(), said["step"]
+        since, first = self._seen.setdefault(name, (now, step))
+        pace = (now - since) / (step - first) if step > first else said["seconds"] / step
+        return pace * (said["steps"] - step)
+
+    def _orders(self) -> list[Path]:
+        """The files of processes that train, or have trained, one of the runs asked for."""
+        names = {config.run_name for config in self.asked}
+        found = _folder().glob("*.json")
+        return [path for path in found if not names.isdisjoint(_content(path)["runs"])]
+
+    def _running(self) -> list[Path]:
+        """Those whose process runs, on this machine."""
+        return [order for order in self._orders() if _is_running(order)]
+
+    def _in_hand(self) -> set[str]:
+        """The names of all runs that these processes train, or are about to."""
+        return {name for order in self._running() for name in _content(order)["runs"]}
+
+
+def _start(configs: Sequence[RunConfig], workers: int | None) -> None:
+    """Start a process that trains the runs of these configs, and outlives this one."""
+    folder = _folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    order = folder / f"{uuid.uuid4().hex}.json"
+    content = {
+        "runs": [config.run_name for config in _with_phases(configs)],
+        "configs": [to_dict(config) for config in configs],
+        "workers": workers,
+    }
+    write_json(order, content, durable=False)
+    environment = os.environ | {"ICOT_RUNS": str(paths.runs_root()), "ICOT_LIVE": "0"}
+    # The package is found where it was found here.
+    search = [str(Path(paths.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, search))
+    with order.with_suffix(".log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", __name__, str(order)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    started = psutil.Process(process.pid).create_time()
+    holder = leases.this_process() | {"pid": process.pid, "started": started}
+    write_json(order, content | holder, durable=False)
+
+
+def _folder() -> Path:
+    """The folder with a file for each process that trains in the background."""
+    return paths.runs_root() / ".background"
+
+
+def _content(order: Path) -> dict[str, Any]:
+    try:
+        return json.loads(order.read_text())
+    except (OSError, ValueError):
+        return {"runs": []}
+
+
+def _is_running(order: Path) -> bool:
+    """Whether the process of an order runs, on this machine."""
+    pid = _content(order).get("pid")
+    if pid is not None:
+        _reap(pid)
+    here = leases.this_process()["machine"] == _content(order).get("machine")
+    return here and leases.is_held(order)
+
+
+def _reap(pid: int) -> None:
+    """Take note of the end of a child of this process, whose number is free for another then."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except OSError:  # no child of this process
+        return
+
+
+def _delete(order: Path) -> None:
+    for path in order.parent.glob(f"{order.stem}.*"):
+        path.unlink(missing_ok=True)
+
+
+def _with_phases(configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """Configs and those of the runs that they build on, which come before them."""
+    found: list[RunConfig] = []
+    for config in configs:
+        found += [*_with_phases(list(config.phases.values())), config]
+    return found
+
+
+def main(order: Path) -> int:
+    """Train the runs of an order; the exit status of the process that was started for it."""
+    content = json.loads(order.read_text())
+    configs = [from_dict(values) for values in content["configs"]]
+    try:
+        jobs.ensure(configs, content["workers"])
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        known = readable(error)
+        text = str(known) if isinstance(known, IcotError) else repr(error)
+        order.with_suffix(".error").write_text(text)
+        raise
+    _delete(order)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,80 @@
+"""JupyterLab on copies of the notebooks, so that what is run there changes no file of the project.
+
+The copies are in `lab/`, beside what they lead to: README, guide, figures and executed copies.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from icotlib import paths
+from icotlib.errors import IcotError
+from icotlib.running.notebooks import notebooks
+
+#: The file with the hash of each notebook at the time it was copied.
+ORIGINS = ".origins.json"
+
+
+def working_copies(folder: Path, say: Callable[[str], None] = print) -> list[Path]:
+    """Copies of all notebooks to run and change, in a folder that is made where it is missing.
+
+    A copy that is there stays as it is. Where the notebook has changed since it was copied, that is
+    said. Executed copies can be opened below `executed/` if the folder of runs is elsewhere.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    origins_file = folder / ORIGINS
+    origins = json.loads(origins_file.read_text()) if origins_file.is_file() else {}
+    copies = []
+    for notebook in notebooks():
+        copy, text_hash = folder / notebook.name, hashlib.sha256(notebook.read_bytes()).hexdigest()
+        if not copy.is_file():
+            shutil.copyfile(notebook, copy)
+            origins[notebook.name] = text_hash
+        elif origins.get(notebook.name) != text_hash:
+            say(f"{copy}: the notebook has changed since; move this copy away to get the new one")
+        copies.append(copy)
+    origins_file.write_text(json.dumps(origins, indent=1))
+    _link_executed(folder / "executed")
+    return copies
+
+
+def _link_executed(link: Path) -> None:
+    """Lead to the executed copies, if JupyterLab would not see them: it opens nothing above its
+    root, and they follow `ICOT_RUNS`."""
+    link.unlink(missing_ok=True)
+    if not paths.executed_root().is_relative_to(paths.WORK):
+        paths.executed_root().mkdir(parents=True, exist_ok=True)
+        link.symlink_to(paths.executed_root(), target_is_directory=True)
+
+
+def command(options: Sequence[str]) -> list[str]:
+    """The command that starts JupyterLab at the root of the project, in the tour.
+
+    Args:
+        options: of JupyterLab, passed on as they are.
+
+    Raises `IcotError` for the superuser, whom JupyterLab refuses, unless `--allow-root` is given.
+    """
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and "--allow-root" not in options:
+        raise IcotError(
+            "JupyterLab does not start as root: whoever reaches its page could do anything on this "
+            "machine. Start it as another user, or, in a container that holds nothing else, with "
+            "`icot lab --allow-root` (make lab ARGS=--allow-root)"
+        )
+    first = notebooks()[0].name
+    return [
+        *(sys.executable, "-m", "jupyter", "lab", f"--ServerApp.root_dir={paths.WORK}"),
+        *(f"--LabApp.default_url=/lab/tree/{paths.LAB.name}/{first}", *options),
+    ]
+
+
+def open_lab(options: Sequence[str]) -> None:
+    """Run JupyterLab until it is closed. Raises as `command` does."""
+    words = command(options)
+    working_copies(paths.LAB)
+    subprocess.run(words, check=False)

@@ -1,0 +1,124 @@
+"""Training in a process of its own: started, paused, resumed and stopped from any process."""
+
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from icotlib.config import to_dict
+from icotlib.errors import RunError
+from icotlib.running import background
+from icotlib.running.background import Training
+from icotlib.runs import Run
+from icotlib.training.trainer import train
+from tests.helpers import wait_until
+
+#: Columns of metrics.csv that are a function of the config alone.
+SAME = ["step", "examples", "tokens", "rate", "loss", "valid_accuracy"]
+
+
+@pytest.fixture
+def longer(tiny):
+    """A run of some seconds, which can be paused in between."""
+    return tiny.override({"train.steps": 600, "train.eval_every": 200})
+
+
+#: What another process does to start a run, whose settings it is given.
+START = """
+import json, sys
+from icotlib.config import from_dict
+from icotlib.running.background import Training
+Training(from_dict(json.loads(sys.argv[1]))).start()
+"""
+
+
+def reached(training: Training, step: int) -> bool:
+    return training.progress[-1].step >= step
+
+
+def test_a_paused_run_ends_with_the_numbers_of_an_uninterrupted_one(
+    runs_folder, longer, tmp_path, monkeypatch
+):
+    training = Training(longer)
+    assert [one.state for one in training.progress] == ["not started"]
+    values = json.dumps(to_dict(longer))
+    subprocess.run([sys.executable, "-c", START, values], check=True)  # and outlives this process
+    try:
+        assert training.progress[0].state == "waiting"
+        training.start()  # it is under way
+        wait_until(lambda: reached(training, 20))
+        other = Training(longer)  # as after the kernel was restarted
+        assert other.active
+        assert other.progress[0].loss > 0
+        assert other.progress[0].left > 0
+        other.pause()
+        assert {one.state for one in training.progress} <= {"pausing", "paused"}
+        training.wait(60)
+        [paused] = training.progress
+        assert paused.state == "paused"
+        assert 20 <= paused.step < 600
+        other.start()
+        training.wait(120)
+    finally:
+        training.stop()
+    run = Run.of(longer)
+    assert run.history.event.tolist() == ["started", "stopped", "resumed", "finished"]
+    [done] = training.progress
+    assert (done.state, done.step, done.removed, done.chain) == ("finished", 600, 8, 8)
+    assert done.accuracy == run.metrics.valid_accuracy.iloc[-1]
+    metrics = run.metrics
+    monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "uninterrupted"))
+    assert metrics[SAME].equals(train(longer).metrics[SAME])
+
+
+def test_stopping_ends_it_at_once(runs_folder, longer):
+    training = Training(longer.override(train={"steps": 100_000}))
+    training.start()
+    wait_until(lambda: reached(training, 20))
+    training.stop()
+    training.wait(30)
+    assert [one.state for one in training.progress] == ["not started"]  # no checkpoint yet
+    assert next(iter(training.runs.values())).history.event.tolist() == ["started"]
+
+
+def test_runs_that_are_in_hand_stay_where_they_are(runs_folder, tiny, monkeypatch):
+    """Of two runs, one of which trains already, the other is started; the method's phases that
+    another process happens to train are not steered with it."""
+    process = SimpleNamespace(pid=os.getpid())
+    monkeypatch.setattr(subprocess, "Popen", lambda *command, **how: process)
+    other, teacher = tiny.override(seed=1), tiny.override(method="explicit_cot")
+    student = tiny.override({"method": "kd_student", "phases": {"teacher": teacher}})
+    for asked in (tiny, [tiny, other], other, student):
+        Training(asked).start()
+    orders = runs_folder.glob(".background/*.json")
+    started = sorted(json.loads(path.read_text())["runs"] for path in orders)
+    expected = [[tiny], [other], [teacher, student]]
+    assert started == sorted([config.pinned().run_name for config in one] for one in expected)
+    assert [one.state for one in Training([tiny, student]).progress] == ["waiting"] * 3
+    assert [one.state for one in Training(teacher).progress] == ["waiting"]
+    assert [one.state for one in Training(tiny.override(seed=2)).progress] == ["not started"]
+
+
+def test_what_failed_says_why_until_it_is_started_again(runs_folder, tiny):
+    bad = tiny.override({"data.valid_examples": 9000})
+    training = Training(bad)
+    training.start()
+    with pytest.raises(RunError, match=r"9,?000"):
+        training.wait(120)
+    assert training.progress[0].state == "failed"
+    assert "Traceback" not in training.error
+
+
+def test_the_time_left_is_that_of_the_wall_clock(runs_folder, tiny, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(background.time, "monotonic", lambda: clock[0])
+    training = Training(tiny)
+    said = {"step": 100, "steps": 1000, "seconds": 50.0}
+    assert training._seconds_left("run", "training", said) == 450  # half a second a step
+    clock[0] = 200.0
+    assert training._seconds_left("run", "training", said | {"step": 200}) == 1600  # two seconds
+    assert training._seconds_left("run", "paused", said) is None
+    assert training._seconds_left("run", "training", said) == 450  # resumed

@@ -1,0 +1,203 @@
+"""The widgets in JupyterLab, in a real browser: Debian's chromium, driven by Playwright."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from icotlib import paths
+from icotlib.config import to_dict
+from icotlib.runs import Run
+from icotlib.training.trainer import train
+from tests.helpers import wait_until
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+
+#: Milliseconds to wait for what a page shows.
+PATIENCE = 300_000
+
+#: Where screenshots are kept to be looked at; nowhere unless it is set.
+SCREENSHOTS = os.environ.get("ICOT_SCREENSHOTS")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """The root of JupyterLab, beside the folder of its runs."""
+    return tmp_path_factory.mktemp("browser")
+
+
+@pytest.fixture(scope="module")
+def lab(folder):
+    """The address of a JupyterLab with settings of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = folder / "config" / "labconfig" / "page_config.json"
+    settings.parent.mkdir(parents=True)
+    news = "@jupyterlab/apputils-extension:announcements"
+    settings.write_text(json.dumps({"disabledExtensions": {news: True}}))
+    environment = os.environ | {
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "ICOT_RUNS": str(folder / "runs"),
+        "PYTHONPATH": str(paths.PROJECT),
+    }
+    environment.pop("ICOT_LIVE", None)
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root"]
+    command += [f"--ServerApp.port={port}", "--IdentityProvider.token=", f"--notebook-dir={folder}"]
+    with (folder / "lab.log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_until(lambda: answers(f"{address}/api/status"))
+        yield address
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def answers(address: str) -> bool:
+    try:
+        return urllib.request.urlopen(address, timeout=5).status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+class Page:
+    """A notebook that is open in JupyterLab."""
+
+    def __init__(self, browser, address: str, notebook: Path, width: int = 1280):
+        self.page = browser.new_page(viewport={"width": width, "height": 800})
+        self.page.set_default_timeout(PATIENCE)
+        self.errors: list[str] = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.goto(f"{address}/lab/tree/{notebook.name}?reset")
+        self.page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+        self.page.get_by_text("| Idle").first.wait_for()  # its kernel
+
+    def run_cell(self, number: int) -> None:
+        """Run a cell from the keyboard."""
+        self.page.locator(".jp-CodeCell .cm-content").nth(number).click()
+        self.page.keyboard.press("Shift+Enter")
+
+    def press(self, label: str) -> None:
+        """Press a button from the keyboard, once it can be pressed."""
+        button = self.page.get_by_role("button", name=label, exact=True)
+        playwright.expect(button).to_be_enabled(timeout=PATIENCE)
+        button.focus()
+        self.page.keyboard.press("Enter")
+
+    def sees(self, text: str) -> None:
+        """Wait until a text is announced."""
+        found = self.page.get_by_role("status").filter(has_text=text)
+        found.first.wait_for(timeout=PATIENCE)
+
+    def picture(self, name: str) -> None:
+        if SCREENSHOTS:
+            self.page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
+
+    def close(self) -> None:
+        self.page.close()
+        assert self.errors == []
+
+
+def write_notebook(path: Path, *cells: str) -> Path:
+    nbformat.write(
+        nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        ),
+        path,
+    )
+    return path
+
+
+PANEL = """\
+import icotlib as icot
+from icotlib.config import from_dict
+panel = icot.training_panel(from_dict({config!r}))
+panel"""
+
+
+def test_a_run_is_started_paused_and_resumed_in_the_panel(
+    lab, browser, folder, tiny, monkeypatch, tmp_path
+):
+    config = tiny.override({"train.steps": 1600, "train.eval_every": 400})
+    cells = (PANEL.format(config=to_dict(config)), "6 * 7")
+    notebook = write_notebook(folder / "panel.ipynb", *cells)
+    shown = Page(browser, lab, notebook)
+    shown.run_cell(0)
+    shown.press("Start")
+    shown.sees("1 training")
+    shown.picture("panel-training")
+    shown.run_cell(1)
+    shown.page.get_by_text("42", exact=True).wait_for()  # the kernel is free
+    shown.press("Pause")
+    shown.sees("1 paused")
+    shown.picture("panel-paused")
+    shown.close()
+
+    again = Page(browser, lab, notebook, width=900)  # another page, in which the cell is run again
+    again.run_cell(0)
+    again.press("Resume")
+    again.sees("1 finished")
+    again.page.get_by_role("img", name="learning curves").wait_for()
+    again.picture("panel-finished")
+    again.close()
+
+    monkeypatch.setenv("ICOT_RUNS", str(folder / "runs"))
+    run = Run.of(config)
+    assert run.history.event.tolist() == ["started", "stopped", "resumed", "finished"]
+    metrics = run.metrics.drop(columns="seconds")
+    monkeypatch.setenv("ICOT_RUNS", str(tmp_path))
+    assert metrics.equals(train(config).metrics.drop(columns="seconds"))
+
+
+DIAL = """\
+import icotlib as icot
+icot.dial(icot.find_run("{name}"))"""
+
+
+def test_the_dial_is_turned_by_mouse_and_keyboard(lab, browser, folder, tiny, monkeypatch):
+    monkeypatch.setenv("ICOT_RUNS", str(folder / "runs"))
+    cell = DIAL.format(name=train(tiny).name)
+    shown = Page(browser, lab, write_notebook(folder / "dial.ipynb", cell), width=900)
+    shown.run_cell(0)
+    shown.sees("answer")
+    slider, named = shown.page.get_by_role("slider"), shown.page.get_by_label("The model")
+    track = shown.page.locator(".widget-slider .slider-container, .slider-container").first
+    width = track.bounding_box()["width"]
+    slider.focus()
+    shown.page.keyboard.press("ArrowRight")
+    playwright.expect(named).to_have_value("1 token removed", timeout=PATIENCE)
+    shown.page.locator("del").wait_for()
+    assert track.bounding_box()["width"] == width
+    shown.picture("dial")
+    named.select_option("writes none")
+    playwright.expect(shown.page.locator("del")).to_have_text(re.compile(r"\d"))
+    assert track.bounding_box()["width"] == width
+    field = shown.page.get_by_label("Question")
+    field.fill("12 * x")
+    field.press("Enter")
+    shown.page.get_by_role("alert").wait_for()
+    shown.picture("dial-error")
+    shown.close()

@@ -1,0 +1,66 @@
+"""JupyterLab: at the root of the project, on copies of the notebooks."""
+
+import os
+import subprocess
+
+import pytest
+
+from icotlib import paths
+from icotlib.cli import main
+from icotlib.errors import IcotError
+from icotlib.running import lab
+from icotlib.running.notebooks import notebooks
+
+
+def test_copies_are_made_once_and_stay_what_the_user_made_of_them(tmp_path, runs_folder):
+    said: list[str] = []
+    copies = lab.working_copies(tmp_path / "lab", said.append)
+    assert [copy.read_bytes() for copy in copies] == [one.read_bytes() for one in notebooks()]
+    copies[3].write_text("mine")
+    copies[4].unlink()
+    assert lab.working_copies(tmp_path / "lab", said.append) == copies
+    assert copies[3].read_text() == "mine"
+    assert copies[4].read_bytes() == notebooks()[4].read_bytes()
+    assert said == []
+
+
+def test_a_notebook_that_has_changed_since_is_named(tmp_path, runs_folder, monkeypatch):
+    original = tmp_path / "00_one.ipynb"
+    original.write_text("first")
+    monkeypatch.setattr(lab, "notebooks", lambda: [original])
+    said: list[str] = []
+    [copy] = lab.working_copies(tmp_path / "lab", said.append)
+    original.write_text("second")
+    lab.working_copies(tmp_path / "lab", said.append)
+    assert copy.read_text() == "first"
+    assert said == [
+        f"{copy}: the notebook has changed since; move this copy away to get the new one"
+    ]
+
+
+def test_executed_copies_are_in_reach_wherever_runs_are(tmp_path, runs_folder, monkeypatch):
+    lab.working_copies(tmp_path / "lab")
+    assert (tmp_path / "lab" / "executed").resolve() == paths.executed_root()
+    lab.working_copies(tmp_path / "lab")  # once more, and runs in the project
+    monkeypatch.setenv("ICOT_RUNS", str(paths.PROJECT / "runs"))
+    lab.working_copies(tmp_path / "lab")
+    assert not (tmp_path / "lab" / "executed").exists()
+
+
+def test_options_are_passed_on_and_the_project_is_the_root(monkeypatch):
+    started = []
+    monkeypatch.setattr(subprocess, "run", lambda words, check: started.append(words))
+    monkeypatch.setattr(lab, "working_copies", lambda folder: [])
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert main(["lab", "--no-browser", "--port", "9000"]) == 0
+    [words] = started
+    assert words[-3:] == ["--no-browser", "--port", "9000"]
+    assert f"--ServerApp.root_dir={paths.PROJECT}" in words
+    assert "--LabApp.default_url=/lab/tree/lab/00_tour.ipynb" in words
+
+
+def test_root_is_told_why_jupyterlab_refuses(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(IcotError, match="whoever reaches its page could do anything"):
+        lab.command([])
+    assert "--allow-root" in lab.command(["--allow-root"])

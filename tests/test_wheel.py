@@ -1,0 +1,65 @@
+"""The wheel: what is installed from it works where there is no checkout."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from icotlib import paths
+from icotlib.running.notebooks import notebooks
+
+SOURCES = (
+    "icotlib",
+    "notebooks",
+    "data/sample",
+    "figures",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The folder of packages into which the wheel has been installed."""
+    pytest.importorskip("setuptools", reason="no setuptools, which builds the wheel")
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
+    for name in SOURCES:
+        copy = shutil.copytree if (paths.PROJECT / name).is_dir() else shutil.copyfile
+        copy(paths.PROJECT / name, source / name)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    quick = ["--no-deps", "--no-index"]
+    build = [*pip, "wheel", *quick, "--no-build-isolation", "-w", str(source), str(source)]
+    subprocess.run(build, check=True, capture_output=True)
+    [wheel] = source.glob("*.whl")
+    install = [*pip, "install", *quick, "--ignore-installed", "--prefix", str(target), str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    [packages] = target.glob("lib/*/site-packages")
+    return packages
+
+
+CODE = """
+import icotlib, json
+from icotlib import paths
+from icotlib.running import lab, notebooks
+copies = lab.working_copies(paths.LAB)
+copy = notebooks.execute(notebooks.find_notebook("01"), preset="smoke", say=lambda line: None)
+print(json.dumps([icotlib.__file__, len(copies), str(copy), str(paths.runs_root())]))
+"""
+
+
+def test_notebooks_run_from_the_wheel_alone(installed, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(installed)}
+    environment.pop("ICOT_RUNS", None)
+    run = [sys.executable, "-c", CODE]
+    done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    file, copies, copy, runs = json.loads(done.stdout)
+    assert file.startswith(str(installed))
+    assert copies == len(notebooks())
+    assert runs == str(tmp_path / "runs")
+    assert copy.startswith(runs)
+    assert not (installed / "runs").exists()
