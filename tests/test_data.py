@@ -101,7 +101,7 @@ def test_the_authors_gsm8k_file_reads(reference):
 
 
 def test_splits_do_not_overlap_and_are_seeded(tmp_path, monkeypatch):
-    monkeypatch.setattr("icotlib.paths.DATA", tmp_path)
+    monkeypatch.setattr("icotlib.paths.WORK", tmp_path)
     config = DataConfig(task="mult-2x2", train_examples=7500, valid_examples=100, test_examples=200)
     corpus = load_corpus(config)
     questions = [*corpus.train["question"], *corpus.valid["question"], *corpus.test["question"]]
@@ -118,17 +118,17 @@ def test_the_held_out_sets_do_not_depend_on_the_training_set():
 
 
 def test_a_large_set_is_cached_and_read_back(tmp_path, monkeypatch):
-    monkeypatch.setattr("icotlib.paths.DATA", tmp_path)
+    monkeypatch.setattr("icotlib.paths.WORK", tmp_path)
     config = DataConfig(task="mult-3x2", train_examples=10_000)
     first = load_corpus(config)
-    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert len(list((tmp_path / "data" / "cache").iterdir())) == 1
     assert load_corpus(config).digest == first.digest
 
 
 @pytest.mark.parametrize("step_end", [None, "+"])
 def test_a_large_set_is_encoded_once_and_its_tokens_read_from_disk(tmp_path, monkeypatch, step_end):
     """Chains and questions of different length, in blocks of different width."""
-    monkeypatch.setattr("icotlib.paths.DATA", tmp_path)
+    monkeypatch.setattr("icotlib.paths.WORK", tmp_path)
     examples = [
         Example("1 + 2", "", "3"),
         Example("1 2 + 3", "1 2 +", "1 5"),

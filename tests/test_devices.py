@@ -179,7 +179,7 @@ def test_ddp_equals_one_process_and_resumes_with_another_number(tmp_path, monkey
     wait_for(reached.exists, processes[0])
     for process in processes:
         process.send_signal(signal.SIGKILL)
-        assert "one_model' trains in one process only" in process.communicate()[0]
+        assert "icot_si' trains in one process only" in process.communicate()[0]
     assert not Run.of(killed).done
     train(killed)
 

@@ -27,7 +27,7 @@ from icotlib.reporting import card_code, cards, hub, push
 from icotlib.runs import Run
 from icotlib.system import leases
 from icotlib.training.trainer import train
-from tests.helpers import TINY_SIZES, bytes_tokenizer, save_pretrained, unigram_tokenizer
+from tests.helpers import TINY, bytes_tokenizer, save_pretrained, unigram_tokenizer
 
 #: Runs a script of an export from another folder, where there is no icotlib.
 GUARD = """\
@@ -64,12 +64,12 @@ def runs(tmp_path_factory):
     home = tmp_path_factory.mktemp("hidden-home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ICOT_RUNS", str(home / "runs"))
-        quick = TINY_SIZES | {"data.task": "mult-1x2", "train.steps": 2, "train.eval_every": 2}
+        quick = TINY | {"data.task": "mult-1x2", "train.steps": 2, "train.eval_every": 2}
         # Large random weights: what such a model writes depends on every position and token.
         quick |= {"model.options": {"initializer_range": 0.5}}
         shifting = {"removal.keep_positions": False}
         config = RunConfig().override(quick | {"removal.warmup_steps": 1})
-        own = quick | {"data.path": str(write_own(home / "my <b>data</b>")), "method": "icot_si"}
+        own = quick | {"data.path": str(write_own(home / "my <b>data</b>"))}
         own |= {"removal.warmup_steps": 1, "model.options": {}}
         for_bytes = save_pretrained(
             home, "gpt2", tokenizer=bytes_tokenizer(OWN_LINES), initializer_range=0.5

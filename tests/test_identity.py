@@ -136,7 +136,7 @@ def test_a_checkpoint_knows_its_data_where_provenance_is_lost(runs_folder, tiny,
 
 def test_a_plan_for_data_that_are_elsewhere(runs_folder):
     config = config_on("/nowhere/data")
-    assert "-data-s0-v1-" in config.run_name
+    assert "-data-s0-v2-" in config.run_name
     with pytest.raises(DataError, match="no such file"):
         train(config)
     assert list(runs_folder.glob("*/config.json")) == []

@@ -160,8 +160,8 @@ class Training:
         run, steps = self.runs[name], self.configs[name].train.steps
         done, said, rows = run.done, run.progress, run.metrics  # done first, as bars read them
         accuracy = None
-        if len(rows) and pd.notna(rows.valid_accuracy.iloc[-1]):
-            accuracy = float(rows.valid_accuracy.iloc[-1])
+        if len(rows) and pd.notna(rows.valid_match.iloc[-1]):
+            accuracy = float(rows.valid_match.iloc[-1])
         if done:
             removed, chain = (int(run.stages.removed.max()) if len(run.stages) else None), None
             loss = float(rows.loss.iloc[-1]) if len(rows) else None
