@@ -88,6 +88,8 @@ def test_small_numbers_keep_the_digits_that_count():
         "loss": ["0.00432", "2.25", "1.0"],
         "training seconds": ["14.8", "2.0", "-"],
     }
+    compared = pd.DataFrame({"A": [5.25], "A_low": [1.234], "A_high": [9.0]})
+    assert tables.presented(compared)["A"].tolist() == ["5.2 (1.2 to 9.0)"]
 
 
 def test_numbers_stand_to_the_right_and_digits_of_a_sequence_to_the_left():

@@ -140,7 +140,8 @@ def _ends(frame: pd.DataFrame, name: str) -> tuple[str, ...]:
 def _is_small(frame: pd.DataFrame, name: str) -> bool:
     """Whether a column holds numbers of which one decimal would say too little: losses, rates."""
     column = frame[name]
-    if _is_share(frame, name) or name in (*PERCENTS, *DECIMALS):
+    percent = _is_share(frame, name) or f"{name}_low" in frame
+    if percent or name in (*PERCENTS, *DECIMALS):
         return False
     return pd.api.types.is_float_dtype(column) and bool(column.abs().max() < 10)
 
