@@ -134,7 +134,9 @@ def update_seconds(threads: int) -> float:
             optimizer.zero_grad(set_to_none=True)
 
         clock = partial(compute_seconds, device)
-        turn = {"update": partial(time_steps, update, 1, device, clock)}
+        turn: dict[str, Callable[[], tuple[float, float]]] = {
+            "update": partial(time_steps, update, 1, device, clock)
+        }
         return interleave(turn, rounds=3)[0]["update"] / UPDATED
     finally:
         torch.set_num_threads(before)
