@@ -32,6 +32,7 @@ def cpu_name() -> str:
         found.setdefault(name.strip(), value.strip())  # of the first core
     flags = found.get("flags", "").split()
     known = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
-    name = found.get("model name", "")
-    model = f"{name} (family {found['cpu family']}, model {found['model']})" if name else ""
-    return " ".join([model or f"{platform.machine()} CPU", *known])
+    name = found.get("model name") or f"{platform.machine()} CPU"
+    if {"cpu family", "model"} <= set(found):  # x86 alone says both
+        name = f"{name} (family {found['cpu family']}, model {found['model']})"
+    return " ".join([name, *known])
