@@ -48,6 +48,7 @@ _HOMES = {
     "running.progress": ["is_live"],
     "running.sweeps": ["Sweep", "sweep"],
     "runs": ["Run", "all_runs", "find_run"],
+    "studies.base": ["study"],
     "tasks.base": ["Task", "get_task"],
     "tasks.questions": ["QuestionSet", "draw_questions"],
     "tasks.word_problems": ["write_problems"],

@@ -95,6 +95,9 @@ TASKS: Registry[Any] = Registry("task", "icotlib.tasks")
 #: Methods (`icotlib.methods`) by their ids.
 METHODS: Registry[Any] = Registry("method", "icotlib.methods")
 
+#: Studies (`icotlib.studies`) by their names.
+STUDIES: Registry[Any] = Registry("study", "icotlib.studies")
+
 
 def load_plugins() -> None:
     """Import what users have added: the files of `ICOT_IMPORT`, and entry points."""

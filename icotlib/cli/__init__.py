@@ -6,6 +6,8 @@ workbook   the runs and notebooks of the workbook
 notebook   some notebooks
 lab        JupyterLab on copies of the notebooks
 sweep      a run or a notebook over many settings
+study      a question of the workbook over seeds
+calibrate  how many steps take as many seconds
 stop       end runs in training
 runs       the runs that are there; export, import, clean up
 show       one run
@@ -42,6 +44,8 @@ COMMANDS = {
     "notebook": "execute some notebooks",
     "lab": "open copies of the notebooks in JupyterLab",
     "sweep": "do a run or a notebook over a grid of settings and seeds",
+    "study": "answer a question over seeds: trainings, one table, one figure, sentences",
+    "calibrate": "measure how many steps of No CoT take as many seconds as other methods",
     "stop": "end runs in training, which write a checkpoint first",
     "runs": "list the runs, summarise them over seeds, export and import them, clean up",
     "show": "show one run: settings, provenance, accuracy by removal stage",

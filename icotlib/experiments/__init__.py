@@ -2,6 +2,7 @@
 
 base          the three presets, and how a config is made from them
 stepwise      explicit CoT, No CoT, stepwise internalization, one model for all k
+budgets       steps of No CoT that take as long as another run, as measured
 distillation  distillation's phases, baselines, ablations and studies
 interp        which models are analysed, beside which controls
 ood           which runs are tested out of distribution

@@ -4,29 +4,28 @@ from typing import Any
 
 from icotlib.config import RunConfig, parse_overrides
 from icotlib.errors import ConfigError, did_you_mean
+from icotlib.experiments import budgets
 from icotlib.experiments.base import PAPER_OPTIM, PAPER_REMOVAL, check, make
 
-#: Steps of each run; of No CoT, for as many examples and as many seconds as one model for all k.
+#: Steps of each run; those of No CoT for as many seconds count where `icot calibrate` has not
+#: measured them (`icotlib.experiments.budgets`).
 STEPS = {
     "smoke": {
         "icot_si": 40,
         "one_model": 40,
         "explicit_cot": 40,
-        "no_cot_examples": 40,
         "no_cot_seconds": 60,
     },
     "fast": {
         "icot_si": 2000,
         "one_model": 1200,
         "explicit_cot": 400,
-        "no_cot_examples": 1200,
         "no_cot_seconds": 1520,
     },
     "paper": {
         "icot_si": 25_250 * 9,
         "one_model": 25_250 * 9,
         "explicit_cot": 25_250,
-        "no_cot_examples": 25_250 * 9,
         "no_cot_seconds": 25_250 * 12,
     },
 }
@@ -128,15 +127,29 @@ def explicit_cot(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig
     return make(preset, seed, overrides, _size(preset, "explicit_cot") | changes)
 
 
-def no_cot(preset: str, seed: int = 0, overrides: Any = None, budget: str = "seconds") -> RunConfig:
-    """Answers alone, with as many `seconds` as one model for all k, or as many `examples`.
+def no_cot(
+    preset: str,
+    seed: int = 0,
+    overrides: Any = None,
+    budget: str = "seconds",
+    reference: str = "one_model",
+) -> RunConfig:
+    """Answers alone, with as many `seconds` as another run, or as many `examples`.
 
     Its sequences are shorter, so that it sees more examples in the same time: the workbook trains
     that, the harder of the two comparisons. Both end with the same decay of the learning rate.
+
+    Args:
+        reference: the run whose budget it has, `one_model` or `icot_si`.
     """
-    size = _size(preset, f"no_cot_{budget}")
-    changes = {"method": "no_cot", "label": f"equal-{budget}"}
-    return make(preset, seed, overrides, size | changes)
+    check(preset)
+    steps = STEPS[preset][reference]
+    if budget == "seconds":
+        precision = parse_overrides(overrides).get("train.precision", "auto")
+        measured = budgets.equal_seconds(preset, reference, precision)
+        steps = measured or STEPS[preset]["no_cot_seconds"]
+    changes = {"method": "no_cot", "label": f"equal-{budget}", "train.steps": steps}
+    return make(preset, seed, overrides, MODEL[preset] | changes)
 
 
 def icot_si(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:

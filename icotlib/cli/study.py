@@ -1,0 +1,108 @@
+"""`icot study`: a question answered over seeds."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from icotlib import paths
+from icotlib.cli.options import add_run_options, load_imports, overrides_of
+from icotlib.errors import ConfigError
+
+if TYPE_CHECKING:
+    from icotlib.studies.base import Member, Study
+
+EXAMPLES = """\
+examples:
+  icot study                            every study with its question
+  icot study main                       train its runs, write table and figure, say what is found
+  icot study main --seeds 20..22        the same with other seeds
+  icot study main --status              which of its runs are finished
+  icot study routing --publish          write to figures/, for README and guide
+  icot study main --preset smoke        a minute, to see that it works
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", help="the study; without it, all are listed")
+    parser.add_argument(
+        "--seeds", metavar="SEEDS", help="such as 10..14 or 10,12 (default: those of the study)"
+    )
+    parser.add_argument("--arms", metavar="ARMS", help="only these, such as icot_si,one_model")
+    parser.add_argument("--status", action="store_true", help="say what is finished, and stop")
+    parser.add_argument("--out", type=Path, help="folder to write (default: in the folder of runs)")
+    parser.add_argument("--publish", action="store_true", help="write to figures/ of the project")
+    add_run_options(parser, seed=None)
+
+
+def run(options: argparse.Namespace) -> None:
+    from icotlib.running.jobs import ensure  # torch: not for --help
+    from icotlib.studies import get_study, study_names
+    from icotlib.studies.base import default_folder
+
+    load_imports(options)
+    if options.name is None:
+        for name in study_names():
+            print(f"{name:12}{get_study(name).question}")
+        return
+    asked = get_study(options.name)
+    members = _members(asked, options)
+    if options.status:
+        _print_status(members)
+        return
+    folder = paths.FIGURES if options.publish else options.out or default_folder(asked.name)
+    ensure([member.config for member in members], options.jobs)
+    answer = asked.answer(members)
+    answer.save(folder)
+    print(asked.question)
+    for sentence in answer.words:
+        print(f"- {sentence}")
+    print(f"\nwritten to {folder}: {asked.file}.csv, its figure and its provenance")
+
+
+def _members(asked: "Study", options: argparse.Namespace) -> "list[Member]":
+    """The runs that the options ask for."""
+    if options.seed is not None and options.seeds:
+        raise ConfigError("say --seed or --seeds, not both")
+    seeds = [options.seed] if options.seed is not None else _seeds(options.seeds)
+    members = asked.members(options.preset, seeds, overrides_of(options.set))
+    if options.arms is None:
+        return members
+    wanted, known = options.arms.split(","), {member.arm: None for member in members}
+    for arm in wanted:
+        if arm not in known:
+            raise ConfigError(f"{asked.name} has no arm {arm!r}: {', '.join(known)}")
+    return [member for member in members if member.arm in wanted]
+
+
+def _seeds(text: str | None) -> list[int] | None:
+    """The seeds of `10..14` or `10,12`."""
+    if text is None:
+        return None
+    bounds = re.fullmatch(r"(\d+)\.\.(\d+)", text.strip())
+    if bounds and int(bounds[1]) <= int(bounds[2]):
+        return list(range(int(bounds[1]), int(bounds[2]) + 1))
+    if re.fullmatch(r"\d+(,\d+)*", text.replace(" ", "")):
+        return [int(one) for one in text.replace(" ", "").split(",")]
+    raise ConfigError(f"--seeds {text}: say a range such as 10..14, or a list such as 10,12")
+
+
+def _print_status(members: "Sequence[Member]") -> None:
+    import pandas as pd
+
+    rows = []
+    for member in members:
+        run = member.run
+        state = "finished" if run.done else "running" if run.in_training else "waiting"
+        accuracy = f"{run.stages.accuracy.iloc[-1]:.1%}" if run.done and len(run.stages) else ""
+        rows.append(
+            {
+                "arm": member.arm,
+                "seed": member.seed,
+                "state": state,
+                "accuracy": accuracy,
+                "run": run.name,
+            }
+        )
+    print(pd.DataFrame(rows).to_string(index=False))

@@ -1,0 +1,49 @@
+"""How sure a model is of what it wrote: the probability that it gives its own answer."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from icotlib.data.inputs import IGNORE
+from icotlib.evaluation import askable
+from icotlib.evaluation.asking import Answer
+from icotlib.evaluation.bounded import examples_at_once
+from icotlib.evaluation.stage_model import StageModel
+from icotlib.models.decoding import logits_of
+from icotlib.models.precision import training_precision
+from icotlib.tasks import Example
+
+
+@torch.no_grad()
+def log_probabilities(model: StageModel, answers: Sequence[Answer]) -> np.ndarray:
+    """The log-probability of each written answer after the chain that was written before it, `[n]`.
+
+    Its tokens are those from the end of the chain to the end token, in one teacher-forced pass.
+    That of a text without an answer, or cut by the limit, is minus infinity.
+
+    Args:
+        model: at the stage at which it wrote them.
+    """
+    found = np.full(len(answers), -np.inf)
+    whole = [number for number, one in enumerate(answers) if one.answer and not one.cut]
+    if not whole:
+        return found
+    written = [Example(answers[n].question, answers[n].chain, answers[n].answer) for n in whole]
+    batch = model.format.arrange(askable.encoded(model.layout, written))
+    longest = int(batch.total.max())
+    size = examples_at_once(model.model.config, longest, longest)
+    parts = []
+    for start in range(0, len(whole), size):
+        part = batch[start : start + size]
+        # The chain is what was left of it: nothing more is removed, positions alone are shifted.
+        inputs = model.format.inputs(part, torch.zeros(len(part), dtype=torch.long), model.shift)
+        inputs = inputs.to(model.device)
+        with training_precision(model.precision, model.model):
+            logits = logits_of(model.model, inputs).float()
+        keep = logits.shape[1]
+        labels, mask = inputs.labels[:, -keep:], inputs.answer_mask[:, -keep:]
+        each = logits.log_softmax(dim=-1).gather(2, labels.clamp(min=0)[:, :, None])[:, :, 0]
+        parts.append((each * (mask & (labels != IGNORE))).sum(dim=1).cpu())
+    found[whole] = torch.cat(parts).double().numpy()
+    return found

@@ -1,0 +1,50 @@
+"""Budgets: how many steps of No CoT take as many seconds as a run of another method.
+
+`icot calibrate` measures them and writes `budgets.csv`, which lies beside the presets.
+"""
+
+import csv
+import functools
+from pathlib import Path
+
+#: The measured budgets, a row for each preset, reference and precision.
+FILE = Path(__file__).with_name("budgets.csv")
+
+COLUMNS = ("preset", "reference", "precision", "steps", "device", "commit", "date")
+
+
+@functools.cache
+def rows() -> list[dict[str, str]]:
+    """The rows of `budgets.csv`; none where it is missing."""
+    if not FILE.is_file():
+        return []
+    with FILE.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def equal_seconds(preset: str, reference: str, precision: str) -> int | None:
+    """Steps of No CoT that take as long as a run of a preset.
+
+    Args:
+        reference: the run, `icot_si` or `one_model`.
+        precision: `train.precision` of both; where it was not measured, that of `auto` counts.
+
+    Returns None where nothing was measured.
+    """
+    measured = {
+        row["precision"]: int(row["steps"])
+        for row in rows()
+        if (row["preset"], row["reference"]) == (preset, reference)
+    }
+    return measured.get(precision, measured.get("auto"))
+
+
+def write(found: list[dict[str, str]]) -> None:
+    """Put measured rows in the place of those of the same preset, reference and precision."""
+    key = COLUMNS[:3]
+    table = {tuple(row[name] for name in key): row for row in [*rows(), *found]}
+    with FILE.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table[one] for one in sorted(table))
+    rows.cache_clear()

@@ -1,0 +1,13 @@
+"""Studies: a question each, answered over seeds with its controls at equal budgets.
+
+base     what a study is, and how its runs are asked for, tabulated and kept
+main     the methods beside each other
+routing  which questions need written steps, by a model's own confidence
+
+A study is one file here: a class with its arms, its table, its figure and its sentences. It is then
+known to `icot study NAME`.
+"""
+
+from icotlib.studies.base import Member, Study, get_study, study_names
+
+__all__ = ["Member", "Study", "get_study", "study_names"]

@@ -1,0 +1,185 @@
+"""What a study is: arms and seeds, one table, one figure, and what it says in sentences."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from icotlib import paths
+from icotlib.config import RunConfig, parse_overrides
+from icotlib.errors import RunError
+from icotlib.experiments.workbook import shared
+from icotlib.registry import STUDIES
+from icotlib.reporting import figures
+from icotlib.running.jobs import ensure
+from icotlib.runs import Run
+
+#: Settings that published studies share, by preset. Their data are split by another seed than those
+#: on which settings were tuned.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "smoke": {"data.seed": 1},
+    "fast": {"data.seed": 1, "data.test_examples": 2000, "train.precision": "bf16"},
+    "paper": {"data.seed": 1},
+}
+
+#: Of other presets than `fast`, so many seeds.
+FEW_SEEDS = 2
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a study."""
+
+    arm: str
+    seed: int
+    config: RunConfig
+
+    @property
+    def run(self) -> Run:
+        return Run.of(self.config)
+
+
+class Study(ABC):
+    """A question, and how it is answered."""
+
+    #: What `icot study` calls it.
+    name: ClassVar[str]
+    #: What its table and its figure are called in `figures/`.
+    file: ClassVar[str]
+    question: ClassVar[str]
+    #: Seeds of its published runs; settings were tuned on others.
+    seeds: ClassVar[tuple[int, ...]] = (10, 11, 12, 13, 14)
+    #: Arms that have fewer seeds, the first so many.
+    fewer: ClassVar[Mapping[str, int]] = {}
+
+    @abstractmethod
+    def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
+        """The runs of one seed, by arm: what was trained how."""
+
+    @abstractmethod
+    def table(self, members: Sequence[Member]) -> pd.DataFrame:
+        """Its table, with a row for each of some finished runs, or several."""
+
+    @abstractmethod
+    def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
+        """Its figure, of finished runs."""
+
+    @abstractmethod
+    def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
+        """What it found, in sentences that say so where the data do not decide."""
+
+    # --- its runs ---
+
+    def members(
+        self, preset: str = "fast", seeds: Iterable[int] | None = None, overrides: Any = None
+    ) -> list[Member]:
+        """Its runs, seed by seed.
+
+        Args:
+            seeds: by default its own at `fast`, and the first two at other presets.
+            overrides: over the settings that studies share.
+
+        Raises `ConfigError` for a setting that none of its runs reads.
+        """
+        chosen = tuple(self._seeds(preset) if seeds is None else seeds)
+        settings = shared(SETTINGS[preset] | dict(parse_overrides(overrides)))
+        return [
+            Member(arm, seed, config)
+            for number, seed in enumerate(chosen)
+            for arm, config in self.arms(preset, seed, settings).items()
+            if number < self.fewer.get(arm, len(chosen))
+        ]
+
+    def _seeds(self, preset: str) -> tuple[int, ...]:
+        return self.seeds if preset == "fast" else self.seeds[:FEW_SEEDS]
+
+    def answer(self, members: Sequence[Member]) -> "Answer":
+        """What those of some runs say that are finished.
+
+        Raises `RunError` if none is finished.
+        """
+        done = [member for member in members if member.run.done]
+        if not done:
+            raise RunError(
+                f"no run of the study {self.name!r} is finished (icot study {self.name})"
+            )
+        table = self.table(done)
+        return Answer(self, done, table)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the finished runs of a study say."""
+
+    study: Study
+    members: Sequence[Member]
+    table: pd.DataFrame
+
+    @property
+    def words(self) -> list[str]:
+        """In sentences."""
+        return self.study.words(self.members, self.table)
+
+    @property
+    def figure(self) -> Figure:
+        return self.study.figure(self.members, self.table)
+
+    def save(self, folder: Path) -> None:
+        """Write table, figure and provenance to a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        figures.save_published(self.figure, self.study.file, self.table, self.runs, folder)
+
+    @property
+    def runs(self) -> list[Run]:
+        """Its runs and those that they build on, each once."""
+        related: dict[str, RunConfig] = {}
+        for member in self.members:
+            related |= {member.config.run_name: member.config} | member.config.ancestors()
+        return [Run.of(config) for config in related.values()]
+
+
+S = TypeVar("S", bound=type[Study])
+
+
+def register(study: S) -> S:
+    """Decorator: a study that `icot study` knows by its name."""
+    STUDIES.add(study.name, study)
+    return study
+
+
+def get_study(name: str) -> Study:
+    """The study of a name. Raises `ConfigError` with the nearest name if there is none."""
+    study: Study = STUDIES.get(name)()
+    return study
+
+
+def study_names() -> list[str]:
+    """Every study by its name."""
+    return STUDIES.names()
+
+
+def study(
+    name: str,
+    preset: str = "fast",
+    seeds: Iterable[int] | None = None,
+    overrides: Any = None,
+    jobs: int | None = None,
+) -> Answer:
+    """The answer of a study; trains the runs that are missing.
+
+    Args:
+        seeds, overrides: as in `Study.members`; jobs: as in `ensure`.
+    """
+    asked = get_study(name)
+    members = asked.members(preset, seeds, overrides)
+    ensure([member.config for member in members], jobs)
+    return asked.answer(members)
+
+
+def default_folder(name: str) -> Path:
+    """Where the table and the figure of a study are written."""
+    return paths.runs_root() / "studies" / name

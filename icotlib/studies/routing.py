@@ -1,0 +1,152 @@
+"""Explicit for hard questions, implicit for easy ones: one model decides by its own confidence.
+
+The one model for all k answers every question without writing any step. Where the probability of
+its answer is low, it is asked again with the whole chain. Beside that rule: every fixed number of
+removed tokens, questions chosen at random, and an oracle that knows which answers are wrong. All
+tokens that are written count, those of both answers where a question is asked twice.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from icotlib import paths
+from icotlib.config import RunConfig
+from icotlib.data.corpus import examples_of
+from icotlib.evaluation.confidence import log_probabilities
+from icotlib.evaluation.scoring import wilson_interval
+from icotlib.evaluation.stage_model import StageModel
+from icotlib.experiments.stepwise import one_model
+from icotlib.reporting import figures
+from icotlib.runs import Run
+from icotlib.studies.base import Member, Study, register
+from icotlib.tasks import Example
+
+#: Shares of the validation set's questions, the least sure ones, that thresholds send back.
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
+
+#: The share at which rules are compared in words.
+COMPARED = 0.1
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a model answers to some questions, with all steps removed and with none."""
+
+    #: `[n]`: the log-probability of the answer without steps.
+    sure: np.ndarray
+    #: Whether the answer without steps is right, and the tokens that it took, `[n]` each.
+    implicit: np.ndarray
+    implicit_tokens: np.ndarray
+    #: The same with the whole chain written.
+    explicit: np.ndarray
+    explicit_tokens: np.ndarray
+
+    def routed(self, again: np.ndarray) -> tuple[np.ndarray, float]:
+        """Whether each answer is right, and tokens per question, if these `[n]` are asked again."""
+        right = np.where(again, self.explicit, self.implicit)
+        return right, float((self.implicit_tokens + again * self.explicit_tokens).mean())
+
+    def at_random(self, share: float) -> tuple[float, float]:
+        """Accuracy and tokens per question that a share of all, drawn at random, is expected to
+        give."""
+        accuracy = (1 - share) * self.implicit.mean() + share * self.explicit.mean()
+        tokens = self.implicit_tokens.mean() + share * self.explicit_tokens.mean()
+        return float(accuracy), float(tokens)
+
+
+def ask(model: StageModel, examples: Sequence[Example]) -> Asked:
+    """Ask a model for all k without steps, and with all of them."""
+    least, most = model.at(max(model.stages)), model.at(0)
+    answers, written = least.answer(examples), most.answer(examples)
+    return Asked(
+        log_probabilities(least, answers),
+        *(np.array([one.right for one in answers]), np.array([one.tokens for one in answers])),
+        *(np.array([one.right for one in written]), np.array([one.tokens for one in written])),
+    )
+
+
+@register
+class Routing(Study):
+    name = "routing"
+    file = "routing"
+    question = (
+        "Can a model that answers with or without written steps tell by its own confidence which "
+        "questions need them?"
+    )
+
+    def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
+        return {"one_model": one_model(preset, seed, overrides)}
+
+    def table(self, members: Sequence[Member]) -> pd.DataFrame:
+        return pd.DataFrame([row for member in members for row in _rows(member.config)])
+
+    def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
+        return figures.routing(table)
+
+    def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
+        found = [_compared(member.config) for member in members]
+        better = sum(confident > random for confident, random, _ in found)
+        n = len(found)
+        gain = 100 * np.array([confident - random for confident, random, _ in found])
+        tokens = float(np.mean([tokens for *_, tokens in found]))
+        said = (
+            f"With the {COMPARED:.0%} of least sure answers written out, routing by confidence "
+            f"answers {np.mean([one[0] for one in found]):.1%} right at {tokens:.1f} tokens a "
+            f"question, and routing at random {np.mean([one[1] for one in found]):.1%} at as many: "
+            f"more in {better} of {n} seeds, by {gain.mean():.1f} points on average "
+            f"({gain.min():.1f} to {gain.max():.1f})."
+        )
+        return [said] if n >= 3 else [said, "Too few seeds for a claim."]
+
+
+@functools.lru_cache(maxsize=32)
+def _asked(run: str) -> tuple[Asked, Asked]:
+    """The validation and the test questions of a run, asked."""
+    model = StageModel.of(Run(paths.runs_root() / run))
+    corpus = model.corpus
+    return ask(model, examples_of(corpus.valid)), ask(model, examples_of(corpus.test))
+
+
+def _at(share: float, asked: tuple[Asked, Asked]) -> tuple[float, np.ndarray]:
+    """The threshold that sends back a share of the validation questions, and the test questions
+    that it sends back."""
+    valid, test = asked
+    threshold = float(np.quantile(valid.sure, share))
+    return threshold, test.sure < threshold
+
+
+def _rows(config: RunConfig) -> list[dict[str, Any]]:
+    """The rows of one seed."""
+    asked = _asked(config.run_name)
+    test, n = asked[1], len(asked[1].sure)
+    rows = []
+
+    def add(rule: str, threshold: float | None, accuracy: float, tokens: float) -> None:
+        low, high = wilson_interval(accuracy * n, n)
+        row = {"seed": config.seed, "rule": rule, "threshold": threshold, "tokens": tokens}
+        rows.append(row | {"accuracy": accuracy, "ci_low": low, "ci_high": high, "n": n})
+
+    for stage in Run.of(config).stages.itertuples():
+        add(f"fixed, {stage.removed} removed", None, stage.accuracy, stage.tokens_mean)
+    for share in SHARES:
+        threshold, again = _at(share, asked)
+        right, tokens = test.routed(again)
+        add("confidence", threshold, float(right.mean()), tokens)
+        add("random", threshold, *test.at_random(float(again.mean())))
+    right, tokens = test.routed(~test.implicit)
+    add("oracle", None, float(right.mean()), tokens)
+    return rows
+
+
+def _compared(config: RunConfig) -> tuple[float, float, float]:
+    """Accuracy by confidence and at random at the share that words name, and tokens a question."""
+    asked = _asked(config.run_name)
+    _, again = _at(COMPARED, asked)
+    right, tokens = asked[1].routed(again)
+    return float(right.mean()), asked[1].at_random(float(again.mean()))[0], tokens
