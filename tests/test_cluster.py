@@ -11,6 +11,7 @@ import time
 import dask
 import pandas as pd
 import pytest
+from dask.utils import parse_timedelta
 
 from icotlib import paths
 from icotlib.cli import main
@@ -404,3 +405,10 @@ def test_each_gpu_has_a_worker(monkeypatch):
 
 def test_outside_a_worker_nothing_asks_for_a_stop():
     assert not worker.stop_requested()
+
+
+def test_a_killed_worker_may_take_minutes_to_start_again():
+    """Dask gives one up for good after 15 seconds, which imports alone can take."""
+    with cluster.own_cluster(1, dashboard=False):
+        given_up = dask.config.get("distributed.deploy.lost-worker-timeout")
+        assert parse_timedelta(given_up) > 600

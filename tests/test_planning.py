@@ -68,19 +68,15 @@ def test_a_plans_seconds_are_those_of_steps_that_grow_shorter(runs_folder, tiny,
     assert planned.device == "this machine"
 
 
-def test_distillation_is_planned_phase_by_phase(runs_folder, monkeypatch):
-    """Where a phase is not trained, by its operations and by the parameters that are updated."""
-    monkeypatch.setattr("icotlib.running.planning.update_seconds", lambda threads: 1e-9)
+def test_distillation_is_planned_phase_by_phase(runs_folder):
+    """Steps of every phase are timed, whether those before it are trained or not."""
     config = experiments.icot_kd("smoke", overrides=QUICK)
     plans = plan(config)
     phases = list(config.phases.values())
     assert [planned.name for planned in plans] == [x.run_name for x in [*phases, config]]
-    assert plans[0].device == "this machine"
-    calculated = "this machine (calculated from the runs above)"
-    assert [planned.device for planned in plans[1:]] == [calculated] * 3
-    updates = [1e-9 * planned.steps * planned.cost.trained for planned in plans]
-    rates = [x.cost.flops / (x.seconds - each) for x, each in zip(plans, updates, strict=True)]
-    assert rates[1:] == pytest.approx([rates[0]] * 3)
+    assert {planned.device for planned in plans} == {"this machine"}
+    assert all(planned.seconds > 0 for planned in plans)
+    assert not any(runs_folder.rglob("config.json"))
     for phase in phases:
         train(phase)
     (last,) = plan(config)
@@ -153,6 +149,7 @@ def test_the_command_prints_it(runs_folder, capsys):
     assert "0 to 6 tokens removed, drawn for each example" in printed
     assert "MiB for weights" in printed
     assert not runs_folder.exists()
+    command[1] = "icot_si"
     assert main([*command, "--set", "removal.schedule=adaptive"]) == 0
     assert "whenever accuracy allows" in capsys.readouterr().out
 

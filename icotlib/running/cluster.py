@@ -32,8 +32,11 @@ CONNECT, RECONNECT = 20.0, 600.0
 ALONE = 10.0
 
 #: Ready jobs wait at the scheduler, so that a free worker takes the first of them. Nothing samples
-#: the training loop a hundred times a second, which would cost it time.
+#: the training loop a hundred times a second, which would cost it time. A worker that was killed
+#: has as long as it needs to start again: by default, one that takes 15 seconds is given up for
+#: good, and on a busy machine the imports alone take that.
 SETTINGS = {
+    "distributed.deploy.lost-worker-timeout": "1 hour",
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.worker.profile.enabled": False,
     "distributed.admin.system-monitor.interval": "5s",
@@ -84,11 +87,12 @@ def own_cluster(workers: int, dashboard: bool) -> Iterator[SpecCluster]:
         }
         for number in range(workers)
     }
-    with dask.config.set(SETTINGS):
-        cluster = SpecCluster(
+    with (
+        dask.config.set(SETTINGS),
+        SpecCluster(
             specs, {"cls": Scheduler, "options": scheduler}, silence_logs="CRITICAL"
-        )
-    with cluster:
+        ) as cluster,
+    ):
         yield cluster
 
 

@@ -1,15 +1,16 @@
 """What a run will take, before it starts: steps, stages, tokens, memory, time.
 
 Operations and memory are calculated (`icotlib.running.costs`). Time is measured on a few real steps
-on this machine. If phases that the run builds on are not trained yet, it cannot take a step; its
-time is then calculated from its operations and the speed of the phases. If the user names a
-device's speed, all times are calculated from that.
+on this machine; phases that the run builds on and that are not trained yet have stand-ins with
+untrained weights for that (`icotlib.running.stand_ins`). If the user names a device's speed, all
+times are calculated from that.
 """
 
-import math
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import torch
 
@@ -21,8 +22,9 @@ from icotlib.running.device_speed import read_speed
 from icotlib.running.fitting import MEMORY, Fit, fit
 from icotlib.running.lengths import LengthSource, NominalLengths, has_nominal_lengths
 from icotlib.running.peaks import Peaks, peaks_of
-from icotlib.running.timed import IMPORTS, Seconds, saving_seconds, timed, update_seconds
-from icotlib.runs import Run, unfinished
+from icotlib.running.stand_ins import StandIns
+from icotlib.running.timed import IMPORTS, Seconds, saving_seconds, timed
+from icotlib.runs import unfinished
 from icotlib.system import memory
 
 #: What takes less memory.
@@ -114,24 +116,24 @@ def plan(config: RunConfig, speed: str | None = None, device_memory: float = MEM
             and data are then not needed.
         device_memory: GB of the device that it should fit.
     """
-    plans: list[Plan] = []
-    for missing in unfinished([config]):
-        plans.append(plan_run(missing, speed, plans, device_memory))
-    return plans
+    with tempfile.TemporaryDirectory(prefix="icotlib-plan-") as folder:
+        stand_ins = StandIns(Path(folder))
+        return [
+            plan_run(missing, stand_ins, speed, device_memory) for missing in unfinished([config])
+        ]
 
 
 def plan_run(
     config: RunConfig,
+    stand_ins: StandIns,
     speed: str | None = None,
-    before: Sequence[Plan] = (),
     device_memory: float = MEMORY,
 ) -> Plan:
     """The plan of a single run.
 
     Args:
+        stand_ins: for phases that it builds on and that are not trained yet.
         speed, device_memory: as in `plan`.
-        before: plans of the phases it builds on, whose speed it is assumed to reach where they are
-            not trained yet.
     """
     nominal = speed and has_nominal_lengths(config)
     source: LengthSource = NominalLengths(config) if nominal else RunData(config)
@@ -143,11 +145,9 @@ def plan_run(
         seconds = device_speed.seconds(steps, cost.flops, cost.parameters)
         times = _calculated(config, cost, seconds)
         device = f"{device_speed.name} (calculated)"
-    elif all(Run.of(phase).done for phase in config.phases.values()):
-        times, device = timed(config, cost), "this machine"
     else:
-        times = _calculated_from(config, cost, before)
-        device = "this machine (calculated from the runs above)"
+        with stand_ins.for_phases_of(config):
+            times, device = timed(config, cost), "this machine"
     return Plan(
         config,
         steps,
@@ -178,45 +178,6 @@ def _calculated(config: RunConfig, cost: Cost, training: float) -> Seconds:
     validation, test = each * cost.validation, each * (cost.evaluation - cost.validation)
     saving = saving_seconds(config, cost)
     return Seconds(IMPORTS, training, validation, saving, test, test)
-
-
-def _calculated_from(config: RunConfig, cost: Cost, before: Sequence[Plan]) -> Seconds:
-    """The seconds of a run at the speed of others.
-
-    A step takes time for its operations, and for the update of every parameter, which is mostly
-    memory traffic (`update_seconds`).
-    """
-
-    def speed(seconds: Sequence[float], flops: Sequence[float]) -> float:
-        return sum(flops) / sum(seconds) if sum(seconds) else math.inf
-
-    def tests(cost: Cost) -> float:
-        return cost.evaluation - cost.validation
-
-    each = update_seconds(config.train.threads)
-
-    def updates(cost: Cost) -> float:
-        return each * cost.steps * cost.trained
-
-    costs, times = [plan.cost for plan in before], [plan.times for plan in before]
-    # Of small models, whose parameters stay in the caches, updates take less than `each` says.
-    computing = [
-        max(x.training - updates(y), x.training / 2) for x, y in zip(times, costs, strict=True)
-    ]
-    training = speed(computing, [one.flops for one in costs])
-    validation = speed([one.validation for one in times], [one.validation for one in costs])
-    test, longest = (
-        speed(seconds, [tests(one) for one in costs])
-        for seconds in ([one.test for one in times], [one.longest_test for one in times])
-    )
-    return Seconds(
-        times[0].start,
-        cost.flops / training + updates(cost),
-        cost.validation / validation,
-        saving_seconds(config, cost),
-        tests(cost) / test,
-        tests(cost) / longest,
-    )
 
 
 def memory_lines(plans: Sequence[Plan], jobs: int | None = None) -> Iterator[str]:

@@ -26,7 +26,7 @@ from icotlib.evaluation.bounded import examples_at_once
 from icotlib.running.costs import Cost
 from icotlib.runs import Run
 from icotlib.system.devices import best_device
-from icotlib.system.timing import compute_seconds, interleave, time_steps
+from icotlib.system.timing import compute_seconds
 from icotlib.training.trainer import Trainer
 
 #: Points of a run at which steps are timed, from its first step to its last.
@@ -85,7 +85,7 @@ def duration(seconds: float) -> str:
 
 
 def timed(config: RunConfig, cost: Cost) -> Seconds:
-    """The seconds of a run whose phases are finished.
+    """The seconds of a run whose phases are finished, or have stand-ins.
 
     Args:
         cost: of this run.
@@ -113,33 +113,6 @@ def saving_seconds(config: RunConfig, cost: Cost) -> float:
     checkpoint = cost.state - cost.frozen - 4 * cost.parameters  # weights and moments, no gradients
     evaluations = -(-config.train.steps // config.train.eval_every)
     return WRITTEN * (evaluations * checkpoint + cost.disk)
-
-
-#: Parameters of the update that is timed: too many for a CPU's caches, as those of large models.
-UPDATED = 2**24
-
-
-def update_seconds(threads: int) -> float:
-    """Seconds that clipping and AdamW take for each parameter of a large model, on one step."""
-    device, before = best_device(), torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        weight = torch.nn.Parameter(torch.zeros(UPDATED, device=device))
-        optimizer = torch.optim.AdamW([weight], fused=True)
-
-        def update(_: int) -> None:
-            weight.grad = torch.zeros_like(weight)
-            torch.nn.utils.clip_grad_norm_([weight], 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-
-        clock = partial(compute_seconds, device)
-        turn: dict[str, Callable[[], tuple[float, float]]] = {
-            "update": partial(time_steps, update, 1, device, clock)
-        }
-        return interleave(turn, rounds=3)[0]["update"] / UPDATED
-    finally:
-        torch.set_num_threads(before)
 
 
 def training_seconds(trainer: Trainer, points: int = TIMED_POINTS) -> float:

@@ -30,16 +30,16 @@ from icotlib.reporting.figures.style import color_of, is_baseline, marker_of, st
 from icotlib.reporting.figures.styled import styled
 from icotlib.reporting.groups import distinct_variants
 from icotlib.reporting.results import method_label
-from icotlib.reporting.statistics import Sample, mean_interval
+from icotlib.reporting.statistics import Interval, Sample, mean_interval
 
 # --- drawings on an axis -----------------------------------------------------------------------
 
 
 def draw_removed(ax: Axes, table: pd.DataFrame) -> None:
-    """Accuracy against tokens removed: a line for each run that has several stages.
+    """Accuracy against tokens removed: the mean over seeds of each method that has several stages.
 
-    Baselines are reference lines at their mean over seeds, with its 95% interval over seeds and
-    questions; other methods with a single stage are points.
+    Baselines are reference lines at their mean over seeds; other methods with a single stage are
+    points. Bands and bars are 95% intervals over seeds and questions.
     """
     table = distinct_variants(table)
     for (method, variant), rows in table.groupby(["method", "variant"]):
@@ -48,11 +48,13 @@ def draw_removed(ax: Axes, table: pd.DataFrame) -> None:
             style.pop("marker")
             _draw_baseline(ax, rows, name, style)
         elif rows.groupby("run").size().max() == 1:
-            look = {"color": style["color"], "marker": style["marker"], "s": 30}
-            look |= {"lw": 0, "zorder": 3}
-            ax.scatter(rows.removed, rows.accuracy, label=name, **look)
+            mean, low, high = _over_seeds(rows)
+            at, ends = rows.removed.iloc[:1], [[mean - low], [high - mean]]
+            look = {"color": style["color"], "marker": style["marker"], "ms": 5, "zorder": 3}
+            ax.errorbar(at, [mean], ends, label=name + _seeds(rows), lw=1, ls="", **look)
         else:
-            removal = f", {rows.schedule.iloc[0]} removal"
+            schedule = rows.schedule.iloc[0]
+            removal = f", {schedule} removal" if schedule else ""
             _draw_stages(ax, rows, series_name(method, variant, removal), style)
     chain = int(table.chain_length.max())
     units = set(table.unit)
@@ -68,46 +70,71 @@ def series_name(method: str, variant: str, between: str = "") -> str:
 
 
 def _draw_baseline(ax: Axes, rows: pd.DataFrame, name: str, style: dict[str, Any]) -> None:
-    """A line at the mean over the seeds of one configuration, in a band of its interval.
-
-    The figure knows accuracies alone, so that the band is at least as wide as the interval of
-    `icot.summary`, which knows single answers.
-    """
-    seeds = rows.drop_duplicates(["seed", "removed"])
-    sample = Sample(seeds.accuracy.to_numpy(float), seeds.n_test.to_numpy(int))
-    mean, low, high = mean_interval(sample)
-    ax.axhline(mean, lw=1, label=name, **style)
+    """A line at the mean over the seeds of one configuration, in a band of its interval."""
+    mean, low, high = _over_seeds(rows)
+    ax.axhline(mean, lw=1, label=name + _seeds(rows), **style)
     ax.axhspan(low, high, color=style["color"], alpha=0.12, lw=0)
 
 
 def _draw_stages(ax: Axes, rows: pd.DataFrame, name: str, style: dict[str, Any]) -> None:
-    """One line with its 95% interval over questions for each run of a configuration."""
-    for number, (_, run) in enumerate(rows.groupby("run")):
-        run = run.sort_values("removed")
-        label = None if number else name
-        ax.plot(run.removed, run.accuracy, label=label, alpha=0.85, **style)
-        ax.fill_between(
-            run.removed, run.ci_low, run.ci_high, color=style["color"], alpha=0.12, lw=0
-        )
+    """The mean over the seeds of one configuration at each stage, in a band of its interval, and
+    each seed as a thin line."""
+    by_stage = [
+        (removed, *_over_seeds(stage)) for removed, stage in rows.groupby("removed", sort=True)
+    ]
+    removed, mean, low, high = (np.array(column) for column in zip(*by_stage, strict=True))
+    ax.plot(removed, mean, label=name + _seeds(rows), alpha=0.9, **style)
+    ax.fill_between(removed, low, high, color=style["color"], alpha=0.12, lw=0)
+    if rows.seed.nunique() > 1:
+        thin = style | {"lw": 0.4, "marker": "", "alpha": 0.6}
+        for _, run in rows.groupby("run"):
+            run = run.sort_values("removed")
+            ax.plot(run.removed, run.accuracy, **thin)
+
+
+def _over_seeds(rows: pd.DataFrame) -> Interval:
+    """The mean over seeds at one stage, with its 95% interval over seeds and questions.
+
+    The figure knows accuracies alone, so that the interval is at least as wide as that of
+    `icot.summary`, which knows single answers.
+
+    Args:
+        rows: of `results_table`, of one configuration.
+    """
+    seeds = rows.drop_duplicates(["configuration", "seed"] if "configuration" in rows else "seed")
+    return mean_interval(Sample(seeds.accuracy.to_numpy(float), seeds.n_test.to_numpy(int)))
+
+
+def _seeds(rows: pd.DataFrame) -> str:
+    """How many seeds a line stands for, in words."""
+    n = rows.seed.nunique()
+    return f" ({n} seeds)" if n > 1 else " (one seed)"
 
 
 def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
-    """Teacher-forced match on the validation set while training, against seconds or examples; one
-    line per run.
+    """Teacher-forced match on the validation set while training, against seconds or examples: the
+    mean over seeds, in a band from the lowest to the highest.
 
-    A run is drawn thin before its last removal stage: only there does it compare with the other
-    methods.
+    It is drawn thin before the last removal stage: only there does it compare with other methods.
     """
     scale = 60 if x == "seconds" else 1000
     for (method, variant), rows in learning.groupby(["method", "variant"], sort=False):
         style, name = style_of(learning, method, variant), series_name(method, variant)
-        for number, (_, run) in enumerate(rows.groupby("run")):
-            label = None if number else name
-            early = run.removed < run.final_stage
-            thin = style | {"lw": 0.5, "marker": ""}
-            ax.plot(run[x] / scale, run.valid_match.where(early), **thin)
-            late = style | {"markevery": _every(run)}
-            ax.plot(run[x] / scale, run.valid_match.where(~early), label=label, **late)
+        means = rows.groupby("step").agg(
+            at=(x, "mean"),
+            mean=("valid_match", "mean"),
+            low=("valid_match", "min"),
+            high=("valid_match", "max"),
+            removed=("removed", "min"),
+        )
+        is_last = means.removed >= rows.final_stage.iloc[0]
+        at = means["at"] / scale
+        thin = style | {"lw": 0.5, "marker": ""}
+        ax.plot(at, means["mean"].where(~is_last), **thin)
+        late = style | {"markevery": _every(means)}
+        ax.plot(at, means["mean"].where(is_last), label=name, **late)
+        if rows.run.nunique() > 1:
+            ax.fill_between(at, means.low, means.high, color=style["color"], alpha=0.12, lw=0)
     ends = learning.groupby("run")[x].max()
     if ends.max() > 4 * ends.median():
         ax.set_xscale("log")
@@ -115,12 +142,12 @@ def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
     else:
         ax.set_xlim(left=0)
     ax.set_xlabel("training time (minutes)" if x == "seconds" else "training examples (thousands)")
-    percent(ax, "validation match, teacher-forced")
+    percent(ax, "validation match")
 
 
-def _every(run: pd.DataFrame) -> int:
-    """Which rows of a run get a marker: about seven of them."""
-    return max(1, len(run) // 6)
+def _every(rows: pd.DataFrame) -> int:
+    """Which rows of a line get a marker: about seven of them."""
+    return max(1, len(rows) // 6)
 
 
 # --- figures -----------------------------------------------------------------------------------

@@ -1,0 +1,182 @@
+"""Studies: their runs, tables and sentences; how sure a model is; budgets."""
+
+import csv
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import icotlib as icot
+from icotlib import experiments
+from icotlib.cli import main
+from icotlib.errors import ConfigError
+from icotlib.evaluation.confidence import log_probabilities
+from icotlib.evaluation.stage_model import StageModel
+from icotlib.experiments import budgets
+from icotlib.models.decoding import decoding
+from icotlib.running import calibration
+from icotlib.studies import get_study, study_names
+from icotlib.studies.main import ARMS
+from icotlib.studies.routing import Asked
+from icotlib.training.trainer import train
+
+#: Runs of a second.
+QUICK = {"train.steps": 12, "train.eval_every": 12, "data.test_examples": 20}
+
+
+# --- how sure a model is -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("removed", [0, 3])
+def test_a_models_certainty_is_the_product_of_its_own_steps(runs_folder, tiny, removed):
+    """Beside decoding token by token, which knows nothing of teacher forcing."""
+    config = tiny.override({"train.steps": 150, "train.eval_every": 150})
+    model = StageModel.of(train(config), removed)
+    questions = icot.draw_questions(model.task, 30)
+    answers = model.answer(questions)
+    sure = log_probabilities(model, answers)
+    batch = model.format.arrange(model.layout.encode(questions.examples()))
+    shift = torch.full((30,), removed)
+    rows = decoding(model.model, batch, shift, model.layout.pad, model.max_new_tokens)
+    steps, written = [], []
+    with torch.no_grad():
+        for _ in range(model.max_new_tokens):
+            logits = rows.logits().float().log_softmax(dim=-1)
+            ids = logits.argmax(dim=-1, keepdim=True)
+            steps.append(logits.max(dim=-1).values)
+            written.append(ids)
+            rows.append(ids)
+    each = torch.stack(steps, dim=1).double()
+    checked = 0
+    for row, answer in enumerate(answers):
+        if not answer.answer or answer.cut:
+            assert sure[row] == -np.inf
+            continue
+        chain = len(answer.chain.split())
+        expected = each[row, chain : answer.tokens].sum().item()
+        assert sure[row] == pytest.approx(expected, abs=1e-3)
+        checked += 1
+    assert checked >= 10
+
+
+# --- routing -----------------------------------------------------------------------------------
+
+
+def asked():
+    """Four questions: two right without steps, all with them."""
+    return Asked(
+        np.array([-0.1, -0.2, -3.0, -4.0]),
+        np.array([True, True, False, False]),
+        np.array([9, 9, 9, 9]),
+        np.array([True, True, True, True]),
+        np.array([21, 21, 21, 21]),
+    )
+
+
+def test_what_is_asked_again_counts_both_of_its_answers():
+    right, tokens = asked().routed(np.array([False, False, True, False]))
+    assert right.tolist() == [True, True, True, False]
+    assert tokens == 9 + 21 / 4
+
+
+def test_random_routing_is_its_expectation_at_equal_tokens():
+    accuracy, tokens = asked().at_random(0.25)
+    assert accuracy == 0.75 * 0.5 + 0.25 * 1.0
+    assert tokens == asked().routed(np.array([False, False, True, False]))[1]
+
+
+# --- studies -----------------------------------------------------------------------------------
+
+
+def test_every_study_has_runs_of_its_own_seeds(runs_folder):
+    for name in study_names():
+        study = get_study(name)
+        members = study.members("fast")
+        assert {member.seed for member in members} == set(study.seeds)
+        assert {member.config.data.seed for member in members} == {1}
+        assert not set(study.seeds) & {0, 1, 2, 100, 101, 102}  # settings were tuned on these
+
+
+def test_the_main_study_gives_no_cot_the_budget_of_stepwise_internalization(runs_folder):
+    members = {member.arm: member.config for member in get_study("main").members("fast", [10])}
+    assert set(members) == set(ARMS)
+    implicit, examples = members["icot_si"].train, members["no_cot_examples"].train
+    assert examples.steps * examples.batch_size == implicit.steps * implicit.batch_size
+    assert members["no_cot_seconds"].train.steps > examples.steps
+    baselines = members["no_cot_seconds"].optim, members["no_cot_examples"].optim
+    assert baselines[0] == baselines[1]
+
+
+def test_the_main_study_says_what_it_found(runs_folder, capsys):
+    options = [part for name, x in QUICK.items() for part in ("--set", f"{name}={x}")]
+    assert main(["study", "main", "--preset", "smoke", "--arms", "icot_kd", "--status"]) == 0
+    assert capsys.readouterr().out.count("waiting") == 2
+    arms = "icot_si,no_cot_examples"
+    assert main(["study", "main", "--preset", "smoke", "--arms", arms, *options]) == 0
+    printed = capsys.readouterr().out
+    assert "2 seeds, lowest" in printed
+    assert "too few seeds for a claim" in printed
+    folder = runs_folder / "studies" / "main"
+    table = pd.read_csv(folder / "budget.csv")
+    expected = ["method", "budget", "seed", "examples", "seconds"]
+    expected += ["accuracy", "ci_low", "ci_high", "n"]
+    assert list(table.columns) == expected
+    assert len(table) == 4
+    assert (folder / "budget.png").is_file()
+    assert (folder / "budget.json").is_file()
+
+
+def test_routing_has_every_rule_for_every_seed(runs_folder):
+    answer = icot.study("routing", "smoke", seeds=[10, 11], overrides=QUICK)
+    rules = answer.table.rule.str.partition(",")[0]
+    assert set(rules) == {"fixed", "confidence", "random", "oracle"}
+    pairs = answer.table[rules.isin(["confidence", "random"])].groupby(["seed", "threshold"])
+    assert all(group.tokens.nunique() == 1 for _, group in pairs)
+    assert "Too few seeds" in answer.words[-1]
+
+
+def test_what_no_study_has_is_an_error_that_lists_what_there_is(runs_folder, capsys):
+    assert main(["study", "mian"]) == 1
+    assert "main" in capsys.readouterr().err
+    assert main(["study", "main", "--arms", "icot"]) == 1
+    assert "icot_si" in capsys.readouterr().err
+    for seeds in ("14..10", "ten", "1,,2"):
+        assert main(["study", "main", "--seeds", seeds]) == 1
+        assert "10..14" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match=r"train\.stepz"):
+        get_study("main").members("fast", overrides={"train.stepz": 3})
+
+
+# --- budgets -----------------------------------------------------------------------------------
+
+
+def test_measured_budgets_are_the_steps_of_no_cot(tmp_path, monkeypatch):
+    monkeypatch.setattr(budgets, "FILE", tmp_path / "budgets.csv")
+    budgets.rows.cache_clear()
+    unmeasured = experiments.no_cot("fast").train.steps
+    row = dict.fromkeys(budgets.COLUMNS, "x") | {"preset": "fast", "reference": "one_model"}
+    budgets.write([row | {"precision": "auto", "steps": "1650"}])
+    budgets.write([row | {"precision": "bf16", "steps": "1700"}])
+    budgets.write([row | {"precision": "auto", "steps": "1660"}])
+    with budgets.FILE.open() as file:
+        assert [line["steps"] for line in csv.DictReader(file)] == ["1660", "1700"]
+    assert experiments.no_cot("fast").train.steps == 1660 != unmeasured
+    in_half = experiments.no_cot("fast", overrides={"train.precision": "bf16"})
+    assert in_half.train.steps == 1700
+    assert experiments.no_cot("smoke").train.steps == 52  # not measured
+    monkeypatch.undo()
+    budgets.rows.cache_clear()
+
+
+def test_a_budget_is_the_ratio_of_seconds(monkeypatch):
+    seconds = {"icot_si": 30.0, "one_model": 20.0, "no_cot": 10.0}
+
+    def measured(trainer, points):
+        return seconds[trainer.config.method]
+
+    monkeypatch.setattr(calibration, "training_seconds", measured)
+    rows = calibration.calibrate("smoke", rounds=2)
+    steps = {row["reference"]: int(row["steps"]) for row in rows}
+    assert steps == {"icot_si": 3 * 40, "one_model": 2 * 40}
+    assert "3" in calibration.sentence(rows[0])
