@@ -16,6 +16,7 @@ figures         one function per figure
 publish         figures/ and results.csv, when the user asks
 published       reading the tables of figures/
 blocks          every number of README and guide, drawn from tables
+study_blocks    those that are drawn from the tables of studies
 guide           README and guide: pages with blocks
 site            README, notebooks and guide as web pages
 hub             a model as a folder for the hub, with a card

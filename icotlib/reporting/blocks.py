@@ -36,41 +36,10 @@ def _last_stages() -> pd.DataFrame:
     return final_rows(table)
 
 
-@block
-def headline() -> str:
-    """The phenomenon in two sentences."""
-    rows = _last_stages()
-    implicit = published.rows_of(rows, experiments.one_model("fast"))
-    examples = published.rows_of(rows, experiments.no_cot("fast", budget="examples"))
-    seconds = published.rows_of(rows, experiments.no_cot("fast"))
-    digits = implicit.task.iloc[0].removeprefix("mult-")
-    return (
-        f"On {digits}-digit multiplication, a small transformer trained with any number of its "
-        f"steps removed (one model for all k) answers {_span(implicit.accuracy)} of unseen "
-        f"questions right without writing any ({len(implicit)} seeds). "
-        f"Trained on answers alone it reaches {_span(examples.accuracy)} after as many examples, "
-        f"and {_span(seconds.accuracy)} after as many seconds."
-    )
-
-
 _COLUMNS = (
     "| method | chain tokens removed | exact match, each seed | speed, No CoT = 1 "
     "| training examples | training seconds |\n|---|---|---|---|---|---|"
 )
-
-
-@block
-def results() -> str:
-    """Stepwise internalization and distillation beside their baselines."""
-    rows = {
-        "Explicit CoT": experiments.explicit_cot("fast"),
-        "ICoT-SI, linear at the paper's pace": experiments.paper_pace("fast"),
-        "One model for all k": experiments.one_model("fast"),
-        "ICoT-KD": experiments.icot_kd("fast"),
-        "No CoT, equal examples": experiments.no_cot("fast", budget="examples"),
-        "No CoT, equal seconds": experiments.no_cot("fast"),
-    }
-    return _table(rows)
 
 
 @block
@@ -238,11 +207,6 @@ def _hours_of_removal(config: RunConfig) -> float | None:
 
 def _hours(cost: Cost) -> float:
     return h100(cost.precision).seconds(cost.steps, cost.flops, cost.parameters) / 3600
-
-
-def _span(values: pd.Series) -> str:
-    low, high = (f"{100 * value:.1f}" for value in (values.min(), values.max()))
-    return f"{low}%" if low == high else f"{low} to {high}%"
 
 
 @block

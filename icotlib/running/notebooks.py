@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from icotlib.running.jobs import Job, Outcome
 
 #: Numbers of the notebooks with the studies, whose runs take longer than all others together.
-STUDY_NOTEBOOKS = ("09", "10")
+STUDY_NOTEBOOKS = ("09", "10", "15", "16")
 
 #: Those about stepwise internalization alone: data, baselines, method, removal curve, results.
 STEPWISE_NOTEBOOKS = ("01", "02", "06", "08", "99")

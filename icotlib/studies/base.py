@@ -75,17 +75,23 @@ class Study(ABC):
     # --- its runs ---
 
     def members(
-        self, preset: str = "fast", seeds: Iterable[int] | None = None, overrides: Any = None
+        self,
+        preset: str = "fast",
+        seeds: Iterable[int] | None = None,
+        overrides: Any = None,
+        shift: int = 0,
     ) -> list[Member]:
         """Its runs, seed by seed.
 
         Args:
             seeds: by default its own at `fast`, and the first two at other presets.
             overrides: over the settings that studies share.
+            shift: is added to its own seeds, so that another one gives other runs.
 
         Raises `ConfigError` for a setting that none of its runs reads.
         """
-        chosen = tuple(self._seeds(preset) if seeds is None else seeds)
+        own = (seed + shift for seed in self._seeds(preset))
+        chosen = tuple(own if seeds is None else seeds)
         settings = shared(SETTINGS[preset] | dict(parse_overrides(overrides)))
         return [
             Member(arm, seed, config)
@@ -168,14 +174,15 @@ def study(
     seeds: Iterable[int] | None = None,
     overrides: Any = None,
     jobs: int | None = None,
+    shift: int = 0,
 ) -> Answer:
     """The answer of a study; trains the runs that are missing.
 
     Args:
-        seeds, overrides: as in `Study.members`; jobs: as in `ensure`.
+        seeds, overrides, shift: as in `Study.members`; jobs: as in `ensure`.
     """
     asked = get_study(name)
-    members = asked.members(preset, seeds, overrides)
+    members = asked.members(preset, seeds, overrides, shift)
     ensure([member.config for member in members], jobs)
     return asked.answer(members)
 

@@ -1,0 +1,104 @@
+"""Blocks of README and guide that are drawn from the tables of studies."""
+
+import pandas as pd
+
+from icotlib.reporting import published
+from icotlib.reporting.blocks import block
+from icotlib.reporting.results import method_label
+from icotlib.reporting.statistics import Interval, Sample, mean_interval
+
+#: The rows of the main study as pages show them: method, budget, and what they are called.
+ROWS = (
+    ("explicit_cot", "own", "Explicit CoT", "all"),
+    ("icot_si", "own", "ICoT-SI, a token every 30 steps", "none"),
+    ("one_model", "own", "One model for all k", "none"),
+    ("icot_kd", "own", "ICoT-KD", "none"),
+    ("no_cot", "examples of icot_si", "No CoT, as many examples as ICoT-SI", "none"),
+    ("no_cot", "seconds of icot_si", "No CoT, as many seconds as ICoT-SI", "none"),
+)
+
+
+def _budget() -> pd.DataFrame:
+    """The table of the main study, numbers as numbers."""
+    table = published.read("budget")
+    numbers = ["seed", "examples", "seconds", "accuracy", "n"]
+    return table.assign(**{column: pd.to_numeric(table[column]) for column in numbers})
+
+
+def _rows_of(table: pd.DataFrame, method: str, budget: str) -> pd.DataFrame:
+    rows = table[(table.method == method) & (table.budget == budget)]
+    return rows.sort_values("seed")
+
+
+def _over_seeds(rows: pd.DataFrame) -> Interval:
+    return mean_interval(Sample(rows.accuracy.to_numpy(float), rows.n.to_numpy(int)))
+
+
+def _words(found: Interval) -> str:
+    return f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%})"
+
+
+@block
+def headline() -> str:
+    """The phenomenon in two sentences."""
+    table = _budget()
+    implicit = _rows_of(table, "icot_si", "own")
+    baselines = [
+        _rows_of(table, "no_cot", f"{unit} of icot_si") for unit in ("examples", "seconds")
+    ]
+    examples, seconds = (_words(_over_seeds(rows)) for rows in baselines)
+    one = _over_seeds(_rows_of(table, "one_model", "own"))
+    return (
+        "On 4x2-digit multiplication, a small transformer whose steps were removed one token at a "
+        f"time ({method_label('icot_si')}) answers {_words(_over_seeds(implicit))} of unseen "
+        "questions right without writing any step, and one model for all numbers of removed tokens "
+        f"{_words(one)}: mean of {len(implicit)} seeds, in brackets its 95% interval. Trained on "
+        f"answers alone, the same model reaches {examples} after as many examples as "
+        f"{method_label('icot_si')}, and {seconds} after as many seconds."
+    )
+
+
+@block
+def results() -> str:
+    """The methods beside each other, over seeds."""
+    table = _budget()
+    lines = [
+        "| method | steps written | exact match, mean (95% interval) | each seed "
+        "| training examples | training seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for method, budget, name, written in ROWS:
+        rows = _rows_of(table, method, budget)
+        if rows.empty:
+            continue
+        each = ", ".join(f"{100 * value:.1f}" for value in rows.accuracy)
+        lines.append(
+            f"| {name} | {written} | {_words(_over_seeds(rows))} | {each} "
+            f"| {rows.examples.mean():,.0f} | {rows.seconds.mean():,.0f} |"
+        )
+    return "\n".join(lines)
+
+
+@block
+def routing() -> str:
+    """What routing by confidence gives at each share of questions that are asked again."""
+    table = published.read("routing")
+    numbers = ["tokens", "accuracy"]
+    table = table.assign(**{column: pd.to_numeric(table[column]) for column in numbers})
+    kinds = table.rule.str.partition(",")[0]
+    lines = [
+        "| tokens a question | by confidence | at random | seeds in which confidence is better |",
+        "|---|---|---|---|",
+    ]
+    chosen, random = (
+        table[kinds == kind].assign(point=lambda rows: rows.groupby("seed").cumcount())
+        for kind in ("confidence", "random")
+    )
+    for point, rows in chosen.groupby("point"):
+        other = random[random.point == point].set_index("seed").accuracy
+        mine = rows.set_index("seed").accuracy
+        lines.append(
+            f"| {rows.tokens.mean():.1f} | {mine.mean():.2%} | {other.mean():.2%} "
+            f"| {int((mine > other).sum())} of {len(mine)} |"
+        )
+    return "\n".join(lines)
