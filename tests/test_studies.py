@@ -1,6 +1,7 @@
 """Studies: their runs, tables and sentences; how sure a model is; budgets."""
 
 import csv
+import re
 
 import numpy as np
 import pandas as pd
@@ -8,13 +9,14 @@ import pytest
 import torch
 
 import icotlib as icot
-from icotlib import experiments
+from icotlib import experiments, paths
 from icotlib.cli import main
 from icotlib.errors import ConfigError
 from icotlib.evaluation.confidence import log_probabilities
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.experiments import budgets
 from icotlib.models.decoding import decoding
+from icotlib.registry import STUDIES, import_file
 from icotlib.running import calibration
 from icotlib.studies import get_study, study_names
 from icotlib.studies.main import ARMS
@@ -169,14 +171,25 @@ def test_measured_budgets_are_the_steps_of_no_cot(tmp_path, monkeypatch):
     budgets.rows.cache_clear()
 
 
-def test_a_budget_is_the_ratio_of_seconds(monkeypatch):
+def test_a_budget_is_the_ratio_of_seconds(runs_folder, monkeypatch):
     seconds = {"icot_si": 30.0, "one_model": 20.0, "no_cot": 10.0}
-
-    def measured(trainer, points):
-        return seconds[trainer.config.method]
-
-    monkeypatch.setattr(calibration, "training_seconds", measured)
-    rows = calibration.calibrate("smoke", rounds=2)
+    monkeypatch.setattr(calibration, "_seconds", lambda runs: seconds[runs[0].config.method])
+    rows = calibration.calibrate("smoke", [0], QUICK)
     steps = {row["reference"]: int(row["steps"]) for row in rows}
-    assert steps == {"icot_si": 3 * 40, "one_model": 2 * 40}
-    assert "3" in calibration.sentence(rows[0])
+    assert steps == {"icot_si": 3 * 12, "one_model": 2 * 12}
+    assert "with 36 steps" in calibration.sentence(rows[0])
+
+
+def test_the_study_of_the_guide_runs_as_it_stands_there(runs_folder, tmp_path, monkeypatch):
+    page = (paths.NOTEBOOKS / "guide" / "studies.md").read_text()
+    code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[-1]
+    file = tmp_path / "smoothing.py"
+    file.write_text(code)
+    monkeypatch.setenv("ICOT_IMPORT", "")
+    monkeypatch.setattr(STUDIES, "_items", dict(STUDIES.items()))
+    import_file(file)
+    answer = icot.study("smoothing", "smoke", seeds=[10], overrides=QUICK)
+    assert sorted(answer.table.variant) == ["none", "smooth"]
+    assert len(answer.words) == 2
+    answer.save(tmp_path / "out")
+    assert (tmp_path / "out" / "smoothing.png").is_file()

@@ -2,37 +2,32 @@
 
 import argparse
 
-from tqdm import tqdm
-
-from icotlib.cli.options import overrides_of, whole
-from icotlib.experiments.base import PRESETS
+from icotlib.cli.options import add_run_options, load_imports, overrides_of, seeds_of
 
 EXAMPLES = """\
 examples:
-  icot calibrate                        print the steps, measured on this machine
-  icot calibrate --set train.precision=bf16 --write
+  icot calibrate                        print the steps, from runs at seed 0, which it trains
+  icot calibrate --seeds 10..14 --set train.precision=bf16 --set data.seed=1 --write
                                         and keep them, for every run of No CoT made from now on
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--preset", default="fast", choices=PRESETS, help="by default fast")
-    parser.add_argument("--set", action="append", default=[], metavar="SETTING=VALUE")
-    parser.add_argument("--rounds", type=whole(1, 1000), default=5, help="turns of each (5)")
+    parser.add_argument("--seeds", metavar="SEEDS", help="such as 10..14 or 10,12 (default: 0)")
     parser.add_argument(
         "--write", action="store_true", help="keep them in icotlib/experiments/budgets.csv"
     )
+    add_run_options(parser, seed=None)
 
 
 def run(options: argparse.Namespace) -> None:
     from icotlib.experiments.workbook import shared  # torch: not for --help
     from icotlib.running import calibration
 
+    load_imports(options)
     overrides = shared(overrides_of(options.set))
-    with tqdm(total=options.rounds, desc="rounds") as bar:
-        rows = calibration.calibrate(
-            options.preset, overrides, options.rounds, lambda done: bar.update(done - bar.n)
-        )
+    seeds = seeds_of(options) or [0]
+    rows = calibration.calibrate(options.preset, seeds, overrides, options.jobs)
     for row in rows:
         print(calibration.sentence(row))
     if options.write:

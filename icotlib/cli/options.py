@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -113,3 +114,21 @@ def overrides_of(pairs: Sequence[str], option: str = "--set") -> dict[str, Any]:
             raise ConfigError(f"{option} needs SETTING=VALUE, got {shown(pair)}")
         changes |= parse_overrides({name.strip(): Typed(value)})
     return changes
+
+
+def seeds_of(options: argparse.Namespace) -> list[int] | None:
+    """The seeds of `--seed` or of `--seeds`, such as `10..14` or `10,12`; None without either.
+
+    Raises `ConfigError` for both, and for a text that is neither a range nor a list.
+    """
+    if options.seeds is None:
+        return None if options.seed is None else [options.seed]
+    if options.seed is not None:
+        raise ConfigError("say --seed or --seeds, not both")
+    text = options.seeds.replace(" ", "")
+    bounds = re.fullmatch(r"(\d+)\.\.(\d+)", text)
+    if bounds and int(bounds[1]) <= int(bounds[2]):
+        return list(range(int(bounds[1]), int(bounds[2]) + 1))
+    if re.fullmatch(r"\d+(,\d+)*", text):
+        return [int(one) for one in text.split(",")]
+    raise ConfigError(f"--seeds {options.seeds}: say a range such as 10..14, or a list: 10,12")

@@ -1,13 +1,12 @@
 """`icot study`: a question answered over seeds."""
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from icotlib import paths
-from icotlib.cli.options import add_run_options, load_imports, overrides_of
+from icotlib.cli.options import add_run_options, load_imports, overrides_of, seeds_of
 from icotlib.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -63,10 +62,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _members(asked: "Study", options: argparse.Namespace) -> "list[Member]":
     """The runs that the options ask for."""
-    if options.seed is not None and options.seeds:
-        raise ConfigError("say --seed or --seeds, not both")
-    seeds = [options.seed] if options.seed is not None else _seeds(options.seeds)
-    members = asked.members(options.preset, seeds, overrides_of(options.set))
+    members = asked.members(options.preset, seeds_of(options), overrides_of(options.set))
     if options.arms is None:
         return members
     wanted, known = options.arms.split(","), {member.arm: None for member in members}
@@ -74,18 +70,6 @@ def _members(asked: "Study", options: argparse.Namespace) -> "list[Member]":
         if arm not in known:
             raise ConfigError(f"{asked.name} has no arm {arm!r}: {', '.join(known)}")
     return [member for member in members if member.arm in wanted]
-
-
-def _seeds(text: str | None) -> list[int] | None:
-    """The seeds of `10..14` or `10,12`."""
-    if text is None:
-        return None
-    bounds = re.fullmatch(r"(\d+)\.\.(\d+)", text.strip())
-    if bounds and int(bounds[1]) <= int(bounds[2]):
-        return list(range(int(bounds[1]), int(bounds[2]) + 1))
-    if re.fullmatch(r"\d+(,\d+)*", text.replace(" ", "")):
-        return [int(one) for one in text.replace(" ", "").split(",")]
-    raise ConfigError(f"--seeds {text}: say a range such as 10..14, or a list such as 10,12")
 
 
 def _print_status(members: "Sequence[Member]") -> None:

@@ -15,7 +15,7 @@ STEPS = {
         "explicit_cot": 40,
     },
     "fast": {
-        "icot_si": 1400,
+        "icot_si": 1500,
         "one_model": 1200,
         "explicit_cot": 400,
     },

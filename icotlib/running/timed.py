@@ -94,7 +94,7 @@ def timed(config: RunConfig, cost: Cost) -> Seconds:
         before = compute_seconds(best_device())
         trainer = Trainer(config, Run(Path(folder) / config.run_name))
         start = trainer.clock() - before
-        training = training_seconds(trainer)
+        training = _training_seconds(trainer)
         evaluations = -(-config.train.steps // config.train.eval_every)
         validation = _validation_seconds(trainer)
         test, longest_test = _test_seconds(trainer, validation)
@@ -115,16 +115,11 @@ def saving_seconds(config: RunConfig, cost: Cost) -> float:
     return WRITTEN * (evaluations * checkpoint + cost.disk)
 
 
-def training_seconds(trainer: Trainer, points: int = TIMED_POINTS) -> float:
-    """The seconds of all training steps of a run, from some of them, evaluation aside.
-
-    Args:
-        points: of the run, from its first step to its last, at which steps are timed.
-    """
+def _training_seconds(trainer: Trainer) -> float:
     trainer.model.train(trainer.method.dropout)
     trainer.step(0)  # warms up
     medians, steps = [], trainer.steps
-    for point in np.linspace(0, steps - 1, points).astype(int):
+    for point in np.linspace(0, steps - 1, TIMED_POINTS).astype(int):
         trainer.method.begin_step(int(point))
         seconds: list[float] = []
         while len(seconds) < TIMED_STEPS and sum(seconds) < ENOUGH:
@@ -134,7 +129,7 @@ def training_seconds(trainer: Trainer, points: int = TIMED_POINTS) -> float:
             seconds.append(trainer.clock() - start)
         medians.append(median(seconds))
     # Integrated by trapezoids, because removal makes later steps cheaper.
-    return float(np.trapezoid(medians, dx=steps / (points - 1)))
+    return float(np.trapezoid(medians, dx=steps / (TIMED_POINTS - 1)))
 
 
 def _validation_seconds(trainer: Trainer) -> float:

@@ -30,6 +30,9 @@ from icotlib.tasks import Example
 #: Shares of the validation set's questions, the least sure ones, that thresholds send back.
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 
+#: The log-probability that a text without an answer has among those that thresholds come from.
+UNSURE = -1e9
+
 #: The share at which rules are compared in words.
 COMPARED = 0.1
 
@@ -117,7 +120,7 @@ def _at(share: float, asked: tuple[Asked, Asked]) -> tuple[float, np.ndarray]:
     """The threshold that sends back a share of the validation questions, and the test questions
     that it sends back."""
     valid, test = asked
-    threshold = float(np.quantile(valid.sure, share))
+    threshold = float(np.quantile(np.maximum(valid.sure, UNSURE), share))
     return threshold, test.sure < threshold
 
 
