@@ -365,7 +365,8 @@ def test_plain_papermill_from_a_foreign_directory_with_no_runs(runs_folder, tmp_
     command += ["-p", "preset", "smoke", "-p", "seed", "3", "-p", "overrides", "{train.steps: 12}"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     runs = [run for run in all_runs() if run.config.seed == 3]
-    assert [run.config.train.steps for run in runs] == [12]
+    assert sorted(run.config.method for run in runs) == ["icot_si", "one_model"]
+    assert {run.config.train.steps for run in runs} == {12}
     assert (tmp_path / "copy.ipynb").is_file()
 
 
