@@ -167,8 +167,8 @@ def test_the_words_say_what_the_data_say():
     table.loc[table.method == "icot_si", "accuracy"] = [1, 0.9, 0.8] * 4
     table.loc[table.method == "no_cot", "accuracy"] = 0.25
     text = figures.alt_text(figures.accuracy_vs_removed(table))
-    assert "ICoT-SI, random removal (2 curves) from 100% at 0 to 80% at 2" in text
-    assert "No CoT, equal seconds 25% throughout" in text
+    assert "ICoT-SI, random removal (2 seeds) 100% at 0, 90% at 1, 80% at 2" in text
+    assert "No CoT, equal seconds (2 seeds) 25% throughout" in text
     lengths = made_shifts()
     lengths.loc[lengths["shift"] == "3x2", "accuracy"] = 0.125
     assert "12% at 3x2" in figures.alt_text(figures.shifts(lengths))

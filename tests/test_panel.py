@@ -76,7 +76,7 @@ def test_the_table_is_read_by_everybody(played):
         *("120 of 1,2002 min left", "0.250", "50.0%", "3 of 8")
     ]
     [name] = re.findall(r'<th scope="row".*?</th>', shown)
-    assert re.sub("<.*?>", " ", name).split() == ["icot_si-random-mult-2x2-s0", "▶", "training"]
+    assert re.sub("<.*?>", " ", name).split() == ["one_model-mult-2x2-s0", "▶", "training"]
     assert shown.count('scope="col"') == len(panel.COLUMNS)
     assert re.search(r'<progress max="1200" value="120" aria-label="steps of icot_si', shown)
 

@@ -312,7 +312,7 @@ def test_every_phase_of_distillation_trains_adapters(
     runs_folder, pretrained, own_data, monkeypatch, architecture
 ):
     """Beside its own parts; saved as whole weights that answer as the model did in training."""
-    settings = {name: x for name, x in SMALL.items() if not name.startswith("removal.")}
+    settings = {name: x for name, x in SMALL.items() if not name.startswith(("removal.", "method"))}
     settings |= {"model.pretrained": pretrained(architecture, tokenizer=bytes_tokenizer(TEXTS))}
     settings |= {"data.path": own_data, "train.gradient_checkpointing": True} | LORA
     coupled = experiments.icot_kd("smoke", overrides=settings)

@@ -101,7 +101,7 @@ def test_the_conda_environment_takes_everything_else_from_the_pins():
 def test_the_readme_is_short_and_names_the_numerics():
     text = README.read_text()
     assert len(text) <= 10_000
-    assert f"v{NUMERICS}, `icotlib.config.NUMERICS`" in text
+    assert f"numerics version v{NUMERICS}" in text
     assert {"headline", "results", "times", "notebooks", "tree"} <= set(blocks_of(README))
 
 
@@ -202,12 +202,12 @@ def test_the_functions_that_the_probing_page_lists_exist():
 
 @pytest.fixture(scope="module")
 def tiny_run(tmp_path_factory):
-    """A tiny run of stepwise internalization that the pages' code finds, on 4x2 digits."""
+    """A tiny model for all k that the pages' code finds, on 4x2 digits."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ICOT_RUNS", str(tmp_path_factory.mktemp("runs")))
-        every = {"removal.steps_per_epoch": 1, "removal.warmup_steps": 0, "train.steps": 14}
+        every = {"removal.warmup_steps": 0, "train.steps": 14}
         sizes = TINY_SIZES | {"data.task": "mult-4x2"} | every
-        config = experiments.icot_si("smoke", overrides=sizes)
+        config = experiments.one_model("smoke", overrides=sizes)
         yield train(config)
 
 

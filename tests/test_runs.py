@@ -191,7 +191,7 @@ def test_runs_are_found_by_the_beginning_of_their_name(trained):
 
 def test_a_name_finds_the_run_of_its_method_and_of_the_usual_preset(begun_runs):
     usual = begun_runs[0]
-    assert find_run("icot_si").name == find_run("icot_si-random").name == usual.name
+    assert find_run("icot_si").name == find_run("icot_si-linear").name == usual.name
 
 
 @pytest.fixture
@@ -237,7 +237,7 @@ def test_the_results_table_has_a_row_per_stage(trained):
     assert table.ci_high.ge(table.accuracy).all()
     last = final_rows(table).set_index("method").removed.to_dict()
     assert last == {"one_model": 8, "no_cot": 8, "explicit_cot": 0}
-    assert set(summary(table).method) == {"ICoT-SI", "No CoT", "Explicit CoT"}
+    assert set(summary(table).method) == {"One model for all k", "No CoT", "Explicit CoT"}
 
 
 def test_the_learning_table_has_a_row_per_evaluation(trained):

@@ -8,6 +8,7 @@ generation     greedy generation, and one forward pass that checks the reference
 bounded        how many examples one forward pass takes
 grading        when two answers are the same
 truths         answers as a tokenizer gives them back
+confidence     how sure a model is of its answers
 limits         how much a model may write
 scoring        exact match with intervals
 ood            accuracy at other lengths and on unseen combinations

@@ -16,6 +16,8 @@ admission     which runs may train side by side: those that memory holds togethe
 planning      what a run will take, before it starts
 costs         operations, memory and disk of a run, calculated
 peaks         the peak memory of a run's process, calculated
+calibration   how many steps of No CoT take as long as a run of another method
+stand_ins     untrained weights in the place of runs that others build on, to time steps
 timed         the seconds of a run, from a few of its steps and a part of its evaluations
 fitting       whether a run fits one device's memory, and how it does otherwise
 lengths       sequence lengths of the papers' runs, without their data

@@ -5,6 +5,7 @@ style         how methods look: colours, markers, labels, line styles
 methods       accuracy against tokens removed, training time and speed, for every method
 distillation  what the teacher's states hold, what is lost, what matters
 interp        what probes read and what states are used for
+studies       figures of the studies
 maps          the same by layer and position, and attention
 styled        the decorator that makes a function a figure
 drawings      how a figure was drawn, so that it can be drawn again at another size
