@@ -165,6 +165,11 @@ DRAWN = {
         {"s1": digit_geometry(torch.eye(10), np.arange(10))}
     ),
     "shifts": lambda: figures.shifts(made_shifts()),
+    "routing": lambda: figures.routing(
+        made_scores(
+            rule=["fixed, 2 removed", "confidence", "random", "oracle"], seed=[0, 1]
+        ).assign(tokens=9.0)
+    ),
     "digits": lambda: figures.digits(
         pd.DataFrame({"name": ["a", "b"], "by_symbol": [[1.0, 0.5], [0.0, 0.25]]})
     ),
@@ -213,11 +218,16 @@ def test_the_removal_curve_draws_what_the_table_says():
     table = made_table()
     table.loc[table.method == "icot_si", "accuracy"] = [1, 0.9, 0.8] * 4
     ax = figures.accuracy_vs_removed(table).axes[0]
+    table.loc[(table.method == "icot_si") & (table.seed == 1), "accuracy"] -= 0.2
+    ax = figures.accuracy_vs_removed(table).axes[0]
     curves = [line for line in ax.lines if len(line.get_xdata()) == 3]
-    assert len(curves) == 4
-    for line in curves:
-        assert np.allclose(line.get_ydata(), [1, 0.9, 0.8])
-    assert "No CoT, equal seconds" in texts(ax)
+    means = [line for line in curves if line.get_label().startswith("ICoT-SI")]
+    assert len(means) == 2
+    for line in means:
+        assert np.allclose(line.get_ydata(), [0.9, 0.8, 0.7])
+    seeds = [line.get_ydata()[0] for line in curves if line not in means]
+    assert sorted(seeds) == pytest.approx([0.8, 0.8, 1, 1])
+    assert "No CoT, equal seconds (2 seeds)" in texts(ax)
 
 
 def test_an_untested_shift_is_a_gap_and_one_that_no_run_could_be_tested_on_is_left_out():
@@ -264,7 +274,7 @@ def test_an_unknown_method_is_drawn_black_by_its_id():
     assert not style.is_baseline("mine")
     table = pd.concat([made_table(), of_method("mine")])
     ax = figures.accuracy_vs_removed(table).axes[0]
-    assert "mine, random removal" in texts(ax)
+    assert [text for text in texts(ax) if text.startswith("mine, random removal (")]
     (line,) = (line for line in ax.lines if line.get_label().startswith("mine"))
     assert line.get_color() == "#000000"
     assert line.get_ydata().tolist() == [0.5] * 3
@@ -302,6 +312,7 @@ def test_baselines_are_reference_lines_at_their_mean():
         line.get_label(): line.get_ydata()[0] for line in ax.lines if len(line.get_xdata()) == 2
     }
     expected = {"Explicit CoT": 0.8, "No CoT, equal examples": 0.5, "No CoT, equal seconds": 0.5}
+    expected = {f"{name} (2 seeds)": value for name, value in expected.items()}
     assert across == pytest.approx(expected)
     for line in ax.lines:
         if line.get_label() in expected:
@@ -323,6 +334,7 @@ def test_configurations_that_share_a_name_are_drawn_apart():
     ax = figures.accuracy_vs_removed(both).axes[0]
     lines = {x.get_label(): x.get_ydata()[0] for x in ax.lines if "Explicit" in x.get_label()}
     expected = {"Explicit CoT, train.steps=1200": 0.85, "Explicit CoT, train.steps=7": 0.1}
+    expected = {f"{name} (2 seeds)": value for name, value in expected.items()}
     assert lines == pytest.approx(expected)
     bands = [x.get_bbox() for x in ax.patches if x.get_facecolor()[:3] == ax_color("explicit_cot")]
     assert len(bands) == 2
@@ -337,11 +349,13 @@ def ax_color(method):
 def test_a_method_of_a_single_stage_is_a_point():
     table = pd.concat([made_table(), of_method("icot_kd", removed=[2], accuracy=0.75)])
     ax = figures.accuracy_vs_removed(table).axes[0]
-    (points,) = (points for points in ax.collections if points.get_label() == "ICoT-KD")
-    assert points.get_offsets().tolist() == [[2, 0.75]]
-    assert to_hex(points.get_facecolor()[0]).upper() == METHODS.get("icot_kd").color
-    assert "ICoT-KD" in texts(ax)
-    assert not [line for line in ax.lines if line.get_label() == "ICoT-KD"]
+    (bar,) = (bar for bar in ax.containers if bar.get_label().startswith("ICoT-KD ("))
+    point = bar.lines[0]
+    assert (point.get_xdata()[0], point.get_ydata()[0]) == (2, 0.75)
+    assert to_hex(point.get_color()).upper() == METHODS.get("icot_kd").color
+    assert point.get_linestyle() == "None"
+    ((low, high),) = (segment[:, 1] for segment in bar.lines[2][0].get_segments())
+    assert low < 0.75 < high
 
 
 def test_a_run_is_drawn_thin_before_its_last_stage():

@@ -78,7 +78,7 @@ def test_the_table_is_read_by_everybody(played):
     [name] = re.findall(r'<th scope="row".*?</th>', shown)
     assert re.sub("<.*?>", " ", name).split() == ["one_model-mult-2x2-s0", "▶", "training"]
     assert shown.count('scope="col"') == len(panel.COLUMNS)
-    assert re.search(r'<progress max="1200" value="120" aria-label="steps of icot_si', shown)
+    assert re.search(r'<progress max="1200" value="120" aria-label="steps of one_model', shown)
 
 
 def test_what_goes_wrong_is_said_and_not_raised(played):
