@@ -16,7 +16,7 @@ STEPS = {
     },
     "fast": {
         "icot_si": 1500,
-        "one_model": 1200,
+        "one_model": 1500,
         "explicit_cot": 400,
     },
     "paper": {
