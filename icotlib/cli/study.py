@@ -36,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from icotlib.running.jobs import ensure  # torch: not for --help
+    from icotlib.reporting.guide import update_pages  # torch: not for --help
+    from icotlib.running.jobs import ensure
     from icotlib.studies import get_study, study_names
     from icotlib.studies.base import default_folder
 
@@ -54,6 +55,8 @@ def run(options: argparse.Namespace) -> None:
     ensure([member.config for member in members], options.jobs)
     answer = asked.answer(members)
     answer.save(folder)
+    if options.publish:
+        update_pages()
     print(asked.question)
     for sentence in answer.words:
         print(f"- {sentence}")
