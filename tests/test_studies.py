@@ -2,6 +2,7 @@
 
 import csv
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from icotlib.registry import STUDIES, import_file
 from icotlib.running import calibration
 from icotlib.studies import get_study, study_names
 from icotlib.studies.main import ARMS
-from icotlib.studies.routing import Asked
+from icotlib.studies.routing import Replies, _decided
 from icotlib.training.trainer import train
 
 #: Runs of a second.
@@ -67,7 +68,7 @@ def test_a_models_certainty_is_the_product_of_its_own_steps(runs_folder, tiny, r
 
 def asked():
     """Four questions: two right without steps, all with them."""
-    return Asked(
+    return Replies(
         np.array([-0.1, -0.2, -3.0, -4.0]),
         np.array([True, True, False, False]),
         np.array([9, 9, 9, 9]),
@@ -83,9 +84,18 @@ def test_what_is_asked_again_counts_both_of_its_answers():
 
 
 def test_random_routing_is_its_expectation_at_equal_tokens():
-    accuracy, tokens = asked().at_random(0.25)
-    assert accuracy == 0.75 * 0.5 + 0.25 * 1.0
-    assert tokens == asked().routed(np.array([False, False, True, False]))[1]
+    _, tokens = asked().routed(np.array([False, False, True, False]))
+    assert asked().at_random(tokens) == 0.75 * 0.5 + 0.25 * 1.0
+    unequal = replace(asked(), explicit_tokens=np.array([21, 21, 210, 210]))
+    _, tokens = unequal.routed(np.array([False, False, True, False]))
+    share = 210 / 4 / 115.5  # of questions drawn at random, for as many tokens
+    assert unequal.at_random(tokens) == pytest.approx((1 - share) * 0.5 + share)
+
+
+def test_words_say_whether_the_seeds_decide():
+    assert _decided(np.array([0.01, 0.02])) == "Too few seeds for a claim."
+    assert "do not decide" in _decided(np.array([-0.01, 0.0, 0.02]))
+    assert "do not" not in _decided(np.array([0.01, 0.012, 0.011]))
 
 
 # --- studies -----------------------------------------------------------------------------------
@@ -114,10 +124,15 @@ def test_the_main_study_says_what_it_found(runs_folder, capsys):
     options = [part for name, x in QUICK.items() for part in ("--set", f"{name}={x}")]
     assert main(["study", "main", "--preset", "smoke", "--arms", "icot_kd", "--status"]) == 0
     assert capsys.readouterr().out.count("waiting") == 2
-    arms = "icot_si,no_cot_examples"
-    assert main(["study", "main", "--preset", "smoke", "--arms", arms, *options]) == 0
+    some = ["study", "main", "--preset", "smoke", "--arms", "icot_si,no_cot_examples"]
+    assert main([*some, *options]) == 0
     printed = capsys.readouterr().out
-    assert "2 seeds, lowest" in printed
+    assert "with 1 of 6 tokens removed (2 seeds, lowest" in printed
+    assert "No CoT with as many examples as ICoT-SI took 100.0% of its examples." in printed
+    assert "ICoT-SI less" not in printed  # it still writes steps
+    assert main([*some, "--set", "data.test_examples=20"]) == 0
+    printed = capsys.readouterr().out
+    assert "ICoT-SI less No CoT with as many examples as ICoT-SI: " in printed
     assert "too few seeds for a claim" in printed
     folder = runs_folder / "studies" / "main"
     table = pd.read_csv(folder / "budget.csv")
@@ -146,6 +161,11 @@ def test_what_no_study_has_is_an_error_that_lists_what_there_is(runs_folder, cap
     for seeds in ("14..10", "ten", "1,,2"):
         assert main(["study", "main", "--seeds", seeds]) == 1
         assert "10..14" in capsys.readouterr().err
+    assert main(["study", "main", "--publish", "--arms", "icot_si"]) == 1
+    assert "leave out --arms" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match=r"say seeds"):
+        get_study("main").members("fast", overrides={"seed": 3})
+    assert len(get_study("routing").members("fast", [10, 10])) == 1
     with pytest.raises(ConfigError, match=r"train\.stepz"):
         get_study("main").members("fast", overrides={"train.stepz": 3})
 

@@ -3,6 +3,7 @@
 import argparse
 
 from icotlib.cli.options import add_run_options, load_imports, overrides_of, seeds_of
+from icotlib.errors import ConfigError
 
 EXAMPLES = """\
 examples:
@@ -10,6 +11,10 @@ examples:
   icot calibrate --seeds 10..14 --set train.precision=bf16 --set data.seed=1 --write
                                         and keep them, for every run of No CoT made from now on
 """
+
+
+#: Settings that change no budget, or of which each has its own.
+KEPT = ("train.precision", "data.seed", "data.test_examples")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +31,12 @@ def run(options: argparse.Namespace) -> None:
 
     load_imports(options)
     overrides = shared(overrides_of(options.set))
+    other = sorted(set(overrides) - set(KEPT)) if options.write else []
+    if other:
+        raise ConfigError(
+            f"--write keeps budgets of the presets, and {', '.join(other)} makes them another's: "
+            "leave it out, or leave --write out"
+        )
     seeds = seeds_of(options) or [0]
     rows = calibration.calibrate(options.preset, seeds, overrides, options.jobs)
     for row in rows:

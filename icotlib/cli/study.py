@@ -42,6 +42,7 @@ def run(options: argparse.Namespace) -> None:
     from icotlib.studies.base import default_folder
 
     load_imports(options)
+    check_publishable(options)
     if options.name is None:
         for name in study_names():
             print(f"{name:12}{get_study(name).question}")
@@ -55,12 +56,27 @@ def run(options: argparse.Namespace) -> None:
     ensure([member.config for member in members], options.jobs)
     answer = asked.answer(members)
     answer.save(folder)
-    if options.publish:
-        update_pages()
     print(asked.question)
     for sentence in answer.words:
         print(f"- {sentence}")
+    if options.publish:
+        update_pages()
     print(f"\nwritten to {folder}: {asked.file}.csv, its figure and its provenance")
+
+
+def check_publishable(options: argparse.Namespace) -> None:
+    """Raises `ConfigError` for what may not be published: some arms, other seeds or settings."""
+    narrowed = {
+        "--arms": options.arms,
+        "--seeds": options.seeds,
+        "--seed": options.seed is not None,
+        "--set": options.set,
+        "--out": options.out,
+        f"--preset {options.preset}": options.preset != "fast",
+    }
+    if options.publish and any(narrowed.values()):
+        given = ", ".join(name for name, value in narrowed.items() if value)
+        raise ConfigError(f"--publish writes the study as it is: leave out {given}")
 
 
 def _members(asked: "Study", options: argparse.Namespace) -> "list[Member]":

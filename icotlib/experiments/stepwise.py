@@ -138,7 +138,7 @@ def no_cot(
     """Answers alone, with as many `seconds` as another run, or as many `examples`.
 
     Its sequences are shorter, so that it sees more examples in the same time: the workbook trains
-    that, the harder of the two comparisons. Both end with the same decay of the learning rate.
+    that, the harder of the two comparisons. Its rate and its decay are those that suit it.
 
     Args:
         reference: the run whose budget it has, `one_model` or `icot_si`.

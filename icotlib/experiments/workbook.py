@@ -52,32 +52,13 @@ def workbook(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfi
     ]
 
 
-def main_study(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
-    """The runs of the study `main`."""
-    return _study("main", preset, seed, overrides)
-
-
-def routing_study(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
-    """The runs of the study `routing`."""
-    return _study("routing", preset, seed, overrides)
-
-
-def _study(name: str, preset: str, seed: int, overrides: Any) -> list[RunConfig]:
-    from icotlib.studies import get_study  # studies are built on these experiments
-
-    members = get_study(name).members(preset, overrides=overrides, shift=seed)
-    return [member.config for member in members]
-
-
 def studies(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
-    """What the studies need beyond that: baselines, ablations, depth, mixture, shifts, and the
-    methods beside each other over seeds."""
+    """What the studies of distillation need beyond that, and those out of distribution: baselines,
+    ablations, depth, mixture, shifts."""
     overrides = shared(overrides)
     groups = (ablations, weak_model, depths, mixtures, few_examples, shifted)
     baselines = [make(preset, seed, overrides) for make in (kd_skipped, kd_no_cot)]
-    compared = main_study(preset, seed, overrides)  # routing asks these models
-    own = [run for make in groups for run in make(preset, seed, overrides).values()]
-    return [*baselines, *own, *compared]
+    return [*baselines, *(run for make in groups for run in make(preset, seed, overrides).values())]
 
 
 #: What each notebook asks for, by the number that its name begins with.
@@ -97,8 +78,8 @@ NEEDED: dict[str, tuple[Callable[..., Any], ...]] = {
     "12": (one_model, icot_kd),
     "13": (one_model, icot_kd, no_cot, explicit_cot),
     "14": (),  # a run of the user's own, which it makes itself
-    "15": (main_study,),
-    "16": (routing_study,),
+    "15": (),  # runs of its own seeds (`icotlib.studies`), which it makes itself
+    "16": (),
     "99": (series,),
 }
 
@@ -107,6 +88,8 @@ NEEDED: dict[str, tuple[Callable[..., Any], ...]] = {
 READ: dict[str, tuple[Callable[..., Any], ...]] = {
     "01": (icot_si,),
     "14": (icot_si,),
+    "15": (series, icot_kd),
+    "16": (one_model,),
     "99": (icot_kd, shifted),  # which it shows where they are finished
 }
 

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from icotlib import paths
 from icotlib.config import RunConfig, parse_overrides
-from icotlib.errors import RunError
+from icotlib.errors import ConfigError, RunError
+from icotlib.experiments.base import check
 from icotlib.experiments.workbook import shared
 from icotlib.registry import STUDIES
 from icotlib.reporting import figures
@@ -25,6 +26,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "fast": {"data.seed": 1, "data.test_examples": 2000, "train.precision": "bf16"},
     "paper": {"data.seed": 1},
 }
+
+#: Settings by which the runs of a study differ.
+OWN = ("seed", "label")
 
 #: Of other presets than `fast`, so many seeds.
 FEW_SEEDS = 2
@@ -88,11 +92,20 @@ class Study(ABC):
             overrides: over the settings that studies share.
             shift: is added to its own seeds, so that another one gives other runs.
 
-        Raises `ConfigError` for a setting that none of its runs reads.
+        Raises `ConfigError` for a setting that no run of the workbook reads, and for those that
+        tell the runs of a study apart.
         """
+        check(preset)
         own = (seed + shift for seed in self._seeds(preset))
-        chosen = tuple(own if seeds is None else seeds)
-        settings = shared(SETTINGS[preset] | dict(parse_overrides(overrides)))
+        chosen = tuple(dict.fromkeys(own if seeds is None else seeds))
+        changes = dict(parse_overrides(overrides))
+        for name in OWN:
+            if name in changes:
+                raise ConfigError(
+                    f"{name} tells the runs of a study apart, and cannot be set for all of them"
+                    + ("; say seeds (--seeds)" if name == "seed" else "")
+                )
+        settings = shared(SETTINGS[preset] | changes)
         return [
             Member(arm, seed, config)
             for number, seed in enumerate(chosen)

@@ -12,7 +12,12 @@ from icotlib.experiments.stepwise import explicit_cot, icot_si, no_cot, one_mode
 from icotlib.reporting import figures
 from icotlib.reporting.results import final_rows, learning_table, method_label, results_table
 from icotlib.reporting.samples import sample_of
-from icotlib.reporting.statistics import Interval, difference_interval, mean_interval
+from icotlib.reporting.statistics import (
+    ENOUGH_SEEDS,
+    Interval,
+    difference_interval,
+    mean_interval,
+)
 from icotlib.studies.base import Member, Study, register
 
 #: Each arm: the method, and by what its budget is measured.
@@ -25,14 +30,15 @@ ARMS = {
     "no_cot_seconds": ("no_cot", "seconds of icot_si"),
 }
 
-#: Arms that answer without writing any step, though chains were there to learn from.
-IMPLICIT = ("icot_si", "one_model", "icot_kd")
+#: Arms that learned from chains and answer without, on at most as many examples as No CoT. (ICoT-KD
+#: has phases, and a baseline of its own: `kd_no_cot`.)
+IMPLICIT = ("icot_si", "one_model")
+
+#: The baselines that they are compared with.
+BASELINES = ("no_cot_examples", "no_cot_seconds")
 
 #: From this accuracy on, a seed counts as a success.
 SUCCESS = 0.95
-
-#: The rate of No CoT, tuned at seed 100 with as many examples as ICoT-SI.
-NO_COT_RATE: dict[str, Any] = {}
 
 
 @register
@@ -79,7 +85,8 @@ class Main(Study):
 
     def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
         runs = [member.run for member in members]
-        return figures.headline(results_table(runs), learning_table(runs))
+        alone = [run for run in runs if not run.config.phases]  # phases take seconds of their own
+        return figures.headline(results_table(runs), learning_table(alone))
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
         rows = final_rows(results_table([member.run for member in members]))
@@ -88,11 +95,16 @@ class Main(Study):
             for arm in ARMS
         }
         said = [_accuracy(arm, of_arm[arm]) for arm in ARMS if len(of_arm[arm])]
-        baseline = of_arm["no_cot_examples"]
         said += [
-            _difference(arm, of_arm[arm], baseline)
+            _spent(arm, of_arm[arm], of_arm["icot_si"])
+            for arm in BASELINES
+            if len(of_arm[arm]) and len(of_arm["icot_si"])
+        ]
+        said += [
+            _difference(arm, of_arm[arm], baseline, of_arm[baseline])
             for arm in IMPLICIT
-            if len(of_arm[arm]) and len(baseline)
+            for baseline in BASELINES
+            if _all_removed(of_arm[arm]) and len(of_arm[baseline])
         ]
         return said
 
@@ -104,26 +116,41 @@ def _named(arm: str) -> str:
     return method_label(method) + also
 
 
+def _all_removed(rows: pd.DataFrame) -> bool:
+    """Whether every seed answers without any step; where one writes some, no difference from No CoT
+    is stated."""
+    return bool(len(rows)) and bool((rows.removed == rows.chain_length).all())
+
+
+def _spent(arm: str, rows: pd.DataFrame, reference: pd.DataFrame) -> str:
+    """How equal a budget is."""
+    column = "train_" + ARMS[arm][1].partition(" ")[0]
+    share = rows[column].mean() / reference[column].mean()
+    unit = column.removeprefix("train_")
+    return f"{_named(arm)} took {share:.1%} of its {unit}."
+
+
 def _accuracy(arm: str, rows: pd.DataFrame) -> str:
     found, seeds = mean_interval(sample_of(rows)), len(rows)
     over = f"{seeds} seeds" if seeds > 1 else "one seed"
     reached = int((rows.accuracy >= SUCCESS).sum())
+    removed = f"{rows.removed.max()} of {rows.chain_length.max()} {rows.unit.iloc[0]}"
     return (
         f"{_named(arm)}: {_percent(found)} of {rows.n_test.min():,} unseen questions right with "
-        f"{rows.removed.max()} tokens removed ({over}, lowest {rows.accuracy.min():.1%}; {reached} "
-        f"of {seeds} at or above {SUCCESS:.0%})."
+        f"{removed} removed ({over}, lowest {rows.accuracy.min():.1%}; {reached} of {seeds} at or "
+        f"above {SUCCESS:.0%})."
     )
 
 
-def _difference(arm: str, rows: pd.DataFrame, baseline: pd.DataFrame) -> str:
-    found = difference_interval(sample_of(rows), sample_of(baseline))
+def _difference(arm: str, rows: pd.DataFrame, baseline: str, others: pd.DataFrame) -> str:
+    found = difference_interval(sample_of(rows), sample_of(others))
     points = Interval(*(100 * x for x in found))
-    enough = min(len(rows), len(baseline)) >= 3
+    enough = min(len(rows), len(others)) >= ENOUGH_SEEDS
     undecided = found.low <= 0 <= found.high
     doubt = "; the data do not decide between them" if undecided else ""
     doubt += "" if enough else "; too few seeds for a claim"
     return (
-        f"{method_label(ARMS[arm][0])} less {_named('no_cot_examples')}: {points.value:.1f} points "
+        f"{method_label(ARMS[arm][0])} less {_named(baseline)}: {points.value:.1f} points "
         f"(95% interval {points.low:.1f} to {points.high:.1f}){doubt}."
     )
 

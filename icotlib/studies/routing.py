@@ -9,13 +9,14 @@ tokens that are written count, those of both answers where a question is asked t
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy import stats
 
-from icotlib import paths
 from icotlib.config import RunConfig
 from icotlib.data.corpus import examples_of
 from icotlib.evaluation.confidence import log_probabilities
@@ -23,6 +24,7 @@ from icotlib.evaluation.scoring import wilson_interval
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.experiments.stepwise import one_model
 from icotlib.reporting import figures
+from icotlib.reporting.statistics import ENOUGH_SEEDS
 from icotlib.runs import Run
 from icotlib.studies.base import Member, Study, register
 from icotlib.tasks import Example
@@ -38,7 +40,7 @@ COMPARED = 0.1
 
 
 @dataclass(frozen=True)
-class Asked:
+class Replies:
     """What a model answers to some questions, with all steps removed and with none."""
 
     #: `[n]`: the log-probability of the answer without steps.
@@ -55,21 +57,27 @@ class Asked:
         right = np.where(again, self.explicit, self.implicit)
         return right, float((self.implicit_tokens + again * self.explicit_tokens).mean())
 
-    def at_random(self, share: float) -> tuple[float, float]:
-        """Accuracy and tokens per question that a share of all, drawn at random, is expected to
-        give."""
-        accuracy = (1 - share) * self.implicit.mean() + share * self.explicit.mean()
-        tokens = self.implicit_tokens.mean() + share * self.explicit_tokens.mean()
-        return float(accuracy), float(tokens)
+    def at_random(self, tokens: float) -> float:
+        """The accuracy that is expected if questions drawn at random are asked again, as many as
+        make so many tokens per question."""
+        share = (tokens - self.implicit_tokens.mean()) / self.explicit_tokens.mean()
+        share = min(max(share, 0.0), 1.0)
+        return float((1 - share) * self.implicit.mean() + share * self.explicit.mean())
 
 
-def ask(model: StageModel, examples: Sequence[Example]) -> Asked:
-    """Ask a model for all k without steps, and with all of them."""
+def ask(model: StageModel, examples: Sequence[Example]) -> Replies:
+    """Ask a model for all k without steps, and with all of them.
+
+    As in a run's own test, an answer without steps is wrong if steps stand before it.
+    """
     least, most = model.at(max(model.stages)), model.at(0)
     answers, written = least.answer(examples), most.answer(examples)
-    return Asked(
+    return Replies(
         log_probabilities(least, answers),
-        *(np.array([one.right for one in answers]), np.array([one.tokens for one in answers])),
+        *(
+            np.array([bool(one.right) and not one.chain for one in answers]),
+            np.array([one.tokens for one in answers]),
+        ),
         *(np.array([one.right for one in written]), np.array([one.tokens for one in written])),
     )
 
@@ -94,29 +102,39 @@ class Routing(Study):
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
         found = [_compared(member.config) for member in members]
-        better = sum(confident > random for confident, random, _ in found)
-        n = len(found)
-        gain = 100 * np.array([confident - random for confident, random, _ in found])
-        tokens = float(np.mean([tokens for *_, tokens in found]))
+        gain = np.array([confident - random for confident, random, _ in found])
+        confident, random, tokens = (float(np.mean(column)) for column in zip(*found, strict=True))
         said = (
             f"With the {COMPARED:.0%} of least sure answers written out, routing by confidence "
-            f"answers {np.mean([one[0] for one in found]):.1%} right at {tokens:.1f} tokens a "
-            f"question, and routing at random {np.mean([one[1] for one in found]):.1%} at as many: "
-            f"more in {better} of {n} seeds, by {gain.mean():.1f} points on average "
-            f"({gain.min():.1f} to {gain.max():.1f})."
+            f"answers {confident:.1%} right at {tokens:.1f} tokens a question, and routing at "
+            f"random {random:.1%} at as many; confidence is better in {(gain > 0).sum()} of "
+            f"{len(gain)} seeds."
         )
-        return [said] if n >= 3 else [said, "Too few seeds for a claim."]
+        return [said, _decided(gain)]
+
+
+def _decided(gain: np.ndarray) -> str:
+    """What the gains of all seeds say together: their mean with its 95% interval (Student's t)."""
+    if len(gain) < ENOUGH_SEEDS:
+        return "Too few seeds for a claim."
+    half = stats.t.ppf(0.975, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain))
+    low, high = gain.mean() - half, gain.mean() + half
+    doubt = "; the data do not decide between them" if low <= 0 <= high else ""
+    return (
+        f"The difference is {100 * gain.mean():.2f} points on average (95% interval over seeds "
+        f"{100 * low:.2f} to {100 * high:.2f}){doubt}."
+    )
 
 
 @functools.lru_cache(maxsize=32)
-def _asked(run: str) -> tuple[Asked, Asked]:
+def _asked(folder: Path) -> tuple[Replies, Replies]:
     """The validation and the test questions of a run, asked."""
-    model = StageModel.of(Run(paths.runs_root() / run))
+    model = StageModel.of(Run(folder))
     corpus = model.corpus
     return ask(model, examples_of(corpus.valid)), ask(model, examples_of(corpus.test))
 
 
-def _at(share: float, asked: tuple[Asked, Asked]) -> tuple[float, np.ndarray]:
+def _at(share: float, asked: tuple[Replies, Replies]) -> tuple[float, np.ndarray]:
     """The threshold that sends back a share of the validation questions, and the test questions
     that it sends back."""
     valid, test = asked
@@ -126,7 +144,7 @@ def _at(share: float, asked: tuple[Asked, Asked]) -> tuple[float, np.ndarray]:
 
 def _rows(config: RunConfig) -> list[dict[str, Any]]:
     """The rows of one seed."""
-    asked = _asked(config.run_name)
+    asked = _asked(Run.of(config).folder)
     test, n = asked[1], len(asked[1].sure)
     rows = []
 
@@ -141,7 +159,7 @@ def _rows(config: RunConfig) -> list[dict[str, Any]]:
         threshold, again = _at(share, asked)
         right, tokens = test.routed(again)
         add("confidence", threshold, float(right.mean()), tokens)
-        add("random", threshold, *test.at_random(float(again.mean())))
+        add("random", threshold, test.at_random(tokens), tokens)
     right, tokens = test.routed(~test.implicit)
     add("oracle", None, float(right.mean()), tokens)
     return rows
@@ -149,7 +167,7 @@ def _rows(config: RunConfig) -> list[dict[str, Any]]:
 
 def _compared(config: RunConfig) -> tuple[float, float, float]:
     """Accuracy by confidence and at random at the share that words name, and tokens a question."""
-    asked = _asked(config.run_name)
+    asked = _asked(Run.of(config).folder)
     _, again = _at(COMPARED, asked)
     right, tokens = asked[1].routed(again)
-    return float(right.mean()), asked[1].at_random(float(again.mean()))[0], tokens
+    return float(right.mean()), asked[1].at_random(tokens), tokens
