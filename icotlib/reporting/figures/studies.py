@@ -19,8 +19,9 @@ _RULES = {
 
 @styled
 def routing(table: pd.DataFrame) -> Figure:
-    """Accuracy against tokens written a question, by the rule that sends questions back: the mean
-    over seeds, and the range of single seeds.
+    """Accuracy against tokens written a question, by the rule that asks questions again.
+
+    Points are means over seeds, bars the range of single seeds.
 
     Args:
         table: of the study `routing`.
