@@ -1,4 +1,4 @@
-"""One model for all k: every example loses its own number of chain tokens, from first to last step.
+"""One model for all k: every example loses its own number of chain tokens, after a warm-up.
 
 It is no stepwise internalization: nothing is removed step by step, and there is one set of weights
 that answers at every stage, with any number of tokens written. Neither paper has it.

@@ -10,7 +10,7 @@ from icotlib.reporting.statistics import Interval, Sample, mean_interval
 #: The rows of the main study as pages show them: method, budget, and what they are called.
 ROWS = (
     ("explicit_cot", "own", "Explicit CoT", "all"),
-    ("icot_si", "own", "ICoT-SI, a token every 30 steps", "none"),
+    ("icot_si", "own", "ICoT-SI, a token every 30 optimizer steps", "none"),
     ("one_model", "own", "One model for all k", "none"),
     ("icot_kd", "own", "ICoT-KD", "none"),
     ("no_cot", "examples of icot_si", "No CoT, as many examples as ICoT-SI", "none"),

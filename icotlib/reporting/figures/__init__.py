@@ -6,7 +6,7 @@ methods       accuracy against tokens removed, training time and speed, for ever
 distillation  what the teacher's states hold, what is lost, what matters
 interp        what probes read and what states are used for
 studies       figures of the studies
-costs         measured seconds of steps beside predicted ones
+predicted     measured seconds of steps beside predicted ones
 maps          the same by layer and position, and attention
 styled        the decorator that makes a function a figure
 drawings      how a figure was drawn, so that it can be drawn again at another size
