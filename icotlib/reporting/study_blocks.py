@@ -53,8 +53,7 @@ def headline() -> str:
         f"time ({method_label('icot_si')}) answers {_words(_over_seeds(implicit))} of unseen "
         "questions right without writing any step, and one model for all numbers of removed tokens "
         f"{_words(one)}: mean of {len(implicit)} seeds, in brackets its 95% interval. Trained on "
-        f"answers alone, the same model reaches {examples} after as many examples as "
-        f"{method_label('icot_si')}, and {seconds} after as many seconds."
+        f"answers alone, the same model reaches {reached} as {method_label('icot_si')}."
     )
 
 
