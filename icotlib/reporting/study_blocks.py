@@ -43,10 +43,14 @@ def headline() -> str:
     """The phenomenon in two sentences."""
     table = _budget()
     implicit = _rows_of(table, "icot_si", "own")
-    baselines = [
-        _rows_of(table, "no_cot", f"{unit} of icot_si") for unit in ("examples", "seconds")
-    ]
-    examples, seconds = (_words(_over_seeds(rows)) for rows in baselines)
+    baselines = {
+        unit: _rows_of(table, "no_cot", f"{unit} of icot_si") for unit in ("examples", "seconds")
+    }
+    reached = " and ".join(
+        f"{_words(_over_seeds(rows))} after as many {unit}"
+        for unit, rows in baselines.items()
+        if len(rows)
+    )
     one = _over_seeds(_rows_of(table, "one_model", "own"))
     return (
         "On 4x2-digit multiplication, a small transformer whose steps were removed one token at a "
