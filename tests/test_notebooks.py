@@ -106,9 +106,10 @@ def series(tmp_path_factory, machines):
 
 def test_two_machines_share_the_workbook(series, machines):
     """They share the folder of runs alone: each has a copy of the package, and caches there."""
-    workers = Counter(int(run.history.process.iloc[0]) for run in all_runs())
+    shared = [run for run in all_runs() if run.config.seed == 0]  # studies have seeds of their own
+    workers = Counter(int(run.history.process.iloc[0]) for run in shared)
     shares = sorted(workers.values())
-    assert shares[-2] >= len(all_runs()) / 4
+    assert shares[-2] >= len(shared) / 4
     assert sum(shares[:-2]) <= 1  # a notebook's own run, which its kernel trains
     assert all(run.history.event.tolist() == ["started", "finished"] for run in all_runs())
     with Client(machines.address, set_as_default=False) as client:
@@ -182,7 +183,8 @@ def test_no_notebook_begins_before_its_runs_are_there(series):
     for copy in series:
         outputs = [output for cell in code_cells(copy) for output in cell.outputs]
         trained = re.search(r"step \d+/\d+ ", "".join(output.get("text", "") for output in outputs))
-        assert bool(trained) == copy.name.startswith("14")
+        own = copy.name.startswith(("14", "15", "16"))  # the last two share their runs
+        assert own if trained else not copy.name.startswith("14")
 
 
 @pytest.fixture
@@ -276,7 +278,7 @@ def test_distillation_and_the_analyses_can_be_published(series, tmp_path):
     publish.publish_distillation([Run.of(configs["ICoT-KD"])], tmp_path)
     publish.publish_interp([Run.of(config) for config in configs.values()], tmp_path)
     table = pd.read_csv(tmp_path / "probing.csv")
-    assert set(table.model) == {"ICoT-SI", "ICoT-KD"}
+    assert set(table.model) == {"One model", "ICoT-KD"}
     assert table.groupby("model").variable.unique().map(len).tolist() == [4, 4]  # all that vary
     bounds = table[["low", "probe", "high", "steering_low", "steering", "steering_high"]].fillna(0)
     assert (bounds.diff(axis=1)[["probe", "high", "steering", "steering_high"]] >= 0).all(axis=None)
