@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from icotlib.reporting.figures.base import ACCENT, COLUMN, CONTROL, new_figure
+from icotlib.reporting.figures.base import ACCENT, COLUMN, CONTROL, legend_outside, new_figure
 from icotlib.reporting.figures.styled import styled
 
 #: How the rules of routing look: label, colour, marker, line.
@@ -26,7 +26,7 @@ def routing(table: pd.DataFrame) -> Figure:
     Args:
         table: of the study `routing`.
     """
-    figure, ax = new_figure(COLUMN, 2.8)
+    figure, ax = new_figure(COLUMN, 3.2)
     table = table.assign(kind=table.rule.str.partition(",")[0])
     for kind, (label, color, marker, line) in _RULES.items():
         _draw_rule(ax, table[table.kind == kind], label, color, marker, line)
@@ -34,7 +34,7 @@ def routing(table: pd.DataFrame) -> Figure:
     ax.set_ylabel("exact match")
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     ax.set_title(f"{table.seed.nunique()} seeds: mean and range")
-    ax.legend(loc="lower right")
+    legend_outside(figure, loc="outside lower center")
     return figure
 
 
