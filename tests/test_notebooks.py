@@ -289,7 +289,7 @@ def test_distillation_and_the_analyses_can_be_published(series, tmp_path):
         "kd_harder",
         "kd_overfitting",
         "probes_kd",
-        "patching_si",
+        "patching_one",
     }
     assert written >= {"moving_inside", "probed_numbers", "digit_shapes"}
     origin = json.loads((tmp_path / "probing.json").read_text())
