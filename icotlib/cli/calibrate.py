@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from icotlib.experiments.workbook import shared  # torch: not for --help
+    from icotlib.experiments import budgets  # torch: not for --help
+    from icotlib.experiments.workbook import shared
     from icotlib.running import calibration
 
     load_imports(options)
@@ -42,5 +43,5 @@ def run(options: argparse.Namespace) -> None:
     for row in rows:
         print(calibration.sentence(row))
     if options.write:
-        calibration.keep(rows)
+        budgets.write(rows)
         print("kept in icotlib/experiments/budgets.csv")

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -125,10 +124,13 @@ def seeds_of(options: argparse.Namespace) -> list[int] | None:
         return None if options.seed is None else [options.seed]
     if options.seed is not None:
         raise ConfigError("say --seed or --seeds, not both")
-    text = options.seeds.replace(" ", "")
-    bounds = re.fullmatch(r"(\d+)\.\.(\d+)", text)
-    if bounds and int(bounds[1]) <= int(bounds[2]):
-        return list(range(int(bounds[1]), int(bounds[2]) + 1))
-    if re.fullmatch(r"\d+(,\d+)*", text):
-        return [int(one) for one in text.split(",")]
-    raise ConfigError(f"--seeds {options.seeds}: say a range such as 10..14, or a list: 10,12")
+    from icotlib.running.grids import parse_grid  # pandas: not for --help
+
+    wrong = ConfigError(f"--seeds {options.seeds}: say a range such as 10..14, or a list: 10,12")
+    try:
+        seeds = parse_grid([f"seed={options.seeds}"])["seed"]
+    except ConfigError:
+        raise wrong from None
+    if min(seeds) < 0:
+        raise wrong
+    return seeds

@@ -5,7 +5,7 @@ from datetime import date
 from typing import Any
 
 from icotlib.config import RunConfig
-from icotlib.experiments import budgets, stepwise
+from icotlib.experiments import stepwise
 from icotlib.running.jobs import ensure
 from icotlib.runs import Run
 
@@ -58,8 +58,3 @@ def sentence(row: dict[str, str]) -> str:
         f"No CoT takes as many seconds as {row['reference']} ({row['preset']}, "
         f"{row['precision']}) with {int(row['steps']):,} steps"
     )
-
-
-def keep(found: list[dict[str, str]]) -> None:
-    """Write measured rows to `budgets.csv`, where the presets read them."""
-    budgets.write(found)

@@ -5,13 +5,13 @@ with trained ones.
 """
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from icotlib.config import RunConfig
 from icotlib.runs import Run
 from icotlib.system.devices import device_name
+from icotlib.system.processes import environment
 from icotlib.training.checkpoints import save_trained
 from icotlib.training.trainer import Trainer
 
@@ -27,7 +27,7 @@ class StandIns:
         """While open, the runs that a config builds on are found in the folder: finished ones as
         they are, and stand-ins for others."""
         self._provide(config)
-        with _runs_at(self.folder):
+        with environment(ICOT_RUNS=str(self.folder)):
             yield
 
     def _provide(self, config: RunConfig) -> None:
@@ -40,22 +40,8 @@ class StandIns:
                 here.symlink_to(real.folder, target_is_directory=True)
                 continue
             self._provide(phase)
-            with _runs_at(self.folder):
+            with environment(ICOT_RUNS=str(self.folder)):
                 trainer = Trainer(phase, Run(here))
                 device = device_name(trainer.accelerator.device)
                 trainer.run.begin(phase, device, trainer.origin)
                 save_trained(trainer.run.folder / "model", trainer.method)
-
-
-@contextlib.contextmanager
-def _runs_at(folder: Path) -> Iterator[None]:
-    """While open, the folder of runs is another one, for this process."""
-    before = os.environ.get("ICOT_RUNS")
-    os.environ["ICOT_RUNS"] = str(folder)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["ICOT_RUNS"]
-        else:
-            os.environ["ICOT_RUNS"] = before

@@ -16,6 +16,7 @@ from icotlib.experiments.base import check
 from icotlib.experiments.workbook import shared
 from icotlib.registry import STUDIES
 from icotlib.reporting import figures
+from icotlib.reporting.publish import family
 from icotlib.running.jobs import ensure
 from icotlib.runs import Run
 
@@ -155,10 +156,7 @@ class Answer:
     @property
     def runs(self) -> list[Run]:
         """Its runs and those that they build on, each once."""
-        related: dict[str, RunConfig] = {}
-        for member in self.members:
-            related |= {member.config.run_name: member.config} | member.config.ancestors()
-        return [Run.of(config) for config in related.values()]
+        return family(member.config for member in self.members)
 
 
 S = TypeVar("S", bound=type[Study])
