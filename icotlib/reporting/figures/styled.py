@@ -1,15 +1,18 @@
 """The decorator that makes a function a figure of the library."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from icotlib.reporting.figures.drawings import bound, remember
-from icotlib.reporting.figures.export import Export, Width, save
+from icotlib.reporting.figures.export import Export, save
 from icotlib.reporting.figures.notebook import show_in_notebooks
+
+#: The arguments of every figure that say how and where it is saved.
+EXPORTED = tuple(field.name for field in dataclasses.fields(Export))
 
 #: Every figure by its name, filled by `styled`.
 FIGURES: dict[str, Callable[..., Figure]] = {}
@@ -24,19 +27,9 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """
 
     @functools.wraps(draw)
-    def wrapped(
-        *args: Any,
-        save: str | None = None,
-        width: Width = None,
-        height: float | None = None,
-        font_size: float | None = None,
-        grey: bool = False,
-        folder: str | Path | None = None,
-        replace: bool = False,
-        **kwargs: Any,
-    ) -> Figure:
+    def wrapped(*args: Any, save: str | None = None, **kwargs: Any) -> Figure:
         show_in_notebooks()
-        export = Export(width, height, font_size, grey, folder, replace)
+        export = Export(**{name: kwargs.pop(name) for name in EXPORTED if name in kwargs})
         figure = remember(draw, bound(draw, *args, **kwargs), export.look)
         if save is not None:
             write(figure, save, export)
