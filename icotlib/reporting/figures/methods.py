@@ -92,8 +92,8 @@ def _draw_stages(ax: Axes, rows: pd.DataFrame, name: str, style: dict[str, Any])
 def _over_seeds(rows: pd.DataFrame) -> Interval:
     """The mean over seeds at one stage, with its 95% interval over seeds and questions.
 
-    The figure knows accuracies alone, so that the interval is close to that of `icot.summary`, which
-    knows single answers, and not equal to it.
+    The figure knows accuracies alone: the interval is close to that of `icot.summary`, which knows
+    single answers, and not equal to it.
 
     Args:
         rows: of `results_table`, of one configuration.
