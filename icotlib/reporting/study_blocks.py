@@ -10,12 +10,15 @@ from icotlib.reporting.statistics import Interval, Sample, mean_interval
 #: The rows of the main study as pages show them: method, budget, and what they are called.
 ROWS = (
     ("explicit_cot", "own", "Explicit CoT", "all"),
-    ("icot_si", "own", "ICoT-SI, a token every 30 optimizer steps", "none"),
+    ("icot_si", "own", "ICoT-SI", "none"),
     ("one_model", "own", "One model for all k", "none"),
     ("icot_kd", "own", "ICoT-KD", "none"),
-    ("no_cot", "examples of icot_si", "No CoT, as many examples as ICoT-SI", "none"),
-    ("no_cot", "seconds of icot_si", "No CoT, as many seconds as ICoT-SI", "none"),
+    ("no_cot", "examples of icot_si", "No CoT, equal examples", "none"),
+    ("no_cot", "seconds of icot_si", "No CoT, about equal seconds", "none"),
 )
+
+#: Budgets are called equal if they differ by no more than this share.
+EQUAL = 0.02
 
 
 def _budget() -> pd.DataFrame:
@@ -34,6 +37,12 @@ def _over_seeds(rows: pd.DataFrame) -> Interval:
     return mean_interval(Sample(rows.accuracy.to_numpy(float), rows.n.to_numpy(int)))
 
 
+def _share(rows: pd.DataFrame, reference: pd.DataFrame, unit: str) -> str:
+    """How much of a reference's examples or seconds was spent, in words."""
+    share = rows[unit].mean() / reference[unit].mean()
+    return f"as many {unit}" if abs(share - 1) <= EQUAL else f"{share:.0%} of its {unit}"
+
+
 def _words(found: Interval) -> str:
     return f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%})"
 
@@ -47,7 +56,7 @@ def headline() -> str:
         unit: _rows_of(table, "no_cot", f"{unit} of icot_si") for unit in ("examples", "seconds")
     }
     reached = " and ".join(
-        f"{_words(_over_seeds(rows))} after as many {unit}"
+        f"{_words(_over_seeds(rows))} after {_share(rows, implicit, unit)}"
         for unit, rows in baselines.items()
         if len(rows)
     )
@@ -56,8 +65,8 @@ def headline() -> str:
         "On 4x2-digit multiplication, a small transformer whose steps were removed one token at a "
         f"time ({method_label('icot_si')}) answers {_words(_over_seeds(implicit))} of unseen "
         "questions right without writing any step, and one model for all numbers of removed tokens "
-        f"{_words(one)}: mean of {len(implicit)} seeds, in brackets its 95% interval. Trained on "
-        f"answers alone, the same model reaches {reached} as {method_label('icot_si')}."
+        f"{_words(one)}: mean of {len(implicit)} seeds (95% interval). Trained on "
+        f"answers alone, the same model reaches {reached}."
     )
 
 
