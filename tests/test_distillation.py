@@ -32,7 +32,6 @@ from icotlib.methods.distillation.student import (
     Student,
     StudentWithStates,
     ThoughtConfig,
-    first_separator,
 )
 from icotlib.models.build import build_model
 from icotlib.models.hooks import (
@@ -43,6 +42,7 @@ from icotlib.models.hooks import (
 )
 from icotlib.models.loading import load_model, load_stage, save_model
 from icotlib.models.parameters import split_parameters
+from icotlib.models.questions import first_separator
 from icotlib.runs import Run
 from icotlib.tasks import Example, get_task
 from icotlib.training.trainer import Trainer, train

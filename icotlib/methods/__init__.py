@@ -12,6 +12,7 @@ removal       settings of the methods that remove some of the chain
 one_model     every example loses its own number of tokens: one model for all k
 stepwise      tokens are removed while training goes on (2405.14838)
 distillation  a student and an emulator learn a teacher's hidden states (2311.01460)
+latent        thoughts in places without tokens: Coconut, pause tokens, CODI, SIM-CoT
 """
 
 from icotlib.methods.base import Method, MicroBatch, register

@@ -40,6 +40,7 @@ from icotlib.models.adapters import add_adapters, merged_weights
 from icotlib.models.fastest import fastest_precision
 from icotlib.models.flops import RunSizes, StepCost
 from icotlib.models.loading import load_stage
+from icotlib.models.parameters import count_parameters
 from icotlib.models.precision import training_precision
 from icotlib.registry import METHODS
 from icotlib.runs import Run
@@ -155,9 +156,12 @@ class Method(ABC):
 
     def merged_weights(self) -> dict[str, Tensor] | None:
         """The state dict to save where it is not that of the model."""
-        if self.config.model.lora and not self.saves_adapters:
-            return merged_weights(self.model)
-        return None
+        merge = self.config.model.lora and not self.saves_adapters
+        return merged_weights(self.model) if merge else None
+
+    def parameters(self) -> int:
+        """The parameters of the model that is saved."""
+        return count_parameters(self.model)
 
     def begin_step(self, step: int) -> StageChange:
         """Begin a step."""
@@ -265,16 +269,14 @@ class Method(ABC):
 
     def test_stage(self, removed: int, model: Any = None) -> Score:
         """The test score of the model, or another, at a removal stage."""
-        batch = self.format.arrange(self.run_data.test)
-        stage = self.at_stage(removed, model)
-        return stage.score(batch, self.run_data.answers, on_answers=self.on_answers)
+        asked = self.format.arrange(self.run_data.test), self.run_data.answers
+        return self.at_stage(removed, model).score(*asked, on_answers=self.on_answers)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps besides weights, ready for JSON."""
-        return {
+        counted = {"right": self.right, "shown": self.shown}
+        return counted | {
             "schedule": self.schedule.state_dict(),
-            "right": self.right,
-            "shown": self.shown,
             "seen": [[seen.step, *(x.tolist() for x in seen[1:])] for seen in self.seen],
         }
 
@@ -287,9 +289,8 @@ class Method(ABC):
 
     def at_stage(self, removed: int, model: Any = None) -> StageModel:
         """The model, or another, as it answers at a removal stage."""
-        model = self.model if model is None else model
-        data, form = self.run_data, self.format
-        asked = (self.config.run_name, model, data.layout, self.config, form, removed)
+        model, data = self.model if model is None else model, self.run_data
+        asked = (self.config.run_name, model, data.layout, self.config, self.format, removed)
         return StageModel(*asked, run_data=data)
 
     # --- plans ---
@@ -344,7 +345,6 @@ class Method(ABC):
     @classmethod
     def planned_test_stages(cls, config: RunConfig, longest: int, steps: int) -> list[int]:
         """The removal stages that the final test will report."""
-        if not cls.tested:
-            return []
         schedule = cls.make_schedule(config, longest)
-        return [removed for _, removed in schedule.stages(steps)] or schedule.test_stages()
+        stages = [removed for _, removed in schedule.stages(steps)] or schedule.test_stages()
+        return stages if cls.tested else []

@@ -4,6 +4,7 @@ build          a model from its config, with random or pretrained weights
 architectures  what becomes of each architecture: a decoder of text, or an error
 checks         what a model must be able to do, found out before training
 decoding       asking for the next token, with a cache or without
+questions      where a question ends in rows of token ids
 cache          a key-value cache with room for the tokens to come
 adapters       LoRA adapters on a pretrained model
 loading        saving a model with its tokenizer, and loading it again

@@ -60,3 +60,8 @@ def with_room(cache: Any, room: int) -> Any:
             if type(layer) is DynamicLayer and getattr(layer.keys, "ndim", 0) == 4:
                 cache.layers[number] = RoomyLayer(layer, room)
     return cache
+
+
+def has_cache(past_key_values: Any) -> bool:
+    """Whether a cache holds anything yet."""
+    return past_key_values is not None and past_key_values.get_seq_length() > 0

@@ -8,10 +8,11 @@ from transformers import PreTrainedModel
 
 
 def max_positions(model: nn.Module) -> int | None:
-    """The number of positions of a model; None where its config sets no limit."""
+    """The number of positions that a model has for tokens; None where its config sets no limit."""
     config: Any = model.config
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return None if positions is None else positions - position_offset(model)
+    reserved = getattr(config, "reserved_positions", 0)  # for places that hold no token
+    return None if positions is None else positions - position_offset(model) - reserved
 
 
 def position_offset(model: nn.Module) -> int:

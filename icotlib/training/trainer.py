@@ -24,7 +24,6 @@ from icotlib.errors import ConfigError, StoppedError
 from icotlib.evaluation.scoring import Score
 from icotlib.evaluation.truths import check_given_back
 from icotlib.methods.base import Method
-from icotlib.models.parameters import count_parameters
 from icotlib.models.precision import step_mode
 from icotlib.runs import Run
 from icotlib.system import memory, seals
@@ -345,6 +344,6 @@ class Trainer:
             | {
                 "chain_length": self.run_data.longest_chain,
                 "unit": self.method.format.unit,
-                "parameters": count_parameters(model),
+                "parameters": self.method.parameters(),
             }
         )

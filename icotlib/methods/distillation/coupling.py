@@ -18,10 +18,10 @@ from icotlib.methods.distillation.student import (
     Student,
     ThoughtConfig,
     ThoughtModel,
-    first_separator,
-    has_cache,
 )
+from icotlib.models.cache import has_cache
 from icotlib.models.hooks import key_of
+from icotlib.models.questions import first_separator
 
 
 class Coupled(ThoughtModel):

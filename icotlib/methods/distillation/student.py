@@ -6,11 +6,12 @@ of every layer l its own state there is replaced by MLP_l(z_l). It learns to wri
 
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
+from icotlib.models.cache import has_cache
 from icotlib.models.hooks import hook_layer_inputs, scatter_positions
+from icotlib.models.questions import first_separator
 
 
 class ThoughtConfig(PreTrainedConfig):
@@ -138,18 +139,3 @@ class StudentWithStates(nn.Module):
             return self.student.language_model(input_ids=input_ids, **kwargs)
         at = first_separator(input_ids, attention_mask, self.config)
         return self.student(input_ids, self.states, at, **kwargs)
-
-
-def has_cache(past_key_values: Any) -> bool:
-    """Whether a cache holds anything yet."""
-    return past_key_values is not None and past_key_values.get_seq_length() > 0
-
-
-def first_separator(ids: Tensor, mask: Tensor | None, config: Any) -> Tensor:
-    """Position of the first separator in each row, `[n]`; padding under the mask is no separator.
-
-    The mask matters where separator and padding are the same token, as they are for GPT-2.
-    """
-    real = torch.ones_like(ids) if mask is None else mask
-    found = (ids == config.separator) & (real.cumsum(dim=1) > config.bos_tokens) & real.bool()
-    return found.to(torch.uint8).argmax(dim=1)

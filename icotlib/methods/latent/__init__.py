@@ -1,0 +1,11 @@
+"""Methods that think in latent places instead of written tokens.
+
+model         a language model with latent places between question and answer
+settings      settings that these methods share
+curriculum    which units of the chain have become latent places at each step (Coconut)
+method        what the methods share: the model, micro-batches, plans
+step_decoder  the auxiliary decoder that writes the step a thought stands for (SIM-CoT)
+coconut       thoughts in the place of removed steps, stage by stage (2412.06769)
+pause         pause tokens, which every question is followed by (2310.02226)
+codi          a chain distilled into thoughts, teacher and student in one model (2502.21074)
+"""

@@ -1,0 +1,52 @@
+"""Coconut (arXiv 2412.06769): a chain of continuous thoughts in the place of written steps.
+
+Training begins with the whole chain. Stage by stage, one more of its steps is replaced by latent
+places, whose thoughts are the model's own last hidden states, until nothing of the chain is left.
+Where it differs from the published method: places depend on the stage alone, also where a question
+has fewer steps; the optimizer is reset at every stage, not every epoch.
+"""
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from icotlib.config import RunConfig
+from icotlib.data.layout import EncodedBatch
+from icotlib.methods.base import register
+from icotlib.methods.latent.curriculum import Curriculum
+from icotlib.methods.latent.method import LatentMethod
+from icotlib.methods.latent.settings import CoconutSettings
+from icotlib.methods.schedule import Schedule
+
+
+@register
+class Coconut(LatentMethod):
+    """Steps become thoughts, stage by stage."""
+
+    name = "coconut"
+    label = "Coconut"
+    color = "#CC79A7"
+    marker = "X"
+    paper = "2412.06769"
+    sections: ClassVar = {"latent": CoconutSettings}
+    presets: ClassVar = {
+        "smoke": {"latent.units_per_stage": 2, "latent.steps_per_stage": 8},
+        "fast": {"latent.units_per_stage": 2, "latent.steps_per_stage": 100},
+    }
+
+    @classmethod
+    def make_schedule(cls, config: RunConfig, longest: int) -> Schedule:
+        return Curriculum(config.latent, longest)
+
+    @classmethod
+    def places(cls, config: RunConfig, longest: int, removed: Tensor | int) -> Tensor:
+        return Curriculum(config.latent, longest).places(removed)
+
+    @classmethod
+    def contents(cls, config: RunConfig) -> dict[str, Any]:
+        return {"content": config.latent.content, "rounds": config.latent.rounds}
+
+    @classmethod
+    def units_per_place(cls, config: RunConfig, places: int, part: EncodedBatch) -> float:
+        latent = config.latent
+        return latent.units_per_stage / max(1, latent.places_per_stage)

@@ -1,0 +1,229 @@
+"""What the methods with latent places share: the model, micro-batches, plans."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig
+
+from icotlib.config import RunConfig
+from icotlib.data.inputs import InputFormat, LMBatch
+from icotlib.data.layout import EncodedBatch
+from icotlib.errors import ConfigError
+from icotlib.evaluation.generation import matches
+from icotlib.evaluation.stage_model import StageModel
+from icotlib.methods.base import Method, StageChange
+from icotlib.methods.batches import BatchAccuracy, MicroBatch, token_loss
+from icotlib.methods.costs import Shape, language_step
+from icotlib.methods.latent.model import LatentConfig, LatentModel
+from icotlib.methods.latent.step_decoder import AUXILIARY, StepDecoder, without_decoder
+from icotlib.models.adapters import add_adapters
+from icotlib.models.build import build_model
+from icotlib.models.decoding import kept_logits
+from icotlib.models.flops import RunSizes, StepCost
+from icotlib.models.parameters import count_parameters
+
+
+class LatentMethod(Method):
+    """Cross-entropy of what follows the latent places; nothing is learned in them."""
+
+    plain_model = False
+    saves_adapters = False
+    uses_all_weights = False  # a stage without places leaves their embedding out
+    #: Whether <start> and <end> stand around the places, and whether states are projected.
+    markers: ClassVar[bool] = True
+    projection: ClassVar[bool] = False
+
+    @classmethod
+    def check(cls, config: RunConfig) -> None:
+        if config.train.gradient_checkpointing:
+            raise ConfigError(
+                f"{cls.name} reads thoughts from a cache, which gradient checkpointing turns off: "
+                "set train.gradient_checkpointing=false"
+            )
+        if config.model.lora and cls.step_weight(config):
+            raise ConfigError("latent.step_weight trains a decoder beside the model: not with LoRA")
+
+    @classmethod
+    def input_format(cls, config: RunConfig) -> InputFormat:
+        return InputFormat(step_end=config.latent.step_end)
+
+    # --- to be said by each method ---
+
+    @classmethod
+    def places(cls, config: RunConfig, longest: int, removed: Tensor | int) -> Tensor:
+        """Latent places at a removal stage, one number or `[n]`."""
+        raise NotImplementedError
+
+    @classmethod
+    def contents(cls, config: RunConfig) -> dict[str, Any]:
+        """What the places hold: fields of `LatentConfig`."""
+        return {}
+
+    @classmethod
+    def step_weight(cls, config: RunConfig) -> float:
+        """Weight of SIM-CoT's loss."""
+        return getattr(config.latent, "step_weight", 0.0)
+
+    # --- the model ---
+
+    @classmethod
+    def latent_config(
+        cls, config: RunConfig, text: PreTrainedConfig, longest: int, **tokens: Any
+    ) -> LatentConfig:
+        """The config of the model, with as many places as its last stage has."""
+        most = int(cls.places(config, longest, longest))
+        return LatentConfig(
+            text,
+            latents=most,
+            markers=cls.markers,
+            projection=cls.projection,
+            reserved_positions=most + 2 * cls.markers,
+            **tokens,
+            **cls.contents(config),
+        )
+
+    def build(self) -> LatentModel:
+        config, data = self.config, self.run_data
+        layout, longest = data.layout, data.longest_chain
+        most = int(self.places(config, longest, longest)) + 2 * self.markers
+        language = build_model(replace(config.model, lora={}), layout, data.longest_total + most)
+        tokens = {"separator": layout.sep, "bos_tokens": len(layout.bos_ids)}
+        own = self.latent_config(config, language.config, longest, **tokens)
+        model = LatentModel.of(language, own)
+        if config.model.lora:
+            self.adapt(config, model)
+        if self.step_weight(config):
+            model.add_module(AUXILIARY, StepDecoder(model.language_model))
+        return model
+
+    @classmethod
+    def adapt(cls, config: RunConfig, model: Any) -> None:
+        add_adapters(model.language_model, config.model.lora)
+
+    @property
+    def step_decoder(self) -> StepDecoder | None:
+        """SIM-CoT's decoder, where there is one."""
+        return getattr(self.accelerator.unwrap_model(self.model), AUXILIARY, None)
+
+    def merged_weights(self) -> dict[str, Tensor] | None:
+        merged = super().merged_weights()
+        if self.step_decoder is None:
+            return merged
+        return without_decoder(self.model.state_dict())
+
+    def parameters(self) -> int:
+        decoder = self.step_decoder
+        return super().parameters() - (0 if decoder is None else count_parameters(decoder))
+
+    # --- stages ---
+
+    def begin_step(self, step: int) -> StageChange:
+        change = super().begin_step(step)
+        resets = getattr(self.config.latent, "reset_optimizer", False)
+        return change._replace(reset_optimizer=resets and change.ended is not None)
+
+    def show_stage(self, removed: int, model: Any = None) -> None:
+        """Give a model the places of a removal stage."""
+        model = self.accelerator.unwrap_model(self.model if model is None else model)
+        places = self.places(self.config, self.schedule.longest, removed)
+        model.config.latents = int(places)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.show_stage(self.schedule.eval_stage)
+
+    def at_stage(self, removed: int, model: Any = None) -> StageModel:
+        self.show_stage(removed, model)
+        return super().at_stage(removed, model)
+
+    # --- training ---
+
+    def micro_batches(
+        self, step: int, batch: EncodedBatch, generator: torch.Generator
+    ) -> Iterator[MicroBatch]:
+        self.show_stage(self.schedule.eval_stage)
+        form, schedule = self.format, self.schedule
+        units = schedule.sample(step, batch.removal_units, generator)
+        places = self.places(self.config, schedule.longest, units).expand(len(batch))
+        batch = form.arrange(batch)
+        k = form.tokens_removed(batch, units)
+        kept = batch.total - k
+        learned = int((kept - batch.question).sum())
+        for rows in self.row_groups(kept + places):
+            part, cut = batch[rows], k[rows]
+            inputs = form.inputs(part, cut).to(self.device)
+            here = places[rows]
+            output = self.thinking(inputs, part, here)
+            logits = kept_logits(output.logits, inputs.logits_to_keep)
+            shown = cut == form.tokens_removed(part, schedule.eval_stage)
+            found = matches(logits.detach(), inputs)
+            self.seen.append(BatchAccuracy(step, *found, shown))
+            loss = token_loss(logits, inputs) / learned
+            loss = loss + self.further_loss(output, part, units[rows], len(rows) / len(batch))
+            tokens = kept[rows] + here + 2 * self.markers
+            yield MicroBatch(loss, int(tokens.sum()))
+
+    def thinking(self, inputs: LMBatch, part: EncodedBatch, places: Tensor, **more: Any) -> Any:
+        """A forward pass in training, with so many places, `[n]`."""
+        uniform = bool((places == places[0]).all())
+        return self.model(
+            inputs.ids,
+            at=part.question - 1,
+            latents=int(places[0]) if uniform else places,
+            logits_to_keep=inputs.logits_to_keep,
+            **more,
+        )
+
+    def further_loss(
+        self, output: Any, part: EncodedBatch, units: Tensor, share: float
+    ) -> Tensor | float:
+        """What is added to the cross-entropy: of SIM-CoT, that of the steps behind the thoughts.
+
+        Args:
+            units: `[n]`, units removed of each example.
+            share: of the batch.
+        """
+        decoder = self.step_decoder
+        if decoder is None or not output.thoughts.shape[1]:
+            return 0.0
+        per_place = self.units_per_place(self.config, output.thoughts.shape[1], part)
+        loss = decoder.loss(output.thoughts, part, units, per_place, self.run_data.layout.sep)
+        return self.step_weight(self.config) * share * loss
+
+    @classmethod
+    def units_per_place(cls, config: RunConfig, places: int, part: EncodedBatch) -> float:
+        """Units of the chain that a place stands for."""
+        raise NotImplementedError
+
+    # --- plans ---
+
+    @classmethod
+    def meta_model(cls, config: RunConfig, text_config: PreTrainedConfig) -> nn.Module:
+        return LatentModel(cls.latent_config(config, text_config, 1))
+
+    @classmethod
+    def step_cost(
+        cls,
+        config: RunConfig,
+        sizes: RunSizes,
+        batch: EncodedBatch,
+        arranged: EncodedBatch,
+        tokens: Tensor,
+    ) -> StepCost:
+        """As of a language model whose questions are longer by places and marks: with a cache,
+        every position is computed once."""
+        units = int(arranged.removal_units.max())
+        removed = (tokens * units / arranged.chain.clamp(min=1)).round().long()
+        more = cls.places(config, units, removed) + 2 * cls.markers
+        longer = replace(arranged, question=arranged.question + more, total=arranged.total + more)
+        return language_step(config, sizes, longer, tokens)
+
+    @classmethod
+    def rehearsed_loss(cls, config: RunConfig, model: Any, shape: Shape) -> Tensor:
+        inputs = shape.inputs(keep_positions=False)
+        at = torch.full((shape.rows,), shape.question - 1)
+        output = cast(Any, model)(inputs.ids, at=at, logits_to_keep=inputs.logits_to_keep)
+        return token_loss(output.logits, inputs)

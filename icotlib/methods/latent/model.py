@@ -1,0 +1,379 @@
+"""A language model that thinks in latent places between the question and what it writes.
+
+    question <sep> <start> place 1 ... place n <end> rest
+
+A latent place holds no token. Its input embedding is a *thought*. In Coconut (arXiv 2412.06769)
+that is the hidden state of the last layer, after the final norm, at the position before it; in CODI
+(arXiv 2502.21074) the same through a projection. n such thoughts take n + 1 forward passes, each
+over what is new only. `LatentConfig.content` replaces them by something that does not depend on the
+model's own computing, as controls need.
+
+The class behaves like any causal language model of transformers: the latent places are put in where
+the cache is still empty, and whoever generates, evaluates or times it need not know of them.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from icotlib.errors import ConfigError
+from icotlib.models.cache import has_cache
+from icotlib.models.decoding import kept_logits
+from icotlib.models.questions import Halves, first_separator, halves
+
+#: What a latent place can hold.
+CONTENTS = ("recycled", "fixed", "noise", "others")
+
+#: Called with the number of a place and its thoughts `[n, d]`; returns what stands there instead.
+Edit = Callable[[int, Tensor], Tensor]
+
+
+class LatentConfig(PreTrainedConfig):
+    """Config of a model with latent places, in the hub's form.
+
+    Args:
+        text_config: config of the language model that it holds.
+        separator: token id of the separator that ends a question.
+        bos_tokens: tokens that the tokenizer puts before every text; none of them is the separator.
+        latents: latent places of each example, where the caller names no other number.
+        content: `recycled` hidden states; a `fixed` learned embedding; fresh `noise` of the norm
+            that the first recycled state would have; the recycled states of `others`, the next
+            question of the batch.
+        rounds: null computes recycled states one after the other; a number starts from the fixed
+            embedding at all places and recomputes all of them at once, so many times.
+        markers: whether <start> and <end> stand around the places.
+        projection: whether states go through Linear, GELU, Linear, LayerNorm first (CODI).
+        reserved_positions: positions of the language model that places and markers may take.
+    """
+
+    model_type = "icot_latent"
+    sub_configs: ClassVar = {"text_config": AutoConfig}
+
+    def __init__(
+        self,
+        text_config: PreTrainedConfig | dict | None = None,
+        separator: int = 0,
+        bos_tokens: int = 0,
+        latents: int = 0,
+        content: str = "recycled",
+        rounds: int | None = None,
+        markers: bool = True,
+        projection: bool = False,
+        reserved_positions: int = 0,
+        **kwargs: Any,
+    ):
+        if text_config is None:
+            text_config = {"model_type": "gpt2"}
+        if isinstance(text_config, dict):
+            text_config = AutoConfig.for_model(**text_config)
+        self.text_config = text_config
+        self.separator, self.bos_tokens = separator, bos_tokens
+        self.latents, self.content, self.rounds = latents, content, rounds
+        self.markers, self.projection = markers, projection
+        self.reserved_positions = reserved_positions
+        super().__init__(**kwargs)
+
+
+@dataclass
+class LatentOutput(CausalLMOutputWithPast):
+    """Logits and hidden states stand at the positions of the given tokens; the thoughts besides."""
+
+    #: `[n, places, d]`, as they enter the model.
+    thoughts: Tensor | None = None
+
+
+class Read(NamedTuple):
+    """What has been read of a batch, and what is waiting to be read."""
+
+    #: Embeddings `[n, w, d]` that no pass has read, and which of them are real, `[n, w]`.
+    waiting: Tensor
+    is_real: Tensor
+    #: Which columns before them were real, `[n, before]`, and the cache that holds these.
+    before: Tensor
+    cache: Any = None
+
+    def then(self, embeddings: Tensor, is_real: Tensor) -> "Read":
+        """The same with more waiting."""
+        return self._replace(
+            waiting=torch.cat([self.waiting, embeddings], dim=1),
+            is_real=torch.cat([self.is_real, is_real], dim=1),
+        )
+
+
+class LatentModel(PreTrainedModel):
+    """A language model with latent places, saved and loaded as one."""
+
+    config_class = LatentConfig
+    base_model_prefix = ""
+
+    def __init__(self, config: LatentConfig):
+        super().__init__(config)
+        text = config.text_config
+        self.language_model = AutoModelForCausalLM.from_config(text, trust_remote_code=False)
+        width = text.hidden_size
+        #: Embeddings of <start>, of a place with a fixed thought, and of <end>.
+        self.marks = nn.Parameter(torch.zeros(3, width))
+        if config.projection:
+            self.projection = nn.Sequential(
+                nn.Linear(width, width), nn.GELU(), nn.Linear(width, width), nn.LayerNorm(width)
+            )
+        self._edit: Edit | None = None
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Parts of our own start as torch makes them; the language model sees to its own."""
+
+    @classmethod
+    def of(cls, language_model: PreTrainedModel, config: LatentConfig) -> "LatentModel":
+        """A language model with latent places, whose marks begin as the separator (Coconut begins
+        them all as one known token).
+
+        Raises `ConfigError` for an architecture without a body of its own.
+        """
+        if language_model.base_model is language_model:
+            raise ConfigError(
+                f"{type(language_model).__name__} has no body apart from its output head, whose "
+                "states could be recycled: take another model"
+            )
+        model = cls(config)
+        model.language_model.load_state_dict(language_model.state_dict())
+        table: Any = language_model.get_input_embeddings()
+        with torch.no_grad():
+            model.marks.copy_(table.weight[config.separator].expand(3, -1))
+        return model
+
+    @property
+    def analysed_decoder(self) -> PreTrainedModel:
+        """The language model whose residual stream is analysed."""
+        return self.language_model
+
+    @property
+    def inserted(self) -> list[str]:
+        """Names of the positions between the separator and what follows it."""
+        places = [f"l{i + 1}" for i in range(self.config.latents)]
+        return ["start", *places, "end"] if self.config.markers else places
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.language_model.get_output_embeddings()
+
+    @contextmanager
+    def edited_thoughts(self, edit: Edit) -> Iterator[None]:
+        """While open, `edit` sees every thought before the model reads it, and may replace it."""
+        before, self._edit = self._edit, edit
+        try:
+            yield
+        finally:
+            self._edit = before
+
+    # --- forward ---
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        at: Tensor | None = None,
+        latents: Tensor | int | None = None,
+        plain: bool = False,
+        use_cache: bool | None = None,
+        output_hidden_states: bool = False,
+        logits_to_keep: int = 0,
+        **kwargs: Any,
+    ) -> Any:
+        """A transformers forward pass, with thoughts where the cache is still empty.
+
+        Args:
+            input_ids: `[n, width]`: question, separator and what follows, padded on either side.
+            position_ids: read where there is a cache only; without one, positions count what is
+                real: question, marks and the places that each row has.
+            at: `[n]`, the separator's position in each row; found if not given.
+            latents: places, one number or `[n]`; by default those of the config. Rows with fewer
+                than others leave the last ones out.
+            plain: leave out places and marks, as of a language model.
+            output_hidden_states: return those of the positions of `logits`, by level.
+
+        Returns:
+            `LatentOutput`; of hidden states `[n, kept, d]` by level.
+        """
+        how: dict[str, Any] = {
+            "use_cache": bool(use_cache),
+            "output_hidden_states": output_hidden_states,
+        }
+        kept = {"logits_to_keep": logits_to_keep}
+        if plain:
+            masked = {"attention_mask": attention_mask, "position_ids": position_ids}
+            return self.language_model(input_ids=input_ids, **masked, **how, **kept)
+        if has_cache(past_key_values):
+            how |= kept
+            return self._continue(input_ids, attention_mask, position_ids, past_key_values, how)
+        if at is None:
+            at = first_separator(input_ids, attention_mask, self.config)
+        number = self.config.latents if latents is None else latents
+        output = self._read_all(halves(input_ids, attention_mask, at), number, how)
+        keep = logits_to_keep or input_ids.shape[1]
+
+        def aligned(found: Tensor) -> Tensor:
+            return _at_tokens(found, input_ids.shape[1], at.to(found.device), keep)
+
+        output.logits = aligned(output.logits)
+        if output_hidden_states:
+            output.hidden_states = tuple(map(aligned, output.hidden_states))
+        return output
+
+    def _continue(
+        self, ids: Tensor, mask: Tensor | None, positions: Tensor | None, cache: Any, how: dict
+    ) -> Any:
+        """A pass over tokens behind a cache, which also holds places that the caller's mask and
+        positions do not count."""
+        if mask is not None:
+            more = cache.get_seq_length() + ids.shape[1] - mask.shape[1]
+            mask = pad(mask, (0, more), value=1)
+            positions = None if positions is None else positions + more
+        given = {"attention_mask": mask, "position_ids": positions, "past_key_values": cache}
+        return self.language_model(input_ids=ids, **given, **how)
+
+    def _read_all(self, parts: Halves, number: Tensor | int, how: dict) -> Any:
+        """A pass over questions, thoughts and what follows; its output from the last position
+        before what follows on."""
+        state, thoughts = self._think(parts.question, parts.is_question, number)
+        if self.config.markers:
+            state = self._marked(state, 2)
+        rest = self.get_input_embeddings()(parts.rest)
+        state = state.then(rest, torch.ones_like(parts.rest, dtype=torch.bool))
+        read = rest.shape[1] + 1
+        output = self.language_model(**self._arguments(state), **how, logits_to_keep=read)
+        states = [level[:, -read:] for level in output.hidden_states or ()]
+        return LatentOutput(
+            logits=kept_logits(output.logits, read),
+            past_key_values=output.past_key_values,
+            hidden_states=tuple(states) or None,
+            thoughts=thoughts,
+        )
+
+    # --- thoughts ---
+
+    def _think(
+        self, question: Tensor, is_question: Tensor, number: Tensor | int
+    ) -> tuple[Read, Tensor]:
+        """The question and the thoughts after it: what is read and waiting, `[n, places, d]`."""
+        embeddings = self.get_input_embeddings()(question)
+        state = Read(embeddings, is_question, is_question[:, :0])
+        if self.config.markers:
+            state = self._marked(state, 0)
+        number = torch.as_tensor(number)
+        most = int(number.max())
+        places = torch.arange(most, device=question.device)
+        is_place = (places < number.to(question.device).reshape(-1, 1)).expand(len(question), most)
+        if not most:
+            return state, embeddings[:, :0]
+        if self.config.content == "recycled" and self.config.rounds is None:
+            return self._in_turn(state, is_place)
+        thoughts = self._edited(self._at_once(state, is_place))
+        return state.then(thoughts, is_place), thoughts
+
+    def _in_turn(self, state: Read, is_place: Tensor) -> tuple[Read, Tensor]:
+        """One thought after the other, each from a pass over the one before."""
+        thoughts: list[Tensor] = []
+        for place in range(is_place.shape[1]):
+            last, state = self._pass(state)
+            thought = self._edited(self._as_thought(last[:, -1:]), place)
+            thoughts.append(thought)
+            state = state.then(thought, is_place[:, place, None])
+        return state, torch.cat(thoughts, dim=1)
+
+    def _at_once(self, state: Read, is_place: Tensor) -> Tensor:
+        """Thoughts that are known before the last pass, `[n, places, d]`."""
+        n, most = is_place.shape
+        fixed = self._mark(1, state.waiting).expand(n, most, -1)
+        content = self.config.content
+        if content == "fixed":
+            return fixed
+        if content == "noise":
+            with torch.no_grad():
+                size = self._pass(state)[0][:, -1:].norm(dim=-1, keepdim=True)
+            drawn = self._noise(fixed)
+            return drawn / drawn.norm(dim=-1, keepdim=True) * size
+        if content == "others":
+            if n == 1:
+                raise ConfigError(
+                    "latent.content=others takes the thoughts of another question of the batch: "
+                    "ask two or more questions at once"
+                )
+            with torch.no_grad():
+                return self._in_turn(state, torch.ones_like(is_place))[1].roll(1, dims=0)
+        thoughts = fixed
+        for _ in range(self.config.rounds):
+            states, _ = self._pass(state.then(thoughts, is_place))
+            thoughts = self._as_thought(states[:, -most - 1 : -1])
+        return thoughts
+
+    def _noise(self, like: Tensor) -> Tensor:
+        """Fresh noise in training; in evaluation the same at every call, so that it can be
+        repeated."""
+        generator = None
+        if not self.training:
+            generator = torch.Generator(like.device).manual_seed(0)
+        return torch.randn(like.shape, generator=generator, device=like.device).to(like.dtype)
+
+    def _as_thought(self, states: Tensor) -> Tensor:
+        return self.projection(states) if self.config.projection else states
+
+    def _edited(self, thoughts: Tensor, first: int = 0) -> Tensor:
+        """Thoughts `[n, places, d]` as `edited_thoughts` wants them."""
+        if self._edit is None:
+            return thoughts
+        each = [self._edit(first + i, x) for i, x in enumerate(thoughts.unbind(dim=1))]
+        return torch.stack(each, dim=1)
+
+    # --- passes ---
+
+    def _pass(self, state: Read) -> tuple[Tensor, Read]:
+        """The last layer's states `[n, w, d]`, after the final norm, of what waits, and the state
+        once it is read."""
+        output = self.language_model.base_model(**self._arguments(state), use_cache=True)
+        before = torch.cat([state.before, state.is_real], dim=1)
+        nothing = (state.waiting[:, :0], state.is_real[:, :0])
+        return output.last_hidden_state, Read(*nothing, before, output.past_key_values)
+
+    def _arguments(self, state: Read) -> dict[str, Any]:
+        """How the language model is called to read what waits."""
+        is_real = torch.cat([state.before, state.is_real], dim=1)
+        given = {"inputs_embeds": state.waiting, "past_key_values": state.cache}
+        if is_real.all():
+            return given
+        positions = (is_real.cumsum(dim=1) - 1).clamp(min=0)[:, -state.waiting.shape[1] :]
+        return given | {"attention_mask": is_real.long(), "position_ids": positions}
+
+    def _marked(self, state: Read, mark: int) -> Read:
+        embedding = self._mark(mark, state.waiting).expand(len(state.waiting), 1, -1)
+        return state.then(embedding, torch.ones_like(state.is_real[:, :1]))
+
+    def _mark(self, number: int, like: Tensor) -> Tensor:
+        return self.marks[number].to(like.dtype)[None, None]
+
+
+def _at_tokens(found: Tensor, width: int, at: Tensor, keep: int) -> Tensor:
+    """What belongs to the last `keep` of `width` tokens, `[n, keep, ...]`.
+
+    Args:
+        found: `[n, read, ...]`, from the separator of each row on; tokens before it get its own.
+        at: `[n]`, the separators' positions.
+    """
+    columns = torch.arange(width - keep, width, device=found.device)[None]
+    chosen = (columns - at[:, None]).clamp(min=0, max=found.shape[1] - 1)
+    return found.gather(1, chosen[:, :, None].expand(-1, -1, found.shape[-1]))
+
+
+AutoConfig.register(LatentConfig.model_type, LatentConfig)
+AutoModelForCausalLM.register(LatentConfig, LatentModel)

@@ -1,0 +1,36 @@
+"""Pause tokens (arXiv 2310.02226): a learned token, some times over, between question and answer.
+
+Nothing is learned at the pauses, and there is no curriculum. The same tokens with a curriculum,
+"pause as thought" of Coconut's paper, are `coconut` with `latent.content=fixed`.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from icotlib.config import RunConfig
+from icotlib.methods.base import register
+from icotlib.methods.latent.method import LatentMethod
+from icotlib.methods.latent.settings import PauseSettings
+
+
+@register
+class Pause(LatentMethod):
+    """The question, pauses, and the answer at once."""
+
+    name = "pause"
+    label = "Pause tokens"
+    color = "#999933"
+    marker = "h"
+    paper = "2310.02226"
+    markers = False
+    sections: ClassVar = {"latent": PauseSettings}
+
+    @classmethod
+    def places(cls, config: RunConfig, longest: int, removed: Tensor | int) -> Tensor:
+        return torch.full_like(torch.as_tensor(removed), config.latent.tokens)
+
+    @classmethod
+    def contents(cls, config: RunConfig) -> dict[str, Any]:
+        return {"content": "fixed"}
