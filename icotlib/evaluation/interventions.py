@@ -37,11 +37,19 @@ def residual_stream(model: nn.Module, decoder: PreTrainedModel, inputs: LMBatch)
     streams: dict[int, Tensor] = {}
 
     def keep(layer: int, hidden: Tensor) -> None:
-        streams[layer] = hidden.transpose(0, 1).float().cpu()
+        start, here = first_position(decoder), hidden.transpose(0, 1).float().cpu()
+        before = streams.get(layer, here)[:start] if start else here[:0]
+        streams[layer] = torch.cat([before, here])
 
     with hook_residual_stream(decoder, keep):
         logits_of(model, replace(inputs, logits_to_keep=1))
     return torch.stack([streams[layer] for layer in sorted(streams)])
+
+
+def first_position(decoder: nn.Module) -> int:
+    """The position of the first state in the pass that a decoder is in: 0, unless its model reads
+    a sequence in several passes, and says so in `pass_start`."""
+    return getattr(decoder, "pass_start", 0)
 
 
 @contextmanager
@@ -53,7 +61,9 @@ def replaced(decoder: PreTrainedModel, states: States, rows: slice) -> Iterator[
     """
 
     def edit(layer: int, hidden: Tensor) -> Tensor | None:
-        own = {position: state for (at, position), state in states.items() if at == layer}
+        start = first_position(decoder)
+        here = range(start, start + hidden.shape[1])
+        own = {at - start: x for (level, at), x in states.items() if level == layer and at in here}
         if not own:
             return None
         hidden = hidden.clone()
@@ -76,7 +86,7 @@ def teacher_forced_answer(
     """The most likely token after each of some positions, `[n, symbols]`, on the CPU.
 
     Args:
-        positions: `[symbols]`.
+        positions: `[symbols]`, columns of the inputs.
         states: states to put in first.
     """
     tokens, back = [], positions - inputs.ids.shape[1]

@@ -11,7 +11,12 @@ from icotlib.tasks.questions import QuestionSet
 
 
 def names(
-    layout: Layout, form: InputFormat, questions: QuestionSet, encoded: EncodedBatch, removed: int
+    layout: Layout,
+    form: InputFormat,
+    questions: QuestionSet,
+    encoded: EncodedBatch,
+    removed: int,
+    inserted: Sequence[str] = (),
 ) -> list[str]:
     """A name for every position of the input: `a0`, `=`, `t3`, `=`, `####`, `s0`, ...
 
@@ -20,6 +25,7 @@ def names(
     Args:
         encoded: one of the questions in the method's format.
         removed: tokens removed from its chain.
+        inserted: names of positions without a token that the model puts behind the separator.
     """
     rendered = questions[:1].rendered
     question, chain, total = (int(x[0]) for x in (encoded.question, encoded.chain, encoded.total))
@@ -27,7 +33,7 @@ def names(
     answer = total - question - chain - delimiter - separators
     kept = slice(removed, chain) if form.side == "left" else slice(0, chain - removed)
     tokens = [f"t{i + 1}" for i in range(rendered.chain.shape[1])] if chain else []
-    before = [*_named(questions.task.question_names, question - 1, "q"), "="]
+    before = [*_named(questions.task.question_names, question - 1, "q"), "=", *inserted]
     between = _named(tokens, chain, "t")[kept] + ["="] * (separators - 1)
     symbols = [f"s{i}" for i in range(rendered.answer.shape[1])]
     return [*before, *between, *["####"] * delimiter, *_named(symbols, answer, "s")]

@@ -6,7 +6,7 @@
     m.activations(questions)        its residual stream
     m.teacher_forced_answer(inputs, ...)    its answer with some states replaced
 
-It holds run, model, layout, removal and precision, and answers as the run's own final test does.
+It holds run, model, layout, removal and precision, and answers as the run's final test does.
 """
 
 import time
@@ -84,9 +84,8 @@ class StageModel:
         stages, form = [int(stage) for stage in run.stages.removed], config.input_format
         removed = stages[-1] if removed is None else removed
         if removed not in stages:
-            raise ConfigError(
-                f"{run.name} has no stage with {removed} {form.unit} removed, but {stages}"
-            )
+            what = f"stage with {removed} {form.unit} removed"
+            raise ConfigError(f"{run.name} has no {what}, but {stages}")
         model, layout = load_stage(run, removed)
         model = model.to(best_device() if device is None else device)
         folder = run.activations_folder(removed)
@@ -153,8 +152,8 @@ class StageModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = AutoModelForCausalLM.from_config(self.model.config, trust_remote_code=False)
-        model = model.eval().to(self.model.device)
-        return replace(self, name="untrained", model=model, run=None, folder=None)
+        random = model.eval().to(self.device)
+        return replace(self, name="untrained", model=random, run=None, folder=None)
 
     def with_inputs_of(self, other: "StageModel") -> "StageModel":
         """This model, given the input that another one is given."""
@@ -195,7 +194,7 @@ class StageModel:
         if len(set(batch.total.tolist())) > 1:
             raise ConfigError("these examples differ in length: use questions of one length")
         tokens = self.format.tokens_removed(batch, self.removed)
-        return self.format.inputs(batch, tokens, self.shift).to(self.model.device)
+        return self.format.inputs(batch, tokens, self.shift).to(self.device)
 
     def position_names(self, asked: QuestionSet) -> list[str]:
         """A name for every position of `inputs`: `a0`, `=`, `t3`, `=`, `####`, `s0`, ...
@@ -203,7 +202,13 @@ class StageModel:
         `icotlib.evaluation.positions` says what they mean."""
         encoded = self.encode(asked[:1])
         removed = int(self.format.tokens_removed(encoded, self.removed)[0])
-        return positions.names(self.layout, self.format, asked, encoded, removed)
+        given = (asked, encoded, removed, self.inserted)
+        return positions.names(self.layout, self.format, *given)
+
+    @property
+    def inserted(self) -> list[str]:
+        """Names of the positions without a token that the model puts behind the separator."""
+        return getattr(self.model, "inserted", [])
 
     def answer_positions(self, asked: QuestionSet) -> Tensor:
         """The positions whose next token is a symbol of the answer, `[symbols]`."""
@@ -253,8 +258,7 @@ class StageModel:
         """Exact match of greedy answers with its 95% interval.
 
         Args:
-            asked: examples with answers; a file of them in any form that `icot prepare` reads; by
-                default the run's own test set.
+            asked: examples with answers, or a file (`icot prepare`); by default the test set.
             n: the first n of them.
 
         Raises `DataError` if the file cannot be read or holds no example.
@@ -265,9 +269,8 @@ class StageModel:
             examples = read_file(asked).kept
         else:
             examples = self._examples(asked)
-        examples = examples[:n]
-        batch = self.format.arrange(askable.encoded(self.layout, examples))
-        return self.score(batch, [example.answer for example in examples])
+        batch = self.format.arrange(askable.encoded(self.layout, examples[:n]))
+        return self.score(batch, [example.answer for example in examples[:n]])
 
     def score(
         self, batch: EncodedBatch, answers: Sequence[str], units: Tensor | None = None, **more: Any
@@ -329,9 +332,8 @@ class StageModel:
         Args:
             positions: `[symbols]`, whose next token it is; states: put in first, as by `replaced`.
         """
-        return interventions.teacher_forced_answer(
-            self.model, self.decoder, inputs, positions, states
-        )
+        asked = (inputs, positions - len(self.inserted), states)
+        return interventions.teacher_forced_answer(self.model, self.decoder, *asked)
 
 
 def load(

@@ -40,7 +40,7 @@ def ablate(
     if how not in ("mean", "noise"):
         raise ConfigError(f"how must be 'mean' or 'noise', got {how!r}")
     inputs, positions = model.inputs(questions), model.answer_positions(questions)
-    states, truth = model.residual_stream(inputs), forced_tokens(inputs, positions)
+    states, truth = model.residual_stream(inputs), forced_tokens(model, inputs, positions)
     generator = torch.Generator().manual_seed(seed)
     rows: list[dict[str, Any]] = []
     with cache_unchanged(model):
@@ -74,9 +74,14 @@ def knock_out(
         columns layer, position (the hidden one), symbol (-1: all of them), accuracy, low, high,
         intact.
     """
+    if model.inserted:
+        raise ConfigError(
+            f"{model.name} reads a question in several passes: attention to a position cannot be "
+            "taken away from all of them"
+        )
     inputs, positions = model.inputs(questions), model.answer_positions(questions)
     width = inputs.ids.shape[1]
-    truth = forced_tokens(inputs, positions)
+    truth = forced_tokens(model, inputs, positions)
     rows: list[dict[str, Any]] = []
     with cache_unchanged(model):
         intact = model.teacher_forced_answer(inputs, positions) == truth

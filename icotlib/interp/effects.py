@@ -31,9 +31,11 @@ def cache_unchanged(model: StageModel) -> Iterator[None]:
         yield
 
 
-def forced_tokens(inputs: LMBatch, positions: Tensor) -> Tensor:
-    """The tokens that the input has after some positions, `[n, positions]`, on the CPU."""
-    return inputs.labels[:, positions.to(inputs.labels.device)].cpu()
+def forced_tokens(model: StageModel, inputs: LMBatch, positions: Tensor) -> Tensor:
+    """The tokens that the input has after some positions of the answer, `[n, positions]`, on the
+    CPU."""
+    columns = positions - len(model.inserted)
+    return inputs.labels[:, columns.to(inputs.labels.device)].cpu()
 
 
 def effect_size(hits: Tensor) -> dict[str, float]:

@@ -48,7 +48,7 @@ def patch_pairs(
     layers = range(model.layers + 1) if layers is None else layers
     with cache_unchanged(model):
         runs = _PairedRuns(model, clean, corrupted)
-        every = range(runs.inputs.ids.shape[1])
+        every = range(runs.clean_states.shape[1])
         positions = every if positions is None else list(positions)
         rows = [
             row

@@ -68,7 +68,7 @@ def steer(
     probe = fit_linear(states[fit][None], labels[:, None])
     own = states[test][torch.from_numpy(targets.eligible)]
     inputs = model.inputs(targets.questions, targets.answer)
-    wanted = forced_tokens(inputs, model.answer_positions(targets.questions))
+    wanted = forced_tokens(model, inputs, model.answer_positions(targets.questions))
     fitted = states[fit], labels, probe
     moved = {
         direction: own + _shift(direction, *fitted, own, targets.old, targets.new, seed)

@@ -121,8 +121,8 @@ class _Exchange:
         # symbols is the most likely one.
         inputs = model.inputs(pairs.bases, pairs.answer)
         positions = model.answer_positions(pairs.bases)
-        self.wanted = forced_tokens(inputs, positions).to(model.device)
-        self.back = positions - inputs.ids.shape[1]
+        self.wanted = forced_tokens(model, inputs, positions).to(model.device)
+        self.back = positions - len(model.inserted) - inputs.ids.shape[1]
         self.inputs = replace(inputs, logits_to_keep=int(-self.back.min()))
 
     def logits(self, basis: Tensor, rows: slice = slice(None)) -> Tensor:
@@ -134,11 +134,12 @@ class _Exchange:
         sources = self.sources[rows]
 
         def exchange(layer: int, hidden: Tensor) -> Tensor | None:
-            if layer != self.layer:
+            column = self.position - interventions.first_position(self.model.decoder)
+            if layer != self.layer or not 0 <= column < hidden.shape[1]:
                 return None
-            own, span = hidden[:, self.position], basis.to(hidden)
+            own, span = hidden[:, column], basis.to(hidden)
             new = own + (sources.to(hidden) - own) @ span @ span.T
-            at = torch.arange(hidden.shape[1], device=hidden.device) == self.position
+            at = torch.arange(hidden.shape[1], device=hidden.device) == column
             return torch.where(at[:, None], new[:, None], hidden)
 
         with hook_residual_stream(self.model.decoder, exchange):

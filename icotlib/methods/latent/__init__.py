@@ -1,5 +1,6 @@
 """Methods that think in latent places instead of written tokens.
 
+config        the config of a model with latent places, in the hub's form
 model         a language model with latent places between question and answer
 settings      settings that these methods share
 curriculum    which units of the chain have become latent places at each step (Coconut)

@@ -17,7 +17,8 @@ from icotlib.evaluation.stage_model import StageModel
 from icotlib.methods.base import Method, StageChange
 from icotlib.methods.batches import BatchAccuracy, MicroBatch, token_loss
 from icotlib.methods.costs import Shape, language_step
-from icotlib.methods.latent.model import LatentConfig, LatentModel
+from icotlib.methods.latent.config import LatentConfig
+from icotlib.methods.latent.model import LatentModel
 from icotlib.methods.latent.step_decoder import AUXILIARY, StepDecoder, without_decoder
 from icotlib.models.adapters import add_adapters
 from icotlib.models.build import build_model

@@ -15,70 +15,22 @@ the cache is still empty, and whoever generates, evaluates or times it need not 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from icotlib.errors import ConfigError
+from icotlib.methods.latent.config import LatentConfig
 from icotlib.models.cache import has_cache
 from icotlib.models.decoding import kept_logits
 from icotlib.models.questions import Halves, first_separator, halves
 
-#: What a latent place can hold.
-CONTENTS = ("recycled", "fixed", "noise", "others")
-
 #: Called with the number of a place and its thoughts `[n, d]`; returns what stands there instead.
 Edit = Callable[[int, Tensor], Tensor]
-
-
-class LatentConfig(PreTrainedConfig):
-    """Config of a model with latent places, in the hub's form.
-
-    Args:
-        text_config: config of the language model that it holds.
-        separator: token id of the separator that ends a question.
-        bos_tokens: tokens that the tokenizer puts before every text; none of them is the separator.
-        latents: latent places of each example, where the caller names no other number.
-        content: `recycled` hidden states; a `fixed` learned embedding; fresh `noise` of the norm
-            that the first recycled state would have; the recycled states of `others`, the next
-            question of the batch.
-        rounds: null computes recycled states one after the other; a number starts from the fixed
-            embedding at all places and recomputes all of them at once, so many times.
-        markers: whether <start> and <end> stand around the places.
-        projection: whether states go through Linear, GELU, Linear, LayerNorm first (CODI).
-        reserved_positions: positions of the language model that places and markers may take.
-    """
-
-    model_type = "icot_latent"
-    sub_configs: ClassVar = {"text_config": AutoConfig}
-
-    def __init__(
-        self,
-        text_config: PreTrainedConfig | dict | None = None,
-        separator: int = 0,
-        bos_tokens: int = 0,
-        latents: int = 0,
-        content: str = "recycled",
-        rounds: int | None = None,
-        markers: bool = True,
-        projection: bool = False,
-        reserved_positions: int = 0,
-        **kwargs: Any,
-    ):
-        if text_config is None:
-            text_config = {"model_type": "gpt2"}
-        if isinstance(text_config, dict):
-            text_config = AutoConfig.for_model(**text_config)
-        self.text_config = text_config
-        self.separator, self.bos_tokens = separator, bos_tokens
-        self.latents, self.content, self.rounds = latents, content, rounds
-        self.markers, self.projection = markers, projection
-        self.reserved_positions = reserved_positions
-        super().__init__(**kwargs)
 
 
 @dataclass
@@ -212,6 +164,7 @@ class LatentModel(PreTrainedModel):
         }
         kept = {"logits_to_keep": logits_to_keep}
         if plain:
+            self.language_model.pass_start = 0
             masked = {"attention_mask": attention_mask, "position_ids": position_ids}
             return self.language_model(input_ids=input_ids, **masked, **how, **kept)
         if has_cache(past_key_values):
@@ -240,6 +193,7 @@ class LatentModel(PreTrainedModel):
             more = cache.get_seq_length() + ids.shape[1] - mask.shape[1]
             mask = pad(mask, (0, more), value=1)
             positions = None if positions is None else positions + more
+        self.language_model.pass_start = cache.get_seq_length()
         given = {"attention_mask": mask, "position_ids": positions, "past_key_values": cache}
         return self.language_model(input_ids=ids, **given, **how)
 
@@ -252,6 +206,7 @@ class LatentModel(PreTrainedModel):
         rest = self.get_input_embeddings()(parts.rest)
         state = state.then(rest, torch.ones_like(parts.rest, dtype=torch.bool))
         read = rest.shape[1] + 1
+        self._begins(state)
         output = self.language_model(**self._arguments(state), **how, logits_to_keep=read)
         states = [level[:, -read:] for level in output.hidden_states or ()]
         return LatentOutput(
@@ -341,6 +296,7 @@ class LatentModel(PreTrainedModel):
     def _pass(self, state: Read) -> tuple[Tensor, Read]:
         """The last layer's states `[n, w, d]`, after the final norm, of what waits, and the state
         once it is read."""
+        self._begins(state)
         output = self.language_model.base_model(**self._arguments(state), use_cache=True)
         before = torch.cat([state.before, state.is_real], dim=1)
         nothing = (state.waiting[:, :0], state.is_real[:, :0])
@@ -354,6 +310,10 @@ class LatentModel(PreTrainedModel):
             return given
         positions = (is_real.cumsum(dim=1) - 1).clamp(min=0)[:, -state.waiting.shape[1] :]
         return given | {"attention_mask": is_real.long(), "position_ids": positions}
+
+    def _begins(self, state: Read) -> None:
+        """Tell the hooks of analyses at which position the pass begins."""
+        self.language_model.pass_start = state.before.shape[1]
 
     def _marked(self, state: Read, mark: int) -> Read:
         embedding = self._mark(mark, state.waiting).expand(len(state.waiting), 1, -1)

@@ -1,0 +1,337 @@
+"""Latent places: two thoughts by hand, passes, padding, contents, training, interventions."""
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from icotlib import registry
+from icotlib.config import RunConfig, field_names
+from icotlib.data.layout import EncodedBatch
+from icotlib.errors import ConfigError
+from icotlib.evaluation.stage_model import StageModel
+from icotlib.interp.patching import patch_pairs
+from icotlib.methods.latent.codi import distance
+from icotlib.methods.latent.config import LatentConfig
+from icotlib.methods.latent.curriculum import Curriculum
+from icotlib.methods.latent.model import LatentModel
+from icotlib.methods.latent.settings import CoconutSettings
+from icotlib.methods.latent.step_decoder import AUXILIARY, steps_of
+from icotlib.models.hooks import hook_layer_inputs
+from icotlib.tasks import get_task
+from icotlib.tasks.questions import draw_questions
+from icotlib.training.trainer import train
+from tests.helpers import TINY_SIZES
+
+SEPARATOR, QUESTION, WIDTH = 1, 5, 9
+
+#: Runs of a second, by method.
+RUNS = {
+    "coconut": {
+        "latent.units_per_stage": 3,
+        "latent.steps_per_stage": 2,
+        "latent.step_weight": 0.5,
+    },
+    "codi": {"latent.places": 3, "latent.step_weight": 0.5},
+    "pause": {"latent.tokens": 3},
+}
+
+
+def latent_model(architecture: str = "gpt2", **settings) -> LatentModel:
+    """A model of three places with random weights, in evaluation mode."""
+    torch.manual_seed(0)
+    text = AutoConfig.for_model(
+        architecture, vocab_size=20, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=64,
+        bos_token_id=None, eos_token_id=None, pad_token_id=None,
+    )  # fmt: skip
+    own = {"separator": SEPARATOR, "latents": 3, "reserved_positions": 5} | settings
+    model = LatentModel.of(AutoModelForCausalLM.from_config(text), LatentConfig(text, **own))
+    torch.nn.init.normal_(model.marks)
+    return model.eval()
+
+
+@pytest.fixture
+def ids() -> torch.Tensor:
+    """Three sequences `[3, 9]` of a question of four tokens, a separator and four more."""
+    ids = torch.randint(2, 20, (3, WIDTH), generator=torch.Generator().manual_seed(1))
+    ids[:, QUESTION - 1] = SEPARATOR
+    return ids
+
+
+def answers(model: LatentModel, ids: torch.Tensor, **more) -> torch.Tensor:
+    """Logits from the separator on."""
+    return model(ids, **more).logits[:, QUESTION - 1 :]
+
+
+def by_hand(model: LatentModel, ids: torch.Tensor, places: int) -> tuple[torch.Tensor, ...]:
+    """Logits and thoughts of plain passes over whole sequences, without a cache."""
+    language = model.language_model
+    table = language.get_input_embeddings()
+    start, _, end = model.marks[:, None, None].expand(-1, len(ids), 1, -1)
+    read = torch.cat([table(ids[:, :QUESTION]), start], dim=1)
+    for _ in range(places):
+        states = language.base_model(inputs_embeds=read).last_hidden_state
+        read = torch.cat([read, states[:, -1:]], dim=1)
+    whole = torch.cat([read, end, table(ids[:, QUESTION:])], dim=1)
+    logits = language(inputs_embeds=whole).logits
+    return logits[:, -(WIDTH - QUESTION + 1) :], read[:, QUESTION + 1 :]
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_thoughts_are_the_last_states_of_plain_passes(ids, architecture):
+    model = latent_model(architecture, latents=2)
+    logits, thoughts = by_hand(model, ids, 2)
+    output = model(ids)
+    torch.testing.assert_close(output.thoughts, thoughts)
+    torch.testing.assert_close(output.logits[:, QUESTION - 1 :], logits)
+
+
+def test_n_places_take_n_plus_one_passes_each_over_what_is_new(ids):
+    model, widths = latent_model(), []
+
+    def count(layer: int, hidden: torch.Tensor) -> None:
+        if layer == 0:
+            widths.append(hidden.shape[1])
+
+    with hook_layer_inputs(model.language_model, count):
+        model(ids)
+    # Question and <start>; a thought each; the last thought, <end> and the rest.
+    assert widths == [QUESTION + 1, 1, 1, 1 + 1 + WIDTH - QUESTION]
+
+
+def test_known_contents_take_one_pass_and_equal_cached_ones(ids):
+    """Fixed embeddings read in n passes with a cache are what one pass reads."""
+    model, passes = latent_model(content="fixed"), []
+    with hook_layer_inputs(model.language_model, lambda layer, hidden: passes.append(layer)):
+        expected = answers(model, ids)
+    assert passes == [0, 1]
+    recycled = latent_model(content="recycled")
+    with recycled.edited_thoughts(lambda place, thought: recycled.marks[1].expand_as(thought)):
+        torch.testing.assert_close(answers(recycled, ids), expected)
+
+
+def test_as_many_rounds_as_places_equal_thoughts_in_turn(ids):
+    model = latent_model()
+    expected = answers(model, ids)
+    for rounds in (1, 2, 3):
+        model.config.rounds = rounds
+        close = torch.allclose(answers(model, ids), expected, atol=1e-5)
+        assert close == (rounds == 3)
+
+
+@pytest.mark.parametrize("content", ["recycled", "fixed"])
+def test_padding_changes_nothing(ids, content):
+    model = latent_model(content=content)
+    mixed = ids.clone()
+    mixed[2, :-2], mixed[2, -2:] = ids[2, 2:], 0
+    found = model(mixed).logits
+    torch.testing.assert_close(found[:2, QUESTION - 1 :], answers(model, ids)[:2])
+    alone = model(ids[2:, 2:]).logits
+    torch.testing.assert_close(found[2:, QUESTION - 3 : -2], alone[:, QUESTION - 3 :])
+
+
+def test_rows_may_have_fewer_places_than_others(ids):
+    model = latent_model()
+    found = answers(model, ids, latents=torch.tensor([3, 1, 0]))
+    for row, places in enumerate((3, 1, 0)):
+        alone = answers(model, ids[row : row + 1], latents=places)
+        torch.testing.assert_close(found[row : row + 1], alone)
+
+
+def test_decoding_token_by_token_gives_the_logits_of_training(ids):
+    model = latent_model()
+    expected = answers(model, ids)
+    mask = torch.ones_like(ids)
+    first = model(ids[:, :QUESTION], attention_mask=mask[:, :QUESTION], use_cache=True)
+    found, cache = [first.logits[:, -1]], first.past_key_values
+    for column in range(QUESTION, WIDTH):
+        step = model(
+            ids[:, column, None], attention_mask=mask[:, : column + 1],
+            position_ids=torch.full((3, 1), column), past_key_values=cache, use_cache=True,
+        )  # fmt: skip
+        found.append(step.logits[:, -1])
+    torch.testing.assert_close(torch.stack(found, dim=1), expected)
+
+
+def test_gradients_reach_the_first_thought(ids):
+    model = latent_model()
+    kept = []
+
+    def keep(place: int, thought: torch.Tensor) -> torch.Tensor:
+        thought.retain_grad()
+        kept.append(thought)
+        return thought
+
+    with model.edited_thoughts(keep):
+        answers(model, ids).logsumexp(-1).sum().backward()
+    assert all(thought.grad.abs().sum() > 0 for thought in kept)
+    assert model.marks.grad[0].abs().sum() > 0
+
+
+def test_noise_has_the_norm_of_the_state_it_replaces_and_others_are_exchanged(ids):
+    recycled, noise = latent_model()(ids).thoughts, latent_model(content="noise")
+    drawn = noise(ids).thoughts
+    first = recycled[:, :1].norm(dim=-1).expand(-1, 3)
+    torch.testing.assert_close(drawn.norm(dim=-1), first)
+    torch.testing.assert_close(noise(ids).thoughts, drawn)  # the same at every evaluation
+    others = latent_model(content="others")
+    torch.testing.assert_close(others(ids).thoughts, recycled.roll(1, dims=0))
+    with pytest.raises(ConfigError, match="ask two or more questions at once"):
+        others(ids[:1])
+
+
+def test_plain_leaves_places_and_marks_out(ids):
+    model = latent_model()
+    torch.testing.assert_close(model(ids, plain=True).logits, model.language_model(ids).logits)
+
+
+# --- curriculum ---
+
+
+def curriculum(longest: int = 7, **settings) -> Curriculum:
+    return Curriculum(CoconutSettings(steps_per_stage=10, **settings), longest)
+
+
+def test_stages_remove_units_and_add_places():
+    found = curriculum(units_per_stage=2, places_per_stage=3)
+    assert found.stages(100) == [(0, 0), (10, 2), (20, 4), (30, 6), (40, 7)]
+    assert found.places(torch.tensor([0, 2, 4, 6, 7])).tolist() == [0, 3, 6, 9, 12]
+
+
+def test_past_the_last_stage_all_of_the_chain_is_gone():
+    found = curriculum(stages=3)
+    assert found.stages(100) == [(0, 0), (10, 1), (20, 2), (30, 3), (40, 7)]
+    assert found.places(torch.tensor([3, 7])).tolist() == [3, 3]
+
+
+def test_some_examples_are_shown_at_any_stage_of_their_own_chain():
+    found = curriculum(units_per_stage=2, uniform_prob=0.5)
+    found.advance(40)
+    chain = torch.tensor([7, 3]).repeat(2000)
+    units = found.sample(40, chain, torch.Generator().manual_seed(0)).view(-1, 2)
+    shares = torch.bincount(units[:, 0], minlength=8) / len(units)
+    torch.testing.assert_close(shares[[0, 2, 4, 6]], torch.full((4,), 0.1), atol=0.03, rtol=0)
+    assert shares[7] > 0.5
+    assert set(units[:, 1].tolist()) == {0, 2, 4, 7}
+
+
+# --- losses ---
+
+
+def test_a_place_stands_for_the_units_it_has_replaced():
+    part = EncodedBatch(
+        torch.tensor([[9, 1, 11, 12, 13, 14, 1, 8]]),
+        torch.tensor([2]), torch.tensor([4]), torch.tensor([8]),
+    )  # fmt: skip
+    ids, labels = steps_of(part, torch.tensor([3]), places=2, per_place=2.0, end=1)
+    assert ids.tolist() == [[11, 12, 1], [13, 1, 1]]
+    assert labels.tolist() == [[11, 12, 1], [13, 1, -100]]
+    two_places = steps_of(part, torch.tensor([1]), places=2, per_place=0.5, end=1)[1]
+    assert two_places.tolist() == [[-100, -100], [11, 1]]
+
+
+def test_the_distance_of_states_is_scaled_by_the_teachers_deviation():
+    teacher = torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0))
+    student = teacher + 0.5
+    assert distance(teacher, teacher) == 0
+    torch.testing.assert_close(
+        distance(student * 4, teacher * 4), torch.nn.functional.smooth_l1_loss(
+            torch.tensor(2.0), torch.tensor(0.0)) / (4 * teacher.flatten(1).std(dim=1)).mean(),
+        rtol=0.1, atol=0,
+    )  # fmt: skip
+
+
+# --- runs ---
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A finished run of each method."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ICOT_RUNS", str(tmp_path_factory.mktemp("latent")))
+        yield {name: train(config_of(name)) for name in RUNS}
+
+
+def config_of(method: str, **more) -> RunConfig:
+    return RunConfig().override(TINY_SIZES | {"method": method} | RUNS[method] | more)
+
+
+@pytest.mark.parametrize("method", RUNS)
+def test_a_saved_model_answers_as_in_its_final_test(trained, method):
+    run = trained[method]
+    model = StageModel.of(run)
+    assert model.model.config.latents == 3
+    assert not hasattr(model.model, AUXILIARY)
+    score, found = model.evaluate(), run.stages.iloc[-1]
+    assert (score.accuracy, score.tokens_mean) == (found.accuracy, found.tokens_mean)
+    assert sum(x.numel() for x in model.model.parameters()) == run.totals["parameters"]
+
+
+def test_each_stage_of_the_curriculum_has_its_own_places(trained):
+    run = trained["coconut"]
+    stages = run.stages.removed.tolist()
+    assert [StageModel.of(run, stage).model.config.latents for stage in stages] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("method", RUNS)
+def test_a_stopped_run_ends_with_the_numbers_of_an_uninterrupted_one(
+    trained, method, tmp_path, monkeypatch
+):
+    whole = trained[method]
+    monkeypatch.setenv("ICOT_RUNS", str(tmp_path))
+    asked = iter([False] * 5 + [True])
+    with pytest.raises(Exception, match="stopped at step 6"):
+        train(config_of(method), lambda: next(asked))
+    run = train(config_of(method))
+    weights = "model/model.safetensors"
+    assert (run.folder / weights).read_bytes() == (whole.folder / weights).read_bytes()
+    assert run.stages.accuracy.tolist() == whole.stages.accuracy.tolist()
+
+
+@pytest.mark.parametrize("method", RUNS)
+def test_every_position_is_read_named_and_patched(trained, method):
+    model = StageModel.of(trained[method])
+    questions = draw_questions(get_task("mult-2x2"), 6, seed=0)
+    names = model.position_names(questions)
+    states = model.activations(questions)
+    assert states.shape[:3] == (model.layers + 1, len(names), 6)
+    places = ["l1", "l2", "l3"]
+    separator = names.index("=")
+    marked = places if method == "pause" else ["start", *places, "end"]
+    assert names[separator + 1 : separator + 1 + len(marked)] == marked
+    # All states of a layer exchanged between questions exchange what they say.
+    inputs, positions = model.inputs(questions), model.answer_positions(questions)
+    swapped = {(1, at): states[1, at].roll(1, dims=0) for at in range(len(names))}
+    found = model.teacher_forced_answer(inputs, positions, swapped)
+    own = model.teacher_forced_answer(inputs, positions)
+    assert torch.equal(found, own.roll(1, dims=0))
+    table = patch_pairs(model, questions[:3], questions[3:], layers=[1])
+    assert set(table.position) == set(range(len(names)))
+
+
+@pytest.mark.parametrize("method", RUNS)
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_it_overfits_a_batch(method, architecture, runs_folder):
+    """One batch, again and again: the loss falls to a tenth."""
+    small = {
+        "model.architecture": architecture, "model.width": 64, "optim.name": "adamw",
+        "optim.lr": 3e-3, "optim.decay_fraction": 0.0, "train.steps": 150, "train.eval_every": 50,
+        "data.train_examples": 8, "latent.step_weight": 0.0, "latent.steps_per_stage": 10,
+    }  # fmt: skip
+    own = {name: value for name, value in small.items() if name in readable(method)}
+    run = train(config_of(method, **own))
+    assert run.metrics.train_match.iloc[-1] == 1.0
+
+
+def readable(method: str) -> set[str]:
+    return set(field_names(method))
+
+
+def test_thoughts_need_a_cache(runs_folder):
+    with pytest.raises(ConfigError, match=r"train\.gradient_checkpointing=false"):
+        config_of("coconut", **{"train.gradient_checkpointing": True})
+
+
+def test_the_methods_are_registered_with_their_papers():
+    found = {name: registry.METHODS.get(name).paper for name in RUNS}
+    assert found == {"coconut": "2412.06769", "codi": "2502.21074", "pause": "2310.02226"}
