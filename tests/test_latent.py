@@ -28,6 +28,7 @@ SEPARATOR, QUESTION, WIDTH = 1, 5, 9
 RUNS = {
     "coconut": {
         "latent.units_per_stage": 3,
+        "latent.first_steps": 2,
         "latent.steps_per_stage": 2,
         "latent.step_weight": 0.5,
     },
@@ -189,7 +190,7 @@ def test_plain_leaves_places_and_marks_out(ids):
 
 
 def curriculum(longest: int = 7, **settings) -> Curriculum:
-    return Curriculum(CoconutSettings(steps_per_stage=10, **settings), longest)
+    return Curriculum(CoconutSettings(first_steps=10, steps_per_stage=10, **settings), longest)
 
 
 def test_stages_remove_units_and_add_places():
@@ -316,7 +317,7 @@ def test_it_overfits_a_batch(method, architecture, runs_folder):
     small = {
         "model.architecture": architecture, "model.width": 64, "optim.name": "adamw",
         "optim.lr": 3e-3, "optim.decay_fraction": 0.0, "train.steps": 150, "train.eval_every": 50,
-        "data.train_examples": 8, "latent.step_weight": 0.0, "latent.steps_per_stage": 10,
+        "data.train_examples": 8, "latent.step_weight": 0.0, "latent.steps_per_stage": 10, "latent.first_steps": 10,
     }  # fmt: skip
     own = {name: value for name, value in small.items() if name in readable(method)}
     run = train(config_of(method, **own))

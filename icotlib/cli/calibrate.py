@@ -1,4 +1,4 @@
-"""`icot calibrate`: how many steps of No CoT take as many seconds as the other methods."""
+"""`icot calibrate`: how many steps of a method take as many seconds as another."""
 
 import argparse
 
@@ -10,6 +10,7 @@ examples:
   icot calibrate                        print the steps, from runs at seed 0, which it trains
   icot calibrate --seeds 10..14 --set train.precision=bf16 --set data.seed=1 --write
                                         and keep them, for every run of No CoT made from now on
+  icot calibrate --methods coconut,codi the same for methods with latent places
 """
 
 
@@ -21,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", metavar="SEEDS", help="such as 10..14 or 10,12 (default: 0)")
     parser.add_argument(
         "--write", action="store_true", help="keep them in icotlib/experiments/budgets.csv"
+    )
+    parser.add_argument(
+        "--methods", default="no_cot", metavar="METHODS", help="which ones (default: no_cot)"
     )
     add_run_options(parser, seed=None)
 
@@ -39,7 +43,8 @@ def run(options: argparse.Namespace) -> None:
             "leave it out, or leave --write out"
         )
     seeds = seeds_of(options) or [0]
-    rows = calibration.calibrate(options.preset, seeds, overrides, options.jobs)
+    methods = options.methods.split(",")
+    rows = calibration.calibrate(options.preset, seeds, overrides, options.jobs, methods)
     for row in rows:
         print(calibration.sentence(row))
     if options.write:

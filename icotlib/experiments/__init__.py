@@ -2,7 +2,8 @@
 
 base          the three presets, and how a config is made from them
 stepwise      explicit CoT, No CoT, stepwise internalization, one model for all k
-budgets       steps of No CoT that take as long as another run, as measured
+latent        latent places: pause tokens, Coconut, SIM-CoT, CODI
+budgets       steps of a method that take as long as a run of another, as measured
 distillation  distillation's phases, baselines, ablations and studies
 interp        which models are analysed, beside which controls
 ood           which runs are tested out of distribution
@@ -30,6 +31,7 @@ from icotlib.experiments.distillation import (
     weak_model,
 )
 from icotlib.experiments.interp import N_EXAMPLES, NO_COT_CONTROL, SHORT_NAMES, interp_runs
+from icotlib.experiments.latent import coconut, codi, pause, pause_as_thought, sim_cot
 from icotlib.experiments.ood import COMPARED, shifted
 from icotlib.experiments.own import PROBLEMS, own, own_kd, own_si
 from icotlib.experiments.runs import RUNS, plain, run_config
@@ -69,6 +71,8 @@ __all__ = [
     "SharedOverrides",
     "ablations",
     "baselines",
+    "coconut",
+    "codi",
     "compared",
     "configs_of",
     "depths",
@@ -91,6 +95,8 @@ __all__ = [
     "own_kd",
     "own_si",
     "paper_pace",
+    "pause",
+    "pause_as_thought",
     "plain",
     "record",
     "run_config",
@@ -98,6 +104,7 @@ __all__ = [
     "series",
     "shared",
     "shifted",
+    "sim_cot",
     "studies",
     "tour",
     "weak_model",

@@ -1,4 +1,4 @@
-"""Budgets: how many steps of No CoT take as many seconds as a run of another method.
+"""Budgets: how many steps of a method take as many seconds as a run of another.
 
 `icot calibrate` measures them and writes `budgets.csv`, which lies beside the presets.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 #: The measured budgets, a row for each preset, reference and precision.
 FILE = Path(__file__).with_name("budgets.csv")
 
-COLUMNS = ("preset", "reference", "precision", "steps", "device", "commit", "date")
+COLUMNS = ("method", "preset", "reference", "precision", "steps", "device", "commit", "date")
 
 
 @functools.cache
@@ -22,8 +22,10 @@ def rows() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def equal_seconds(preset: str, reference: str, precision: str) -> int | None:
-    """Steps of No CoT that take as long as a run of a preset.
+def equal_seconds(
+    preset: str, reference: str, precision: str, method: str = "no_cot"
+) -> int | None:
+    """Steps of a method that take as long as a run of a preset.
 
     Args:
         reference: the run, `icot_si` or `one_model`.
@@ -34,14 +36,14 @@ def equal_seconds(preset: str, reference: str, precision: str) -> int | None:
     measured = {
         row["precision"]: int(row["steps"])
         for row in rows()
-        if (row["preset"], row["reference"]) == (preset, reference)
+        if (row["method"], row["preset"], row["reference"]) == (method, preset, reference)
     }
     return measured.get(precision, measured.get("auto"))
 
 
 def write(found: list[dict[str, str]]) -> None:
-    """Put measured rows in the place of those of the same preset, reference and precision."""
-    key = COLUMNS[:3]
+    """Put measured rows in the place of those of the same method, preset, reference, precision."""
+    key = COLUMNS[:4]
     table = {tuple(row[name] for name in key): row for row in [*rows(), *found]}
     with FILE.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")

@@ -15,6 +15,7 @@ from icotlib.experiments.distillation import (
     kd_student,
     kd_teacher,
 )
+from icotlib.experiments.latent import LATENT
 from icotlib.experiments.own import own_kd, own_si
 from icotlib.experiments.stepwise import (
     explicit_cot,
@@ -43,6 +44,7 @@ RUNS: dict[str, Callable[..., RunConfig]] = {
     "own_si": own_si,
     "paper_pace": paper_pace,
     "tour": tour,
+    **LATENT,
 }
 
 

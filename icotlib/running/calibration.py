@@ -1,50 +1,81 @@
-"""Measuring budgets: how many steps of No CoT take as many seconds as a run of another method."""
+"""Measuring budgets: how many steps of a method take as many seconds as a run of another."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
+from functools import partial
 from typing import Any
 
 from icotlib.config import RunConfig
+from icotlib.errors import ConfigError, did_you_mean
 from icotlib.experiments import stepwise
+from icotlib.experiments.latent import LATENT, REFERENCE
 from icotlib.running.jobs import ensure
 from icotlib.runs import Run
 
-#: The runs whose seconds No CoT gets.
+#: The runs whose seconds others get.
 REFERENCES: dict[str, Callable[..., RunConfig]] = {
     "icot_si": stepwise.icot_si,
     "one_model": stepwise.one_model,
 }
 
+#: The runs that get them, each with the references that it is compared with.
+METHODS: dict[str, tuple[str, ...]] = {
+    "no_cot": tuple(REFERENCES),
+    **dict.fromkeys(LATENT, (REFERENCE,)),
+}
+
 
 def calibrate(
-    preset: str, seeds: Sequence[int], overrides: Any = None, jobs: int | None = None
+    preset: str,
+    seeds: Sequence[int],
+    overrides: Any = None,
+    jobs: int | None = None,
+    methods: Sequence[str] = ("no_cot",),
 ) -> list[dict[str, str]]:
-    """Rows of `budgets.csv`: steps of No CoT that take as long as each reference.
+    """Rows of `budgets.csv`: steps of each method that take as long as its references.
 
-    Seconds of training are those of whole runs, the mean over seeds: No CoT has as many steps as
-    the reference for that, and gets more in the ratio of the two. Runs that are missing are
-    trained.
+    Seconds of training are those of whole runs, the mean over seeds: a method has as many steps as
+    the reference for that, and gets more or fewer in the ratio of the two. Runs that are missing
+    are trained.
+
+    Raises `ConfigError` for a method that has no budget.
     """
+    for method in methods:
+        if method not in METHODS:
+            raise ConfigError(
+                f"{method!r} has no budget in seconds: {', '.join(METHODS)}."
+                f"{did_you_mean(method, METHODS)}"
+            )
     rows = []
-    for name, make in REFERENCES.items():
-        whole = ensure([make(preset, seed, overrides) for seed in seeds], jobs)
-        bare = ensure(
-            [stepwise.no_cot(preset, seed, overrides, "examples", name) for seed in seeds], jobs
-        )
-        ratio = _seconds(whole) / _seconds(bare)
-        origin = bare[0].provenance
+    for method, reference, make in _pairs(methods):
+        whole = ensure([REFERENCES[reference](preset, seed, overrides) for seed in seeds], jobs)
+        own = ensure([make(preset, seed, overrides) for seed in seeds], jobs)
+        origin = own[0].provenance
+        steps = own[0].config.train.steps * _seconds(whole) / _seconds(own)
         rows.append(
             {
+                "method": method,
                 "preset": preset,
-                "reference": name,
-                "precision": bare[0].config.train.precision,
-                "steps": str(round(bare[0].config.train.steps * ratio)),
+                "reference": reference,
+                "precision": own[0].config.train.precision,
+                "steps": str(round(steps)),
                 "device": str(origin["device"]),
                 "commit": str(origin["commit"]),
                 "date": date.today().isoformat(),
             }
         )
     return rows
+
+
+def _pairs(methods: Sequence[str]) -> Iterator[tuple[str, str, Callable[..., RunConfig]]]:
+    """Each method with a reference, and what makes its run of as many examples."""
+    for method in methods:
+        for reference in METHODS[method]:
+            if method == "no_cot":
+                bare = partial(stepwise.no_cot, budget="examples", reference=reference)
+                yield method, reference, bare
+            else:
+                yield method, reference, LATENT[method]
 
 
 def _seconds(runs: Sequence[Run]) -> float:
@@ -55,6 +86,6 @@ def _seconds(runs: Sequence[Run]) -> float:
 def sentence(row: dict[str, str]) -> str:
     """A row in words."""
     return (
-        f"No CoT takes as many seconds as {row['reference']} ({row['preset']}, "
+        f"{row['method']} takes as many seconds as {row['reference']} ({row['preset']}, "
         f"{row['precision']}) with {int(row['steps']):,} steps"
     )

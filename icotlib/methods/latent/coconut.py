@@ -29,10 +29,6 @@ class Coconut(LatentMethod):
     marker = "X"
     paper = "2412.06769"
     sections: ClassVar = {"latent": CoconutSettings}
-    presets: ClassVar = {
-        "smoke": {"latent.units_per_stage": 2, "latent.steps_per_stage": 8},
-        "fast": {"latent.units_per_stage": 2, "latent.steps_per_stage": 100},
-    }
 
     @classmethod
     def make_schedule(cls, config: RunConfig, longest: int) -> Schedule:

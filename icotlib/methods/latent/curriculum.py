@@ -26,9 +26,8 @@ class Curriculum(Schedule):
         self.adding = min(config.stages or every, every)
 
     def removed_at(self, step: int) -> int:
-        return self._removed(step // self.config.steps_per_stage)
-
-    def _removed(self, stage: int) -> int:
+        since = step - self.config.first_steps
+        stage = 0 if since < 0 else 1 + since // self.config.steps_per_stage
         if stage > self.adding:
             return self.longest
         return min(stage * self.config.units_per_stage, self.longest)

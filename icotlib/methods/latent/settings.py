@@ -49,8 +49,14 @@ class CoconutSettings(ThoughtSettings):
         low=1,
         high=1000,
     )
+    first_steps: int = setting(
+        150, "Optimizer steps on the whole chain, which is stage 0.", low=0, high=MOST_STEPS
+    )
     steps_per_stage: int = setting(
-        300, "Optimizer steps at each stage, stage 0 included.", low=1, high=MOST_STEPS
+        60,
+        "Optimizer steps at each later stage; the last one goes on to the end of the run.",
+        low=1,
+        high=MOST_STEPS,
     )
     uniform_prob: float = setting(
         0.0,
