@@ -43,8 +43,15 @@ def all_cores() -> Iterator[None]:
 
     A decorator as well: `@all_cores()`.
     """
+    with torch_threads(max(torch.get_num_threads(), cores())):
+        yield
+
+
+@contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """While open, torch computes in so many threads."""
     before = torch.get_num_threads()
-    torch.set_num_threads(max(before, cores()))
+    torch.set_num_threads(count)
     try:
         yield
     finally:

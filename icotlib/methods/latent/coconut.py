@@ -25,7 +25,7 @@ class Coconut(LatentMethod):
 
     name = "coconut"
     label = "Coconut"
-    color = "#CC79A7"
+    color = "#661100"
     marker = "X"
     paper = "2412.06769"
     sections: ClassVar = {"latent": CoconutSettings}

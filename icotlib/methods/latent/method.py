@@ -64,6 +64,16 @@ class LatentMethod(Method):
         return {}
 
     @classmethod
+    def passes(cls, config: RunConfig, places: int) -> int:
+        """Forward passes over a question before the first token is written, the last of which
+        writes it."""
+        found = cls.contents(config)
+        content, rounds = found.get("content", "recycled"), found.get("rounds")
+        in_turn = places + 1
+        more = {"fixed": 1, "noise": 2, "others": in_turn + 1}
+        return more.get(content, in_turn if rounds is None else rounds + 1)
+
+    @classmethod
     def step_weight(cls, config: RunConfig) -> float:
         """Weight of SIM-CoT's loss."""
         return getattr(config.latent, "step_weight", 0.0)

@@ -274,12 +274,12 @@ class LatentModel(PreTrainedModel):
         return thoughts
 
     def _noise(self, like: Tensor) -> Tensor:
-        """Fresh noise in training; in evaluation the same at every call, so that it can be
-        repeated."""
-        generator = None
-        if not self.training:
-            generator = torch.Generator(like.device).manual_seed(0)
-        return torch.randn(like.shape, generator=generator, device=like.device).to(like.dtype)
+        """Fresh noise in training; in evaluation one draw for all questions, so that an answer
+        does not depend on what else is asked."""
+        if self.training:
+            return torch.randn_like(like)
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(like.shape[1:], generator=generator).to(like).expand_as(like)
 
     def _as_thought(self, states: Tensor) -> Tensor:
         return self.projection(states) if self.config.projection else states

@@ -1,12 +1,26 @@
 """Figures of the studies, each over its seeds."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatter
 
-from icotlib.reporting.figures.base import ACCENT, COLUMN, CONTROL, legend_outside, new_figure
+from icotlib.reporting.figures.base import (
+    ACCENT,
+    COLUMN,
+    CONTROL,
+    PAGE,
+    legend_outside,
+    new_figure,
+    percent,
+)
+from icotlib.reporting.figures.style import arm_style
 from icotlib.reporting.figures.styled import styled
+from icotlib.reporting.statistics import Interval, Sample, mean_interval
 
 #: How the rules of routing look: label, colour, marker, line.
 _RULES = {
@@ -52,3 +66,95 @@ def _draw_rule(
     means = means.sort_values("tokens")
     ax.plot(means.tokens, means.accuracy, color=color, marker=marker, ls=line, label=label, ms=4)
     ax.vlines(means.tokens, means.low, means.high, color=color, lw=0.8, alpha=0.6)
+
+
+@styled
+def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
+    """Accuracy against the time of an answer, a panel for each task.
+
+    Points are means over seeds, bars their 95% intervals.
+
+    Args:
+        table: of the study `methods`.
+    """
+    tasks = list(dict.fromkeys(table.task))
+    figure, axes = new_figure(PAGE, 3.2, columns=len(tasks), squeeze=False)
+    for ax, task in zip(axes.flat, tasks, strict=True):
+        rows = table[table.task == task]
+        for arm in dict.fromkeys(rows.method):
+            own = rows[rows.method == arm]
+            look = arm_style(arm)
+            if ax is not axes.flat[0]:  # the legend has each method once
+                look.pop("label")
+            _draw_mean(ax, own.milliseconds.astype(float).mean(), own, look)
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.set_xlabel("milliseconds an answer")
+        ax.set_title(f"{task} ({seeds_text(rows)})")
+        percent(ax)
+    legend_outside(figure, loc="outside right center")
+    return figure
+
+
+#: How the splits of the study `contents` look: marker.
+_MARKERS = ("o", "^", "s", "D")
+
+
+@styled
+def contents(table: pd.DataFrame) -> Figure:
+    """Accuracy by what the latent places hold, in distribution and out of it.
+
+    Points are means over seeds, bars their 95% intervals, small dots single seeds.
+
+    Args:
+        table: of the study `contents`.
+    """
+    tasks, splits = list(dict.fromkeys(table.task)), list(dict.fromkeys(table.split))
+    figure, axes = new_figure(PAGE, 3.2, columns=len(tasks), squeeze=False)
+    for ax, task in zip(axes.flat, tasks, strict=True):
+        rows = table[table.task == task]
+        order = list(dict.fromkeys(rows.content))
+        for number, split in enumerate(splits):
+            _draw_split(ax, rows[rows.split == split], order, (number, split, len(splits)))
+        ax.set_xticks(range(len(order)), [name.replace(" ", "\n") for name in order])
+        ax.set_title(f"{task} ({seeds_text(rows)})")
+        percent(ax)
+    legend_outside(figure, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _draw_split(
+    ax: Axes, rows: pd.DataFrame, order: Sequence[str], place: tuple[int, str, int]
+) -> None:
+    """One split of a panel: its number and name among so many."""
+    number, split, splits = place
+    color = (ACCENT, CONTROL, "#E69F00", "#009E73")[number % 4]
+    offset = 0.5 * ((number + 0.5) / splits - 0.5)
+    look = {"marker": _MARKERS[number % 4], "color": color, "label": split}
+    for at, content in enumerate(order):
+        own = rows[rows.content == content]
+        if own.empty:
+            continue
+        each = own.accuracy.to_numpy(float)
+        ax.plot(np.full(len(each), at + offset), each, ls="", marker=".", ms=2, color=color)
+        _draw_mean(ax, at + offset, own, look)
+        look.pop("label", None)
+
+
+def _draw_mean(ax: Axes, at: float, rows: pd.DataFrame, look: dict[str, Any]) -> None:
+    """The mean accuracy of some rows over seeds, with its interval."""
+    found = over_seeds(rows)
+    error = [[max(0.0, found.value - found.low)], [max(0.0, found.high - found.value)]]
+    ax.errorbar([at], [found.value], yerr=error, ls="", ms=5, capsize=2, **look)
+
+
+def over_seeds(rows: pd.DataFrame) -> Interval:
+    """Mean accuracy over seeds with its 95% interval."""
+    return mean_interval(Sample(rows.accuracy.to_numpy(float), rows.n.to_numpy(int)))
+
+
+def seeds_text(rows: pd.DataFrame) -> str:
+    """How many seeds each group has, in words."""
+    count = rows.seed.nunique()
+    return f"{count} seeds" if count > 1 else "1 seed"

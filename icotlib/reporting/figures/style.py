@@ -12,6 +12,22 @@ LINES = ("-", "--", ":", "-.")
 
 UNKNOWN = "#000000"
 
+#: Settings of a method that studies call by a name of their own: the method, label and marker.
+NAMED = {
+    "pause_as_thought": ("pause", "Pause as thought", "H"),
+    "sim_cot": ("coconut", "SIM-CoT (Coconut)", "*"),
+}
+
+
+def arm_style(arm: str) -> dict[str, Any]:
+    """Label, colour and marker of a study's arm: a method, or one of `NAMED`."""
+    method, label, marker = NAMED.get(arm, (arm, "", ""))
+    return {
+        "label": label or METHODS.get(method).label,
+        "color": color_of(method),
+        "marker": marker or marker_of(method),
+    }
+
 
 def color_of(method: str) -> str:
     """A method's colour; black for an unknown one."""

@@ -1,0 +1,104 @@
+"""What must stand in a latent place: the model's own states, or anything?
+
+A public control of one seed finds Coconut no better than the same curriculum over fixed embeddings.
+Here the curriculum stays, and only what the places hold changes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from icotlib.config import RunConfig
+from icotlib.evaluation.ood import shift_table
+from icotlib.experiments.latent import coconut
+from icotlib.reporting import figures
+from icotlib.reporting.results import final_rows, results_table
+from icotlib.reporting.samples import sample_of
+from icotlib.reporting.statistics import ENOUGH_SEEDS, difference_interval
+from icotlib.studies.base import Member, Study, register
+
+#: What the places hold, by arm.
+CONTENTS: dict[str, dict[str, Any]] = {
+    "recycled": {},
+    "fixed": {"latent.content": "fixed"},
+    "noise": {"latent.content": "noise"},
+    "others": {"latent.content": "others"},
+    "refined once": {"latent.rounds": 1},
+    "refined twice": {"latent.rounds": 2},
+}
+
+#: Questions of each test out of distribution.
+SHIFTED = 1000
+
+
+@register
+class Contents(Study):
+    name = "contents"
+    file = "quarrel"
+    question = (
+        "Under one curriculum, does it matter whether latent places hold the model's own states, a "
+        "fixed embedding, noise, or the states of another question?"
+    )
+
+    def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
+        own = {arm: {"label": arm.replace(" ", "-")} | changes for arm, changes in CONTENTS.items()}
+        return {
+            arm: coconut(preset, seed, type(overrides)(overrides | changes))
+            for arm, changes in own.items()
+        }
+
+    def table(self, members: Sequence[Member]) -> pd.DataFrame:
+        arms = {member.config.run_name: member for member in members}
+        shifted = shift_table([member.run for member in members], SHIFTED)
+        found = []
+        for row in shifted[shifted.n > 0].itertuples():
+            member = arms[row.run]
+            config, longest = member.config, member.run.totals["chain_length"]
+            places = int(config.spec.places(config, longest, longest))
+            found.append(
+                {
+                    "task": config.task,
+                    "content": member.arm,
+                    "passes": config.spec.passes(config, places),
+                    "seed": member.seed,
+                    "split": row.shift,
+                    "accuracy": row.accuracy,
+                    "ci_low": row.ci_low,
+                    "ci_high": row.ci_high,
+                    "n": row.n,
+                }
+            )
+        return pd.DataFrame(found)
+
+    def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
+        return figures.contents(table)
+
+    def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
+        rows = final_rows(results_table([member.run for member in members]))
+        samples = {}
+        for arm in CONTENTS:
+            runs = [member.config.run_name for member in members if member.arm == arm]
+            if rows.run.isin(runs).any():
+                samples[arm] = sample_of(rows[rows.run.isin(runs)])
+        if "recycled" not in samples:
+            return ["No run with recycled states is finished, with which others are compared."]
+        return [
+            _compared(arm, sample, samples["recycled"])
+            for arm, sample in samples.items()
+            if arm != "recycled"
+        ]
+
+
+def _compared(arm: str, sample: Any, recycled: Any) -> str:
+    found = difference_interval(recycled, sample)
+    low, high = 100 * found.low, 100 * found.high
+    said = (
+        f"Recycled states ({recycled.mean:.1%}) less {arm} ({sample.mean:.1%}): "
+        f"{100 * found.value:.1f} points (95% interval {low:.1f} to {high:.1f}, "
+        f"{sample.seeds} seeds)"
+    )
+    if min(sample.seeds, recycled.seeds) < ENOUGH_SEEDS:
+        return f"{said}; too few seeds for a claim."
+    return said + ("; the data do not decide between them." if low <= 0 <= high else ".")
