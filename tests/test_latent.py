@@ -10,6 +10,10 @@ from icotlib.data.layout import EncodedBatch
 from icotlib.errors import ConfigError
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.patching import patch_pairs
+from icotlib.interp.probing import visible_input
+from icotlib.interp.report import probe_with_controls
+from icotlib.interp.thoughts import head_table, replacement_table, thought_probes, thoughts_of
+from icotlib.interp.variables import variables_of
 from icotlib.methods.latent.codi import distance
 from icotlib.methods.latent.config import LatentConfig
 from icotlib.methods.latent.curriculum import Curriculum
@@ -317,7 +321,8 @@ def test_it_overfits_a_batch(method, architecture, runs_folder):
     small = {
         "model.architecture": architecture, "model.width": 64, "optim.name": "adamw",
         "optim.lr": 3e-3, "optim.decay_fraction": 0.0, "train.steps": 150, "train.eval_every": 50,
-        "data.train_examples": 8, "latent.step_weight": 0.0, "latent.steps_per_stage": 10, "latent.first_steps": 10,
+        "data.train_examples": 8, "latent.step_weight": 0.0, "latent.steps_per_stage": 10,
+        "latent.first_steps": 10,
     }  # fmt: skip
     own = {name: value for name, value in small.items() if name in readable(method)}
     run = train(config_of(method, **own))
@@ -336,3 +341,55 @@ def test_thoughts_need_a_cache(runs_folder):
 def test_the_methods_are_registered_with_their_papers():
     found = {name: registry.METHODS.get(name).paper for name in RUNS}
     assert found == {"coconut": "2412.06769", "codi": "2502.21074", "pause": "2310.02226"}
+
+
+# --- thoughts looked at ---
+
+
+def test_probes_have_controls_at_every_position_and_place(trained):
+    model = StageModel.of(trained["coconut"])
+    questions = draw_questions(get_task("mult-2x2"), 60, seed=0)
+    variables = variables_of(questions, "chain")[:2]
+    table = probe_with_controls(model, questions, variables)
+    assert set(table.position) == set(range(len(model.position_names(questions))))
+    seen = visible_input(model, questions)[0].sum(axis=(1, 2))
+    separator = model.position_names(questions).index("=")
+    assert (seen[separator : separator + 6] == seen[separator]).all()  # places hold no token
+    probes = thought_probes(model, questions, variables)
+    assert len(probes) == 3 * len(variables)
+    controls = probes[["shuffled", "untrained", "question"]].max(axis=1)
+    assert (probes.selectivity == probes.score - controls).all()
+
+
+def test_the_head_reads_in_a_thought_what_it_would_write(trained):
+    """Its most likely token there is the model's, and a share is one of questions."""
+    model = StageModel.of(trained["coconut"])
+    questions = draw_questions(get_task("mult-2x2"), 40, seed=0)
+    thoughts = thoughts_of(model, questions)
+    weight = model.model.get_output_embeddings().weight
+    read = (thoughts[:, 1] @ weight.T).argmax(dim=-1)
+    table = head_table(model, questions).set_index(["place", "token"])
+    ids = torch.tensor(model.layout.tokenizer.convert_tokens_to_ids(list(questions.task.symbols)))[
+        torch.as_tensor(questions.rendered.chain).long()
+    ]
+    for token in range(ids.shape[1]):
+        share = (read == ids[:, token]).double().mean().item()
+        assert table.loc[(2, f"t{token + 1}"), "share"] == pytest.approx(share)
+
+
+def test_answers_follow_thoughts_that_alone_tell_the_questions_apart(trained):
+    """Where a model is told of the question by its thoughts alone, the other's thoughts give the
+    other's answer."""
+    model = StageModel.of(trained["coconut"])
+    questions = draw_questions(get_task("mult-2x2"), 40, seed=0)
+    table = replacement_table(model, questions).set_index(["replacement", "place", "answers"])
+    assert set(table.index.get_level_values("place")) == {0, 1, 2, 3}
+    assert table.effect.dropna().between(0, 1).all()
+    inputs, positions = model.inputs(questions), model.answer_positions(questions)
+    own = model.teacher_forced_answer(inputs, positions)
+    thoughts = thoughts_of(model, questions)
+    with model.model.edited_thoughts(lambda place, thought: thoughts[:, place].to(thought)):
+        same = model.teacher_forced_answer(inputs, positions)
+    assert torch.equal(same, own)  # one's own thoughts change nothing
+    with pytest.raises(ConfigError, match="has no latent places"):
+        thoughts_of(StageModel.of(trained["coconut"], 0), questions)

@@ -18,6 +18,7 @@ from icotlib.experiments.distillation import (
     mixtures,
     weak_model,
 )
+from icotlib.experiments.latent import coconut
 from icotlib.experiments.ood import METHODS, shifted
 from icotlib.experiments.stepwise import (
     explicit_cot,
@@ -80,6 +81,8 @@ NEEDED: dict[str, tuple[Callable[..., Any], ...]] = {
     "14": (),  # a run of the user's own, which it makes itself
     "15": (),  # runs of its own seeds (`icotlib.studies`), which it makes itself
     "16": (),
+    "17": (coconut,),
+    "18": (),
     "99": (series,),
 }
 
@@ -90,6 +93,7 @@ READ: dict[str, tuple[Callable[..., Any], ...]] = {
     "14": (icot_si,),
     "15": (series, icot_kd),
     "16": (one_model,),
+    "18": (series, coconut),
     "99": (icot_kd, shifted),  # which it shows where they are finished
 }
 

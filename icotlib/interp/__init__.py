@@ -12,6 +12,7 @@ explorer         one state of one question, decoded and patched
 effects          what interventions share: cached layers and effect sizes
 patching         activation patching between clean and corrupted runs
 steering         states moved to encode another chain token
+thoughts         thoughts of latent places, read and replaced
 subspaces        interchange interventions with learned subspaces (DAS)
 ablation         states replaced by their mean, attention knocked out
 geometry         attention patterns, CKA, the geometry of digits
@@ -37,6 +38,13 @@ from icotlib.interp.questions import draw_questions_of, minimal_pairs, separator
 from icotlib.interp.report import best_positions, probe_with_controls, probing_table
 from icotlib.interp.steering import steer
 from icotlib.interp.subspaces import interchange, learn_subspace, random_subspace
+from icotlib.interp.thoughts import (
+    head_table,
+    replacement_table,
+    thought_probes,
+    thought_words,
+    thoughts_of,
+)
 from icotlib.interp.variables import Variable, variables_of
 from icotlib.tasks.questions import QuestionSet
 
@@ -58,6 +66,7 @@ __all__ = [
     "effect_by_position_kind",
     "effect_of_token",
     "fit_linear",
+    "head_table",
     "interchange",
     "knock_out",
     "learn_subspace",
@@ -68,9 +77,13 @@ __all__ = [
     "probe_with_controls",
     "probing_table",
     "random_subspace",
+    "replacement_table",
     "separator_position",
     "steer",
     "stored_activations",
+    "thought_probes",
+    "thought_words",
+    "thoughts_of",
     "through_removal",
     "variables_of",
     "visible_input",

@@ -167,9 +167,10 @@ def visible_input(model: StageModel, questions: QuestionSet) -> np.ndarray:
     """What each position can know without the model: the tokens up to it, one-hot.
 
     Returns `[1, positions, n, columns]`, like states of a single layer, 0 and 1 in bytes on disk: a
-    column for every token that varies at its position, zero for the positions before it.
+    column for every token that varies at its position, zero for the positions before it; none
+    for a position without a token.
     """
-    ids = model.inputs(questions).ids.cpu().numpy()
+    ids = _ids_at_positions(model, questions)
     n, positions = ids.shape
     used, numbered = np.unique(ids, return_inverse=True)
     one_hot = np.eye(len(used), dtype=np.uint8)[numbered.reshape(ids.shape)].reshape(n, -1)
@@ -179,6 +180,13 @@ def visible_input(model: StageModel, questions: QuestionSet) -> np.ndarray:
     for position in range(positions):
         visible[0, position, :, at <= position] = one_hot[:, varied[at <= position]].T
     return visible
+
+
+def _ids_at_positions(model: StageModel, questions: QuestionSet) -> np.ndarray:
+    """The token at each position, `[n, positions]`; the separator's where a position has none."""
+    ids = model.inputs(questions).ids.cpu().numpy()
+    end, empty = separator_position(model, questions) + 1, len(model.inserted)
+    return np.insert(ids, [end] * empty, ids[:, end - 1 : end], axis=1) if empty else ids
 
 
 @all_cores()

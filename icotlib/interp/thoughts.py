@@ -1,0 +1,209 @@
+"""The thoughts of latent places: what the output head reads in them, and whether answers follow.
+
+Thoughts enter a model as input embeddings (`icotlib.methods.latent.model`). They can be read as the
+states that they are, and replaced before the model reads them.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from icotlib.errors import ConfigError
+from icotlib.evaluation import interventions
+from icotlib.evaluation.stage_model import StageModel
+from icotlib.interp.effects import effect_size
+from icotlib.interp.probing import probe_grid
+from icotlib.interp.variables import Variable
+from icotlib.methods.latent.model import LatentModel
+from icotlib.models.precision import training_precision
+from icotlib.tasks.base import PADDING
+from icotlib.tasks.questions import QuestionSet
+
+#: What thoughts are replaced by: those of another question, the mean over questions, noise of
+#: their norm, nothing.
+REPLACEMENTS = ("other", "mean", "noise", "zero")
+
+#: What sentences call them.
+SAID = {
+    "other": "the thoughts of another question",
+    "mean": "the mean thought",
+    "noise": "noise of the thoughts' norm",
+}
+
+
+def latent_model(model: StageModel) -> LatentModel:
+    """The model with latent places behind a stage.
+
+    Raises `ConfigError` if it has none.
+    """
+    found: Any = model.model
+    if not isinstance(found, LatentModel) or not found.config.latents:
+        raise ConfigError(
+            f"{model.name} has no latent places: take a run of coconut, codi or pause at a stage "
+            "that has some"
+        )
+    return found
+
+
+@torch.no_grad()
+def thoughts_of(model: StageModel, questions: QuestionSet) -> Tensor:
+    """The thoughts of some questions, `[n, places, d]`, fp32, on the CPU."""
+    latent, found = latent_model(model), []
+    with training_precision(model.precision, latent):
+        for _, part in interventions.split(model.inputs(questions)):
+            found.append(latent(part.ids, logits_to_keep=1).thoughts.float().cpu())
+    return torch.cat(found)
+
+
+@torch.no_grad()
+def head_table(model: StageModel, questions: QuestionSet) -> pd.DataFrame:
+    """What the output head reads in each thought, beside the tokens of the true chain.
+
+    A thought that stands for a token would have it as its most likely one. The control pairs the
+    thoughts of one question with the chain of another.
+
+    Returns:
+        columns place (from 1), token (t1, t2, ...), share (of questions whose most likely token is
+        the chain's), low, high, control, n.
+    """
+    thoughts, head = thoughts_of(model, questions), latent_model(model).get_output_embeddings()
+    weight = cast(Tensor, head.weight).float().cpu()
+    read = torch.matmul(thoughts, weight.T).argmax(dim=-1)
+    chain = torch.as_tensor(_chain_tokens(model, questions))
+    rows = []
+    for place, column in enumerate(read.unbind(dim=1), start=1):
+        for token, true in enumerate(chain.unbind(dim=1), start=1):
+            known = true >= 0
+            found = effect_size((column == true)[known])
+            control = (column == true.roll(1))[known].float().mean()
+            row = {"place": place, "token": f"t{token}", "share": found.pop("effect")}
+            rows.append(row | found | {"control": float(control)})
+    return pd.DataFrame(rows)
+
+
+def _chain_tokens(model: StageModel, questions: QuestionSet) -> Tensor:
+    """The token of each symbol of the chains, `[n, symbols]`; -1 where a chain is shorter.
+
+    Raises `ConfigError` where a symbol is not one token.
+    """
+    tokenizer, task = model.layout.tokenizer, questions.task
+    if model.config.model.pretrained is not None:
+        raise ConfigError("the output head is read for models whose tokens are the task's symbols")
+    ids = cast(list[int], tokenizer.convert_tokens_to_ids(list(task.symbols)))
+    table = torch.tensor([*ids, -1])
+    symbols = torch.as_tensor(questions.rendered.chain).long()
+    return table[torch.where(symbols == PADDING, len(table) - 1, symbols)]
+
+
+def thought_probes(
+    model: StageModel, questions: QuestionSet, variables: Sequence[Variable], probe: str = "linear"
+) -> pd.DataFrame:
+    """Probes of each thought, beside three controls.
+
+    The controls: shuffled values; the thoughts of the same architecture with random weights; the
+    hidden state of the separator's position before any thought, at the best layer.
+
+    Returns:
+        the columns of `probe_grid`, of which position counts places from 0; shuffled, untrained and
+        question, the controls' scores; selectivity, the score less the best of them.
+    """
+
+    def grid(states: Tensor, **more: Any) -> pd.DataFrame:
+        return probe_grid(states.numpy(), variables, probe, **more)
+
+    thoughts = thoughts_of(model, questions).transpose(0, 1)[None]
+    table, keys = grid(thoughts), ["variable", "position"]
+    controls = {
+        "shuffled": grid(thoughts, shuffle=0),
+        "untrained": grid(thoughts_of(model.untrained(), questions).transpose(0, 1)[None]),
+    }
+    for name, control in controls.items():
+        table = table.merge(control[[*keys, "score"]].rename(columns={"score": name}), on=keys)
+    separator = model.position_names(questions).index("=")
+    before = grid(model.activations(questions)[:, separator, None])
+    table["question"] = table.variable.map(before.groupby("variable").score.max())
+    best = table[[*controls, "question"]].max(axis=1)
+    return table.assign(selectivity=table.score - best)
+
+
+def replacement_table(
+    model: StageModel, questions: QuestionSet, each_place: bool = True, seed: int = 0
+) -> pd.DataFrame:
+    """Whether answers change, and follow the other question, when thoughts are replaced.
+
+    Answers are teacher-forced. Question i gets the thoughts of question i + 1 (`other`), their mean
+    over questions (`mean`), noise of their norm (`noise`), or zeros. Only symbols count in which
+    the unchanged answers of both questions differ.
+
+    Args:
+        each_place: replace single places as well as all of them; thoughts behind a replaced place
+            are computed anew.
+
+    Returns:
+        columns replacement, place (0: all of them), answers (`own`: the share of symbols that stay
+        as they were; `other`: that become the other question's), effect, low, high, n.
+    """
+    latent, thoughts = latent_model(model), thoughts_of(model, questions)
+    inputs, positions = model.inputs(questions), model.answer_positions(questions)
+    own = model.teacher_forced_answer(inputs, positions)
+    other = own.roll(-1, dims=0)
+    differ = own != other
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(thoughts.shape, generator=generator)
+    new = {
+        "other": thoughts.roll(-1, dims=0),
+        "mean": thoughts.mean(dim=0, keepdim=True).expand_as(thoughts),
+        "noise": drawn / drawn.norm(dim=-1, keepdim=True) * thoughts.norm(dim=-1, keepdim=True),
+        "zero": torch.zeros_like(thoughts),
+    }
+    rows = []
+    for name in REPLACEMENTS:
+        for place in range(thoughts.shape[1] + 1 if each_place else 1):
+            found = []
+            for part, batch in interventions.split(inputs):
+                with latent.edited_thoughts(_put(new[name][part], place)):
+                    found.append(model.teacher_forced_answer(batch, positions))
+            answers = torch.cat(found)
+            row = {"replacement": name, "place": place}
+            for kind, expected in (("own", own), ("other", other)):
+                rows.append(row | {"answers": kind, **effect_size((answers == expected)[differ])})
+    return pd.DataFrame(rows)
+
+
+def thought_words(read: pd.DataFrame, replaced: pd.DataFrame) -> list[str]:
+    """What the tables say, in sentences.
+
+    Args:
+        read: of `head_table`; replaced: of `replacement_table`.
+    """
+    best = read.loc[(read.share - read.control).idxmax()]
+    clear = best.low > best.control
+    said = [
+        f"The output head reads a chain token best in thought {best.place}: {best.token}, in "
+        f"{best.share:.1%} of questions (95% interval {best.low:.1%} to {best.high:.1%}; "
+        f"{best.control:.1%} for the chains of other questions)."
+        + ("" if clear else " The control lies within the interval.")
+    ]
+    whole = replaced[replaced.place == 0].set_index(["replacement", "answers"])
+    for name, label in SAID.items():
+        own, other = whole.loc[(name, "own")], whole.loc[(name, "other")]
+        said.append(
+            f"With {label} in all places, {own.effect:.1%} of answer symbols stay as they were "
+            f"(95% interval {own.low:.1%} to {own.high:.1%}), and {other.effect:.1%} become the "
+            f"other question's ({other.low:.1%} to {other.high:.1%})."
+        )
+    return [*said, "All of this is one model: it says nothing of other seeds."]
+
+
+def _put(new: Tensor, place: int) -> Callable[[int, Tensor], Tensor]:
+    """Thoughts `[n, places, d]` in the place of a model's own: of one place from 1, or of all."""
+
+    def edit(at: int, thought: Tensor) -> Tensor:
+        if place not in (0, at + 1):
+            return thought
+        return new[:, at].to(thought).view_as(thought)
+
+    return edit
