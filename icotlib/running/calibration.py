@@ -1,6 +1,6 @@
 """Measuring budgets: how many steps of a method take as many seconds as a run of another."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from functools import partial
 from typing import Any
@@ -18,10 +18,12 @@ REFERENCES: dict[str, Callable[..., RunConfig]] = {
     "one_model": stepwise.one_model,
 }
 
-#: The runs that get them, each with the references that it is compared with.
-METHODS: dict[str, tuple[str, ...]] = {
-    "no_cot": tuple(REFERENCES),
-    **dict.fromkeys(LATENT, (REFERENCE,)),
+#: The runs that get them, of as many examples: what makes each, by the reference.
+METHODS: dict[str, dict[str, Callable[..., RunConfig]]] = {
+    "no_cot": {
+        name: partial(stepwise.no_cot, budget="examples", reference=name) for name in REFERENCES
+    },
+    **{name: {REFERENCE: make} for name, make in LATENT.items()},
 }
 
 
@@ -47,7 +49,8 @@ def calibrate(
                 f"{did_you_mean(method, METHODS)}"
             )
     rows = []
-    for method, reference, make in _pairs(methods):
+    pairs = [(method, *pair) for method in methods for pair in METHODS[method].items()]
+    for method, reference, make in pairs:
         whole = ensure([REFERENCES[reference](preset, seed, overrides) for seed in seeds], jobs)
         own = ensure([make(preset, seed, overrides) for seed in seeds], jobs)
         origin = own[0].provenance
@@ -65,17 +68,6 @@ def calibrate(
             }
         )
     return rows
-
-
-def _pairs(methods: Sequence[str]) -> Iterator[tuple[str, str, Callable[..., RunConfig]]]:
-    """Each method with a reference, and what makes its run of as many examples."""
-    for method in methods:
-        for reference in METHODS[method]:
-            if method == "no_cot":
-                bare = partial(stepwise.no_cot, budget="examples", reference=reference)
-                yield method, reference, bare
-            else:
-                yield method, reference, LATENT[method]
 
 
 def _seconds(runs: Sequence[Run]) -> float:

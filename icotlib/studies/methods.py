@@ -21,6 +21,9 @@ from icotlib.reporting.statistics import ENOUGH_SEEDS, difference_interval, mean
 from icotlib.studies.base import Member, Study, register
 from icotlib.system.processes import torch_threads
 
+#: Arms whose steps are as many as take the reference's seconds.
+EQUAL = (*LATENT, "no_cot")
+
 #: Milliseconds an answer are the median of so many rounds of so many questions, one at a time.
 ROUNDS, QUESTIONS = 3, 20
 
@@ -87,7 +90,7 @@ def _row(member: Member, row: Any, milliseconds: dict[str, float]) -> dict[str, 
     return {
         "task": config.task,
         "method": member.arm,
-        "budget": f"seconds of {REFERENCE}" if member.arm in (*LATENT, "no_cot") else "own",
+        "budget": f"seconds of {REFERENCE}" if member.arm in EQUAL else "own",
         "seed": member.seed,
         "rate": config.optim.lr,
         "examples": row.train_examples,

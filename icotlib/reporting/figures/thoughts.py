@@ -1,12 +1,16 @@
 """Figures of latent thoughts: what the output head reads in them, and what replacing them does."""
 
+from typing import Any
+
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from icotlib.reporting.figures.base import (
     ACCENT,
     CONTROL,
     PAGE,
+    interval,
     legend_outside,
     new_figure,
     percent,
@@ -56,20 +60,25 @@ def thought_replacement(table: pd.DataFrame) -> Figure:
     """
     figure, axes = new_figure(PAGE, 2.8, columns=2, sharey=True)
     titles = {"own": "symbols that stay as they were", "other": "that become the other question's"}
+    table = table.assign(accuracy=table.effect, ci_low=table.low, ci_high=table.high)
     places = sorted(table.place.unique())
     for ax, (kind, title) in zip(axes, titles.items(), strict=True):
-        for name, (label, color, marker, line) in _REPLACED.items():
-            rows = table[(table.replacement == name) & (table.answers == kind)].sort_values("place")
-            error = [
-                (rows.effect - rows.low).clip(lower=0),
-                (rows.high - rows.effect).clip(lower=0),
-            ]
-            shown = label if kind == "own" else None
-            look = {"color": color, "marker": marker, "ls": line, "label": shown}
-            ax.errorbar(rows.place, rows.effect, yerr=error, ms=4, capsize=2, **look)
+        for name, look in _REPLACED.items():
+            rows = table[(table.replacement == name) & (table.answers == kind)]
+            _draw_places(ax, rows.sort_values("place"), *look, named=kind == "own")
         ax.set_xticks(places, ["all" if place == 0 else str(place) for place in places])
         ax.set_xlabel("place replaced")
         ax.set_title(title)
         percent(ax, "share of symbols" if kind == "own" else "")
     legend_outside(figure, loc="outside lower center", ncols=2)
     return figure
+
+
+def _draw_places(
+    ax: Axes, rows: pd.DataFrame, label: str, color: str, marker: str, line: str, named: bool
+) -> None:
+    """One replacement: of all places at once, a point by itself, and of single ones."""
+    for part, drawn in ((rows[rows.place == 0], ""), (rows[rows.place > 0], line)):
+        look: dict[str, Any] = {"color": color, "marker": marker, "ls": drawn, "ms": 4}
+        look["label"] = label if named and drawn else None
+        ax.errorbar(part.place, part.accuracy, yerr=interval(part), capsize=2, **look)
