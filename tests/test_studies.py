@@ -24,6 +24,9 @@ from icotlib.studies.main import ARMS
 from icotlib.studies.routing import Replies, _decided
 from icotlib.training.trainer import train
 
+#: The arms without latent places of the study of methods.
+PLAIN = ("no_cot", "explicit_cot", "icot_si", "one_model", "icot_kd")
+
 #: Runs of a second.
 QUICK = {"train.steps": 12, "train.eval_every": 12, "data.test_examples": 20}
 
@@ -153,6 +156,50 @@ def test_routing_has_every_rule_for_every_seed(runs_folder):
     assert "Too few seeds" in answer.words[-1]
 
 
+def test_methods_stand_beside_each_other_with_what_they_cost(runs_folder):
+    answer = icot.study("methods", "smoke", seeds=[10], overrides=QUICK)
+    table = answer.table.set_index("method")
+    assert list(answer.table.columns) == [
+        *("task", "method", "budget", "seed", "rate", "examples", "seconds", "passes", "latents"),
+        *("tokens", "milliseconds", "accuracy", "ci_low", "ci_high", "n"),
+    ]
+    assert set(table.index) == {*experiments.LATENT, *PLAIN}
+    assert (table.milliseconds > 0).all()
+    places = table.loc[["no_cot", "pause", "pause_as_thought", "coconut", "codi"]]
+    assert places.latents.tolist() == [0, 6, 3, 3, 6]
+    assert places.passes.tolist() == [1, 1, 1, 4, 7]
+    assert any(
+        re.fullmatch(r"CODI less ICoT-SI: .* points .*; too few seeds for a claim\.", said)
+        for said in answer.words
+    )
+    labels = {text.get_text() for text in answer.figure.legends[0].get_texts()}
+    assert {"Coconut", "SIM-CoT (Coconut)", "Pause as thought", "No CoT"} <= labels
+
+
+def test_contents_of_places_share_one_curriculum(runs_folder):
+    members = get_study("contents").members("fast", [10])
+    plans = {
+        (x.config.train.steps, x.config.latent.first_steps, x.config.latent.steps_per_stage)
+        for x in members
+    }
+    assert len(plans) == 1
+    assert len({x.config.run_name for x in members}) == len(members) == 6
+    few = {"train.steps": 30, "data.test_examples": 20, "train.eval_every": 30}
+    answer = icot.study("contents", "smoke", seeds=[10], overrides=few)
+    table = answer.table[answer.table.split == "in distribution"].set_index("content")
+    assert table.passes.to_dict() == {
+        "recycled": 4,
+        "fixed": 1,
+        "noise": 2,
+        "others": 5,
+        "refined once": 2,
+        "refined twice": 3,
+    }
+    assert set(answer.table.split) > {"in distribution"}
+    assert len(answer.words) == 5
+    assert all("too few seeds" in said for said in answer.words)
+
+
 def test_what_no_study_has_is_an_error_that_lists_what_there_is(runs_folder, capsys):
     assert main(["study", "mian"]) == 1
     assert "main" in capsys.readouterr().err
@@ -177,7 +224,8 @@ def test_measured_budgets_are_the_steps_of_no_cot(tmp_path, monkeypatch):
     monkeypatch.setattr(budgets, "FILE", tmp_path / "budgets.csv")
     budgets.rows.cache_clear()
     unmeasured = experiments.no_cot("fast").train.steps
-    row = dict.fromkeys(budgets.COLUMNS, "x") | {"preset": "fast", "reference": "one_model"}
+    row = dict.fromkeys(budgets.COLUMNS, "x")
+    row |= {"method": "no_cot", "preset": "fast", "reference": "one_model"}
     budgets.write([row | {"precision": "auto", "steps": "1650"}])
     budgets.write([row | {"precision": "bf16", "steps": "1700"}])
     budgets.write([row | {"precision": "auto", "steps": "1660"}])
@@ -198,6 +246,11 @@ def test_a_budget_is_the_ratio_of_seconds(runs_folder, monkeypatch):
     steps = {row["reference"]: int(row["steps"]) for row in rows}
     assert steps == {"icot_si": 3 * 12, "one_model": 2 * 12}
     assert "with 36 steps" in calibration.sentence(rows[0])
+    monkeypatch.setitem(seconds, "codi", 60.0)
+    (row,) = calibration.calibrate("smoke", [0], QUICK, methods=["codi"])
+    assert (row["method"], row["reference"], row["steps"]) == ("codi", "icot_si", "6")
+    with pytest.raises(ConfigError, match=r"'cody' has no budget in seconds.*'codi'"):
+        calibration.calibrate("smoke", [0], QUICK, methods=["cody"])
 
 
 def test_the_study_of_the_guide_runs_as_it_stands_there(runs_folder, tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ from icotlib.experiments.distillation import (
     weak_model,
 )
 from icotlib.experiments.interp import N_EXAMPLES, NO_COT_CONTROL, SHORT_NAMES, interp_runs
-from icotlib.experiments.latent import coconut, codi, pause, pause_as_thought, sim_cot
+from icotlib.experiments.latent import LATENT, coconut, codi, pause, pause_as_thought, sim_cot
 from icotlib.experiments.ood import COMPARED, shifted
 from icotlib.experiments.own import PROBLEMS, own, own_kd, own_si
 from icotlib.experiments.runs import RUNS, plain, run_config
@@ -60,6 +60,7 @@ from icotlib.experiments.workbook import (
 
 __all__ = [
     "COMPARED",
+    "LATENT",
     "NEEDED",
     "NO_COT_CONTROL",
     "N_EXAMPLES",
