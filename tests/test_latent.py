@@ -1,10 +1,13 @@
 """Latent places: two thoughts by hand, passes, padding, contents, training, interventions."""
 
+import dataclasses
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from icotlib import registry
+from icotlib.cli import main
 from icotlib.config import RunConfig, field_names
 from icotlib.data.layout import EncodedBatch
 from icotlib.errors import ConfigError
@@ -21,6 +24,10 @@ from icotlib.methods.latent.model import LatentModel
 from icotlib.methods.latent.settings import CoconutSettings
 from icotlib.methods.latent.step_decoder import AUXILIARY, steps_of
 from icotlib.models.hooks import hook_layer_inputs
+from icotlib.models.loading import load_model
+from icotlib.reporting import figures
+from icotlib.reporting.results import results_table
+from icotlib.running.planning import plan
 from icotlib.tasks import get_task
 from icotlib.tasks.questions import draw_questions
 from icotlib.training.trainer import train
@@ -393,3 +400,38 @@ def test_answers_follow_thoughts_that_alone_tell_the_questions_apart(trained):
     assert torch.equal(same, own)  # one's own thoughts change nothing
     with pytest.raises(ConfigError, match="has no latent places"):
         thoughts_of(StageModel.of(trained["coconut"], 0), questions)
+
+
+# --- what every method goes through ---
+
+
+@pytest.mark.parametrize("method", RUNS)
+def test_it_is_exported_and_answers_as_before(trained, method, tmp_path):
+    run = trained[method]
+    assert main(["export", run.name, "--out", str(tmp_path / "out")]) == 0
+    model, layout = load_model(tmp_path / "out")
+    asked = StageModel.of(run)
+    batch = asked.encode(["12 * 34", "90 * 71"])
+    written = StageModel.generate(dataclasses.replace(asked, model=model, layout=layout), batch)
+    assert layout.texts(written) == asked.layout.texts(asked.generate(batch))
+
+
+@pytest.mark.parametrize("method", RUNS)
+def test_a_plan_counts_its_tokens_as_the_run_did(trained, method):
+    run = trained[method]
+    (planned,) = plan(run.config.override(seed=5))
+    assert planned.steps == 12
+    assert planned.cost.tokens == pytest.approx(run.totals["tokens"], rel=0.01)
+
+
+def test_they_are_drawn_beside_each_other(trained):
+    runs = list(trained.values())
+    figure = figures.accuracy_vs_removed(results_table(runs))
+    named = {text.get_text() for one in figure.legends for text in one.get_texts()}
+    named |= {
+        text.get_text()
+        for ax in figure.axes
+        if ax.get_legend()
+        for text in ax.get_legend().get_texts()
+    }
+    assert {"Coconut", "CODI", "Pause tokens"} <= {name.partition(" (")[0] for name in named}

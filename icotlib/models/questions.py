@@ -31,6 +31,8 @@ class Halves(NamedTuple):
     is_question: Tensor
     #: `[n, rest]`, padded on the right with whatever stood last.
     rest: Tensor
+    #: Whether no question is padded.
+    whole: bool
 
 
 def halves(ids: Tensor, mask: Tensor | None, at: Tensor) -> Halves:
@@ -41,6 +43,7 @@ def halves(ids: Tensor, mask: Tensor | None, at: Tensor) -> Halves:
         at: `[n]`, the positions of the separators.
     """
     width, shortest = int(at.max()) + 1, int(at.min()) + 1
+    whole = width == shortest and (mask is None or bool(mask[:, :width].all()))
     at = at.to(ids.device)[:, None]
     columns = torch.arange(ids.shape[1], device=ids.device)[None]
     first = 0 if mask is None else mask.argmax(dim=1, keepdim=True)
@@ -50,4 +53,5 @@ def halves(ids: Tensor, mask: Tensor | None, at: Tensor) -> Halves:
         ids.gather(1, source.clamp(min=0)),
         source >= first,
         ids.gather(1, after.clamp(max=ids.shape[1] - 1)),
+        whole,
     )

@@ -25,6 +25,10 @@ from icotlib.models.build import build_model
 from icotlib.models.decoding import kept_logits
 from icotlib.models.flops import RunSizes, StepCost
 from icotlib.models.parameters import count_parameters
+from icotlib.tasks import get_task
+
+#: Steps of the longest chain that a plan of memory assumes where they are not counted.
+PLANNED_STEPS = 8
 
 
 class LatentMethod(Method):
@@ -213,7 +217,9 @@ class LatentMethod(Method):
 
     @classmethod
     def meta_model(cls, config: RunConfig, text_config: PreTrainedConfig) -> nn.Module:
-        return LatentModel(cls.latent_config(config, text_config, 1))
+        with torch.device("cpu"):  # places are counted in tensors
+            own = cls.latent_config(config, text_config, _planned_longest(config))
+        return LatentModel(own)
 
     @classmethod
     def step_cost(
@@ -238,3 +244,10 @@ class LatentMethod(Method):
         at = torch.full((shape.rows,), shape.question - 1)
         output = cast(Any, model)(inputs.ids, at=at, logits_to_keep=inputs.logits_to_keep)
         return token_loss(output.logits, inputs)
+
+
+def _planned_longest(config: RunConfig) -> int:
+    """Units of the longest chain, as far as a plan of memory must know it: exact for generated
+    tasks whose units are tokens."""
+    tokens = config.data.path is None and config.input_format.step_end is None
+    return get_task(config.data.task).widths[1] if tokens else PLANNED_STEPS

@@ -50,6 +50,8 @@ class Read(NamedTuple):
     #: Which columns before them were real, `[n, before]`, and the cache that holds these.
     before: Tensor
     cache: Any = None
+    #: Whether every column of every row is real.
+    whole: bool = False
 
     def then(self, embeddings: Tensor, is_real: Tensor) -> "Read":
         """The same with more waiting."""
@@ -200,7 +202,7 @@ class LatentModel(PreTrainedModel):
     def _read_all(self, parts: Halves, number: Tensor | int, how: dict) -> Any:
         """A pass over questions, thoughts and what follows; its output from the last position
         before what follows on."""
-        state, thoughts = self._think(parts.question, parts.is_question, number)
+        state, thoughts = self._think(parts, torch.as_tensor(number))
         if self.config.markers:
             state = self._marked(state, 2)
         rest = self.get_input_embeddings()(parts.rest)
@@ -218,16 +220,14 @@ class LatentModel(PreTrainedModel):
 
     # --- thoughts ---
 
-    def _think(
-        self, question: Tensor, is_question: Tensor, number: Tensor | int
-    ) -> tuple[Read, Tensor]:
+    def _think(self, parts: Halves, number: Tensor) -> tuple[Read, Tensor]:
         """The question and the thoughts after it: what is read and waiting, `[n, places, d]`."""
-        embeddings = self.get_input_embeddings()(question)
-        state = Read(embeddings, is_question, is_question[:, :0])
+        question, is_question = parts.question, parts.is_question
+        embeddings, most = self.get_input_embeddings()(question), int(number.max())
+        whole = parts.whole and int(number.min()) == most
+        state = Read(embeddings, is_question, is_question[:, :0], whole=whole)
         if self.config.markers:
             state = self._marked(state, 0)
-        number = torch.as_tensor(number)
-        most = int(number.max())
         places = torch.arange(most, device=question.device)
         is_place = (places < number.to(question.device).reshape(-1, 1)).expand(len(question), most)
         if not most:
@@ -300,14 +300,15 @@ class LatentModel(PreTrainedModel):
         output = self.language_model.base_model(**self._arguments(state), use_cache=True)
         before = torch.cat([state.before, state.is_real], dim=1)
         nothing = (state.waiting[:, :0], state.is_real[:, :0])
-        return output.last_hidden_state, Read(*nothing, before, output.past_key_values)
+        read = Read(*nothing, before, output.past_key_values, state.whole)
+        return output.last_hidden_state, read
 
     def _arguments(self, state: Read) -> dict[str, Any]:
         """How the language model is called to read what waits."""
-        is_real = torch.cat([state.before, state.is_real], dim=1)
         given = {"inputs_embeds": state.waiting, "past_key_values": state.cache}
-        if is_real.all():
+        if state.whole:
             return given
+        is_real = torch.cat([state.before, state.is_real], dim=1)
         positions = (is_real.cumsum(dim=1) - 1).clamp(min=0)[:, -state.waiting.shape[1] :]
         return given | {"attention_mask": is_real.long(), "position_ids": positions}
 
