@@ -12,7 +12,7 @@ from icotlib.config import RunConfig
 from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError
 from icotlib.evaluation.generation import generate
-from icotlib.experiments.papers import get_paper_result
+from icotlib.experiments.published import get_paper_result
 from icotlib.models import flops
 from icotlib.models.build import build_model
 from icotlib.models.known_sizes import MODELS

@@ -7,7 +7,9 @@ from icotlib.cli import main
 from icotlib.data.files import read_examples
 from icotlib.data.layout import Layout
 from icotlib.errors import ConfigError
-from icotlib.experiments.papers import PAPER_RESULTS, get_paper_result
+from icotlib.experiments.papers import PAPER_RESULTS
+from icotlib.experiments.published import get_paper_result
+from icotlib.experiments.relatives import RELATIVE_RESULTS
 from icotlib.methods.stepwise.schedules import make_schedule
 from icotlib.models.known_sizes import GSM8K
 from icotlib.running.lengths import GSM8K_CHAIN, GSM8K_QUESTION, NominalLengths
@@ -144,7 +146,7 @@ def test_the_command_says_what_is_missing(tmp_path, monkeypatch, capsys):
 def test_the_command_lists_every_number(capsys):
     assert main(["train", "--list"]) == 0
     printed = capsys.readouterr().out
-    assert all(f"{name}: arXiv" in printed for name in PAPER_RESULTS)
+    assert all(f"{name}: arXiv" in printed for name in PAPER_RESULTS | RELATIVE_RESULTS)
 
 
 def test_a_papers_run_is_planned_without_hub_or_data(runs_folder, tmp_path, monkeypatch, capsys):
@@ -169,3 +171,43 @@ def test_typical_lengths_are_those_of_the_authors_files(reference):
     real = layout.encode(examples).total.double()
     mean = sum(GSM8K_QUESTION + GSM8K_CHAIN) / 10 + 6
     assert mean == pytest.approx(real.mean().item(), rel=0.02)
+
+
+# --- Coconut and CODI --------------------------------------------------------------------------
+
+
+def test_every_number_of_the_relatives_is_a_run_of_its_own():
+    configs = {name: result.config() for name, result in RELATIVE_RESULTS.items()}
+    assert len(configs) == 10
+    assert len({config.run_name for config in configs.values()}) == len(configs)
+    for name, config in configs.items():
+        method, task, _ = name.split("/")
+        assert config.method == {"pause-as-thought": "coconut"}.get(method, method)
+        assert (config.data.path == GSM8K) == (task == "gsm8k")
+        assert config.preset == "paper"
+        assert RELATIVE_RESULTS[name].doubtful  # from secondary copies
+
+
+def test_coconut_has_the_curriculum_of_its_paper():
+    """GSM8K: 3 epochs a stage, two places, everything gone after stage 3, 25 epochs of 3,013
+    steps."""
+    config = get_paper_result("coconut/gsm8k/gpt2").config()
+    schedule = config.spec.make_schedule(config, 8)
+    epoch = 3013
+    assert schedule.stages(config.train.steps) == [
+        (3 * number * epoch, removed) for number, removed in enumerate([0, 1, 2, 3, 8])
+    ]
+    assert config.train.steps == 25 * epoch
+    assert [int(schedule.places(removed)) for removed in (0, 1, 2, 3, 8)] == [0, 2, 4, 6, 6]
+    assert (config.optim.lr, config.optim.weight_decay) == (1e-4, 0.01)
+    prosqa = get_paper_result("coconut/prosqa/gpt2").config()
+    assert prosqa.train.steps == 50 * 140
+    assert prosqa.latent.steps_per_stage == 5 * 140
+
+
+def test_codi_has_the_settings_of_its_paper():
+    config = get_paper_result("codi/gsm8k/gpt2").config()
+    assert config.model.lora == {"r": 128, "lora_alpha": 32}
+    assert (config.latent.places, config.latent.distill_weight) == (6, 1.0)
+    assert (config.optim.lr, config.optim.weight_decay, config.optim.clip) == (3e-3, 0.1, 2.0)
+    assert config.train.steps == 40 * 3013

@@ -4,7 +4,7 @@ import pytest
 
 from icotlib import experiments
 from icotlib.cli import main
-from icotlib.experiments.papers import get_paper_result
+from icotlib.experiments.published import get_paper_result
 from icotlib.running import fitting
 from icotlib.running.costs import cost_of
 from icotlib.running.lengths import NominalLengths

@@ -10,7 +10,8 @@ from icotlib.cli.options import add_run_options, load_imports, number, overrides
 from icotlib.config import RunConfig, settings_of
 from icotlib.errors import ConfigError
 from icotlib.experiments import RUNS, run_config
-from icotlib.experiments.papers import PAPER_RESULTS, check_data, get_paper_result
+from icotlib.experiments.papers import check_data
+from icotlib.experiments.published import PUBLISHED_RESULTS, get_paper_result
 from icotlib.registry import METHODS
 from icotlib.system.launch import is_main, launched
 
@@ -136,7 +137,7 @@ def finish(config: RunConfig, jobs: int | None) -> "Run":
 def names() -> str:
     """Everything that can be trained by name."""
     methods = [f"  {name:12} {spec.label}" for name, spec in METHODS.items().items()]
-    results = [line for result in PAPER_RESULTS.values() for line in result.lines()]
+    results = [line for result in PUBLISHED_RESULTS.values() for line in result.lines()]
     runs = textwrap.wrap(", ".join(sorted(RUNS)), 96, initial_indent="  ", subsequent_indent="  ")
     parts = [
         "runs of the workbook:",

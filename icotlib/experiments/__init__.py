@@ -9,6 +9,8 @@ interp        which models are analysed, beside which controls
 ood           which runs are tested out of distribution
 own           your own model and data
 papers        every number of the two papers' tables as a run
+relatives     numbers of Coconut's and CODI's tables as runs
+published     all of these, found by name
 workbook      which runs the workbook consists of, and what each notebook asks for
 runs          the runs that `icot train NAME` knows
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from icotlib.config import RunConfig, parse_overrides
-from icotlib.errors import ConfigError, did_you_mean
+from icotlib.errors import ConfigError
 from icotlib.experiments.base import PAPER_REMOVAL, make
 from icotlib.experiments.distillation import NO_CHAIN, icot_kd, kd_teacher
 from icotlib.models.known_sizes import GSM8K, MODELS
@@ -240,16 +240,6 @@ def _distillation_results() -> list[PaperResult]:
 PAPER_RESULTS: dict[str, PaperResult] = {
     result.name: result for result in _stepwise_results() + _distillation_results()
 }
-
-
-def get_paper_result(name: str) -> PaperResult:
-    """The result of a name. Raises `ConfigError` if there is none, with the nearest name."""
-    if name not in PAPER_RESULTS:
-        raise ConfigError(
-            f"no paper has a result {name!r}; `icot train --list` shows all."
-            f"{did_you_mean(name, PAPER_RESULTS)}"
-        )
-    return PAPER_RESULTS[name]
 
 
 def check_data(config: RunConfig) -> None:
