@@ -4,7 +4,7 @@ base            what a task is, and how its name finds it
 multiplication  n by m digits, in the papers' text
 parity          parity of a string of bits, the smallest example of a task
 prose           sentences about fictional concepts, which two tasks share
-prosqa          which of two concepts a graph of facts leads to
+twopaths        which of two concepts one of two paths of equal length leads to
 prontoqa        true or false, by deduction
 word_problems   small problems in GSM8K's form, where the real files are not at hand
 questions       distinct questions of a task, for analysis

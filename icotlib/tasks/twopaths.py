@@ -1,6 +1,6 @@
-"""Which of two concepts a graph of facts leads to, in the form of ProsQA (arXiv 2412.06769).
+"""Which of two concepts a person's path leads to, in the sentences of ProsQA (arXiv 2412.06769).
 
-For `prosqa-6x2`, four of its eight facts left out:
+For `twopaths-6x2`, four of its eight facts left out:
 
     question  Every dumpus is a fumpus . Sam is a dumpus . Every gumpus is a bumpus . ...
               Max is a gumpus . Is Max a fumpus or bumpus ?
@@ -12,7 +12,8 @@ question. All other concepts are distractors: upstream ones may lead into a path
 reaches them; downstream ones lead to neither candidate. Paths and distractors are drawn by a rule
 that treats both sides alike, so that the answer depends only on the path from the person:
 exchanging the two people in the facts makes the other candidate the answer and changes nothing else
-in the question.
+in the question. The published graphs are irregular and allow shortcuts: `icotlib.tasks.prosqa` has
+them.
 """
 
 import itertools
@@ -40,12 +41,12 @@ MAX_CONCEPTS = 100
 _UPSTREAM, _PATH, _DOWNSTREAM = range(3)
 
 
-@register("prosqa")
-class ProsQA(ProseTask):
-    """`prosqa-<concepts>x<hops>`: 4 to 100 concepts, paths of 2 or more facts, as in prosqa-20x4.
+@register("twopaths")
+class TwoPaths(ProseTask):
+    """`twopaths-<concepts>x<hops>`: 4 to 100 concepts, paths of 2 or more facts: twopaths-20x4.
 
     The first hop is the fact about the person. Two paths take 2 x hops concepts; every further
-    concept is a distractor and adds two facts. The original has about 23 concepts, 36 facts and 4
+    concept is a distractor and adds two facts. ProsQA has about 20 concepts, 36 facts and 3 or 4
     hops.
 
     A question is a row of small integers: the subjects of all facts in order, their objects, then
@@ -59,17 +60,17 @@ class ProsQA(ProseTask):
                 f"{hops} hops and {concepts} concepts"
             )
         self.concepts, self.hops = concepts, hops
-        self.name = f"prosqa-{concepts}x{hops}"
+        self.name = f"twopaths-{concepts}x{hops}"
         self.n_facts = 2 * hops + 2 * (concepts - 2 * hops)
         self._frame = (*FRAME, "Is", "or", "?")
         self.symbols = (*self._frame, *PEOPLE, *CONCEPTS[:concepts])
         self.n_questions = self._count()
 
     @classmethod
-    def parse(cls, size: str) -> "ProsQA":
+    def parse(cls, size: str) -> "TwoPaths":
         match = re.fullmatch(r"(\d+)x(\d+)", size)
         if not match:
-            raise ValueError("the size is concepts x hops, as in prosqa-20x4")
+            raise ValueError("the size is concepts x hops, as in twopaths-20x4")
         return cls(int(match[1]), int(match[2]))
 
     def _count(self) -> int:
