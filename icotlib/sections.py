@@ -20,7 +20,7 @@ class DataConfig(Sourced):
 
     task: str = setting(
         "mult-4x2",
-        "A generated task by name, such as mult-4x2 or prosqa-20x4; ignored if data.path is set.",
+        "A generated task by name, such as mult-4x2 or prosqa-23; ignored if data.path is set.",
     )
     path: str | None = setting(
         None,

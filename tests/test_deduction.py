@@ -1,4 +1,4 @@
-"""ProsQA and ProntoQA: chains checked against the facts, and answers that no shortcut predicts."""
+"""Two paths and ProntoQA: chains follow from the facts, and no shortcut predicts the answers."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from icotlib.tasks import get_task
 from icotlib.tasks.base import PADDING
 from icotlib.tasks.prose import CONCEPTS, PEOPLE, split_marks, typeset
 
-PROSQA = ["prosqa-4x2", "prosqa-12x3", "prosqa-20x4", "prosqa-30x6"]
+TWO_PATHS = ["twopaths-4x2", "twopaths-12x3", "twopaths-20x4", "twopaths-30x6"]
 PRONTOQA = ["prontoqa-1", "prontoqa-3", "prontoqa-1to5", "prontoqa-10"]
 
 
@@ -54,11 +54,11 @@ def exchanged(task, questions):
     return changed
 
 
-# --- ProsQA ------------------------------------------------------------------------------------
+# --- two paths ---------------------------------------------------------------------------------
 
 
-def test_prosqa_by_hand():
-    task = get_task("prosqa-6x2")
+def test_two_paths_by_hand():
+    task = get_task("twopaths-6x2")
     typed = (
         "Every dumpus is a fumpus. Sam is a dumpus. Every gumpus is a bumpus. Every drumpus is a "
         "bumpus. Every drumpus is a fumpus. Max is a gumpus. Every gumpus is a brumpus. Every "
@@ -89,8 +89,8 @@ def test_prosqa_by_hand():
     ]
 
 
-@pytest.mark.parametrize("name", PROSQA)
-def test_prosqas_chain_is_the_one_path_to_the_only_candidate_reached(name):
+@pytest.mark.parametrize("name", TWO_PATHS)
+def test_two_paths_chain_is_the_one_path_to_the_only_candidate_reached(name):
     task = get_task(name)
     for question, chain, answer in examples(task, 200):
         person, first, second = re.search(r"Is (\w+) a (\w+) or (\w+) \?", question).groups()
@@ -115,8 +115,8 @@ def test_prosqas_chain_is_the_one_path_to_the_only_candidate_reached(name):
         assert target not in follow(facts, other)
 
 
-@pytest.mark.parametrize("name", PROSQA)
-def test_prosqas_answer_is_the_other_candidate_once_the_people_are_exchanged(name):
+@pytest.mark.parametrize("name", TWO_PATHS)
+def test_two_paths_answer_is_the_other_candidate_once_the_people_are_exchanged(name):
     """A shortcut that ignores the person's own fact gives both questions the same answer."""
     task = get_task(name)
     questions = task.sample(np.random.default_rng(0), 500)
@@ -152,9 +152,9 @@ def preferences(facts, person, candidate, other):
     return {name: score(candidate) - score(other) for name, score in scores.items()}
 
 
-def test_no_shortcut_answers_prosqa():
+def test_no_shortcut_answers_two_paths():
     n, tally = 2000, {}
-    for question, _, answer in examples(get_task("prosqa-14x3"), n):
+    for question, _, answer in examples(get_task("twopaths-14x3"), n):
         person, *pair = re.search(r"Is (\w+) a (\w+) or (\w+) \?", question).groups()
         right = pair.index(answer.split()[3])
         shortcuts = preferences(facts_of(question), person, pair[right], pair[1 - right])
@@ -164,10 +164,10 @@ def test_no_shortcut_answers_prosqa():
         assert abs(correct / n - 0.5) < 0.045, name
 
 
-def test_prosqas_candidates_have_distractors_on_both_sides():
+def test_two_paths_candidates_have_distractors_on_both_sides():
     """Following any fact, forwards or backwards, does not find the path."""
-    facts = [facts_of(x.question) for x in examples(get_task("prosqa-20x4"), 200)]
-    chains = [facts_of(x.chain) for x in examples(get_task("prosqa-20x4"), 200)]
+    facts = [facts_of(x.question) for x in examples(get_task("twopaths-20x4"), 200)]
+    chains = [facts_of(x.chain) for x in examples(get_task("twopaths-20x4"), 200)]
     forwards = [
         sum(a == step[0] for a, _, _ in known)
         for known, chain in zip(facts, chains, strict=True)
@@ -182,8 +182,8 @@ def test_prosqas_candidates_have_distractors_on_both_sides():
     assert np.mean(backwards) > 1.3
 
 
-def test_prosqa_without_distractors_has_as_many_questions_as_it_says():
-    task = get_task("prosqa-4x2")
+def test_two_paths_without_distractors_has_as_many_questions_as_it_says():
+    task = get_task("twopaths-4x2")
     assert task.n_questions == 56 * 2 * 24 * 24
     drawn = np.unique(task.sample(np.random.default_rng(0), 300_000), axis=0)
     assert 0.98 * task.n_questions < len(drawn) <= task.n_questions
@@ -290,7 +290,7 @@ def test_no_shortcut_answers_prontoqa():
 # --- both --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*PROSQA, *PRONTOQA])
+@pytest.mark.parametrize("name", [*TWO_PATHS, *PRONTOQA])
 def test_questions_are_parsed_as_they_were_rendered(name):
     task = get_task(name)
     questions = task.sample(np.random.default_rng(1), 30)
@@ -303,12 +303,12 @@ def test_questions_are_parsed_as_they_were_rendered(name):
 @pytest.mark.parametrize(
     ("name", "before", "after"),
     [
-        ("prosqa-4x2", "Every bumpus is a dumpus", "Every bumpus is a rock"),
-        ("prosqa-4x2", "Every bumpus is a dumpus", "Some bumpus is a dumpus"),
-        ("prosqa-4x2", "Every bumpus is a dumpus. ", ""),
-        ("prosqa-4x2", "drumpus or dumpus", "brumpus or drumpus"),  # neither is reached
-        ("prosqa-4x2", "drumpus or dumpus", "bumpus or dumpus"),  # both are
-        ("prosqa-4x2", "drumpus or dumpus", "bumpus or drumpus"),  # reached too early
+        ("twopaths-4x2", "Every bumpus is a dumpus", "Every bumpus is a rock"),
+        ("twopaths-4x2", "Every bumpus is a dumpus", "Some bumpus is a dumpus"),
+        ("twopaths-4x2", "Every bumpus is a dumpus. ", ""),
+        ("twopaths-4x2", "drumpus or dumpus", "brumpus or drumpus"),  # neither is reached
+        ("twopaths-4x2", "drumpus or dumpus", "bumpus or dumpus"),  # both are
+        ("twopaths-4x2", "drumpus or dumpus", "bumpus or drumpus"),  # reached too early
         ("prontoqa-1", "dumpus is not blue", "dumpus is not amber"),  # nothing proves it
         ("prontoqa-1", "True or false", "False or true"),
         ("prontoqa-1", "Sam is a bumpus. ", ""),
@@ -316,7 +316,7 @@ def test_questions_are_parsed_as_they_were_rendered(name):
 )
 def test_text_that_is_no_question_of_the_task_says_what_would_be(name, before, after):
     typed = {
-        "prosqa-4x2": "Every brumpus is a drumpus. Every bumpus is a dumpus. Max is a bumpus. "
+        "twopaths-4x2": "Every brumpus is a drumpus. Every bumpus is a dumpus. Max is a bumpus. "
         "Polly is a brumpus. Is Max a drumpus or dumpus?",
         "prontoqa-1": "Every bumpus is blue. Sam is a bumpus. Every bumpus is a brumpus. Max is a "
         "dumpus. Every dumpus is not blue. Every dumpus is a drumpus. Every drumpus is calm. Every "
@@ -332,10 +332,10 @@ def test_text_that_is_no_question_of_the_task_says_what_would_be(name, before, a
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("prosqa-20", "concepts x hops"),
-        ("prosqa-7x4", "2 x hops to 100 concepts"),
-        ("prosqa-101x4", "2 x hops to 100 concepts"),
-        ("prosqa-10x1", "2 hops or more"),
+        ("twopaths-20", "concepts x hops"),
+        ("twopaths-7x4", "2 x hops to 100 concepts"),
+        ("twopaths-101x4", "2 x hops to 100 concepts"),
+        ("twopaths-10x1", "2 hops or more"),
         ("prontoqa-x", "number of hops"),
         ("prontoqa-0", "1 to 10"),
         ("prontoqa-11", "1 to 10"),
@@ -347,7 +347,7 @@ def test_a_size_that_cannot_be_says_so(name, message):
         get_task(name)
 
 
-@pytest.mark.parametrize("name", ["prosqa-100x5", "prontoqa-10", "prontoqa-1to5"])
+@pytest.mark.parametrize("name", ["twopaths-100x5", "prontoqa-10", "prontoqa-1to5"])
 def test_rows_are_small_and_as_wide_as_the_longest_example(name):
     task = get_task(name)
     questions = task.sample(np.random.default_rng(0), 400)
@@ -361,7 +361,7 @@ def test_rows_are_small_and_as_wide_as_the_longest_example(name):
         assert not (padding[:, :-1] & ~padding[:, 1:]).any()  # only at the end of a row
 
 
-@pytest.mark.parametrize("name", ["prosqa-12x3", "prontoqa-1to5"])
+@pytest.mark.parametrize("name", ["twopaths-12x3", "prontoqa-1to5"])
 def test_batches_encode_like_their_text(name):
     task = get_task(name)
     layout = Layout(symbol_tokenizer(task.symbols))
@@ -371,7 +371,7 @@ def test_batches_encode_like_their_text(name):
         assert np.array_equal(getattr(fast, field), getattr(slow, field))
 
 
-@pytest.mark.parametrize("name", ["prosqa-20x4", "prontoqa-5"])
+@pytest.mark.parametrize("name", ["twopaths-20x4", "prontoqa-5"])
 def test_an_endless_stream_is_drawn_beside_held_out_questions(name):
     corpus = load_corpus(DataConfig(task=name, valid_examples=50, test_examples=50))
     assert corpus.task.n_questions > 10**30
@@ -381,7 +381,7 @@ def test_an_endless_stream_is_drawn_beside_held_out_questions(name):
     assert not np.array_equal(batch(3).question, batch(4).question)
 
 
-@pytest.mark.parametrize("name", ["prosqa-12x3", "prontoqa-1to3", "mult-2x2"])
+@pytest.mark.parametrize("name", ["twopaths-12x3", "prontoqa-1to3", "mult-2x2"])
 def test_published_json_is_prepared_into_the_same_examples(name, tmp_path, capsys):
     out, again = tmp_path / "json", tmp_path / "text"
     command = ["data", name, "--out", str(out), "--format", "json"]

@@ -529,7 +529,7 @@ def test_a_variable_depends_on_the_symbols_that_change_it():
 
 
 def test_a_task_that_does_not_say_so_has_variables_of_the_whole_question():
-    task = get_task("prosqa-6x2")
+    task = get_task("twopaths-6x2")
     questions = QuestionSet(task, task.sample(np.random.default_rng(0), 20))
     for one in interp.variables_of(questions):
         assert one.depends_on is None

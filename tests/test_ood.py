@@ -413,7 +413,7 @@ def test_no_set_and_no_batch_has_a_question_of_the_file(held_file):
         ("parity-4", "1011", True),
         ("parity-4", "1 0 1\u200b 1", True),
         ("parity-4", "1 1 0 1", False),
-        ("prosqa-8x2", None, True),
+        ("twopaths-8x2", None, True),
         ("prontoqa-2", None, True),
     ],
 )

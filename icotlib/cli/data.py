@@ -10,14 +10,14 @@ EXAMPLES = """\
 examples:
   icot data mult-4x4 --out my-data
   icot data mult-4x4 --out my-data --hold-out benchmark.txt    without the questions of a file
-  icot data prosqa-20x4 --format json --out my-data     in the form in which ProsQA is published
+  icot data prosqa-23 --format json --out my-data     in the form in which ProsQA is published
 """
 
 SPLITS = ("train", "valid", "test")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("task", help="mult-4x4, parity-8, prosqa-20x4, prontoqa-5, ...")
+    parser.add_argument("task", help="mult-4x4, parity-8, prosqa-23, graph-23, prontoqa-5, ...")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--train", type=int, default=10_000, help="training examples")
     parser.add_argument("--valid", type=int, default=1000, help="validation examples")

@@ -11,6 +11,8 @@ examples:
   icot evaluate icot_si test.jsonl --removed 0  any form that `icot prepare` reads
   icot evaluate icot_si test.csv --out answers.csv
                                                 a row for every answer (.csv, .jsonl or .parquet)
+  icot evaluate icot_si-linear-graph-23 prosqa_test.json
+                                                the published form of the run's own task
 """
 
 

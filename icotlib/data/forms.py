@@ -28,12 +28,15 @@ class Reading(NamedTuple):
 
     #: The name of its format.
     form: str
-    #: The columns that were taken as question, steps and answer.
+    #: The columns that were taken as question, steps and answer; all in `question` where a task
+    #: reads its own form.
     question: str
-    steps: str
-    answer: str
+    steps: str = ""
+    answer: str = ""
 
     def __str__(self) -> str:
+        if not self.answer:
+            return f"{self.form}: {self.question}"
         if not self.steps:
             return f"{self.form}: question = {self.question}, answer and any steps = {self.answer}"
         parts = f"question = {self.question}, steps = {self.steps}, answer = {self.answer}"

@@ -1,10 +1,12 @@
 """Questions of a file, compared with those of a generated task: kept out of it, or found in it.
 
 Questions are compared by their symbols, without regard to case, spaces and the form of their
-letters. They may stand in the file as the task writes them, `9 1 7 3 * 4 8`, or as a person types
-them, `3719 * 84`.
+letters. They may stand in the file as the task writes them, `9 1 7 3 * 4 8`, as a person types
+them, `3719 * 84`, or in the published form of the task. Where a task says which questions are the
+same but for names and order (`Task.canonical`), none of those is drawn either.
 """
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,6 +45,13 @@ def rendered_keys(task: Task, questions: np.ndarray) -> np.ndarray:
     return symbol_keys(task, task.render(questions).question)
 
 
+def same_keys(task: Task, questions: np.ndarray) -> np.ndarray:
+    """Keys of questions `[n, entries]` that are equal for those that the task takes for the same
+    (`Task.canonical`), by default those with the same symbols: `[n]`."""
+    keys = task.canonical(questions)
+    return rendered_keys(task, questions) if keys is None else keys
+
+
 def symbol_keys(task: Task, symbols: np.ndarray) -> np.ndarray:
     """The keys of rendered questions, symbol numbers `[n, width]`: `[n]`."""
     return question_keys(_one_case(task)[symbols])
@@ -71,6 +80,19 @@ def keys_of_texts(task: Task, questions: Sequence[str]) -> tuple[np.ndarray, np.
     for row, found in zip(padded, rows, strict=True):
         row[: len(found)] = found
     return question_keys(padded), np.array([len(row) > 0 for row in rows], dtype=bool)
+
+
+def same_keys_of_texts(task: Task, questions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """`same_keys` of questions as text, and which of them are questions of the task: `[n]` each."""
+    if type(task).canonical is Task.canonical:
+        return keys_of_texts(task, questions)
+    rows = np.repeat(task.parse_question(task.example_question), len(questions), axis=0)
+    known = np.zeros(len(questions), dtype=bool)
+    for number, question in enumerate(questions):
+        with contextlib.suppress(ValueError):
+            rows[number] = task.parse_question(clean(question))
+            known[number] = True
+    return same_keys(task, rows), known
 
 
 def _symbols(task: Task, numbers: dict[str, int], question: str) -> np.ndarray:
@@ -106,8 +128,8 @@ class HoldOut:
                 f"data.hold_out: {path} has changed since this run was configured (hash {digest} "
                 f"then, {file_digest(self.path)} now): put it back, or train a new run"
             )
-        questions = [example.question for example in read_file(self.path).kept]
-        keys, known = keys_of_texts(task, questions)
+        questions = [example.question for example in read_file(self.path, task).kept]
+        keys, known = same_keys_of_texts(task, questions)
         if not known.any():
             raise DataError(
                 f"data.hold_out: {path} holds no question of {task.name}, such as "
@@ -122,7 +144,7 @@ class HoldOut:
 
     def holds(self, task: Task, questions: np.ndarray) -> np.ndarray:
         """Which of the questions `[n, entries]` are held out: `[n]`, bool."""
-        return is_in_sorted(rendered_keys(task, questions), self.keys)
+        return is_in_sorted(same_keys(task, questions), self.keys)
 
     def __str__(self) -> str:
         foreign = f", {self.foreign:,} of them no questions of the task" if self.foreign else ""

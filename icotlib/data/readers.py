@@ -19,7 +19,7 @@ from icotlib.data.json_rows import UnreadableError, json_document, json_lines
 from icotlib.data.tables import SemicolonRow, parquet_rows, table_rows
 from icotlib.data.text import clean, decode, split_lines
 from icotlib.errors import DataError
-from icotlib.tasks import Example
+from icotlib.tasks import Example, Task
 
 #: The kinds of files that are read.
 KINDS = (".txt", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -94,12 +94,17 @@ def shortened(text: str, length: int = 80) -> str:
     return words if len(words) <= length else words[: length - 3] + "..."
 
 
-def read_rows(path: Path, report: Report, columns: Columns = BY_NAME) -> None:
+def read_rows(
+    path: Path, report: Report, columns: Columns = BY_NAME, task: Task | None = None
+) -> None:
     """Add the rows of a file to a report.
+
+    Args:
+        task: reads the rows of its own published form (`Task.read_json`).
 
     Raises `DataError` for a file that is missing, of unknown kind, or cannot be read at all.
     """
-    collect(file_rows(path), report, columns, path.name)
+    collect(file_rows(path), report, columns, path.name, task=task)
 
 
 def kind_of(path: Path) -> str | None:
@@ -207,6 +212,7 @@ def collect(
     columns: Columns,
     source: str = "rows",
     all_chains: bool = False,
+    task: Task | None = None,
 ) -> None:
     """Add the rows of one source to a report.
 
@@ -214,6 +220,7 @@ def collect(
         rows: where each stands, and a dictionary, an `Example`, or the error of reading it.
         source: what the report calls them.
         all_chains: keep all chains of a row that has several, as an example each.
+        task: reads the rows of its own published form (`Task.read_json`).
     """
     rows = list(rows)
     habits = _habits(rows)
@@ -228,6 +235,9 @@ def collect(
                 raise row
             if isinstance(row, Example):
                 examples, reading = [_plain(row, habits)], LINES
+            elif task is not None and _is_published(task, row):
+                examples = [_published(task, row)]
+                reading = Reading(task.name, ", ".join(task.json_columns))
             else:
                 examples, reading = read_row(row, columns, habits)
         except (ValueError, RecursionError) as error:
@@ -238,6 +248,18 @@ def collect(
             report.kept += examples if all_chains else examples[:1]
             for _ in examples[1:] if not all_chains else ():
                 report.drop(FURTHER, where, row_text(row))
+
+
+def _is_published(task: Task, row: dict[str, Any]) -> bool:
+    return bool(task.json_columns) and all(name in row for name in task.json_columns)
+
+
+def _published(task: Task, row: dict[str, Any]) -> Example:
+    """Raises `ValueError` that says why a row is no question of the task."""
+    try:
+        return task.read_json(row)
+    except (TypeError, LookupError) as error:  # a cell of another type
+        raise ValueError(f"{task.name} cannot read its columns: {error}") from None
 
 
 def _plain(example: Example, habits: Habits) -> Example:
@@ -276,13 +298,16 @@ def _habits(rows: list[tuple[str, Any]]) -> Habits:
     )
 
 
-def read_file(path: str | Path) -> Report:
+def read_file(path: str | Path, task: Task | None = None) -> Report:
     """The examples of one file, in any form that `icot prepare` reads.
+
+    Args:
+        task: reads the rows of its own published form, as it writes its questions itself.
 
     Raises `DataError` if the file cannot be read or holds no example.
     """
     report = Report()
-    read_rows(Path(path), report)
+    read_rows(Path(path), report, task=task)
     if not report.kept:
         raise DataError(f"{path}: holds no example ({'; '.join(report.lines('file'))})")
     return report

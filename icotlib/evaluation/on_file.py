@@ -76,13 +76,15 @@ def _share(table: pd.DataFrame) -> str:
 def evaluate_file(model: StageModel, path: Path, n: int | None = None) -> FileResult:
     """Greedy answers of a model to the questions of a file, in any form that `icot prepare` reads.
 
+    The published form of the run's own task is read as the task writes it (`Task.read_json`).
+
     Args:
         n: the first n questions.
 
     Raises `DataError` if the file cannot be read, `ConfigError` that names the question if one
     needs symbols or positions that the model does not have.
     """
-    report = read_file(path)
+    report = read_file(path, model.task)
     examples = report.kept if n is None else report.kept[:n]
     if not examples:
         raise ConfigError(f"-n {n} leaves no question of {path}")

@@ -266,7 +266,7 @@ class StageModel:
         if asked is None:
             examples = examples_of(self.corpus.test)
         elif isinstance(asked, (str, Path)):
-            examples = read_file(asked).kept
+            examples = read_file(asked, self.task).kept
         else:
             examples = self._examples(asked)
         batch = self.format.arrange(askable.encoded(self.layout, examples[:n]))

@@ -148,6 +148,28 @@ class Task(ABC):
         """
         raise ConfigError(f"{self.name} defines no answer that follows from a changed {name}")
 
+    # --- files ---
+
+    def canonical(self, questions: np.ndarray) -> np.ndarray | None:
+        """Keys of questions `[n, entries]`, `[n]` 64-bit integers without sign.
+
+        They are equal for questions that are the same but for names and order, so that
+        `data.hold_out` keeps these out as well. None, the default, compares questions by the
+        symbols that they are written with.
+        """
+        return None
+
+    #: The keys of the JSON objects that the task reads itself (`read_json`); none by default.
+    json_columns: tuple[str, ...] = ()
+
+    def read_json(self, row: dict[str, Any]) -> Example:
+        """The example of an object in a published file that has all of `json_columns`.
+
+        It is written as the task writes its own, so that a model trained on the task can read it.
+        Raises `ValueError` that says why the object is no question of the task.
+        """
+        raise NotImplementedError(f"{self.name} reads no JSON of its own")
+
     def text(self, batch: SymbolBatch) -> list[Example]:
         """The same examples as text."""
         columns = [_join(rows, self.symbols) for rows in batch]
