@@ -113,8 +113,8 @@ def _results() -> list[RelativeResult]:
             assumed += [_GENERATED] if task != "gsm8k" else []
             assumed += [_PAUSES] if method == "pause" else []
             assumed += [_DECAY] if method == "codi" else []
-            more = {"doubtful": True, "assumed": tuple(assumed)}
-            found.append(RelativeResult(method, task, "gpt2", published, **more))
+            named = (method, task, "gpt2", published)
+            found.append(RelativeResult(*named, doubtful=True, assumed=tuple(assumed)))
     return found
 
 
