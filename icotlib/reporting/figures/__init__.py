@@ -6,6 +6,7 @@ methods       accuracy against tokens removed, training time and speed, for ever
 distillation  what the teacher's states hold, what is lost, what matters
 interp        what probes read and what states are used for
 studies       figures of the studies
+ideas         schematic pictures of what notebooks are about
 predicted     measured seconds of steps beside predicted ones
 maps          the same by layer and position, and attention
 styled        the decorator that makes a function a figure
