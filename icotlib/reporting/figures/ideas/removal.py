@@ -57,7 +57,7 @@ def schedule(canvas: Canvas) -> None:
         x, y = left + 0.375 * stage, bottom + 0.24 * stage
         fast += [(x, y - 0.24), (x, y)]
     canvas.line([*fast, (2.6, fast[-1][1])], SECOND, lw=1.5, ls=(0, (4, 2)))
-    canvas.words(1.05, 2.18, "twice the pace", small=True, ha="left")
+    canvas.words(1.72, 2.06, "twice the pace", small=True, ha="left")
     canvas.words(3.05, 1.47, "the paper's pace", small=True, ha="left")
     canvas.words(3.72, 2.18, "smoothing", small=True, ha="left")
     canvas.words(left + 0.1, 0.8, "optimizer reset", small=True, ha="left")
