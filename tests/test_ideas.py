@@ -90,3 +90,8 @@ def test_a_picture_is_described_and_has_no_colour_in_grey(name):
 def test_an_unknown_picture_names_the_nearest():
     with pytest.raises(ConfigError, match=r"no picture 'stepwize'.*Did you mean 'stepwise'"):
         figures.idea("stepwize")
+
+
+def test_a_picture_is_saved_like_every_figure(tmp_path):
+    written = figures.save(figures.idea("tour"), "tour", width="column", folder=tmp_path)
+    assert {path.suffix for path in written} == {".pdf", ".svg", ".png", ".json"}
