@@ -58,6 +58,32 @@ def test_accuracy_by_phase_ends_with_what_the_runs_report(finished):
     assert table.accuracy.iloc[0] == student.stages.accuracy.iloc[-1]
 
 
+def test_the_system_before_coupling_answers_as_the_table_of_phases_says(finished):
+    run = finished[0]
+    score = distillation.uncoupled(run).evaluate()
+    assert score.accuracy == distillation.accuracy_by_phase(run).accuracy.iloc[1]
+
+
+@pytest.mark.parametrize("phase", ["emulator", "coupled"])
+def test_errors_of_single_questions_add_up_to_the_explained_variance(finished, phase, monkeypatch):
+    """As training measured it, on the validation set."""
+    run = finished[0] if phase == "coupled" else Run.of(finished[0].config.phases[phase])
+
+    class OnValidation(distillation.RunData):
+        def __init__(self, config):
+            super().__init__(config)
+            self.test = self.valid
+
+    monkeypatch.setattr(distillation, "RunData", OnValidation)
+    errors, spreads = distillation.emulation_errors(run, size=7)
+    assert errors.shape == spreads.shape == (run.config.data.valid_examples, 3)
+    known = distillation.explained_at_end(run).explained.to_numpy()
+    assert np.isnan(known[0])
+    assert np.isnan(spreads[:, 0]).all()
+    explained = 1 - errors.sum(axis=0) / spreads.sum(axis=0)
+    np.testing.assert_allclose(explained[1:], known[1:], rtol=1e-3)
+
+
 def test_before_coupling_emulator_and_student_are_those_of_their_phases(finished):
     config = finished[0].config
     model = distillation.before_coupling(config).state_dict()

@@ -170,6 +170,7 @@ DRAWN = {
             rule=["fixed, 2 removed", "confidence", "random", "oracle"], seed=[0, 1]
         ).assign(tokens=9.0)
     ),
+    "idea": lambda: figures.idea("stepwise"),
     "digits": lambda: figures.digits(
         pd.DataFrame({"name": ["a", "b"], "by_symbol": [[1.0, 0.5], [0.0, 0.25]]})
     ),

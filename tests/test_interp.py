@@ -597,6 +597,21 @@ def test_patching_takes_any_pairs_of_one_task(planted):
     assert by_state.effect[0, 0] == pytest.approx(flips.mean())
 
 
+def test_a_patched_answer_follows_the_state_that_was_put_in(planted):
+    model, questions = planted
+    pair = questions[:40], questions[40:80]
+    table = interp.patched_answers(model, *pair, 1, SEPARATOR)
+    assert list(table) == ["question", "answer", "patched", "other", "other_answer"]
+    assert table.patched.tolist() == table.other_answer.tolist() != table.answer.tolist()
+    assert table.answer.tolist() == [one.answer for one in pair[0].examples()]
+    assert table.other.tolist() == [one.question for one in pair[1].examples()]
+    one_bit = interp.patched_answers(model, *pair, 0, 0)
+    differs = pair[0].questions[:, 0] != pair[1].questions[:, 0]
+    assert ((one_bit.patched != one_bit.answer) == differs).all()
+    with pytest.raises(ConfigError, match="no state in layer 9 at position 0: layers go from 0 to"):
+        interp.patched_answers(model, *pair, 9, 0)
+
+
 def test_patching_minimal_pairs_is_patching_entries(planted):
     model, questions = planted
     pairs = interp.patch_pairs(model, *interp.minimal_pairs(questions[:40], 5, seed=3))

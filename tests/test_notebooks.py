@@ -1,7 +1,9 @@
 """Notebooks: thin, without outputs, and all of them run at smoke."""
 
 import ast
+import itertools
 import json
+import pkgutil
 import re
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from icotlib import experiments, paths
 from icotlib.cli import main
 from icotlib.errors import ConfigError, IcotError
 from icotlib.reporting import publish
+from icotlib.reporting.figures.ideas.pictures import PICTURES
 from icotlib.running import jobs, notebooks
 from icotlib.runs import Run, all_runs
 from tests.clusters import Cluster
@@ -78,7 +81,69 @@ def test_a_notebook_opens_with_its_question_and_ends_with_what_we_saw(path):
     last = headings[-1]
     assert re.match(r"## What we saw(\n|$)", cells[last].source)
     kinds = [cell.cell_type for cell in cells[last + 1 :]]
-    assert kinds in (["code"], ["code", "markdown"])  # the numbers, and at most a remark on them
+    assert kinds == (["code"] if path == NOTEBOOKS[-1] else ["code", "markdown"])
+    assert re.search(r"^conclusions\.\w+\(.*\)$", cells[last + 1].source.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("path", "following"),
+    list(itertools.pairwise(NOTEBOOKS)),
+    ids=[path.stem for path in NOTEBOOKS[:-1]],
+)
+def test_a_notebook_links_to_the_next(path, following):
+    last = nbformat.read(path, as_version=4).cells[-1].source.splitlines()[-1]
+    title = notebooks.title(following)
+    assert last == f"Next: [{title}]({following.name})"
+
+
+#: The notebooks that a picture opens: all but that on one's own data, and the results.
+PICTURED = [path for path in NOTEBOOKS if not path.stem.startswith(("14", "99"))]
+
+#: Numbers of those in which something is to be predicted, changed and run.
+TRIED = ("00", "02", "05", "06", "08", "11", "12", "16")
+
+#: Numbers of those that show the formulas of a method.
+WITH_FORMULAS = ("03", "04", "05", "06")
+
+
+def test_a_picture_of_its_own_opens_every_notebook():
+    drawn = []
+    for path in PICTURED:
+        sources = [cell.source for cell in code_cells(path)]
+        [opening] = [n for n, source in enumerate(sources) if "icot.check_parameters()" in source]
+        found = re.fullmatch(r'figures\.idea\("(\w+)"\)', sources[opening + 1])
+        assert found, path.stem
+        drawn.append(found[1])
+    assert sorted(drawn) == sorted(PICTURES)
+
+
+@pytest.mark.parametrize("number", TRIED)
+def test_a_notebook_asks_for_predictions(number):
+    cells = nbformat.read(notebooks.find_notebook(number), as_version=4).cells
+    asked = [n for n, cell in enumerate(cells) if cell.source.startswith("**Try it.** Predict: ")]
+    assert 2 <= len(asked) <= 3
+    for n in asked:
+        assert cells[n + 1].cell_type == "code"
+        named = re.search(r"Then change (.*) and run\.$", " ".join(cells[n].source.split()))[1]
+        names = re.findall(r"`(\w+)`", named)
+        assigned = {
+            node.id
+            for node in ast.walk(ast.parse(cells[n + 1].source))
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }
+        assert set(names) <= assigned
+
+
+@pytest.mark.parametrize("number", WITH_FORMULAS)
+def test_formulas_stand_beside_the_function_that_computes_them(number):
+    cells = nbformat.read(notebooks.find_notebook(number), as_version=4).cells
+    with_formula = [cell.source for cell in cells if "$$" in cell.source]
+    assert with_formula
+    for text in with_formula:
+        named = re.findall(r"`(icotlib\.[\w.]+)`", text)
+        assert named
+        for name in named:
+            assert callable(pkgutil.resolve_name(name)), name
 
 
 # --- executed ----------------------------------------------------------------------------------
@@ -130,8 +195,8 @@ def test_every_notebook_runs_at_smoke(series):
 
 
 #: Figures in the executed copies.
-FIGURES = {"02": 2, "03": 2, "04": 1, "05": 2, "06": 1, "07": 1, "08": 3, "09": 4, "10": 1}
-FIGURES |= {"11": 5, "12": 4, "13": 4, "15": 1, "16": 1, "99": 1}
+FIGURES = {"00": 1, "01": 1, "02": 3, "03": 3, "04": 2, "05": 3, "06": 2, "07": 2, "08": 4}
+FIGURES |= {"09": 5, "10": 2, "11": 6, "12": 5, "13": 5, "15": 2, "16": 2, "99": 1}
 
 
 def test_executed_copies_hold_the_figures(series):
@@ -139,6 +204,24 @@ def test_executed_copies_hold_the_figures(series):
         copy = next(copy for copy in series if copy.name.startswith(name))
         outputs = [output for cell in code_cells(copy) for output in cell.outputs]
         assert sum("image/png" in output.get("data", {}) for output in outputs) == figures
+
+
+def test_every_executed_notebook_answers_in_sentences(series):
+    """Whole ones, with an interval where a share of questions is reported, and one seed said."""
+    for copy in series:
+        answered = [cell for cell in code_cells(copy) if "conclusions." in cell.source][-1]
+        [text] = [
+            output["data"]["text/markdown"]
+            for output in answered.outputs
+            if "text/markdown" in output.get("data", {})
+        ]
+        lines = text.splitlines()
+        assert lines
+        assert all(re.fullmatch(r"- [A-Z0-9].*[.]", line) for line in lines), text
+        assert " nan" not in text
+        if not copy.name.startswith(("01", "13")):
+            assert "95% interval" in text or "worse than their mean" in text
+            assert re.search(r"\bseeds?\b", text)
 
 
 def test_smoke_crosses_the_removal_stages(series):

@@ -19,7 +19,7 @@ from icotlib.experiments import budgets
 from icotlib.models.decoding import decoding
 from icotlib.registry import STUDIES, import_file
 from icotlib.running import calibration
-from icotlib.studies import get_study, study_names
+from icotlib.studies import get_study, routing, study_names
 from icotlib.studies.main import ARMS
 from icotlib.studies.routing import Replies, _decided
 from icotlib.training.trainer import train
@@ -99,6 +99,18 @@ def test_words_say_whether_the_seeds_decide():
     assert _decided(np.array([0.01, 0.02])) == "Too few seeds for a claim."
     assert "do not decide" in _decided(np.array([-0.01, 0.0, 0.02]))
     assert "do not" not in _decided(np.array([0.01, 0.012, 0.011]))
+
+
+def test_the_least_sure_questions_come_first(runs_folder):
+    config = experiments.one_model("smoke", overrides=QUICK)
+    train(config)
+    table = routing.least_sure(config, 6)
+    assert len(table) == 6
+    assert table.probability.is_monotonic_increasing
+    assert set(table.question) <= set(StageModel.of(icot.Run.of(config)).corpus.test["question"])
+    tokens = [routing.compared(config, share)[2] for share in (0.0, 0.5, 1.0)]
+    assert tokens[0] <= tokens[1] <= tokens[2]
+    assert tokens[0] < tokens[2]
 
 
 # --- studies -----------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from icotlib.interp.patching import (
     effect_of_token,
     patch_entries,
     patch_pairs,
+    patched_answers,
 )
 from icotlib.interp.probes import Probes, fit_linear
 from icotlib.interp.probing import probe_grid, through_removal, visible_input
@@ -73,6 +74,7 @@ __all__ = [
     "minimal_pairs",
     "patch_entries",
     "patch_pairs",
+    "patched_answers",
     "probe_grid",
     "probe_with_controls",
     "probing_table",

@@ -20,9 +20,15 @@ from icotlib.evaluation.stage_model import StageModel, load_stage
 from icotlib.methods.distillation.base import teacher_of
 from icotlib.methods.distillation.coupling import Coupled
 from icotlib.methods.distillation.emulator import Emulator
-from icotlib.methods.distillation.states import gold_tokens, nanmedian, teacher_states
+from icotlib.methods.distillation.states import (
+    explained_variance,
+    gold_tokens,
+    nanmedian,
+    teacher_states,
+)
 from icotlib.methods.distillation.student import Student
 from icotlib.models.loading import load_weights
+from icotlib.models.precision import training_precision
 from icotlib.runs import Run
 from icotlib.system.devices import best_device
 
@@ -154,6 +160,50 @@ def before_coupling(config: RunConfig) -> Coupled:
     return Coupled.of(emulator, student).eval().to(best_device())
 
 
+def uncoupled(run: Run) -> StageModel:
+    """The system of a coupled run as it was before coupling: the student on emulated states.
+
+    Raises as `before_coupling` does.
+    """
+    name = f"{run.name}, before coupling"
+    return replace(StageModel.of(run), model=before_coupling(run.config), name=name, folder=None)
+
+
+@torch.no_grad()
+def emulation_errors(run: Run, size: int = 250) -> tuple[np.ndarray, np.ndarray]:
+    """How far emulated states are from the teacher's, question by question of the test set.
+
+    The explained variance of a layer is one less the ratio of the two columns' sums.
+
+    Args:
+        run: a finished run of emulation, or of coupling.
+        size: questions at once.
+
+    Returns:
+        squared distances of the emulated states from the true ones, and of the true ones from their
+        mean, `[questions, layers]` each. The latter are NaN in layers where all questions have one
+        state.
+    """
+    config, test = run.config, RunData(run.config).test
+    teacher = load_stage(Run.of(teacher_of(config)))[0].to(best_device())
+    coupled = config.spec.answers  # an emulator alone answers nothing
+    loaded = load_stage(run)[0].emulator if coupled else load_weights(Emulator, run.weights())
+    emulator = loaded.eval().to(best_device())
+    parts = [test[slice(first, first + size)] for first in range(0, len(test), size)]
+    true, emulated = [], []
+    with training_precision(config.train.precision, emulator):
+        for part in parts:
+            true.append(teacher_states(teacher, part, config.distill.subset, config.distill.delta))
+            ids = part.ids[:, : int(part.question.max())].to(best_device())
+            emulated.append(emulator(ids, (part.question - 1).to(best_device())).states)
+    states, predicted = (torch.cat(one).cpu().double() for one in (true, emulated))
+    errors, spreads = (
+        (states - other).square().sum(dim=2).numpy() for other in (predicted, states.mean(dim=0))
+    )
+    spreads[:, np.isnan(explained_variance(states, predicted))] = np.nan
+    return errors, spreads
+
+
 def accuracy_by_phase(run: Run) -> pd.DataFrame:
     """Test accuracy on the teacher's true states, on emulated states, and after coupling.
 
@@ -162,8 +212,7 @@ def accuracy_by_phase(run: Run) -> pd.DataFrame:
     Args:
         run: a finished coupled run with student and emulator.
     """
-    coupled = StageModel.of(run)
-    emulated = replace(coupled, model=before_coupling(run.config)).evaluate()
+    emulated = uncoupled(run).evaluate()
     scores = {
         "true states": Run.of(run.config.phases["student"]).stages.iloc[-1][SCORE],
         "emulated states": {name: getattr(emulated, name) for name in SCORE},

@@ -86,6 +86,39 @@ def patch_entries(
     return pd.concat(tables, ignore_index=True)
 
 
+@all_cores()
+def patched_answers(
+    model: StageModel, clean: QuestionSet, corrupted: QuestionSet, layer: int, position: int
+) -> pd.DataFrame:
+    """What a model answers to some questions with one state of other questions, one row per pair.
+
+    Columns question, answer, patched (with the state), other (the corrupted question) and
+    other_answer. Each symbol of an answer is the most likely one after the true ones before it.
+
+    Args:
+        clean, corrupted: as in `patch_pairs`.
+
+    Raises `ConfigError` if the sets do not form pairs, or if there is no such state.
+    """
+    runs = _PairedRuns(model, clean, corrupted)
+    layers, positions = runs.clean_states.shape[:2]
+    if not (0 <= layer < layers and 0 <= position < positions):
+        raise ConfigError(
+            f"there is no state in layer {layer} at position {position}: layers go from 0 to "
+            f"{layers - 1}, positions from 0 to {positions - 1}"
+        )
+    tokens = {
+        "answer": runs.clean_answers,
+        "patched": runs.patched(layer, position),
+        "other_answer": runs.corrupted_answers,
+    }
+    decode = model.layout.tokenizer.batch_decode
+    texts = {name: [" ".join(text.split()) for text in decode(ids)] for name, ids in tokens.items()}
+    asked = [[example.question for example in one.examples()] for one in (clean, corrupted)]
+    columns = ["question", "answer", "patched", "other", "other_answer"]
+    return pd.DataFrame({"question": asked[0], "other": asked[1]} | texts)[columns]
+
+
 class _PairedRuns:
     """Clean and corrupted runs of a model: inputs, states, and the answers without a patch."""
 

@@ -13,6 +13,7 @@ archive         runs as one file, to keep or to send
 cleanup         what can be deleted without losing a result
 speed           speed of finished runs relative to a run that writes no chain
 figures         one function per figure
+conclusions     what notebooks saw, in sentences
 publish         figures/ and results.csv, when the user asks
 published       reading the tables of figures/
 blocks          every number of README and guide, drawn from tables

@@ -10,6 +10,7 @@ from icotlib.config import RunConfig
 from icotlib.experiments.distillation import icot_kd
 from icotlib.experiments.stepwise import explicit_cot, icot_si, no_cot, one_model
 from icotlib.reporting import figures
+from icotlib.reporting.conclusions.sentences import percent
 from icotlib.reporting.results import final_rows, learning_table, method_label, results_table
 from icotlib.reporting.samples import sample_of
 from icotlib.reporting.statistics import (
@@ -136,7 +137,7 @@ def _accuracy(arm: str, rows: pd.DataFrame) -> str:
     reached = int((rows.accuracy >= SUCCESS).sum())
     removed = f"{rows.removed.max()} of {rows.chain_length.max()} {rows.unit.iloc[0]}"
     return (
-        f"{_named(arm)}: {_percent(found)} of {rows.n_test.min():,} unseen questions right with "
+        f"{_named(arm)}: {percent(found)} of {rows.n_test.min():,} unseen questions right with "
         f"{removed} removed ({over}, lowest {rows.accuracy.min():.1%}; {reached} of {seeds} at or "
         f"above {SUCCESS:.0%})."
     )
@@ -153,7 +154,3 @@ def _difference(arm: str, rows: pd.DataFrame, baseline: str, others: pd.DataFram
         f"{method_label(ARMS[arm][0])} less {_named(baseline)}: {points.value:.1f} points "
         f"(95% interval {points.low:.1f} to {points.high:.1f}){doubt}."
     )
-
-
-def _percent(found: Interval) -> str:
-    return f"{found.value:.1%} (95% interval {found.low:.1%} to {found.high:.1%})"

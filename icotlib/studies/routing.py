@@ -101,7 +101,7 @@ class Routing(Study):
         return figures.routing(table)
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
-        found = [_compared(member.config) for member in members]
+        found = [compared(member.config) for member in members]
         gain = np.array([confident - random for confident, random, _ in found])
         confident, random, tokens = (float(np.mean(column)) for column in zip(*found, strict=True))
         said = (
@@ -165,9 +165,34 @@ def _rows(config: RunConfig) -> list[dict[str, Any]]:
     return rows
 
 
-def _compared(config: RunConfig) -> tuple[float, float, float]:
-    """Accuracy by confidence and at random at the share that words name, and tokens a question."""
+def compared(config: RunConfig, share: float = COMPARED) -> tuple[float, float, float]:
+    """What one finished run answers right if a share of its questions, the least sure ones, are
+    asked again: accuracy by confidence, at random, and tokens a question.
+
+    Args:
+        share: of the validation questions, from which the threshold comes.
+    """
     asked = _asked(Run.of(config).folder)
-    _, again = _at(COMPARED, asked)
+    _, again = _at(share, asked)
     right, tokens = asked[1].routed(again)
     return float(right.mean()), asked[1].at_random(tokens), tokens
+
+
+def least_sure(config: RunConfig, n: int = 5) -> pd.DataFrame:
+    """The n test questions that a finished run is least sure of, the least sure first.
+
+    Columns question, probability (of its answer without steps), right (without steps) and
+    right_with_steps.
+    """
+    run = Run.of(config)
+    replies = _asked(run.folder)[1]
+    questions = StageModel.of(run).corpus.test["question"]
+    order = np.argsort(replies.sure, kind="stable")[:n]
+    return pd.DataFrame(
+        {
+            "question": [questions[int(number)] for number in order],
+            "probability": np.exp(replies.sure[order]),
+            "right": replies.implicit[order],
+            "right_with_steps": replies.explicit[order],
+        }
+    )

@@ -7,6 +7,7 @@ distillation  what the teacher's states hold, what is lost, what matters
 interp        what probes read and what states are used for
 studies       figures of the studies
 thoughts      what latent thoughts hold, and what replacing them does
+ideas         schematic pictures of what notebooks are about
 predicted     measured seconds of steps beside predicted ones
 maps          the same by layer and position, and attention
 styled        the decorator that makes a function a figure

@@ -162,7 +162,7 @@ class _Series:
 
 def _curves(ax: Axes) -> str:
     if not len(ax.get_xticks()) and not len(ax.get_yticks()):
-        return ""  # places without meaning
+        return str(ax.get_label()).rstrip(".")  # places without meaning: a drawing may be described
     found = _series(ax)
     shown = [one for one in found if one.named] or [one for one in found if one.bars] or found
     if len(shown) > 1 and not shown[0].named and not shown[0].bars:

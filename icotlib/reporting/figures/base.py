@@ -69,6 +69,16 @@ def empty_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(look.width or width, look.height or height))
 
 
+def scaled_figure(width: float, height: float) -> tuple[Figure, float]:
+    """A figure without axes that keeps its proportions where another width is asked for, and by how
+    much it is larger than this size in inches."""
+    look = _LOOK.get() or Look()
+    scale = (look.width or width) / width
+    figure = Figure(figsize=(scale * width, look.height or scale * height))
+    figure.set_layout_engine("none")
+    return figure, scale
+
+
 def is_narrow(width: float = PAGE) -> bool:
     """Whether a figure of this width, or of that which is asked for, is about a column wide."""
     return ((_LOOK.get() or Look()).width or width) < NARROW

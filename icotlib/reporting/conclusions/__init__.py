@@ -1,0 +1,50 @@
+"""What notebooks saw: their opening questions answered in sentences, computed from tables.
+
+sentences     shares, differences and intervals in words, and when the data do not decide
+removal       data, baselines, removal of chain tokens, all finished runs
+distillation  the teacher's states, emulation, coupling, ablations, mixtures
+inside        probes, interventions, attention and geometry
+
+Each function here takes what its notebook has drawn, and returns a `Conclusion`, which a notebook
+shows as a list.
+"""
+
+from icotlib.reporting.conclusions.distillation import (
+    coupling,
+    emulation,
+    mind_reading,
+    mixture,
+    parts,
+)
+from icotlib.reporting.conclusions.inside import causal, geometry, probing
+from icotlib.reporting.conclusions.removal import (
+    baselines,
+    data,
+    own,
+    removal_curve,
+    results,
+    schedule,
+    stepwise,
+    tour,
+)
+from icotlib.reporting.conclusions.sentences import Conclusion
+
+__all__ = [
+    "Conclusion",
+    "baselines",
+    "causal",
+    "coupling",
+    "data",
+    "emulation",
+    "geometry",
+    "mind_reading",
+    "mixture",
+    "own",
+    "parts",
+    "probing",
+    "removal_curve",
+    "results",
+    "schedule",
+    "stepwise",
+    "tour",
+]

@@ -1,0 +1,18 @@
+"""Schematic pictures of what notebooks are about, without results: `figures.idea("stepwise")`.
+
+canvas        boxes, cells, grids, arrows and words, in inches
+pictures      every picture by its name, and the figure that draws one
+basics        what a model sees, written and hidden steps, the two baselines, seeds, routing
+removal       how chains get shorter, and what a removed token buys
+distillation  the teacher's states: read, predicted, put in
+inside        probes, patches and attention
+
+A picture is one function with `@picture(height)` in a file here, which draws on a canvas; its
+docstring is the description for whoever cannot see it.
+"""
+
+import importlib
+import pkgutil
+
+for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
+    importlib.import_module(_module.name)
