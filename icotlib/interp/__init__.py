@@ -43,7 +43,6 @@ from icotlib.interp.thoughts import (
     head_table,
     replacement_table,
     thought_probes,
-    thought_words,
     thoughts_of,
 )
 from icotlib.interp.variables import Variable, variables_of
@@ -84,7 +83,6 @@ __all__ = [
     "steer",
     "stored_activations",
     "thought_probes",
-    "thought_words",
     "thoughts_of",
     "through_removal",
     "variables_of",

@@ -26,13 +26,6 @@ from icotlib.tasks.questions import QuestionSet
 #: their norm, nothing.
 REPLACEMENTS = ("other", "mean", "noise", "zero")
 
-#: What sentences call them.
-SAID = {
-    "other": "the thoughts of another question",
-    "mean": "the mean thought",
-    "noise": "noise of the thoughts' norm",
-}
-
 
 def latent_model(model: StageModel) -> LatentModel:
     """The model with latent places behind a stage.
@@ -171,31 +164,6 @@ def replacement_table(
             for kind, expected in (("own", own), ("other", other)):
                 rows.append(row | {"answers": kind, **effect_size((answers == expected)[differ])})
     return pd.DataFrame(rows)
-
-
-def thought_words(read: pd.DataFrame, replaced: pd.DataFrame) -> list[str]:
-    """What the tables say, in sentences.
-
-    Args:
-        read: of `head_table`; replaced: of `replacement_table`.
-    """
-    best = read.loc[(read.share - read.control).idxmax()]
-    clear = best.low > best.control
-    said = [
-        f"The output head reads a chain token best in thought {best.place}: {best.token}, in "
-        f"{best.share:.1%} of questions (95% interval {best.low:.1%} to {best.high:.1%}; "
-        f"{best.control:.1%} for the chains of other questions)."
-        + ("" if clear else " The control lies within the interval.")
-    ]
-    whole = replaced[replaced.place == 0].set_index(["replacement", "answers"])
-    for name, label in SAID.items():
-        own, other = whole.loc[(name, "own")], whole.loc[(name, "other")]
-        said.append(
-            f"With {label} in all places, {own.effect:.1%} of answer symbols stay as they were "
-            f"(95% interval {own.low:.1%} to {own.high:.1%}), and {other.effect:.1%} become the "
-            f"other question's ({other.low:.1%} to {other.high:.1%})."
-        )
-    return [*said, "All of this is one model: it says nothing of other seeds."]
 
 
 def _put(new: Tensor, place: int) -> Callable[[int, Tensor], Tensor]:

@@ -4,6 +4,7 @@ sentences     shares, differences and intervals in words, and when the data do n
 removal       data, baselines, removal of chain tokens, all finished runs
 distillation  the teacher's states, emulation, coupling, ablations, mixtures
 inside        probes, interventions, attention and geometry
+latent        thoughts in latent places
 
 Each function here takes what its notebook has drawn, and returns a `Conclusion`, which a notebook
 shows as a list.
@@ -17,6 +18,7 @@ from icotlib.reporting.conclusions.distillation import (
     parts,
 )
 from icotlib.reporting.conclusions.inside import causal, geometry, probing
+from icotlib.reporting.conclusions.latent import thoughts
 from icotlib.reporting.conclusions.removal import (
     baselines,
     data,
@@ -46,5 +48,6 @@ __all__ = [
     "results",
     "schedule",
     "stepwise",
+    "thoughts",
     "tour",
 ]

@@ -6,6 +6,7 @@ basics        what a model sees, written and hidden steps, the two baselines, se
 removal       how chains get shorter, and what a removed token buys
 distillation  the teacher's states: read, predicted, put in
 inside        probes, patches and attention
+latent        thoughts between question and answer, and how they are trained
 
 A picture is one function with `@picture(height)` in a file here, which draws on a canvas; its
 docstring is the description for whoever cannot see it.

@@ -1,0 +1,41 @@
+"""What latent thoughts hold, and whether answers follow them, in sentences."""
+
+import pandas as pd
+
+from icotlib.reporting.conclusions.sentences import Conclusion, percent
+from icotlib.reporting.statistics import Interval
+
+#: What sentences call replacements of thoughts.
+SAID = {
+    "other": "the thoughts of another question",
+    "mean": "the mean thought",
+    "noise": "noise of the thoughts' norm",
+}
+
+
+def thoughts(read: pd.DataFrame, replaced: pd.DataFrame) -> Conclusion:
+    """What stands in the thoughts of one model, and what replacing them does.
+
+    Args:
+        read: of `interp.head_table`; replaced: of `interp.replacement_table`.
+    """
+    best = read.loc[(read.share - read.control).idxmax()]
+    share = percent(Interval(best.share, best.low, best.high))
+    said = [
+        f"The output head reads a chain token best in thought {best.place}: {best.token}, in "
+        f"{share} of questions, and {best.control:.1%} for the chains of other questions."
+    ]
+    if best.low <= best.control:
+        said.append("The data do not decide whether it reads the question's own chain.")
+    whole = replaced[replaced.place == 0].set_index(["replacement", "answers"])
+    for name, label in SAID.items():
+        own, other = (_share(whole.loc[(name, answers)]) for answers in ("own", "other"))
+        said.append(
+            f"With {label} in all places, {own} of answer symbols stay as they were, and {other} "
+            "become the other question's."
+        )
+    return Conclusion([*said, "This is one model: it says nothing about other seeds."])
+
+
+def _share(row: pd.Series) -> str:
+    return percent(Interval(row.effect, row.low, row.high))
