@@ -48,7 +48,7 @@ def _decoded(name: str, rows: pd.DataFrame) -> list[str]:
         f"The clearest is {top.variable}, in layer {top.layer} at {top.position}: the probe is "
         f"right in {percent(Interval(top.probe, top.low, top.high))}, the best control "
         f"({top.control}) in {top.control_score:.1%}.",
-        f"What can be decoded anyway is much: the best control is right in "
+        f"What can be decoded anyway: the best control is right in "
         f"{rows.control_score.median():.1%} (median over tokens), most often “{often}”; the probe "
         f"in {rows.probe.median():.1%}.",
     ]
@@ -100,7 +100,7 @@ def _without(model: str, table: pd.DataFrame, names: Sequence[str]) -> list[str]
     idle = float((rows.accuracy > rows.intact - IDLE).mean())
     found = percent(Interval(worst.accuracy, worst.low, worst.high))
     if worst.high >= worst.intact:
-        said = f"Of {model}, the data show no single state without which it answers worse"
+        said = f"In {model}, the data show no single state without which it answers worse"
         said += f" (at worst {found} of answers are right, {worst.intact:.1%} with all states)."
     else:
         said = f"Without the state of {model} in layer {int(worst.layer)} at "
@@ -129,8 +129,9 @@ def geometry(
     said = []
     for name, tree in trees.items():
         top = tree[tree.layer == layers - 1].sort_values("weight", ascending=False)
-        sources = listed(dict.fromkeys(top.source_name)) or "no position"
-        said.append(f"{capital(name)}, heads of the last layer attend to {sources}.")
+        sources = listed(dict.fromkeys(top.source_name)) or "no single position"
+        share = "a quarter of their attention or more"
+        said.append(f"{capital(name)}, heads of the last layer give {share} to {sources}.")
     means = {}
     for (_, other), table in similar.items():
         same = table[(table["first"] == table["second"]) & (table["first"] > 0)]

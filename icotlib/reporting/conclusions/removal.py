@@ -15,6 +15,7 @@ from icotlib.reporting.conclusions.sentences import (
     capital,
     decided,
     difference,
+    listed,
     percent,
     points,
     size,
@@ -166,7 +167,10 @@ def schedule(runs: Mapping[str, Run]) -> Conclusion:
     last = _ends(next(iter(tables.values())))[1].iloc[0]
     what = f"with {last.removed} of {last.chain_length} {last.unit} removed"
     said = against_first(what, samples)
-    said += [f"With “{name}”, {_fall(table)}." for name, table in tables.items()]
+    falls: dict[str, list[str]] = {}
+    for name, table in tables.items():
+        falls.setdefault(_fall(table), []).append(f"“{name}”")
+    said += [f"With {listed(names)}, {fall}." for fall, names in falls.items()]
     return Conclusion([*said, about_seeds(1)])
 
 

@@ -74,7 +74,7 @@ def scaled_figure(width: float, height: float) -> tuple[Figure, float]:
     much it is larger than this size in inches."""
     look = _LOOK.get() or Look()
     scale = (look.width or width) / width
-    figure = Figure(figsize=(scale * width, look.height or scale * height))
+    figure = Figure(figsize=(look.width or width, look.height or scale * height))
     figure.set_layout_engine("none")
     return figure, scale
 
