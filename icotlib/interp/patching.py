@@ -47,7 +47,7 @@ def patch_pairs(
     """
     layers = range(model.layers + 1) if layers is None else layers
     with cache_unchanged(model):
-        runs = _PairedRuns(model, clean, corrupted)
+        runs = PairedRuns(model, clean, corrupted)
         every = range(runs.inputs.ids.shape[1])
         positions = every if positions is None else list(positions)
         rows = [
@@ -86,7 +86,7 @@ def patch_entries(
     return pd.concat(tables, ignore_index=True)
 
 
-class _PairedRuns:
+class PairedRuns:
     """Clean and corrupted runs of a model: inputs, states, and the answers without a patch."""
 
     def __init__(self, model: StageModel, clean: QuestionSet, corrupted: QuestionSet):
@@ -198,6 +198,6 @@ def _any_symbol_flipped(
 ) -> Tensor:
     """Whether the patch brings any corrupted symbol, for each pair whose answers differ: `[m]`."""
     with cache_unchanged(model):
-        runs = _PairedRuns(model, clean, corrupted)
+        runs = PairedRuns(model, clean, corrupted)
         flipped = (runs.patched(layer, position) == runs.corrupted_answers) & runs.differ
     return flipped.any(dim=1)[runs.differ.any(dim=1)]
