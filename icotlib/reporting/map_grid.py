@@ -29,7 +29,7 @@ class MapGrid(anywidget.AnyWidget):
     rows = traitlets.List(traitlets.Unicode()).tag(sync=True)
     columns = traitlets.List(traitlets.Unicode()).tag(sync=True)
     #: By layer and position: text, label (what a screen reader says), colour and ink.
-    cells = traitlets.List().tag(sync=True)
+    cells = traitlets.List(traitlets.List()).tag(sync=True)
     #: Layer and position of the chosen cell.
     selected = traitlets.List(traitlets.Int(), default_value=[0, 0]).tag(sync=True)
 
