@@ -42,6 +42,8 @@ LAB = WORK / "lab"
 FIGURES = PROJECT / "figures"
 DATA = PROJECT / "data"
 STYLE = Path(__file__).resolve().parent / "reporting" / "figures" / "paper.mplstyle"
+#: Script and style of the map in a notebook: this name with .js and .css.
+MAP_GRID = Path(__file__).resolve().parent / "reporting" / "map_grid"
 
 
 def runs_root() -> Path:

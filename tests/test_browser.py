@@ -201,3 +201,63 @@ def test_the_dial_is_turned_by_mouse_and_keyboard(lab, browser, folder, tiny, mo
     shown.page.get_by_role("alert").wait_for()
     shown.picture("dial-error")
     shown.close()
+
+
+EXPLORER = """\
+import icotlib as icot
+from icotlib.interp import explorer
+explorer.QUESTIONS = 150
+icot.explorer(icot.find_run("{name}"), "12 * 34")"""
+
+
+def test_a_cell_is_chosen_by_mouse_and_keyboard(lab, browser, folder, tiny, monkeypatch):
+    monkeypatch.setenv("ICOT_RUNS", str(folder / "runs"))
+    cells = EXPLORER.format(name=train(tiny).name), "6 * 7"
+    shown = Page(browser, lab, write_notebook(folder / "explorer.ipynb", *cells), width=900)
+    shown.run_cell(0)
+    shown.sees("The model answers")
+    page, expect = shown.page, playwright.expect
+    grid = page.get_by_role("grid", name="selectivity of the probe in percent, t1")
+    chosen = grid.locator('[aria-selected="true"]')
+
+    def chosen_is(layer: int, position: int) -> None:
+        place = f"layer {layer}, position {position} "
+        expect(chosen).to_have_attribute("aria-label", re.compile(f"^{place}"), timeout=PATIENCE)
+        expect(chosen).to_be_focused()
+        shown.sees(f"at {place}(")
+
+    grid.get_by_role("gridcell", name=re.compile("^layer 0, position 1 ")).click()
+    chosen_is(0, 1)
+    for key, place in {
+        "ArrowRight": (0, 2),
+        "ArrowUp": (1, 2),
+        "End": (1, grid.get_by_role("columnheader").count() - 1),
+        "PageDown": (0, grid.get_by_role("columnheader").count() - 1),
+        "ArrowDown": (0, grid.get_by_role("columnheader").count() - 1),  # the lowest layer
+        "Home": (0, 0),
+        "PageUp": (2, 0),
+        "ArrowLeft": (2, 0),
+        "Enter": (2, 0),
+    }.items():
+        page.keyboard.press(key)
+        chosen_is(*place)
+    assert page.locator(".jp-mod-editMode .jp-CodeCell.jp-mod-active").count() == 0
+    assert page.locator(".jp-Notebook .jp-CodeCell").count() == len(cells)
+    shown.picture("explorer")
+    page.get_by_label("Map", exact=True).select_option("effect of patching")
+    page.get_by_role("grid", name="effect of patching in percent").wait_for()
+    page.get_by_label("Variable", exact=True).select_option("t2")
+    shown.sees("t2 at layer 2, position 0 ")
+    page.get_by_label("Patched in", exact=True).select_option(index=1)
+    shown.picture("explorer-patching")
+    field = page.get_by_label("Question", exact=True)
+    field.fill("1 * 2")
+    field.press("Enter")
+    page.get_by_role("alert").wait_for()
+    field.fill("34 * 12")
+    field.press("Enter")
+    shown.sees("The model answers")
+    page.keyboard.press("Tab")
+    page.set_viewport_size({"width": 400, "height": 800})
+    shown.picture("explorer-narrow")
+    shown.close()

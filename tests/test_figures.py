@@ -126,6 +126,13 @@ DRAWN = {
         )
     ),
     "probe_map": lambda: figures.probe_map(made_probe_scores(), ["a0", "="]),
+    "cell_maps": lambda: figures.cell_maps(
+        made_probe_scores().query("variable == 't1'"),
+        made_scores(layer=[0, 1], position=[0, 1]).assign(effect=[0.0, 1.0, 0.5, np.nan]),
+        ["a0", "="],
+        1,
+        0,
+    ),
     "probe_scores": lambda: figures.probe_scores({"ICoT-SI": made_probe_scores().iloc[:3]}),
     "probes_through_removal": lambda: figures.probes_through_removal(
         made_scores(removed=[0, 1, 2], variable=["t1", "t2"], where=["separator", "unseen"]).assign(

@@ -726,7 +726,7 @@ def test_the_pattern_is_where_states_differ_and_the_weights_are_not():
     probe = interp.fit_linear(states[None], labels[:, None], steps=200)
     old, new = labels.numpy(), ((labels + 1) % 3).numpy()
     shift = {
-        name: steering._shift(name, states, labels, probe, states, old, new, 0)
+        name: steering.shift(name, states, labels, probe, states, old, new, 0)
         for name in ("weights", "pattern", "means")
     }
     angle = {k: torch.cosine_similarity(v, shift["means"]).abs().median() for k, v in shift.items()}
@@ -871,23 +871,3 @@ def test_analyses_use_every_core_and_restore_the_number_of_threads(planted, monk
     interp.patch_entries(planted[0], planted[1][:20], entries=[0], layers=[0])
     assert seen == [max(3, before)]
     assert torch.get_num_threads() == before
-
-
-# --- single states -----------------------------------------------------------------------------
-
-
-def test_one_state_is_decoded_and_patched(planted):
-    model, questions = planted
-    reader = interp.ProbeReader(model, questions)
-    report = reader.read("1011000000", 1, SEPARATOR, other="1010000000")
-    row = report.decoded.set_index("variable").loc[f"t{BITS}"]
-    assert (row.decoded, row.truth, row.right) == ("1", "1", True)
-    assert row.probability > 0.9
-    assert (report.answer, report.patched) == ("1", "0")
-    assert reader.read("1011000000", 1, 0, other="1010000000").patched == "1"
-    assert reader.read("1011000000", 1, 0).patched is None
-    assert reader.positions[SEPARATOR] == "="
-    with pytest.raises(IndexError, match="layer 0 to 2"):
-        reader.read("1011000000", 3, 0)
-    with pytest.raises(ValueError, match="bits"):
-        reader.read("12", 1, 0)

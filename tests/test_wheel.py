@@ -63,3 +63,9 @@ def test_notebooks_run_from_the_wheel_alone(installed, tmp_path):
     assert runs == str(tmp_path / "runs")
     assert copy.startswith(runs)
     assert not (installed / "runs").exists()
+
+
+def test_the_map_of_the_explorer_is_in_the_wheel(installed):
+    for ending in (".js", ".css"):
+        part = paths.MAP_GRID.with_suffix(ending).relative_to(paths.PROJECT)
+        assert (installed / part).is_file()

@@ -9,7 +9,7 @@ import pytest
 from icotlib import experiments
 from icotlib.config import RunConfig
 from icotlib.data.files import write_examples
-from icotlib.errors import RunError
+from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.reporting import widgets
 from icotlib.reporting.dial import answers_by_stage, counted, dial, page, stage_in_words
@@ -18,6 +18,7 @@ from icotlib.runs import Run
 from icotlib.tasks import Example
 from icotlib.tasks.questions import QuestionSet
 from icotlib.training.trainer import train
+from tests.helpers import TINY_SIZES
 
 
 @pytest.fixture
@@ -109,6 +110,49 @@ def test_a_coupled_run_answers_and_its_phases_alone_do_not(runs_folder):
 
 def test_without_anybody_to_slide_the_dial_is_a_table(run):
     assert len(dial(run, headless=True)) == 9
+
+
+def test_several_methods_answer_side_by_side(runs_folder, tiny):
+    plain = train(RunConfig().override(TINY_SIZES | {"method": "no_cot"}))
+    written = train(RunConfig().override(TINY_SIZES | {"method": "explicit_cot"}))
+    runs = [train(tiny), plain, written]
+    field, slider, _, output = dial(runs, "12 * 34").children
+    assert slider.options == dial(runs[0]).children[1].options  # of the one that has stages
+    heads = re.compile('<th scope="row">(.*?)</th><td>(.*?)</td>')
+    labels = [run.config.spec.label for run in runs]
+    for label, removed in slider.options:
+        slider.value = removed
+        stages = [label, "writes none", "writes every step"]
+        assert heads.findall(output.value) == list(zip(labels, stages, strict=True))
+        for run in runs:
+            model = StageModel.of(run, removed if run is runs[0] else None)
+            answer = model.answer("12 * 34").answer or "nothing"
+            row = output.value.split(f">{run.config.spec.label}<")[1].split("</tr>")[0]
+            assert f"<b>{answer}</b>" in row
+    field.value = "1"
+    assert 'role="alert"' in output.value
+    table = dial(runs, "12 * 34", headless=True)
+    assert table.model.drop_duplicates().tolist() == labels
+    assert table.groupby("model", sort=False).size().tolist() == [9, 1, 1]
+    twice = dial({"first": runs[0], "again": runs[0]}, headless=True)
+    assert twice.model.unique().tolist() == ["first", "again"]
+
+
+def test_the_dial_refuses_runs_that_cannot_answer_one_question(runs_folder, tiny):
+    run = train(tiny)
+    other = train(tiny.override({"data.task": "mult-1x2"}))
+    with pytest.raises(ConfigError, match=r"learned mult-2x2, .* learned mult-1x2"):
+        dial([run, other])
+    steps = train(tiny.override({"removal.step_end": "+", "removal.keep_positions": False}))
+    with pytest.raises(ConfigError, match="in steps and tokens"):
+        dial([run, steps])
+    with pytest.raises(ConfigError, match="none was given"):
+        dial([])
+
+
+def test_a_model_of_one_stage_says_what_it_writes(runs_folder):
+    plain = train(RunConfig().override(TINY_SIZES | {"method": "no_cot"}))
+    assert dial(plain).children[1].label == "writes none"
 
 
 def test_on_own_data_the_dial_asks_ones_own_question(runs_folder, tiny, tmp_path):

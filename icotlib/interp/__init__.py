@@ -8,7 +8,9 @@ activations      the residual stream over many questions, on disk
 probes           linear and MLP probes of all positions at once
 probing          probe scores at every layer and position, also through removal
 report           probes with their controls; readable beside used
-explorer         one state of one question, decoded and patched
+explorer         cells of a model's maps: read at a layer and position, for one question
+cells            what such a cell says, as data and in sentences
+one_state        one state of one question, decoded and steered
 effects          what interventions share: cached layers and effect sizes
 patching         activation patching between clean and corrupted runs
 steering         states moved to encode another chain token
@@ -24,7 +26,8 @@ time_spent       where a coupled model's time goes
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.ablation import ablate, knock_out
 from icotlib.interp.activations import stored_activations
-from icotlib.interp.explorer import ProbeReader, StateReport
+from icotlib.interp.cells import Cell
+from icotlib.interp.explorer import CellReader, cell
 from icotlib.interp.geometry import attention, attention_tree, cka, cka_table, digit_geometry
 from icotlib.interp.patching import (
     effect_by_position_kind,
@@ -49,16 +52,17 @@ from icotlib.interp.variables import Variable, variables_of
 from icotlib.tasks.questions import QuestionSet
 
 __all__ = [
-    "ProbeReader",
+    "Cell",
+    "CellReader",
     "Probes",
     "QuestionSet",
     "StageModel",
-    "StateReport",
     "Variable",
     "ablate",
     "attention",
     "attention_tree",
     "best_positions",
+    "cell",
     "cka",
     "cka_table",
     "digit_geometry",

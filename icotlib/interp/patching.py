@@ -47,7 +47,7 @@ def patch_pairs(
     """
     layers = range(model.layers + 1) if layers is None else layers
     with cache_unchanged(model):
-        runs = _PairedRuns(model, clean, corrupted)
+        runs = PairedRuns(model, clean, corrupted)
         every = range(runs.clean_states.shape[1])
         positions = every if positions is None else list(positions)
         rows = [
@@ -100,7 +100,7 @@ def patched_answers(
 
     Raises `ConfigError` if the sets do not form pairs, or if there is no such state.
     """
-    runs = _PairedRuns(model, clean, corrupted)
+    runs = PairedRuns(model, clean, corrupted)
     layers, positions = runs.clean_states.shape[:2]
     if not (0 <= layer < layers and 0 <= position < positions):
         raise ConfigError(
@@ -119,7 +119,7 @@ def patched_answers(
     return pd.DataFrame({"question": asked[0], "other": asked[1]} | texts)[columns]
 
 
-class _PairedRuns:
+class PairedRuns:
     """Clean and corrupted runs of a model: inputs, states, and the answers without a patch."""
 
     def __init__(self, model: StageModel, clean: QuestionSet, corrupted: QuestionSet):
@@ -231,6 +231,6 @@ def _any_symbol_flipped(
 ) -> Tensor:
     """Whether the patch brings any corrupted symbol, for each pair whose answers differ: `[m]`."""
     with cache_unchanged(model):
-        runs = _PairedRuns(model, clean, corrupted)
+        runs = PairedRuns(model, clean, corrupted)
         flipped = (runs.patched(layer, position) == runs.corrupted_answers) & runs.differ
     return flipped.any(dim=1)[runs.differ.any(dim=1)]

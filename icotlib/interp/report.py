@@ -1,6 +1,6 @@
 """Probes with their controls, and the table that sets what is readable beside what is used."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,9 +13,12 @@ from icotlib.interp.patching import effect_of_token
 from icotlib.interp.probing import probe_grid, visible_input
 from icotlib.interp.steering import DIRECTIONS, first_affected, steer
 from icotlib.interp.variables import Variable, variables_of
+from icotlib.system import memory
 from icotlib.system.processes import all_cores
 from icotlib.tasks.questions import QuestionSet
 
+#: The controls of a probe, by the names of their columns.
+CONTROLS = ("untrained", "No CoT", "shuffled labels", "input", "input, MLP")
 #: An interval must exceed its control by this much to count as an effect.
 MARGIN = 0.05
 #: Scores that differ by less than this count as equal when a state is selected.
@@ -47,19 +50,56 @@ def probe_with_controls(
         layer and position, with `control_score`; `selectivity`, the score minus that, and
         `valid_selectivity`, the same on the rows to select by; a column for each control.
     """
+    states = states_and_controls(model, questions, no_cot_control, progress)
+    return compared(states, variables, model.position_names(questions), probe, progress)
+
+
+def states_and_controls(
+    model: StageModel,
+    questions: QuestionSet,
+    no_cot_control: StageModel | None = None,
+    progress: bool = False,
+) -> dict[str, Callable[[], np.ndarray]]:
+    """What `probe_with_controls` probes: functions that give states `[layers, positions, n, d]`.
+
+    Keys model, untrained, input (`visible_input`), and No CoT where there is such a model. States
+    are computed at each call, so that those of one model at a time take up the disk.
+    """
     stored = partial(stored_activations, questions=questions, progress=progress)
-    grid = partial(probe_grid, variables=variables, progress=progress)
-    states = stored(model)
-    controls = {"untrained": grid(stored(model.untrained()), probe=probe)}
+    states: dict[str, Callable[[], np.ndarray]] = {
+        "model": lambda: stored(model),
+        "untrained": lambda: stored(model.untrained()),
+        "input": lambda: visible_input(model, questions),
+    }
     if no_cot_control is not None:
-        others = stored(no_cot_control.with_inputs_of(model))
-        controls["No CoT"] = grid(others, probe=probe)
-    controls["shuffled labels"] = grid(states, probe=probe, shuffle=0)
-    seen = visible_input(model, questions)
+        control = no_cot_control.with_inputs_of(model)
+        states["No CoT"] = lambda: stored(control)
+    return states
+
+
+@memory.retaining_freed_memory()
+def compared(
+    states: Mapping[str, Callable[[], np.ndarray]],
+    variables: Sequence[Variable],
+    names: Sequence[str],
+    probe: str = "linear",
+    progress: bool = False,
+) -> pd.DataFrame:
+    """The table of `probe_with_controls`.
+
+    Args:
+        states: of the model and its controls, as `states_and_controls` gives them.
+        names: names of the positions.
+    """
+    grid = partial(probe_grid, variables=variables, progress=progress)
+    own = states["model"]()
+    models = [name for name in ("untrained", "No CoT") if name in states]
+    controls = {name: grid(states[name](), probe=probe) for name in models}
+    controls["shuffled labels"] = grid(own, probe=probe, shuffle=0)
+    seen = states["input"]()
     controls["input"] = _best_so_far(grid(seen, probe="linear"))
     controls["input, MLP"] = _best_so_far(grid(seen, probe="mlp"))
-    table = grid(states, probe=probe)
-    names = model.position_names(questions)
+    table = grid(own, probe=probe)
     known_from = {one.name: one.known_from(names) for one in variables}
     scores, valid = (
         pd.DataFrame({name: _aligned(table, one, column) for name, one in controls.items()})

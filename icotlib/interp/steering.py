@@ -71,7 +71,7 @@ def steer(
     wanted = forced_tokens(model, inputs, model.answer_positions(targets.questions))
     fitted = states[fit], labels, probe
     moved = {
-        direction: own + _shift(direction, *fitted, own, targets.old, targets.new, seed)
+        direction: own + shift(direction, *fitted, own, targets.old, targets.new, seed)
         for direction in directions
     }
     answers = _answers(model, targets.questions, inputs, (layer, position), moved)
@@ -146,7 +146,7 @@ class _Targets:
         return cls(eligible, *chosen, first)
 
 
-def _shift(
+def shift(
     direction: str,
     states: Tensor,
     labels: Tensor,

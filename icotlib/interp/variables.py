@@ -73,6 +73,16 @@ def _all_of(task: Task, questions: np.ndarray) -> list[Variable]:
     ]
 
 
+def values_in(questions: QuestionSet, variable: Variable) -> np.ndarray:
+    """The values `[n]` that a variable of other questions has in these."""
+    same = (variable.kind, variable.name)
+    return next(
+        one.values
+        for one in _all_of(questions.task, questions.questions)
+        if (one.kind, one.name) == same
+    )
+
+
 @lru_cache(maxsize=8)
 def _dependencies(task: Task) -> dict[str, tuple[str, ...]]:
     """For every variable of a task, the entries of a question that change it.

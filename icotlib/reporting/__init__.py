@@ -26,6 +26,8 @@ card_code       the Python of a card, which answers with transformers alone wher
 push            the upload of such a folder
 panel           the training panel: start, pause, resume and stop runs from a notebook
 dial            one question, answered while more and more of the chain is removed
+explorer        cells of a model's maps, chosen by click or arrow key
+map_grid        the map that is clicked
 widgets         the live plot, and the table of a sweep
 benchmark       speed beside plain loops
 loops           the loops that the benchmark compares

@@ -1,14 +1,17 @@
-"""The dial: one question, answered while more and more of the chain is removed."""
+"""The dial: one question, answered while more and more of the chain is removed, by one model or by
+several side by side."""
 
 import functools
 import html
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
 import pandas as pd
 
 from icotlib.data.corpus import examples_of
+from icotlib.errors import ConfigError
 from icotlib.evaluation import askable
 from icotlib.evaluation.asking import Answer, as_examples, example_of
 from icotlib.evaluation.stage_model import StageModel
@@ -27,6 +30,7 @@ STYLE = """<style>
 .icot-dial {overflow-x: auto}
 .icot-dial table {font-family: monospace; line-height: 1.6; border-collapse: collapse}
 .icot-dial th {text-align: left; font-weight: normal; padding-right: 1.5em; vertical-align: top}
+.icot-dial thead th, .icot-dial td {padding-right: 1.5em; text-align: left; vertical-align: top}
 .icot-dial del {opacity: 0.75; text-decoration-thickness: 2px}
 </style>"""
 
@@ -47,6 +51,14 @@ def answers_by_stage(run: Run, question: str | None = None) -> pd.DataFrame:
     return pd.DataFrame([_row(stage, stage.answer(question)) for stage in stages])
 
 
+def runs_by_stage(runs: Mapping[str, Run], question: str | None = None) -> pd.DataFrame:
+    """`answers_by_stage` of several runs, with a first column model."""
+    tables = [answers_by_stage(run, question) for run in runs.values()]
+    for name, table in zip(runs, tables, strict=True):
+        table.insert(0, "model", name)
+    return pd.concat(tables, ignore_index=True)
+
+
 def _row(stage: StageModel, answer: Answer) -> dict[str, object]:
     return {
         f"{stage.format.unit} removed": stage.removed,
@@ -58,25 +70,36 @@ def _row(stage: StageModel, answer: Answer) -> dict[str, object]:
     }
 
 
-def dial(run: Run, question: str | None = None, headless: bool = False) -> Any:
+#: One run, or several: each by its method's name, or by names of one's own.
+Runs = Run | Sequence[Run] | Mapping[str, Run]
+
+
+def dial(runs: Runs, question: str | None = None, headless: bool = False) -> Any:
     """The dial: type a question, slide from "writes every step" to "writes none".
 
-    Returns an ipywidgets box, or, where nobody can slide, the table of all its positions for one
-    question. On data from files, it suggests questions of the test set.
+    Several runs of one task answer side by side, each at its stage that is nearest to the dial's
+    position: a method without stages at the only one that it has. Returns an ipywidgets box, or,
+    where nobody can slide, the table of all its positions for one question. On data from files, it
+    suggests questions of the test set.
 
     Args:
-        run: a finished run with one model for every stage, or one per stage.
+        runs: a finished run with one model for every stage, or one per stage; or several runs.
         question: the first question; by default as for `answers_by_stage`.
         headless: return the table instead.
+
+    Raises `ConfigError` for runs of different tasks, or that count what is removed in different
+    units.
     """
+    if headless and isinstance(runs, Run):
+        return answers_by_stage(runs, question)
+    named = _named(runs)
     if headless:
-        return answers_by_stage(run, question)
+        return runs_by_stage(named, question)
 
     import ipywidgets as widgets  # a terminal does without
 
-    model = StageModel.of(run)
-    stages = {removed: model.at(removed) for removed in model.stages}
-    positions = [(stage_in_words(model, removed), removed) for removed in stages]
+    models = SideBySide({name: StageModel.of(run, name=name) for name, run in named.items()})
+    model = models.first
     field = widgets.Combobox(
         value=question or example_of(model.corpus)[0],
         options=own_questions(model),
@@ -86,25 +109,20 @@ def dial(run: Run, question: str | None = None, headless: bool = False) -> Any:
     )
     # Its own readout would change the length of the track, and be a field to type in.
     slider = widgets.SelectionSlider(
-        options=positions,
+        options=models.positions,
         description="Removed",
         readout=False,
         continuous_update=False,
         layout=widgets.Layout(width="32em", max_width="100%"),
     )
     # The same position as a list with a label, for screen readers, which the slider tells nothing.
-    named = widgets.Dropdown(options=positions, description="The model")
-    widgets.link((slider, "index"), (named, "index"))
+    named_position = widgets.Dropdown(options=models.positions, description="The model")
+    widgets.link((slider, "index"), (named_position, "index"))
     output = widgets.HTML()
-
-    @functools.cache
-    def known() -> dict[str, Example]:
-        held_out = [*examples_of(model.corpus.valid), *examples_of(model.corpus.test)]
-        return {example.question: example for example in held_out}
 
     def show(_: object = None) -> None:
         try:
-            output.value = page(stages[slider.value], field.value, known)
+            output.value = models.page(slider.value, field.value)
         except ValueError as error:
             text = html.escape(str(error))
             output.value = f'<div role="alert"><b>✖</b> {text}</div>'
@@ -112,7 +130,87 @@ def dial(run: Run, question: str | None = None, headless: bool = False) -> Any:
     field.observe(show, names="value")
     slider.observe(show, names="value")
     show()
-    return widgets.VBox([field, slider, named, output])
+    return widgets.VBox([field, slider, named_position, output])
+
+
+def _named(runs: Runs) -> dict[str, Run]:
+    """Runs by name: that of their method, or their own where a method comes twice.
+
+    Raises `ConfigError` if there is none, or if they are of different tasks.
+    """
+    if isinstance(runs, Run):
+        return {runs.name: runs}
+    if not isinstance(runs, Mapping):
+        labels = [run.config.spec.label for run in runs]
+        often = Counter(labels)
+        pairs = zip(labels, runs, strict=True)
+        runs = {label if often[label] == 1 else run.name: run for label, run in pairs}
+    if not runs:
+        raise ConfigError("the dial needs a run: none was given")
+    tasks = {name: run.config.data.path or run.config.data.task for name, run in runs.items()}
+    if len(set(tasks.values())) > 1:
+        found = ", ".join(f"{name} learned {task}" for name, task in tasks.items())
+        raise ConfigError(f"the dial asks all its runs one question, and {found}: name runs of one")
+    return dict(runs)
+
+
+class SideBySide:
+    """Models of one task, each at all of its stages.
+
+    Raises `ConfigError` where they count what is removed in different units.
+    """
+
+    def __init__(self, models: Mapping[str, StageModel]):
+        self.stages = {
+            name: {removed: model.at(removed) for removed in model.stages}
+            for name, model in models.items()
+        }
+        self.first = next(iter(models.values()))
+        turned = [model for model in models.values() if len(model.stages) > 1]
+        units = sorted({model.format.unit for model in turned})
+        if len(units) > 1:
+            raise ConfigError(
+                f"these runs count what is removed in {' and '.join(units)}: name runs that agree"
+            )
+        #: The positions of the dial: in words, and the units removed.
+        self.positions = self._positions(turned or [self.first])
+
+    @staticmethod
+    def _positions(models: Sequence[StageModel]) -> list[tuple[str, int]]:
+        every = sorted({removed for model in models for removed in model.stages})
+        unit = models[0].format.unit
+        return [(_in_words(every, removed, unit), removed) for removed in every]
+
+    @functools.cached_property
+    def _examples(self) -> dict[str, Example]:
+        corpus = self.first.corpus
+        held_out = [*examples_of(corpus.valid), *examples_of(corpus.test)]
+        return {example.question: example for example in held_out}
+
+    def at(self, removed: int) -> dict[str, StageModel]:
+        """Each model at its stage that is nearest to a number of units removed."""
+        return {
+            name: stages[min(stages, key=lambda stage: (abs(stage - removed), stage))]
+            for name, stages in self.stages.items()
+        }
+
+    def page(self, removed: int, question: str) -> str:
+        """Their answers as HTML, nearest to a position of the dial."""
+        models = self.at(removed)
+        if len(models) == 1:
+            [only] = models.values()
+            return page(only, question, lambda: self._examples)
+        rows = []
+        for name, model in models.items():
+            row = {"model": html.escape(name), "stage": stage_in_words(model, model.removed)}
+            rows.append(row | _parts(model, question, lambda: self._examples, len(models)))
+        head = "".join(f'<th scope="col">{name}</th>' for name in rows[0])
+        body = ""
+        for row in rows:
+            first, *rest = row.values()
+            cells = "".join(f"<td>{cell}</td>" for cell in rest)
+            body += f'<tr><th scope="row">{first}</th>{cells}</tr>'
+        return _announced(f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>")
 
 
 def own_questions(model: StageModel) -> list[str]:
@@ -124,11 +222,15 @@ def own_questions(model: StageModel) -> list[str]:
 
 def stage_in_words(model: StageModel, removed: int) -> str:
     """A position of the dial."""
-    if removed == model.stages[0]:
+    return _in_words(model.stages, removed, model.format.unit)
+
+
+def _in_words(stages: Sequence[int], removed: int, unit: str) -> str:
+    if removed == 0 or (len(stages) > 1 and removed == stages[0]):
         return "writes every step"
-    if removed == model.stages[-1]:
+    if removed == stages[-1]:
         return "writes none"
-    return f"{counted(removed, model.format.unit)} removed"
+    return f"{counted(removed, unit)} removed"
 
 
 def counted(number: int, unit: str) -> str:
@@ -160,20 +262,39 @@ def page(
 
     Raises as `StageModel.answer` does.
     """
+    rows = _parts(model, question, known)
+    return _announced(
+        "".join(f'<tr><th scope="row">{k}</th><td>{x}</td></tr>' for k, x in rows.items())
+    )
+
+
+def _parts(
+    model: StageModel,
+    question: str,
+    known: Callable[[], Mapping[str, Example]],
+    models: int = 1,
+) -> dict[str, str]:
+    """Chain, answer and time of an answer as HTML.
+
+    Args:
+        models: how many models the page waits for.
+    """
     answer = model.answer(question)
-    more = TIMED - 1 if answer.seconds < SLOW else 0
+    more = TIMED - 1 if models * answer.seconds < SLOW else 0
     seconds = [answer.seconds, *(model.answer(question).seconds for _ in range(more))]
     [example] = as_examples(question, model.task, known)
     gone, written = html.escape(removed_chain(model, example)), html.escape(answer.chain)
     struck = f'<del aria-label="removed: {gone}">{gone}</del>' if gone else ""
     parts = (written, struck) if model.format.side == "right" else (struck, written)
-    chain = " ".join(filter(None, parts)) or "<i>nothing</i>"
     verdict = {True: "✔ right", False: "✖ wrong", None: "truth unknown"}[answer.right]
-    rows = {
-        "chain": chain,
+    return {
+        "chain": " ".join(filter(None, parts)) or "<i>nothing</i>",
         "answer": f"<b>{html.escape(answer.answer) or 'nothing'}</b> ({verdict})",
         "time": f"{1000 * median(seconds):.1f} ms for {counted(answer.tokens, 'tokens')}",
     }
-    body = "".join(f'<tr><th scope="row">{k}</th><td>{x}</td></tr>' for k, x in rows.items())
+
+
+def _announced(rows: str) -> str:
+    """Rows of a table that a screen reader reads out when they change."""
     opening = f'{STYLE}<div class="icot-dial" role="status" aria-live="polite">'
-    return f"{opening}<table>{body}</table></div>"
+    return f"{opening}<table>{rows}</table></div>"

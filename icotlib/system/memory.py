@@ -30,15 +30,25 @@ def retain_freed_memory() -> None:
 
 @contextmanager
 def retaining_freed_memory() -> Iterator[None]:
-    """`retain_freed_memory` while open, for a process with other work to do, such as a notebook."""
+    """`retain_freed_memory` while open, for a process with other work to do, such as a notebook.
+
+    Where one such block is inside another, memory is released once, at the end of the outer one.
+    """
+    _open.append(True)
     retain_freed_memory()
     try:
         yield
-    finally:  # the values that glibc adapts to where large tensors are allocated and freed
-        _set(MMAP_MAX, 65536)
-        _set(MMAP_THRESHOLD, 32 * 2**20)
-        _set(TRIM_THRESHOLD, 64 * 2**20)
-        release()
+    finally:
+        _open.pop()
+        if not _open:  # the values that glibc adapts to where large tensors come and go
+            _set(MMAP_MAX, 65536)
+            _set(MMAP_THRESHOLD, 32 * 2**20)
+            _set(TRIM_THRESHOLD, 64 * 2**20)
+            release()
+
+
+#: One entry for each block of `retaining_freed_memory` that is open.
+_open: list[bool] = []
 
 
 def release() -> None:

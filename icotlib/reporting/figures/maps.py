@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, Locator, MaxNLocator, PercentFormatter
 
 from icotlib.reporting.figures.base import (
@@ -144,6 +145,41 @@ def patching_map(table: pd.DataFrame, names: Sequence[str]) -> Figure:
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1))
     bar.outline.set_visible(False)
     figure.supylabel("digit changed; layer")
+    return figure
+
+
+@styled
+def cell_maps(
+    probed: pd.DataFrame, patched: pd.DataFrame, names: Sequence[str], layer: int, position: int
+) -> Figure:
+    """Selectivity of one variable's probe, and what patching does to one answer, a cell outlined.
+
+    Args:
+        probed, patched: tables of `interp.CellReader`.
+        names: names of the positions.
+        layer, position: of the outlined cell.
+    """
+    [variable] = pd.unique(probed.variable)
+    layers = probed.layer.max() + 1
+    figure, axes = new_figure(PAGE, 1.1 + 0.12 * layers, 2, squeeze=False)
+    panels = {
+        f"selectivity, {variable}": (probed, "selectivity", -0.6, 0.6, "RdBu_r"),
+        "patching one pair of questions": (patched, "effect", 0, 1, "viridis"),
+    }
+    for ax, (title, (table, column, low, high, colours)) in zip(
+        axes[0], panels.items(), strict=True
+    ):
+        image = _heat(ax, table, column, vmin=low, vmax=high, cmap=colours)
+        for color, width in (("white", 3.0), ("black", 1.2)):
+            corner = (position - 0.5, layer - 0.5)
+            ax.add_patch(Rectangle(corner, 1, 1, fill=False, color=color, lw=width, clip_on=False))
+        _position_names(ax, names)
+        ax.set_title(title)
+        ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+        bar = figure.colorbar(image, ax=ax, fraction=0.04, pad=0.02)
+        bar.ax.yaxis.set_major_formatter(PercentFormatter(1))
+        bar.outline.set_visible(False)
+    axes[0][0].set_ylabel("layer")
     return figure
 
 
