@@ -101,6 +101,13 @@ def test_words_say_whether_the_seeds_decide():
     assert "do not" not in _decided(np.array([0.01, 0.012, 0.011]))
 
 
+def test_the_share_that_is_asked_again_can_be_chosen(runs_folder, monkeypatch):
+    monkeypatch.setattr(routing, "_asked", lambda folder: (asked(), asked()))
+    config = experiments.one_model("smoke")
+    assert routing.compared(config, 0.5) == (1.0, 0.75, 9 + 21 / 2)
+    assert routing.compared(config, 0.25) == (0.75, 0.625, 9 + 21 / 4)
+
+
 def test_the_least_sure_questions_come_first(runs_folder):
     config = experiments.one_model("smoke", overrides=QUICK)
     train(config)
@@ -108,9 +115,6 @@ def test_the_least_sure_questions_come_first(runs_folder):
     assert len(table) == 6
     assert table.probability.is_monotonic_increasing
     assert set(table.question) <= set(StageModel.of(icot.Run.of(config)).corpus.test["question"])
-    tokens = [routing.compared(config, share)[2] for share in (0.0, 0.5, 1.0)]
-    assert tokens[0] <= tokens[1] <= tokens[2]
-    assert tokens[0] < tokens[2]
 
 
 # --- studies -----------------------------------------------------------------------------------

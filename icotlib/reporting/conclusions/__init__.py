@@ -1,4 +1,4 @@
-"""What notebooks saw: their opening questions answered in sentences, computed from tables.
+"""Sentences that end notebooks.
 
 sentences     shares, differences and intervals in words, and when the data do not decide
 removal       data, baselines, removal of chain tokens, all finished runs

@@ -1,4 +1,6 @@
-"""Schematic pictures of what notebooks are about, without results: `figures.idea("stepwise")`.
+"""Pictures that open notebooks.
+
+`figures.idea("stepwise")` draws one; none holds a result.
 
 canvas        boxes, cells, grids, arrows and words, in inches
 pictures      every picture by its name, and the figure that draws one
