@@ -171,6 +171,7 @@ class Explorer:
         if column == "effect":
             title = f"{name} in percent of the differing symbols"
             table = self.reader.patched(self.question.value, self.other)
+            title += "" if table.effect.notna().any() else " (the two answers are the same)"
         else:
             title = f"{name} in percent, {variable}"
             if column != "control_score":
