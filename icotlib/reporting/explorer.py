@@ -159,8 +159,9 @@ class Explorer:
     @property
     def cell(self) -> Cell:
         """The chosen cell."""
-        place = self.grid.selected
-        return self.reader.read(self.question.value, self.variable.value, *place, self.other)
+        layer, position = self.grid.selected
+        asked, variable = self.question.value, self.variable.value
+        return self.reader.read(asked, variable, layer, position, self.other)
 
     def _draw(self) -> None:
         name, variable = self.shown.value, self.variable.value
