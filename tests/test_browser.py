@@ -257,7 +257,4 @@ def test_a_cell_is_chosen_by_mouse_and_keyboard(lab, browser, folder, tiny, monk
     field.fill("34 * 12")
     field.press("Enter")
     shown.sees("The model answers")
-    page.keyboard.press("Tab")
-    page.set_viewport_size({"width": 400, "height": 800})
-    shown.picture("explorer-narrow")
     shown.close()

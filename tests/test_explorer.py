@@ -259,6 +259,7 @@ def test_variable_map_and_questions_can_be_changed(shown):
     assert texts(shown)[0][9] == "100"
     shown.typed.value = EVEN  # the same question
     assert set(texts(shown)[0]) == {""}
+    assert shown.grid.title.endswith("(the two answers are the same)")
     assert "no value" in shown.grid.cells[0][0]["label"]
 
 

@@ -198,8 +198,8 @@ class SideBySide:
         """Their answers as HTML, nearest to a position of the dial."""
         models = self.at(removed)
         if len(models) == 1:
-            [only] = models.values()
-            return page(only, question, lambda: self._examples)
+            [model] = models.values()
+            return page(model, question, lambda: self._examples)
         rows = []
         for name, model in models.items():
             row = {"model": html.escape(name), "stage": stage_in_words(model, model.removed)}

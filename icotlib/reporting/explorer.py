@@ -160,8 +160,8 @@ class Explorer:
     def cell(self) -> Cell:
         """The chosen cell."""
         layer, position = self.grid.selected
-        asked = self.question.value, self.variable.value
-        return self.reader.read(*asked, layer, position, self.other)
+        asked, variable = self.question.value, self.variable.value
+        return self.reader.read(asked, variable, layer, position, self.other)
 
     def _draw(self) -> None:
         name, variable = self.shown.value, self.variable.value
@@ -172,6 +172,7 @@ class Explorer:
         if column == "effect":
             title = f"{name} in percent of the differing symbols"
             table = self.reader.patched(self.question.value, self.other)
+            title += "" if table.effect.notna().any() else " (the two answers are the same)"
         else:
             title = f"{name} in percent, {variable}"
             if column != "control_score":
