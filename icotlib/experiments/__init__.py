@@ -10,6 +10,7 @@ own           your own model and data
 papers        every number of the two papers' tables as a run
 workbook      which runs the workbook consists of, and what each notebook asks for
 runs          the runs that `icot train NAME` knows
+drafts        settings as they are typed: what is wrong with each, and the overrides they make
 
 The presets are `smoke` (seconds; proves that everything runs), `fast` (minutes on a laptop with two
 cores; the default) and `paper` (the papers' own settings, on one GPU).
