@@ -12,6 +12,7 @@ from icotlib.data.corpus import examples_of
 from icotlib.evaluation import askable
 from icotlib.evaluation.asking import Answer, as_examples, example_of
 from icotlib.evaluation.stage_model import StageModel
+from icotlib.reporting.parts import alert
 from icotlib.runs import Run
 from icotlib.tasks import Example
 
@@ -106,8 +107,7 @@ def dial(run: Run, question: str | None = None, headless: bool = False) -> Any:
         try:
             output.value = page(stages[slider.value], field.value, known)
         except ValueError as error:
-            text = html.escape(str(error))
-            output.value = f'<div role="alert"><b>✖</b> {text}</div>'
+            output.value = alert(str(error))
 
     field.observe(show, names="value")
     slider.observe(show, names="value")
