@@ -172,6 +172,7 @@ def test_picked_runs_are_compared(trained):
     assert "<img alt=" in browser.curves.value
     browser.list.value = (trained[0].name, trained[2].name)
     assert "optim.lr" in browser.settings.value
+    assert f"<th>{trained[2].name}</th>" in browser.settings.value
     assert "0.01" in browser.settings.value
     alone = browser.curves.value
     browser.list.value = (trained[0].name, trained[1].name, trained[2].name)

@@ -18,7 +18,7 @@ from icotlib.errors import IcotError
 from icotlib.reporting import figures
 from icotlib.reporting.overview import SORTS, STATES, differences, filtered, runs_table
 from icotlib.reporting.parts import ANY, WIDE, alert, as_png, button, image, picker, status
-from icotlib.reporting.readable import Table, table
+from icotlib.reporting.readable import table
 from icotlib.reporting.results import learning_table
 from icotlib.running.notebooks import executed_copies
 from icotlib.running.progress import NAME_WIDTH, is_live, short_name
@@ -78,7 +78,7 @@ class Browser:
             description="Runs",
             rows=ROWS,
             style={"description_width": "4em"},
-            layout=widgets.Layout(width="54em", max_width="100%"),
+            layout=widgets.Layout(width="54em", max_width="98%"),
         )
         self.reload = button("Reload", "look for runs again", self._reload, self._failed)
         # JupyterLab takes the arrow keys for itself: without a mouse, filter and pick what is left.
@@ -220,7 +220,7 @@ def settings_html(runs: Sequence[Run]) -> str:
     if len(runs) < 2:
         return ""
     found = differences(runs)
-    shown = Table(found)._repr_html_() if len(found) else "They differ in no setting."
+    shown = found.to_html(index=False, border=0) if len(found) else "They differ in no setting."
     return f'<h4>Settings that differ</h4><div style="overflow-x:auto">{shown}</div>'
 
 

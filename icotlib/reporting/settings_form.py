@@ -297,7 +297,8 @@ class Form:
                 self.speed.value = f"{planned.speed:.3g}"
         self._say("Planned.")
         text = html.escape("\n".join(planned.lines))
-        self.plan.value = f'<pre style="white-space: pre-wrap; line-height: 1.4">{text}</pre>'
+        look = "white-space: pre-wrap; word-break: normal; line-height: 1.4"
+        self.plan.value = f'<pre style="{look}">{text}</pre>'
 
     def _say(self, text: str) -> None:
         self.planning.value = status(text)
