@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, get_type_hints
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from icotlib.errors import ConfigError, did_you_mean
 from icotlib.system.names import check_name
@@ -13,6 +13,7 @@ from icotlib.values import (
     coerce,
     in_range,
     range_text,
+    read_text,
     shown,
     type_name,
 )
@@ -58,16 +59,21 @@ class Section:
     section: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for spec in dataclasses.fields(self):  # type: ignore[arg-type]
-            if not spec.metadata:
-                continue
-            name = self.dotted(spec.name)
-            value = coerce(getattr(self, spec.name), hints[spec.name], name)
-            if isinstance(value, str):
-                value = _checked(value, spec.metadata["meant"], name)
-            in_range(value, spec.metadata["low"], spec.metadata["high"], name)
-            object.__setattr__(self, spec.name, value)
+        for name in names_of(type(self)):
+            object.__setattr__(self, name, self.checked(name, getattr(self, name)))
+
+    @classmethod
+    def checked(cls, name: str, value: Any) -> Any:
+        """A value of one of its settings as a section keeps it, whatever its other settings are.
+
+        Raises `ConfigError` for a value of another type or outside the range.
+        """
+        about, dotted = cls.__dataclass_fields__[name].metadata, cls.dotted(name)  # type: ignore[attr-defined]
+        value = coerce(value, _hints(cls)[name], dotted)
+        if isinstance(value, str):
+            value = _checked(value, about["meant"], dotted)
+        in_range(value, about["low"], about["high"], dotted)
+        return value
 
     @classmethod
     def dotted(cls, name: str) -> str:
@@ -81,6 +87,16 @@ class Section:
             for spec in dataclasses.fields(self)  # type: ignore[arg-type]
             if getattr(self, spec.name) != default_of(spec)
         }
+
+
+_HINTS: dict[Any, dict[str, Any]] = {}
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    """The types of the settings of a section, looked up once."""
+    if kind not in _HINTS:
+        _HINTS[kind] = get_type_hints(kind)
+    return _HINTS[kind]
 
 
 def _checked(text: str, meant: Meant, name: str) -> str:
@@ -208,6 +224,19 @@ class Description:
     only: str = ""
     #: The type itself.
     kind: Any = None
+    #: What may be chosen, where only some texts may.
+    choices: tuple[str, ...] = ()
+    #: The section that it belongs to; of a variant's setting, the first that has it.
+    section: Any = Section
+
+    def read(self, text: str) -> Any:
+        """The value that a text stands for, checked on its own (`values.read_text`).
+
+        Raises `ConfigError` for a text that is no value of this setting.
+        """
+        return self.section.checked(
+            self.name.rpartition(".")[2], read_text(text, self.kind, self.name)
+        )
 
 
 def describe(declared: Declared) -> Iterator[Description]:
@@ -225,8 +254,11 @@ def describe(declared: Declared) -> Iterator[Description]:
             seen.add(short)
             readers = declared.readers(short)
             if short == declared.key:
-                choices = " | ".join(declared.types)
-                yield dataclasses.replace(one, type=choices, default=declared.default)
+                names = tuple(declared.types)
+                default = declared.default
+                yield dataclasses.replace(
+                    one, type=" | ".join(names), default=default, choices=names
+                )
             elif len(readers) == len(declared.types):
                 yield one
             else:
@@ -234,17 +266,20 @@ def describe(declared: Declared) -> Iterator[Description]:
 
 
 def _described(kind: type[Section]) -> Iterator[Description]:
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     for spec in dataclasses.fields(kind):  # type: ignore[arg-type]
         if not spec.metadata:
             continue
+        hint = hints[spec.name]
         yield Description(
             kind.dotted(spec.name),
-            type_name(hints[spec.name]),
+            type_name(hint),
             default_of(spec),
             range_text(spec.metadata["low"], spec.metadata["high"]),
             spec.metadata["help"],
-            kind=hints[spec.name],
+            kind=hint,
+            choices=get_args(hint) if get_origin(hint) is Literal else (),
+            section=kind,
         )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from icotlib import paths
+from icotlib import experiments, paths
 from icotlib.config import to_dict
 from icotlib.runs import Run
 from icotlib.training.trainer import train
@@ -106,7 +106,11 @@ class Page:
         button.focus()
         self.page.keyboard.press("Enter")
 
-    def sees(self, text: str) -> None:
+    def field(self, label: str) -> object:
+        """A field of an instrument, by its whole label."""
+        return self.page.locator(".jp-OutputArea").get_by_label(label, exact=True)
+
+    def sees(self, text: str | re.Pattern) -> None:
         """Wait until a text is announced."""
         found = self.page.get_by_role("status").filter(has_text=text)
         found.first.wait_for(timeout=PATIENCE)
@@ -120,11 +124,11 @@ class Page:
         assert self.errors == []
 
 
-def write_notebook(path: Path, *cells: str) -> Path:
+def write_notebook(path: Path, *cells: str, **metadata: object) -> Path:
     nbformat.write(
         nbformat.v4.new_notebook(
             cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
-            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}} | metadata,
         ),
         path,
     )
@@ -257,4 +261,115 @@ def test_a_cell_is_chosen_by_mouse_and_keyboard(lab, browser, folder, tiny, monk
     field.fill("34 * 12")
     field.press("Enter")
     shown.sees("The model answers")
+    shown.close()
+
+
+BROWSER = """\
+import icotlib as icot
+browser = icot.run_browser()
+browser"""
+
+
+def test_runs_are_found_compared_and_their_notebooks_opened(lab, browser, folder, monkeypatch):
+    monkeypatch.setenv("ICOT_RUNS", str(folder / "runs"))
+    asked = {"preset": "smoke", "seed": 20, "overrides": {"train.steps": 2}}
+    names = [
+        train(make(*asked.values())).name for make in (experiments.one_model, experiments.icot_si)
+    ]
+    copy = paths.executed_root() / "smoke-s20" / "06_stepwise.ipynb"
+    copy.parent.mkdir(parents=True)
+    write_notebook(copy, "'an executed copy'", papermill={"parameters": asked})
+    cells = (BROWSER, "[run.name for run in browser.value]")
+    shown = Page(browser, lab, write_notebook(folder / "browser.ipynb", *cells), width=900)
+    shown.run_cell(0)
+    shown.sees("Pick runs in the list")
+    shown.field("Filter").fill("seed=20 mult-1x2")
+    shown.sees(re.compile("^2 of "))
+    shown.field("Runs").focus()
+    shown.page.keyboard.press("Home")
+    shown.sees("1 picked")
+    shown.press("Pick all shown")
+    shown.sees("2 picked")
+    shown.page.get_by_role("cell", name="method", exact=True).wait_for()
+    shown.page.get_by_role("img", name=re.compile("Training loss")).wait_for()
+    shown.picture("run-browser")
+    shown.run_cell(1)
+    for name in names:
+        shown.page.get_by_text(f"'{name}'").wait_for()
+    shown.field("Sort by").select_option("accuracy")
+    shown.page.get_by_role("link", name="smoke-s20/06_stepwise.ipynb").click()
+    shown.page.get_by_text("'an executed copy'").wait_for()  # in a tab of its own
+    shown.picture("run-browser-notebook")
+    shown.close()
+
+
+FORM = """\
+import icotlib as icot
+form = icot.settings_form("icot_si", "smoke")
+form"""
+
+
+def test_settings_are_filled_in_and_the_plan_follows(lab, browser, folder):
+    cells = (FORM, "form.value")
+    shown = Page(browser, lab, write_notebook(folder / "form.ipynb", *cells), width=900)
+    shown.run_cell(0)
+    plan = shown.page.locator(".jp-OutputArea pre").filter(has_text="icot_si-")
+    playwright.expect(plan).to_contain_text("40 steps", timeout=PATIENCE)
+    field = shown.field("train.steps")
+    field.fill("6o")
+    alert = shown.page.locator(".jp-OutputArea").get_by_role("alert")
+    playwright.expect(alert).to_contain_text("train.steps must be a whole number, got '6o'")
+    shown.picture("form-error")
+    field.fill("")
+    field.press_sequentially("60")  # the plan follows while this is typed
+    playwright.expect(plan).to_contain_text("60 steps", timeout=PATIENCE)
+    playwright.expect(alert).to_have_count(0)
+    shown.field("Show").select_option("removal")
+    shown.field("removal.schedule").select_option("adaptive")
+    shown.field("removal.threshold").wait_for()
+    cell = shown.field("Cell to copy")
+    wanted = 'overrides = {"train.steps": 60, "removal.schedule": "adaptive"}'
+    playwright.expect(cell).to_have_value(wanted, timeout=PATIENCE)
+    playwright.expect(plan).to_contain_text("whenever accuracy allows", timeout=PATIENCE)
+    shown.picture("form")
+    shown.run_cell(1)
+    shown.page.get_by_text("{'train.steps': 60, 'removal.schedule': 'adaptive'}").wait_for()
+    shown.press("Time it here")
+    playwright.expect(plan).to_contain_text("on this machine", timeout=PATIENCE)
+    assert float(shown.field("Seconds on").input_value()) > 0
+    shown.picture("form-timed")
+    shown.close()
+
+
+DESK = """\
+import icotlib as icot
+icot.figure_desk("learning_curves", [icot.find_run("{name}")])"""
+
+
+def test_a_figure_is_seen_at_its_size_and_saved(lab, browser, folder, tiny, monkeypatch):
+    monkeypatch.setenv("ICOT_RUNS", str(folder / "runs"))
+    cell = DESK.format(name=train(tiny.override(seed=21)).name)
+    shown = Page(browser, lab, write_notebook(folder / "desk.ipynb", cell), width=900)
+    shown.run_cell(0)
+    image = shown.page.get_by_role("img", name=re.compile("Training loss"))
+    image.wait_for()
+    assert image.bounding_box()["width"] == pytest.approx(3.35 * 96, abs=2)
+    shown.field("Width").select_option("page (6.9 in)")
+    shown.sees("6.90 by ")
+    playwright.expect(image).to_have_attribute("style", re.compile(r"width:6\.[89]"))
+    assert image.bounding_box()["width"] == pytest.approx(6.9 * 96, abs=2)
+    height = shown.field("Height")
+    height.fill("2.5")
+    height.press("Enter")
+    shown.sees("6.90 by 2.50")
+    shown.field("Font").select_option("serif (STIXGeneral)")
+    shown.field("Grey, without colours").press("Space")
+    name = shown.field("Name")
+    name.fill("curves")
+    shown.press("Save figure")
+    shown.sees("Written to")
+    line = r"\includegraphics[width=\textwidth]{saved_figures/curves.pdf}"
+    playwright.expect(shown.field("LaTeX")).to_have_value(line, timeout=PATIENCE)
+    assert (folder / "saved_figures" / "curves.pdf").is_file()
+    shown.picture("desk")
     shown.close()

@@ -1,5 +1,6 @@
 """Figures as a user saves them: at the width of a paper, described, and never over others."""
 
+import io
 import itertools
 import json
 import re
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from icotlib import paths
@@ -97,6 +99,51 @@ def test_the_type_gets_the_size_that_is_asked_for():
         for size in (None, 8, 10)
     ]
     assert sizes == [8, 8, 10]
+
+
+def fonts(figure):
+    return {text.get_fontname() for text in figure.findobj(Text) if text.get_text()}
+
+
+def test_the_font_is_the_one_that_is_asked_for(working_directory):
+    table = made_table()
+    assert fonts(figures.accuracy_vs_removed(table)) == {"DejaVu Sans"}
+    assert fonts(figures.accuracy_vs_removed(table, font="serif")) == {"STIXGeneral"}
+    figures.accuracy_vs_removed(table, save="serif", font="serif")
+    assert b"STIXGeneral" in (working_directory / "saved_figures" / "serif.pdf").read_bytes()
+    other = Figure()
+    other.subplots().set_title("a title")
+    figures.save(other, "other", font="serif", data=pd.DataFrame({"x": [1]}))
+    assert b"STIXGeneral" in (working_directory / "saved_figures" / "other.pdf").read_bytes()
+    assert fonts(other) == {"DejaVu Sans"}  # a copy has the other font
+    with pytest.raises(ConfigError, match="Did you mean 'STIXGeneral'"):
+        figures.save(other, "other", font="STIXGenera")
+
+
+def test_only_the_formats_that_are_asked_for_are_written(working_directory, capsys):
+    figure = figures.shifts(made_shifts())
+    written = figures.save(figure, "shifts", width=2, formats=["svg", "png"])
+    assert {path.suffix for path in written} == {".svg", ".png", ".csv", ".json"}
+    assert capsys.readouterr().out.startswith(
+        r"\includegraphics[width=2in]{saved_figures/shifts.png}"
+    )
+    figures.save(figure, "svg", formats=["svg"])
+    assert capsys.readouterr().out == "\\includesvg{saved_figures/svg.svg}\n"
+    for formats in ([], ["jpg"], "pdf"):
+        with pytest.raises(ConfigError, match="say some of pdf, svg, png"):
+            figures.save(figure, "none", formats=formats)
+    assert not (working_directory / "saved_figures" / "none.csv").exists()
+
+
+@pytest.mark.parametrize("look", [{}, {"width": "column"}, {"width": 5.0, "height": 2}])
+def test_a_preview_is_as_large_as_the_file(look, working_directory):
+    figure = figures.accuracy_vs_removed(made_table())
+    shown = figures.preview(figure, figures.Export(**look))
+    figures.save(figure, "made", **look)
+    size = inches(working_directory / "saved_figures" / "made.png")
+    assert [shown.width, shown.height] == pytest.approx(size, abs=0.02)
+    with Image.open(io.BytesIO(shown.png)) as image:
+        assert image.size[0] == pytest.approx(192 * size[0], abs=4)
 
 
 def test_a_figure_of_others_is_saved_with_their_data(working_directory):

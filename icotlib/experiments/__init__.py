@@ -13,6 +13,7 @@ relatives     numbers of Coconut's and CODI's tables as runs
 published     all of these, found by name
 workbook      which runs the workbook consists of, and what each notebook asks for
 runs          the runs that `icot train NAME` knows
+drafts        settings as they are typed: what is wrong with each, and the overrides they make
 
 The presets are `smoke` (seconds; proves that everything runs), `fast` (minutes on a laptop with two
 cores; the default) and `paper` (the papers' own settings, on one GPU).

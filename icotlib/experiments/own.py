@@ -154,10 +154,12 @@ def own(
         raise ConfigError(f"method must be one of {', '.join(experiments)}, got {method!r}")
     changes: dict[str, Any] = {"data.path": str(data), "model.pretrained": str(model)}
     if model is None:
-        texts = [" ".join(x) for x in read_examples(data / "train.txt")[0]]
-        from icotlib.models.toy import new_model  # torch, which making configs does not need
+        folder = data / f"model-{preset}"
+        if not folder.is_dir():
+            from icotlib.models.toy import new_model  # torch, which making configs does not need
 
-        folder = new_model(data / f"model-{preset}", texts, **SMALL_MODEL[preset])
+            texts = [" ".join(x) for x in read_examples(data / "train.txt")[0]]
+            new_model(folder, texts, **SMALL_MODEL[preset])
         changes["model.pretrained"] = str(folder)
         changes |= FIRST_TRY[preset]["every"] | FIRST_TRY[preset][method]
     return experiments[method](preset, seed, changes | parse_overrides(overrides))

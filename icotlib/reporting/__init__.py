@@ -9,6 +9,7 @@ summary         one row per configuration, with intervals over seeds
 tables          CSV, Markdown and LaTeX, with the runs of every row
 readable        tables below the cells of a notebook
 selection       choosing and ordering runs by their settings
+overview        all runs as one table, and the settings in which single runs differ
 archive         runs as one file, to keep or to send
 cleanup         what can be deleted without losing a result
 speed           speed of finished runs relative to a run that writes no chain
@@ -25,6 +26,11 @@ cards           what a card says
 card_code       the Python of a card, which answers with transformers alone where it can
 push            the upload of such a folder
 panel           the training panel: start, pause, resume and stop runs from a notebook
+run_browser     the run browser: find runs, compare their settings and curves
+settings_form   the settings form: fill in the settings of a run, with its plan
+settings_rows   one setting of that form
+figure_desk     the figure desk: choose, size, preview and save a figure
+parts           parts of these instruments: sentences, images, pickers
 dial            one question, answered while more and more of the chain is removed
 explorer        cells of a model's maps, chosen by click or arrow key
 map_grid        the map that is clicked

@@ -15,6 +15,7 @@ from icotlib.errors import ConfigError
 from icotlib.evaluation import askable
 from icotlib.evaluation.asking import Answer, as_examples, example_of
 from icotlib.evaluation.stage_model import StageModel
+from icotlib.reporting.parts import alert
 from icotlib.runs import Run
 from icotlib.tasks import Example
 
@@ -124,8 +125,7 @@ def dial(runs: Runs, question: str | None = None, headless: bool = False) -> Any
         try:
             output.value = models.page(slider.value, field.value)
         except ValueError as error:
-            text = html.escape(str(error))
-            output.value = f'<div role="alert"><b>✖</b> {text}</div>'
+            output.value = alert(str(error))
 
     field.observe(show, names="value")
     slider.observe(show, names="value")

@@ -5,17 +5,16 @@ same names.
 """
 
 import asyncio
-import base64
 import contextlib
 import html
-import io
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from icotlib.config import RunConfig
 from icotlib.errors import IcotError
-from icotlib.reporting import figures
+from icotlib.reporting import figures, parts
+from icotlib.reporting.parts import as_png, image
 from icotlib.reporting.results import learning_table
 from icotlib.running.background import Progress, Training
 from icotlib.running.progress import is_live, short_name
@@ -139,13 +138,8 @@ class Panel:
         learning = learning_table(run for run in self.training.runs.values() if run.started)
         if len(learning) > self._drawn:
             self._drawn = len(learning)
-            figure, file = figures.learning_curves(learning), io.BytesIO()
-            figure.savefig(file, format="png", dpi=110, bbox_inches="tight")
-            image = base64.b64encode(file.getvalue()).decode()
             about = "learning curves; the table above has the last loss and accuracy of each run"
-            self.curves.value = (
-                f'<img alt="{about}" style="max-width:100%" src="data:image/png;base64,{image}">'
-            )
+            self.curves.value = image(as_png(figures.learning_curves(learning)), about)
             self._draw_after = time.monotonic() + PAUSE * (time.monotonic() - start)
 
 
@@ -154,8 +148,7 @@ def status(shown: Sequence[Progress], problem: str) -> str:
     counts = {state: sum(one.state == state for one in shown) for state in SIGNS}
     text = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     text = f"{len(shown)} run{'s' if len(shown) > 1 else ''}: {text}"
-    said = f'<div role="status" aria-live="polite">{text}</div>'
-    return said + (f'<div role="alert"><b>✖ {html.escape(problem)}</b></div>' if problem else "")
+    return parts.status(text) + parts.alert(problem)
 
 
 def table(shown: Sequence[Progress]) -> str:

@@ -68,7 +68,7 @@ def last_accuracy(run: Run) -> float | None:
     return float(stages.accuracy.iloc[-1]) if run.done and len(stages) else None
 
 
-def _date(run: Run) -> float:
+def date_of(run: Run) -> float:
     """When it ended, or was heard of last, in seconds."""
     files = [run.folder / name for name in ("done.json", "progress.json", "config.json")]
     return next(file.stat().st_mtime for file in files if file.is_file())
@@ -79,14 +79,15 @@ def _best_first(run: Run) -> tuple[bool, float]:
     return accuracy is None, -(accuracy or 0.0)
 
 
-def _seconds(run: Run) -> float:
+def seconds_of(run: Run) -> float:
+    """Seconds of training so far."""
     return run.totals["seconds"] if run.done else run.progress.get("seconds", 0.0)
 
 
 #: Orders of runs: best first, quickest first, by name, newest first.
 ORDERS: dict[str, Callable[[Run], Any]] = {
     "accuracy": _best_first,
-    "seconds": _seconds,
+    "seconds": seconds_of,
     "name": lambda run: run.name,
-    "date": lambda run: -_date(run),
+    "date": lambda run: -date_of(run),
 }

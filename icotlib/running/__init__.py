@@ -14,6 +14,7 @@ parameters    the parameters of a notebook, and what was given for them
 lab           JupyterLab on copies of the notebooks
 admission     which runs may train side by side: those that memory holds together
 planning      what a run will take, before it starts
+planner       plans while settings are typed, in a process of its own
 costs         operations, memory and disk of a run, calculated
 peaks         the peak memory of a run's process, calculated
 calibration   how many steps of No CoT take as long as a run of another method

@@ -1,6 +1,7 @@
 """The notebooks of the workbook: executing them by papermill, and training the runs they need."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import time
@@ -89,6 +90,31 @@ def executed_folder(
         text = json.dumps(changed, sort_keys=True)
         parts.append(hashlib.sha256(text.encode()).hexdigest()[:8])
     return paths.executed_root() / "-".join(parts)
+
+
+def executed_copies(run: str) -> list[Path]:
+    """The executed notebooks that ask for a run, or for one that builds on it.
+
+    Notebooks that make runs of their own, such as that of your own data, name none.
+
+    Args:
+        run: its name.
+    """
+    found = sorted(paths.executed_root().glob("*/[0-9][0-9]_*.ipynb"))
+    return [copy for copy in found if run in _asked_for(copy, copy.stat().st_mtime)]
+
+
+@functools.lru_cache(maxsize=1024)
+def _asked_for(copy: Path, changed: float) -> frozenset[str]:
+    """The names of the runs that an executed notebook asked for, by the parameters that it got."""
+    try:
+        given = json.loads(copy.read_text(encoding="utf-8"))["metadata"]["papermill"]["parameters"]
+        values = {"preset": "fast", "seed": 0, "overrides": {}} | given
+        configs = needed(copy, values["preset"], values["seed"], values["overrides"])
+    except (OSError, ValueError, KeyError, TypeError):  # also a `ConfigError` of older settings
+        return frozenset()
+    every = (name for config in configs for name in (config.run_name, *config.ancestors()))
+    return frozenset(every)
 
 
 def execute(

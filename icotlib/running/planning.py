@@ -3,12 +3,13 @@
 Operations and memory are calculated (`icotlib.running.costs`). Time is measured on a few real steps
 on this machine; phases that the run builds on and that are not trained yet have stand-ins with
 untrained weights for that (`icotlib.running.stand_ins`). If the user names a device's speed, all
-times are calculated from that.
+times are calculated from that; without times, a plan takes a moment.
 """
 
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import combinations
 from pathlib import Path
 
@@ -33,6 +34,9 @@ LESS_MEMORY = (
     "train.gradient_checkpointing=true, or adapters (--set 'model.lora={r: 16}')"
 )
 
+#: The seconds of a plan without times.
+UNTIMED = Seconds(*(math.nan for _ in fields(Seconds)))
+
 #: Stages that are listed one by one, at most.
 LISTED = 16
 
@@ -54,9 +58,9 @@ class Plan:
     cost: Cost
     #: The most memory that its process takes.
     peaks: Peaks
-    #: Seconds of its parts.
+    #: Seconds of its parts; not numbers in a plan without times.
     times: Seconds
-    #: The device that they hold for, and whether they are calculated.
+    #: The device that they hold for, and whether they are calculated; empty without times.
     device: str
     #: Whether one device has the memory for it.
     fit: Fit
@@ -98,7 +102,8 @@ class Plan:
             f"  memory of its process on a CPU: about {gib(self.peaks.training)} while it trains, "
             f"{gib(self.peaks.testing)} in its test (calculated)"
         )
-        yield f"  {self.times.line()} on {self.device}"
+        if self.device:
+            yield f"  {self.times.line()} on {self.device}"
 
     def _less_disk(self) -> str:
         if self.cost.disk == self.cost.final_disk:
@@ -106,7 +111,12 @@ class Plan:
         return f", {self.cost.final_disk / 2**30:,.1f} with train.stage_weights=last"
 
 
-def plan(config: RunConfig, speed: str | None = None, device_memory: float = MEMORY) -> list[Plan]:
+def plan(
+    config: RunConfig,
+    speed: str | None = None,
+    device_memory: float = MEMORY,
+    with_times: bool = True,
+) -> list[Plan]:
     """A plan for every run that is missing for a config, in the order in which they would train.
 
     Nothing is written to the folder of runs; steps are timed in a temporary folder.
@@ -115,11 +125,13 @@ def plan(config: RunConfig, speed: str | None = None, device_memory: float = MEM
         speed: a device as `read_speed` understands it, to calculate times from; the papers' models
             and data are then not needed.
         device_memory: GB of the device that it should fit.
+        with_times: time steps here where no speed is named; else plans say nothing of seconds.
     """
     with tempfile.TemporaryDirectory(prefix="icotlib-plan-") as folder:
         stand_ins = StandIns(Path(folder))
         return [
-            plan_run(missing, stand_ins, speed, device_memory) for missing in unfinished([config])
+            plan_run(missing, stand_ins, speed, device_memory, with_times)
+            for missing in unfinished([config])
         ]
 
 
@@ -128,14 +140,15 @@ def plan_run(
     stand_ins: StandIns,
     speed: str | None = None,
     device_memory: float = MEMORY,
+    with_times: bool = True,
 ) -> Plan:
     """The plan of a single run.
 
     Args:
         stand_ins: for phases that it builds on and that are not trained yet.
-        speed, device_memory: as in `plan`.
+        speed, device_memory, with_times: as in `plan`.
     """
-    nominal = speed and has_nominal_lengths(config)
+    nominal = (speed is not None or not with_times) and has_nominal_lengths(config)
     source: LengthSource = NominalLengths(config) if nominal else RunData(config)
     steps, schedule = config.train.steps, config.spec.make_schedule(config, source.longest_chain)
     cost = cost_of(config, source)
@@ -145,6 +158,8 @@ def plan_run(
         seconds = device_speed.seconds(steps, cost.flops, cost.parameters)
         times = _calculated(config, cost, seconds)
         device = f"{device_speed.name} (calculated)"
+    elif not with_times:
+        times, device = UNTIMED, ""
     else:
         with stand_ins.for_phases_of(config):
             times, device = timed(config, cost), "this machine"

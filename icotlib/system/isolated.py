@@ -23,7 +23,7 @@ class IsolatedProcess:
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
-        self.pool = ProcessPoolExecutor(1, mp_context=context, initializer=_end_with_parent)
+        self.pool = ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent)
         self.pool.submit(memory.release)  # several of them start up at the same time
 
     def enter(self, make: Callable[..., dict[str, Callable]], *args: Any) -> None:
@@ -56,7 +56,7 @@ class IsolatedProcess:
         self.pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Have this process exit when its parent dies, even if the parent was killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None, "only a worker process has a parent"

@@ -13,16 +13,20 @@ maps          the same by layer and position, and attention
 styled        the decorator that makes a function a figure
 drawings      how a figure was drawn, so that it can be drawn again at another size
 export        figures as files, for a paper and for `figures/`
+resized       figures as they stand in another size, type and without colours
+preview       a figure as it would be saved
+from_runs     figures that need nothing but runs
 alt_text      figures in words
 labels        labels that cover nothing
 grey          figures without colours
 notebook      figures below the cells of a notebook
 
-A figure is one function with `@styled` in a file here; it is then `figures.NAME`. Every figure
+A figure is one function with `@styled` in a file here; it is then `figures.NAME`. With
+`@drawn_from(table="results")` above that, `icot.figure_desk` offers it for any runs. Every figure
 takes `save="name"`, and with it `width` ("column", "page" or inches), `height`, `font_size`,
-`grey`, `folder` and `replace`: it is then also written as pdf, svg and png, with its data and its
-origin, to a folder of the user's. `figures.save(figure, "name", width="column")` does the same for
-a figure that is there, and prints the line of LaTeX that includes it.
+`grey`, `folder`, `replace`, `font` and `formats`: it is then also written as pdf, svg and png, with
+its data and its origin, to a folder of the user's. `figures.save(figure, "name", width="column")`
+does the same for a figure that is there, and prints the line of LaTeX that includes it.
 """
 
 import importlib
@@ -34,7 +38,9 @@ from matplotlib.figure import Figure
 
 from icotlib.reporting.figures.base import COLUMN, PAGE
 from icotlib.reporting.figures.drawings import alt_text
-from icotlib.reporting.figures.export import FORMATS, save, save_published
+from icotlib.reporting.figures.export import FORMATS, Export, save, save_published
+from icotlib.reporting.figures.from_runs import FROM_RUNS, of_runs
+from icotlib.reporting.figures.preview import preview
 from icotlib.reporting.figures.styled import FIGURES
 
 for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
@@ -51,4 +57,16 @@ def __dir__() -> list[Any]:
     return [*__all__, *FIGURES]
 
 
-__all__ = ["COLUMN", "FIGURES", "FORMATS", "PAGE", "alt_text", "save", "save_published"]
+__all__ = [
+    "COLUMN",
+    "FIGURES",
+    "FORMATS",
+    "FROM_RUNS",
+    "PAGE",
+    "Export",
+    "alt_text",
+    "of_runs",
+    "preview",
+    "save",
+    "save_published",
+]

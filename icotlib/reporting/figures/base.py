@@ -20,6 +20,10 @@ from icotlib import paths
 COLUMN, PAGE = 3.35, 6.9
 #: Below this width, in inches, panels stand below each other and legends below the panels.
 NARROW = 4.5
+#: Fonts by what they are like, both of which come with matplotlib; the first is the style's.
+FONTS = {"sans": "DejaVu Sans", "serif": "STIXGeneral"}
+#: What formulas are set in beside a font, such as powers on an axis.
+FORMULAS = {"STIXGeneral": {"mathtext.fontset": "stix"}}
 #: The colour of what a figure is about, where it compares no methods, and of controls beside it.
 ACCENT, CONTROL = "#0072B2", "#999999"
 
@@ -29,13 +33,14 @@ class Look:
     """How a figure is drawn; None leaves it to the figure.
 
     width, height: inches. font_size: points of the type, of which labels of ticks are 7/8 and the
-    smallest labels 3/4. grey: without colours.
+    smallest labels 3/4. grey: without colours. font: a family that matplotlib knows.
     """
 
     width: float | None = None
     height: float | None = None
     font_size: float | None = None
     grey: bool = False
+    font: str | None = None
 
 
 _LOOK: ContextVar[Look | None] = ContextVar("look", default=None)
@@ -47,10 +52,12 @@ def drawn_with(look: Look) -> Iterator[None]:
     token = _LOOK.set(look)
     try:
         with matplotlib.style.context(paths.STYLE):
+            settings: Any = mpl.rcParams
+            if look.font:
+                settings.update({"font.family": look.font} | FORMULAS.get(look.font, {}))
             if look.font_size:
                 names = ["font.size", "axes.titlesize", "axes.labelsize", "legend.fontsize"]
                 names += ["xtick.labelsize", "ytick.labelsize"]
-                settings: Any = mpl.rcParams
                 factor = look.font_size / settings["font.size"]
                 settings.update({name: factor * settings[name] for name in names})
             yield

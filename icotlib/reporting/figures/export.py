@@ -3,24 +3,22 @@
 import contextlib
 import dataclasses
 import json
-import pickle
 import re
 import shutil
-import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+from matplotlib import font_manager
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
 from icotlib import paths
-from icotlib.errors import ConfigError
-from icotlib.reporting.figures.base import COLUMN, PAGE, Look, drawn_with
+from icotlib.errors import ConfigError, did_you_mean
+from icotlib.reporting.figures.base import COLUMN, FONTS, PAGE, Look, drawn_with
 from icotlib.reporting.figures.drawings import alt_text, drawing_of
-from icotlib.reporting.figures.grey import make_grey
+from icotlib.reporting.figures.resized import resized
 from icotlib.reporting.results import provenance_of
 from icotlib.runs import Run
 from icotlib.system.origin import git_commit
@@ -28,6 +26,9 @@ from icotlib.system.seals import write_json
 from icotlib.system.spreadsheets import inert
 
 FORMATS = ("pdf", "svg", "png")
+
+#: The format that a line of LaTeX includes: the first of these that is written.
+INCLUDED = ("pdf", "png", "svg")
 
 #: Widths by name, in inches, and the LaTeX environment and length that fit each.
 WIDTHS = {"column": COLUMN, "page": PAGE}
@@ -49,10 +50,13 @@ class Export:
     grey: bool = False
     folder: str | Path | None = None
     replace: bool = False
+    font: str | None = None
+    formats: Sequence[str] = FORMATS
 
     @property
     def look(self) -> Look:
-        """Raises `ConfigError` for a width, height or type size that no figure can have."""
+        """Raises `ConfigError` for a width, height or type size that no figure can have, and for a
+        font that is not there."""
         width = WIDTHS.get(self.width) if isinstance(self.width, str) else self.width
         if isinstance(self.width, str) and width is None:
             raise ConfigError(
@@ -64,7 +68,26 @@ class Export:
             unit = "points" if name == "font_size" else "inches"
             if value is not None and not (_is_number(value) and low <= value <= high):
                 raise ConfigError(f"{name}={value!r} must be a number from {low} to {high} {unit}")
-        return Look(width, self.height, self.font_size, self.grey)
+        return Look(width, self.height, self.font_size, self.grey, self._family())
+
+    def _family(self) -> str | None:
+        if self.font is None or self.font in FONTS:
+            return FONTS.get(self.font or "")
+        known = font_manager.get_font_names()
+        if self.font not in known:
+            raise ConfigError(
+                f"font={self.font!r}: say 'sans', 'serif' or a font that is installed here."
+                f"{did_you_mean(self.font, known)}"
+            )
+        return self.font
+
+    def check_formats(self) -> None:
+        """Raises `ConfigError` for a format that figures are not written in, and for none."""
+        wrong = [kind for kind in self.formats if kind not in FORMATS]
+        if isinstance(self.formats, str) or wrong or not self.formats:
+            raise ConfigError(
+                f"formats={self.formats!r}: say some of {', '.join(FORMATS)}, as a list"
+            )
 
 
 def _is_number(value: Any) -> bool:
@@ -80,6 +103,8 @@ def save(
     grey: bool = False,
     folder: str | Path | None = None,
     replace: bool = False,
+    font: str | None = None,
+    formats: Sequence[str] = FORMATS,
     data: pd.DataFrame | None = None,
     runs: Iterable[Run] = (),
 ) -> list[Path]:
@@ -95,6 +120,8 @@ def save(
         grey: without colours.
         folder: by default `saved_figures` in the working directory.
         replace: write over a figure of this name that differs.
+        font: "sans" (as figures are drawn), "serif" (like Times) or an installed font.
+        formats: those of pdf, svg and png to write.
         data: its data; by default the tables that a figure of this library was drawn from.
         runs: runs that it comes from, beside those that its data name.
 
@@ -102,37 +129,49 @@ def save(
     size that no figure can have, for the folder of published figures, and if there are files of
     this name that differ.
     """
-    look, target = Export(width, height, font_size, grey).look, _target(name, folder)
-    drawing = drawing_of(figure)
-    if drawing:  # what is not asked for stays as it was drawn
-        asked = {key: value for key, value in vars(look).items() if value}
-        look = dataclasses.replace(drawing.look, **asked)
-    changed = look != (drawing.look if drawing else Look())
+    export = Export(width, height, font_size, grey, folder, replace, font, formats)
+    look, target = export.look, _target(name, folder)
+    export.check_formats()
     tables = {"": data} if data is not None else _own_tables(figure)
-    about = alt_text(figure)
-    if changed:
-        untouched = drawing is not None and drawing.made(figure)
-        figure = drawing.again(look) if drawing and untouched else _resized(figure, look)
-    origin = _origin(tables, runs) | {"alt": about}
+    drawing = drawing_of(figure)
+    origin = _origin(tables, runs) | {"alt": alt_text(figure)}
     origin |= {"figure": drawing.name} if drawing else {}
+    figure, crop = prepared(figure, look)
     with tempfile.TemporaryDirectory() as made:
-        _write(figure, Path(made), name, origin, crop=not (look.width or look.height))
+        _write(figure, Path(made), name, origin, crop, formats)
         for suffix, table in tables.items():
             inert(table).to_csv(Path(made) / f"{name}{suffix}.csv", index=False)
         written = _put(Path(made), target, replace)
     write_json(target / f"{name}.json", origin | {"commit": git_commit()})
-    print(latex(target / f"{name}.pdf", width))
+    included = next(kind for kind in INCLUDED if kind in formats)
+    print(latex(target / f"{name}.{included}", width))
     return [*written, target / f"{name}.json"]
 
 
+def prepared(figure: Figure, look: Look) -> tuple[Figure, bool]:
+    """A figure in the look that is asked for, and whether its margins are left out in files.
+
+    Args:
+        look: what it does not name stays as the figure was drawn.
+    """
+    drawing = drawing_of(figure)
+    before = drawing.look if drawing else Look()
+    look = dataclasses.replace(before, **{key: x for key, x in vars(look).items() if x})
+    if look != before:
+        untouched = drawing is not None and drawing.made(figure)
+        figure = drawing.again(look) if drawing and untouched else resized(figure, look)
+    return figure, not (look.width or look.height)
+
+
 def latex(path: Path, width: Width = None) -> str:
-    """The line that includes a figure in a LaTeX document; its type has its true size there where
-    the column is as wide as the figure."""
+    """The line that includes a figure in a LaTeX document (svg by the package of this name); its
+    type has its true size there where the column is as wide as the figure."""
     with contextlib.suppress(ValueError):
         path = path.relative_to(Path.cwd())
     length = LENGTHS.get(width) if isinstance(width, str) else None
     options = f"[width={length}]" if length else f"[width={width:g}in]" if width else ""
-    return rf"\includegraphics{options}{{{path.as_posix()}}}"
+    command = "svg" if path.suffix == ".svg" else "graphics"
+    return rf"\include{command}{options}{{{path.as_posix()}}}"
 
 
 def save_published(
@@ -205,8 +244,15 @@ def _origin(tables: dict[str, pd.DataFrame], runs: Iterable[Run]) -> dict[str, A
     return provenance_of(known) | ({"runs not here": missing} if missing else {})
 
 
-def _write(figure: Figure, folder: Path, name: str, origin: dict[str, Any], crop: bool) -> list:
-    """Write a figure in every format.
+def _write(
+    figure: Figure,
+    folder: Path,
+    name: str,
+    origin: dict[str, Any],
+    crop: bool,
+    formats: Sequence[str] = FORMATS,
+) -> list:
+    """Write a figure in some formats.
 
     Args:
         crop: leave out margins; else the files have exactly the figure's size.
@@ -220,7 +266,7 @@ def _write(figure: Figure, folder: Path, name: str, origin: dict[str, Any], crop
     metadata["pdf"]["Title"] = about
     written = []
     with drawn_with(Look()):
-        for kind in FORMATS:
+        for kind in formats:
             written.append(folder / f"{name}.{kind}")
             box = "tight" if crop else figure.bbox_inches
             figure.savefig(written[-1], format=kind, metadata=metadata[kind], bbox_inches=box)
@@ -245,52 +291,3 @@ def _put(made: Path, target: Path, replace: bool) -> list[Path]:
         with paths.whole_file(target / path.name, durable=False) as part:
             shutil.copyfile(path, part)
     return [target / path.name for path in files]
-
-
-# --- figures as they stand ---------------------------------------------------------------------
-
-
-def _resized(figure: Figure, look: Look) -> Figure:
-    """A copy of a figure in another size, its type larger or smaller, without its colours."""
-    try:
-        copy = pickle.loads(pickle.dumps(figure))
-    except Exception as error:
-        raise ConfigError(
-            f"this figure cannot be copied to change its size ({error}): draw it at the size that "
-            "it is to have, and save it without width, height, font_size and grey"
-        ) from None
-    with _not_shown(copy):
-        width, height = copy.get_size_inches()
-        copy.set_size_inches(look.width or width, look.height or height)
-        if look.font_size:
-            _scale_type(copy, look.font_size)
-        if look.grey:
-            make_grey(copy)
-    return copy
-
-
-@contextlib.contextmanager
-def _not_shown(figure: Figure) -> Iterator[None]:
-    """Keep pyplot, if it is in use, from showing a copy of a figure."""
-    try:
-        yield
-    finally:
-        if pyplot := sys.modules.get("matplotlib.pyplot"):
-            pyplot.close(figure)
-
-
-def _scale_type(figure: Figure, font_size: float) -> None:
-    """Have the labels of a figure's axes this size in points, and all other type in proportion."""
-    axes = [axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)]
-    factor = font_size / (_size(axes[0].label) if axes else 8)
-    ticks = {label for axis in axes for label in axis.get_ticklabels()}
-    for text in figure.findobj(Text):
-        if isinstance(text, Text) and text not in ticks:
-            text.set_fontsize(_size(text) * factor)
-    for axis in axes:
-        for label in axis.get_ticklabels()[:1]:
-            axis.set_tick_params(labelsize=_size(label) * factor)
-
-
-def _size(text: Text) -> float:
-    return float(text.get_fontsize())

@@ -23,6 +23,7 @@ from icotlib.reporting.figures.base import (
     percent,
     small_type,
 )
+from icotlib.reporting.figures.from_runs import drawn_from
 from icotlib.reporting.figures.style import color_of, is_baseline, marker_of, style_of
 from icotlib.reporting.figures.styled import styled
 from icotlib.reporting.groups import distinct_variants
@@ -150,6 +151,7 @@ def _every(rows: pd.DataFrame) -> int:
 # --- figures -----------------------------------------------------------------------------------
 
 
+@drawn_from(table="results", learning="learning")
 @styled
 def headline(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
     """Accuracy while steps are removed, and validation match against training time.
@@ -167,6 +169,7 @@ def headline(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
     return figure
 
 
+@drawn_from(table="results")
 @styled
 def accuracy_vs_removed(table: pd.DataFrame) -> Figure:
     """Accuracy at every removal stage, with 95% intervals.
@@ -180,6 +183,7 @@ def accuracy_vs_removed(table: pd.DataFrame) -> Figure:
     return figure
 
 
+@drawn_from(learning="learning")
 @styled
 def accuracy_vs_seconds(learning: pd.DataFrame) -> Figure:
     """Validation accuracy while training, against examples and against seconds.
@@ -196,6 +200,7 @@ def accuracy_vs_seconds(learning: pd.DataFrame) -> Figure:
     return figure
 
 
+@drawn_from(table="speeds")
 @styled
 def accuracy_vs_speed(table: pd.DataFrame) -> Figure:
     """Accuracy against speed at batch 1, relative to No CoT; one point per run and stage.
@@ -255,6 +260,7 @@ def shifts(table: pd.DataFrame) -> Figure:
     return figure
 
 
+@drawn_from(learning="learning")
 @styled
 def learning_curves(learning: pd.DataFrame) -> Figure:
     """Training loss, and teacher-forced match in training and validation, against examples."""
@@ -283,6 +289,7 @@ def learning_curves(learning: pd.DataFrame) -> Figure:
     return figure
 
 
+@drawn_from(learning="learning")
 @styled
 def schedule_ablations(learning: pd.DataFrame) -> Figure:
     """Validation match while tokens are removed, the recipe changed in one way in each panel.

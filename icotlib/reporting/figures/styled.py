@@ -22,7 +22,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """Decorator: a figure, drawn in the project's style, that `figures` knows by its name.
 
     Such a function takes more arguments than are written there: `save="name"` also saves the
-    figure, and `width`, `height`, `font_size`, `grey`, `folder` and `replace` are those of
+    figure, and the fields of `Export`, such as `width`, `font_size` and `folder`, are arguments of
     `figures.save`.
     """
 

@@ -1,0 +1,88 @@
+"""Parts of the instruments in notebooks: sentences that are read out, images, pickers."""
+
+import base64
+import html
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from icotlib.errors import IcotError
+
+#: The layout of a field that is at most as wide as the page.
+WIDE = {"width": "40em", "max_width": "98%"}
+NARROW = {"width": "22em", "max_width": "98%"}
+
+#: The choice of a picker that leaves nothing out.
+ANY = "any"
+
+
+def status(text: str) -> str:
+    """A sentence that a screen reader reads out when it changes, as HTML."""
+    return f'<div role="status" aria-live="polite">{html.escape(text)}</div>'
+
+
+def alert(problem: str) -> str:
+    """What is wrong, as HTML; empty if nothing is."""
+    if not problem:
+        return ""
+    look = "line-height: 1.4; white-space: pre-line"
+    return f'<div role="alert" style="{look}"><b>✖ {html.escape(problem)}</b></div>'
+
+
+def as_png(figure: Figure) -> bytes:
+    """A figure as an instrument shows it, without margins."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110, bbox_inches="tight")
+    return file.getvalue()
+
+
+def image(png: bytes, about: str, width: str = "") -> str:
+    """An image as HTML.
+
+    Args:
+        about: what is seen in it, for who does not see it.
+        width: of CSS, such as `3.35in`; by default its own, at most that of the page.
+    """
+    size = f"width:{width}; max-width:none" if width else "max-width:100%"
+    data = base64.b64encode(png).decode()
+    return (
+        f'<img alt="{html.escape(about)}" style="{size}; background:white" '
+        f'src="data:image/png;base64,{data}">'
+    )
+
+
+def picker(label: str, options: Sequence[Any], value: Any = None, **traits: Any) -> Any:
+    """A list of which one is chosen, by its label; by default its first."""
+    import ipywidgets as widgets  # a terminal does without
+
+    chosen = options[0] if value is None else value
+    if isinstance(chosen, tuple):
+        chosen = chosen[1]
+    layout = widgets.Layout(**traits.pop("layout", NARROW))
+    return widgets.Dropdown(
+        options=options, value=chosen, description=label, layout=layout, **traits
+    )
+
+
+def button(label: str, about: str, act: Callable[[], None], failed: Callable[[str], None]) -> Any:
+    """A button.
+
+    Args:
+        about: what it does, for its tooltip.
+        failed: called with the message of an error that a user can cause; empty before each click.
+    """
+    import ipywidgets as widgets
+
+    made = widgets.Button(description=label, tooltip=f"{label}: {about}")
+
+    def clicked(_: object) -> None:
+        failed("")
+        try:
+            act()
+        except (IcotError, OSError) as error:
+            failed(str(error))
+
+    made.on_click(clicked)
+    return made

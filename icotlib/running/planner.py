@@ -1,0 +1,120 @@
+"""Plans while settings are typed: in a process of its own, so that whoever asks stays free.
+
+The plan of a run takes a moment to calculate, and longer if steps are timed. Of configs that come
+faster than they are planned, the last counts.
+"""
+
+import multiprocessing
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from icotlib.config import RunConfig, from_dict, to_dict
+from icotlib.errors import IcotError
+from icotlib.running.planning import memory_lines, plan
+from icotlib.system.failures import readable
+from icotlib.system.isolated import end_with_parent
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan as it is shown."""
+
+    #: The plan as text, of every run that is missing.
+    lines: tuple[str, ...] = ()
+    #: TFLOP/s that steps reached here, where they were timed.
+    speed: float | None = None
+    #: What kept it from being made.
+    error: str = ""
+
+
+class Planner:
+    """A process that plans what it is asked for."""
+
+    def __init__(self, tell: Callable[[Planned], None]):
+        """Args: tell: called with every plan that nothing else was asked for since, in a thread."""
+        self.tell = tell
+        self._lock = threading.RLock()
+        self._pool: ProcessPoolExecutor | None = None
+        #: What the process works on, and what it is asked for after that.
+        self._current: tuple[Any, ...] | None = None
+        self._next: tuple[Any, ...] | None = None
+
+    def ask(self, config: RunConfig, speed: str | None = None, timed: bool = False) -> None:
+        """Have a config planned; returns at once.
+
+        Args:
+            speed: a device to calculate seconds for, as in `plan`.
+            timed: time steps here for them instead. The next question ends that.
+        """
+        with self._lock:
+            self._next = (to_dict(config), None if timed else speed, timed)
+            if self._current is not None and self._current[2]:
+                self._stop()
+            if self._current is None:
+                self._begin()
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            self._next = None
+            self._stop()
+
+    def _begin(self) -> None:
+        """Hand the next question to the process, which is started where there is none."""
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent)
+        asked, self._current, self._next = self._next, self._next, None
+        assert asked is not None
+        self._pool.submit(planned, *asked).add_done_callback(partial(self._ended, asked))
+
+    def _ended(self, asked: tuple[Any, ...], future: Future) -> None:
+        with self._lock:
+            if self._current is not asked:
+                return  # given up
+            self._current = None
+            if isinstance(future.exception(), BrokenProcessPool):
+                self._pool = None
+            is_last = self._next is None
+            if not is_last:
+                self._begin()
+        if is_last:
+            self.tell(_result(future))
+
+    def _stop(self) -> None:
+        """End the process in the middle of its work."""
+        self._current = None
+        if self._pool is not None:
+            for process in (self._pool._processes or {}).values():
+                process.terminate()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+
+def planned(values: dict[str, Any], speed: str | None, timed: bool) -> Planned:
+    """The plan of a config, given as `to_dict`'s output; errors that a user can cause are in it."""
+    try:
+        plans = plan(from_dict(values), speed, with_times=timed)
+    except Exception as error:
+        known = readable(error)
+        if not isinstance(known, IcotError):
+            raise
+        return Planned(error=str(known))
+    lines = [line for one in plans for line in one.lines()]
+    if speed is None:
+        lines += memory_lines(plans)
+    seconds = sum(one.seconds for one in plans)
+    reached = sum(one.cost.flops for one in plans) / seconds / 1e12 if timed and seconds else None
+    return Planned(tuple(lines) or ("finished already",), reached)
+
+
+def _result(future: Future) -> Planned:
+    error = future.exception()
+    if isinstance(error, BrokenProcessPool):
+        return Planned(error="the process that plans was ended from outside; change a setting")
+    return Planned(error=repr(error)) if error is not None else future.result()
