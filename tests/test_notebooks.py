@@ -239,7 +239,9 @@ def test_smoke_crosses_the_removal_stages(series):
 
 def test_smoke_runs_learn(series):
     for run in all_runs():
-        assert run.metrics.loss.iloc[-1] < run.metrics.loss.iloc[0]
+        # A loss of latent places is added once there are some.
+        later = getattr(run.config.own.get("latent"), "step_weight", 0)
+        assert later or run.metrics.loss.iloc[-1] < run.metrics.loss.iloc[0]
         if run.config.method == "kd_emulator":
             continue  # it gives no answers
         assert run.metrics[["train_match", "valid_match"]].notna().iloc[-1].all()
@@ -267,7 +269,7 @@ def test_no_notebook_begins_before_its_runs_are_there(series):
     for copy in series:
         outputs = [output for cell in code_cells(copy) for output in cell.outputs]
         trained = re.search(r"step \d+/\d+ ", "".join(output.get("text", "") for output in outputs))
-        own = copy.name.startswith(("14", "15", "16"))  # the last two share their runs
+        own = copy.name.startswith(("14", "15", "16", "18"))  # those of studies
         assert own if trained else not copy.name.startswith("14")
 
 
