@@ -170,7 +170,7 @@ def test_a_question_is_corrupted_in_one_entry(reader):
 
 def test_where_entries_depend_on_each_other_other_questions_are_offered(reader):
     of_facts = copy.copy(reader)
-    of_facts.task = get_task("prosqa-8x2")
+    of_facts.task = get_task("twopaths-8x2")
     of_facts.questions = draw_questions(of_facts.task, 9)
     others = of_facts.others(of_facts.questions.questions[0])
     assert list(others) == [example.question for example in of_facts.questions.examples()[1:6]]
