@@ -87,6 +87,24 @@ def made_probe_scores():
 
 
 DRAWN = {
+    "accuracy_vs_milliseconds": lambda: figures.accuracy_vs_milliseconds(
+        made_scores(task=["a", "b"], method=["no_cot", "sim_cot", "coconut"], seed=[1, 2]).assign(
+            milliseconds=2.0, n=10
+        )
+    ),
+    "contents": lambda: figures.contents(
+        made_scores(
+            task=["a", "b"], content=["recycled", "refined once"], split=["in", "out"], seed=[1, 2]
+        ).assign(n=10)
+    ),
+    "thought_readout": lambda: figures.thought_readout(
+        made_scores(place=[1, 2], token=["t1", "t2"]).assign(share=0.5, control=0.1)
+    ),
+    "thought_replacement": lambda: figures.thought_replacement(
+        made_scores(
+            replacement=["other", "mean", "noise", "zero"], place=[0, 1], answers=["own", "other"]
+        ).assign(effect=0.5, low=0.4, high=0.6)
+    ),
     "headline": lambda: figures.headline(made_table(), made_learning()),
     "accuracy_vs_removed": lambda: figures.accuracy_vs_removed(made_table()),
     "accuracy_vs_seconds": lambda: figures.accuracy_vs_seconds(made_learning()),

@@ -25,8 +25,8 @@ class Coconut(LatentMethod):
 
     name = "coconut"
     label = "Coconut"
-    color = "#661100"
-    marker = "X"
+    color = "#791A06"
+    marker = "d"
     paper = "2412.06769"
     sections: ClassVar = {"latent": CoconutSettings}
 

@@ -35,7 +35,7 @@ class Codi(LatentMethod):
 
     name = "codi"
     label = "CODI"
-    color = "#332288"
+    color = "#AF25F4"
     marker = "p"
     paper = "2502.21074"
     projection = True

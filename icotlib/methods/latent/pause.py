@@ -21,7 +21,7 @@ class Pause(LatentMethod):
 
     name = "pause"
     label = "Pause tokens"
-    color = "#999933"
+    color = "#AFAF6A"
     marker = "h"
     paper = "2310.02226"
     markers = False
