@@ -51,6 +51,7 @@ from icotlib.experiments.stepwise import (
 )
 from icotlib.experiments.workbook import (
     NEEDED,
+    all_studies,
     baselines,
     compared,
     needed,
@@ -74,6 +75,7 @@ __all__ = [
     "SHORT_NAMES",
     "SharedOverrides",
     "ablations",
+    "all_studies",
     "baselines",
     "coconut",
     "codi",

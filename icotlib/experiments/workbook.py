@@ -62,6 +62,13 @@ def studies(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig
     return [*baselines, *(run for make in groups for run in make(preset, seed, overrides).values())]
 
 
+def all_studies(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
+    """What every notebook that `make workbook` leaves out needs beyond the workbook, apart from
+    runs of seeds of their own."""
+    overrides = shared(overrides)
+    return [*studies(preset, seed, overrides), coconut(preset, seed, overrides)]
+
+
 #: What each notebook asks for, by the number that its name begins with.
 NEEDED: dict[str, tuple[Callable[..., Any], ...]] = {
     "00": (tour,),

@@ -211,7 +211,7 @@ def run_all(
         workbook = experiments.series if series else experiments.workbook
         configs = workbook(preset, seed, overrides)
         if studies:
-            configs = configs + experiments.studies(preset, seed, overrides)
+            configs = configs + experiments.all_studies(preset, seed, overrides)
     if say is None:
         from tqdm import tqdm
 
