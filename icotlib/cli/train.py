@@ -10,6 +10,7 @@ from icotlib.cli.options import add_run_options, load_imports, number, overrides
 from icotlib.config import RunConfig, settings_of
 from icotlib.errors import ConfigError
 from icotlib.experiments import RUNS, run_config
+from icotlib.experiments.drafts import as_text
 from icotlib.experiments.papers import check_data
 from icotlib.experiments.published import PUBLISHED_RESULTS, get_paper_result
 from icotlib.registry import METHODS
@@ -180,9 +181,7 @@ def fields(config: RunConfig) -> str:
 
 def _shown(value: object) -> str:
     """A value as `--set` takes it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "null" if value is None else repr(value) if value == "" else str(value)
+    return repr(value) if value == "" or isinstance(value, dict) else as_text(value)
 
 
 def print_plan(options: argparse.Namespace, config: RunConfig) -> None:

@@ -38,8 +38,7 @@ def residual_stream(model: nn.Module, decoder: PreTrainedModel, inputs: LMBatch)
 
     def keep(layer: int, hidden: Tensor) -> None:
         start, here = first_position(decoder), hidden.transpose(0, 1).float().cpu()
-        before = streams.get(layer, here)[:start] if start else here[:0]
-        streams[layer] = torch.cat([before, here])
+        streams[layer] = torch.cat([streams[layer][:start], here]) if start else here
 
     with hook_residual_stream(decoder, keep):
         logits_of(model, replace(inputs, logits_to_keep=1))
@@ -50,6 +49,12 @@ def first_position(decoder: nn.Module) -> int:
     """The position of the first state in the pass that a decoder is in: 0, unless its model reads
     a sequence in several passes, and says so in `pass_start`."""
     return getattr(decoder, "pass_start", 0)
+
+
+def columns(model: nn.Module, positions: Tensor) -> Tensor:
+    """The columns of the inputs at which positions behind the question stand: a model may put
+    positions without a token in between (`inserted`)."""
+    return positions - len(getattr(model, "inserted", []))
 
 
 @contextmanager
@@ -86,10 +91,10 @@ def teacher_forced_answer(
     """The most likely token after each of some positions, `[n, symbols]`, on the CPU.
 
     Args:
-        positions: `[symbols]`, columns of the inputs.
+        positions: `[symbols]`, behind the question.
         states: states to put in first.
     """
-    tokens, back = [], positions - inputs.ids.shape[1]
+    tokens, back = [], columns(model, positions) - inputs.ids.shape[1]
     inputs = replace(inputs, logits_to_keep=int(-back.min()))
     for rows, part in split(inputs):
         with replaced(decoder, states, rows) if states else nullcontext():

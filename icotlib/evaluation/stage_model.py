@@ -84,8 +84,8 @@ class StageModel:
         stages, form = [int(stage) for stage in run.stages.removed], config.input_format
         removed = stages[-1] if removed is None else removed
         if removed not in stages:
-            what = f"stage with {removed} {form.unit} removed"
-            raise ConfigError(f"{run.name} has no {what}, but {stages}")
+            asked = f"stage with {removed} {form.unit} removed"
+            raise ConfigError(f"{run.name} has no {asked}, but {stages}")
         model, layout = load_stage(run, removed)
         model = model.to(best_device() if device is None else device)
         folder = run.activations_folder(removed)
@@ -152,8 +152,8 @@ class StageModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = AutoModelForCausalLM.from_config(self.model.config, trust_remote_code=False)
-        random = model.eval().to(self.device)
-        return replace(self, name="untrained", model=random, run=None, folder=None)
+        model = model.eval().to(self.device)
+        return replace(self, name="untrained", model=model, run=None, folder=None)
 
     def with_inputs_of(self, other: "StageModel") -> "StageModel":
         """This model, given the input that another one is given."""
@@ -332,7 +332,7 @@ class StageModel:
         Args:
             positions: `[symbols]`, whose next token it is; states: put in first, as by `replaced`.
         """
-        asked = (inputs, positions - len(self.inserted), states)
+        asked = (inputs, positions, states)
         return interventions.teacher_forced_answer(self.model, self.decoder, *asked)
 
 

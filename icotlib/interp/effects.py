@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from icotlib.data.inputs import LMBatch
+from icotlib.evaluation import interventions
 from icotlib.evaluation.scoring import wilson_interval
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.models.hooks import cached_layers
@@ -34,8 +35,13 @@ def cache_unchanged(model: StageModel) -> Iterator[None]:
 def forced_tokens(model: StageModel, inputs: LMBatch, positions: Tensor) -> Tensor:
     """The tokens that the input has after some positions of the answer, `[n, positions]`, on the
     CPU."""
-    columns = positions - len(model.inserted)
+    columns = interventions.columns(model.model, positions)
     return inputs.labels[:, columns.to(inputs.labels.device)].cpu()
+
+
+def answer_text(model: StageModel, tokens: Tensor) -> str:
+    """The tokens `[symbols]` of an answer as text."""
+    return " ".join(str(model.layout.tokenizer.decode(tokens)).split())
 
 
 def effect_size(hits: Tensor) -> dict[str, float]:

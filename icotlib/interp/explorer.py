@@ -10,9 +10,10 @@ import pandas as pd
 from icotlib.errors import ConfigError, did_you_mean
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.cells import Cell, Patched
-from icotlib.interp.one_state import OneState, answer_text
+from icotlib.interp.effects import answer_text
+from icotlib.interp.one_state import OneState
 from icotlib.interp.patching import PairedRuns, patch_pairs
-from icotlib.interp.questions import draw_questions_of, minimal_pairs
+from icotlib.interp.questions import check_state, draw_questions_of, minimal_pairs
 from icotlib.interp.report import CONTROLS, MARGIN, compared, states_and_controls
 from icotlib.interp.variables import Variable, variables_of
 from icotlib.system.processes import all_cores
@@ -210,11 +211,7 @@ class CellReader:
                     f"there is no position {position!r}; there are {', '.join(self.positions)}"
                 )
             position = self.positions.index(position)
-        if not (0 <= layer <= self.model.layers and 0 <= position < len(self.positions)):
-            raise ConfigError(
-                f"there are layers 0 to {self.model.layers} and positions 0 to "
-                f"{len(self.positions) - 1}, not layer {layer} and position {position}"
-            )
+        check_state(self.model, layer, position, len(self.positions))
         return int(layer), int(position)
 
     def _state(self, asked: QuestionSet, place: tuple[int, int]) -> OneState:

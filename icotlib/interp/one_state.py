@@ -9,7 +9,7 @@ from torch import Tensor
 from icotlib.errors import ConfigError
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.cells import Steered
-from icotlib.interp.effects import forced_tokens
+from icotlib.interp.effects import answer_text, forced_tokens
 from icotlib.interp.probes import Probes, fit_linear, ridge_predictions
 from icotlib.interp.steering import shift
 from icotlib.interp.variables import Variable, counterfactual_answers, values_in
@@ -144,8 +144,3 @@ class OneState:
 
     def _symbol(self, number: int) -> str:
         return "nothing" if number == PADDING else self.asked.task.symbols[number]
-
-
-def answer_text(model: StageModel, tokens: Tensor) -> str:
-    """The tokens `[symbols]` of an answer as text."""
-    return " ".join(str(model.layout.tokenizer.decode(tokens)).split())

@@ -16,7 +16,7 @@ from torch import Tensor
 from icotlib.data.inputs import LMBatch
 from icotlib.errors import ConfigError
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.interp.effects import cache_unchanged, effect_size
+from icotlib.interp.effects import answer_text, cache_unchanged, effect_size
 from icotlib.interp.questions import minimal_pairs, separator_position
 from icotlib.system.processes import all_cores
 from icotlib.tasks.questions import QuestionSet
@@ -112,8 +112,7 @@ def patched_answers(
         "patched": runs.patched(layer, position),
         "other_answer": runs.corrupted_answers,
     }
-    decode = model.layout.tokenizer.batch_decode
-    texts = {name: [" ".join(text.split()) for text in decode(ids)] for name, ids in tokens.items()}
+    texts = {name: [answer_text(model, row) for row in ids] for name, ids in tokens.items()}
     asked = [[example.question for example in one.examples()] for one in (clean, corrupted)]
     columns = ["question", "answer", "patched", "other", "other_answer"]
     return pd.DataFrame({"question": asked[0], "other": asked[1]} | texts)[columns]

@@ -25,6 +25,7 @@ from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.activations import stored_activations
 from icotlib.interp.effects import effect_size, forced_tokens
 from icotlib.interp.probing import split_60_20_20
+from icotlib.interp.questions import check_state
 from icotlib.interp.variables import Variable, counterfactual_answers
 from icotlib.models.hooks import hook_residual_stream
 from icotlib.system.processes import all_cores
@@ -99,12 +100,7 @@ class _Place:
     @classmethod
     def of(cls, model: StageModel, questions: QuestionSet, layer: int, position: int) -> "_Place":
         """Raises `ConfigError` for a state that the model does not have."""
-        count = len(model.position_names(questions))
-        if not (0 <= layer <= model.layers and 0 <= position < count):
-            raise ConfigError(
-                f"{model.name} has layers 0 to {model.layers} and positions 0 to {count - 1}, not "
-                f"layer {layer} and position {position}"
-            )
+        check_state(model, layer, position, len(model.position_names(questions)))
         states = stored_activations(model, questions)[layer, position]
         return cls(model, layer, position, torch.from_numpy(np.array(states)))
 
@@ -122,7 +118,7 @@ class _Exchange:
         inputs = model.inputs(pairs.bases, pairs.answer)
         positions = model.answer_positions(pairs.bases)
         self.wanted = forced_tokens(model, inputs, positions).to(model.device)
-        self.back = positions - len(model.inserted) - inputs.ids.shape[1]
+        self.back = interventions.columns(model.model, positions) - inputs.ids.shape[1]
         self.inputs = replace(inputs, logits_to_keep=int(-self.back.min()))
 
     def logits(self, basis: Tensor, rows: slice = slice(None)) -> Tensor:

@@ -18,6 +18,7 @@ from icotlib.interp import best_positions
 from icotlib.interp.cells import Cell
 from icotlib.interp.explorer import CellReader, OneQuestion, reader_of
 from icotlib.reporting import figures
+from icotlib.reporting.parts import alert, status
 from icotlib.running.progress import is_live
 from icotlib.runs import Run
 
@@ -183,10 +184,10 @@ class Explorer:
         self.grid.show(title, values, self.reader.positions, colours, marked)
 
     def _said(self, text: str) -> None:
-        self.said.value = f'<div role="status" aria-live="polite">{html.escape(text)}</div>'
+        self.said.value = status(text)
 
     def _alert(self, error: Exception) -> None:
-        self.said.value = f'<div role="alert"><b>✖</b> {html.escape(str(error))}</div>'
+        self.said.value = alert(str(error))
 
 
 def page(cell: Cell) -> str:
