@@ -7,6 +7,7 @@ decoding       asking for the next token, with a cache or without
 questions      where a question ends in rows of token ids
 cache          a key-value cache with room for the tokens to come
 adapters       LoRA adapters on a pretrained model
+wrapped        models of our own around a language model
 loading        saving a model with its tokenizer, and loading it again
 parameters     counting parameters and positions; which parameters each optimizer gets
 hooks          reading and replacing hidden states, masking attention

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from icotlib.errors import RunError
@@ -81,6 +82,11 @@ def mean_interval(sample: Sample, draws: int = DRAWS, seed: int = SEED) -> Inter
         return Interval(sample.mean, *wilson_interval(sample.mean * questions, questions))
     low, high = _bootstrap([sample], [1], draws, seed)
     return Interval(sample.mean, max(0.0, low), min(1.0, high))
+
+
+def over_seeds(rows: pd.DataFrame) -> Interval:
+    """`mean_interval` of a published table's rows: columns accuracy and n, a row for each seed."""
+    return mean_interval(Sample(rows.accuracy.to_numpy(float), rows.n.to_numpy(int)))
 
 
 def difference_interval(

@@ -5,7 +5,7 @@ import pandas as pd
 from icotlib.reporting import published
 from icotlib.reporting.blocks import block
 from icotlib.reporting.results import method_label
-from icotlib.reporting.statistics import Interval, Sample, mean_interval
+from icotlib.reporting.statistics import Interval, over_seeds
 
 #: The rows of the main study as pages show them: method, budget, and what they are called.
 ROWS = (
@@ -33,10 +33,6 @@ def _rows_of(table: pd.DataFrame, method: str, budget: str) -> pd.DataFrame:
     return rows.sort_values("seed")
 
 
-def _over_seeds(rows: pd.DataFrame) -> Interval:
-    return mean_interval(Sample(rows.accuracy.to_numpy(float), rows.n.to_numpy(int)))
-
-
 def _share(rows: pd.DataFrame, reference: pd.DataFrame, unit: str) -> str:
     """How much of a reference's examples or seconds was spent, in words."""
     share = rows[unit].mean() / reference[unit].mean()
@@ -56,14 +52,14 @@ def headline() -> str:
         unit: _rows_of(table, "no_cot", f"{unit} of icot_si") for unit in ("examples", "seconds")
     }
     reached = " and ".join(
-        f"{_words(_over_seeds(rows))} after {_share(rows, implicit, unit)}"
+        f"{_words(over_seeds(rows))} after {_share(rows, implicit, unit)}"
         for unit, rows in baselines.items()
         if len(rows)
     )
-    one = _over_seeds(_rows_of(table, "one_model", "own"))
+    one = over_seeds(_rows_of(table, "one_model", "own"))
     return (
         "On 4x2-digit multiplication, a small transformer whose steps were removed one token at a "
-        f"time ({method_label('icot_si')}) answers {_words(_over_seeds(implicit))} of unseen "
+        f"time ({method_label('icot_si')}) answers {_words(over_seeds(implicit))} of unseen "
         "questions right without writing any step, and one model for all numbers of removed tokens "
         f"{_words(one)}: mean of {len(implicit)} seeds (95% interval). Trained on "
         f"answers alone, the same model reaches {reached}."
@@ -85,7 +81,7 @@ def results() -> str:
             continue
         each = ", ".join(f"{100 * value:.1f}" for value in rows.accuracy)
         lines.append(
-            f"| {name} | {written} | {_words(_over_seeds(rows))} | {each} "
+            f"| {name} | {written} | {_words(over_seeds(rows))} | {each} "
             f"| {rows.examples.mean():,.0f} | {rows.seconds.mean():,.0f} |"
         )
     return "\n".join(lines)

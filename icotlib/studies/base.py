@@ -17,6 +17,7 @@ from icotlib.experiments.workbook import shared
 from icotlib.registry import STUDIES
 from icotlib.reporting import figures
 from icotlib.reporting.publish import family
+from icotlib.reporting.results import final_rows, results_table
 from icotlib.running.jobs import ensure
 from icotlib.runs import Run
 
@@ -76,6 +77,12 @@ class Study(ABC):
     @abstractmethod
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
         """What it found, in sentences that say so where the data do not decide."""
+
+    def rows_by_arm(self, members: Sequence[Member]) -> dict[str, pd.DataFrame]:
+        """The last stage of finished runs (`results_table`), a row for each seed, by arm."""
+        rows = final_rows(results_table([member.run for member in members]))
+        arm_of = {member.config.run_name: member.arm for member in members}
+        return {str(arm): one for arm, one in rows.groupby(rows.run.map(arm_of), sort=False)}
 
     # --- its runs ---
 

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 
 from icotlib.config import RunConfig
 from icotlib.evaluation.ood import shift_table
+from icotlib.experiments.base import SharedOverrides
 from icotlib.experiments.latent import coconut
 from icotlib.reporting import figures
-from icotlib.reporting.results import final_rows, results_table
+from icotlib.reporting.conclusions.sentences import less
 from icotlib.reporting.samples import sample_of
-from icotlib.reporting.statistics import ENOUGH_SEEDS, difference_interval
 from icotlib.studies.base import Member, Study, register
 
 #: What the places hold, by arm.
@@ -45,7 +45,7 @@ class Contents(Study):
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
         own = {arm: {"label": arm.replace(" ", "-")} | changes for arm, changes in CONTENTS.items()}
         return {
-            arm: coconut(preset, seed, type(overrides)(overrides | changes))
+            arm: coconut(preset, seed, SharedOverrides(overrides | changes))
             for arm, changes in own.items()
         }
 
@@ -76,29 +76,12 @@ class Contents(Study):
         return figures.contents(table)
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
-        rows = final_rows(results_table([member.run for member in members]))
-        samples = {}
-        for arm in CONTENTS:
-            runs = [member.config.run_name for member in members if member.arm == arm]
-            if rows.run.isin(runs).any():
-                samples[arm] = sample_of(rows[rows.run.isin(runs)])
-        if "recycled" not in samples:
+        samples = {arm: sample_of(rows) for arm, rows in self.rows_by_arm(members).items()}
+        recycled = samples.pop("recycled", None)
+        if recycled is None:
             return ["No run with recycled states is finished, with which others are compared."]
+        first = f"Recycled states ({recycled.mean:.1%})"
         return [
-            _compared(arm, sample, samples["recycled"])
+            less(first, f"{arm} ({sample.mean:.1%}, {sample.seeds} seeds)", recycled, sample)
             for arm, sample in samples.items()
-            if arm != "recycled"
         ]
-
-
-def _compared(arm: str, sample: Any, recycled: Any) -> str:
-    found = difference_interval(recycled, sample)
-    low, high = 100 * found.low, 100 * found.high
-    said = (
-        f"Recycled states ({recycled.mean:.1%}) less {arm} ({sample.mean:.1%}): "
-        f"{100 * found.value:.1f} points (95% interval {low:.1f} to {high:.1f}, "
-        f"{sample.seeds} seeds)"
-    )
-    if min(sample.seeds, recycled.seeds) < ENOUGH_SEEDS:
-        return f"{said}; too few seeds for a claim."
-    return said + ("; the data do not decide between them." if low <= 0 <= high else ".")

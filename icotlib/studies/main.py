@@ -10,15 +10,10 @@ from icotlib.config import RunConfig
 from icotlib.experiments.distillation import icot_kd
 from icotlib.experiments.stepwise import explicit_cot, icot_si, no_cot, one_model
 from icotlib.reporting import figures
-from icotlib.reporting.conclusions.sentences import percent
+from icotlib.reporting.conclusions.sentences import less, percent
 from icotlib.reporting.results import final_rows, learning_table, method_label, results_table
 from icotlib.reporting.samples import sample_of
-from icotlib.reporting.statistics import (
-    ENOUGH_SEEDS,
-    Interval,
-    difference_interval,
-    mean_interval,
-)
+from icotlib.reporting.statistics import mean_interval
 from icotlib.studies.base import Member, Study, register
 
 #: Each arm: the method, and by what its budget is measured.
@@ -90,22 +85,17 @@ class Main(Study):
         return figures.headline(results_table(runs), learning_table(alone))
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
-        rows = final_rows(results_table([member.run for member in members]))
-        of_arm = {
-            arm: rows[rows.run.isin([x.config.run_name for x in members if x.arm == arm])]
-            for arm in ARMS
-        }
-        said = [_accuracy(arm, of_arm[arm]) for arm in ARMS if len(of_arm[arm])]
-        said += [
-            _spent(arm, of_arm[arm], of_arm["icot_si"])
-            for arm in BASELINES
-            if len(of_arm[arm]) and len(of_arm["icot_si"])
-        ]
+        of_arm = self.rows_by_arm(members)
+        baselines = [arm for arm in BASELINES if arm in of_arm]
+        said = [_accuracy(arm, of_arm[arm]) for arm in ARMS if arm in of_arm]
+        reference = of_arm.get("icot_si")
+        if reference is not None:
+            said += [_spent(arm, of_arm[arm], reference) for arm in baselines]
         said += [
             _difference(arm, of_arm[arm], baseline, of_arm[baseline])
             for arm in IMPLICIT
-            for baseline in BASELINES
-            if _all_removed(of_arm[arm]) and len(of_arm[baseline])
+            for baseline in baselines
+            if arm in of_arm and _all_removed(of_arm[arm])
         ]
         return said
 
@@ -120,7 +110,7 @@ def _named(arm: str) -> str:
 def _all_removed(rows: pd.DataFrame) -> bool:
     """Whether every seed answers without any step; where one writes some, no difference from No CoT
     is stated."""
-    return bool(len(rows)) and bool((rows.removed == rows.chain_length).all())
+    return bool((rows.removed == rows.chain_length).all())
 
 
 def _spent(arm: str, rows: pd.DataFrame, reference: pd.DataFrame) -> str:
@@ -144,13 +134,4 @@ def _accuracy(arm: str, rows: pd.DataFrame) -> str:
 
 
 def _difference(arm: str, rows: pd.DataFrame, baseline: str, others: pd.DataFrame) -> str:
-    found = difference_interval(sample_of(rows), sample_of(others))
-    points = Interval(*(100 * x for x in found))
-    enough = min(len(rows), len(others)) >= ENOUGH_SEEDS
-    undecided = found.low <= 0 <= found.high
-    doubt = "; the data do not decide between them" if undecided else ""
-    doubt += "" if enough else "; too few seeds for a claim"
-    return (
-        f"{method_label(ARMS[arm][0])} less {_named(baseline)}: {points.value:.1f} points "
-        f"(95% interval {points.low:.1f} to {points.high:.1f}){doubt}."
-    )
+    return less(method_label(ARMS[arm][0]), _named(baseline), sample_of(rows), sample_of(others))

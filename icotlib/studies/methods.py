@@ -13,11 +13,12 @@ from icotlib.experiments.latent import LATENT, REFERENCE
 from icotlib.experiments.stepwise import explicit_cot, icot_si, no_cot, one_model
 from icotlib.methods.latent.method import LatentMethod
 from icotlib.reporting import figures
+from icotlib.reporting.conclusions.sentences import less, percent
 from icotlib.reporting.figures.style import arm_style
 from icotlib.reporting.results import final_rows, results_table
 from icotlib.reporting.samples import sample_of
 from icotlib.reporting.speed import measure_speed
-from icotlib.reporting.statistics import ENOUGH_SEEDS, difference_interval, mean_interval
+from icotlib.reporting.statistics import mean_interval
 from icotlib.studies.base import Member, Study, register
 from icotlib.system.processes import torch_threads
 
@@ -59,18 +60,19 @@ class Methods(Study):
         return figures.accuracy_vs_milliseconds(table)
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
-        rows = final_rows(results_table([member.run for member in members]))
-        samples = {}
-        for arm in dict.fromkeys(member.arm for member in members):
-            runs = [member.config.run_name for member in members if member.arm == arm]
-            if rows.run.isin(runs).any():
-                samples[arm] = sample_of(rows[rows.run.isin(runs)])
+        samples = {arm: sample_of(rows) for arm, rows in self.rows_by_arm(members).items()}
         said = [
-            f"{label_of(arm)}: {_percent(mean_interval(sample))} of unseen questions right "
+            f"{label_of(arm)}: {percent(mean_interval(sample))} of unseen questions right "
             f"({sample.seeds} {'seeds' if sample.seeds > 1 else 'seed'})."
             for arm, sample in samples.items()
         ]
-        return said + _differences(samples)
+        if REFERENCE in samples:
+            said += [
+                less(label_of(arm), label_of(REFERENCE), samples[arm], samples[REFERENCE])
+                for arm in LATENT
+                if arm in samples
+            ]
+        return said
 
 
 def _milliseconds(members: Sequence[Member]) -> dict[str, float]:
@@ -106,28 +108,6 @@ def _row(member: Member, row: Any, milliseconds: dict[str, float]) -> dict[str, 
     }
 
 
-def _differences(samples: dict[str, Any]) -> list[str]:
-    """Each method with latent places less ICoT-SI."""
-    if REFERENCE not in samples:
-        return []
-    said = []
-    for arm in (name for name in LATENT if name in samples):
-        found = difference_interval(samples[arm], samples[REFERENCE])
-        low, high = (100 * x for x in (found.low, found.high))
-        doubt = "; the data do not decide between them" if low <= 0 <= high else ""
-        enough = min(samples[arm].seeds, samples[REFERENCE].seeds) >= ENOUGH_SEEDS
-        doubt += "" if enough else "; too few seeds for a claim"
-        said.append(
-            f"{label_of(arm)} less {label_of(REFERENCE)}: {100 * found.value:.1f} points (95% "
-            f"interval {low:.1f} to {high:.1f}){doubt}."
-        )
-    return said
-
-
 def label_of(arm: str) -> str:
     """What sentences call an arm."""
     return arm_style(arm)["label"]
-
-
-def _percent(found: Any) -> str:
-    return f"{found.value:.1%} (95% interval {found.low:.1%} to {found.high:.1%})"

@@ -4,64 +4,50 @@ A language model that sees the question and, at its separator, the teacher's sta
 of every layer l its own state there is replaced by MLP_l(z_l). It learns to write the answer.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from icotlib.models.cache import has_cache
 from icotlib.models.hooks import hook_layer_inputs, scatter_positions
 from icotlib.models.questions import first_separator
+from icotlib.models.wrapped import LanguageModelHolder, WrappedConfig, WrappedModel
 
 
-class ThoughtConfig(PreTrainedConfig):
-    """Config of student, emulator and the coupled system, in the hub's form.
+class ThoughtConfig(WrappedConfig):
+    """Config of student, emulator and the coupled system: at the first place of the separator,
+    states are read and written.
 
     Args:
-        text_config: config of the language model that each of them holds.
-        separator: token id of the separator, at whose first place states are read and written.
-        bos_tokens: tokens that the tokenizer puts before every text; none of them is the separator,
-            even if it is the same token.
         mixture: size of the emulator's mixture; 1 is no mixture.
         mixture_temperature: of its softmax where it is not supervised.
+        kwargs: of `WrappedConfig`.
     """
 
     model_type = "icot_kd"
-    sub_configs: ClassVar = {"text_config": AutoConfig}
 
     def __init__(
         self,
         text_config: PreTrainedConfig | dict | None = None,
-        separator: int = 0,
-        bos_tokens: int = 0,
         mixture: int = 1,
         mixture_temperature: float = 0.05,
         **kwargs: Any,
     ):
-        if text_config is None:
-            text_config = {"model_type": "gpt2"}
-        if isinstance(text_config, dict):
-            text_config = AutoConfig.for_model(**text_config)
-        self.text_config = text_config
-        self.separator, self.bos_tokens = separator, bos_tokens
         self.mixture = mixture
         self.mixture_temperature = mixture_temperature
-        super().__init__(**kwargs)
+        super().__init__(text_config, **kwargs)
 
 
-class ThoughtModel(PreTrainedModel):
-    """Base of student, emulator and coupled system: saved and loaded as one, in safetensors."""
+class ThoughtModel(WrappedModel):
+    """Base of student, emulator and coupled system."""
 
     config_class = ThoughtConfig
-    base_model_prefix = ""
 
     @property
     def decoders(self) -> list[PreTrainedModel]:
         """The language models in it."""
         raise NotImplementedError
-
-    def _init_weights(self, module: nn.Module) -> None:
-        """Parts of our own start as torch makes them; the language model sees to its own."""
 
 
 def state_mlp(inputs: int, width: int) -> nn.Sequential:
@@ -69,7 +55,7 @@ def state_mlp(inputs: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
 
 
-class Student(ThoughtModel):
+class Student(LanguageModelHolder, ThoughtModel):
     """A language model whose states at the separator are replaced by those of another."""
 
     def __init__(self, config: ThoughtConfig):
@@ -85,12 +71,6 @@ class Student(ThoughtModel):
     @property
     def decoders(self) -> list[PreTrainedModel]:
         return [self.language_model]
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.language_model.get_input_embeddings()
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self.language_model.get_output_embeddings()
 
     def forward(self, input_ids: Tensor, states: Tensor, at: Tensor, **kwargs: Any) -> Any:
         """A transformers forward pass with states put in.

@@ -19,9 +19,8 @@ from torch.nn.functional import smooth_l1_loss
 from icotlib.config import RunConfig
 from icotlib.data.inputs import LMBatch
 from icotlib.data.layout import EncodedBatch
-from icotlib.evaluation.generation import matches
 from icotlib.methods.base import register
-from icotlib.methods.batches import BatchAccuracy, MicroBatch, token_loss
+from icotlib.methods.batches import MicroBatch, token_loss
 from icotlib.methods.costs import language_step
 from icotlib.methods.latent.method import LatentMethod
 from icotlib.methods.latent.settings import CodiSettings
@@ -60,21 +59,20 @@ class Codi(LatentMethod):
         for rows in self.row_groups(batch.total):
             part, share = batch[rows], len(rows) / len(batch)
             taught = form.inputs(part, whole[rows]).to(self.device)
-            loss, target = self._teacher(taught, part)
+            loss, target = self._teacher(taught)
             yield MicroBatch(loss / learned[0], int(part.total.sum()))
             inputs = form.inputs(part, gone[rows]).to(self.device)
             places = torch.full_like(part.question, settings.places)
             output = self.thinking(inputs, part, places, output_hidden_states=True)
-            logits = kept_logits(output.logits, inputs.logits_to_keep)
             shown = torch.ones(len(part), dtype=torch.bool)
-            self.seen.append(BatchAccuracy(step, *matches(logits.detach(), inputs), shown))
-            near = distance(self._before_answer(output.hidden_states, inputs, part), target)
-            loss = token_loss(logits, inputs) / learned[1] + settings.distill_weight * share * near
+            loss = self.answer_loss(step, output, inputs, shown) / learned[1]
+            near = distance(self._before_answer(output.hidden_states, inputs), target)
+            loss = loss + settings.distill_weight * share * near
             loss = loss + self.further_loss(output, part, part.removal_units, share)
             tokens = part.total - part.chain + places + 2
             yield MicroBatch(loss, int(tokens.sum()))
 
-    def _teacher(self, inputs: LMBatch, part: EncodedBatch) -> tuple[Tensor, Tensor]:
+    def _teacher(self, inputs: LMBatch) -> tuple[Tensor, Tensor]:
         """The teacher's summed cross-entropy, and its states before the answer, `[levels, n, d]`,
         without gradient."""
         output = self.model(
@@ -84,12 +82,10 @@ class Codi(LatentMethod):
             logits_to_keep=inputs.logits_to_keep,
         )
         logits = kept_logits(output.logits, inputs.logits_to_keep)
-        states = self._before_answer(output.hidden_states, inputs, part)
+        states = self._before_answer(output.hidden_states, inputs)
         return token_loss(logits, inputs), states.detach()
 
-    def _before_answer(
-        self, states: tuple[Tensor, ...], inputs: LMBatch, part: EncodedBatch
-    ) -> Tensor:
+    def _before_answer(self, states: tuple[Tensor, ...], inputs: LMBatch) -> Tensor:
         """States at the last token of the answer's delimiter, `[levels, n, d]`, of all levels above
         the embeddings.
 

@@ -89,22 +89,26 @@ class LatentMethod(Method):
         cls, config: RunConfig, text: PreTrainedConfig, longest: int, **tokens: Any
     ) -> LatentConfig:
         """The config of the model, with as many places as its last stage has."""
-        most = int(cls.places(config, longest, longest))
         return LatentConfig(
             text,
-            latents=most,
+            latents=int(cls.places(config, longest, longest)),
             markers=cls.markers,
             projection=cls.projection,
-            reserved_positions=most + 2 * cls.markers,
+            reserved_positions=cls.reserved(config, longest),
             **tokens,
             **cls.contents(config),
         )
 
+    @classmethod
+    def reserved(cls, config: RunConfig, longest: int) -> int:
+        """Positions that places and marks take at the last stage."""
+        return int(cls.places(config, longest, longest)) + 2 * cls.markers
+
     def build(self) -> LatentModel:
         config, data = self.config, self.run_data
         layout, longest = data.layout, data.longest_chain
-        most = int(self.places(config, longest, longest)) + 2 * self.markers
-        language = build_model(replace(config.model, lora={}), layout, data.longest_total + most)
+        room = data.longest_total + self.reserved(config, longest)
+        language = build_model(replace(config.model, lora={}), layout, room)
         tokens = {"separator": layout.sep, "bos_tokens": len(layout.bos_ids)}
         own = self.latent_config(config, language.config, longest, **tokens)
         model = LatentModel.of(language, own)
@@ -172,25 +176,26 @@ class LatentMethod(Method):
             inputs = form.inputs(part, cut).to(self.device)
             here = places[rows]
             output = self.thinking(inputs, part, here)
-            logits = kept_logits(output.logits, inputs.logits_to_keep)
             shown = cut == form.tokens_removed(part, schedule.eval_stage)
-            found = matches(logits.detach(), inputs)
-            self.seen.append(BatchAccuracy(step, *found, shown))
-            loss = token_loss(logits, inputs) / learned
+            loss = self.answer_loss(step, output, inputs, shown) / learned
             loss = loss + self.further_loss(output, part, units[rows], len(rows) / len(batch))
             tokens = kept[rows] + here + 2 * self.markers
             yield MicroBatch(loss, int(tokens.sum()))
 
     def thinking(self, inputs: LMBatch, part: EncodedBatch, places: Tensor, **more: Any) -> Any:
         """A forward pass in training, with so many places, `[n]`."""
-        uniform = bool((places == places[0]).all())
-        return self.model(
-            inputs.ids,
-            at=part.question - 1,
-            latents=int(places[0]) if uniform else places,
-            logits_to_keep=inputs.logits_to_keep,
-            **more,
-        )
+        more |= {"logits_to_keep": inputs.logits_to_keep}
+        return self.model(inputs.ids, at=part.question - 1, latents=places, **more)
+
+    def answer_loss(self, step: int, output: Any, inputs: LMBatch, shown: Tensor) -> Tensor:
+        """Cross-entropy summed over the learned tokens; takes note of which answers were right.
+
+        Args:
+            shown: `[n]`, which examples are at the stage that is evaluated.
+        """
+        logits = kept_logits(output.logits, inputs.logits_to_keep)
+        self.seen.append(BatchAccuracy(step, *matches(logits.detach(), inputs), shown))
+        return token_loss(logits, inputs)
 
     def further_loss(
         self, output: Any, part: EncodedBatch, units: Tensor, share: float

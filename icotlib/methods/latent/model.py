@@ -28,6 +28,7 @@ from icotlib.methods.latent.config import LatentConfig
 from icotlib.models.cache import has_cache
 from icotlib.models.decoding import kept_logits
 from icotlib.models.questions import Halves, first_separator, halves
+from icotlib.models.wrapped import LanguageModelHolder
 
 #: Called with the number of a place and its thoughts `[n, d]`; returns what stands there instead.
 Edit = Callable[[int, Tensor], Tensor]
@@ -61,11 +62,10 @@ class Read(NamedTuple):
         )
 
 
-class LatentModel(PreTrainedModel):
+class LatentModel(LanguageModelHolder):
     """A language model with latent places, saved and loaded as one."""
 
     config_class = LatentConfig
-    base_model_prefix = ""
 
     def __init__(self, config: LatentConfig):
         super().__init__(config)
@@ -80,9 +80,6 @@ class LatentModel(PreTrainedModel):
             )
         self._edit: Edit | None = None
         self.post_init()
-
-    def _init_weights(self, module: nn.Module) -> None:
-        """Parts of our own start as torch makes them; the language model sees to its own."""
 
     @classmethod
     def of(cls, language_model: PreTrainedModel, config: LatentConfig) -> "LatentModel":
@@ -113,12 +110,6 @@ class LatentModel(PreTrainedModel):
         """Names of the positions between the separator and what follows it."""
         places = [f"l{i + 1}" for i in range(self.config.latents)]
         return ["start", *places, "end"] if self.config.markers else places
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.language_model.get_input_embeddings()
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self.language_model.get_output_embeddings()
 
     @contextmanager
     def edited_thoughts(self, edit: Edit) -> Iterator[None]:

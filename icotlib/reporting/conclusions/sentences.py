@@ -65,6 +65,15 @@ def difference(first: str, second: str, found: Interval) -> str:
     return f"{capital(first)} answers {more} questions right than {second}, by {size(found)}."
 
 
+def less(first: str, second: str, one: Sample, other: Sample) -> str:
+    """A difference as studies state it: `A less B: 2.0 points (95% interval ...)`, and whether the
+    data decide."""
+    found = difference_interval(one, other)
+    doubt = "" if decided(found) else "; the data do not decide between them"
+    doubt += "" if min(one.seeds, other.seeds) >= ENOUGH_SEEDS else "; too few seeds for a claim"
+    return f"{first} less {second}: {points(found)}{doubt}."
+
+
 def against_first(what: str, samples: Mapping[str, Sample]) -> list[str]:
     """Several samples beside the first: which have fewer or more right, and which do not decide.
 

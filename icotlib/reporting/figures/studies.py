@@ -20,7 +20,7 @@ from icotlib.reporting.figures.base import (
 )
 from icotlib.reporting.figures.style import arm_style
 from icotlib.reporting.figures.styled import styled
-from icotlib.reporting.statistics import Interval, Sample, mean_interval
+from icotlib.reporting.statistics import over_seeds
 
 #: How the rules of routing look: label, colour, marker, line.
 _RULES = {
@@ -147,11 +147,6 @@ def _draw_mean(ax: Axes, at: float, rows: pd.DataFrame, look: dict[str, Any]) ->
     found = over_seeds(rows)
     error = [[max(0.0, found.value - found.low)], [max(0.0, found.high - found.value)]]
     ax.errorbar([at], [found.value], yerr=error, ls="", ms=5, capsize=2, **look)
-
-
-def over_seeds(rows: pd.DataFrame) -> Interval:
-    """Mean accuracy over seeds with its 95% interval."""
-    return mean_interval(Sample(rows.accuracy.to_numpy(float), rows.n.to_numpy(int)))
 
 
 def seeds_text(rows: pd.DataFrame) -> str:
