@@ -41,6 +41,8 @@ NOTEBOOKS = PROJECT / "notebooks"
 LAB = WORK / "lab"
 FIGURES = PROJECT / "figures"
 DATA = PROJECT / "data"
+#: Small trained models that come with the workbook (`icotlib.reporting.ship`).
+SHIPPED = DATA / "models"
 STYLE = Path(__file__).resolve().parent / "reporting" / "figures" / "paper.mplstyle"
 #: Script and style of the map in a notebook: this name with .js and .css.
 MAP_GRID = Path(__file__).resolve().parent / "reporting" / "map_grid"

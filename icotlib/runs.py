@@ -106,9 +106,19 @@ class Run(RunFiles):
     def stage_folder(self, removed: int) -> Path:
         return self.folder / "stages" / f"removed-{removed:03d}"
 
+    @property
+    def is_shipped(self) -> bool:
+        """Whether it came with the workbook, so that nothing may be written into its folder."""
+        return self.folder.parent == paths.SHIPPED
+
+    @property
+    def measured(self) -> Path:
+        """The folder of what can be measured again at any time."""
+        return paths.data_cache() / f"shipped-{self.name}" if self.is_shipped else self.folder
+
     def activations_folder(self, removed: int) -> Path:
         """The folder that keeps the residual stream at a removal stage."""
-        return self.folder / "activations" / f"removed-{removed:03d}"
+        return self.measured / "activations" / f"removed-{removed:03d}"
 
     # --- what training writes ---
 
@@ -226,18 +236,41 @@ def all_runs(finished: bool = True) -> list[Run]:
 
     A run that is damaged is left out, with a `RunWarning` that names it and says what to do.
     """
+    return _whole(_folders(paths.runs_root()), finished)
+
+
+def shipped_runs() -> list[Run]:
+    """The small trained models that come with the workbook, as finished runs, by name."""
+    return _whole(_folders(paths.SHIPPED), True)
+
+
+def shipped(name: str) -> Run:
+    """The model of this method that comes with the workbook, to ask before any training.
+
+    Raises `RunError` if there is none.
+    """
+    every = {run.name: run for run in shipped_runs()}
+    if name not in every:
+        listed = ", ".join(every) or "none"
+        raise RunError(
+            f"no model {name!r} comes with the workbook ({listed} does): icot train {name}"
+        )
+    return every[name]
+
+
+def _whole(folders: Iterator[Run], finished: bool) -> list[Run]:
+    """Those of this format that are not damaged; a `RunWarning` names the others."""
     runs = []
-    for run in _folders():
+    for run in folders:
         problem = run.problem
         if problem is not None:
-            warnings.warn(f"left out: {problem}", RunWarning, stacklevel=2)
+            warnings.warn(f"left out: {problem}", RunWarning, stacklevel=3)
         elif run.readable and (run.done or not finished):
             runs.append(run)
     return runs
 
 
-def _folders() -> Iterator[Run]:
-    root = paths.runs_root()
+def _folders(root: Path) -> Iterator[Run]:
     markers = [*root.glob("*/config.json"), *root.glob("*/done.json")]
     return (Run(folder) for folder in sorted({path.parent for path in markers}))
 
@@ -258,6 +291,9 @@ def find_run(name: str) -> Run:
 
     Where several begin so, those of the method of this name go before others, a run without a
     label before labelled variants, seed 0 before other seeds, and the preset `fast` before others.
+    Where none begins so, it is a model of this name that comes with the workbook, and a
+    `RunWarning` says so.
+
     Raises `RunError` listing the choices if none or several are left.
     """
     found = [run for run in all_runs(finished=False) if run.name.startswith(name)]
@@ -273,9 +309,24 @@ def find_run(name: str) -> Run:
     if len(left) == 1:
         return left[0]
     if not found:
-        raise RunError(f"no run under {paths.runs_root()} begins with {name!r}; see `icot runs`")
+        return _shipped_instead(name)
     listed = "".join(f"\n  {run.name}" for run in left)
     raise RunError(f"several runs begin with {name!r}; type more of the name:{listed}")
+
+
+def _shipped_instead(name: str) -> Run:
+    """The model of this name that comes with the workbook. Raises `RunError` if there is none."""
+    for run in shipped_runs():
+        if run.name == name:
+            origin = f"trained at commit {run.provenance['commit']}, seed {run.config.seed}"
+            warnings.warn(
+                f"no run of yours begins with {name!r}: this is the small model that comes with "
+                f"the workbook ({origin}). `icot train {name}` trains your own",
+                RunWarning,
+                stacklevel=3,
+            )
+            return run
+    raise RunError(f"no run under {paths.runs_root()} begins with {name!r}; see `icot runs`")
 
 
 def same_training(origin: dict[str, Any]) -> dict[str, Any]:

@@ -2,14 +2,16 @@
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from icotlib import paths
 from icotlib.config import RunConfig
+from tests.browsing import started_browser, started_lab
 from tests.helpers import TINY, save_pretrained
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -44,3 +46,25 @@ def reference() -> Path:
 def pretrained(tmp_path) -> Callable[..., str]:
     """Makes a folder in the hub's own format (`save_pretrained`)."""
     return functools.partial(save_pretrained, tmp_path)
+
+
+# --- JupyterLab in a browser (tests/browsing.py) -----------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def lab_root(tmp_path_factory) -> Path:
+    """The root of JupyterLab, beside the folder of its runs."""
+    return tmp_path_factory.mktemp("browser")
+
+
+@pytest.fixture(scope="module")
+def lab(lab_root) -> Iterator[str]:
+    """The address of a JupyterLab."""
+    with started_lab(lab_root) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with started_browser() as started:
+        yield started

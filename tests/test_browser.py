@@ -1,138 +1,16 @@
 """The widgets in JupyterLab, in a real browser: Debian's chromium, driven by Playwright."""
 
-import json
-import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import urllib.request
-from pathlib import Path
 
-import nbformat
 import pytest
 
 from icotlib import experiments, paths
 from icotlib.config import to_dict
 from icotlib.runs import Run
 from icotlib.training.trainer import train
-from tests.helpers import wait_until
+from tests.browsing import PATIENCE, Page, needs_browser, playwright, write_notebook
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
-
-#: Milliseconds to wait for what a page shows.
-PATIENCE = 300_000
-
-#: Where screenshots are kept to be looked at; nowhere unless it is set.
-SCREENSHOTS = os.environ.get("ICOT_SCREENSHOTS")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """The root of JupyterLab, beside the folder of its runs."""
-    return tmp_path_factory.mktemp("browser")
-
-
-@pytest.fixture(scope="module")
-def lab(folder):
-    """The address of a JupyterLab with settings of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = folder / "config" / "labconfig" / "page_config.json"
-    settings.parent.mkdir(parents=True)
-    news = "@jupyterlab/apputils-extension:announcements"
-    settings.write_text(json.dumps({"disabledExtensions": {news: True}}))
-    environment = os.environ | {
-        "JUPYTER_CONFIG_DIR": str(folder / "config"),
-        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
-        "IPYTHONDIR": str(folder / "ipython"),
-        "ICOT_RUNS": str(folder / "runs"),
-        "PYTHONPATH": str(paths.PROJECT),
-    }
-    environment.pop("ICOT_LIVE", None)
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root"]
-    command += [f"--ServerApp.port={port}", "--IdentityProvider.token=", f"--notebook-dir={folder}"]
-    with (folder / "lab.log").open("w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        wait_until(lambda: answers(f"{address}/api/status"))
-        yield address
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def answers(address: str) -> bool:
-    try:
-        return urllib.request.urlopen(address, timeout=5).status == 200
-    except OSError:
-        return False
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-class Page:
-    """A notebook that is open in JupyterLab."""
-
-    def __init__(self, browser, address: str, notebook: Path, width: int = 1280):
-        self.page = browser.new_page(viewport={"width": width, "height": 800})
-        self.page.set_default_timeout(PATIENCE)
-        self.errors: list[str] = []
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.goto(f"{address}/lab/tree/{notebook.name}?reset")
-        self.page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
-        self.page.get_by_text("| Idle").first.wait_for()  # its kernel
-
-    def run_cell(self, number: int) -> None:
-        """Run a cell from the keyboard."""
-        self.page.locator(".jp-CodeCell .cm-content").nth(number).click()
-        self.page.keyboard.press("Shift+Enter")
-
-    def press(self, label: str) -> None:
-        """Press a button from the keyboard, once it can be pressed."""
-        button = self.page.get_by_role("button", name=label, exact=True)
-        playwright.expect(button).to_be_enabled(timeout=PATIENCE)
-        button.focus()
-        self.page.keyboard.press("Enter")
-
-    def field(self, label: str) -> object:
-        """A field of an instrument, by its whole label."""
-        return self.page.locator(".jp-OutputArea").get_by_label(label, exact=True)
-
-    def sees(self, text: str | re.Pattern) -> None:
-        """Wait until a text is announced."""
-        found = self.page.get_by_role("status").filter(has_text=text)
-        found.first.wait_for(timeout=PATIENCE)
-
-    def picture(self, name: str) -> None:
-        if SCREENSHOTS:
-            self.page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
-
-    def close(self) -> None:
-        self.page.close()
-        assert self.errors == []
-
-
-def write_notebook(path: Path, *cells: str, **metadata: object) -> Path:
-    nbformat.write(
-        nbformat.v4.new_notebook(
-            cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
-            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}} | metadata,
-        ),
-        path,
-    )
-    return path
+pytestmark = needs_browser
 
 
 PANEL = """\
@@ -143,11 +21,11 @@ panel"""
 
 
 def test_a_run_is_started_paused_and_resumed_in_the_panel(
-    lab, browser, folder, tiny, monkeypatch, tmp_path
+    lab, browser, lab_root, tiny, monkeypatch, tmp_path
 ):
     config = tiny.override({"train.steps": 1600, "train.eval_every": 400})
     cells = (PANEL.format(config=to_dict(config)), "6 * 7")
-    notebook = write_notebook(folder / "panel.ipynb", *cells)
+    notebook = write_notebook(lab_root / "panel.ipynb", *cells)
     shown = Page(browser, lab, notebook)
     shown.run_cell(0)
     shown.press("Start")
@@ -168,7 +46,7 @@ def test_a_run_is_started_paused_and_resumed_in_the_panel(
     again.picture("panel-finished")
     again.close()
 
-    monkeypatch.setenv("ICOT_RUNS", str(folder / "runs"))
+    monkeypatch.setenv("ICOT_RUNS", str(lab_root / "runs"))
     run = Run.of(config)
     assert run.history.event.tolist() == ["started", "stopped", "resumed", "finished"]
     metrics = run.metrics.drop(columns="seconds")
@@ -181,10 +59,10 @@ import icotlib as icot
 icot.dial(icot.find_run("{name}"))"""
 
 
-def test_the_dial_is_turned_by_mouse_and_keyboard(lab, browser, folder, tiny, monkeypatch):
-    monkeypatch.setenv("ICOT_RUNS", str(folder / "runs"))
+def test_the_dial_is_turned_by_mouse_and_keyboard(lab, browser, lab_root, tiny, monkeypatch):
+    monkeypatch.setenv("ICOT_RUNS", str(lab_root / "runs"))
     cell = DIAL.format(name=train(tiny).name)
-    shown = Page(browser, lab, write_notebook(folder / "dial.ipynb", cell), width=900)
+    shown = Page(browser, lab, write_notebook(lab_root / "dial.ipynb", cell), width=900)
     shown.run_cell(0)
     shown.sees("answer")
     slider, named = shown.page.get_by_role("slider"), shown.page.get_by_label("The model")
@@ -216,10 +94,10 @@ explorer.QUESTIONS = 150
 icot.explorer(icot.find_run("{name}"), "12 * 34")"""
 
 
-def test_a_cell_is_chosen_by_mouse_and_keyboard(lab, browser, folder, tiny, monkeypatch):
-    monkeypatch.setenv("ICOT_RUNS", str(folder / "runs"))
+def test_a_cell_is_chosen_by_mouse_and_keyboard(lab, browser, lab_root, tiny, monkeypatch):
+    monkeypatch.setenv("ICOT_RUNS", str(lab_root / "runs"))
     cells = EXPLORER.format(name=train(tiny).name), "6 * 7"
-    shown = Page(browser, lab, write_notebook(folder / "explorer.ipynb", *cells), width=900)
+    shown = Page(browser, lab, write_notebook(lab_root / "explorer.ipynb", *cells), width=900)
     shown.run_cell(0)
     shown.sees("The model answers")
     page, expect = shown.page, playwright.expect
@@ -272,8 +150,8 @@ browser = icot.run_browser()
 browser"""
 
 
-def test_runs_are_found_compared_and_their_notebooks_opened(lab, browser, folder, monkeypatch):
-    monkeypatch.setenv("ICOT_RUNS", str(folder / "runs"))
+def test_runs_are_found_compared_and_their_notebooks_opened(lab, browser, lab_root, monkeypatch):
+    monkeypatch.setenv("ICOT_RUNS", str(lab_root / "runs"))
     asked = {"preset": "smoke", "seed": 20, "overrides": {"train.steps": 2}}
     names = [
         train(make(*asked.values())).name for make in (experiments.one_model, experiments.icot_si)
@@ -282,7 +160,7 @@ def test_runs_are_found_compared_and_their_notebooks_opened(lab, browser, folder
     copy.parent.mkdir(parents=True)
     write_notebook(copy, "'an executed copy'", papermill={"parameters": asked})
     cells = (BROWSER, "[run.name for run in browser.value]")
-    shown = Page(browser, lab, write_notebook(folder / "browser.ipynb", *cells), width=900)
+    shown = Page(browser, lab, write_notebook(lab_root / "browser.ipynb", *cells), width=900)
     shown.run_cell(0)
     shown.sees("Pick runs in the list")
     shown.field("Filter").fill("seed=20 mult-1x2")
@@ -311,9 +189,9 @@ form = icot.settings_form("icot_si", "smoke")
 form"""
 
 
-def test_settings_are_filled_in_and_the_plan_follows(lab, browser, folder):
+def test_settings_are_filled_in_and_the_plan_follows(lab, browser, lab_root):
     cells = (FORM, "form.value")
-    shown = Page(browser, lab, write_notebook(folder / "form.ipynb", *cells), width=900)
+    shown = Page(browser, lab, write_notebook(lab_root / "form.ipynb", *cells), width=900)
     shown.run_cell(0)
     plan = shown.page.locator(".jp-OutputArea pre").filter(has_text="icot_si-")
     playwright.expect(plan).to_contain_text("40 steps", timeout=PATIENCE)
@@ -348,10 +226,10 @@ import icotlib as icot
 icot.figure_desk("learning_curves", [icot.find_run("{name}")])"""
 
 
-def test_a_figure_is_seen_at_its_size_and_saved(lab, browser, folder, tiny, monkeypatch):
-    monkeypatch.setenv("ICOT_RUNS", str(folder / "runs"))
+def test_a_figure_is_seen_at_its_size_and_saved(lab, browser, lab_root, tiny, monkeypatch):
+    monkeypatch.setenv("ICOT_RUNS", str(lab_root / "runs"))
     cell = DESK.format(name=train(tiny.override(seed=21)).name)
-    shown = Page(browser, lab, write_notebook(folder / "desk.ipynb", cell), width=900)
+    shown = Page(browser, lab, write_notebook(lab_root / "desk.ipynb", cell), width=900)
     shown.run_cell(0)
     image = shown.page.get_by_role("img", name=re.compile("Training loss"))
     image.wait_for()
@@ -372,6 +250,6 @@ def test_a_figure_is_seen_at_its_size_and_saved(lab, browser, folder, tiny, monk
     shown.sees("Written to")
     line = r"\includegraphics[width=\textwidth]{saved_figures/curves.pdf}"
     playwright.expect(shown.field("LaTeX")).to_have_value(line, timeout=PATIENCE)
-    assert (folder / "saved_figures" / "curves.pdf").is_file()
+    assert (lab_root / "saved_figures" / "curves.pdf").is_file()
     shown.picture("desk")
     shown.close()

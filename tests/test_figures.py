@@ -97,6 +97,20 @@ DRAWN = {
             task=["a", "b"], content=["recycled", "refined once"], split=["in", "out"], seed=[1, 2]
         ).assign(n=10)
     ),
+    "success_by_arm": lambda: figures.success_by_arm(
+        made_scores(arm=["linear", "adaptive"], seed=[1, 2]).assign(
+            success=[True, False, True, True]
+        ),
+        0.95,
+    ),
+    "anytime": lambda: figures.anytime(
+        made_scores(
+            kind=["one model", "specialist"], budget=["fifth", "whole"], removed=[0, 6], seed=[1, 2]
+        ).assign(n=10)
+    ),
+    "levers": lambda: figures.levers(
+        made_scores(lever=["recipe", "side"], value=["whole"], seed=[1, 2]).assign(n=10)
+    ),
     "thought_readout": lambda: figures.thought_readout(
         made_scores(place=[1, 2], token=["t1", "t2"]).assign(share=0.5, control=0.1)
     ),

@@ -7,7 +7,7 @@ import torch
 
 from icotlib.config import RunConfig
 from icotlib.errors import ConfigError
-from icotlib.methods.one_model import EveryStage, OneModelSettings
+from icotlib.methods.one_model import EveryStage, FixedStage, OneModelSettings
 from icotlib.methods.schedule import FullRemoval, NoRemoval
 from icotlib.methods.stepwise.schedules import SCHEDULES, make_schedule, smoothing_offsets
 
@@ -136,6 +136,21 @@ def test_one_model_loses_all_or_uniformly_within_each_chain():
     short = schedule.sample(1, torch.tensor([0, 1] * 100), generator())
     assert set(short[::2].tolist()) == {0, schedule.longest}
     assert set(short[1::2].tolist()) == {0, 1, schedule.longest}
+
+
+def test_a_specialist_loses_the_same_tokens_everywhere():
+    specialist = FixedStage(OneModelSettings(warmup_steps=2, stage=4), 10)
+    chain = torch.tensor([3, 10])
+    removed = []
+    for step in range(4):
+        specialist.advance(step)
+        removed.append(specialist.sample(step, chain, generator()).tolist())
+    assert removed == [[0, 0], [0, 0], [4, 4], [4, 4]]
+    assert (specialist.eval_stage, specialist.test_stages()) == (4, [4])
+    at_once = FixedStage(OneModelSettings(warmup_steps=0, stage=99), 10)
+    assert at_once.sample(0, chain, generator()).tolist() == [10, 10]  # the whole chain
+    config = RunConfig().override({"method": "one_model", "removal.stage": 4})
+    assert type(config.spec.make_schedule(config, 10)) is FixedStage
 
 
 def test_explicit_and_no_cot_are_the_two_ends():

@@ -12,6 +12,7 @@ import torch
 import icotlib as icot
 from icotlib import experiments, paths
 from icotlib.cli import main
+from icotlib.config import to_dict
 from icotlib.errors import ConfigError
 from icotlib.evaluation.confidence import log_probabilities
 from icotlib.evaluation.stage_model import StageModel
@@ -19,7 +20,7 @@ from icotlib.experiments import budgets
 from icotlib.models.decoding import decoding
 from icotlib.registry import STUDIES, import_file
 from icotlib.running import calibration
-from icotlib.studies import get_study, routing, study_names
+from icotlib.studies import get_study, routing, stability, study_names
 from icotlib.studies.main import ARMS
 from icotlib.studies.routing import Replies, _decided
 from icotlib.training.trainer import train
@@ -214,6 +215,97 @@ def test_contents_of_places_share_one_curriculum(runs_folder):
     assert set(answer.table.split) > {"in distribution"}
     assert len(answer.words) == 5
     assert all("too few seeds" in said for said in answer.words)
+
+
+def test_the_schedules_of_stability_get_equal_examples(runs_folder):
+    members = get_study("stability").members("fast")
+    assert len({member.config.run_name for member in members}) == len(members) == 7 * 8
+    assert len({x.config.train.steps * x.config.train.batch_size for x in members}) == 1
+    first = {member.arm: member.config for member in members if member.seed == 10}
+    papers, bare = first[stability.PAPERS].removal, first["linear"].removal
+    assert papers.smoothing
+    assert papers.reset_optimizer
+    assert (bare.smoothing, bare.reset_optimizer) == (None, False)
+    assert first["longer stages"].removal.steps_per_epoch == 2 * papers.steps_per_epoch
+    # The paper's own arm is the run of the main study.
+    main_study = {x.arm: x.config for x in get_study("main").members("fast", [10])}
+    assert first[stability.PAPERS].run_name == main_study["icot_si"].run_name
+    for arm, config in first.items():  # each has steps left behind its last removal
+        if arm == "one model for all k":
+            continue
+        removal = config.removal
+        stage = getattr(removal, "max_steps_per_stage", 0)
+        stage = stage or removal.steps_per_epoch / removal.pace
+        assert removal.warmup_steps + 12 * stage < 0.7 * config.train.steps
+
+
+def test_stability_counts_a_seed_that_removed_all_and_is_right(runs_folder, monkeypatch):
+    few = QUICK | {"train.steps": 60}
+    arms = (stability.PAPERS, "adaptive", "one model for all k")
+    monkeypatch.setattr(stability, "SUCCESS", 0.0)
+    study = get_study("stability")
+    members = [x for x in study.members("smoke", [10, 11], few) if x.arm in arms]
+    icot.ensure([member.config for member in members])
+    answer = study.answer(members)
+    table = answer.table
+    columns = ["arm", "seed", "accuracy", "success", "examples", "seconds", "seconds_to_90"]
+    assert list(table.columns) == columns
+    assert table.groupby("arm").size().to_dict() == dict.fromkeys(arms, 2)
+    assert table[table.arm != "adaptive"].success.all()  # every chain is gone
+    assert table.seconds_to_90.isna().all()  # nobody learns so fast
+    assert any("2 of 2 seeds reach" in said for said in answer.words)
+    assert any("too few seeds to tell it" in said for said in answer.words)
+
+
+def test_every_lever_changes_one_thing(runs_folder):
+    members = get_study("levers").members("fast", [10])
+    assert len({member.config.run_name for member in members}) == len(members) == 8
+    recipe = settings_of(members[0].config)
+    changed = {}
+    for member in members[1:]:
+        own = settings_of(member.config)
+        changed[member.arm] = {name for name in own if own[name] != recipe.get(name)} - {"label"}
+    both = {"removal.side", "removal.keep_positions"}
+    assert changed.pop("side: right") == both  # positions cannot be kept on the right
+    assert all(len(names) == 1 for names in changed.values()), changed
+    few = QUICK | {"train.steps": 60}
+    answer = icot.study("levers", "smoke", seeds=[10, 11], overrides=few)
+    assert list(answer.table.columns) == ["lever", "value", "seed", "removed", "accuracy", "n"]
+    assert len(answer.table) == 8 * 2
+    assert len(answer.words) == 7
+
+
+def test_specialists_stand_beside_the_one_model_at_their_stage(runs_folder):
+    members = get_study("anytime").members("fast", [10])
+    config = {member.arm: member.config for member in members}
+    assert len({one.run_name for one in config.values()}) == len(members) == 1 + 5 * 2
+    steps = config["one model for all k"].train.steps
+    assert config["specialist for 6, whole budget"].train.steps == steps
+    assert config["specialist for 6, fifth budget"].train.steps == steps // 5
+    assert config["specialist for 6, fifth budget"].removal.stage == 6
+    few = {"train.eval_every": 40, "data.test_examples": 20}
+    answer = icot.study("anytime", "smoke", seeds=[10], overrides=few)
+    table = answer.table
+    columns = ["kind", "removed", "budget", "seed", "examples", "accuracy", "n"]
+    assert list(table.columns) == columns
+    stages = table.groupby(["kind", "budget"]).removed.apply(list).to_dict()
+    wanted = [0, 2, 3, 4, 6]
+    assert stages == {
+        ("one model for all k", "whole"): wanted,
+        ("specialist", "whole"): wanted,
+        ("specialist", "fifth"): wanted,
+    }
+    assert len(answer.words) == 10
+    assert all("too few seeds for a claim" in said for said in answer.words)
+
+
+def settings_of(config):
+    """The settings of a config by their dotted names."""
+    found = {}
+    for name, value in to_dict(config).items():
+        inside = value.items() if isinstance(value, dict) else ()
+        found |= {f"{name}.{key}": one for key, one in inside} or {name: value}
+    return found
 
 
 def test_what_no_study_has_is_an_error_that_lists_what_there_is(runs_folder, capsys):

@@ -15,6 +15,7 @@ SOURCES = (
     "icotlib",
     "notebooks",
     "data/sample",
+    "data/models",
     "figures",
     "pyproject.toml",
     "README.md",

@@ -9,7 +9,7 @@ sweep      a run or a notebook over many settings
 study      a question of the workbook over seeds
 calibrate  how many steps take as many seconds
 stop       end runs in training
-runs       the runs that are there; export, import, clean up
+runs       the runs that are there; export, import, clean up, ship
 show       one run
 compare    two configurations or two runs
 ask        a question to a trained model

@@ -1,4 +1,4 @@
-"""`icot runs`: the runs that are there; export, import, clean up."""
+"""`icot runs`: the runs that are there; export, import, clean up, ship."""
 
 import argparse
 import sys
@@ -22,6 +22,7 @@ examples:
   icot runs export runs.tar.gz --task mult-4x2  what tables and figures need, in one file
   icot runs import runs.tar.gz
   icot runs clean                               what could be deleted; --yes deletes it
+  icot runs ship one_model                      as a model that comes with the workbook
   icot compare A B                              two of them, or two configurations
 """
 
@@ -110,6 +111,8 @@ def add_actions(parser: argparse.ArgumentParser) -> None:
         "stage alone",
     )
     add_filters(clean)
+    ship = action("ship", "write a finished run to data/models/, which comes with the workbook")
+    ship.add_argument("run_name", metavar="RUN", help="name of a run, or how it begins")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -120,6 +123,8 @@ def run(options: argparse.Namespace) -> None:
         export_archive(options)
     elif options.action == "clean":
         clean_up(options)
+    elif options.action == "ship":
+        ship_run(options.run_name)
     elif options.summary or options.md or options.tex:
         print_summary(options)
     elif options.csv:
@@ -239,6 +244,14 @@ def clean_up(options: argparse.Namespace) -> None:
         print(f"deleted {total}")
     else:
         print(f"{total} in all; nothing is deleted yet: add --yes")
+
+
+def ship_run(name: str) -> None:
+    from icotlib.reporting.ship import ship
+    from icotlib.runs import find_run
+
+    shipped = ship(find_run(name))
+    print(f"{shipped.folder}: {state(shipped).split()[0]} right at its last stage, weights rounded")
 
 
 def megabytes(size: int) -> str:

@@ -29,6 +29,39 @@ class OneModelSettings(RemovalSettings):
     all_fraction: float = setting(
         0.5, "Chance that an example loses its whole chain; else uniform on 0..all.", low=0, high=1
     )
+    stage: int | None = setting(
+        None,
+        "Train at this stage alone, a specialist: every example loses so many tokens. null trains "
+        "at every stage.",
+        low=0,
+        high=1_000_000,
+    )
+
+
+class FixedStage(Schedule):
+    """Each example loses the same number of tokens: a specialist for one stage."""
+
+    name = "fixed"
+    planned = True
+
+    def __init__(self, config: Any, longest: int):
+        super().__init__(longest)
+        self.config = config
+        self.removed = self.removed_at(0)
+
+    @property
+    def final_stage(self) -> int:
+        return min(self.config.stage, self.longest)
+
+    def removed_at(self, step: int) -> int:
+        return 0 if step < self.config.warmup_steps else self.final_stage
+
+    @property
+    def eval_stage(self) -> int:
+        return self.final_stage
+
+    def describe(self, unit: str) -> str:
+        return f"{self.final_stage} of {self.longest} {unit} removed from every example"
 
 
 class EveryStage(Schedule):
@@ -80,4 +113,5 @@ class OneModel(CausalLMMethod):
 
     @classmethod
     def make_schedule(cls, config: RunConfig, longest: int) -> Schedule:
-        return EveryStage(config.removal, longest)
+        kind = EveryStage if config.removal.stage is None else FixedStage
+        return kind(config.removal, longest)

@@ -11,6 +11,7 @@ readable        tables below the cells of a notebook
 selection       choosing and ordering runs by their settings
 overview        all runs as one table, and the settings in which single runs differ
 archive         runs as one file, to keep or to send
+ship            small trained models that come with the workbook
 cleanup         what can be deleted without losing a result
 speed           speed of finished runs relative to a run that writes no chain
 figures         one function per figure

@@ -152,7 +152,7 @@ def final_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 def speed_table(run: Run) -> pd.DataFrame:
     """What `record_speed` has measured for a run; empty before."""
-    path = run.folder / "speed.json"
+    path = run.measured / "speed.json"
     if not path.is_file():
         return pd.DataFrame(columns=["removed", *SPEEDS])
     remedy = "delete the file and measure again (icot.record_speed)"

@@ -50,8 +50,8 @@ def record_speed(
 
     All take turns in one process. Examples per second at batch 1 (the papers' measure) and
     batched, and speed relative to the reference, usually No CoT. Runs that answer no questions by
-    themselves are left out. The result is kept in `speed.json` of each run; it is measured again
-    only if asked.
+    themselves are left out. The result is kept in `speed.json` of each run (`Run.measured`); it is
+    measured again only if asked.
 
     Raises `RunError` if the reference writes a chain, or belongs to another task.
     """
@@ -61,7 +61,7 @@ def record_speed(
     for run in runs:
         if run.config.task != reference.config.task:
             raise RunError(f"{run.name} and the reference {reference.name} have different tasks")
-    missing = [run for run in runs if again or not (run.folder / "speed.json").is_file()]
+    missing = [run for run in runs if again or not (run.measured / "speed.json").is_file()]
     if missing:
         _record(missing, reference, rounds, examples)
     return pd.concat([speed_table(run).assign(run=run.name) for run in runs])
@@ -86,7 +86,8 @@ def _record(runs: Sequence[Run], reference: Run, rounds: int, examples: int) -> 
             for name, removed in models
             if name == run.name
         ]
-        write_json(run.folder / "speed.json", sealed({"rows": rows}))
+        run.measured.mkdir(parents=True, exist_ok=True)
+        write_json(run.measured / "speed.json", sealed({"rows": rows}))
 
 
 def _at_every_stage(run: Run) -> dict[tuple[str, int], StageModel]:

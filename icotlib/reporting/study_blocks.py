@@ -36,7 +36,8 @@ def _rows_of(table: pd.DataFrame, method: str, budget: str) -> pd.DataFrame:
 def _share(rows: pd.DataFrame, reference: pd.DataFrame, unit: str) -> str:
     """How much of a reference's examples or seconds was spent, in words."""
     share = rows[unit].mean() / reference[unit].mean()
-    return f"as many {unit}" if abs(share - 1) <= EQUAL else f"{share:.0%} of its {unit}"
+    same = f"as many {unit}"
+    return same if abs(share - 1) <= EQUAL else f"{share:.0%} of {method_label('icot_si')}'s {unit}"
 
 
 def _words(found: Interval) -> str:

@@ -17,8 +17,9 @@ from icotlib.running import parameters as parameter_cells
 if TYPE_CHECKING:
     from icotlib.running.jobs import Job, Outcome
 
-#: Numbers of the notebooks with the studies, whose runs take longer than all others together.
-STUDY_NOTEBOOKS = ("09", "10", "15", "16")
+#: Numbers of the notebooks that `make workbook` leaves out: their runs take longer than all others
+#: together.
+STUDY_NOTEBOOKS = ("09", "10", "15", "16", "17", "18")
 
 #: Those about stepwise internalization alone: data, baselines, method, removal curve, results.
 STEPWISE_NOTEBOOKS = ("01", "02", "06", "08", "99")

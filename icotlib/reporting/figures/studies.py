@@ -142,6 +142,85 @@ def _draw_split(
         look.pop("label", None)
 
 
+@styled
+def success_by_arm(table: pd.DataFrame, success: float) -> Figure:
+    """Accuracy of every seed with the whole chain removed, by arm, and how many seeds succeed.
+
+    Args:
+        table: of the study `stability`.
+        success: the accuracy from which a seed counts as one.
+    """
+    arms = list(dict.fromkeys(table.arm))
+    figure, ax = new_figure(PAGE, 0.5 + 0.32 * len(arms))
+    for row, arm in enumerate(arms):
+        own = table[table.arm == arm]
+        looks = {True: (ACCENT, "o"), False: (CONTROL, "x")}
+        for reached, rows in own.groupby("success"):
+            color, marker = looks[bool(reached)]
+            ax.plot(rows.accuracy, np.full(len(rows), row), ls="", marker=marker, color=color)
+        ax.text(1.02, row, f"{own.success.sum()} of {len(own)}", va="center", clip_on=False)
+    ax.axvline(success, color=CONTROL, lw=0.8, ls=":")
+    ax.set_yticks(range(len(arms)), arms)
+    ax.set_ylim(len(arms) - 0.5, -0.5)
+    ax.set_xlim(-0.02, 1.01)
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    ax.set_xlabel("exact match with every step removed, a mark for each seed")
+    ax.set_title(f"seeds that reach {success:.0%}", loc="right")
+    return figure
+
+
+@styled
+def levers(table: pd.DataFrame) -> Figure:
+    """Accuracy with one setting changed at a time, beside the whole recipe.
+
+    Points are means over seeds, bars their 95% intervals, small dots single seeds.
+
+    Args:
+        table: of the study `levers`.
+    """
+    named = table.assign(arm=table.lever + ": " + table.value)
+    arms = list(dict.fromkeys(named.arm))
+    figure, ax = new_figure(PAGE, 0.5 + 0.32 * len(arms))
+    for row, arm in enumerate(arms):
+        own = named[named.arm == arm]
+        found = over_seeds(own)
+        error = [[max(0.0, found.value - found.low)], [max(0.0, found.high - found.value)]]
+        look = {"color": CONTROL if row == 0 else ACCENT, "marker": "s" if row == 0 else "o"}
+        ax.plot(own.accuracy, np.full(len(own), row), ls="", marker=".", ms=2, color=look["color"])
+        ax.errorbar([found.value], [row], xerr=error, ls="", ms=5, capsize=2, **look)
+    ax.set_yticks(range(len(arms)), arms)
+    ax.set_ylim(len(arms) - 0.5, -0.5)
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    ax.set_xlabel(f"exact match at the last stage ({seeds_text(table)})")
+    return figure
+
+
+@styled
+def anytime(table: pd.DataFrame) -> Figure:
+    """Accuracy against tokens removed: one model for every stage, and a specialist for each.
+
+    Points are means over seeds, bars their 95% intervals.
+
+    Args:
+        table: of the study `anytime`.
+    """
+    figure, ax = new_figure(COLUMN, 3.0)
+    groups = list(table.groupby(["kind", "budget"]))
+    for number, ((kind, budget), rows) in enumerate(groups):
+        alone = table[table.kind == kind].budget.nunique() == 1
+        look = {"color": (ACCENT, CONTROL, "#E69F00")[number % 3], "marker": _MARKERS[number % 4]}
+        look["label"] = kind if alone else f"{kind}, {budget} budget"
+        offset = 0.15 * (number - (len(groups) - 1) / 2)
+        for removed, own in rows.groupby("removed"):
+            _draw_mean(ax, removed + offset, own, look)
+            look.pop("label", None)
+    ax.set_xlabel("tokens removed")
+    ax.set_title(seeds_text(table))
+    percent(ax)
+    legend_outside(figure, loc="outside lower center")
+    return figure
+
+
 def _draw_mean(ax: Axes, at: float, rows: pd.DataFrame, look: dict[str, Any]) -> None:
     """The mean accuracy of some rows over seeds, with its interval."""
     found = over_seeds(rows)

@@ -1,0 +1,87 @@
+"""What each part of the recipe brings: the settings of stepwise internalization changed one at a
+time.
+
+Where the whole recipe succeeds, a setting matters if the run fails, or falls behind, without it.
+Every run sees as many examples, and has as many steps behind its last removal, apart from the arm
+that changes the pace.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from icotlib.config import RunConfig
+from icotlib.experiments.base import SharedOverrides
+from icotlib.experiments.stepwise import REMOVAL, icot_si
+from icotlib.reporting import figures
+from icotlib.reporting.conclusions.sentences import less
+from icotlib.reporting.samples import sample_of
+from icotlib.studies.base import Member, Study, register
+
+#: The recipe of `icot_si` as it is.
+RECIPE = ("recipe", "whole")
+
+#: The value of each lever that differs from the recipe.
+LEVERS: dict[tuple[str, str], dict[str, Any]] = {
+    RECIPE: {},
+    ("smoothing", "none"): {"removal.smoothing": None},
+    ("optimizer reset", "none"): {"removal.reset_optimizer": False},
+    ("pace", "half"): {},
+    ("kept positions", "no"): {"removal.keep_positions": False},
+    ("side", "right"): {"removal.side": "right", "removal.keep_positions": False},
+    ("optimizer", "AdamW"): {"optim.name": "adamw"},
+    ("decay", "none"): {"optim.decay_fraction": 0.0},
+}
+
+
+@register
+class Levers(Study):
+    name = "levers"
+    file = "levers"
+    question = "Which settings of stepwise internalization matter, each changed alone?"
+
+    def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
+        return {
+            _arm(lever): icot_si(
+                preset, seed, SharedOverrides(_changes(lever, preset) | dict(overrides))
+            )
+            for lever in LEVERS
+        }
+
+    def table(self, members: Sequence[Member]) -> pd.DataFrame:
+        levers, rows = {_arm(lever): lever for lever in LEVERS}, []
+        for arm, table in self.rows_by_arm(members).items():
+            lever, value = levers[arm]
+            for row in table.itertuples():
+                found = {"lever": lever, "value": value, "seed": row.seed, "removed": row.removed}
+                rows.append(found | {"accuracy": row.accuracy, "n": row.n_test})
+        return pd.DataFrame(rows)
+
+    def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
+        return figures.levers(table)
+
+    def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
+        groups = self.rows_by_arm(members)
+        recipe = groups.pop(_arm(RECIPE), None)
+        if recipe is None:
+            return ["No run of the whole recipe is finished, with which others are compared."]
+        first = f"The whole recipe ({recipe.accuracy.mean():.1%})"
+        return [
+            less(first, f"{arm} ({rows.accuracy.mean():.1%})", sample_of(recipe), sample_of(rows))
+            for arm, rows in groups.items()
+        ]
+
+
+def _arm(lever: tuple[str, str]) -> str:
+    return "whole recipe" if lever == RECIPE else f"{lever[0]}: {lever[1]}"
+
+
+def _changes(lever: tuple[str, str], preset: str) -> dict[str, Any]:
+    """The settings of a lever, and the label that names its runs."""
+    changes = dict(LEVERS[lever])
+    if lever[0] == "pace":
+        changes["removal.steps_per_epoch"] = 2 * REMOVAL[preset]["removal.steps_per_epoch"]
+    label = "-".join(lever).replace(" ", "-").lower()
+    return changes if lever == RECIPE else changes | {"label": label}

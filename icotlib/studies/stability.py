@@ -1,0 +1,139 @@
+"""How often stepwise internalization succeeds, by its schedule, at equal examples.
+
+Twins that differ in their seed alone can part ways while tokens are removed. The paper smooths the
+removal and clears the optimizer's moments against that (Section 3.2); here each is left out, and
+other schedules stand beside them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from icotlib.config import RunConfig
+from icotlib.experiments.base import SharedOverrides
+from icotlib.experiments.stepwise import REMOVAL, icot_si, one_model
+from icotlib.reporting import figures
+from icotlib.reporting.conclusions.sentences import capital, percent
+from icotlib.reporting.results import learning_table
+from icotlib.reporting.statistics import Interval, fisher, success_rate
+from icotlib.studies.base import Member, Study, register
+
+#: The accuracy with the whole chain removed from which a run counts as a success, and the one that
+#: its validation set must show for `seconds_to_90`.
+SUCCESS, LEARNED = 0.95, 0.9
+
+#: The schedule that others are compared with: the paper's, with both of its remedies.
+PAPERS = "linear, smoothing and reset"
+
+#: What differs from it, by arm. `longer stages` takes twice the steps for each token, and leaves
+#: fewer behind the last removal.
+CHANGES: dict[str, dict[str, Any]] = {
+    PAPERS: {},
+    "linear": {"removal.smoothing": None, "removal.reset_optimizer": False},
+    "linear, smoothing": {"removal.reset_optimizer": False},
+    "linear, reset": {"removal.smoothing": None},
+    "adaptive": {"removal.schedule": "adaptive"},
+    "longer stages": {},
+}
+
+#: Steps at a stage of the adaptive schedule at most, as multiples of a stage of the linear one.
+MOST = 2
+
+
+@register
+class Stability(Study):
+    name = "stability"
+    file = "stability"
+    question = (
+        "In how many seeds does stepwise internalization answer without any step, and which "
+        "schedule fails least?"
+    )
+    seeds = tuple(range(10, 18))
+
+    def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
+        own = {arm: _changes(arm, preset) for arm in CHANGES}
+        return {
+            **{arm: icot_si(preset, seed, _over(overrides, one)) for arm, one in own.items()},
+            "one model for all k": one_model(preset, seed, overrides),
+        }
+
+    def table(self, members: Sequence[Member]) -> pd.DataFrame:
+        rows = []
+        for arm, table in self.rows_by_arm(members).items():
+            for row in table.itertuples():
+                removed_all = row.removed == row.chain_length
+                rows.append(
+                    {
+                        "arm": arm,
+                        "seed": row.seed,
+                        "accuracy": row.accuracy,
+                        "success": bool(removed_all and row.accuracy >= SUCCESS),
+                        "examples": row.train_examples,
+                        "seconds": round(row.train_seconds, 1),
+                        "seconds_to_90": _seconds_to_90(members, row.run),
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
+        return figures.success_by_arm(table, SUCCESS)
+
+    def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
+        groups = dict(list(table.groupby("arm", sort=False)))
+        said = [_success(arm, rows) for arm, rows in groups.items()]
+        if PAPERS in groups:
+            papers = groups.pop(PAPERS)
+            said += [_compared(arm, rows, papers) for arm, rows in groups.items()]
+        return said
+
+
+def _over(overrides: Any, changes: dict[str, Any]) -> SharedOverrides:
+    """The arm's own settings, under those that a user has changed."""
+    return SharedOverrides(changes | dict(overrides))
+
+
+def _changes(arm: str, preset: str) -> dict[str, Any]:
+    """The settings of an arm, and the label that names its runs."""
+    changes = dict(CHANGES[arm])
+    stage = REMOVAL[preset]["removal.steps_per_epoch"] / REMOVAL[preset]["removal.pace"]
+    if arm == "longer stages":
+        changes["removal.steps_per_epoch"] = 2 * REMOVAL[preset]["removal.steps_per_epoch"]
+    if arm == "adaptive":
+        changes["removal.max_steps_per_stage"] = max(1, round(MOST * stage))
+    label = arm.removeprefix("linear").strip(", ").replace(" ", "-") or "bare"
+    return changes if arm == PAPERS else changes | {"label": label}
+
+
+def _seconds_to_90(members: Sequence[Member], name: str) -> float:
+    """Training seconds until so many validation answers were right with everything removed; NaN
+    where they never were."""
+    [run] = [member.run for member in members if member.run.name == name]
+    seen = learning_table([run])
+    learned = seen[(seen.removed == seen.chain_length) & (seen.valid_match >= LEARNED)]
+    return round(float(learned.seconds.min()), 1) if len(learned) else float("nan")
+
+
+def _success(arm: str, rows: pd.DataFrame) -> str:
+    reached, rate = f"{rows.success.sum()} of {len(rows)} seeds", percent(_rate(rows))
+    return (
+        f"{capital(arm)}: {reached} reach {SUCCESS:.0%} with every step removed ({rate}); the "
+        f"lowest is {rows.accuracy.min():.1%}."
+    )
+
+
+def _rate(rows: pd.DataFrame) -> Interval:
+    return success_rate(rows.success.to_numpy(float), 1.0)
+
+
+def _compared(arm: str, rows: pd.DataFrame, papers: pd.DataFrame) -> str:
+    """Fisher's test of an arm's successes beside those of the paper's schedule."""
+    first, second = (np.asarray(one.success, dtype=float) for one in (papers, rows))
+    _, _, p, least = fisher(first, second, 1.0)
+    if least > 0.05:
+        return f"{capital(arm)}: too few seeds to tell it from the paper's schedule."
+    found = "differ" if p < 0.05 else "are not told apart by the data"
+    shown = f"(Fisher's test, p = {p:.2g})"
+    return f"The successes of {arm} and of the paper's schedule {found} {shown}."
