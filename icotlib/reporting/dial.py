@@ -23,6 +23,9 @@ from icotlib.tasks import Example
 #: timed once, so that the dial answers without delay.
 TIMED, SLOW = 3, 0.1
 
+#: Models at a stage that are held at once: turning back to one is then quick.
+HELD = 16
+
 #: Questions of one's own test set that the dial suggests.
 SUGGESTED = 50
 
@@ -47,8 +50,8 @@ def answers_by_stage(run: Run, question: str | None = None) -> pd.DataFrame:
     """
     model = StageModel.of(run)
     question = question or example_of(model.corpus)[0]
-    stages = [model.at(removed) for removed in model.stages]
-    stages[0].answer(question)  # the first call of a process also warms up
+    model.answer(question)  # the first call of a process also warms up
+    stages = (model.at(removed) for removed in model.stages)
     return pd.DataFrame([_row(stage, stage.answer(question)) for stage in stages])
 
 
@@ -161,10 +164,10 @@ class SideBySide:
     """
 
     def __init__(self, models: Mapping[str, StageModel]):
-        self.stages = {
-            name: {removed: model.at(removed) for removed in model.stages}
-            for name, model in models.items()
-        }
+        self.models = dict(models)
+        self.stages = {name: model.stages for name, model in models.items()}
+        #: A model at a stage. Where each stage has weights of its own, few are held at once.
+        self.at_stage = functools.lru_cache(maxsize=HELD)(self._at_stage)
         self.first = next(iter(models.values()))
         turned = [model for model in models.values() if len(model.stages) > 1]
         units = sorted({model.format.unit for model in turned})
@@ -187,12 +190,16 @@ class SideBySide:
         held_out = [*examples_of(corpus.valid), *examples_of(corpus.test)]
         return {example.question: example for example in held_out}
 
+    def _at_stage(self, name: str, removed: int) -> StageModel:
+        return self.models[name].at(removed)
+
     def at(self, removed: int) -> dict[str, StageModel]:
         """Each model at its stage that is nearest to a number of units removed."""
-        return {
-            name: stages[min(stages, key=lambda stage: (abs(stage - removed), stage))]
+        nearest = {
+            name: min(stages, key=lambda stage: (abs(stage - removed), stage))
             for name, stages in self.stages.items()
         }
+        return {name: self.at_stage(name, stage) for name, stage in nearest.items()}
 
     def page(self, removed: int, question: str) -> str:
         """Their answers as HTML, nearest to a position of the dial."""

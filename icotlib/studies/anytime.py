@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from icotlib.config import RunConfig
+from icotlib.errors import ConfigError
 from icotlib.experiments.base import SharedOverrides
 from icotlib.experiments.stepwise import one_model
 from icotlib.reporting import figures
@@ -95,6 +96,14 @@ class Anytime(Study):
 
 
 def stages_of(config: RunConfig) -> list[int]:
-    """The stages that are compared on a run's task."""
+    """The stages that are compared on a run's task.
+
+    Raises `ConfigError` for data from files, whose chains differ in length.
+    """
+    if config.data.path is not None:
+        raise ConfigError(
+            "the study anytime needs a generated task, whose chains have one length: leave out "
+            "data.path, or set data.task"
+        )
     chain = get_task(config.data.task).widths[1]
     return sorted({round(share * chain) for share in SHARES})
