@@ -1,13 +1,13 @@
 """Studies: a question each, answered over seeds with its controls at equal budgets.
 
-base      what a study is, and how its runs are asked for, tabulated and kept
-main      explicit, stepwise and distilled chains beside No CoT, at equal budgets
-methods   these and the methods with latent places beside each other
-contents  what must stand in a latent place
-anytime   one model for every number of removed tokens beside specialists
-stability in how many seeds removal succeeds, by its schedule
-levers    which settings of stepwise internalization matter, each changed alone
-routing   which questions need written steps, by a model's own confidence
+base       what a study is, and how its runs are asked for, tabulated and kept
+main       explicit, stepwise and distilled chains beside No CoT, at equal budgets
+methods    these and the methods with latent places beside each other
+contents   what must stand in a latent place
+anytime    one model for every number of removed tokens beside specialists
+stability  in how many seeds removal succeeds, by its schedule
+levers     which settings of stepwise internalization matter, each changed alone
+routing    which questions need written steps, by a model's own confidence
 
 A study is one file here: a class with its arms, its table, its figure and its sentences. It is then
 known to `icot study NAME`.
