@@ -223,6 +223,15 @@ def test_fsdp_refuses_what_needs_whole_matrices():
         devices.check(sharded, adamw)
 
 
+def test_a_cpu_refuses_fp16():
+    one = SimpleNamespace(distributed_type=DistributedType.NO, device=torch.device("cpu"))
+    half = RunConfig().override({"train.precision": "fp16"})
+    with pytest.raises(ConfigError, match=r"train\.precision=fp32, or bf16"):
+        devices.check(one, half)
+    one.device = torch.device("cuda")
+    devices.check(one, half)
+
+
 def test_processes_share_every_group_in_as_many_parts():
     lengths = torch.tensor([5, 1, 9, 2, 7, 3, 8, 4, 6, 5])
     for parts, processes, wanted in ((1, 2, 2), (4, 2, 4), (3, 4, 2)):

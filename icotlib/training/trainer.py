@@ -181,11 +181,8 @@ class Trainer:
                 f"method {self.config.method!r} trains in one process only: to train in several, "
                 "its micro_batches must take rows from self.row_groups"
             )
-        if self.config.optim.clip:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.optim.clip)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        parameters, clip = self.model.parameters(), self.config.optim.clip
+        optim.step(self.optimizers, self.accelerator, parameters, clip)
         self.losses.unread.append(loss)
         self.counters.examples += len(batch)
 
@@ -265,6 +262,7 @@ class Trainer:
             "method": self.method.state_dict(),
             "rows": rows,
             "losses": losses,
+            "scale": optim.scale(self.accelerator),
         } | self.origin
         tensors = checkpoints.tensors_of(self.method.model, self.optimizers, self.writes)
         if self.writes:
@@ -279,6 +277,7 @@ class Trainer:
         self.counters = Counters(**state["counters"])
         self.method.load_state_dict(state["method"])
         self.losses.load_state_dict(state["losses"])
+        optim.set_scale(self.accelerator, state.get("scale"))
         if self.writes:
             save_metrics(self.run, state["rows"])
         return state["rows"]
