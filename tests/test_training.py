@@ -127,6 +127,38 @@ def test_every_stage_leaves_a_checkpoint_and_an_accuracy(runs_folder, tiny):
     assert torch.equal(weights[1], weights[2])
 
 
+@pytest.mark.parametrize("kept", ["all", "last"])
+def test_a_stage_that_no_step_has_trained_is_neither_kept_nor_tested(runs_folder, tiny, kept):
+    at_once = {
+        "method": "icot_si",
+        "removal.schedule": "linear",
+        "removal.remove_all_at": 0,
+        "train.stage_weights": kept,
+    }
+    config = tiny.override(at_once)
+    run = train(config)
+    assert run.stages.removed.tolist() == [8]
+    assert [path.name for path in run.folder.glob("stages/*")] == ["removed-008"] * (kept == "all")
+    assert config.spec.planned_test_stages(config, 8, config.train.steps) == [8]
+
+
+def test_a_specialist_is_tested_at_its_stage_alone_as_planned(runs_folder, tiny):
+    config = tiny.override({"removal.stage": 4, "removal.warmup_steps": 3})
+    assert config.spec.planned_test_stages(config, 8, config.train.steps) == [4]
+    assert train(config).stages.removed.tolist() == [4]
+
+
+def test_when_a_run_evaluates_does_not_change_what_is_removed(runs_folder, tiny):
+    """Stages are decided on every ten steps, here by the cap of three."""
+    decided = []
+    for every in (4, 7, 10):
+        more = {"removal.replay": 0.0, "train.steps": 45, "train.eval_every": every}
+        run = train(tiny.override(ADAPTIVE | more))
+        decided.append(dict(zip(run.stages.train_steps, run.stages.removed, strict=True)))
+    assert list(decided[0]) == [10, 20, 30, 40, 45]
+    assert decided[0] == decided[1] == decided[2]
+
+
 def test_only_the_last_stages_weights_are_kept_where_asked(runs_folder, tiny, monkeypatch, capsys):
     linear = {
         "method": "icot_si",

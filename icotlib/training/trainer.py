@@ -24,6 +24,7 @@ from icotlib.errors import ConfigError, StoppedError
 from icotlib.evaluation.scoring import Score
 from icotlib.evaluation.truths import check_given_back
 from icotlib.methods.base import Method
+from icotlib.methods.schedule import BLOCK
 from icotlib.models.precision import step_mode
 from icotlib.runs import Run
 from icotlib.system import memory, seals
@@ -36,9 +37,6 @@ from icotlib.training.interruption import Interruption
 from icotlib.training.losses import Losses
 from icotlib.training.results import Counters, earlier_scores, save_metrics, save_results
 from icotlib.training.tracking import Tracking, trackers_asked_for
-
-#: Steps between two readings of the losses, which is when the device is waited for.
-BLOCK = 10
 
 
 def train(config: RunConfig, should_stop: Callable[[], bool] = lambda: False) -> Run:
