@@ -194,7 +194,7 @@ class Run(RunFiles):
     @property
     def in_training(self) -> bool:
         """Whether a process has the run in hand, as far as this machine can tell."""
-        return leases.is_held(paths.runs_root() / ".locks" / self.name)
+        return leases.is_beating(paths.runs_root() / ".locks" / self.name)
 
     def request_stop(self) -> None:
         """Ask whichever process trains the run to write a checkpoint and end."""

@@ -49,6 +49,13 @@ ADAPTIVE = {
     "train.batch_size": 24,
     "train.eval_every": 20,
 }
+#: Teacher and student, in parts of a batch.
+CODI = {
+    "method": "codi",
+    "latent.places": 3,
+    "optim.name": "adamw",
+    "train.accumulation": 3,
+}
 #: Columns that time decides, and one of text whose median is a column too.
 APART = [*TIMING, "explained_by_layer"]
 FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
@@ -165,6 +172,7 @@ def test_ddp_equals_one_process_and_resumes_with_another_number(tmp_path, monkey
     adaptive = RunConfig().override(TINY | FP32 | ADAPTIVE)
     long = {"train.steps": 60, "train.eval_every": 10, "method": "explicit_cot"}
     killed = RunConfig().override(TINY_SIZES | FP32 | long)
+    codi = RunConfig().override(TINY_SIZES | FP32 | CODI)
     begun = adaptive.override({"seed": 1, "train.stage_weights": "last"})
     coupled = experiments.icot_kd("smoke", overrides=KD)
 
@@ -173,7 +181,9 @@ def test_ddp_equals_one_process_and_resumes_with_another_number(tmp_path, monkey
     with pytest.raises(StoppedError):  # between two readings of the losses
         train(begun, should_stop=lambda: next(steps) == 33)
     assert Run.of(begun).history.step.tolist() == [0, 33]
-    arguments = worker([adaptive, coupled, begun, killed], refused=adaptive.override({"seed": 2}))
+    arguments = worker(
+        [adaptive, coupled, codi, begun, killed], refused=adaptive.override({"seed": 2})
+    )
     processes = launch(arguments, together)
     reached = Run.of(killed).folder / "checkpoint" / "step-00000020"
     wait_for(reached.exists, processes[0])
@@ -183,7 +193,7 @@ def test_ddp_equals_one_process_and_resumes_with_another_number(tmp_path, monkey
     assert not Run.of(killed).done
     train(killed)
 
-    every = [adaptive, begun, killed, coupled, *coupled.phases.values()]
+    every = [adaptive, begun, killed, codi, coupled, *coupled.phases.values()]
     runs = [Run.of(config) for config in every]
     assert len(runs[0].stages) > 2
     for config, run in zip(every, runs, strict=True):
@@ -221,6 +231,15 @@ def test_fsdp_refuses_what_needs_whole_matrices():
     sharded.is_fsdp2 = False
     with pytest.raises(ConfigError, match="--fsdp_version 2"):
         devices.check(sharded, adamw)
+
+
+def test_a_cpu_refuses_fp16():
+    one = SimpleNamespace(distributed_type=DistributedType.NO, device=torch.device("cpu"))
+    half = RunConfig().override({"train.precision": "fp16"})
+    with pytest.raises(ConfigError, match=r"train\.precision=fp32, or bf16"):
+        devices.check(one, half)
+    one.device = torch.device("cuda")
+    devices.check(one, half)
 
 
 def test_processes_share_every_group_in_as_many_parts():

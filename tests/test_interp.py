@@ -832,6 +832,22 @@ def test_attention_of_a_transformer_is_what_it_reports():
     assert torch.equal(logits_of(model.model, model.inputs(questions)), before)
 
 
+@pytest.mark.parametrize("architecture", ["gpt2", "roberta"])
+def test_attention_has_the_position_ids_of_decoding(architecture):
+    """With kept positions; RoBERTa's position table begins with rows that stand for none."""
+    model, config = made("mult-2x2", "one_model", 3, architecture)
+    questions, seen = interp.draw_questions_of(config, 4), []
+
+    def note(module, args, kwargs):
+        seen.append(kwargs["position_ids"])
+
+    handle = model.model.register_forward_pre_hook(note, with_kwargs=True)
+    interp.attention(model, questions)
+    logits_of(model.model, model.inputs(questions))
+    handle.remove()
+    assert torch.equal(*seen)
+
+
 def test_cka_is_invariant_to_rotation_and_scale():
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(2, 2000, 6, generator=generator)

@@ -1,6 +1,7 @@
 """Latent places: two thoughts by hand, passes, padding, contents, training, interventions."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,26 +10,33 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from icotlib import registry
 from icotlib.cli import main
 from icotlib.config import RunConfig, field_names
+from icotlib.data.corpus import examples_of
+from icotlib.data.files import write_examples
 from icotlib.data.layout import EncodedBatch
 from icotlib.errors import ConfigError
+from icotlib.evaluation.scoring import FIRST_CHECK, wilson_interval
 from icotlib.evaluation.stage_model import StageModel
+from icotlib.interp.activations import stored_activations
+from icotlib.interp.effects import effect_over_questions
+from icotlib.interp.geometry import attention
 from icotlib.interp.patching import patch_pairs
 from icotlib.interp.probing import visible_input
 from icotlib.interp.report import probe_with_controls
 from icotlib.interp.thoughts import head_table, replacement_table, thought_probes, thoughts_of
 from icotlib.interp.variables import variables_of
-from icotlib.methods.latent.codi import distance
+from icotlib.methods.latent.codi import deviation, distance
 from icotlib.methods.latent.config import LatentConfig
 from icotlib.methods.latent.curriculum import Curriculum
 from icotlib.methods.latent.model import LatentModel
 from icotlib.methods.latent.settings import CoconutSettings
-from icotlib.methods.latent.step_decoder import AUXILIARY, steps_of
+from icotlib.methods.latent.step_decoder import AUXILIARY, StepDecoder, step_tokens, steps_of
 from icotlib.models.hooks import hook_layer_inputs
 from icotlib.models.loading import load_model
 from icotlib.reporting import figures
 from icotlib.reporting.results import results_table
+from icotlib.reporting.speed import measure_speed
 from icotlib.running.planning import plan
-from icotlib.tasks import get_task
+from icotlib.tasks import Example, get_task
 from icotlib.tasks.questions import draw_questions
 from icotlib.training.trainer import train
 from tests.helpers import TINY_SIZES
@@ -187,9 +195,46 @@ def test_noise_has_the_norm_of_the_state_it_replaces_and_others_are_exchanged(id
     torch.testing.assert_close(drawn.norm(dim=-1), first)
     torch.testing.assert_close(noise(ids).thoughts, drawn)  # the same at every evaluation
     others = latent_model(content="others")
+    others.training = True  # without the dropout of its parts
     torch.testing.assert_close(others(ids).thoughts, recycled.roll(1, dims=0))
-    with pytest.raises(ConfigError, match="ask two or more questions at once"):
+    with pytest.raises(ConfigError, match=r"raise train\.batch_size"):
         others(ids[:1])
+    with pytest.raises(ConfigError, match="train it again"):
+        others.eval()(ids)
+
+
+def test_in_evaluation_others_are_one_question_whoever_else_is_asked(ids, tmp_path):
+    donor = [7, 8, 9, SEPARATOR]
+    model = latent_model(content="others", donor=donor)
+    own = latent_model()(torch.tensor([donor])).thoughts
+    together = model(ids)
+    torch.testing.assert_close(together.thoughts, own.expand(3, -1, -1))
+    for row in range(3):
+        alone = model(ids[row : row + 1])
+        torch.testing.assert_close(alone.logits[0], together.logits[row])
+    mixed = ids.clone()
+    mixed[2, :-2], mixed[2, -2:] = ids[2, 2:], 0
+    torch.testing.assert_close(model(mixed).logits[:2], together.logits[:2])
+    model.save_pretrained(tmp_path)
+    saved = AutoModelForCausalLM.from_pretrained(tmp_path)
+    torch.testing.assert_close(saved(ids).logits, together.logits)
+
+
+def test_the_passes_of_the_donor_are_no_part_of_the_residual_stream(ids):
+    """Hooks see and change the passes of what is asked alone; so do edits of thoughts."""
+    model, widths = latent_model(content="others", donor=[7, SEPARATOR]), []
+
+    def double(layer: int, hidden: torch.Tensor) -> torch.Tensor:
+        widths.append(hidden.shape[:2])
+        return 2 * hidden
+
+    expected = model(ids).thoughts
+    with hook_layer_inputs(model.language_model, double):
+        found = model(ids).thoughts
+    assert set(widths) == {(3, WIDTH + 3 + 2)}
+    torch.testing.assert_close(found, expected)
+    with model.edited_thoughts(lambda place, thought: thought + 1):
+        torch.testing.assert_close(model(ids).thoughts, expected + 1)
 
 
 def test_plain_leaves_places_and_marks_out(ids):
@@ -238,6 +283,7 @@ def test_a_place_stands_for_the_units_it_has_replaced():
     ids, labels = steps_of(part, torch.tensor([3]), places=2, per_place=2.0, end=1)
     assert ids.tolist() == [[11, 12, 1], [13, 1, 1]]
     assert labels.tolist() == [[11, 12, 1], [13, 1, -100]]
+    assert step_tokens(part, torch.tensor([3]), 2, 2.0) == 5
     two_places = steps_of(part, torch.tensor([1]), places=2, per_place=0.5, end=1)[1]
     assert two_places.tolist() == [[-100, -100], [11, 1]]
 
@@ -245,12 +291,30 @@ def test_a_place_stands_for_the_units_it_has_replaced():
 def test_the_distance_of_states_is_scaled_by_the_teachers_deviation():
     teacher = torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0))
     student = teacher + 0.5
-    assert distance(teacher, teacher) == 0
+    one, four = (deviation(teacher * k, SimpleNamespace(num_processes=1)) for k in (1, 4))
+    assert distance(teacher, teacher, one) == 0
     torch.testing.assert_close(
-        distance(student * 4, teacher * 4), torch.nn.functional.smooth_l1_loss(
+        distance(student * 4, teacher * 4, four), torch.nn.functional.smooth_l1_loss(
             torch.tensor(2.0), torch.tensor(0.0)) / (4 * teacher.flatten(1).std(dim=1)).mean(),
         rtol=0.1, atol=0,
     )  # fmt: skip
+
+
+def test_the_decoder_of_steps_sums_over_tokens():
+    """Of a batch in two parts, the sums are those of the whole."""
+    model = latent_model()
+    decoder = StepDecoder(model.language_model).eval()
+    ids = torch.randint(2, 20, (3, 10), generator=torch.Generator().manual_seed(0))
+    lengths = torch.tensor([1, 4, 6])
+    batch = EncodedBatch(ids, torch.full((3,), 2), lengths, lengths + 4)
+    thoughts = torch.randn(3, 3, 32, generator=torch.Generator().manual_seed(0))
+
+    def loss(rows: slice) -> torch.Tensor:
+        return decoder.loss(thoughts[rows], batch[rows], lengths[rows], 2.0, SEPARATOR)
+
+    whole = loss(slice(0, 3))
+    torch.testing.assert_close(loss(slice(0, 1)) + loss(slice(1, 3)), whole)
+    assert whole > step_tokens(batch, lengths, 3, 2.0) == 11 + 6
 
 
 # --- runs ---
@@ -285,6 +349,12 @@ def test_each_stage_of_the_curriculum_has_its_own_places(trained):
     assert [StageModel.of(run, stage).model.config.latents for stage in stages] == [0, 1, 2, 3]
 
 
+def test_a_curriculum_without_first_steps_has_no_stage_0(runs_folder):
+    run = train(config_of("coconut", **{"latent.first_steps": 0}))
+    assert run.stages.removed.tolist() == [3, 6, 8]
+    assert run.stages.train_steps.tolist() == [2, 4, 12]
+
+
 @pytest.mark.parametrize("method", RUNS)
 def test_a_stopped_run_ends_with_the_numbers_of_an_uninterrupted_one(
     trained, method, tmp_path, monkeypatch
@@ -298,6 +368,56 @@ def test_a_stopped_run_ends_with_the_numbers_of_an_uninterrupted_one(
     weights = "model/model.safetensors"
     assert (run.folder / weights).read_bytes() == (whole.folder / weights).read_bytes()
     assert run.stages.accuracy.tolist() == whole.stages.accuracy.tolist()
+
+
+@pytest.fixture(scope="module")
+def of_others(trained):
+    """A finished run whose places hold the thoughts of other questions, tested on one more question
+    than `evaluate` checks at first."""
+    more = {"latent.content": "others", "latent.step_weight": 0.0}
+    return train(config_of("coconut", **more, **{"data.test_examples": FIRST_CHECK + 1}))
+
+
+def test_what_others_answer_does_not_depend_on_what_else_is_asked(of_others):
+    model, n = StageModel.of(of_others), FIRST_CHECK + 1
+    batch, answers = model.encode(examples_of(model.corpus.test)), model.corpus.test["answer"]
+    assert model.evaluate().accuracy == of_others.stages.accuracy.iloc[-1]
+    written = model.score(batch, answers).written
+    for row in (0, n - 1):
+        alone = slice(row, row + 1)
+        assert model.score(batch[alone], answers[alone]).written == written[alone]
+        assert model.layout.texts(model.generate(batch[alone])) == [written[row]]
+
+
+def test_others_are_timed_and_analysed_like_all_runs(of_others):
+    model = StageModel.of(of_others)
+    assert measure_speed({"others": model}, 1, examples=2, rounds=1)["others"] > 0
+    questions = draw_questions(get_task("mult-2x2"), 6, seed=0)
+    states = stored_activations(model, questions)
+    torch.testing.assert_close(torch.from_numpy(states.copy()), model.activations(questions))
+    inputs, at = model.inputs(questions), model.answer_positions(questions)
+    own = model.teacher_forced_answer(inputs, at)
+    swapped = {(1, place): model.activations(questions)[1, place].roll(1, dims=0)
+               for place in range(states.shape[1])}  # fmt: skip
+    assert torch.equal(model.teacher_forced_answer(inputs, at, swapped), own.roll(1, dims=0))
+
+
+@pytest.mark.parametrize("method", RUNS)
+def test_gradients_do_not_depend_on_groups_or_accumulation(method, runs_folder, tmp_path):
+    """Chains of one to six symbols, of which each part of a batch has other ones."""
+    for split, digits in {"train": "12345678", "valid": "9", "test": "0"}.items():
+        chains = [" ".join("abcdef"[: 1 + 5 * int(digit) % 6]) for digit in digits]
+        examples = [Example(*row) for row in zip(digits, chains, digits, strict=True)]
+        write_examples(tmp_path / "own" / f"{split}.txt", examples)
+    more = {"data.path": str(tmp_path / "own"), "optim.name": "adamw"}
+    if method == "coconut":
+        more["latent.uniform_prob"] = 0.5
+    losses = []
+    for groups, parts in ((1, 1), (3, 1), (1, 4), (2, 3)):
+        cut = {"train.length_groups": groups, "train.accumulation": parts}
+        losses.append(train(config_of(method, **more, **cut)).metrics.loss.tolist())
+    for other in losses[1:]:
+        assert losses[0] == pytest.approx(other, rel=1e-4)
 
 
 @pytest.mark.parametrize("method", RUNS)
@@ -338,6 +458,14 @@ def test_it_overfits_a_batch(method, architecture, runs_folder):
 
 def readable(method: str) -> set[str]:
     return set(field_names(method))
+
+
+def test_a_decoder_of_steps_trains_in_one_process():
+    method = object.__new__(registry.METHODS.get("codi"))
+    method.config, method.run_data = config_of("codi"), None
+    method.accelerator = SimpleNamespace(num_processes=2)
+    with pytest.raises(ConfigError, match=r"latent\.step_weight=0"):
+        method.build()
 
 
 def test_thoughts_need_a_cache(runs_folder):
@@ -398,8 +526,44 @@ def test_answers_follow_thoughts_that_alone_tell_the_questions_apart(trained):
     with model.model.edited_thoughts(lambda place, thought: thoughts[:, place].to(thought)):
         same = model.teacher_forced_answer(inputs, positions)
     assert torch.equal(same, own)  # one's own thoughts change nothing
+    other = own.roll(-1, dims=0)
+    assert (table.n == (own != other).any(dim=1).sum().item()).all()  # questions, not symbols
     with pytest.raises(ConfigError, match="has no latent places"):
         thoughts_of(StageModel.of(trained["coconut"], 0), questions)
+
+
+def test_symbols_of_one_question_are_no_further_evidence():
+    """An interval over 30 questions of one symbol is as wide as over the same with four each."""
+    hits = torch.arange(30)[:, None] % 3 == 0
+    one = effect_over_questions(hits, torch.ones(30, 1, dtype=torch.bool))
+    four = effect_over_questions(hits.expand(-1, 4), torch.ones(30, 4, dtype=torch.bool))
+    assert one == four
+    assert (one["effect"], one["n"]) == (1 / 3, 30)
+    low, high = wilson_interval(10, 30)
+    assert (one["low"], one["high"]) == pytest.approx((low, high), abs=0.03)
+    every = effect_over_questions(torch.ones(9, 2) > 0, torch.tensor([[True, False]] * 9))
+    assert (every["low"], every["high"]) == wilson_interval(9, 9)
+    assert effect_over_questions(hits, hits & ~hits)["n"] == 0
+
+
+def test_answers_to_replaced_thoughts_are_those_at_the_runs_precision(trained):
+    model = StageModel.of(trained["coconut"])
+    config = model.config.override({"train.precision": "bf16"})
+    half = dataclasses.replace(model, config=config)
+    questions, seen = draw_questions(get_task("mult-2x2"), 5, seed=0), set()
+    handle = model.model.get_output_embeddings().register_forward_hook(
+        lambda module, args, output: seen.add(output.dtype)
+    )
+    replacement_table(half, questions, each_place=False)
+    handle.remove()
+    assert seen == {torch.bfloat16}
+
+
+def test_there_is_no_one_table_of_attention_over_several_passes(trained):
+    model = StageModel.of(trained["coconut"])
+    questions = draw_questions(get_task("mult-2x2"), 4, seed=0)
+    with pytest.raises(ConfigError, match="a method without latent places"):
+        attention(model, questions)
 
 
 # --- what every method goes through ---

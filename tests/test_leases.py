@@ -11,6 +11,8 @@ import psutil
 import pytest
 
 from icotlib.errors import RunError
+from icotlib.running.background import Training
+from icotlib.runs import Run
 from icotlib.system import leases
 
 HOLD = """
@@ -154,6 +156,41 @@ def test_a_lease_that_was_taken_meanwhile_is_not_discarded(path):
     assert path.exists()
     leases.discard(path, seconds=0)
     assert not path.exists()
+
+
+def test_a_lease_that_a_power_cut_left_is_not_at_work(path):
+    elsewhere(path)
+    assert leases.is_beating(path)
+    silent = time.time() - leases.SILENT - 1
+    os.utime(path, (silent, silent))
+    assert not leases.is_beating(path)
+    assert leases.is_held(path)  # it is for whoever waits to take over
+    path.unlink()
+    assert not leases.is_beating(path)
+
+
+def test_a_run_whose_machine_lost_power_is_not_in_training(runs_folder, tiny):
+    run = Run.of(tiny)
+    path = runs_folder / ".locks" / run.name
+    path.parent.mkdir(parents=True)
+    elsewhere(path)
+    assert run.in_training
+    assert Training(tiny).active
+    silent = time.time() - leases.SILENT - 1
+    os.utime(path, (silent, silent))
+    assert not run.in_training
+    assert not Training(tiny).active
+
+
+def test_a_machine_is_known_by_its_boot_where_the_system_numbers_it(tmp_path, monkeypatch):
+    boot = tmp_path / "boot_id"
+    monkeypatch.setattr(leases, "BOOT_ID", boot)
+    machine = leases._machine.__wrapped__
+    monkeypatch.setattr(psutil, "boot_time", lambda: 41.6)
+    assert " 42" in machine()
+    boot.write_text("4b5c\n")
+    assert " 4b5c" in machine()
+    assert " 42" not in machine()
 
 
 def test_leases_need_no_hard_links(path, monkeypatch):

@@ -1,5 +1,6 @@
 """Schedules: how much of the chain is removed at each step, worked by hand."""
 
+import json
 import math
 
 import pytest
@@ -94,6 +95,20 @@ def test_adaptive_state_survives_a_checkpoint():
             each.update(step, here, here)
     assert other.advance(3)
     assert one.state_dict()["recent"] == [1.0, 1.0, 1.0]
+
+
+def test_a_schedule_learns_of_whole_blocks_whenever_they_are_read():
+    one = schedule("adaptive", window=12)
+    here = torch.ones(2, dtype=torch.bool)
+    for step in range(15):
+        one.note(step, here, here)
+    assert one.steps_here == 10
+    other = schedule("adaptive", window=12)
+    other.load_state_dict(json.loads(json.dumps(one.state_dict())))
+    for step in range(15, 20):
+        other.note(step, here, here)
+    assert (other.steps_here, other.recent, other.noted) == (20, [1.0] * 12, [])
+    assert other.advance(20)
 
 
 def test_replay_shows_earlier_stages_uniformly():

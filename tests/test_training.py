@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -25,7 +26,7 @@ from icotlib.running.planning import plan
 from icotlib.runs import Run
 from icotlib.system.seeding import generator_for
 from icotlib.tasks import Example
-from icotlib.training import optim
+from icotlib.training import devices, optim
 from icotlib.training.trainer import Trainer, train
 
 TIMING = ["seconds", "train_seconds"]
@@ -124,6 +125,38 @@ def test_every_stage_leaves_a_checkpoint_and_an_accuracy(runs_folder, tiny):
     weights = [model.get_input_embeddings().weight for model in (one, last, final)]
     assert not torch.equal(weights[0], weights[1])
     assert torch.equal(weights[1], weights[2])
+
+
+@pytest.mark.parametrize("kept", ["all", "last"])
+def test_a_stage_that_no_step_has_trained_is_neither_kept_nor_tested(runs_folder, tiny, kept):
+    at_once = {
+        "method": "icot_si",
+        "removal.schedule": "linear",
+        "removal.remove_all_at": 0,
+        "train.stage_weights": kept,
+    }
+    config = tiny.override(at_once)
+    run = train(config)
+    assert run.stages.removed.tolist() == [8]
+    assert [path.name for path in run.folder.glob("stages/*")] == ["removed-008"] * (kept == "all")
+    assert config.spec.planned_test_stages(config, 8, config.train.steps) == [8]
+
+
+def test_a_specialist_is_tested_at_its_stage_alone_as_planned(runs_folder, tiny):
+    config = tiny.override({"removal.stage": 4, "removal.warmup_steps": 3})
+    assert config.spec.planned_test_stages(config, 8, config.train.steps) == [4]
+    assert train(config).stages.removed.tolist() == [4]
+
+
+def test_when_a_run_evaluates_does_not_change_what_is_removed(runs_folder, tiny):
+    """Stages are decided on every ten steps, here by the cap of three."""
+    decided = []
+    for every in (4, 7, 10):
+        more = {"removal.replay": 0.0, "train.steps": 45, "train.eval_every": every}
+        run = train(tiny.override(ADAPTIVE | more))
+        decided.append(dict(zip(run.stages.train_steps, run.stages.removed, strict=True)))
+    assert list(decided[0]) == [10, 20, 30, 40, 45]
+    assert decided[0] == decided[1] == decided[2]
 
 
 def test_only_the_last_stages_weights_are_kept_where_asked(runs_folder, tiny, monkeypatch, capsys):
@@ -309,6 +342,59 @@ def test_newton_schulz_is_the_textbooks_whatever_the_shape(columns):
         wanted = a * wanted + (b * gram + c * gram @ gram) @ wanted
     found = optim.newton_schulz(x.float(), (a, b, c), 5).double()
     assert (found - wanted).norm() < 1e-3 * wanted.norm()
+
+
+@pytest.fixture
+def scaled(monkeypatch):
+    """Gradients are scaled as in fp16, by powers of two, which rounds nothing in fp32."""
+    make = devices.make_accelerator
+
+    def with_scaler(config):
+        accelerator = make(config)
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**8, growth_interval=3)
+        accelerator.scaler = scaler
+        return accelerator
+
+    monkeypatch.setattr(devices, "make_accelerator", with_scaler)
+
+
+@pytest.mark.parametrize("settings", [{}, {"optim.clip": 0.0}, {"optim.name": "adamw"}])
+def test_every_optimizer_steps_on_unscaled_gradients(
+    runs_folder, tiny, tmp_path, monkeypatch, request, settings
+):
+    config = tiny.override(settings)
+    plain = train(config)
+    request.getfixturevalue("scaled")
+    assert_same_numbers(plain, elsewhere(config, tmp_path, monkeypatch))
+
+
+def test_a_checkpoint_keeps_the_scale_of_gradients(runs_folder, tiny, scaled, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_finish", lambda self: None)
+        train(tiny)
+    trainer = Trainer(tiny, Run.of(tiny))
+    assert trainer.accelerator.scaler.get_scale() == 2.0**8
+    trainer._resume()
+    assert trainer.accelerator.scaler.get_scale() == 2.0 ** (8 + tiny.train.steps // 3)
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_a_gradient_that_overflows_stops_the_step_of_every_optimizer(clip):
+    one, other = (torch.nn.Parameter(torch.ones(2, 2)) for _ in range(2))
+    both = [torch.optim.AdamW([x], lr=0.1, fused=True) for x in (one, other)]
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    accelerator = SimpleNamespace(scaler=scaler, is_fsdp2=False)
+    scaler.scale(one.sum() + other.sum()).backward()
+    one.grad[0, 0] = float("nan")
+    optim.step(both, accelerator, [one, other], clip)
+    assert (one == 1).all()
+    assert (other == 1).all()
+    assert scaler.get_scale() == 2.0
+    scaler.scale(one.sum() + other.sum()).backward()
+    optim.step(both, accelerator, [one, other], clip)
+    assert (one < 1).all()
+    assert torch.equal(one, other)
+    assert one.grad is None
 
 
 def test_the_rate_rises_stays_and_falls_to_zero():

@@ -72,7 +72,7 @@ def trained_on(configs: Iterable[RunConfig]) -> np.ndarray:
 
 
 def held_out_in_training(run: Run) -> str:
-    """How often a finished run would have been shown a question of `data.hold_out`.
+    """How often a finished run would have been shown a question of `data.hold_out` in training.
 
     Its batches are functions of the step, so they are drawn once more.
     """

@@ -42,22 +42,27 @@ def draw_unseen(
         distinct: whether all of them differ from each other.
         holdout: True draws from the task's holdout alone, False from all other questions, None
             from both.
-        hold_out: the questions of a file, which are excluded and counted.
+        hold_out: the questions of a file, which are excluded. Those that would be among the n
+            without it are counted.
     """
     rows: list[np.ndarray] = []
-    count = 0
+    count, asked = 0, 0
     while count < n:
         drawn = task.sample(rng, n - count + 16)
         keys = question_keys(drawn)
         fresh = ~is_in_sorted(keys, held_out)
         if holdout is not None:
             fresh &= task.holdout(drawn) == holdout
-        if hold_out is not None:
-            held = hold_out.holds(task, drawn)
-            hold_out.met += int((fresh & held).sum())
-            fresh &= ~held
         if distinct:
             fresh &= first_of_each(keys)
+        if hold_out is not None:
+            held = hold_out.holds(task, drawn)
+            hold_out.met += int(held[fresh][: max(0, n - asked)].sum())
+            asked += int(fresh.sum())
+            if distinct:
+                held_out = np.sort(np.concatenate([held_out, keys[fresh & held]]))
+            fresh &= ~held
+        if distinct:
             held_out = np.sort(np.concatenate([held_out, keys[fresh][: n - count]]))
         rows.append(drawn[fresh][: n - count])
         count += len(rows[-1])
@@ -116,6 +121,8 @@ def _generate_corpus(config: DataConfig) -> Corpus:
     held_out = np.sort(question_keys(questions))
     valid = _cached(config, "valid", task, questions[: config.valid_examples])
     test = _cached(config, "test", task, questions[config.valid_examples :])
+    if hold_out:
+        hold_out.met = 0  # nothing was trained on so far
     train = None
     if config.train_examples:
         rows = _fixed_set(config, task, held_out, hold_out)

@@ -139,7 +139,7 @@ class HoldOut:
         self.keys = np.unique(keys[known])
         #: Questions in the file, and those of them that are no question of the task.
         self.questions, self.foreign = len(questions), int((~known).sum())
-        #: How often such a question was drawn, and left out.
+        #: How often such a question would have been trained on, and was left out.
         self.met = 0
 
     def holds(self, task: Task, questions: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from icotlib.data.inputs import LMBatch
@@ -42,6 +43,36 @@ def forced_tokens(model: StageModel, inputs: LMBatch, positions: Tensor) -> Tens
 def answer_text(model: StageModel, tokens: Tensor) -> str:
     """The tokens `[symbols]` of an answer as text."""
     return " ".join(str(model.layout.tokenizer.decode(tokens)).split())
+
+
+#: Draws of the bootstrap over questions.
+DRAWS = 2000
+
+
+def effect_over_questions(hits: Tensor, counted: Tensor, seed: int = 0) -> dict[str, float]:
+    """The share of hits among the symbols that count, with its 95% interval.
+
+    Symbols of one question are not independent: the interval is that of a bootstrap over questions,
+    and Wilson's for so many questions where all of them say the same.
+
+    Args:
+        hits, counted: `[n, symbols]`, bool.
+
+    Returns:
+        keys effect, low, high, n: questions in which a symbol counts; NaN where there is none.
+    """
+    rows = counted.any(dim=1)
+    sums = torch.stack([hits & counted, counted], dim=2)[rows].sum(dim=1).numpy()
+    n = len(sums)
+    if not n:
+        return {"effect": np.nan, "low": np.nan, "high": np.nan, "n": 0}
+    right, every = sums.sum(axis=0).tolist()
+    if right in (0, every):
+        low, high = wilson_interval(n * right / every, n)
+        return {"effect": right / every, "low": low, "high": high, "n": n}
+    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), DRAWS) @ sums
+    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
+    return {"effect": right / every, "low": float(low), "high": float(high), "n": n}
 
 
 def effect_size(hits: Tensor) -> dict[str, float]:

@@ -8,15 +8,25 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from icotlib.errors import ConfigError
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.activations import stored_activations
 from icotlib.interp.questions import separator_position
+from icotlib.models.decoding import position_ids
 from icotlib.tasks.questions import QuestionSet
 
 
 @torch.no_grad()
 def attention(model: StageModel, questions: QuestionSet, batch_size: int = 250) -> np.ndarray:
-    """Attention averaged over questions, `[layers, heads, queries, keys]`."""
+    """Attention averaged over questions, `[layers, heads, queries, keys]`.
+
+    Raises `ConfigError` for a model with latent places.
+    """
+    if model.inserted:
+        raise ConfigError(
+            f"{model.name} reads a question in several passes, so that there is no one table of "
+            "attention: take a run of a method without latent places"
+        )
     inputs, total = model.inputs(questions), torch.zeros(())
     implementation = model.decoder.config._attn_implementation
     model.decoder.set_attn_implementation("eager")  # the others never form the matrix
@@ -26,7 +36,7 @@ def attention(model: StageModel, questions: QuestionSet, batch_size: int = 250) 
             mask = None if batch.positions is None else torch.ones_like(batch.ids)
             by_layer = model.model(
                 input_ids=batch.ids,
-                position_ids=batch.positions,
+                position_ids=position_ids(model.model, batch.positions),
                 attention_mask=mask,
                 output_attentions=True,
                 logits_to_keep=1,

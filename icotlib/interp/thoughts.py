@@ -14,7 +14,7 @@ from torch import Tensor
 from icotlib.errors import ConfigError
 from icotlib.evaluation import interventions
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.interp.effects import effect_size
+from icotlib.interp.effects import effect_over_questions, effect_size
 from icotlib.interp.probing import probe_grid
 from icotlib.interp.variables import Variable
 from icotlib.methods.latent.model import LatentModel
@@ -127,9 +127,9 @@ def replacement_table(
 ) -> pd.DataFrame:
     """Whether answers change, and follow the other question, when thoughts are replaced.
 
-    Answers are teacher-forced. Question i gets the thoughts of question i + 1 (`other`), their mean
-    over questions (`mean`), noise of their norm (`noise`), or zeros. Only symbols count in which
-    the unchanged answers of both questions differ.
+    Answers are teacher-forced, at the run's precision. Question i gets the thoughts of question
+    i + 1 (`other`), their mean over questions (`mean`), noise of their norm (`noise`), or zeros.
+    Only symbols count in which the unchanged answers of both questions differ.
 
     Args:
         each_place: replace single places as well as all of them; thoughts behind a replaced place
@@ -137,13 +137,11 @@ def replacement_table(
 
     Returns:
         columns replacement, place (0: all of them), answers (`own`: the share of symbols that stay
-        as they were; `other`: that become the other question's), effect, low, high, n.
+        as they were; `other`: that become the other question's), effect, low, high (of a bootstrap
+        over questions), n (questions whose answer differs from the other one's).
     """
     latent, thoughts = latent_model(model), thoughts_of(model, questions)
     inputs, positions = model.inputs(questions), model.answer_positions(questions)
-    own = model.teacher_forced_answer(inputs, positions)
-    other = own.roll(-1, dims=0)
-    differ = own != other
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(thoughts.shape, generator=generator)
     new = {
@@ -153,16 +151,19 @@ def replacement_table(
         "zero": torch.zeros_like(thoughts),
     }
     rows = []
-    for name in REPLACEMENTS:
-        for place in range(thoughts.shape[1] + 1 if each_place else 1):
-            found = []
-            for part, batch in interventions.split(inputs):
-                with latent.edited_thoughts(_put(new[name][part], place)):
-                    found.append(model.teacher_forced_answer(batch, positions))
-            answers = torch.cat(found)
-            row = {"replacement": name, "place": place}
-            for kind, expected in (("own", own), ("other", other)):
-                rows.append(row | {"answers": kind, **effect_size((answers == expected)[differ])})
+    with training_precision(model.precision, latent):
+        own = model.teacher_forced_answer(inputs, positions)
+        other = own.roll(-1, dims=0)
+        for name in REPLACEMENTS:
+            for place in range(thoughts.shape[1] + 1 if each_place else 1):
+                found = []
+                for part, batch in interventions.split(inputs):
+                    with latent.edited_thoughts(_put(new[name][part], place)):
+                        found.append(model.teacher_forced_answer(batch, positions))
+                answers, row = torch.cat(found), {"replacement": name, "place": place}
+                for kind, expected in (("own", own), ("other", other)):
+                    share = effect_over_questions(answers == expected, own != other, seed)
+                    rows.append(row | {"answers": kind, **share})
     return pd.DataFrame(rows)
 
 

@@ -164,9 +164,10 @@ class Method(ABC):
         return count_parameters(self.model)
 
     def begin_step(self, step: int) -> StageChange:
-        """Begin a step."""
+        """Begin a step. A stage that the first step leaves has not been trained: it never was."""
         before = self.schedule.removed
-        return StageChange(before if self.schedule.advance(step) else None)
+        grew = self.schedule.advance(step)
+        return StageChange(before if grew and step else None)
 
     @abstractmethod
     def micro_batches(
@@ -203,7 +204,7 @@ class Method(ABC):
         self.shown += int(shown.sum())
         for step in steps.unique().tolist():
             here = steps == step
-            self.schedule.update(step, answers[here].bool(), shown[here].bool())
+            self.schedule.note(step, answers[here].bool(), shown[here].bool())
         self.seen = []
 
     def stage(self) -> dict[str, int]:
@@ -346,5 +347,4 @@ class Method(ABC):
     def planned_test_stages(cls, config: RunConfig, longest: int, steps: int) -> list[int]:
         """The removal stages that the final test will report."""
         schedule = cls.make_schedule(config, longest)
-        stages = [removed for _, removed in schedule.stages(steps)] or schedule.test_stages()
-        return stages if cls.tested else []
+        return schedule.tested_after(steps) if cls.tested else []

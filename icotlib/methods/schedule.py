@@ -10,12 +10,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+#: Steps after which what they have left on the device is read, so that steps need not wait for it,
+#: and so between two decisions of a schedule that accuracy drives.
+BLOCK = 10
+
 
 class Schedule:
     """How much of the chain is removed at each step, and the state that this depends on.
 
     All numbers are in the units of removal, tokens or steps (`InputFormat.unit`). The method calls
-    `advance` at every step, `sample` for every batch, and `update` with what it saw.
+    `advance` at every step, `sample` for every batch, and `note` with what it saw.
     """
 
     #: The name that results and run names have for it.
@@ -30,6 +34,8 @@ class Schedule:
         self.longest = longest
         #: s, the number of units removed at this stage.
         self.removed = 0
+        #: Step, right answers and examples at the eval stage of a block that is not complete.
+        self.noted: list[tuple[int, Tensor, Tensor]] = []
 
     @property
     def final_stage(self) -> int:
@@ -77,6 +83,20 @@ class Schedule:
         """The stages that the final test reports, where they have no weights of their own."""
         return [self.final_stage]
 
+    def tested_after(self, steps: int) -> list[int]:
+        """The stages that the final test reports after so many steps."""
+        passed = [removed for _, removed in self.stages(steps)]
+        return passed if passed and self.has_stage_checkpoints else self.test_stages()
+
+    def note(self, step: int, correct: Tensor, at_eval_stage: Tensor) -> None:
+        """Take note of a batch, of which `update` learns at the end of its block of `BLOCK` steps:
+        an evaluation in between reads what there is, and must not change what is removed when."""
+        self.noted.append((step, correct, at_eval_stage))
+        if (step + 1) % BLOCK == 0:
+            block, self.noted = self.noted, []
+            for one in block:
+                self.update(*one)
+
     def update(self, step: int, correct: Tensor, at_eval_stage: Tensor) -> None:
         """Learn from a batch: which answers were right, `[n]`, and which were at the eval stage."""
 
@@ -86,12 +106,19 @@ class Schedule:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps, ready for JSON."""
-        return {"removed": self.removed}
+        noted = [[step, *(flags.tolist() for flags in seen)] for step, *seen in self.noted]
+        return {"removed": self.removed, "noted": noted}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`'s output."""
         for name, value in state.items():
             setattr(self, name, value)
+        noted = state.get("noted", [])
+        self.noted = [(step, _flags(right), _flags(here)) for step, right, here in noted]
+
+
+def _flags(values: list[bool]) -> Tensor:
+    return torch.tensor(values, dtype=torch.bool)
 
 
 class NoRemoval(Schedule):

@@ -34,7 +34,7 @@ def logits_of(model: torch.nn.Module, inputs: LMBatch) -> Tensor:
 def _logits(model: Any, ids: Tensor, positions: Tensor | None, keep: int) -> Tensor:
     output = model(
         input_ids=ids,
-        position_ids=_position_ids(model, positions),
+        position_ids=position_ids(model, positions),
         attention_mask=None if positions is None else torch.ones_like(ids),
         logits_to_keep=keep,
         use_cache=False,
@@ -47,7 +47,7 @@ def kept_logits(logits: Tensor, keep: int) -> Tensor:
     return logits if logits.shape[1] == keep else logits[:, -keep:]
 
 
-def _position_ids(model: Any, positions: Tensor | None) -> Tensor | None:
+def position_ids(model: Any, positions: Tensor | None) -> Tensor | None:
     """Positions from 0 as the ids that a model has for them."""
     offset = 0 if positions is None else position_offset(model)
     return positions + offset if positions is not None and offset else positions
@@ -116,7 +116,7 @@ class CachedDecoding:
         output = self.model(
             input_ids=self.ids,
             attention_mask=self.mask,
-            position_ids=_position_ids(self.model, self.positions),
+            position_ids=position_ids(self.model, self.positions),
             past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1,

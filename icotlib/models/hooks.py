@@ -56,6 +56,8 @@ def hook_layer_inputs(model: PreTrainedModel, edit: Edit, stop: bool = False) ->
 
     def hook(number: int) -> Callable:
         def before(module: nn.Module, args: tuple, kwargs: dict) -> tuple | None:
+            if _is_unobserved(model):
+                return None
             edited = edit(number, args[0] if args else kwargs["hidden_states"])
             if stop and number == len(layers) - 1:
                 raise _EnoughError
@@ -73,6 +75,12 @@ def hook_layer_inputs(model: PreTrainedModel, edit: Edit, stop: bool = False) ->
     ]
     with _removed_after(handles), contextlib.suppress(_EnoughError):
         yield
+
+
+def _is_unobserved(model: nn.Module) -> bool:
+    """Whether the pass that a decoder is in is none of the questions': its model says so, and hooks
+    leave it alone."""
+    return getattr(model, "unobserved", False)
 
 
 def recompute_layers(model: PreTrainedModel) -> None:
@@ -115,6 +123,8 @@ def hook_residual_stream(model: PreTrainedModel, edit: Edit) -> Iterator[None]:
     layers = decoder_layers(model)
 
     def after(module: nn.Module, args: tuple, output: Tensor | tuple) -> Tensor | tuple | None:
+        if _is_unobserved(model):
+            return None
         edited = edit(len(layers), output if isinstance(output, Tensor) else output[0])
         if edited is None or isinstance(output, Tensor):
             return edited

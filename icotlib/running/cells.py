@@ -112,7 +112,7 @@ class Cell:
         if done:
             return "finished"
         related = [one for own in self.configs for one in (own, *own.ancestors().values())]
-        if leases.is_held(self.lease) or any(Run.of(one).in_training for one in related):
+        if leases.is_beating(self.lease) or any(Run.of(one).in_training for one in related):
             return "running"
         return "failed" if record == "failed" else "waiting"
 

@@ -29,6 +29,13 @@ BEAT = 5.0
 #: Seconds without a count after which another machine's lease is taken over.
 STALE = 60.0
 
+#: Seconds since a holder last wrote its lease after which nobody takes it for at work. The time of
+#: a file may come from another machine's clock, so that this is far above `STALE`.
+SILENT = 10 * STALE
+
+#: What names this boot of the machine, on Linux.
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
 #: Seconds between two looks at a lease that another process holds.
 LOOK = 0.2
 
@@ -97,6 +104,18 @@ def is_held(path: Path) -> bool:
     """Whether a lease file is there whose holder is not known to be gone."""
     holder = _read(path)
     return bool(holder) and not _is_gone(holder)
+
+
+def is_beating(path: Path) -> bool:
+    """Whether a lease is held, and was written within `SILENT` seconds.
+
+    One that a power cut or the restart of a container has left behind names a process of another
+    boot, of which nobody here can tell that it is gone.
+    """
+    try:
+        return is_held(path) and time.time() - path.stat().st_mtime < SILENT
+    except FileNotFoundError:
+        return False
 
 
 def discard(path: Path, seconds: float) -> None:
@@ -192,10 +211,19 @@ def this_process() -> dict[str, Any]:
 @cache
 def _machine() -> str:
     """The name of this machine, this boot of it, and the container whose process ids are used."""
-    parts = [platform.node(), str(round(psutil.boot_time()))]
+    parts = [platform.node(), _boot()]
     with contextlib.suppress(OSError):
         parts.append(os.readlink("/proc/self/ns/pid"))
     return " ".join(parts)
+
+
+def _boot() -> str:
+    """What differs between two boots; the time of the boot, where nothing better is known, is a
+    difference of two clocks, and may change when one of them is set."""
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:
+        return str(round(psutil.boot_time()))
 
 
 def _read(path: Path) -> dict[str, Any]:

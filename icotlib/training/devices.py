@@ -91,6 +91,10 @@ def check(accelerator: Accelerator, config: RunConfig) -> None:
         raise ConfigError(f"{kind.value} is not supported: use DDP or FSDP (accelerate config)")
     if config.train.precision == "int8":
         int8.check(accelerator.device)
+    if config.train.precision == "fp16" and accelerator.device.type == "cpu":
+        raise ConfigError(
+            "train.precision=fp16 needs a GPU: on a CPU set train.precision=fp32, or bf16"
+        )
     if kind != DistributedType.FSDP:
         return
     if not accelerator.is_fsdp2:

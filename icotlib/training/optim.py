@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
@@ -145,6 +146,60 @@ def make_optimizers(config: RunConfig, model: nn.Module) -> list[Optimizer]:
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
     return optimizers
+
+
+class Together:
+    """Several optimizers as one, for a scaler of gradients: all of them step, or none."""
+
+    def __init__(self, optimizers: Sequence[Any]):
+        self.optimizers = [getattr(one, "optimizer", one) for one in optimizers]
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [group for one in self.optimizers for group in one.param_groups]
+
+    def step(self) -> None:
+        for one in self.optimizers:
+            one.step()
+
+
+def step(
+    optimizers: Sequence[Any], accelerator: Accelerator, parameters: Any, clip: float | None
+) -> None:
+    """Clip the gradients, take a step with every optimizer, and forget the gradients.
+
+    In fp16 gradients are scaled. Accelerate would update the scale behind each optimizer, and the
+    next one would unscale its gradients again.
+
+    Args:
+        clip: the largest norm of all gradients together; None or 0 for no limit.
+    """
+    scaler = accelerator.scaler
+    if scaler is None or accelerator.is_fsdp2:  # where there is one optimizer
+        if clip:
+            accelerator.clip_grad_norm_(parameters, clip)
+        for optimizer in optimizers:
+            optimizer.step()
+    else:
+        together: Any = Together(optimizers)
+        scaler.unscale_(together)
+        if clip:
+            nn.utils.clip_grad_norm_(parameters, clip)
+        scaler.step(together)
+        scaler.update()
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+
+
+def scale(accelerator: Accelerator) -> dict[str, Any] | None:
+    """What a checkpoint keeps of the scale of gradients, ready for JSON; None where none is."""
+    return None if accelerator.scaler is None else accelerator.scaler.state_dict()
+
+
+def set_scale(accelerator: Accelerator, state: dict[str, Any] | None) -> None:
+    """Go on from the output of `scale`; checkpoints of fp16 did not always have it."""
+    if accelerator.scaler is not None and state:
+        accelerator.scaler.load_state_dict(state)
 
 
 def rate_at(config: OptimConfig, step: int, steps: int) -> float:

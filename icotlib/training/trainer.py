@@ -24,6 +24,7 @@ from icotlib.errors import ConfigError, StoppedError
 from icotlib.evaluation.scoring import Score
 from icotlib.evaluation.truths import check_given_back
 from icotlib.methods.base import Method
+from icotlib.methods.schedule import BLOCK
 from icotlib.models.precision import step_mode
 from icotlib.runs import Run
 from icotlib.system import memory, seals
@@ -36,9 +37,6 @@ from icotlib.training.interruption import Interruption
 from icotlib.training.losses import Losses
 from icotlib.training.results import Counters, earlier_scores, save_metrics, save_results
 from icotlib.training.tracking import Tracking, trackers_asked_for
-
-#: Steps between two readings of the losses, which is when the device is waited for.
-BLOCK = 10
 
 
 def train(config: RunConfig, should_stop: Callable[[], bool] = lambda: False) -> Run:
@@ -181,11 +179,8 @@ class Trainer:
                 f"method {self.config.method!r} trains in one process only: to train in several, "
                 "its micro_batches must take rows from self.row_groups"
             )
-        if self.config.optim.clip:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.optim.clip)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        parameters, clip = self.model.parameters(), self.config.optim.clip
+        optim.step(self.optimizers, self.accelerator, parameters, clip)
         self.losses.unread.append(loss)
         self.counters.examples += len(batch)
 
@@ -265,6 +260,7 @@ class Trainer:
             "method": self.method.state_dict(),
             "rows": rows,
             "losses": losses,
+            "scale": optim.scale(self.accelerator),
         } | self.origin
         tensors = checkpoints.tensors_of(self.method.model, self.optimizers, self.writes)
         if self.writes:
@@ -279,6 +275,7 @@ class Trainer:
         self.counters = Counters(**state["counters"])
         self.method.load_state_dict(state["method"])
         self.losses.load_state_dict(state["losses"])
+        optim.set_scale(self.accelerator, state.get("scale"))
         if self.writes:
             save_metrics(self.run, state["rows"])
         return state["rows"]

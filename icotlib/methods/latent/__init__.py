@@ -1,6 +1,7 @@
 """Methods that think in latent places instead of written tokens.
 
 config        the config of a model with latent places, in the hub's form
+reading       what such a model has read of a batch, and what its forward pass returns
 model         a language model with latent places between question and answer
 settings      settings that these methods share
 curriculum    which units of the chain have become latent places at each step (Coconut)

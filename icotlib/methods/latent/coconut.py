@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from icotlib.config import RunConfig
-from icotlib.data.layout import EncodedBatch
 from icotlib.methods.base import register
 from icotlib.methods.latent.curriculum import Curriculum
 from icotlib.methods.latent.method import LatentMethod
@@ -43,6 +42,6 @@ class Coconut(LatentMethod):
         return {"content": config.latent.content, "rounds": config.latent.rounds}
 
     @classmethod
-    def units_per_place(cls, config: RunConfig, places: int, part: EncodedBatch) -> float:
+    def units_per_place(cls, config: RunConfig, places: int, longest: int) -> float:
         latent = config.latent
         return latent.units_per_stage / max(1, latent.places_per_stage)

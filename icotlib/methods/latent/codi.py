@@ -5,14 +5,16 @@
 
 At the token just before the answer, the student's hidden states are drawn to the teacher's, which
 take no gradient: smooth L1 distance, divided by the standard deviation of the teacher's states at
-that layer, mean over the layers. Thoughts go through a projection. Padding is never attended to,
-which the published code leaves as an option. The last step of the chain stays in the teacher's.
+that layer over the whole batch, mean over the layers. Thoughts go through a projection. Padding is
+never attended to, which the published code leaves as an option. The last step of the chain stays in
+the teacher's.
 """
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
@@ -45,30 +47,35 @@ class Codi(LatentMethod):
         return torch.full_like(torch.as_tensor(removed), config.latent.places)
 
     @classmethod
-    def units_per_place(cls, config: RunConfig, places: int, part: EncodedBatch) -> float:
-        return int(part.removal_units.max()) / places
+    def units_per_place(cls, config: RunConfig, places: int, longest: int) -> float:
+        return longest / places
 
     def micro_batches(
         self, step: int, batch: EncodedBatch, generator: torch.Generator
     ) -> Iterator[MicroBatch]:
-        """The teacher's pass, then the student's, for each group of rows."""
+        """The teacher's passes over all groups of rows, then the student's."""
         form, settings = self.format, self.config.latent
         batch = form.arrange(batch)
         whole, gone = torch.zeros_like(batch.chain), batch.chain
         learned = [int((batch.total - k - batch.question).sum()) for k in (whole, gone)]
+        steps = self.tokens_of_steps(batch, batch.removal_units, settings.places)
+        targets = []
         for rows in self.row_groups(batch.total):
-            part, share = batch[rows], len(rows) / len(batch)
-            taught = form.inputs(part, whole[rows]).to(self.device)
+            taught = form.inputs(batch[rows], whole[rows]).to(self.device)
             loss, target = self._teacher(taught)
-            yield MicroBatch(loss / learned[0], int(part.total.sum()))
+            targets.append(target)
+            yield MicroBatch(loss / learned[0], int(batch.total[rows].sum()))
+        spread = deviation(torch.cat(targets, dim=1), self.accelerator)
+        for rows, target in zip(self.row_groups(batch.total), targets, strict=True):
+            part, share = batch[rows], len(rows) / len(batch)
             inputs = form.inputs(part, gone[rows]).to(self.device)
             places = torch.full_like(part.question, settings.places)
             output = self.thinking(inputs, part, places, output_hidden_states=True)
             shown = torch.ones(len(part), dtype=torch.bool)
             loss = self.answer_loss(step, output, inputs, shown) / learned[1]
-            near = distance(self._before_answer(output.hidden_states, inputs), target)
+            near = distance(self._before_answer(output.hidden_states, inputs), target, spread)
             loss = loss + settings.distill_weight * share * near
-            loss = loss + self.further_loss(output, part, part.removal_units, share)
+            loss = loss + self.further_loss(output, part, part.removal_units, steps)
             tokens = part.total - part.chain + places + 2
             yield MicroBatch(loss, int(tokens.sum()))
 
@@ -115,13 +122,33 @@ class Codi(LatentMethod):
         return both(student, teacher)
 
 
-def distance(student: Tensor, teacher: Tensor) -> Tensor:
+def distance(student: Tensor, teacher: Tensor, spread: Tensor) -> Tensor:
     """CODI's distance of states `[levels, n, d]`: smooth L1 over the teacher's deviation at each
-    level, mean over levels (arXiv 2502.21074, equation of L_KD)."""
-    student, teacher = student.float(), teacher.float()
-    scale = teacher.flatten(1).std(dim=1).clamp(min=1e-6)
-    each = smooth_l1_loss(student, teacher, reduction="none").flatten(1).mean(dim=1)
-    return (each / scale).mean()
+    level, mean over levels (arXiv 2502.21074, equation of L_KD).
+
+    Args:
+        spread: `deviation` of the teacher's states in the whole batch, `[levels]`.
+    """
+    each = smooth_l1_loss(student.float(), teacher.float(), reduction="none")
+    return (each.flatten(1).mean(dim=1) / spread).mean()
+
+
+def deviation(states: Tensor, accelerator: Accelerator) -> Tensor:
+    """The standard deviation of states `[levels, n, d]` at each level, at least 1e-6: `[levels]`.
+
+    Of several processes, it is that of the states of all of them.
+    """
+    states = states.float().flatten(1)
+    if accelerator.num_processes == 1:
+        return states.std(dim=1).clamp(min=1e-6)
+
+    def total(numbers: Tensor) -> Tensor:
+        return cast(Tensor, accelerator.reduce(numbers, "sum"))
+
+    count = total(torch.full_like(states[:, 0], states.shape[1]))
+    mean = total(states.sum(dim=1)) / count
+    squares = total((states - mean[:, None]).square().sum(dim=1))
+    return (squares / (count - 1)).sqrt().clamp(min=1e-6)
 
 
 def both(student: StepCost, teacher: StepCost) -> StepCost:

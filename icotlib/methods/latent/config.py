@@ -13,8 +13,10 @@ class LatentConfig(WrappedConfig):
     Args:
         latents: latent places of each example, where the caller names no other number.
         content: `recycled` hidden states; a `fixed` learned embedding; fresh `noise` of the norm
-            that the first recycled state would have; the recycled states of `others`, the next
-            question of the batch.
+            that the first recycled state would have; the recycled states of `others`: in training
+            those of the question before it in the batch, in evaluation those of the `donor`.
+        donor: token ids of a training question and its separator, whose thoughts `others` takes in
+            evaluation for all questions; None in models that need none.
         rounds: null computes recycled states one after the other; a number starts from the fixed
             embedding at all places and recomputes all of them at once, so many times.
         markers: whether <start> and <end> stand around the places.
@@ -30,6 +32,7 @@ class LatentConfig(WrappedConfig):
         text_config: PreTrainedConfig | dict | None = None,
         latents: int = 0,
         content: str = "recycled",
+        donor: list[int] | None = None,
         rounds: int | None = None,
         markers: bool = True,
         projection: bool = False,
@@ -37,6 +40,7 @@ class LatentConfig(WrappedConfig):
         **kwargs: Any,
     ):
         self.latents, self.content, self.rounds = latents, content, rounds
+        self.donor = donor
         self.markers, self.projection = markers, projection
         self.reserved_positions = reserved_positions
         super().__init__(text_config, **kwargs)

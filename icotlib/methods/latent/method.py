@@ -19,7 +19,12 @@ from icotlib.methods.batches import BatchAccuracy, MicroBatch, token_loss
 from icotlib.methods.costs import Shape, language_step
 from icotlib.methods.latent.config import LatentConfig
 from icotlib.methods.latent.model import LatentModel
-from icotlib.methods.latent.step_decoder import AUXILIARY, StepDecoder, without_decoder
+from icotlib.methods.latent.step_decoder import (
+    AUXILIARY,
+    StepDecoder,
+    step_tokens,
+    without_decoder,
+)
 from icotlib.models.adapters import add_adapters
 from icotlib.models.build import build_model
 from icotlib.models.decoding import kept_logits
@@ -106,17 +111,28 @@ class LatentMethod(Method):
 
     def build(self) -> LatentModel:
         config, data = self.config, self.run_data
+        if self.step_weight(config) and self.accelerator.num_processes > 1:
+            raise ConfigError(  # DDP and FSDP see to the forward pass of the model alone
+                "latent.step_weight trains a decoder beside the model: in one process only, or set "
+                "latent.step_weight=0"
+            )
         layout, longest = data.layout, data.longest_chain
         room = data.longest_total + self.reserved(config, longest)
         language = build_model(replace(config.model, lora={}), layout, room)
         tokens = {"separator": layout.sep, "bos_tokens": len(layout.bos_ids)}
-        own = self.latent_config(config, language.config, longest, **tokens)
+        donor = self.donor() if self.contents(config).get("content") == "others" else None
+        own = self.latent_config(config, language.config, longest, donor=donor, **tokens)
         model = LatentModel.of(language, own)
         if config.model.lora:
             self.adapt(config, model)
         if self.step_weight(config):
             model.add_module(AUXILIARY, StepDecoder(model.language_model))
         return model
+
+    def donor(self) -> list[int]:
+        """The question whose thoughts `others` takes in evaluation: the first one trained on."""
+        first = self.run_data.batches(0)
+        return first.ids[0, : int(first.question[0])].tolist()
 
     @classmethod
     def adapt(cls, config: RunConfig, model: Any) -> None:
@@ -171,6 +187,7 @@ class LatentMethod(Method):
         k = form.tokens_removed(batch, units)
         kept = batch.total - k
         learned = int((kept - batch.question).sum())
+        steps = self.tokens_of_steps(batch, units, int(places.max()))
         for rows in self.row_groups(kept + places):
             part, cut = batch[rows], k[rows]
             inputs = form.inputs(part, cut).to(self.device)
@@ -178,7 +195,7 @@ class LatentMethod(Method):
             output = self.thinking(inputs, part, here)
             shown = cut == form.tokens_removed(part, schedule.eval_stage)
             loss = self.answer_loss(step, output, inputs, shown) / learned
-            loss = loss + self.further_loss(output, part, units[rows], len(rows) / len(batch))
+            loss = loss + self.further_loss(output, part, units[rows], steps)
             tokens = kept[rows] + here + 2 * self.markers
             yield MicroBatch(loss, int(tokens.sum()))
 
@@ -197,25 +214,36 @@ class LatentMethod(Method):
         self.seen.append(BatchAccuracy(step, *matches(logits.detach(), inputs), shown))
         return token_loss(logits, inputs)
 
+    def tokens_of_steps(self, batch: EncodedBatch, units: Tensor, places: int) -> int:
+        """Tokens that SIM-CoT's decoder learns in a whole batch; 0 without one."""
+        if self.step_decoder is None or not places:
+            return 0
+        per_place = self.units_per_place(self.config, places, self.schedule.longest)
+        return step_tokens(batch, units, places, per_place)
+
     def further_loss(
-        self, output: Any, part: EncodedBatch, units: Tensor, share: float
+        self, output: Any, part: EncodedBatch, units: Tensor, learned: int
     ) -> Tensor | float:
         """What is added to the cross-entropy: of SIM-CoT, that of the steps behind the thoughts.
 
         Args:
             units: `[n]`, units removed of each example.
-            share: of the batch.
+            learned: `tokens_of_steps` of the whole batch.
         """
-        decoder = self.step_decoder
-        if decoder is None or not output.thoughts.shape[1]:
+        decoder, places = self.step_decoder, output.thoughts.shape[1]
+        if decoder is None or not places:
             return 0.0
-        per_place = self.units_per_place(self.config, output.thoughts.shape[1], part)
+        per_place = self.units_per_place(self.config, places, self.schedule.longest)
         loss = decoder.loss(output.thoughts, part, units, per_place, self.run_data.layout.sep)
-        return self.step_weight(self.config) * share * loss
+        return self.step_weight(self.config) * (loss / max(1, learned))
 
     @classmethod
-    def units_per_place(cls, config: RunConfig, places: int, part: EncodedBatch) -> float:
-        """Units of the chain that a place stands for."""
+    def units_per_place(cls, config: RunConfig, places: int, longest: int) -> float:
+        """Units of the chain that a place stands for.
+
+        Args:
+            longest: units of the run's longest chain.
+        """
         raise NotImplementedError
 
     # --- plans ---

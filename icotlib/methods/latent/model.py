@@ -14,17 +14,16 @@ the cache is still empty, and whoever generates, evaluates or times it need not 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
-from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from icotlib.errors import ConfigError
 from icotlib.methods.latent.config import LatentConfig
+from icotlib.methods.latent.reading import LatentOutput, Read, at_tokens
 from icotlib.models.cache import has_cache
 from icotlib.models.decoding import kept_logits
 from icotlib.models.questions import Halves, first_separator, halves
@@ -32,34 +31,6 @@ from icotlib.models.wrapped import LanguageModelHolder
 
 #: Called with the number of a place and its thoughts `[n, d]`; returns what stands there instead.
 Edit = Callable[[int, Tensor], Tensor]
-
-
-@dataclass
-class LatentOutput(CausalLMOutputWithPast):
-    """Logits and hidden states stand at the positions of the given tokens; the thoughts besides."""
-
-    #: `[n, places, d]`, as they enter the model.
-    thoughts: Tensor | None = None
-
-
-class Read(NamedTuple):
-    """What has been read of a batch, and what is waiting to be read."""
-
-    #: Embeddings `[n, w, d]` that no pass has read, and which of them are real, `[n, w]`.
-    waiting: Tensor
-    is_real: Tensor
-    #: Which columns before them were real, `[n, before]`, and the cache that holds these.
-    before: Tensor
-    cache: Any = None
-    #: Whether every column of every row is real.
-    whole: bool = False
-
-    def then(self, embeddings: Tensor, is_real: Tensor) -> "Read":
-        """The same with more waiting."""
-        return self._replace(
-            waiting=torch.cat([self.waiting, embeddings], dim=1),
-            is_real=torch.cat([self.is_real, is_real], dim=1),
-        )
 
 
 class LatentModel(LanguageModelHolder):
@@ -170,7 +141,7 @@ class LatentModel(LanguageModelHolder):
         keep = logits_to_keep or input_ids.shape[1]
 
         def aligned(found: Tensor) -> Tensor:
-            return _at_tokens(found, input_ids.shape[1], at.to(found.device), keep)
+            return at_tokens(found, input_ids.shape[1], at.to(found.device), keep)
 
         output.logits = aligned(output.logits)
         if output_hidden_states:
@@ -213,20 +184,22 @@ class LatentModel(LanguageModelHolder):
 
     def _think(self, parts: Halves, number: Tensor) -> tuple[Read, Tensor]:
         """The question and the thoughts after it: what is read and waiting, `[n, places, d]`."""
-        question, is_question = parts.question, parts.is_question
-        embeddings, most = self.get_input_embeddings()(question), int(number.max())
-        whole = parts.whole and int(number.min()) == most
-        state = Read(embeddings, is_question, is_question[:, :0], whole=whole)
-        if self.config.markers:
-            state = self._marked(state, 0)
+        question, most = parts.question, int(number.max())
+        state = self._asked(question, parts.is_question, parts.whole and int(number.min()) == most)
         places = torch.arange(most, device=question.device)
         is_place = (places < number.to(question.device).reshape(-1, 1)).expand(len(question), most)
         if not most:
-            return state, embeddings[:, :0]
+            return state, state.waiting[:, :0]
         if self.config.content == "recycled" and self.config.rounds is None:
             return self._in_turn(state, is_place)
         thoughts = self._edited(self._at_once(state, is_place))
         return state.then(thoughts, is_place), thoughts
+
+    def _asked(self, question: Tensor, is_question: Tensor, whole: bool) -> Read:
+        """Questions `[n, width]` that no pass has read, and the mark behind them."""
+        embeddings = self.get_input_embeddings()(question)
+        state = Read(embeddings, is_question, is_question[:, :0], whole=whole)
+        return self._marked(state, 0) if self.config.markers else state
 
     def _in_turn(self, state: Read, is_place: Tensor) -> tuple[Read, Tensor]:
         """One thought after the other, each from a pass over the one before."""
@@ -251,18 +224,51 @@ class LatentModel(LanguageModelHolder):
             drawn = self._noise(fixed)
             return drawn / drawn.norm(dim=-1, keepdim=True) * size
         if content == "others":
-            if n == 1:
-                raise ConfigError(
-                    "latent.content=others takes the thoughts of another question of the batch: "
-                    "ask two or more questions at once"
-                )
-            with torch.no_grad():
-                return self._in_turn(state, torch.ones_like(is_place))[1].roll(1, dims=0)
+            return self._of_others(state, is_place)
         thoughts = fixed
         for _ in range(self.config.rounds):
             states, _ = self._pass(state.then(thoughts, is_place))
             thoughts = self._as_thought(states[:, -most - 1 : -1])
         return thoughts
+
+    @torch.no_grad()
+    def _of_others(self, state: Read, is_place: Tensor) -> Tensor:
+        """Thoughts of another question, `[n, places, d]`: in training of the one before it in the
+        batch, in evaluation of the donor for all, so that an answer does not depend on what else
+        is asked.
+
+        Raises `ConfigError` in training where there is no other question, and in evaluation where
+        the model was saved without a donor.
+        """
+        n, most = is_place.shape
+        if self.training:
+            if n == 1:
+                raise ConfigError(
+                    "latent.content=others learns from the thoughts of another question of the "
+                    "batch: raise train.batch_size, or lower train.accumulation or "
+                    "train.length_groups, so that two or more train together"
+                )
+            return self._in_turn(state, torch.ones_like(is_place))[1].roll(1, dims=0)
+        if self.config.donor is None:
+            raise ConfigError(
+                "this model with latent.content=others was saved without the question whose "
+                "thoughts it takes: delete its run and train it again"
+            )
+        donor = torch.tensor([self.config.donor], device=is_place.device)
+        real = torch.ones_like(donor, dtype=torch.bool)
+        with self._unobserved():
+            thoughts = self._in_turn(self._asked(donor, real, True), is_place.new_ones(1, most))[1]
+        return thoughts.expand(n, -1, -1)
+
+    @contextmanager
+    def _unobserved(self) -> Iterator[None]:
+        """While open, passes are none of the questions': analyses see nothing of them."""
+        self.language_model.unobserved = True
+        try:
+            with self.edited_thoughts(_unchanged):
+                yield
+        finally:
+            self.language_model.unobserved = False
 
     def _noise(self, like: Tensor) -> Tensor:
         """Fresh noise in training; in evaluation one draw for all questions, so that an answer
@@ -315,16 +321,8 @@ class LatentModel(LanguageModelHolder):
         return self.marks[number].to(like.dtype)[None, None]
 
 
-def _at_tokens(found: Tensor, width: int, at: Tensor, keep: int) -> Tensor:
-    """What belongs to the last `keep` of `width` tokens, `[n, keep, ...]`.
-
-    Args:
-        found: `[n, read, ...]`, from the separator of each row on; tokens before it get its own.
-        at: `[n]`, the separators' positions.
-    """
-    columns = torch.arange(width - keep, width, device=found.device)[None]
-    chosen = (columns - at[:, None]).clamp(min=0, max=found.shape[1] - 1)
-    return found.gather(1, chosen[:, :, None].expand(-1, -1, found.shape[-1]))
+def _unchanged(place: int, thoughts: Tensor) -> Tensor:
+    return thoughts
 
 
 AutoConfig.register(LatentConfig.model_type, LatentConfig)

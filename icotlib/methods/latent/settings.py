@@ -68,7 +68,8 @@ class CoconutSettings(ThoughtSettings):
     content: Literal["recycled", "fixed", "noise", "others"] = setting(
         "recycled",
         "What a place holds: the recycled state at the position before it; a fixed learned "
-        "embedding; fresh noise of the same norm; the recycled states of another question.",
+        "embedding; fresh noise of the same norm; the recycled states of another question: in "
+        "training of the same batch, in evaluation the first one trained on.",
     )
     rounds: int | None = setting(
         None,

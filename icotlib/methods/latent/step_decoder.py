@@ -29,7 +29,7 @@ class StepDecoder(nn.Module):
     def loss(
         self, thoughts: Tensor, part: EncodedBatch, units: Tensor, per_place: float, end: int
     ) -> Tensor:
-        """Cross-entropy of the steps behind the thoughts, mean over their tokens.
+        """Cross-entropy of the steps behind the thoughts, summed over their tokens (`step_tokens`).
 
         Args:
             thoughts: `[n, places, d]`.
@@ -47,7 +47,9 @@ class StepDecoder(nn.Module):
         table: Any = self.language_model.get_input_embeddings()
         embeddings = torch.cat([first[:, None], table(ids[:, :-1])], dim=1)
         logits = self.language_model(inputs_embeds=embeddings, use_cache=False).logits
-        return cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORE)
+        return cross_entropy(
+            logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORE, reduction="sum"
+        )
 
 
 def steps_of(
@@ -61,10 +63,7 @@ def steps_of(
     Returns:
         token ids, and the same as labels, `IGNORE` beyond the end; all `IGNORE` without a unit.
     """
-    borders = (torch.arange(places + 1) * per_place + 1e-6).long()
-    borders = borders[None].minimum(units[:, None])
-    tokens = torch.stack([part.tokens(column) for column in borders.unbind(dim=1)], dim=1)
-    start, length = tokens[:, :-1].flatten(), tokens.diff(dim=1).flatten()
+    start, length = _spans(part, units, places, per_place)
     column = torch.arange(int(length.max()) + 1)[None]
     rows = torch.arange(len(part)).repeat_interleave(places)
     source = (part.question[rows] + start)[:, None] + column
@@ -72,6 +71,23 @@ def steps_of(
     ids = torch.where(column < length[:, None], ids, end)
     inside = (column <= length[:, None]) & (length > 0)[:, None]
     return ids, torch.where(inside, ids, IGNORE)
+
+
+def step_tokens(part: EncodedBatch, units: Tensor, places: int, per_place: float) -> int:
+    """The number of labels that `steps_of` gives, which is that of the tokens learned."""
+    length = _spans(part, units, places, per_place)[1]
+    return int((length + (length > 0)).sum())
+
+
+def _spans(
+    part: EncodedBatch, units: Tensor, places: int, per_place: float
+) -> tuple[Tensor, Tensor]:
+    """Where in its chain the tokens begin that each place stands for, and how many they are:
+    `[n * places]` each."""
+    borders = (torch.arange(places + 1) * per_place + 1e-6).long()
+    borders = borders[None].minimum(units[:, None])
+    tokens = torch.stack([part.tokens(column) for column in borders.unbind(dim=1)], dim=1)
+    return tokens[:, :-1].flatten(), tokens.diff(dim=1).flatten()
 
 
 def without_decoder(weights: dict[str, Tensor]) -> dict[str, Tensor]:

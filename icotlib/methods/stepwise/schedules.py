@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from icotlib.methods.removal import RemovalSettings
-from icotlib.methods.schedule import Schedule
+from icotlib.methods.schedule import BLOCK, Schedule
 from icotlib.settings import MOST_STEPS, Variants, setting
 
 
@@ -79,7 +79,7 @@ class AdaptiveSettings(GradualSettings):
     threshold: float = setting(
         0.85,
         "The next token is removed once the running mean of teacher-forced answer exact match "
-        "exceeds this.",
+        f"exceeds this. That is looked at every {BLOCK} steps of the run.",
         low=0,
         high=1,
     )
@@ -88,7 +88,8 @@ class AdaptiveSettings(GradualSettings):
     )
     max_steps_per_stage: int = setting(
         600,
-        "The next token is removed in any case after this many steps with an example at the stage.",
+        "The next token is removed in any case after this many steps with an example at the stage, "
+        f"at the next step of the run that {BLOCK} divides.",
         low=1,
         high=MOST_STEPS,
     )
@@ -177,7 +178,8 @@ class Adaptive(Gradual):
     """One token more as soon as the running mean of answer exact match passes a threshold.
 
     The mean covers `window` steps at this stage; `max_steps_per_stage` is a cap in steps, never
-    in time, so that a run is the same on every machine.
+    in time, so that a run is the same on every machine. Both are looked at every `BLOCK` steps,
+    whenever the run evaluates.
     """
 
     name = "adaptive"
@@ -228,7 +230,8 @@ class Adaptive(Gradual):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        return {"removed": self.removed, "recent": self.recent, "steps_here": self.steps_here}
+        own = {"recent": self.recent, "steps_here": self.steps_here}
+        return super().state_dict() | own
 
 
 def make_schedule(config: Any, longest: int) -> Gradual:
