@@ -151,9 +151,13 @@ class Page:
         """Close the page, on which no script has failed and axe-core finds nothing serious."""
         found = Axe().run(self.page, ".jp-OutputArea-output").response["violations"]
         self.page.close()
-        assert self.errors == []
-        serious = [one for one in found if one["impact"] in ("serious", "critical")]
-        assert [(one["help"], [node["html"] for node in one["nodes"]]) for one in serious] == []
+        assert not self.errors, self.errors
+        serious = {
+            one["help"]: [node["html"] for node in one["nodes"]]
+            for one in found
+            if one["impact"] in ("serious", "critical")
+        }
+        assert not serious, json.dumps(serious, indent=1)
 
 
 def write_notebook(path: Path, *cells: str, **metadata: object) -> Path:
