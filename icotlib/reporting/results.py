@@ -114,19 +114,27 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
 def with_ancestors(runs: Iterable[Run]) -> list[Run]:
     """Those of some runs whose phases are there too, so that what they spent can be counted.
 
-    A `RunWarning` names each of the others, and the run that it builds on.
+    A `RunWarning` names each of the others, and the run that it builds on. Raises `RunError` for
+    one that is damaged itself.
     """
     kept = []
     for run in runs:
-        try:
-            for phase in map(Run.of, run.config.ancestors().values()):
-                _ = phase.totals, phase.provenance
-        except RunError as error:
-            message = f"left out: {run.name} builds on {phase.name}, which cannot be read: {error}"
+        lost = [text for one in run.config.ancestors().values() if (text := _lost(Run.of(one)))]
+        if lost:
+            message = f"left out: {run.name} builds on {lost[0]}"
             warnings.warn(message, RunWarning, stacklevel=2)
         else:
             kept.append(run)
     return kept
+
+
+def _lost(phase: Run) -> str:
+    """The name of a run that cannot be read, and why; empty for one that can be."""
+    try:
+        _ = phase.totals, phase.provenance
+    except RunError as error:
+        return f"{phase.name}, which cannot be read: {error}"
+    return ""
 
 
 def spent_before(config: RunConfig) -> dict[str, float]:
