@@ -57,7 +57,7 @@ def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
         ax.set_xlim(left=0)
     ax.set_xlabel("training time (minutes)" if x == "seconds" else "training examples (thousands)")
     several = (learning.groupby(["method", "variant"]).run.nunique() > 1).any()
-    percent(ax, "validation match" + ("\n(bands: lowest to highest seed)" if several else ""))
+    percent(ax, "validation match" + ("\n(and lowest to highest seed)" if several else ""))
 
 
 def _every(rows: pd.DataFrame) -> int:

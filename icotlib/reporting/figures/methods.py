@@ -63,7 +63,7 @@ def draw_removed(ax: Axes, table: pd.DataFrame) -> None:
     ax.set_xlabel(f"chain {units.pop() if len(units) == 1 else 'units'} removed (of {chain})")
     ax.set_xlim(-0.3, chain + 0.3)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    percent(ax, "exact match\n(bands and bars: 95% intervals)")
+    percent(ax, "exact match\n(with 95% intervals)")
 
 
 def _draw_baseline(ax: Axes, rows: pd.DataFrame, name: str, style: dict[str, Any]) -> None:
@@ -114,7 +114,7 @@ def headline(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
         table: rows of `results_table`.
         learning: rows of `learning_table`, of runs that take similar time.
     """
-    figure, (left, right) = new_figure(PAGE, 2.5, 2, width_ratios=(1, 1))
+    figure, (left, right) = new_figure(PAGE, 2.7, 2, width_ratios=(1, 1))
     draw_removed(left, table)
     draw_learning(right, learning)
     left.set_title("Accuracy while the chain is removed")
