@@ -70,8 +70,10 @@ site: $(VENV)/.site ## build README, executed notebooks and guide as web pages, 
 lab: setup ## open copies of the notebooks in JupyterLab (ARGS="--no-browser" passes options on)
 	@$(BIN)/icot lab $(ARGS)
 
+# Setuptools packs everything in build/lib, modules that an earlier version had too.
 wheel: setup ## make dist/icotlib-*.whl, to use the notebooks where there is no checkout, as on Colab
+	rm -rf build
 	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
 
-clean: ## remove the installation and caches; runs stay
-	rm -rf $(VENV) data/cache .pytest_cache .ruff_cache .mypy_cache
+clean: ## remove the installation, wheels and caches; runs stay
+	rm -rf $(VENV) build dist data/cache .pytest_cache .ruff_cache .mypy_cache

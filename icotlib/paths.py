@@ -48,6 +48,20 @@ STYLE = Path(__file__).resolve().parent / "reporting" / "figures" / "paper.mplst
 MAP_GRID = Path(__file__).resolve().parent / "reporting" / "map_grid"
 
 
+def check_checkout(command: str) -> None:
+    """Raises `ConfigError` where there is no checkout of the repository, whose files a command
+    writes or reads.
+
+    Args:
+        command: what was asked for, such as `icot site`.
+    """
+    if not ((_HOME / "pyproject.toml").is_file() and (_HOME / "notebooks").is_dir()):
+        raise ConfigError(
+            f"{command} needs a checkout of the repository, and this is an installed package: "
+            "clone the repository, pip install -e . there, and run it from there"
+        )
+
+
 def runs_root() -> Path:
     """The folder of all run directories: `$ICOT_RUNS`, or `runs/` in the project, or `runs/` where
     an installed package was started.

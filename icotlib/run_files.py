@@ -176,6 +176,66 @@ class RunFiles:
         columns = ["event", "step", "time", "machine", "process"]
         return found if len(found) else pd.DataFrame(columns=columns)
 
+    # --- weights ---
+
+    def weights(self, removed: int | None = None) -> Path:
+        """The folder of the final weights, or of those at the end of a removal stage."""
+        folder = self.folder / "model" if removed is None else self.stage_folder(removed)
+        if removed is not None and not self.keeps_weights(removed):
+            raise RunError(
+                f"{self.name} was tested with {removed} removed, but did not keep the weights of "
+                "that stage: it was trained with train.stage_weights=last"
+            )
+        if not folder.is_dir():
+            folder = self.folder / "model"  # one model serves every stage
+        elif removed is not None and self.lost_weights(removed):
+            raise RunError(
+                f"{self.name}: the weights of stage {removed} were deleted (icot runs clean); ask "
+                "for its last stage"
+            )
+        if not folder.is_dir() and self.done:
+            raise RunError(
+                f"{self.name} is finished and has no weights, perhaps because it was imported "
+                "without them: import them (icot runs export --weights), or delete its folder and "
+                "train it again"
+            )
+        if not folder.is_dir():
+            raise RunError(f"{self.name} has no saved weights yet; train it with icot.ensure")
+        self.verified(f"{folder.relative_to(self.folder).as_posix()}/{seals.SEAL}")
+        return folder
+
+    @property
+    def checkpointed_stages(self) -> list[int]:
+        """The removal stages that have a folder for weights of their own, in order."""
+        folders = (self.folder / "stages").glob("removed-*")
+        stages = sorted(removed_at(folder) for folder in folders)
+        return [removed for removed in stages if self.keeps_weights(removed)]
+
+    def keeps_weights(self, removed: int) -> bool:
+        """Whether training keeps weights to ask at a removal stage (`train.stage_weights`)."""
+        return not self.stage_score(removed).is_file()
+
+    def lost_weights(self, removed: int) -> bool:
+        """Whether the weights of a removal stage were deleted (`icot runs clean`): of those a
+        folder without weights stays, which `model/` does not stand for."""
+        folder = self.stage_folder(removed)
+        return folder.is_dir() and not any(folder.glob("*.safetensors*"))
+
+    @property
+    def stages_with_weights(self) -> list[int]:
+        """The tested stages that there are weights to ask at."""
+        tested = [int(removed) for removed in self.stages.removed]
+        return [x for x in tested if self.keeps_weights(x) and not self.lost_weights(x)]
+
+    def stage_score(self, removed: int) -> Path:
+        """The test score of a stage whose weights are not kept."""
+        return self.stage_folder(removed) / "score.json"
+
+    def stage_folder(self, removed: int) -> Path:
+        return self.folder / "stages" / f"removed-{removed:03d}"
+
+    # --- how files are read ---
+
     def _fields(self, name: str) -> dict[str, Any]:
         """The fields of a JSON file."""
         path = self.folder / name
@@ -200,6 +260,11 @@ class RunFiles:
             return read(path, **how)
         except (OSError, ValueError) as error:  # parsers raise kinds of `ValueError`
             raise RunError(f"{path} is damaged ({error}): {self.remedy}") from None
+
+
+def removed_at(stage: Path) -> int:
+    """The tokens or steps removed at the stage that a folder is of."""
+    return int(stage.name.removeprefix("removed-"))
 
 
 @functools.lru_cache(maxsize=4096)

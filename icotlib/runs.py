@@ -55,57 +55,6 @@ class Run(RunFiles):
         state = "done" if self.done else f"step {self.progress.get('step', 0)}"
         return f"Run({self.name}, {state})"
 
-    # --- weights ---
-
-    def weights(self, removed: int | None = None) -> Path:
-        """The folder of the final weights, or of those at the end of a removal stage."""
-        folder = self.folder / "model" if removed is None else self.stage_folder(removed)
-        if removed is not None and not self.keeps_weights(removed):
-            raise RunError(
-                f"{self.name} was tested with {removed} removed, but did not keep the weights of "
-                "that stage: it was trained with train.stage_weights=last"
-            )
-        if not folder.is_dir():
-            folder = self.folder / "model"  # one model serves every stage
-        elif removed is not None and not any(folder.glob("*.safetensors*")):
-            raise RunError(
-                f"{self.name}: the weights of stage {removed} were deleted (icot runs clean); ask "
-                "for its last stage"
-            )
-        if not folder.is_dir() and self.done:
-            raise RunError(
-                f"{self.name} is finished and has no weights, perhaps because it was imported "
-                "without them: import them (icot runs export --weights), or delete its folder and "
-                "train it again"
-            )
-        if not folder.is_dir():
-            raise RunError(f"{self.name} has no saved weights yet; train it with icot.ensure")
-        self.verified(f"{folder.relative_to(self.folder).as_posix()}/{seals.SEAL}")
-        return folder
-
-    @property
-    def checkpointed_stages(self) -> list[int]:
-        """The removal stages that have weights of their own."""
-        folders = sorted((self.folder / "stages").glob("removed-*"))
-        stages = [int(folder.name.removeprefix("removed-")) for folder in folders]
-        return [removed for removed in stages if self.keeps_weights(removed)]
-
-    def keeps_weights(self, removed: int) -> bool:
-        """Whether there are weights to ask at a removal stage (`train.stage_weights`)."""
-        return not self.stage_score(removed).is_file()
-
-    @property
-    def stages_with_weights(self) -> list[int]:
-        """The tested stages that there are weights to ask at."""
-        return [int(removed) for removed in self.stages.removed if self.keeps_weights(removed)]
-
-    def stage_score(self, removed: int) -> Path:
-        """The test score of a stage whose weights are not kept."""
-        return self.stage_folder(removed) / "score.json"
-
-    def stage_folder(self, removed: int) -> Path:
-        return self.folder / "stages" / f"removed-{removed:03d}"
-
     @property
     def is_shipped(self) -> bool:
         """Whether it came with the workbook, so that nothing may be written into its folder."""
@@ -197,7 +146,11 @@ class Run(RunFiles):
         return leases.is_beating(paths.runs_root() / ".locks" / self.name)
 
     def request_stop(self) -> None:
-        """Ask whichever process trains the run to write a checkpoint and end."""
+        """Ask whichever process trains the run to write a checkpoint and end.
+
+        It may have the run in hand and not have begun it yet, so that there is no folder.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "stop").touch()
 
     @property
@@ -237,6 +190,13 @@ def all_runs(finished: bool = True) -> list[Run]:
     A run that is damaged is left out, with a `RunWarning` that names it and says what to do.
     """
     return _whole(_folders(paths.runs_root()), finished)
+
+
+def runs_in_training() -> list[Run]:
+    """Every run that a process has in hand, begun or not, by name."""
+    root = paths.runs_root()
+    names = sorted(path.name for path in (root / ".locks").glob("[!.]*"))
+    return [run for run in (Run(root / name) for name in names) if run.in_training and not run.done]
 
 
 def shipped_runs() -> list[Run]:

@@ -11,7 +11,7 @@ import pytest
 
 import icotlib as icot
 from icotlib import paths
-from icotlib.cli import COMMANDS, command_parser
+from icotlib.cli import COMMANDS, command_parser, main, top_parser
 from icotlib.registry import METHODS
 
 PACKAGE = paths.PROJECT / "icotlib"
@@ -142,9 +142,18 @@ def test_asking_for_help_loads_no_torch(name):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_explains_itself(name):
-    text = command_parser(name).format_help()
-    assert COMMANDS[name][1:] in " ".join(text.split())
-    for line in text.splitlines():
-        assert len(line) <= 110
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_every_command_explains_itself_in_the_width_of_a_terminal(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    text = (command_parser(name) if name else top_parser()).format_help()
+    for command in [name] if name else COMMANDS:
+        assert COMMANDS[command][1:] in " ".join(text.split())
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+
+
+@pytest.mark.parametrize("name", ["show", "publish", "runs", "compare", "ask", "evaluate"])
+def test_a_file_of_the_users_own_method_is_read_before_its_runs(name, tmp_path, capsys):
+    words = {"show": ["x"], "compare": ["x", "y"], "ask": ["x", "1 * 1"], "evaluate": ["x", "f"]}
+    missing = str(tmp_path / "mine.py")
+    assert main([name, *words.get(name, []), "--import", missing]) == 1
+    assert "mine.py" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from icotlib.cli import main
 from icotlib.config import to_dict
 from icotlib.errors import RunError
 from icotlib.running import background
@@ -122,3 +123,19 @@ def test_the_time_left_is_that_of_the_wall_clock(runs_folder, tiny, monkeypatch)
     assert training._seconds_left("run", "training", said | {"step": 200}) == 1600  # two seconds
     assert training._seconds_left("run", "paused", said) is None
     assert training._seconds_left("run", "training", said) == 450  # resumed
+
+
+def test_a_run_in_hand_that_has_not_begun_can_be_paused_and_stopped(runs_folder, tiny, capsys):
+    """Its process holds the lease and loads data, and there is no folder yet."""
+    run, other = Run.of(tiny), Run.of(tiny.override(seed=1))
+    with run.lock():
+        assert not run.folder.exists()
+        Training(tiny).pause()
+        assert run.stop_requested
+        run.clear_stop()
+        assert main(["stop", "one_model"]) == 0
+        assert run.stop_requested
+    assert not other.folder.exists()
+    capsys.readouterr()
+    assert main(["stop", "--all"]) == 1
+    assert "no run is in training" in capsys.readouterr().err

@@ -159,3 +159,47 @@ def test_freed_memory_is_retained_for_a_while_and_released():
         retained = int(status.read_text().split()[1]) * 4 / 1024
     after = int(status.read_text().split()[1]) * 4 / 1024
     assert retained - after > 50
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--set", "train.steps=3"], "--set say which run to train: add --plan NAME"),
+        (["--seed", "0"], "--seed say which run to train"),
+        (["--plan", "icot_si", "--costs"], "leave out --costs"),
+        (["--plan", "icot_si", "--size", "fast", "--rounds", "2"], "leave out --size, --rounds"),
+        (["--costs", "--precision", "fp32", "bf16"], "--costs measures at one precision"),
+        (["--out", "."], "is a folder"),
+        (["--costs", "--out", "file.csv"], "cannot be a folder"),
+        (["--out", "file.csv/table.csv"], "cannot be a folder"),
+    ],
+)
+def test_what_a_benchmark_could_not_do_is_refused_before_it_measures(
+    words, said, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file.csv").write_text("")
+    for module, name in (("benchmark", "benchmark"), ("cost_benchmark", "costs")):
+        monkeypatch.setattr(f"icotlib.reporting.{module}.{name}", lambda *given: 1 / 0)
+    assert main(["benchmark", *words]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_the_folder_of_a_table_is_made_before_anything_is_measured(tmp_path, monkeypatch):
+    made = pd.DataFrame([{"what": "training", "device": "a", "commit": "b"}])
+
+    def measured(*given):
+        assert (tmp_path / "new" / "deep").is_dir()
+        return made
+
+    monkeypatch.setattr("icotlib.reporting.benchmark.benchmark", measured)
+    file = tmp_path / "new" / "deep" / "t.csv"
+    for _ in range(2):
+        assert main(["benchmark", "--out", str(file)]) == 0
+    assert pd.read_csv(file).what.tolist() == ["training"] * 2
+
+
+def test_a_record_that_could_not_be_kept_is_not_trained(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("icotlib.running.jobs.ensure", lambda *given: 1 / 0)
+    assert main(["record", "--out", str(tmp_path)]) == 1
+    assert "is a folder" in capsys.readouterr().err

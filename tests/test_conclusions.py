@@ -10,6 +10,7 @@ from icotlib.reporting import conclusions
 from icotlib.reporting.conclusions import distillation, removal, sentences
 from icotlib.reporting.statistics import Interval, Sample
 from icotlib.runs import Run
+from icotlib.system import terminal
 
 
 def said(conclusion):
@@ -232,3 +233,15 @@ def test_the_state_that_carries_most_is_not_the_digit_itself():
     assert "50% of its states" in text
     arguments[0]["m"] = effects.assign(low=0.0)
     assert "too few to tell that from none" in said(conclusions.causal(*arguments))
+
+
+@pytest.mark.parametrize(("is_terminal", "columns", "width"), [(True, 60, 60), (True, 300, 100),
+                                                               (False, 60, 100)])  # fmt: skip
+def test_sentences_are_as_wide_as_the_terminal_and_a_hundred_at_most(
+    is_terminal, columns, width, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = SimpleNamespace(isatty=lambda: is_terminal)
+    monkeypatch.setattr(terminal, "sys", SimpleNamespace(stdout=out))
+    longest = max(map(len, repr(sentences.Conclusion(["word " * 100])).splitlines()))
+    assert width - 5 < longest <= width

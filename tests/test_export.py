@@ -339,3 +339,14 @@ def test_labels_of_points_cover_neither_each_other_nor_points():
         assert not any(box.overlaps(other) for other in boxes[:i])
         points = ax.transData.transform(rows[["selectivity", "steering"]])
         assert not any(box.contains(*point) for point in points)
+
+
+def test_a_json_file_of_the_users_is_never_replaced(working_directory):
+    own = working_directory / "package.json"
+    own.write_text('{"name": "mine"}')
+    for replace in (False, True):
+        with pytest.raises(ConfigError, match=r"package\.json is there already"):
+            figures.save(DRAWN["digits"](), "package", folder=".", replace=replace)
+    assert {path.name for path in working_directory.iterdir()} == {"package.json"}
+    for _ in range(2):  # its own it may replace
+        figures.save(DRAWN["digits"](), "mine", folder=".")

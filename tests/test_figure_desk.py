@@ -188,3 +188,20 @@ def test_where_nobody_watches_the_desk_is_its_figure(runs):
     assert icot.figure_desk(other, headless=True) is other
     labels = {METHODS.get(run.config.method).label for run in runs}
     assert labels <= {text.get_text() for text in figure.legends[0].get_texts()}
+
+
+def test_runs_are_picked_without_a_mouse(runs):
+    desk = Desk("learning_curves", runs)
+    desk.text.value = "no_cot"
+    assert [name for _, name in desk.runs.options] == [runs[0].name]
+    assert desk.runs.value == (runs[0].name,)  # what is picked and still shown stays so
+    desk.none.click()
+    assert "choose at least one run" in desk.said.value
+    desk.all.click()
+    [table] = drawing_of(desk.figure).tables().values()
+    assert set(table.run) == {runs[0].name}
+    desk.text.value = "sed=1"
+    assert "Did you mean" in desk.said.value
+    desk.text.value = ""
+    desk.all.click()
+    assert desk.runs.value == tuple(run.name for run in runs)

@@ -428,3 +428,79 @@ def test_the_style_of_the_session_is_left_alone():
     before = mpl.rcParams["font.size"]
     DRAWN["digits"]()
     assert mpl.rcParams["font.size"] == before
+
+
+# --- what lines and bands stand for ------------------------------------------------------------
+
+
+def made_seeds(task="mult-2x2", seeds=(0, 1)):
+    """Rows of a learning table: a run for each seed, whose match is its seed's tenth."""
+    settings = {"method": "icot_si", "data.task": task}
+    rows = []
+    for seed, step in itertools.product(seeds, (5, 10)):
+        row = {"method": "icot_si", "variant": "", "seed": seed, "run": f"{task}-{seed}"}
+        row |= {"step": step, "examples": 100 * step, "seconds": step, "loss": 1 / step}
+        row |= {"removed": 2, "train_match": 0.5, "valid_match": seed / 10, "task": task}
+        row |= {"configuration": task, "settings": json.dumps(settings)}
+        rows.append(row | {"chain_length": 2, "final_stage": 2})
+    return pd.DataFrame(rows)
+
+
+def test_learning_of_two_configurations_is_two_lines_and_each_counts_its_seeds():
+    both = pd.concat([made_seeds(), made_seeds("mult-3x3", [8])], ignore_index=True)
+    left = figures.accuracy_vs_seconds(both).axes[0]
+    drawn = {line.get_label(): line.get_ydata().tolist() for line in left.lines}
+    expected = {
+        "ICoT-SI, data.task=mult 2x2 (2 seeds)": [0.05, 0.05],
+        "ICoT-SI, data.task=mult 3x3 (one seed)": [0.8, 0.8],
+    }
+    for name, match in expected.items():
+        assert drawn[name] == pytest.approx(match)
+    assert "lowest to highest seed" in left.get_ylabel()
+    assert len(left.collections) == 1  # the band of the configuration with two seeds
+
+
+def test_no_band_is_named_where_none_is_drawn():
+    left = figures.accuracy_vs_seconds(made_seeds(seeds=[3])).axes[0]
+    assert (left.get_ylabel(), len(left.collections)) == ("validation match", 0)
+
+
+def test_each_seed_of_an_ablation_is_a_line_of_its_own():
+    both = pd.concat([made_seeds(seeds=[1, 2, 3]), made_seeds("mult-3x3", [8])], ignore_index=True)
+    axes = [ax for ax in figures.schedule_ablations(both).axes if ax.get_visible()]
+    assert [len(ax.lines) for ax in axes] == [3, 1]
+    assert [line.get_ydata().tolist() for line in axes[0].lines] == [
+        [0.1] * 2,
+        [0.2] * 2,
+        [0.3] * 2,
+    ]
+    titles = [" ".join(ax.get_title().split()) for ax in axes]
+    assert titles == ["data.task=mult 2x2 (3 seeds)", "data.task=mult 3x3"]
+
+
+def test_the_removal_curve_says_what_its_bands_are():
+    assert "95% intervals" in figures.accuracy_vs_removed(made_table()).axes[0].get_ylabel()
+    left, right = figures.headline(made_table(), made_seeds()).axes
+    assert "95% intervals" in left.get_ylabel()
+    assert "lowest to highest seed" in right.get_ylabel()
+
+
+def test_explained_variance_below_zero_is_drawn_as_it_is():
+    table = made_explained()
+    table.loc[table.layer == 1, "explained"] = -0.4
+    left, right = figures.explained(table).axes
+    assert min(bar.get_height() for bar in right.patches) == -0.4
+    assert right.get_ylim()[0] < -0.4
+    assert "cut" not in left.get_ylabel()
+    table.loc[table.layer == 1, "explained"] = -7
+    left, right = figures.explained(table).axes
+    assert min(bar.get_height() for bar in right.patches) == -1
+    assert "cut at −100%" in left.get_ylabel()
+
+
+@pytest.mark.parametrize(("seeds", "title"), [([0], "one seed"), ([0, 1], "2 seeds: mean")])
+def test_a_figure_of_one_seed_claims_no_range(seeds, title):
+    table = made_scores(rule=["confidence", "random"], seed=seeds).assign(tokens=9.0)
+    shown = figures.routing(table).axes[0].get_title()
+    assert shown.startswith(title)
+    assert ("lowest to highest" in shown) == (len(seeds) > 1)

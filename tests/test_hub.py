@@ -347,7 +347,10 @@ def test_it_is_pushed_only_when_asked_and_nothing_but_the_export(
     (out / "README.md").write_text(card_of(out) + "edited")
     assert main([*push, "--public", "--update"]) == 0
     assert asked[-2:] == [("create", "owner/name", False, True), ("upload", "owner/name", files)]
-    assert main([*push[:-1], "owner/another"]) == 1
+    for other in ([*push[:-1], "owner/another"], [*push, "--license", "apache-2.0"]):
+        assert main(other) == 1  # another export than is there
+        assert "exists" in capsys.readouterr().err
+    assert main([*push, "--auto-map"]) == 1
     assert "exists" in capsys.readouterr().err
     (out / "config.json").write_text("{}")
     assert main(push) == 1

@@ -12,6 +12,7 @@ from icotlib.config import RunConfig
 from icotlib.data.corpus import examples_of, load_corpus
 from icotlib.data.files import format_line, write_examples
 from icotlib.data.run_data import RunData
+from icotlib.errors import ConfigError
 from icotlib.evaluation import on_file
 from icotlib.evaluation.grading import same_answer
 from icotlib.evaluation.scoring import wilson_interval
@@ -172,3 +173,20 @@ def test_a_table_that_cannot_be_written_is_refused_before_anything_is_asked(runs
         command = ["evaluate", runs["own"].name, "nowhere.txt", "--out", str(tmp_path / out)]
         assert main(command) == 1
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("n", ["0", "-3"])
+def test_a_number_of_questions_below_one_is_refused(runs, tmp_path, capsys, n):
+    with pytest.raises(SystemExit):
+        main(["evaluate", runs["stream"].name, str(tmp_path / "f.txt"), "-n", n])
+    assert "must be at least 1" in capsys.readouterr().err
+
+
+def test_asking_nothing_is_an_error_in_words(runs):
+    model = StageModel.of(runs["stream"])
+    for ask in (lambda: model.evaluate([]), lambda: model.answer([])):
+        with pytest.raises(ConfigError, match="there is no question to ask"):
+            ask()
+    for n in (0, -3):
+        with pytest.raises(ConfigError, match=f"n={n}: say how many questions"):
+            model.evaluate(n=n)

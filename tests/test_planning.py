@@ -156,3 +156,9 @@ def test_the_command_prints_it(runs_folder, capsys):
 
 def test_durations_are_rounded():
     assert [duration(s) for s in (12, 100, 3000, 20_000)] == ["12 s", "2 min", "50 min", "5.5 h"]
+
+
+def test_no_memory_at_all_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "icot_si", "--plan", "--memory", "0"])
+    assert "--memory: must be more than 0" in capsys.readouterr().err

@@ -96,3 +96,14 @@ def test_a_checkpoint_of_an_older_version_goes_on(runs_folder, tiny, monkeypatch
     seals.seal(folder)
     again = checkpoints.load(trainer.run, trainer.method.model, trainer.optimizers, None)
     assert again["rows"] == state["rows"]
+
+
+def test_stages_are_in_the_order_of_what_is_removed_however_many_digits_it_has(runs_folder, tiny):
+    run, score = Run.of(tiny), Score(0.5, 0.1, 0.9, 2, (0.5,), ("#### 1", "#### 2"), (True, False))
+    for removed in (1000, 127, 9):
+        run.stage_folder(removed).mkdir(parents=True)
+    assert run.checkpointed_stages == [9, 127, 1000]
+    for removed in (1000, 127, 9):
+        values = seals.sealed(asdict(score))
+        seals.write_json(run.stage_folder(removed) / "score.json", values)
+    assert [removed for removed, _ in earlier_scores(run)] == [9, 127, 1000]

@@ -232,3 +232,16 @@ def test_a_run_that_is_damaged_meanwhile_is_said(trained):
 def test_where_nobody_watches_there_is_a_table(trained):
     assert len(icot.run_browser(trained[:2], headless=True)) == 2
     assert icot.run_browser(headless=True).frame.equals(runs_table())
+
+
+def test_runs_that_are_given_are_used_wherever_their_folder_is(trained, tmp_path, monkeypatch):
+    """As those that come with the workbook; a run of the same name may be in the folder of runs."""
+    moved = [Run(shutil.copytree(run.folder, tmp_path / "kept" / run.name)) for run in trained[:3]]
+    monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "runs"))
+    browser = Browser(moved)
+    browser.list.value = tuple(run.name for run in moved)
+    assert {run.folder for run in browser.box.value} == {run.folder for run in moved}
+    assert "<img alt=" in browser.curves.value
+    assert "optim.lr" in browser.settings.value
+    browser.text.value = "optim.lr=0.01"
+    assert shown(browser) == [moved[2].name]

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import tarfile
 import time
 from pathlib import Path
@@ -15,10 +16,11 @@ import pytest
 import icotlib as icot
 from icotlib.cli import main
 from icotlib.config import RunConfig
-from icotlib.errors import ConfigError, RunError
+from icotlib.errors import ConfigError, RunError, RunWarning
 from icotlib.reporting import figures, tables
 from icotlib.reporting.archive import export_runs, import_runs
 from icotlib.reporting.cleanup import delete, removable
+from icotlib.reporting.groups import compared_settings, differences_in_words, group_runs
 from icotlib.reporting.results import learning_table, results_table
 from icotlib.reporting.selection import matching
 from icotlib.reporting.statistics import wilson_interval
@@ -95,6 +97,64 @@ def test_a_summary_by_a_setting_has_its_column(trained):
     assert every[every.seeds == 2].removed.tolist() == [0, 1, 2, 3, 4]
     assert summary(runs, stages=2).removed.tolist() == [2, 2]
     assert summary([]).empty
+
+
+# --- runs that build on others -----------------------------------------------------------------
+
+
+@pytest.fixture(params=["missing", "damaged"])
+def lost(request, trained, tmp_path):
+    """A phase that another run builds on, which is not there or not whole during the test."""
+    teacher, kept = trained["teacher"].folder, tmp_path / "kept"
+    shutil.copytree(teacher, kept)
+    if request.param == "missing":
+        shutil.rmtree(teacher)
+    else:
+        (teacher / "done.json").write_text("{")
+    yield trained["teacher"]
+    shutil.rmtree(teacher, ignore_errors=True)
+    shutil.copytree(kept, teacher)
+
+
+@pytest.mark.filterwarnings("always:left out:icotlib.errors.RunWarning")
+def test_a_run_whose_phase_is_lost_is_left_out_of_tables_and_named(lost, trained, capsys):
+    student = trained["student"].name
+    with pytest.warns(RunWarning, match=f"{student} builds on {lost.name}"):
+        table = results_table(all_runs())
+    others = {run.name for run in trained.values()} - {student, lost.name}
+    assert set(table.run) == others
+    shown = {name for names in summary().runs for name in names.split()}
+    assert shown == others - {trained["again"].name}  # of the same seed as another
+    assert main(["runs", "--csv"]) == 0
+    said = capsys.readouterr()
+    assert student not in said.out
+    assert f"{student} builds on {lost.name}" in said.err
+    with pytest.raises(RunError, match="builds on a run that is missing or damaged"):
+        icot.compare(student, trained["slow"].name)
+
+
+def of_seeds(own: int, teachers: int) -> RunConfig:
+    """A student of this seed, whose teacher has that one."""
+    teacher = RunConfig().override(TINY_SIZES | {"method": "explicit_cot", "seed": teachers})
+    settings = {"method": "kd_student", "seed": own, "phases": {"teacher": teacher}}
+    return RunConfig().override(TINY_SIZES | settings)
+
+
+def test_the_seed_of_a_phase_that_is_not_the_runs_is_a_setting(runs_folder):
+    same, other = compared_settings(of_seeds(0, 0)), compared_settings(of_seeds(0, 1))
+    assert compared_settings(of_seeds(1, 1)) == same
+    assert other == same | {"teacher.seed": 1}
+    words = differences_in_words({"a": same, "b": other})
+    assert words == {"a": "teacher.seed=the run's", "b": "teacher.seed=1"}
+    runs = []
+    for config in (of_seeds(0, 0), of_seeds(0, 1), of_seeds(1, 1)):
+        runs.append(Run.of(config))
+        runs[-1].begin(config, "cpu", {"data": "x", "trained_with": {}})
+    sizes = [len(group.runs) for group in group_runs(runs)]
+    assert sorted(sizes) == [1, 2]
+
+
+# --- tables as files ---------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -252,6 +312,42 @@ def test_the_summary_is_printed_and_written(trained, tmp_path, capsys):
     assert main(["runs", "--tex", str(tmp_path / "s.tex"), "--csv", str(tmp_path / "s.csv")]) == 0
     assert len(pd.read_csv(tmp_path / "s.csv")) == 4
     assert r"\toprule" in (tmp_path / "s.tex").read_text()
+
+
+def test_a_table_is_written_to_a_folder_that_is_made_for_it(trained, tmp_path, capsys):
+    for number, more in enumerate(([], ["--summary"])):
+        file = tmp_path / f"new-{number}" / "results.csv"
+        assert main(["runs", "--csv", str(file), *more]) == 0
+        assert len(pd.read_csv(file))
+    assert main(["runs", "--csv", str(tmp_path)]) == 1
+    assert "is a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--csv", "--sort", "date"], "--csv has an order of its own: leave out --sort"),
+        (["--summary", "--sort", "name"], "leave out --sort"),
+        (["--summary", "export", "x.tar.gz"], "export prints no list: leave out --summary"),
+        (["--seed", "0", "ship", "x"], "does not choose runs by filters: leave out --seed"),
+        (["--unfinished", "import", "x"], "leave out --unfinished"),
+    ],
+)
+def test_what_a_list_of_runs_would_ignore_is_refused(trained, capsys, words, said):
+    assert main(["runs", *words]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_a_file_of_the_users_beside_a_table_is_never_replaced(trained, tmp_path, capsys):
+    own = tmp_path / "package.json"
+    for text in ('{"name": "mine", "version": "1"}', "[]", '{"runs": [1], "x": 2}', "{"):
+        own.write_text(text)
+        assert main(["runs", "--summary", "--md", str(tmp_path / "package.md")]) == 1
+        assert "choose another name" in capsys.readouterr().err
+        assert own.read_text() == text
+        assert not (tmp_path / "package.md").exists()
+    for _ in range(2):  # its own it may replace
+        assert main(["runs", "--summary", "--md", str(tmp_path / "mine.md")]) == 0
 
 
 # --- archives ----------------------------------------------------------------------------------
@@ -531,5 +627,7 @@ def test_stage_weights_are_deleted_on_request(littered):
         assert icot.load(run).evaluate() == last
         with pytest.raises(RunError, match="the weights of stage 2 were deleted"):
             icot.load(run, 2)
+        assert run.stages_with_weights == icot.load(run).stages == [4]
+        assert icot.load(run).at(4).removed == 4
     assert not [item for item in removable([run], stage_weights=True) if "lock" not in item.reason]
     assert run.stages.removed.tolist() == [0, 1, 2, 3, 4]

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 from typing import ClassVar
 
@@ -310,3 +311,23 @@ def test_help_teaches(capsys):
 def test_the_command_trains_the_run_of_a_preset(runs_folder, capsys):
     assert main(["train", "explicit_cot", "--preset", "smoke", "--jobs", "1"]) == 0
     assert Run.of(experiments.explicit_cot("smoke")).done
+
+
+def test_published_figures_are_replaced_by_those_of_their_own_task_alone(capsys):
+    for out in ([], ["--out", str(paths.FIGURES)], ["--out", os.path.relpath(paths.FIGURES)]):
+        assert main(["publish", "--task", "mult-3x3", *out]) == 1
+        assert "go to another folder: --out FOLDER" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", ["figures", "./figures", "other"])
+def test_pages_follow_the_published_figures_however_their_folder_is_written(
+    out, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paths, "FIGURES", tmp_path / "figures")
+    done = []
+    publish = "icotlib.reporting.publish.publish"
+    monkeypatch.setattr(publish, lambda folder, task: results_table([]))
+    monkeypatch.setattr("icotlib.reporting.guide.update_pages", lambda: done.append(out))
+    assert main(["publish", "--out", out]) == 0
+    assert done == ([] if out == "other" else [out])

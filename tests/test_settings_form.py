@@ -324,3 +324,38 @@ def test_where_nobody_watches_the_form_is_a_table(tiny):
     assert icot.settings_form(tiny, headless=True).frame.setting.is_unique
     with pytest.raises(ConfigError, match="unknown preset 'smol'"):
         icot.settings_form("icot_si", "smol", headless=True)
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Overrides without which there is no run on own data, and their folder."""
+    lines = [f"say {x}||{x} >> #### {x}" for x in range(60)]
+    for split, some in {"train": lines[:20], "valid": lines[20:40], "test": lines[40:]}.items():
+        (tmp_path / f"{split}.txt").write_text("\n".join(some) + "\n")
+    return {"data.path": str(tmp_path), "model.pretrained": str(tmp_path / "model")}
+
+
+def test_a_run_that_needs_settings_begins_with_those_that_are_given(opened, own):
+    given = own | {"train.steps": 7}
+    made = settings_table("own_si", "smoke", overrides=given)
+    form = opened("own_si", "smoke", overrides=given)
+    assert {one.name for one in form.draft.fields} == set(made.setting)
+    assert form.box.value == given
+    type_in(form, "train.steps", "9")
+    assert form.box.value == own | {"train.steps": 9}
+    type_in(form, "data.path", "null")
+    assert "data.path" in form.problem.value
+    assert form.box.value == own | {"train.steps": 9}  # as it was when all was right
+    type_in(form, "data.path", own["data.path"])
+    assert form.box.value == own | {"train.steps": 9}
+    with pytest.raises(ConfigError, match=r"data\.path"):
+        opened("own_si", "smoke")
+
+
+def test_nothing_is_timed_while_something_is_wrong_and_that_is_said(opened):
+    form = opened("icot_si", "smoke")
+    type_in(form, "train.steps", "0")
+    asked = len(form.planner.asked)
+    form.time.click()
+    assert "Nothing is timed: look at train.steps." in form.planning.value
+    assert len(form.planner.asked) == asked

@@ -376,3 +376,15 @@ def test_the_study_of_the_guide_runs_as_it_stands_there(runs_folder, tmp_path, m
     assert len(answer.words) == 2
     answer.save(tmp_path / "out")
     assert (tmp_path / "out" / "smoothing.png").is_file()
+
+
+def test_arms_are_named_one_by_one_where_their_names_have_commas(runs_folder, capsys):
+    command = ["study", "stability", "--preset", "smoke", "--seeds", "10", "--status"]
+    assert main([*command, "--arms", "linear, reset", "--arms", "linear,adaptive"]) == 0
+    rows = capsys.readouterr().out.splitlines()[1:]
+    arms = {re.split(r" +10 ", row)[0].strip() for row in rows}
+    assert arms == {"linear", "linear, reset", "adaptive"}
+    assert main([*command, "--arms", "linear, smothing"]) == 1
+    said = capsys.readouterr().err
+    assert "has no arm 'smothing'" in said
+    assert "'linear, smoothing', 'linear, reset', 'adaptive'" in said

@@ -209,6 +209,21 @@ def test_random_cells_need_draws(runs_folder, capsys):
     assert "--random: must be at least 1, got 0" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--again", "x", "icot_si", "--seed", "0"], "leave out the target, --seed"),
+        (["--again", "x", "--grid", "seed=0..1", "--set", "a=1"], "leave out --grid, --set"),
+        (["--show", "x", "--retry"], "leave out --retry"),
+        (["--show", "x", "--again", "y"], "leave out --again"),
+        (["icot_si", "--grid", "seed=0..1", "--draw-seed", "0"], "leave out --draw-seed"),
+    ],
+)
+def test_what_a_sweep_would_ignore_is_refused(runs_folder, capsys, words, said):
+    assert main(["sweep", *words]) == 1
+    assert said in capsys.readouterr().err
+
+
 def test_a_sweep_with_nothing_left_needs_no_cluster(swept, monkeypatch):
     monkeypatch.setenv("ICOT_CLUSTER", "tcp://127.0.0.1:1")  # where nothing answers
     assert swept.run().counts()["finished"] == 4

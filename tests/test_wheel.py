@@ -70,3 +70,43 @@ def test_the_map_of_the_explorer_is_in_the_wheel(installed):
     for ending in (".js", ".css"):
         part = paths.MAP_GRID.with_suffix(ending).relative_to(paths.PROJECT)
         assert (installed / part).is_file()
+
+
+COMMANDS = (
+    ["site"],
+    ["publish"],
+    ["study", "main", "--publish"],
+    ["runs", "ship", "one_model"],
+    ["calibrate", "--write"],
+    ["benchmark", "--costs"],
+)
+
+REFUSED = """
+import contextlib, io, json, sys
+from icotlib.cli import main
+for words in json.loads(sys.argv[1]):
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        assert main(words) == 1, words
+    assert "needs a checkout of the repository" in said.getvalue(), (words, said.getvalue())
+"""
+
+
+def test_what_writes_into_the_repository_says_so_at_once_without_one(installed, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(installed)}
+    environment.pop("ICOT_RUNS", None)
+    run = [sys.executable, "-c", REFUSED, json.dumps(COMMANDS)]
+    done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.iterdir())  # nothing was trained
+
+
+def test_a_wheel_is_made_of_what_is_there_alone():
+    """Setuptools packs everything in build/lib, modules of an earlier version too."""
+    if shutil.which("make") is None:
+        pytest.skip("no make here")
+    make = ["make", "-n", "wheel"]
+    done = subprocess.run(make, cwd=paths.PROJECT, check=True, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    [removing] = [number for number, line in enumerate(lines) if line.startswith("rm -rf build")]
+    [building] = [number for number, line in enumerate(lines) if " pip wheel " in line]
+    assert removing < building

@@ -32,6 +32,7 @@ import contextlib
 import importlib
 import os
 import sys
+import textwrap
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -62,18 +63,31 @@ COMMANDS = {
     "site": "build README, executed notebooks and guide as web pages that need no network",
 }
 
+#: Characters of a line of help.
+HELP = 80
+
 EXAMPLES = """\
 examples:
-  icot workbook                         every run and notebook at the fast preset, on this machine
-  icot workbook --preset smoke          the same in a minute, to see that everything runs
-  icot notebook 06 --seed 1             one notebook, which trains what it needs
-  icot train icot_si --seed 1           one run, without a notebook
-  icot train icot_si --plan             what that will take, before anything starts
-  icot train icot_si --fields           every setting, with its meaning, type, default and range
-  icot ask icot_si "3719 * 84"          a question to a trained model
-  icot runs                             what is finished and what is under way
-  icot compare icot_si no_cot           which is better, over seeds and questions
-  icot COMMAND --help                   more about a command
+  icot workbook
+        every run and notebook at the fast preset, on this machine
+  icot workbook --preset smoke
+        the same in a minute, to see that everything runs
+  icot notebook 06 --seed 1
+        one notebook, which trains what it needs
+  icot train icot_si --seed 1
+        one run, without a notebook
+  icot train icot_si --plan
+        what that will take, before anything starts
+  icot train icot_si --fields
+        every setting, with its meaning, type, default and range
+  icot ask icot_si "3719 * 84"
+        a question to a trained model
+  icot runs
+        what is finished and what is under way
+  icot compare icot_si no_cot
+        which is better, over seeds and questions
+  icot COMMAND --help
+        more about a command
 """
 
 
@@ -163,7 +177,10 @@ def _say(text: str) -> None:
 def top_parser() -> argparse.ArgumentParser:
     """The parser of `icot` itself."""
     width = max(map(len, COMMANDS))
-    listed = "\n".join(f"  {name:{width}}  {text}" for name, text in COMMANDS.items())
+    listed = "\n".join(
+        textwrap.fill(text, HELP, initial_indent=f"  {name:{width}}  ", subsequent_indent=" " * 13)
+        for name, text in COMMANDS.items()
+    )
     return argparse.ArgumentParser(
         prog="icot",
         usage="icot COMMAND [options]",
@@ -180,7 +197,7 @@ def command_parser(name: str) -> argparse.ArgumentParser:
     text = COMMANDS[name]
     parser = argparse.ArgumentParser(
         prog=f"icot {name}",
-        description=text[0].upper() + text[1:] + ".",
+        description=textwrap.fill(text[0].upper() + text[1:] + ".", HELP),
         epilog=getattr(command, "EXAMPLES", None),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -5,29 +5,44 @@ from pathlib import Path
 from typing import Any
 
 from icotlib import paths
-from icotlib.cli.options import add_run_options, load_imports, overrides_of, whole
+from icotlib.cli.options import (
+    add_import,
+    add_settings,
+    check_file,
+    check_folder,
+    given,
+    load_imports,
+    overrides_of,
+    refuse,
+    whole,
+)
+from icotlib.errors import ConfigError
 
 EXAMPLES = """\
 examples:
-  icot benchmark --size gpt2            examples per second, beside plain loops in the same run
-  icot benchmark --costs                measured steps beside what `--plan --speed` calculates
-  icot benchmark --plan own_si --set train.steps=6 --set data.path=mine --set model.pretrained=M
-                                        memory and seconds of a run beside its plan
+  icot benchmark --size gpt2
+        examples per second, beside plain loops in the same run
+  icot benchmark --costs
+        measured steps beside what `--plan --speed` calculates
+  icot benchmark --plan own_si --set train.steps=6 --set data.path=mine \\
+      --set model.pretrained=M
+        memory and seconds of a run beside its plan
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--size", choices=("smoke", "fast", "gpt2"), default="fast", help="which model and task"
+        "--size", choices=("smoke", "fast", "gpt2"), help="which model and task (fast)"
     )
-    parser.add_argument("--rounds", type=whole(1), default=5, help="rounds; the median counts")
-    parser.add_argument("--steps", type=whole(1), default=2, help="optimizer steps in a round")
+    parser.add_argument("--rounds", type=whole(1), help="rounds; the median counts (5)")
+    parser.add_argument("--steps", type=whole(1), help="optimizer steps in a round (2)")
     parser.add_argument(
         "--precision",
         nargs="+",
-        default=["fp32"],
+        metavar="PRECISION",
         choices=("fp32", "bf16", "int8", "fastest"),
-        help="one or several; int8 on a CPU; fastest: whichever is, by a short measurement",
+        help="one or several of fp32 (default), bf16, int8 (on a CPU) and fastest, which is found "
+        "by a short measurement",
     )
     parser.add_argument(
         "--costs",
@@ -39,9 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plan",
         metavar="NAME",
         help="train a run, and the phases that it builds on, in a temporary folder, and compare "
-        "memory and seconds with its plan",
+        "memory and seconds with its plan; --preset, --seed and --set are those of the run",
     )
-    add_run_options(parser)
+    add_settings(parser, preset=None, seed=None)
+    add_import(parser)
     parser.add_argument(
         "--out",
         type=Path,
@@ -50,28 +66,67 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    # torch and matplotlib are not for --help
-    from icotlib.experiments import run_config
-    from icotlib.reporting.benchmark import benchmark
-    from icotlib.reporting.cost_benchmark import costs
+    load_imports(options)
+    check(options)
+    measure = _plan if options.plan else _costs if options.costs else _speed
+    measure(options)
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raises `ConfigError` for options that this measurement does not read, and where its result
+    could not be written."""
+    run = {"--preset": options.preset, "--seed": options.seed, "--set": options.set}
+    loops = {
+        "--size": options.size,
+        "--rounds": options.rounds,
+        "--steps": options.steps,
+        "--precision": options.precision,
+    }
+    if options.plan:
+        more = {"--costs": options.costs} | loops
+        refuse(more, "--plan trains a run, whose settings are those of --set")
+    elif given(run):
+        raise ConfigError(f"{', '.join(given(run))} say which run to train: add --plan NAME")
+    if options.costs and len(options.precision or []) > 1:
+        raise ConfigError("--costs measures at one precision: give one")
+    if options.costs and not options.out:
+        paths.check_checkout("icot benchmark --costs without --out")
+    if options.costs:
+        check_folder(options.out or paths.FIGURES)
+    else:
+        check_file(options.out)
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from icotlib.experiments import run_config  # torch: not for --help
     from icotlib.reporting.plan_benchmark import plan_accuracy
 
-    load_imports(options)
-    if options.plan:
-        overrides = overrides_of(options.set)
-        config = run_config(options.plan, options.preset, options.seed, overrides)
-        table = plan_accuracy(config)
-        print(table.round(2).T.to_string(header=False))
-        if options.out:
-            add_to(options.out, table)
-        return
-    if options.costs:
-        folder = options.out or paths.FIGURES
-        table = costs(options.size, options.rounds, options.steps, options.precision[0], folder)
-        print(table.drop(columns=["device", "commit"]).to_string(index=False))
-        print(f"\nwritten to {folder}")
-        return
-    table = benchmark(options.size, options.rounds, options.steps, tuple(options.precision))
+    overrides = overrides_of(options.set)
+    config = run_config(options.plan, options.preset or "fast", options.seed or 0, overrides)
+    table = plan_accuracy(config)
+    print(table.round(2).T.to_string(header=False))
+    if options.out:
+        add_to(options.out, table)
+
+
+def _loops(options: argparse.Namespace) -> tuple[str, int, int]:
+    """Size, rounds and steps."""
+    return options.size or "fast", options.rounds or 5, options.steps or 2
+
+
+def _costs(options: argparse.Namespace) -> None:
+    from icotlib.reporting.cost_benchmark import costs  # torch and matplotlib: not for --help
+
+    folder, (precision,) = options.out or paths.FIGURES, options.precision or ["fp32"]
+    table = costs(*_loops(options), precision, folder)
+    print(table.drop(columns=["device", "commit"]).to_string(index=False))
+    print(f"\nwritten to {folder}")
+
+
+def _speed(options: argparse.Namespace) -> None:
+    from icotlib.reporting.benchmark import benchmark  # torch: not for --help
+
+    table = benchmark(*_loops(options), tuple(options.precision or ["fp32"]))
     print(table.drop(columns=["device", "commit"]).round(3).to_string(index=False))
     if options.out:
         add_to(options.out, table)

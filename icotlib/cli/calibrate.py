@@ -2,14 +2,17 @@
 
 import argparse
 
+from icotlib import paths
 from icotlib.cli.options import add_run_options, load_imports, overrides_of, seeds_of
 from icotlib.errors import ConfigError
 
 EXAMPLES = """\
 examples:
-  icot calibrate                        print the steps, from runs at seed 0, which it trains
-  icot calibrate --seeds 10..14 --set train.precision=bf16 --set data.seed=1 --write
-                                        and keep them, for every run of No CoT made from now on
+  icot calibrate
+        print the steps, from runs at seed 0, which it trains
+  icot calibrate --seeds 10..14 --set train.precision=bf16 --set data.seed=1 \\
+      --write
+        and keep them, for every run of No CoT made from now on
   icot calibrate --methods coconut,codi the same for methods with latent places
 """
 
@@ -30,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    if options.write:
+        paths.check_checkout("icot calibrate --write")
     from icotlib.experiments import budgets  # torch: not for --help
     from icotlib.experiments.workbook import shared
     from icotlib.running import calibration

@@ -6,16 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from icotlib.cli.options import add_import, load_imports, number, whole
+from icotlib.system.terminal import text_width
 
 EXAMPLES = """\
 examples:
-  icot compare icot_si no_cot                   every finished seed of each, at its last stage
+  icot compare icot_si no_cot
+        every finished seed of each, at its last stage
   icot compare one_model-mult-4x2-s0 one_model-mult-4x2-s1
-                                                two runs
+        two runs
   icot compare icot_si icot_kd --removed 12 --tex comparison.tex
 
-A and B are names of runs or how they begin, or keys of configurations (`icot runs`). A whole name
-is one run; otherwise all seeds of the configuration are taken.
+A and B are names of runs or how they begin, or keys of configurations
+(`icot runs`). A whole name is one run; otherwise all seeds of the configuration
+are taken.
 """
 
 
@@ -52,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
     for table in (found.stages, found.spent):
         print(f"{presented(table).to_string(index=False)}\n")
     for sentence in found.words:
-        print(textwrap.fill(sentence, 100, subsequent_indent="  "))
+        print(textwrap.fill(sentence, text_width(), subsequent_indent="  "))
     for path in filter(None, (options.csv, options.md, options.tex)):
         print("written to " + " and ".join(map(str, write_table(found.stages, path))))
 

@@ -9,8 +9,10 @@ from icotlib.errors import ConfigError
 EXAMPLES = """\
 examples:
   icot data mult-4x4 --out my-data
-  icot data mult-4x4 --out my-data --hold-out benchmark.txt    without the questions of a file
-  icot data prosqa-23 --format json --out my-data     in the form in which ProsQA is published
+  icot data mult-4x4 --out my-data --hold-out benchmark.txt
+        without the questions of a file
+  icot data prosqa-23 --format json --out my-data
+        in the form in which ProsQA is published
 """
 
 SPLITS = ("train", "valid", "test")

@@ -3,24 +3,26 @@
 import argparse
 from pathlib import Path
 
-from icotlib.cli.options import add_import, load_imports
+from icotlib.cli.options import add_import, load_imports, whole
 
 EXAMPLES = """\
 examples:
-  icot evaluate icot_si test.txt                question||chain #### answer, one per line
-  icot evaluate icot_si test.jsonl --removed 0  any form that `icot prepare` reads
+  icot evaluate icot_si test.txt
+        question||chain #### answer, one per line
+  icot evaluate icot_si test.jsonl --removed 0
+        any form that `icot prepare` reads
   icot evaluate icot_si test.csv --out answers.csv
-                                                a row for every answer (.csv, .jsonl or .parquet)
+        a row for every answer (.csv, .jsonl or .parquet)
   icot evaluate icot_si-linear-graph-23 prosqa_test.json
-                                                the published form of the run's own task
+        the published form of the run's own task
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_name", metavar="RUN", help="name of a run, or how it begins")
     parser.add_argument("file", type=Path, help="questions with chains and answers")
-    parser.add_argument("--removed", type=int, help="tokens or steps removed; by default all")
-    parser.add_argument("-n", type=int, help="the first n questions of the file")
+    parser.add_argument("--removed", type=whole(0), help="tokens or steps removed; by default all")
+    parser.add_argument("-n", type=whole(1), help="the first n questions of the file")
     parser.add_argument("--out", type=Path, metavar="TABLE", help="write every answer to a file")
     add_import(parser)
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from icotlib.cli.options import add_import, load_imports
+from icotlib.cli.options import add_import, load_imports, whole
 from icotlib.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -12,17 +12,19 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  icot export icot_si --out my-model            model, tokenizer, card and example.py
-  python my-model/example.py                    an answer, with transformers alone
+  icot export icot_si --out my-model
+        model, tokenizer, card and example.py
+  python my-model/example.py
+        an answer, with transformers alone
   icot export icot_si --out my-model --push me/my-model --license apache-2.0
-                                                upload it too, as a private repository
+        upload it too, as a private repository
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_name", metavar="RUN", help="name of a run, or how it begins")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--removed", type=int, help="tokens or steps removed; by default all")
+    parser.add_argument("--removed", type=whole(0), help="tokens or steps removed; by default all")
     parser.add_argument(
         "--license", metavar="ID", help="licence in the card (default: that of the base model)"
     )
@@ -72,4 +74,5 @@ def _is_there(options: argparse.Namespace, run: "Run") -> bool:
     last = int(run.stages.removed.iloc[-1]) if run.done else None
     removed = last if options.removed is None else options.removed
     asked = {"run": run.name, "removed": removed, "name": options.push}
+    asked |= {"licence": options.license, "auto_map": options.auto_map}
     return asked.items() <= hub.record(options.out).items()

@@ -4,11 +4,15 @@ import argparse
 
 EXAMPLES = """\
 examples:
-  icot lab                              in the browser, at the tour
-  icot lab --no-browser --port 9000     options of JupyterLab are passed on
-  make lab ARGS="--no-browser"          the same from make
+  icot lab
+        in the browser, at the tour
+  icot lab --no-browser --port 9000
+        options of JupyterLab are passed on
+  make lab ARGS="--no-browser"
+        the same from make
 
-Notebooks are copied to lab/ at the first time, and run there: the originals stay without outputs.
+Notebooks are copied to lab/ at the first time, and run there: the originals
+stay without outputs.
 """
 
 #: Words that this command does not know are options of JupyterLab.

@@ -11,8 +11,9 @@ from icotlib.running.parameters import COMMON, read
 EXAMPLES = f"""\
 examples:
   icot notebook 06 --seed 1
-  icot notebook 14 --set source=mine.csv --set "columns={{question: q, steps: how, answer: a}}"
-                                        a parameter of the notebook, like any setting
+  icot notebook 14 --set source=mine.csv \\
+      --set "columns={{question: q, steps: how, answer: a}}"
+        a parameter of the notebook, like any setting
 
 notebooks:
 {manual()}

@@ -2,8 +2,9 @@
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from icotlib.config import parse_overrides
@@ -17,7 +18,16 @@ from icotlib.values import Typed, coerce, in_range, shown
 def add_run_options(
     parser: argparse.ArgumentParser, preset: str | None = "fast", seed: int | None = 0
 ) -> None:
-    """Preset, seed, settings, jobs and user files.
+    """Preset, seed, settings, jobs and user files; the arguments are those of `add_settings`."""
+    add_settings(parser, preset, seed)
+    add_jobs(parser)
+    add_import(parser)
+
+
+def add_settings(
+    parser: argparse.ArgumentParser, preset: str | None = "fast", seed: int | None = 0
+) -> None:
+    """Preset, seed and settings of a run.
 
     Args:
         preset, seed: where they are not given; None tells that.
@@ -41,8 +51,6 @@ def add_run_options(
         metavar="SETTING=VALUE",
         help="change any setting, e.g. train.steps=200 (icot train icot_si --fields lists them)",
     )
-    add_jobs(parser)
-    add_import(parser)
 
 
 def whole(low: int, high: int = 10**9) -> Callable[[str], int]:
@@ -53,6 +61,14 @@ def whole(low: int, high: int = 10**9) -> Callable[[str], int]:
 def number(text: str) -> float:
     """Argparse's type of a finite number that is not negative."""
     return _ranged(float, 0, None, text)
+
+
+def positive(text: str) -> float:
+    """Argparse's type of a finite number above zero."""
+    value = number(text)
+    if not value:
+        raise argparse.ArgumentTypeError(f"must be more than 0, got {text}")
+    return value
 
 
 def _ranged(kind: type, low: float, high: float | None, text: str) -> Any:
@@ -99,6 +115,49 @@ def load_imports(options: argparse.Namespace) -> None:
         os.environ["ICOT_CLUSTER"] = options.cluster
     for path in options.imports:
         import_file(path)
+
+
+def given(options: Mapping[str, Any]) -> list[str]:
+    """Those of some options, by name with their values, that were given."""
+    return [name for name, x in options.items() if x is not None and x is not False and x != []]
+
+
+def refuse(options: Mapping[str, Any], reason: str) -> None:
+    """Raises `ConfigError` that names those of some options that were given, where all are ignored.
+
+    Args:
+        options: their values by name, such as `--seed`.
+        reason: why they are.
+    """
+    named = given(options)
+    if named:
+        raise ConfigError(f"{reason}: leave out {', '.join(named)}")
+
+
+def check_file(path: Path | None, option: str = "--out") -> None:
+    """Make the folder of a file that is written at the end, before anything is measured for it.
+
+    Raises `ConfigError` where no file can be written.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise ConfigError(f"{option} {path} is a folder: give the name of a file")
+    check_folder(path.parent, option)
+
+
+def check_folder(path: Path, option: str = "--out") -> None:
+    """Make a folder that is written at the end, before anything is measured for it.
+
+    Raises `ConfigError` where it cannot be one.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # a file is there, or above it, or may nothing be written there
+        reason = error.strerror or error
+        raise ConfigError(f"{option}: {path} cannot be a folder ({reason})") from None
+    if not os.access(path, os.W_OK):
+        raise ConfigError(f"{option}: nothing can be written to {path}")
 
 
 def overrides_of(pairs: Sequence[str], option: str = "--set") -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`icot prepare`: your own questions with steps, as files to train on."""
 
 import argparse
+import textwrap
 from functools import partial
 from pathlib import Path
 
@@ -8,7 +9,11 @@ from icotlib.data.formats import FORMATS, NAMES, Columns
 from icotlib.data.prepare import check_new, count_tokens, count_words, prepare, write
 from icotlib.errors import ConfigError
 
-_FORMATS = "\n".join(f"  {form.name:14}{form.about}" for form in FORMATS if form.about)
+_FORMATS = "\n".join(
+    textwrap.fill(form.about, 80, initial_indent=f"  {form.name:14}", subsequent_indent=" " * 16)
+    for form in FORMATS
+    if form.about
+)
 
 EXAMPLES = f"""\
 formats (--as NAME; without it, the columns of a row decide):
@@ -19,11 +24,15 @@ examples:
   icot prepare whynlp/gsm8k-aug --out gsm8k-aug
   icot prepare prosqa_train.json --test prosqa_test.json --out prosqa
   icot prepare commonsense.jsonl --steps why --out commonsense
-  icot prepare svamp-folder --as svamp --test other.csv --max-tokens 256 --out svamp
-  icot prepare problems.csv --question problem --steps working --answer result --out mine
+  icot prepare svamp-folder --as svamp --test other.csv --out svamp \\
+      --max-tokens 256
+  icot prepare problems.csv --question problem --steps working \\
+      --answer result --out mine
 then:
-  icot train own_si --set data.path=gsm8k-text --set model.pretrained=FOLDER-OR-HUB-ID
-  icot train own_kd --set data.path=gsm8k-text --set model.pretrained=FOLDER-OR-HUB-ID
+  icot train own_si --set data.path=gsm8k-text \\
+      --set model.pretrained=FOLDER-OR-HUB-ID
+  icot train own_kd --set data.path=gsm8k-text \\
+      --set model.pretrained=FOLDER-OR-HUB-ID
 """
 
 

@@ -3,13 +3,16 @@
 import argparse
 from pathlib import Path
 
-from icotlib.cli.options import add_run_options, load_imports, overrides_of
+from icotlib.cli.options import add_run_options, check_file, load_imports, overrides_of
 
 EXAMPLES = """\
 examples:
-  icot record                           4x2 digits: minutes until 95% with all 12 tokens removed
-  icot record mult-4x4                  the papers' smallest cell, all 46 tokens: hours
-  icot record --seed 3 --out mine.csv   add the line to a table of your own
+  icot record
+        4x2 digits: minutes until 95% with all 12 tokens removed
+  icot record mult-4x4
+        the papers' smallest cell, all 46 tokens: hours
+  icot record --seed 3 --out mine.csv
+        add the line to a table of your own
 """
 
 
@@ -26,6 +29,7 @@ def run(options: argparse.Namespace) -> None:
     from icotlib.running.jobs import ensure
 
     load_imports(options)
+    check_file(options.out)
     config = record(options.task, options.preset, options.seed, overrides_of(options.set))
     line = record_line(ensure(config, options.jobs)[0])
     print(sentence(line))

@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from icotlib import paths
-from icotlib.cli.options import add_import, load_imports, number, overrides_of
+from icotlib.cli.options import (
+    add_import,
+    check_file,
+    given,
+    load_imports,
+    number,
+    overrides_of,
+    refuse,
+)
 from icotlib.errors import IcotError
 
 if TYPE_CHECKING:
@@ -14,16 +22,24 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  icot runs                                     all of them, with the key of their configuration
+  icot runs
+        all of them, with the key of their configuration
   icot runs --method icot_si --where removal.pace=8 --finished --sort accuracy
-  icot runs --task mult-4x2 --summary           one row per configuration, over its seeds
-  icot runs --summary --md table.md             the same as a file (or --csv FILE, --tex FILE)
-  icot runs --csv > results.csv                 one row per run and removal stage
-  icot runs export runs.tar.gz --task mult-4x2  what tables and figures need, in one file
+  icot runs --task mult-4x2 --summary
+        one row per configuration, over its seeds
+  icot runs --summary --md table.md
+        the same as a file (or --csv FILE, --tex FILE)
+  icot runs --csv > results.csv
+        one row per run and removal stage
+  icot runs export runs.tar.gz --task mult-4x2
+        what tables and figures need, in one file
   icot runs import runs.tar.gz
-  icot runs clean                               what could be deleted; --yes deletes it
-  icot runs ship one_model                      as a model that comes with the workbook
-  icot compare A B                              two of them, or two configurations
+  icot runs clean
+        what could be deleted; --yes deletes it
+  icot runs ship one_model
+        as a model that comes with the workbook
+  icot compare A B
+        two of them, or two configurations
 """
 
 #: The filters that are settings of their own.
@@ -35,7 +51,7 @@ SORTS = ("accuracy", "seconds", "name", "date")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_filters(parser)
-    parser.add_argument("--sort", choices=SORTS, default="name", help="the order (name)")
+    parser.add_argument("--sort", choices=SORTS, help="the order of the list (name)")
     parser.add_argument(
         "--summary", action="store_true", help="one row per configuration, over its seeds"
     )
@@ -116,6 +132,7 @@ def add_actions(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    check(options)
     load_imports(options)
     if options.action == "import":
         import_archive(options.file)
@@ -131,6 +148,25 @@ def run(options: argparse.Namespace) -> None:
         write_results(options)
     else:
         print_list(options)
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raises `ConfigError` for options that this action or table does not read, and for files that
+    could not be written."""
+    names = ("summary", "csv", "md", "tex")
+    tables = {f"--{name}": getattr(options, name) for name in names}
+    if options.action:
+        refuse({"--sort": options.sort} | tables, f"icot runs {options.action} prints no list")
+    if options.action in ("import", "ship"):
+        filters = {f"--{name}": getattr(options, name) for name in (*FILTERS, "where", "finished")}
+        if filters["--finished"] is False:
+            filters["--unfinished"] = True
+        refuse(filters, f"icot runs {options.action} does not choose runs by filters")
+    if given(tables):
+        refuse({"--sort": options.sort}, f"{given(tables)[0]} has an order of its own")
+    for name in names[1:]:
+        if isinstance(tables[f"--{name}"], str):
+            check_file(Path(tables[f"--{name}"]), f"--{name}")
 
 
 def chosen(options: argparse.Namespace) -> "list[Run]":
@@ -154,7 +190,7 @@ def finished(options: argparse.Namespace) -> "list[Run]":
 def print_list(options: argparse.Namespace) -> None:
     from icotlib.reporting.selection import ORDERS
 
-    runs = sorted(chosen(options), key=ORDERS[options.sort])
+    runs = sorted(chosen(options), key=ORDERS[options.sort or "name"])
     if not runs:
         print(f"no such runs under {paths.runs_root()}; `icot workbook` makes some")
         return
@@ -247,6 +283,7 @@ def clean_up(options: argparse.Namespace) -> None:
 
 
 def ship_run(name: str) -> None:
+    paths.check_checkout("icot runs ship")
     from icotlib.reporting.ship import ship
     from icotlib.runs import find_run
 

@@ -8,9 +8,10 @@ from icotlib.errors import ConfigError
 
 EXAMPLES = """\
 examples:
-  icot shifts --preset smoke            every method, trained and tested in a minute
+  icot shifts --preset smoke
+        every method, trained and tested in a minute
   icot shifts --set data.task=parity-8 --questions 500
-                                        another task, on 500 questions of each shift
+        another task, on 500 questions of each shift
 """
 
 

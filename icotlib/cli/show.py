@@ -3,12 +3,15 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from icotlib.cli.options import add_import, load_imports
+
 if TYPE_CHECKING:
     from icotlib.runs import Run
 
 EXAMPLES = """\
 examples:
-  icot show icot_si                     the run whose name begins so (`icot runs` lists names)
+  icot show icot_si
+        the run whose name begins so (`icot runs` lists names)
 """
 
 COLUMNS = [
@@ -19,6 +22,7 @@ COLUMNS = [
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="name of a run, or how it begins")
+    add_import(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -27,6 +31,7 @@ def run(options: argparse.Namespace) -> None:
     from icotlib.config import to_dict
     from icotlib.runs import find_run  # pandas: not for --help
 
+    load_imports(options)
     one = find_run(options.name)
     print(yaml.safe_dump({"config": to_dict(one.config), "from": one.provenance}, sort_keys=False))
     print_run(one)
@@ -37,7 +42,12 @@ def print_run(run: "Run") -> None:
     if run.done and len(run.stages):
         stages = run.stages
         print(stages[[name for name in COLUMNS if name in stages]].to_string(index=False))
-        if len(run.stages_with_weights) < len(run.stages):
-            print("weights are kept of the last stage only (train.stage_weights=last)")
+        asked, tested = run.stages_with_weights, len(stages)
+        if len(asked) < tested:
+            listed = ", ".join(map(str, asked)) or "no stage"
+            print(
+                f"weights are there at {listed} removed: those of other stages were not kept "
+                "(train.stage_weights=last) or were deleted (icot runs clean --stage-weights)"
+            )
     else:
         print(run.metrics.tail().to_string(index=False))

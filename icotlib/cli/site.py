@@ -10,10 +10,12 @@ from icotlib.settings import LARGEST_SEED
 
 EXAMPLES = """\
 examples:
-  icot site                             the executed notebooks and the guide, in site/
+  icot site
+        the executed notebooks and the guide, in site/
   icot site --preset smoke --out pages
-                                        those of another preset, in a folder of yours
-  icot site --links                     check addresses outside the site too, over the network
+        those of another preset, in a folder of yours
+  icot site --links
+        check addresses outside the site too, over the network
 
 Open site/index.html in a browser; the pages need no server and no network.
 """
@@ -29,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    paths.check_checkout("icot site")
     from icotlib.reporting.site import build  # Sphinx: not for --help
 
     shown = build(options.out, options.preset, options.seed, options.links)

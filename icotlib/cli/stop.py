@@ -7,8 +7,10 @@ from icotlib.errors import RunError
 
 EXAMPLES = """\
 examples:
-  icot stop icot_si                     the runs in training whose names begin so
-  icot stop --all                       every run that is in training
+  icot stop icot_si
+        the runs in training whose names begin so
+  icot stop --all
+        every run that is in training
 
 A stopped run goes on when it is asked for again.
 """
@@ -22,11 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     load_imports(options)
-    from icotlib.runs import all_runs  # pandas: not for --help
+    from icotlib.runs import runs_in_training  # pandas: not for --help
 
     if not (options.names or options.all):
         raise RunError("name the runs to stop, or use --all")
-    training = [one for one in all_runs(finished=False) if not one.done and one.in_training]
+    training = runs_in_training()
     listed = "".join(f"\n  {one.name}" for one in training)
     for name in options.names:
         if not any(one.name.startswith(name) for one in training):

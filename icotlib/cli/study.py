@@ -14,12 +14,20 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  icot study                            every study with its question
-  icot study main                       train its runs, write table and figure, say what is found
-  icot study main --seeds 20..22        the same with other seeds
-  icot study main --status              which of its runs are finished
-  icot study routing --publish          write to figures/, for README and guide
-  icot study main --preset smoke        a minute, to see that it works
+  icot study
+        every study with its question
+  icot study main
+        train its runs, write table and figure, say what is found
+  icot study main --seeds 20..22
+        the same with other seeds
+  icot study main --status
+        which of its runs are finished
+  icot study stability --arms linear --arms "linear, reset"
+        some arms of it; one whose name has a comma needs an --arms of its own
+  icot study routing --publish
+        write to figures/, for README and guide
+  icot study main --preset smoke
+        a minute, to see that it works
 """
 
 
@@ -28,7 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", metavar="SEEDS", help="such as 10..14 or 10,12 (default: those of the study)"
     )
-    parser.add_argument("--arms", metavar="ARMS", help="only these, such as icot_si,one_model")
+    parser.add_argument(
+        "--arms",
+        action="append",
+        metavar="ARMS",
+        help="only these, such as icot_si,one_model; for names with commas, once for each",
+    )
     parser.add_argument("--status", action="store_true", help="say what is finished, and stop")
     parser.add_argument("--out", type=Path, help="folder to write (default: in the folder of runs)")
     parser.add_argument("--publish", action="store_true", help="write to figures/ of the project")
@@ -65,7 +78,10 @@ def run(options: argparse.Namespace) -> None:
 
 
 def check_publishable(options: argparse.Namespace) -> None:
-    """Raises `ConfigError` for what may not be published: some arms, other seeds or settings."""
+    """Raises `ConfigError` for what may not be published: some arms, other seeds or settings; and
+    where there is nothing to publish to."""
+    if options.publish:
+        paths.check_checkout("icot study --publish")
     narrowed = {
         "--arms": options.arms,
         "--seeds": options.seeds,
@@ -84,11 +100,19 @@ def _members(asked: "Study", options: argparse.Namespace) -> "list[Member]":
     members = asked.members(options.preset, seeds_of(options), overrides_of(options.set))
     if options.arms is None:
         return members
-    wanted, known = options.arms.split(","), {member.arm: None for member in members}
-    for arm in wanted:
-        if arm not in known:
-            raise ConfigError(f"{asked.name} has no arm {arm!r}: {', '.join(known)}")
+    known = list(dict.fromkeys(member.arm for member in members))
+    wanted = {arm for text in options.arms for arm in arms_of(text, known)}
+    unknown = sorted(wanted - set(known))
+    if unknown:
+        listed = ", ".join(map(repr, known))
+        raise ConfigError(f"{asked.name} has no arm {unknown[0]!r}; it has {listed}")
     return [member for member in members if member.arm in wanted]
+
+
+def arms_of(text: str, known: Sequence[str]) -> list[str]:
+    """The arms that one `--arms` names: the arm of this name, which may have commas in it, or
+    else several with commas between them."""
+    return [text] if text in known else [arm.strip() for arm in text.split(",")]
 
 
 def _print_status(members: "Sequence[Member]") -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from icotlib.cli.options import add_run_options, load_imports, overrides_of, whole
+from icotlib.cli.options import add_run_options, load_imports, overrides_of, refuse, whole
 from icotlib.errors import ConfigError, IcotError
 
 if TYPE_CHECKING:
@@ -14,13 +14,17 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   icot sweep icot_si --grid seed=0..4 --grid removal.pace=1,2 --preset smoke
-                                        a run at every point of a grid
-  icot sweep 06 --grid seed=0..4        a notebook for five seeds: executed copies and their runs
-  icot sweep icot_si --list cells.csv   one cell per row; columns are settings
-  icot sweep icot_si --random 20 --draw optim.lr=1e-4..1e-2:log --draw model.width=64,128
-  icot sweep --show icot_si-1a2b3c4d    the table of a sweep, also while it runs
+        a run at every point of a grid
+  icot sweep 06 --grid seed=0..4
+        a notebook for five seeds: executed copies and their runs
+  icot sweep icot_si --list cells.csv
+        one cell per row; columns are settings
+  icot sweep icot_si --random 20 --draw optim.lr=1e-4..1e-2:log \\
+      --draw model.width=64,128
+  icot sweep --show icot_si-1a2b3c4d
+        the table of a sweep, also while it runs
   icot sweep --again icot_si-1a2b3c4d --retry
-                                        what is left of a sweep, and its failed cells again
+        what is left of a sweep, and its failed cells again
 
 The same command again does what is left. Finished cells are never done again.
 """
@@ -51,9 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SETTING=RANGE",
         help="for --random: low..high, low..high:log, or a,b,c",
     )
-    parser.add_argument(
-        "--draw-seed", type=whole(0), default=0, help="seed of the draws (default 0)"
-    )
+    parser.add_argument("--draw-seed", type=whole(0), help="seed of the draws (default 0)")
     parser.add_argument("--name", help="name of the sweep (default: the target and a hash)")
     parser.add_argument("--retry", action="store_true", help="do failed cells again")
     parser.add_argument("--show", metavar="NAME", help="print the table of a sweep, and stop")
@@ -62,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    check(options)
     load_imports(options)
     from icotlib.running.sweeps import Sweep  # torch: not for --help
 
@@ -83,6 +86,25 @@ def run(options: argparse.Namespace) -> None:
         raise IcotError(f"not every cell is finished; do what is left with `{again}`")
 
 
+def check(options: argparse.Namespace) -> None:
+    """Raises `ConfigError` for options that a sweep which is there already does not read."""
+    made = {
+        "the target": options.target,
+        **{f"--{name}": getattr(options, name) for name in ("grid", "list", "random", "draw")},
+        "--draw-seed": options.draw_seed,
+        "--name": options.name,
+        "--preset": options.preset,
+        "--seed": options.seed,
+        "--set": options.set,
+    }
+    work = {"--again": options.again, "--retry": options.retry, "--jobs": options.jobs}
+    work["--cluster"] = options.cluster
+    if options.show:
+        refuse(work | made, "--show prints the table of a sweep as it was made")
+    if options.again:
+        refuse(made, "--again does what is left of a sweep as it was made")
+
+
 def make(options: argparse.Namespace) -> "Sweep":
     """The sweep that the options describe."""
     from icotlib.running.grids import draw_cells, grid_cells, parse_grid, read_cells
@@ -90,8 +112,10 @@ def make(options: argparse.Namespace) -> "Sweep":
 
     if not options.target:
         raise ConfigError("name a run or a notebook to sweep: icot sweep icot_si --grid seed=0..4")
-    if options.draw and options.random is None:
-        raise ConfigError("--draw needs --random N, the number of cells")
+    if options.random is None:
+        if options.draw:
+            raise ConfigError("--draw needs --random N, the number of cells")
+        refuse({"--draw-seed": options.draw_seed}, "nothing is drawn without --random N")
     if options.grid:
         cells = grid_cells(parse_grid(options.grid))
     elif options.list:
@@ -99,7 +123,7 @@ def make(options: argparse.Namespace) -> "Sweep":
     elif options.random is not None:
         if not options.draw:
             raise ConfigError("--random needs --draw: what varies between the cells")
-        cells = draw_cells(options.draw, options.random, options.draw_seed)
+        cells = draw_cells(options.draw, options.random, options.draw_seed or 0)
     else:
         raise ConfigError("a sweep needs cells: --grid, --list or --random")
     main = {"preset": options.preset, "seed": options.seed}

@@ -6,7 +6,7 @@ import shlex
 import textwrap
 from typing import TYPE_CHECKING
 
-from icotlib.cli.options import add_run_options, load_imports, number, overrides_of
+from icotlib.cli.options import add_run_options, load_imports, overrides_of, positive
 from icotlib.config import RunConfig, settings_of
 from icotlib.errors import ConfigError
 from icotlib.experiments import RUNS, run_config
@@ -15,6 +15,7 @@ from icotlib.experiments.papers import check_data
 from icotlib.experiments.published import PUBLISHED_RESULTS, get_paper_result
 from icotlib.registry import METHODS
 from icotlib.system.launch import is_main, launched
+from icotlib.system.terminal import text_width
 
 if TYPE_CHECKING:
     from icotlib.runs import Run
@@ -23,22 +24,28 @@ EXAMPLES = """\
 examples:
   icot train icot_si --seed 1
   icot train icot_si --set train.steps=200 --set removal.schedule=adaptive
-  icot train icot_kd --set student.train.steps=2000     one phase of distillation longer
-  icot train own_si --set data.path=mine --set model.pretrained=openai-community/gpt2
-                                                        your own data (icot prepare) and model
-  icot train icot_kd --plan             steps, memory and time, before anything starts
-  icot train icot_si --fields           every setting of a method
-  icot train --list                     every run, every method, every result in the papers' tables
+  icot train icot_kd --set student.train.steps=2000
+        one phase of distillation longer
+  icot train own_si --set data.path=mine \\
+      --set model.pretrained=openai-community/gpt2
+        your own data (icot prepare) and model
+  icot train icot_kd --plan
+        steps, memory and time, before anything starts
+  icot train icot_si --fields
+        every setting of a method
+  icot train --list
+        every run, every method, every result in the papers' tables
   icot train icot-si/9x9/gpt2 --plan --speed h100
-                                        a result of a paper: memory, and time on that device
+        a result of a paper: memory, and time on that device
   icot train icot_si --hold-out test.txt
-                                        none of a file's questions is trained on
+        none of a file's questions is trained on
   icot train icot_si --track tensorboard
-                                        curves in TensorBoard: tensorboard --logdir runs/tracking
+        curves in TensorBoard: tensorboard --logdir runs/tracking
   icot train my_method --import my_method.py
-                                        a method of your own
-  accelerate launch --multi_gpu --num_processes 4 -m icotlib train icot-si/9x9/gpt2
-                                        one run on four devices (notebooks/guide/devices.md)
+        a method of your own
+  accelerate launch --multi_gpu --num_processes 4 -m icotlib train \\
+      icot-si/9x9/gpt2
+        one run on four devices (notebooks/guide/devices.md)
 """
 
 
@@ -75,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--memory",
-        type=number,
+        type=positive,
         metavar="GB",
         help="with --plan: memory of one device (default: 80); a run that needs more is planned "
         "over several devices, or with adapters",
@@ -139,7 +146,9 @@ def names() -> str:
     """Everything that can be trained by name."""
     methods = [f"  {name:12} {spec.label}" for name, spec in METHODS.items().items()]
     results = [line for result in PUBLISHED_RESULTS.values() for line in result.lines()]
-    runs = textwrap.wrap(", ".join(sorted(RUNS)), 96, initial_indent="  ", subsequent_indent="  ")
+    indent = "  "
+    listed, width = ", ".join(sorted(RUNS)), text_width()
+    runs = textwrap.wrap(listed, width, initial_indent=indent, subsequent_indent=indent)
     parts = [
         "runs of the workbook:",
         *runs,
@@ -175,7 +184,8 @@ def fields(config: RunConfig) -> str:
         about += [f"read by {one.only}"] if one.only else []
         lines.append(f"{one.name}  ({'; '.join(about)})")
         indent = "    "
-        lines += textwrap.wrap(one.help, 96, initial_indent=indent, subsequent_indent=indent)
+        width = text_width()
+        lines += textwrap.wrap(one.help, width, initial_indent=indent, subsequent_indent=indent)
     return "\n".join(lines)
 
 

@@ -7,9 +7,12 @@ from icotlib.running.notebooks import run_all
 
 EXAMPLES = """\
 examples:
-  icot workbook                         about half an hour on two cores
-  icot workbook --preset smoke          a minute, to see that everything runs
-  icot workbook --series --seed 1       stepwise internalization and its baselines alone
+  icot workbook
+        about half an hour on two cores
+  icot workbook --preset smoke
+        a minute, to see that everything runs
+  icot workbook --series --seed 1
+        stepwise internalization and its baselines alone
 """
 
 

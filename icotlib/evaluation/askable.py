@@ -12,11 +12,24 @@ from icotlib.models.parameters import max_positions
 from icotlib.tasks import Example
 
 
+def first(examples: Sequence[Example], n: int | None) -> list[Example]:
+    """The first n of some examples; all of them where n is None.
+
+    Raises `ConfigError` for n below 1.
+    """
+    if n is not None and n < 1:
+        raise ConfigError(f"n={n}: say how many questions are asked, at least 1")
+    return list(examples[:n])
+
+
 def encoded(layout: Layout, examples: Sequence[Example]) -> EncodedBatch:
     """Encoded examples.
 
-    Raises `ConfigError` that names the first question which the tokenizer cannot encode.
+    Raises `ConfigError` if there is none, or that names the first question which the tokenizer
+    cannot encode.
     """
+    if not examples:
+        raise ConfigError("there is no question to ask")
     try:
         return layout.encode(examples)
     except ConfigError:

@@ -16,6 +16,7 @@ from icotlib.data.layout import Layout
 from icotlib.data.readers import Report, read_file
 from icotlib.data.text import same_question
 from icotlib.errors import ConfigError, DataError
+from icotlib.evaluation.askable import first
 from icotlib.evaluation.scoring import Score, wilson_interval
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.runs import Run
@@ -82,12 +83,10 @@ def evaluate_file(model: StageModel, path: Path, n: int | None = None) -> FileRe
         n: the first n questions.
 
     Raises `DataError` if the file cannot be read, `ConfigError` that names the question if one
-    needs symbols or positions that the model does not have.
+    needs symbols or positions that the model does not have, and for n below 1.
     """
     report = read_file(path, model.task)
-    examples = report.kept if n is None else report.kept[:n]
-    if not examples:
-        raise ConfigError(f"-n {n} leaves no question of {path}")
+    examples = first(report.kept, n)
     score = model.evaluate(examples)
     given = [Layout.answer(text) or "" for text in score.written]
     table = pd.DataFrame(

@@ -261,16 +261,15 @@ class StageModel:
             asked: examples with answers, or a file (`icot prepare`); by default the test set.
             n: the first n of them.
 
-        Raises `DataError` if the file cannot be read or holds no example.
+        Raises `DataError` if the file cannot be read or holds no example, `ConfigError` for none.
         """
-        if asked is None:
-            examples = examples_of(self.corpus.test)
-        elif isinstance(asked, (str, Path)):
-            examples = read_file(asked, self.task).kept
+        if isinstance(asked, (str, Path)):
+            found = read_file(asked, self.task).kept
         else:
-            examples = self._examples(asked)
-        batch = self.format.arrange(askable.encoded(self.layout, examples[:n]))
-        return self.score(batch, [example.answer for example in examples[:n]])
+            found = examples_of(self.corpus.test) if asked is None else self._examples(asked)
+        examples = askable.first(found, n)
+        batch = self.format.arrange(askable.encoded(self.layout, examples))
+        return self.score(batch, [example.answer for example in examples])
 
     def score(
         self, batch: EncodedBatch, answers: Sequence[str], units: Tensor | None = None, **more: Any

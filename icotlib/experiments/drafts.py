@@ -17,6 +17,7 @@ from icotlib.errors import ConfigError
 from icotlib.experiments.runs import RUNS, run_config
 from icotlib.registry import METHODS
 from icotlib.settings import Description
+from icotlib.values import Typed
 
 #: Makes the config of a run from overrides.
 Make = Callable[[Mapping[str, Any]], RunConfig]
@@ -96,15 +97,15 @@ def draft(make: Make, texts: Mapping[str, str], further: str = "") -> Draft:
             another method or schedule is chosen, count for nothing.
         further: more overrides as YAML text, such as `{student.train.steps: 300}`.
 
-    Raises `ConfigError` if the run cannot be made even without changes.
+    Raises `ConfigError` if the run cannot be made with nothing but the settings that it needs.
     """
-    plain = make({})
+    plain, needed = unchanged(make, texts)
     abouts = _asked(plain)
     values, errors = _values(abouts, texts)
     # Other settings have other values, or are not read, where another schedule is chosen.
     keys = {one.name: values[one.name] for one in abouts if _is_key(one) and one.name in values}
     try:
-        chosen = make(keys)
+        chosen = make(needed | keys)
     except ConfigError as error:
         chosen, errors = plain, errors | dict.fromkeys(keys, str(error))
     fields = tuple(_fields(abouts, chosen))
@@ -112,7 +113,10 @@ def draft(make: Make, texts: Mapping[str, str], further: str = "") -> Draft:
         one.name: values[one.name]
         for one in fields
         if one.name in values
-        and values[one.name] != _value(plain if one.name in keys else chosen, one.name)
+        and (
+            one.name in needed
+            or values[one.name] != _value(plain if one.name in keys else chosen, one.name)
+        )
     }
     try:
         overrides |= parse_overrides(further)
@@ -124,6 +128,26 @@ def draft(make: Make, texts: Mapping[str, str], further: str = "") -> Draft:
         return Draft(fields, overrides, {}, make(overrides))
     except ConfigError as error:
         return Draft(fields, overrides, {_concerned(str(error), fields, overrides): str(error)})
+
+
+def unchanged(make: Make, texts: Mapping[str, str]) -> tuple[RunConfig, dict[str, Any]]:
+    """A run before any change, and the typed settings without which there is none, such as the
+    path of its data.
+
+    Args:
+        make, texts: as in `draft`.
+
+    Raises `ConfigError` for one that needs other settings than these.
+    """
+    needed: dict[str, Any] = {}
+    while True:
+        try:
+            return make(needed), needed
+        except ConfigError as error:
+            named = [name for name in texts if name not in needed and name in str(error)]
+            if not named:
+                raise
+            needed |= parse_overrides({name: Typed(texts[name]) for name in named})
 
 
 def _values(

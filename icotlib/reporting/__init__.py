@@ -27,6 +27,7 @@ cards           what a card says
 card_code       the Python of a card, which answers with transformers alone where it can
 push            the upload of such a folder
 panel           the training panel: start, pause, resume and stop runs from a notebook
+picking         a list of runs with a filter, of which several are picked
 run_browser     the run browser: find runs, compare their settings and curves
 settings_form   the settings form: fill in the settings of a run, with its plan
 settings_rows   one setting of that form

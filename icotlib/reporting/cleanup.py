@@ -66,12 +66,12 @@ def _root() -> Path:
 
 def _half_made(days: float) -> Iterator[Removable]:
     """Run directories without settings: their run was killed as it began, or as it was deleted."""
-    for marker in ("provenance.json", "done.json"):
-        for path in sorted(_root().glob(f"*/{marker}")):
-            run, quiet = Run(path.parent), time.time() - _last_change(path.parent)
-            first = marker == "done.json" and (run.folder / "provenance.json").is_file()
-            if not (run.started or run.in_training or first) and quiet > days * DAY:
-                yield _item(run.folder, "a run without settings", _delete_unless_begun)
+    markers = ("provenance.json", "done.json", "stop")
+    folders = {path.parent for marker in markers for path in _root().glob(f"*/{marker}")}
+    for folder in sorted(folders):
+        run, quiet = Run(folder), time.time() - _last_change(folder)
+        if not (run.started or run.in_training) and quiet > days * DAY:
+            yield _item(folder, "a run without settings", _delete_unless_begun)
 
 
 def _of_run(run: Run, days: float, stage_weights: bool) -> Iterator[Removable]:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from icotlib.errors import RunError
 from icotlib.reporting.groups import Group, difference_table, find_group
-from icotlib.reporting.results import final_rows, results_table
+from icotlib.reporting.results import final_rows, results_table, with_ancestors
 from icotlib.reporting.samples import paired_answers, sample_of
 from icotlib.reporting.statistics import (
     ENOUGH_SEEDS,
@@ -67,7 +67,8 @@ def compare(
     has no test scores, or no such stage.
     """
     titles = _titles(first, second)
-    groups = [find_group(one) if isinstance(one, str) else one for one in (first, second)]
+    found = [find_group(one) if isinstance(one, str) else one for one in (first, second)]
+    groups = [_whole(group) for group in found]
     tables = [results_table(group.runs) for group in groups]
     tested = [_tested_rows(*one, removed) for one in zip(groups, tables, strict=True)]
     samples = [sample_of(rows) for rows in tested]
@@ -83,6 +84,17 @@ def compare(
         paired=samples[0].asked_as(samples[1]),
         words=conclusions(groups, tested, samples, difference, threshold),
     )
+
+
+def _whole(group: Group) -> Group:
+    """The runs of a group that results can be drawn from."""
+    runs = tuple(with_ancestors(group.runs))
+    if not runs:
+        raise RunError(
+            f"{group.runs[0].name} builds on a run that is missing or damaged: put it back, or "
+            "train both again"
+        )
+    return Group(group.key, runs)
 
 
 def _titles(first: str | Group, second: str | Group) -> tuple[str, str]:

@@ -15,7 +15,9 @@ from icotlib.reporting import figures
 from icotlib.reporting.figures import FORMATS, FROM_RUNS, Export
 from icotlib.reporting.figures.base import FONTS
 from icotlib.reporting.figures.export import FOLDER, WIDTHS
+from icotlib.reporting.overview import filtered, runs_table
 from icotlib.reporting.parts import NARROW, WIDE, alert, button, image, picker, status
+from icotlib.reporting.picking import filter_field, offer, pick_buttons
 from icotlib.reporting.selection import date_of
 from icotlib.running.progress import is_live
 from icotlib.runs import Run, all_runs
@@ -93,6 +95,8 @@ class Desk:
         looks = (self.width, self.inches, self.height, self.font_size, self.font, self.grey)
         for widget in filter(None, (self.kind, self.runs, *looks)):
             widget.observe(self.refresh, names="value")
+        if self.runs is not None:
+            self.text.observe(self._filter, names="value")
         self.refresh()
 
     def _make_source(self, figure: str | Figure, runs: Iterable[Run] | None) -> None:
@@ -100,6 +104,9 @@ class Desk:
 
         self.kind: Any = None
         self.runs: Any = None
+        #: The rows of widgets by which a figure and its runs are chosen.
+        self._source: list[tuple[Any, ...]] = []
+        self._filling = False
         if isinstance(figure, Figure):
             return
         if figure not in FROM_RUNS:
@@ -108,13 +115,32 @@ class Desk:
         self.kind = picker("Figure", names, figure)
         every, chosen = offered(runs)
         self._runs = {run.name: run for run in every}
+        self._table = runs_table(every)
         self.runs = widgets.SelectMultiple(
-            options=list(self._runs),
+            options=[(name, name) for name in self._runs],
             value=[run.name for run in chosen],
             description="Runs",
             rows=min(ROWS, max(2, len(every))),
             layout=widgets.Layout(**WIDE),
         )
+        self.text = filter_field()
+        # `refresh` watches the list, and says what is wrong.
+        self.all, self.none = pick_buttons(self.runs, lambda: None, lambda problem: None)
+        self._source = [(self.kind,), (self.text,), (self.runs,), (self.all, self.none)]
+
+    def _filter(self, _: object = None) -> None:
+        """Show the runs that are asked for; picked ones stay picked as long as they are shown."""
+        try:
+            found = filtered(self._table, self.text.value, among=self._runs.values())
+        except IcotError as error:
+            self._failed(str(error))
+            return
+        self._filling = True
+        try:
+            offer(self.runs, [(name, name) for name in self._runs if name in set(found.run)])
+        finally:
+            self._filling = False
+        self.refresh()
 
     def _make_look(self) -> None:
         import ipywidgets as widgets
@@ -160,15 +186,15 @@ class Desk:
         import ipywidgets as widgets
 
         row = widgets.Layout(flex_flow="row wrap")
-        source = [one for one in (self.kind, self.runs) if one is not None]
         rows = [
+            *self._source,
             (self.width, self.inches, self.height),
             (self.font_size, self.font, self.grey),
             (self.name, self.folder, *self.formats.values()),
             (self.save, self.replace),
         ]
         boxes = [widgets.HBox(one, layout=row) for one in rows]
-        return widgets.VBox([*source, *boxes, self.said, self.latex, self.preview])
+        return widgets.VBox([*boxes, self.said, self.latex, self.preview])
 
     @property
     def export(self) -> Export:
@@ -187,6 +213,8 @@ class Desk:
 
     def refresh(self, change: Any = None) -> None:
         """Draw the figure as it is chosen now."""
+        if self._filling:
+            return
         of_figure = change is not None and change["owner"] is self.kind
         if of_figure and self.name.value == change["old"]:  # not a name of the user's
             self.name.value = change["new"]

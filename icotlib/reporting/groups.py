@@ -1,6 +1,7 @@
 """Runs in groups that differ in their seed alone, and the settings in which groups differ.
 
-Labels and presets name runs and train nothing, so they do not count. Runs of another numerics
+Labels and presets name runs and train nothing, so they do not count. The phases of a run have its
+seed; the seed of one that has another is a setting. Runs of another numerics
 version, or on data of another hash, are another group whatever their settings say.
 """
 
@@ -77,15 +78,23 @@ def settings_of_run(run: Run) -> Settings:
     return compared_settings(run.config) | also
 
 
-def compared_settings(config: RunConfig) -> Settings:
-    """The settings of a config that are not at their default, seeds, label and preset aside."""
+def compared_settings(config: RunConfig, seed: int | None = None) -> Settings:
+    """The settings of a config that are not at their default, seed, label and preset aside.
+
+    Args:
+        seed: that of the run which this is a phase of; None for a run by itself. A phase of
+            another seed says which: runs that differ in it are two configurations.
+    """
     own = flattened(config.differences())
     own.pop("phases", None)
     own = {name: value for name, value in own.items() if name not in NOT_COMPARED}
     # The method stands even at its default, so that the default of a setting can be looked up.
     settings = {"method": config.method} | own
+    if seed not in (None, config.seed):
+        settings["seed"] = config.seed
+    first = config.seed if seed is None else seed
     for role, phase in config.phases.items():
-        settings |= {f"{role}.{name}": x for name, x in compared_settings(phase).items()}
+        settings |= {f"{role}.{name}": x for name, x in compared_settings(phase, first).items()}
     return settings
 
 
@@ -118,8 +127,17 @@ def difference_table(every: Mapping[str, Settings]) -> pd.DataFrame:
 
 
 def value_of(settings: Settings, name: str) -> Any:
-    """A setting's value, or its default; None where the method does not read it."""
-    return settings[name] if name in settings else _default(settings, name)
+    """A setting's value, or its default; None where the method does not read it, and for the seed
+    of a phase that is the seed of its run."""
+    if name in settings:
+        return settings[name]
+    return None if _is_phase_seed(settings, name) else _default(settings, name)
+
+
+def _is_phase_seed(settings: Settings, name: str) -> bool:
+    """Whether a setting is the seed of a phase, not that of its data."""
+    phase, _, last = name.rpartition(".")
+    return last == "seed" and f"{phase}.method" in settings
 
 
 def _default(settings: Settings, name: str) -> Any:
@@ -141,7 +159,9 @@ def _text(settings: Settings, name: str) -> str:
     value = value_of(settings, name)
     if isinstance(value, dict):
         return json.dumps(value)
-    return "-" if value is None else str(value)
+    if value is None:
+        return "the run's" if _is_phase_seed(settings, name) else "-"
+    return str(value)
 
 
 def told_apart(

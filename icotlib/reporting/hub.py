@@ -62,6 +62,7 @@ def export(
         (part / "example.py").write_text(script, encoding="utf-8")
         files = {path.name: file_hash(path) for path in sorted(part.iterdir())}
         about = {"run": run.name, "removed": model.removed, "name": name}
+        about |= {"licence": licence, "auto_map": auto_map}
         write_json(part / RECORD, about | {"files": files})
     return folder
 
@@ -142,7 +143,8 @@ def _without_origin(values: Any) -> Any:
 
 
 def record(folder: str | Path) -> dict[str, Any]:
-    """What an export is: `run`, `removed`, `name` on the hub, and the hashes of its `files`.
+    """What an export is: `run`, `removed`, `name` on the hub, `licence` and `auto_map` as they were
+    asked for, and the hashes of its `files`.
 
     Raises `ConfigError` for another folder, and if a file is missing or damaged. The card and the
     example may be edited.

@@ -70,13 +70,20 @@ def _row(run: Run) -> dict[str, Any]:
     }
 
 
-def filtered(table: pd.DataFrame, text: str = "", sort: str = "name", **equal: Any) -> pd.DataFrame:
+def filtered(
+    table: pd.DataFrame,
+    text: str = "",
+    sort: str = "name",
+    among: Iterable[Run] | None = None,
+    **equal: Any,
+) -> pd.DataFrame:
     """Rows of `runs_table` that are asked for, in order.
 
     Args:
         text: words that names of runs must all have; a word such as `removal.pace=8` is a setting
             with its value instead.
         sort: "name", "accuracy" (best first), "seconds" (quickest first) or "date" (newest first).
+        among: the runs of the table; by default those of these names in the folder of runs.
         equal: values of columns, such as `method="icot_si"`; None takes all.
 
     Raises `ConfigError` for an order or a setting that does not exist.
@@ -96,7 +103,9 @@ def filtered(table: pd.DataFrame, text: str = "", sort: str = "name", **equal: A
             kept &= table.run.str.contains(word, case=False, regex=False)
     found = table[kept]
     if where:
-        runs = matching((Run(paths.runs_root() / name) for name in found.run), where)
+        if among is None:
+            among = (Run(paths.runs_root() / name) for name in found.run)
+        runs = matching((run for run in among if run.name in set(found.run)), where)
         found = found[found.run.isin([run.name for run in runs])]
     column, ascending = SORTS[sort]
     return found.sort_values(column, ascending=ascending, kind="stable", ignore_index=True)

@@ -22,6 +22,9 @@ from icotlib.running.progress import is_live, short_name
 #: Seconds between two looks at the runs.
 EVERY = 1.0
 
+#: Looks after which a panel of runs that nothing trains waits for a click.
+IDLE = 60
+
 #: Between two drawings of the curves, so many times as long as the last one took.
 PAUSE = 30
 
@@ -109,6 +112,8 @@ class Panel:
             except (IcotError, OSError) as error:
                 self.problem = str(error)
             self.refresh()
+            if tuple(self.training.runs) not in _fresh:
+                _keep_fresh(self)
 
         button.on_click(clicked)
         return button
@@ -198,21 +203,31 @@ _fresh: dict[tuple[str, ...], asyncio.Task] = {}
 
 def _keep_fresh(panel: Panel) -> None:
     """Refresh a panel between cells, on the kernel's own loop, in place of an earlier one of the
-    same runs. Nothing happens where there is no such loop."""
+    same runs, as long as there is something to see. Nothing happens where there is no such loop."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return
-
-    async def refresh() -> None:
-        ended = False
-        while not ended:
-            await asyncio.sleep(EVERY)
-            ended = panel.training.finished  # before the last look, which is whole then
-            with contextlib.suppress(IcotError, OSError):  # a file between two writes
-                panel.refresh()
-
     key = tuple(panel.training.runs)
     if key in _fresh:
         _fresh[key].cancel()
-    _fresh[key] = loop.create_task(refresh())
+    _fresh[key] = loop.create_task(_watch(panel))
+    _fresh[key].add_done_callback(lambda task: _forget(key, task))
+
+
+async def _watch(panel: Panel) -> None:
+    """Refresh a panel until all is finished, its box is closed, or nothing was in training for
+    `IDLE` looks."""
+    ended, idle = False, 0
+    while not ended and idle < IDLE and panel.box.comm is not None:
+        await asyncio.sleep(EVERY)
+        ended = panel.training.finished  # before the last look, which is whole then
+        with contextlib.suppress(IcotError, OSError):  # a file between two writes
+            panel.refresh()
+            idle = 0 if panel.training.active else idle + 1
+
+
+def _forget(key: tuple[str, ...], task: asyncio.Task) -> None:
+    """Forget a task that has ended, unless another has taken its place."""
+    if _fresh.get(key) is task:
+        del _fresh[key]

@@ -10,21 +10,26 @@ import torch
 
 from icotlib import experiments, interp, paths
 from icotlib.config import RunConfig
-from icotlib.errors import RunError
+from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation.ood import shift_table
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp import ablation_tables, distillation, time_spent
 from icotlib.reporting import figures
-from icotlib.reporting.results import learning_table, model_name, results_table
+from icotlib.reporting.results import learning_table, model_name, results_table, with_ancestors
 from icotlib.reporting.speed import record_speed
 from icotlib.runs import Run, all_runs
 from icotlib.system.spreadsheets import inert
 from icotlib.tasks.questions import QuestionSet
 
+#: The task whose figures README and guide show.
+TASK = "mult-4x2"
+
 
 def publishable(runs: Sequence[Run]) -> list[Run]:
-    """Runs whose numbers may be shown: finished, from `fast` or `paper`."""
-    return [run for run in runs if run.done and run.config.preset in ("fast", "paper")]
+    """Runs whose numbers may be shown: finished, from `fast` or `paper`, with all they build on."""
+    return with_ancestors(
+        run for run in runs if run.done and run.config.preset in ("fast", "paper")
+    )
 
 
 def select(runs: Sequence[Run], *make: Any) -> list[Run]:
@@ -39,14 +44,22 @@ def select(runs: Sequence[Run], *make: Any) -> list[Run]:
     return [run for run in runs if run.name in names]
 
 
-def publish(folder: Path | None = None, task: str = "mult-4x2") -> pd.DataFrame:
+def publish(folder: Path | None = None, task: str = TASK) -> pd.DataFrame:
     """Write results.csv and every figure from the finished `fast` and `paper` runs.
 
     Measures the speed of runs that have none yet. Returns the table of results.
 
-    Raises `RunError` if there is nothing to publish.
+    Raises `RunError` if there is nothing to publish, `ConfigError` for the figures of another task
+    in the place of those that README and guide show, and where there is no such place.
     """
     folder = folder or paths.FIGURES
+    if folder.resolve() == paths.FIGURES.resolve():
+        paths.check_checkout("icot publish without --out")
+        if task != TASK:
+            raise ConfigError(
+                f"{folder} holds the figures of {TASK}, which README and guide show; those of "
+                f"{task} go to another folder: --out FOLDER"
+            )
     runs = publishable(all_runs())
     if not runs:
         raise RunError(
@@ -232,8 +245,10 @@ def digits_before(
 
 
 def finished(configs: dict[Any, RunConfig]) -> dict[Any, RunConfig]:
-    """Those of some configs whose runs are finished."""
-    return {name: config for name, config in configs.items() if Run.of(config).done}
+    """Those of some configs whose runs are finished, with all they build on."""
+    runs = [run for run in map(Run.of, configs.values()) if run.done]
+    whole = {run.name for run in with_ancestors(runs)}
+    return {name: config for name, config in configs.items() if config.run_name in whole}
 
 
 def family(configs: Iterable[RunConfig]) -> list[Run]:

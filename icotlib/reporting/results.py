@@ -1,13 +1,15 @@
 """Results of many runs as tidy tables: what figures, pages and papers are drawn from."""
 
 import json
+import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from icotlib.config import RunConfig
-from icotlib.errors import RunError
+from icotlib.errors import ConfigError, RunError, RunWarning
 from icotlib.registry import METHODS
 from icotlib.reporting.groups import configuration_key, settings_of_run
 from icotlib.runs import Run
@@ -74,10 +76,10 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
     filled in where `record_speed` has measured it. Examples, tokens, steps and seconds include
     those of the runs that a run builds on. Rows of one `configuration` differ in their seed alone;
     `settings` holds those that are not at their default, as JSON. A run without test scores has no
-    row.
+    row, nor has one that builds on a run which is missing or damaged (`with_ancestors`).
     """
     rows = []
-    for run in runs:
+    for run in with_ancestors(runs):
         if run.stages.empty:
             continue
         config, origin, totals = run.config, run.provenance, run.totals
@@ -107,6 +109,32 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=COLUMNS)
     order = ["task", "method", "schedule", "variant", "seed", "removed"]
     return table.sort_values(order, ignore_index=True)
+
+
+def with_ancestors(runs: Iterable[Run]) -> list[Run]:
+    """Those of some runs whose phases are there too, so that what they spent can be counted.
+
+    A `RunWarning` names each of the others, and the run that it builds on. Raises `RunError` for
+    one that is damaged itself.
+    """
+    kept = []
+    for run in runs:
+        lost = [text for one in run.config.ancestors().values() if (text := _lost(Run.of(one)))]
+        if lost:
+            message = f"left out: {run.name} builds on {lost[0]}"
+            warnings.warn(message, RunWarning, stacklevel=2)
+        else:
+            kept.append(run)
+    return kept
+
+
+def _lost(phase: Run) -> str:
+    """The name of a run that cannot be read, and why; empty for one that can be."""
+    try:
+        _ = phase.totals, phase.provenance
+    except RunError as error:
+        return f"{phase.name}, which cannot be read: {error}"
+    return ""
 
 
 def spent_before(config: RunConfig) -> dict[str, float]:
@@ -174,3 +202,20 @@ def provenance_of(runs: Iterable[Run]) -> dict[str, Any]:
         row |= {key: origin[key] for key in ("commit", "device", "data", "versions")}
         rows.append(row)
     return {"runs": rows}
+
+
+def check_origin(path: Path) -> None:
+    """Raises `ConfigError` for a file that stands where the origin of a table or a figure is to be
+    written, and is none: it would be lost."""
+    if not path.exists():
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        ours = all(isinstance(row["run"], str) for row in found["runs"]) and len(found) > 1
+    except (OSError, ValueError, KeyError, TypeError):
+        ours = False
+    if not ours:
+        raise ConfigError(
+            f"{path} is there already, and does not say where a table or figure comes from, as the "
+            "file to be written there does: choose another name or folder"
+        )

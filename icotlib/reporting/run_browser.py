@@ -17,12 +17,13 @@ from icotlib import paths
 from icotlib.errors import IcotError
 from icotlib.reporting import figures
 from icotlib.reporting.overview import SORTS, STATES, differences, filtered, runs_table
-from icotlib.reporting.parts import ANY, WIDE, alert, as_png, button, image, picker, status
+from icotlib.reporting.parts import ANY, alert, as_png, button, image, picker, status
+from icotlib.reporting.picking import filter_field, offer, pick_buttons
 from icotlib.reporting.readable import table
 from icotlib.reporting.results import learning_table
 from icotlib.running.notebooks import executed_copies
 from icotlib.running.progress import NAME_WIDTH, is_live, short_name
-from icotlib.runs import Run
+from icotlib.runs import Run, all_runs
 
 #: The columns that a picker filters by.
 FILTERS = ("method", "task", "preset", "state")
@@ -67,11 +68,8 @@ class Browser:
         import traitlets
 
         self._given = None if runs is None else list(runs)
-        self.table = runs_table(self._given)
-        about = "words of the name, or a setting such as removal.pace=8"
-        self.text = widgets.Text(
-            description="Filter", placeholder=about, layout=widgets.Layout(**WIDE)
-        )
+        self._look()
+        self.text = filter_field()
         self.pickers = {name: picker(name.capitalize(), [ANY]) for name in FILTERS}
         self.sort = picker("Sort by", list(SORTS))
         self.list = widgets.SelectMultiple(
@@ -81,9 +79,7 @@ class Browser:
             layout=widgets.Layout(width="54em", max_width="98%"),
         )
         self.reload = button("Reload", "look for runs again", self._reload, self._failed)
-        # JupyterLab takes the arrow keys for itself: without a mouse, filter and pick what is left.
-        self.all = button("Pick all shown", "compare them", self._pick_all, self._failed)
-        self.none = button("Pick none", "begin anew", self._pick_none, self._failed)
+        self.all, self.none = pick_buttons(self.list, self._picked, self._failed)
         self.said, self.settings, self.curves = (widgets.HTML() for _ in range(3))
         #: An output, not HTML: JupyterLab opens notebooks that are linked there.
         self.links = widgets.Output()
@@ -118,19 +114,18 @@ class Browser:
     def runs(self) -> list[Run]:
         """The picked runs, in the order of the list."""
         picked = set(self.list.value)
-        names = (name for _, name in self.list.options if name in picked)
-        return [Run(paths.runs_root() / name) for name in names]
+        shown = (name for _, name in self.list.options if name in self._runs)
+        return [self._runs[name] for name in shown if name in picked]
 
-    def _pick_all(self) -> None:
-        self.list.value = [name for _, name in self.list.options]
-        self._picked()
-
-    def _pick_none(self) -> None:
-        self.list.value = []
-        self._picked()
+    def _look(self) -> None:
+        """Look for runs, where none were given."""
+        runs = all_runs(finished=False) if self._given is None else self._given
+        #: The runs by name. Given ones may be in any folder.
+        self._runs = {run.name: run for run in runs}
+        self.table = runs_table(runs)
 
     def _reload(self) -> None:
-        self.table = runs_table(self._given)
+        self._look()
         self._fill_pickers()
         self._filter()
 
@@ -149,14 +144,13 @@ class Browser:
             return
         equal = {name: None if x.value == ANY else x.value for name, x in self.pickers.items()}
         try:
-            found = filtered(self.table, self.text.value, self.sort.value, **equal)
+            runs = self._runs.values()
+            found = filtered(self.table, self.text.value, self.sort.value, runs, **equal)
         except IcotError as error:
             self._failed(str(error))
             return
-        picked = set(self.list.value)
         with self._quiet():
-            self.list.options = [(line_of(row), row.run) for row in found.itertuples()]
-            self.list.value = [name for name in found.run if name in picked]
+            offer(self.list, [(line_of(row), row.run) for row in found.itertuples()])
         self._picked()
 
     def _picked(self, _: object = None) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import html
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -26,6 +27,7 @@ from icotlib.experiments.drafts import (
     makeable,
     maker,
     overrides_cell,
+    unchanged,
 )
 from icotlib.reporting.parts import NARROW, WIDE, alert, button, picker, status
 from icotlib.reporting.readable import table
@@ -106,7 +108,9 @@ class Form:
         self.given, self.seed = run, seed
         #: What was typed, by setting, where it is not what the run has anyway.
         self.texts = {name: as_text(x) for name, x in parse_overrides(overrides).items()}
-        known = {one.name for one in fields_of(maker(run, preset, seed)({}))}
+        #: With the settings that the run cannot do without, which are never forgotten.
+        plain, self.needed = unchanged(maker(run, preset, seed), self.texts)
+        known = {one.name for one in fields_of(plain)}
         others = [
             f"{name}: {self.texts.pop(name)}" for name in list(self.texts) if name not in known
         ]
@@ -190,6 +194,9 @@ class Form:
             found = draft(make, self.texts, self.further.value)
         except ConfigError as error:  # not even without changes
             self.problem.value = alert(str(error))
+            if hasattr(self, "draft"):
+                self.draft = replace(self.draft, errors={WHOLE: str(error)}, config=None)
+                self._say(f"Not planned: {self._wrong()}.")
             return
         before, self.draft = getattr(self, "draft", None), found
         if before is None or names_of(before) != names_of(found):
@@ -202,8 +209,12 @@ class Form:
             self.cell.value = overrides_cell(found.overrides)
             self._ask()
         else:
-            names = ", ".join(name for name in wrong if name not in (WHOLE, FURTHER))
-            self._say(f"Not planned: look at {names or 'what is wrong above'}.")
+            self._say(f"Not planned: {self._wrong()}.")
+
+    def _wrong(self) -> str:
+        """Where to look for what is wrong."""
+        names = (name for name in self.draft.errors if name not in (WHOLE, FURTHER))
+        return f"look at {', '.join(names) or 'what is wrong above'}"
 
     def _offer_sections(self) -> None:
         sections = list(dict.fromkeys(map(section_of, names_of(self.draft))))
@@ -251,7 +262,7 @@ class Form:
         """Take note of a setting that its user has changed."""
         if self._filling:
             return
-        if text == field.text:
+        if text == field.text and field.name not in self.needed:
             self.texts.pop(field.name, None)
         else:
             self.texts[field.name] = text
@@ -277,6 +288,8 @@ class Form:
         if self.draft.config is not None:
             self._say("Timing steps on this machine ...")
             self.planner.ask(self.draft.config, timed=True)
+        else:
+            self._say(f"Nothing is timed: {self._wrong()}.")
 
     def _tell(self, planned: Planned) -> None:
         """Show a plan: between cells, on the kernel's own loop, where there is one."""

@@ -8,7 +8,7 @@ import pandas as pd
 
 from icotlib import paths
 from icotlib.errors import ConfigError
-from icotlib.reporting.results import method_label, provenance_of
+from icotlib.reporting.results import check_origin, method_label, provenance_of
 from icotlib.runs import Run
 from icotlib.system.seals import write_json
 from icotlib.system.spreadsheets import inert
@@ -53,17 +53,20 @@ def write_table(frame: pd.DataFrame, path: str | Path) -> list[Path]:
     Where the table has a column `runs`, every row names its runs, in a comment below the table or
     in the column itself, and a JSON file beside it holds commit, device and data hash of each.
 
-    Returns the paths of the files. Raises `ConfigError` for another ending.
+    Returns the paths of the files. Raises `ConfigError` for another ending, and where the JSON file
+    would replace another one than of such a table.
     """
     path = Path(path)
     if path.suffix not in KINDS:
         raise ConfigError(f"{path}: a table ends in {', '.join(KINDS[:-1])} or {KINDS[-1]}")
     text = {".csv": as_csv, ".md": as_markdown, ".tex": as_latex}[path.suffix](frame)
+    beside = path.with_suffix(".json")
+    if "runs" in frame:
+        check_origin(beside)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     if "runs" not in frame:
         return [path]
-    beside = path.with_suffix(".json")
     write_json(beside, _origin(frame))
     return [path, beside]
 

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -318,5 +319,7 @@ def execute_in(notebook: str, folder: str, values: dict[str, Any]) -> list[str]:
 
 
 def manual() -> str:
-    """A line for each notebook with its name and title."""
-    return "\n".join(f"  {path.stem:28} {title(path)}" for path in notebooks())
+    """Each notebook with its name and title, in lines of 80 characters."""
+    indent = " " * 31
+    entries = (f"  {path.stem:28} {title(path)}" for path in notebooks())
+    return "\n".join(textwrap.fill(one, 80, subsequent_indent=indent) for one in entries)

@@ -17,7 +17,7 @@ from icotlib.experiments.workbook import shared
 from icotlib.registry import STUDIES
 from icotlib.reporting import figures
 from icotlib.reporting.publish import family
-from icotlib.reporting.results import final_rows, results_table
+from icotlib.reporting.results import final_rows, results_table, with_ancestors
 from icotlib.running.jobs import ensure
 from icotlib.runs import Run
 
@@ -129,7 +129,9 @@ class Study(ABC):
 
         Raises `RunError` if none is finished.
         """
-        done = [member for member in members if member.run.done]
+        runs = with_ancestors(member.run for member in members if member.run.done)
+        whole = {run.name for run in runs}
+        done = [member for member in members if member.config.run_name in whole]
         if not done:
             raise RunError(
                 f"no run of the study {self.name!r} is finished (icot study {self.name})"

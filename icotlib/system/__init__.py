@@ -15,6 +15,7 @@ processes     cores, threads and environment variables
 seals         JSON files that know the hashes of other files
 seeding       random generators from several numbers
 spreadsheets  tables that a spreadsheet runs no formula of
+terminal      how wide the text is that commands print
 timing        seconds of computing; candidates timed in turn
 variables     environment variables that hold numbers and switches
 """

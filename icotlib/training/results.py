@@ -9,6 +9,7 @@ import pandas as pd
 from icotlib import paths
 from icotlib.data.run_data import RunData
 from icotlib.evaluation.scoring import Score
+from icotlib.run_files import removed_at
 from icotlib.runs import Run
 from icotlib.system import seals
 from icotlib.training.answers import save_answers
@@ -61,8 +62,8 @@ def save_results(
 
 def earlier_scores(run: Run) -> Iterator[tuple[int, Score]]:
     """The test scores of stages whose weights are not kept, by removal stage."""
-    for path in sorted((run.folder / "stages").glob("*/score.json")):
-        removed = int(path.parent.name.removeprefix("removed-"))
+    for path in sorted(run.folder.glob("stages/*/score.json"), key=lambda x: removed_at(x.parent)):
+        removed = removed_at(path.parent)
         saved = seals.opened(path, run.remedy)
         for name in ("by_symbol", "written", "right", "cut", "answer_right", "tokens", "chain"):
             saved[name] = tuple(saved.get(name, ()))

@@ -11,6 +11,7 @@ from icotlib.reporting.statistics import (
     difference_interval,
     mean_interval,
 )
+from icotlib.system.terminal import text_width
 
 #: Characters that Markdown would read as markup.
 _MARKUP = re.compile(r"([\\`*_$<>#\[\]|~])")
@@ -23,7 +24,7 @@ class Conclusion:
         self.sentences = list(sentences)
 
     def __repr__(self) -> str:
-        return "\n".join(textwrap.fill(one, 100) for one in self.sentences)
+        return "\n".join(textwrap.fill(one, text_width()) for one in self.sentences)
 
     def _repr_markdown_(self) -> str:
         return "\n".join("- " + _MARKUP.sub(r"\\\1", one) for one in self.sentences)

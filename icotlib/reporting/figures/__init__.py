@@ -2,7 +2,8 @@
 
 base          widths, type sizes, panels, axes and legends
 style         how methods look: colours, markers, labels, line styles
-methods       accuracy against tokens removed, training time and speed, for every method
+methods       accuracy against tokens removed, and speed, for every method
+learning      match in training against examples, seconds and tokens removed
 distillation  what the teacher's states hold, what is lost, what matters
 interp        what probes read and what states are used for
 studies       figures of the studies

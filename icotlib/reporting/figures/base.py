@@ -124,6 +124,10 @@ def _fitting(figure: Figure, entries: Sequence[Any]) -> int:
     return max(1, int(72 * figure.get_figwidth() / column))
 
 
+#: The label of such an axis where bars are drawn.
+WITH_BARS = "exact match (bars: 95% intervals)"
+
+
 def percent(ax: Axes, label: str = "exact match") -> None:
     """A vertical axis of shares, from 0 to 100%."""
     ax.set_ylim(-0.03, 1.03)

@@ -11,6 +11,7 @@ from icotlib.reporting.figures.base import (
     COLUMN,
     CONTROL,
     PAGE,
+    WITH_BARS,
     interval,
     legend_outside,
     new_figure,
@@ -77,11 +78,16 @@ def explained(table: pd.DataFrame) -> Figure:
     left.set_xlabel("training examples (thousands)")
     left.legend(loc="lower right")
     last = known[known.step == known.step.max()]
-    right.bar(last.layer, last.explained.clip(lower=0), color=color_of("icot_kd"), width=0.7)
+    # With hardly any variance it may be far below 0, and the axis ends at -100%.
+    right.bar(last.layer, last.explained.clip(lower=-1), color=color_of("icot_kd"), width=0.7)
     _layers(right)
+    lowest = max(-1.0, min(0.0, known.explained.min()))
     for ax in (left, right):
         percent(ax, "explained variance")
+        ax.set_ylim(lowest - 0.03, 1.03)
     right.set_ylabel("")
+    if known.explained.min() < -1:
+        left.set_ylabel("explained variance (cut at −100%)")
     return figure
 
 
@@ -175,7 +181,7 @@ def depth(table: pd.DataFrame) -> Figure:
         ax.errorbar(rows.layers, rows.accuracy, yerr=interval(rows), **style)
     ax.set_xlabel("layers")
     ax.set_xticks(sorted(table.layers.unique()))
-    percent(ax)
+    percent(ax, WITH_BARS)
     ax.legend(loc="best")
     return figure
 

@@ -19,7 +19,7 @@ from icotlib.errors import ConfigError, did_you_mean
 from icotlib.reporting.figures.base import COLUMN, FONTS, PAGE, Look, drawn_with
 from icotlib.reporting.figures.drawings import alt_text, drawing_of
 from icotlib.reporting.figures.resized import resized
-from icotlib.reporting.results import provenance_of
+from icotlib.reporting.results import check_origin, provenance_of
 from icotlib.runs import Run
 from icotlib.system.origin import git_commit
 from icotlib.system.seals import write_json
@@ -126,12 +126,13 @@ def save(
         runs: runs that it comes from, beside those that its data name.
 
     Returns the paths of the files. Raises `ConfigError` for a name that is no file name, for a
-    size that no figure can have, for the folder of published figures, and if there are files of
-    this name that differ.
+    size that no figure can have, for the folder of published figures, if there are files of this
+    name that differ, and where the JSON file would replace another one than of a figure.
     """
     export = Export(width, height, font_size, grey, folder, replace, font, formats)
     look, target = export.look, _target(name, folder)
     export.check_formats()
+    check_origin(target / f"{name}.json")
     tables = {"": data} if data is not None else _own_tables(figure)
     drawing = drawing_of(figure)
     origin = _origin(tables, runs) | {"alt": alt_text(figure)}

@@ -1,4 +1,4 @@
-"""Accuracy against tokens removed, training and speed; the figures of every method."""
+"""Accuracy against tokens removed, and speed; the figures of every method."""
 
 from typing import Any
 
@@ -7,24 +7,28 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import (
-    MaxNLocator,
-    ScalarFormatter,
-)
+from matplotlib.ticker import MaxNLocator
 
 from icotlib.reporting.figures.base import (
     COLUMN,
     PAGE,
-    empty_figure,
+    WITH_BARS,
     interval,
-    is_narrow,
     legend_outside,
     new_figure,
     percent,
     small_type,
 )
 from icotlib.reporting.figures.from_runs import drawn_from
-from icotlib.reporting.figures.style import color_of, is_baseline, marker_of, style_of
+from icotlib.reporting.figures.learning import draw_learning
+from icotlib.reporting.figures.style import (
+    color_of,
+    is_baseline,
+    marker_of,
+    seeds_text,
+    series_name,
+    style_of,
+)
 from icotlib.reporting.figures.styled import styled
 from icotlib.reporting.groups import distinct_variants
 from icotlib.reporting.results import method_label
@@ -49,7 +53,7 @@ def draw_removed(ax: Axes, table: pd.DataFrame) -> None:
             mean, low, high = _over_seeds(rows)
             at, ends = rows.removed.iloc[:1], [[mean - low], [high - mean]]
             look = {"color": style["color"], "marker": style["marker"], "ms": 5, "zorder": 3}
-            ax.errorbar(at, [mean], ends, label=name + _seeds(rows), lw=1, ls="", **look)
+            ax.errorbar(at, [mean], ends, label=f"{name} ({seeds_text(rows)})", lw=1, ls="", **look)
         else:
             schedule = rows.schedule.iloc[0]
             removal = f", {schedule} removal" if schedule else ""
@@ -59,18 +63,13 @@ def draw_removed(ax: Axes, table: pd.DataFrame) -> None:
     ax.set_xlabel(f"chain {units.pop() if len(units) == 1 else 'units'} removed (of {chain})")
     ax.set_xlim(-0.3, chain + 0.3)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    percent(ax)
-
-
-def series_name(method: str, variant: str, between: str = "") -> str:
-    """What the legend calls the runs of a method's variant."""
-    return method_label(method) + between + (f", {variant.replace('-', ' ')}" if variant else "")
+    percent(ax, "exact match\n(with 95% intervals)")
 
 
 def _draw_baseline(ax: Axes, rows: pd.DataFrame, name: str, style: dict[str, Any]) -> None:
     """A line at the mean over the seeds of one configuration, in a band of its interval."""
     mean, low, high = _over_seeds(rows)
-    ax.axhline(mean, lw=1, label=name + _seeds(rows), **style)
+    ax.axhline(mean, lw=1, label=f"{name} ({seeds_text(rows)})", **style)
     ax.axhspan(low, high, color=style["color"], alpha=0.12, lw=0)
 
 
@@ -81,7 +80,7 @@ def _draw_stages(ax: Axes, rows: pd.DataFrame, name: str, style: dict[str, Any])
         (removed, *_over_seeds(stage)) for removed, stage in rows.groupby("removed", sort=True)
     ]
     removed, mean, low, high = (np.array(column) for column in zip(*by_stage, strict=True))
-    ax.plot(removed, mean, label=name + _seeds(rows), alpha=0.9, **style)
+    ax.plot(removed, mean, label=f"{name} ({seeds_text(rows)})", alpha=0.9, **style)
     ax.fill_between(removed, low, high, color=style["color"], alpha=0.12, lw=0)
     if rows.seed.nunique() > 1:
         thin = style | {"lw": 0.4, "marker": "", "alpha": 0.6}
@@ -103,51 +102,6 @@ def _over_seeds(rows: pd.DataFrame) -> Interval:
     return mean_interval(Sample(seeds.accuracy.to_numpy(float), seeds.n_test.to_numpy(int)))
 
 
-def _seeds(rows: pd.DataFrame) -> str:
-    """How many seeds a line stands for, in words."""
-    n = rows.seed.nunique()
-    return f" ({n} seeds)" if n > 1 else " (one seed)"
-
-
-def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
-    """Teacher-forced match on the validation set while training, against seconds or examples: the
-    mean over seeds, in a band from the lowest to the highest.
-
-    It is drawn thin before the last removal stage: only there does it compare with other methods.
-    """
-    scale = 60 if x == "seconds" else 1000
-    for (method, variant), rows in learning.groupby(["method", "variant"], sort=False):
-        style, name = style_of(learning, method, variant), series_name(method, variant)
-        means = rows.groupby("step").agg(
-            at=(x, "mean"),
-            mean=("valid_match", "mean"),
-            low=("valid_match", "min"),
-            high=("valid_match", "max"),
-            removed=("removed", "min"),
-        )
-        is_last = means.removed >= rows.final_stage.iloc[0]
-        at = means["at"] / scale
-        thin = style | {"lw": 0.5, "marker": ""}
-        ax.plot(at, means["mean"].where(~is_last), **thin)
-        late = style | {"markevery": _every(means)}
-        ax.plot(at, means["mean"].where(is_last), label=name, **late)
-        if rows.run.nunique() > 1:
-            ax.fill_between(at, means.low, means.high, color=style["color"], alpha=0.12, lw=0)
-    ends = learning.groupby("run")[x].max()
-    if ends.max() > 4 * ends.median():
-        ax.set_xscale("log")
-        ax.xaxis.set_major_formatter(ScalarFormatter())
-    else:
-        ax.set_xlim(left=0)
-    ax.set_xlabel("training time (minutes)" if x == "seconds" else "training examples (thousands)")
-    percent(ax, "validation match")
-
-
-def _every(rows: pd.DataFrame) -> int:
-    """Which rows of a line get a marker: about seven of them."""
-    return max(1, len(rows) // 6)
-
-
 # --- figures -----------------------------------------------------------------------------------
 
 
@@ -160,7 +114,7 @@ def headline(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
         table: rows of `results_table`.
         learning: rows of `learning_table`, of runs that take similar time.
     """
-    figure, (left, right) = new_figure(PAGE, 2.5, 2, width_ratios=(1, 1))
+    figure, (left, right) = new_figure(PAGE, 2.7, 2, width_ratios=(1, 1))
     draw_removed(left, table)
     draw_learning(right, learning)
     left.set_title("Accuracy while the chain is removed")
@@ -180,23 +134,6 @@ def accuracy_vs_removed(table: pd.DataFrame) -> Figure:
     figure, ax = new_figure(COLUMN, 3.3)
     draw_removed(ax, table)
     legend_outside(figure, loc="outside lower center", ncols=2)
-    return figure
-
-
-@drawn_from(learning="learning")
-@styled
-def accuracy_vs_seconds(learning: pd.DataFrame) -> Figure:
-    """Validation accuracy while training, against examples and against seconds.
-
-    Args:
-        learning: rows of `learning_table`.
-    """
-    figure, (left, right) = new_figure(PAGE, 2.5, 2, sharey=True)
-    draw_learning(left, learning, "examples")
-    draw_learning(right, learning, "seconds")
-    right.set_ylabel("")
-    entries = left.get_legend_handles_labels()
-    legend_outside(figure, *entries, loc="outside upper center", ncols=3)
     return figure
 
 
@@ -255,66 +192,8 @@ def shifts(table: pd.DataFrame) -> Figure:
     ax.set_xlim(-0.5, len(names) - 0.5)
     ax.axvline(0.5, color="#999999", lw=0.8)  # in distribution on the left of it
     ax.grid(visible=False, axis="x")
-    percent(ax)
+    percent(ax, WITH_BARS)
     legend_outside(figure, loc="outside upper center", ncols=len(methods))
-    return figure
-
-
-@drawn_from(learning="learning")
-@styled
-def learning_curves(learning: pd.DataFrame) -> Figure:
-    """Training loss, and teacher-forced match in training and validation, against examples."""
-    learning = distinct_variants(learning)
-    figure, (left, right) = new_figure(PAGE, 2.7, 2)
-    named: set[str] = set()
-    for _, run in learning.groupby("run", sort=False):
-        thousands, first = run.examples / 1000, run.iloc[0]
-        text = series_name(first.method, first.variant)
-        name = None if text in named else text
-        named.add(text)
-        style = style_of(learning, first.method, first.variant)
-        style |= {"lw": 1.3, "markevery": _every(run)}
-        left.plot(thousands, run.loss, label=name, **style)
-        right.plot(thousands, run.valid_match, label=name, **style)
-        dotted = {"lw": 0.9, "marker": "", "ls": ":"}
-        right.plot(thousands, run.train_match, **style | dotted)
-    left.set_yscale("log")
-    left.set_ylabel("training loss per token")
-    for ax in (left, right):
-        ax.set_xlabel("training examples (thousands)")
-        ax.set_xlim(left=0)
-    percent(right, "match, teacher-forced (dotted: training)")
-    entries = left.get_legend_handles_labels()
-    legend_outside(figure, *entries, loc="outside upper center", ncols=3)
-    return figure
-
-
-@drawn_from(learning="learning")
-@styled
-def schedule_ablations(learning: pd.DataFrame) -> Figure:
-    """Validation match while tokens are removed, the recipe changed in one way in each panel.
-
-    The shaded steps count the tokens removed; the line is the teacher-forced match at that stage.
-    """
-    variants = list(dict.fromkeys(learning.variant))
-    columns = 2 if is_narrow() else 3
-    lines = -(-len(variants) // columns)
-    figure = empty_figure(PAGE, 1.75 * lines)
-    axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flatten()
-    for ax, variant in zip(axes, variants, strict=False):
-        rows = learning[learning.variant == variant]
-        share = rows.removed / rows.chain_length
-        ax.fill_between(rows.step, 0, share, step="post", color="#dddddd", lw=0)
-        ax.plot(rows.step, rows.valid_match, color=color_of(rows.method.iloc[0]))
-        ax.set_title(variant.replace("-", " "))
-        percent(ax, "")
-    for ax in axes[len(variants) :]:
-        ax.set_visible(False)
-    for ax in axes[: len(variants)][-columns:]:  # the lowest panel of each column
-        ax.set_xlabel("optimizer steps")
-        ax.tick_params(axis="x", labelbottom=True)
-    for ax in axes[::columns]:
-        ax.set_ylabel("match, teacher-forced")
     return figure
 
 

@@ -14,11 +14,12 @@ from icotlib.reporting.figures.base import (
     COLUMN,
     CONTROL,
     PAGE,
+    WITH_BARS,
     legend_outside,
     new_figure,
     percent,
 )
-from icotlib.reporting.figures.style import arm_style
+from icotlib.reporting.figures.style import arm_style, seeds_text
 from icotlib.reporting.figures.styled import styled
 from icotlib.reporting.statistics import over_seeds
 
@@ -47,7 +48,8 @@ def routing(table: pd.DataFrame) -> Figure:
     ax.set_xlabel("tokens written a question")
     ax.set_ylabel("exact match")
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
-    ax.set_title(f"{table.seed.nunique()} seeds: mean and range")
+    several = table.seed.nunique() > 1
+    ax.set_title(seeds_text(table) + (": mean, and lowest to highest" if several else ""))
     legend_outside(figure, loc="outside lower center")
     return figure
 
@@ -92,7 +94,7 @@ def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_xlabel("milliseconds an answer")
         ax.set_title(f"{task} ({seeds_text(rows)})")
-        percent(ax)
+        percent(ax, WITH_BARS)
     legend_outside(figure, loc="outside right center")
     return figure
 
@@ -119,7 +121,7 @@ def contents(table: pd.DataFrame) -> Figure:
             _draw_split(ax, rows[rows.split == split], order, (number, split, len(splits)))
         ax.set_xticks(range(len(order)), [name.replace(" ", "\n") for name in order])
         ax.set_title(f"{task} ({seeds_text(rows)})")
-        percent(ax)
+        percent(ax, WITH_BARS)
     legend_outside(figure, loc="outside lower center", ncols=2)
     return figure
 
@@ -191,7 +193,7 @@ def levers(table: pd.DataFrame) -> Figure:
     ax.set_yticks(range(len(arms)), arms)
     ax.set_ylim(len(arms) - 0.5, -0.5)
     ax.xaxis.set_major_formatter(PercentFormatter(1))
-    ax.set_xlabel(f"exact match at the last stage ({seeds_text(table)})")
+    ax.set_xlabel(f"exact match at the last stage ({seeds_text(table)}, bars: 95% intervals)")
     return figure
 
 
@@ -216,7 +218,7 @@ def anytime(table: pd.DataFrame) -> Figure:
             look.pop("label", None)
     ax.set_xlabel("tokens removed")
     ax.set_title(seeds_text(table))
-    percent(ax)
+    percent(ax, WITH_BARS)
     legend_outside(figure, loc="outside lower center")
     return figure
 
@@ -226,9 +228,3 @@ def _draw_mean(ax: Axes, at: float, rows: pd.DataFrame, look: dict[str, Any]) ->
     found = over_seeds(rows)
     error = [[max(0.0, found.value - found.low)], [max(0.0, found.high - found.value)]]
     ax.errorbar([at], [found.value], yerr=error, ls="", ms=5, capsize=2, **look)
-
-
-def seeds_text(rows: pd.DataFrame) -> str:
-    """How many seeds each group has, in words."""
-    count = rows.seed.nunique()
-    return f"{count} seeds" if count > 1 else "1 seed"

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from icotlib.registry import METHODS
+from icotlib.reporting.results import method_label
 
 #: Colours of a method's further variants, and line styles by the order of variants.
 FURTHER = ("#CC79A7", "#BBBBBB", "#DDCC77")
@@ -27,6 +28,21 @@ def arm_style(arm: str) -> dict[str, Any]:
         "color": color_of(method),
         "marker": marker or marker_of(method),
     }
+
+
+def series_name(method: str, variant: str, between: str = "") -> str:
+    """What the legend calls the runs of a method's variant."""
+    return method_label(method) + between + (f", {variant.replace('-', ' ')}" if variant else "")
+
+
+def seeds_text(rows: pd.DataFrame) -> str:
+    """How many seeds a line or a figure stands for, in words.
+
+    Args:
+        rows: with the column seed, or with run where each is of a seed.
+    """
+    n = rows["seed" if "seed" in rows else "run"].nunique()
+    return f"{n} seeds" if n > 1 else "one seed"
 
 
 def color_of(method: str) -> str:
