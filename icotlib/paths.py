@@ -46,6 +46,8 @@ SHIPPED = DATA / "models"
 STYLE = Path(__file__).resolve().parent / "reporting" / "figures" / "paper.mplstyle"
 #: Script and style of the map in a notebook: this name with .js and .css.
 MAP_GRID = Path(__file__).resolve().parent / "reporting" / "map_grid"
+#: The same of the dial's slider.
+STAGE_SLIDER = MAP_GRID.with_name("stage_slider")
 
 
 def check_checkout(command: str) -> None:

@@ -65,20 +65,23 @@ def test_the_dial_is_turned_by_mouse_and_keyboard(lab, browser, lab_root, tiny, 
     shown = Page(browser, lab, write_notebook(lab_root / "dial.ipynb", cell), width=900)
     shown.run_cell(0)
     shown.sees("answer")
-    slider, named = shown.page.get_by_role("slider"), shown.page.get_by_label("The model")
-    track = shown.page.locator(".widget-slider .slider-container, .slider-container").first
-    width = track.bounding_box()["width"]
+    slider, named = (
+        shown.page.get_by_role("slider", name="Removed"),
+        shown.page.get_by_label("The model"),
+    )
+    width = slider.bounding_box()["width"]
+    assert slider.get_attribute("aria-valuetext") == "writes every step"
     slider.focus()
     shown.page.keyboard.press("ArrowRight")
     playwright.expect(named).to_have_value("1 token removed", timeout=PATIENCE)
     shown.page.locator("del").wait_for()
-    assert track.bounding_box()["width"] == width
+    assert slider.bounding_box()["width"] == width
     shown.picture("dial")
     named.select_option("writes none")
     # All eight tokens are struck through: the answer is there before the next one is asked for.
     whole = re.compile(r"(?:\S+\s+){7}\S+")
     playwright.expect(shown.page.locator("del")).to_have_text(whole, timeout=PATIENCE)
-    assert track.bounding_box()["width"] == width
+    assert slider.bounding_box()["width"] == width
     field = shown.page.get_by_label("Question")
     field.fill("12 * x")
     field.press("Enter")

@@ -66,9 +66,10 @@ def test_notebooks_run_from_the_wheel_alone(installed, tmp_path):
     assert not (installed / "runs").exists()
 
 
-def test_the_map_of_the_explorer_is_in_the_wheel(installed):
+@pytest.mark.parametrize("widget", [paths.MAP_GRID, paths.STAGE_SLIDER])
+def test_scripts_and_styles_of_widgets_are_in_the_wheel(installed, widget):
     for ending in (".js", ".css"):
-        part = paths.MAP_GRID.with_suffix(ending).relative_to(paths.PROJECT)
+        part = widget.with_suffix(ending).relative_to(paths.PROJECT)
         assert (installed / part).is_file()
 
 

@@ -59,7 +59,7 @@ def test_the_dial_moves_and_explains_a_bad_question(run):
     assert named.label == "writes none"  # the same position in words
     named.index = 1
     assert slider.label == "1 token removed"
-    assert (slider.readout, named.description) == (False, "The model")
+    assert (slider.description, named.description) == ("Removed", "The model")
     field.value = "12 * x"
     assert "type a number of 2 digits" in output.value
     field.value = "12 * 34"

@@ -8,6 +8,7 @@ comparison      two groups or two runs side by side, and what the tests show
 summary         one row per configuration, with intervals over seeds
 tables          CSV, Markdown and LaTeX, with the runs of every row
 readable        tables below the cells of a notebook
+scrolling       wide tables that scroll by keyboard
 selection       choosing and ordering runs by their settings
 overview        all runs as one table, and the settings in which single runs differ
 archive         runs as one file, to keep or to send
@@ -34,6 +35,7 @@ settings_rows   one setting of that form
 figure_desk     the figure desk: choose, size, preview and save a figure
 parts           parts of these instruments: sentences, images, pickers
 dial            one question, answered while more and more of the chain is removed
+stage_slider    the slider of the dial, with a name
 explorer        cells of a model's maps, chosen by click or arrow key
 map_grid        the map that is clicked
 widgets         the live plot, and the table of a sweep

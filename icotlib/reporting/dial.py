@@ -102,6 +102,8 @@ def dial(runs: Runs, question: str | None = None, headless: bool = False) -> Any
 
     import ipywidgets as widgets  # a terminal does without
 
+    from icotlib.reporting.stage_slider import StageSlider
+
     models = SideBySide({name: StageModel.of(run, name=name) for name, run in named.items()})
     model = models.first
     field = widgets.Combobox(
@@ -111,15 +113,8 @@ def dial(runs: Runs, question: str | None = None, headless: bool = False) -> Any
         continuous_update=False,
         layout=widgets.Layout(width="32em", max_width="100%"),
     )
-    # Its own readout would change the length of the track, and be a field to type in.
-    slider = widgets.SelectionSlider(
-        options=models.positions,
-        description="Removed",
-        readout=False,
-        continuous_update=False,
-        layout=widgets.Layout(width="32em", max_width="100%"),
-    )
-    # The same position as a list with a label, for screen readers, which the slider tells nothing.
+    slider = StageSlider(models.positions, "Removed")
+    # The same position in words, which the slider shows to screen readers alone.
     named_position = widgets.Dropdown(options=models.positions, description="The model")
     widgets.link((slider, "index"), (named_position, "index"))
     output = widgets.HTML()
@@ -131,7 +126,7 @@ def dial(runs: Runs, question: str | None = None, headless: bool = False) -> Any
             output.value = alert(str(error))
 
     field.observe(show, names="value")
-    slider.observe(show, names="value")
+    slider.observe(show, names="index")
     show()
     return widgets.VBox([field, slider, named_position, output])
 

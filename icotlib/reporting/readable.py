@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from icotlib.reporting.scrolling import scrolling
 from icotlib.reporting.tables import presented
 
 #: The width of a notebook's page, of a character and of the space around a cell, in pixels.
@@ -65,11 +66,11 @@ class Table:
 
     def _repr_html_(self) -> str:
         first, rest = self.cells[self.columns], self.cells.drop(columns=self.columns)
-        parts = [_html(first.head(ROWS))]
+        parts = [scrolling(_html(first.head(ROWS)))]
         if len(rest.columns) or len(first) > ROWS:
             parts.append(
                 f"<details><summary>{html.escape(self._what_is_folded(rest))}</summary>"
-                f"<div style='overflow-x: auto'>{_html(self.cells)}</div></details>"
+                f"{scrolling(_html(self.cells))}</details>"
             )
         return "".join(parts)
 

@@ -20,7 +20,7 @@ from_runs     figures that need nothing but runs
 alt_text      figures in words
 labels        labels that cover nothing
 grey          figures without colours
-notebook      figures below the cells of a notebook
+notebook      figures and tables below the cells of a notebook
 
 A figure is one function with `@styled` in a file here; it is then `figures.NAME`. With
 `@drawn_from(table="results")` above that, `icot.figure_desk` offers it for any runs. Every figure
