@@ -64,7 +64,7 @@ class Cluster:
             return options, {}
         package = home / "package"
         if not package.is_dir():
-            for name in ("icotlib", "notebooks", "data/sample"):
+            for name in ("icotlib", "notebooks", "data/sample", "data/models"):
                 shutil.copytree(paths.PROJECT / name, package / name)
         own = {"HOME": str(home), "PYTHONPATH": str(package), "ICOT_RUNS": "", "ICOT_CLUSTER": ""}
         return [*options, "--host", f"127.0.0.{number}"], own

@@ -10,6 +10,7 @@ import torch
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
+import icotlib as icot
 from icotlib.interp import digit_geometry
 from icotlib.registry import METHODS
 from icotlib.reporting import figures
@@ -247,6 +248,15 @@ def test_fonts_are_embedded_as_outlines_that_journals_accept(tmp_path):
     pdf = paths[0].read_bytes()
     assert b"/Type3" not in pdf
     assert b"/FontFile2" in pdf
+
+
+def test_runs_without_curves_of_their_own_leave_the_panel_empty():
+    """Such as those of distillation alone, whose phases take seconds of their own."""
+    nothing = icot.learning_table([])
+    figure = figures.headline(made_table(), nothing)
+    assert figure.axes[0].lines
+    assert not [line for line in figure.axes[1].lines if len(line.get_xdata())]
+    figures.accuracy_vs_seconds(nothing)
 
 
 def test_widths_are_those_of_columns():

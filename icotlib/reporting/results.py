@@ -144,6 +144,14 @@ def spent_before(config: RunConfig) -> dict[str, float]:
     return {name: sum(total[key] for total in totals) for name, key in names.items()}
 
 
+#: Columns that `learning_table` has for every method, also where there is no row.
+LEARNING = [
+    *("step", "examples", "tokens", "rate", "loss", "removed", "train_match", "valid_match"),
+    *("seconds", "method", "schedule", "variant", "task", "configuration", "settings", "seed"),
+    *("chain_length", "final_stage", "run"),
+]
+
+
 def learning_table(runs: Iterable[Run]) -> pd.DataFrame:
     """One row per run and evaluation during training: accuracy against examples and seconds.
 
@@ -170,7 +178,7 @@ def learning_table(runs: Iterable[Run]) -> pd.DataFrame:
             "run": run.name,
         }
         tables.append(metrics.assign(**columns))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=LEARNING)
 
 
 def final_rows(table: pd.DataFrame) -> pd.DataFrame:
