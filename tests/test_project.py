@@ -377,7 +377,10 @@ def test_nothing_tracked_names_a_machine():
     naming = []
     for name in tracked():
         path = ROOT / name
-        if path.suffix in (".png", ".pdf", ".safetensors", ".parquet") or path.name == "test_project.py":
+        if (
+            path.suffix in (".png", ".pdf", ".safetensors", ".parquet")
+            or path.name == "test_project.py"
+        ):
             continue
         pattern = r"(?<![\w.])/(root|home|work|tmp)/\w|pypi\.org|file:///"
         if re.search(pattern, path.read_text(encoding="utf-8")):
