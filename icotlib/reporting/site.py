@@ -170,7 +170,7 @@ def _copy_page(page: Path, to: Path, folder: Path) -> str:
         path = (page.parent / target).resolve()
         if path == paths.PROJECT / "README.md":
             return f"{start}{target.removesuffix('README.md')}index.md{end}"
-        # Pages and notebooks have their own place; a link to a notebook must not bring it unexecuted.
+        # Pages and notebooks have their own place: a link must not bring one unexecuted.
         is_file = path.is_file() and path.suffix not in (".md", ".ipynb")
         if is_file and path.is_relative_to(paths.PROJECT):
             copy = folder / path.relative_to(paths.PROJECT)
