@@ -92,15 +92,9 @@ def whitening(states: Tensor, floor: float = 1e-4) -> tuple[Tensor, Tensor]:
     mean = states.mean(dim=1, keepdim=True)
     spread = states.std(dim=1, keepdim=True).clamp(min=1e-6)
     x = (states - mean) / spread
-    covariance = x.mT @ x / states.shape[1]
-    variances = covariance.diagonal(dim1=1, dim2=2)
-    least = floor * variances.mean(dim=1, keepdim=True).clamp(min=1e-12)
-    variances += least  # a view: it is the diagonal that grows
-    # Any square root of the inverse whitens, and what is fitted does not depend on which; that of
-    # Cholesky takes a twentieth of the time of the symmetric one.
-    lower = torch.linalg.cholesky(covariance)
-    identity = torch.eye(lower.shape[1], dtype=lower.dtype, device=lower.device)
-    return mean, torch.linalg.solve_triangular(lower.mT, identity, upper=True) / spread.mT
+    values, vectors = torch.linalg.eigh(x.mT @ x / states.shape[1])
+    least = floor * values.mean(dim=1, keepdim=True).clamp(min=1e-12)
+    return mean, vectors * (values.clamp(min=0) + least).rsqrt()[:, None] / spread.mT
 
 
 def _classes(labels: Tensor) -> tuple[int, int, Tensor]:
