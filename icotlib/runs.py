@@ -276,17 +276,19 @@ def find_run(name: str) -> Run:
 
 def _shipped_instead(name: str) -> Run:
     """The model of this name that comes with the workbook. Raises `RunError` if there is none."""
-    for run in shipped_runs():
-        if run.name == name:
-            origin = f"trained at commit {run.provenance['commit']}, seed {run.config.seed}"
-            warnings.warn(
-                f"no run of yours begins with {name!r}: this is the small model that comes with "
-                f"the workbook ({origin}). `icot train {name}` trains your own",
-                RunWarning,
-                stacklevel=3,
-            )
-            return run
-    raise RunError(f"no run under {paths.runs_root()} begins with {name!r}; see `icot runs`")
+    try:
+        run = shipped(name)
+    except RunError:
+        text = f"no run under {paths.runs_root()} begins with {name!r}; see `icot runs`"
+        raise RunError(text) from None
+    origin = f"trained at commit {run.provenance['commit']}, seed {run.config.seed}"
+    warnings.warn(
+        f"no run of yours begins with {name!r}: this is the small model that comes with the "
+        f"workbook ({origin}). `icot train {name}` trains your own",
+        RunWarning,
+        stacklevel=3,
+    )
+    return run
 
 
 def same_training(origin: dict[str, Any]) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from icotlib.errors import IcotError, RunWarning, did_you_mean
+from icotlib.system.terminal import HELP
 
 COMMANDS = {
     "train": "train one run, or show it if it is finished",
@@ -62,9 +63,6 @@ COMMANDS = {
     "publish": "write figures/ from finished runs, and the tables of README and guide",
     "site": "build README, executed notebooks and guide as web pages that need no network",
 }
-
-#: Characters of a line of help.
-HELP = 80
 
 EXAMPLES = """\
 examples:

@@ -14,6 +14,7 @@ from icotlib import experiments, paths
 from icotlib.config import RunConfig, parse_overrides
 from icotlib.errors import ConfigError, DataError, IcotError
 from icotlib.running import parameters as parameter_cells
+from icotlib.system.terminal import HELP
 
 if TYPE_CHECKING:
     from icotlib.running.jobs import Job, Outcome
@@ -319,7 +320,7 @@ def execute_in(notebook: str, folder: str, values: dict[str, Any]) -> list[str]:
 
 
 def manual() -> str:
-    """Each notebook with its name and title, in lines of 80 characters."""
+    """Each notebook with its name and title, in lines of help."""
     indent = " " * 31
     entries = (f"  {path.stem:28} {title(path)}" for path in notebooks())
-    return "\n".join(textwrap.fill(one, 80, subsequent_indent=indent) for one in entries)
+    return "\n".join(textwrap.fill(one, HELP, subsequent_indent=indent) for one in entries)

@@ -12,13 +12,11 @@ from matplotlib.figure import Figure
 
 from icotlib.config import RunConfig
 from icotlib.errors import ConfigError
-from icotlib.experiments.base import SharedOverrides
 from icotlib.experiments.stepwise import one_model
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import less
-from icotlib.reporting.results import results_table
 from icotlib.reporting.samples import sample_of
-from icotlib.studies.base import Member, Study, register
+from icotlib.studies.base import Member, Study, of_arm, register
 from icotlib.tasks import get_task
 
 #: Stages that have a specialist, as shares of the chain.
@@ -51,39 +49,33 @@ class Anytime(Study):
                     "train.steps": max(1, generalist.train.steps // parts),
                     "label": f"stage-{stage}-{budget}",
                 }
-                own = SharedOverrides(dict(overrides) | changes)
-                arms[f"specialist for {stage}, {budget} budget"] = one_model(preset, seed, own)
+                own = one_model(preset, seed, of_arm(overrides, changes))
+                arms[f"specialist for {stage}, {budget} budget"] = own
         return arms
 
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
-        rows = []
-        for member in members:
-            kind, _, budget = member.arm.partition(", ")
-            wanted = stages_of(member.config)
-            for row in results_table([member.run]).itertuples():
-                if row.removed not in wanted:
-                    continue
-                rows.append(
-                    {
-                        "kind": "specialist" if budget else kind,
-                        "removed": row.removed,
-                        "budget": budget.removesuffix(" budget") or "whole",
-                        "seed": row.seed,
-                        "examples": row.train_examples,
-                        "accuracy": row.accuracy,
-                        "n": row.n_test,
-                    }
-                )
-        order = ["kind", "budget", "removed", "seed"]
-        return pd.DataFrame(rows).sort_values(order, ignore_index=True)
+        rows = self.rows(members)
+        rows = rows[rows.removed.isin(stages_of(members[0].config))]
+        arm = rows.arm.str.partition(", ")
+        budget = arm[2].str.removesuffix(" budget")
+        table = pd.DataFrame(
+            {
+                "kind": arm[0].where(budget == "", "specialist"),
+                "removed": rows.removed,
+                "budget": budget.replace("", "whole"),
+                "seed": rows.seed,
+                "examples": rows.train_examples,
+                "accuracy": rows.accuracy,
+                "n": rows.n_test,
+            }
+        )
+        return table.sort_values(["kind", "budget", "removed", "seed"], ignore_index=True)
 
     def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
         return figures.anytime(table)
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
-        rows = results_table([member.run for member in members])
-        arm_of = {member.config.run_name: member.arm for member in members}
-        groups = dict(list(rows.groupby([rows.run.map(arm_of), "removed"], sort=False)))
+        groups = dict(list(self.rows(members).groupby(["arm", "removed"], sort=False)))
         said = []
         for (arm, removed), special in groups.items():
             general = groups.get((GENERALIST, removed))

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from icotlib import paths
 from icotlib.config import RunConfig, parse_overrides
 from icotlib.errors import ConfigError, RunError
-from icotlib.experiments.base import check
+from icotlib.experiments.base import SharedOverrides, check
 from icotlib.experiments.workbook import shared
 from icotlib.registry import STUDIES
 from icotlib.reporting import figures
@@ -78,11 +78,16 @@ class Study(ABC):
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
         """What it found, in sentences that say so where the data do not decide."""
 
-    def rows_by_arm(self, members: Sequence[Member]) -> dict[str, pd.DataFrame]:
-        """The last stage of finished runs (`results_table`), a row for each seed, by arm."""
-        rows = final_rows(results_table([member.run for member in members]))
+    def rows(self, members: Sequence[Member]) -> pd.DataFrame:
+        """Every stage of finished runs (`results_table`), with a column arm."""
+        rows = results_table([member.run for member in members])
         arm_of = {member.config.run_name: member.arm for member in members}
-        return {str(arm): one for arm, one in rows.groupby(rows.run.map(arm_of), sort=False)}
+        return rows.assign(arm=rows.run.map(arm_of))
+
+    def rows_by_arm(self, members: Sequence[Member]) -> dict[str, pd.DataFrame]:
+        """The last stage of finished runs, a row for each seed, by arm."""
+        rows = final_rows(self.rows(members))
+        return {str(arm): one for arm, one in rows.groupby("arm", sort=False)}
 
     # --- its runs ---
 
@@ -138,6 +143,11 @@ class Study(ABC):
             )
         table = self.table(done)
         return Answer(self, done, table)
+
+
+def of_arm(overrides: Any, changes: dict[str, Any]) -> SharedOverrides:
+    """The settings that tell an arm from others, over those that all runs of a study share."""
+    return SharedOverrides(dict(overrides) | changes)
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,11 @@ from matplotlib.figure import Figure
 
 from icotlib.config import RunConfig
 from icotlib.evaluation.ood import shift_table
-from icotlib.experiments.base import SharedOverrides
 from icotlib.experiments.latent import coconut
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import less
 from icotlib.reporting.samples import sample_of
-from icotlib.studies.base import Member, Study, register
+from icotlib.studies.base import Member, Study, of_arm, register
 
 #: What the places hold, by arm.
 CONTENTS: dict[str, dict[str, Any]] = {
@@ -45,8 +44,7 @@ class Contents(Study):
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
         own = {arm: {"label": arm.replace(" ", "-")} | changes for arm, changes in CONTENTS.items()}
         return {
-            arm: coconut(preset, seed, SharedOverrides(overrides | changes))
-            for arm, changes in own.items()
+            arm: coconut(preset, seed, of_arm(overrides, changes)) for arm, changes in own.items()
         }
 
     def table(self, members: Sequence[Member]) -> pd.DataFrame:

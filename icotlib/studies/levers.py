@@ -13,12 +13,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from icotlib.config import RunConfig
-from icotlib.experiments.base import SharedOverrides
 from icotlib.experiments.stepwise import REMOVAL, icot_si
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import less
 from icotlib.reporting.samples import sample_of
-from icotlib.studies.base import Member, Study, register
+from icotlib.studies.base import Member, Study, of_arm, register
 
 #: The recipe of `icot_si` as it is.
 RECIPE = ("recipe", "whole")
@@ -44,9 +43,7 @@ class Levers(Study):
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
         return {
-            _arm(lever): icot_si(
-                preset, seed, SharedOverrides(_changes(lever, preset) | dict(overrides))
-            )
+            _arm(lever): icot_si(preset, seed, of_arm(overrides, _changes(lever, preset)))
             for lever in LEVERS
         }
 

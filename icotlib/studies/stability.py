@@ -13,13 +13,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from icotlib.config import RunConfig
-from icotlib.experiments.base import SharedOverrides
 from icotlib.experiments.stepwise import REMOVAL, icot_si, one_model
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import capital, percent
 from icotlib.reporting.results import learning_table
 from icotlib.reporting.statistics import Interval, fisher, success_rate
-from icotlib.studies.base import Member, Study, register
+from icotlib.runs import Run
+from icotlib.studies.base import Member, Study, of_arm, register
 
 #: The accuracy with the whole chain removed from which a run counts as a success, and the one that
 #: its validation set must show for `seconds_to_90`.
@@ -56,12 +56,12 @@ class Stability(Study):
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
         own = {arm: _changes(arm, preset) for arm in CHANGES}
         return {
-            **{arm: icot_si(preset, seed, _over(overrides, one)) for arm, one in own.items()},
+            **{arm: icot_si(preset, seed, of_arm(overrides, one)) for arm, one in own.items()},
             "one model for all k": one_model(preset, seed, overrides),
         }
 
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
-        rows = []
+        rows, runs = [], {member.run.name: member.run for member in members}
         for arm, table in self.rows_by_arm(members).items():
             for row in table.itertuples():
                 removed_all = row.removed == row.chain_length
@@ -73,7 +73,7 @@ class Stability(Study):
                         "success": bool(removed_all and row.accuracy >= SUCCESS),
                         "examples": row.train_examples,
                         "seconds": round(row.train_seconds, 1),
-                        "seconds_to_90": _seconds_to_90(members, row.run),
+                        "seconds_to_90": _seconds_to_90(runs[row.run]),
                     }
                 )
         return pd.DataFrame(rows)
@@ -90,11 +90,6 @@ class Stability(Study):
         return said
 
 
-def _over(overrides: Any, changes: dict[str, Any]) -> SharedOverrides:
-    """The arm's own settings, under those that a user has changed."""
-    return SharedOverrides(changes | dict(overrides))
-
-
 def _changes(arm: str, preset: str) -> dict[str, Any]:
     """The settings of an arm, and the label that names its runs."""
     changes = dict(CHANGES[arm])
@@ -107,10 +102,9 @@ def _changes(arm: str, preset: str) -> dict[str, Any]:
     return changes if arm == PAPERS else changes | {"label": label}
 
 
-def _seconds_to_90(members: Sequence[Member], name: str) -> float:
+def _seconds_to_90(run: Run) -> float:
     """Training seconds until so many validation answers were right with everything removed; NaN
     where they never were."""
-    [run] = [member.run for member in members if member.run.name == name]
     seen = learning_table([run])
     learned = seen[(seen.removed == seen.chain_length) & (seen.valid_match >= LEARNED)]
     return round(float(learned.seconds.min()), 1) if len(learned) else float("nan")

@@ -3,6 +3,9 @@
 import shutil
 import sys
 
+#: Characters of a line of help.
+HELP = 80
+
 #: Characters of a line where nothing is narrower.
 WIDEST = 100
 

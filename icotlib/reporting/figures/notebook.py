@@ -28,11 +28,25 @@ def show_in_notebooks() -> None:
 
     shell = get_ipython()
     if shell is not None:
-        formatters = shell.display_formatter.formatters
-        formatters["image/png"].for_type(Figure, as_image)
-        formatters["text/plain"].for_type(Figure, _as_text)
-        formatters["text/html"].for_type(Figure, as_html)
-        formatters["text/html"].for_type(pd.DataFrame, lambda frame: scrolling(frame._repr_html_()))
+        shown = shell.display_formatter
+        shown.mimebundle_formatter.for_type(Figure, as_bundle)
+        html_of = shown.formatters["text/html"]
+        html_of.for_type(pd.DataFrame, lambda frame: scrolling(frame._repr_html_()))
+
+
+def as_bundle(figure: Figure, **chosen: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A figure, drawn once, in every form that a notebook shows, by type, and their metadata.
+
+    Args:
+        chosen: the types that are wanted or not, which IPython sees to itself.
+    """
+    forms, image = {"text/plain": alt_text(figure)}, as_image(figure)
+    if image is None:
+        return forms, {}
+    forms["image/png"], about = image
+    if is_live():
+        forms["text/html"] = _as_html(*image)
+    return forms, {"image/png": about}
 
 
 def as_image(figure: Figure) -> tuple[str, dict[str, Any]] | None:
@@ -44,16 +58,8 @@ def as_image(figure: Figure) -> tuple[str, dict[str, Any]] | None:
     return image and (image[0], image[1] | {"alt": alt_text(figure)})
 
 
-def as_html(figure: Figure) -> str | None:
-    """The same image as HTML with its description, where a person runs the notebook; else None."""
-    image = as_image(figure) if is_live() else None
-    if image is None:
-        return None
-    data, said = image
+def _as_html(data: str, said: dict[str, Any]) -> str:
+    """An image and its description (`as_image`) as HTML."""
     size = f"width='{said['width']}' height='{said['height']}'"
     source = f"data:image/png;base64,{data.strip()}"
     return f"<img alt='{html.escape(said['alt'])}' {size} src='{source}'>"
-
-
-def _as_text(figure: Figure, printer: Any, cycle: bool) -> None:
-    printer.text(alt_text(figure))

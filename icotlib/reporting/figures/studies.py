@@ -153,7 +153,7 @@ def success_by_arm(table: pd.DataFrame, success: float) -> Figure:
         success: the accuracy from which a seed counts as one.
     """
     arms = list(dict.fromkeys(table.arm))
-    figure, ax = new_figure(PAGE, 0.5 + 0.32 * len(arms))
+    figure, ax = _rows_of(arms)
     for row, arm in enumerate(arms):
         own = table[table.arm == arm]
         looks = {True: (ACCENT, "o"), False: (CONTROL, "x")}
@@ -162,10 +162,7 @@ def success_by_arm(table: pd.DataFrame, success: float) -> Figure:
             ax.plot(rows.accuracy, np.full(len(rows), row), ls="", marker=marker, color=color)
         ax.text(1.02, row, f"{own.success.sum()} of {len(own)}", va="center", clip_on=False)
     ax.axvline(success, color=CONTROL, lw=0.8, ls=":")
-    ax.set_yticks(range(len(arms)), arms)
-    ax.set_ylim(len(arms) - 0.5, -0.5)
     ax.set_xlim(-0.02, 1.01)
-    ax.xaxis.set_major_formatter(PercentFormatter(1))
     ax.set_xlabel("exact match with every step removed, a mark for each seed")
     ax.set_title(f"seeds that reach {success:.0%}", loc="right")
     return figure
@@ -182,19 +179,27 @@ def levers(table: pd.DataFrame) -> Figure:
     """
     named = table.assign(arm=table.lever + ": " + table.value)
     arms = list(dict.fromkeys(named.arm))
-    figure, ax = new_figure(PAGE, 0.5 + 0.32 * len(arms))
+    figure, ax = _rows_of(arms)
     for row, arm in enumerate(arms):
         own = named[named.arm == arm]
-        found = over_seeds(own)
-        error = [[max(0.0, found.value - found.low)], [max(0.0, found.high - found.value)]]
-        look = {"color": CONTROL if row == 0 else ACCENT, "marker": "s" if row == 0 else "o"}
+        mean, error = _mean_and_error(own)
+        look: dict[str, Any] = {
+            "color": CONTROL if row == 0 else ACCENT,
+            "marker": "s" if row == 0 else "o",
+        }
         ax.plot(own.accuracy, np.full(len(own), row), ls="", marker=".", ms=2, color=look["color"])
-        ax.errorbar([found.value], [row], xerr=error, ls="", ms=5, capsize=2, **look)
+        ax.errorbar([mean], [row], xerr=error, ls="", ms=5, capsize=2, **look)
+    ax.set_xlabel(f"exact match at the last stage ({seeds_text(table)}, bars: 95% intervals)")
+    return figure
+
+
+def _rows_of(arms: Sequence[str]) -> tuple[Figure, Axes]:
+    """A panel of shares with a row for each arm, the first one on top."""
+    figure, ax = new_figure(PAGE, 0.5 + 0.32 * len(arms))
     ax.set_yticks(range(len(arms)), arms)
     ax.set_ylim(len(arms) - 0.5, -0.5)
     ax.xaxis.set_major_formatter(PercentFormatter(1))
-    ax.set_xlabel(f"exact match at the last stage ({seeds_text(table)}, bars: 95% intervals)")
-    return figure
+    return figure, ax
 
 
 @styled
@@ -225,6 +230,11 @@ def anytime(table: pd.DataFrame) -> Figure:
 
 def _draw_mean(ax: Axes, at: float, rows: pd.DataFrame, look: dict[str, Any]) -> None:
     """The mean accuracy of some rows over seeds, with its interval."""
+    mean, error = _mean_and_error(rows)
+    ax.errorbar([at], [mean], yerr=error, ls="", ms=5, capsize=2, **look)
+
+
+def _mean_and_error(rows: pd.DataFrame) -> tuple[float, list[list[float]]]:
+    """The mean accuracy of some rows over seeds, and how far its interval reaches down and up."""
     found = over_seeds(rows)
-    error = [[max(0.0, found.value - found.low)], [max(0.0, found.high - found.value)]]
-    ax.errorbar([at], [found.value], yerr=error, ls="", ms=5, capsize=2, **look)
+    return found.value, [[max(0.0, found.value - found.low)], [max(0.0, found.high - found.value)]]
