@@ -44,7 +44,7 @@ def retaining_freed_memory() -> Iterator[None]:
             _set(MMAP_MAX, 65536)
             _set(MMAP_THRESHOLD, 32 * 2**20)
             _set(TRIM_THRESHOLD, 64 * 2**20)
-            release()
+            _return_to_system()  # no search for cycles: that takes longer than a small map
 
 
 #: One entry for each block of `retaining_freed_memory` that is open.
@@ -54,6 +54,10 @@ _open: list[bool] = []
 def release() -> None:
     """Return freed memory that this process has kept to the system."""
     gc.collect()
+    _return_to_system()
+
+
+def _return_to_system() -> None:
     if glibc := _glibc():
         glibc.malloc_trim(0)
     torch.cuda.empty_cache()
