@@ -55,8 +55,13 @@ LAB_SETTINGS = {
 
 
 @contextlib.contextmanager
-def started_lab(root: Path) -> Iterator[str]:
-    """The address of a JupyterLab with settings of its own, whose runs are in `root / "runs"`."""
+def started_lab(root: Path, runs: Path) -> Iterator[str]:
+    """The address of a JupyterLab with settings of its own.
+
+    Args:
+        root: what it shows, and where it keeps its settings.
+        runs: the folder of runs.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -68,7 +73,7 @@ def started_lab(root: Path) -> Iterator[str]:
         "JUPYTERLAB_SETTINGS_DIR": str(root / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(root / "workspaces"),
         "IPYTHONDIR": str(root / "ipython"),
-        "ICOT_RUNS": str(root / "runs"),
+        "ICOT_RUNS": str(runs),
         "PYTHONPATH": str(paths.PROJECT),
     }
     environment.pop("ICOT_LIVE", None)

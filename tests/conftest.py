@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ import torch
 from icotlib import paths
 from icotlib.config import RunConfig
 from tests.browsing import started_browser, started_lab
+from tests.clusters import Cluster
 from tests.helpers import TINY, save_pretrained
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
+# A shell starts what runs in the background with Ctrl-C ignored, and commands would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 paths.flush = lambda path: None  # tests survive no power cut, and disks are slow to flush
 
 
@@ -48,6 +52,21 @@ def pretrained(tmp_path) -> Callable[..., str]:
     return functools.partial(save_pretrained, tmp_path)
 
 
+@pytest.fixture(scope="session")
+def _cluster(tmp_path_factory) -> Iterator[Cluster]:
+    made = Cluster(tmp_path_factory.mktemp("cluster"), workers=1)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def shared_worker(_cluster, monkeypatch) -> None:
+    """What is asked for trains in one worker that stays for all tests: to start one takes longer
+    than most runs of tests."""
+    monkeypatch.setenv("ICOT_CLUSTER", _cluster.address)
+
+
 # --- JupyterLab in a browser (tests/browsing.py) -----------------------------------------------
 
 
@@ -60,7 +79,7 @@ def lab_root(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def lab(lab_root) -> Iterator[str]:
     """The address of a JupyterLab."""
-    with started_lab(lab_root) as address:
+    with started_lab(lab_root, lab_root / "runs") as address:
         yield address
 
 

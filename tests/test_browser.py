@@ -176,10 +176,10 @@ def test_runs_are_found_compared_and_their_notebooks_opened(lab, browser, lab_ro
     shown.page.get_by_role("cell", name="method", exact=True).wait_for()
     shown.page.get_by_role("img", name=re.compile("Training loss")).wait_for()
     shown.picture("run-browser")
+    shown.field("Sort by").select_option("accuracy")
     shown.run_cell(1)
     for name in names:
-        shown.page.get_by_text(f"'{name}'").wait_for()
-    shown.field("Sort by").select_option("accuracy")
+        shown.page.get_by_text(f"'{name}'").wait_for()  # the kernel has sorted them before
     shown.page.get_by_role("link", name="smoke-s20/06_stepwise.ipynb").click()
     shown.page.get_by_text("'an executed copy'").wait_for()  # in a tab of its own
     shown.picture("run-browser-notebook")

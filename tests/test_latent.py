@@ -444,10 +444,10 @@ def test_every_position_is_read_named_and_patched(trained, method):
 @pytest.mark.parametrize("method", RUNS)
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
 def test_it_overfits_a_batch(method, architecture, runs_folder):
-    """One batch, again and again: the loss falls to a tenth."""
+    """One batch, again and again: in the end every token of it is right."""
     small = {
         "model.architecture": architecture, "model.width": 64, "optim.name": "adamw",
-        "optim.lr": 3e-3, "optim.decay_fraction": 0.0, "train.steps": 150, "train.eval_every": 50,
+        "optim.lr": 3e-3, "optim.decay_fraction": 0.0, "train.steps": 200, "train.eval_every": 50,
         "data.train_examples": 8, "latent.step_weight": 0.0, "latent.steps_per_stage": 10,
         "latent.first_steps": 10,
     }  # fmt: skip

@@ -25,6 +25,7 @@ from icotlib.reporting import publish
 from icotlib.reporting.figures.ideas.pictures import PICTURES
 from icotlib.running import jobs, notebooks
 from icotlib.runs import Run, all_runs
+from tests.browsing import Page, needs_browser, started_lab
 from tests.clusters import Cluster
 
 NOTEBOOKS = notebooks.notebooks()
@@ -165,8 +166,7 @@ def series(tmp_path_factory, machines):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ICOT_RUNS", str(folder))
         patch.setenv("ICOT_CLUSTER", machines.address)
-        copies = notebooks.run_all("smoke", studies=True, say=lambda line: None)
-        yield copies
+        yield notebooks.run_all("smoke", studies=True, say=lambda line: None)
 
 
 def test_two_machines_share_the_workbook(series, machines):
@@ -457,6 +457,29 @@ def test_plain_papermill_from_a_foreign_directory_with_no_runs(runs_folder, tmp_
     assert sorted(run.config.method for run in runs) == ["icot_si", "one_model"]
     assert {run.config.train.steps for run in runs} == {12}
     assert (tmp_path / "copy.ipynb").is_file()
+
+
+@pytest.fixture(scope="module")
+def lab(lab_root, series):
+    """A JupyterLab whose notebooks find the runs of the series."""
+    with started_lab(lab_root, paths.runs_root()) as address:
+        yield address
+
+
+@needs_browser
+@EACH
+def test_every_cell_runs_in_a_browser(path, lab, lab_root, browser):
+    at_smoke = path.read_text(encoding="utf-8").replace(
+        'preset: str = \\"fast\\"', 'preset: str = \\"smoke\\"'
+    )
+    (lab_root / path.name).write_text(at_smoke, encoding="utf-8")
+    shown = Page(browser, lab, lab_root / path.name, width=900)
+    cells = shown.run_all()
+    shown.picture(path.stem)
+    assert all(cell.execution_count for cell in cells if cell.source)
+    assert not [out for cell in cells for out in cell.outputs if out.output_type == "error"]
+    assert 'preset: str = "smoke"' in "".join(cell.source for cell in cells)
+    shown.close()
 
 
 def test_notebooks_are_found_by_number_and_by_name():

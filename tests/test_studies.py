@@ -25,6 +25,8 @@ from icotlib.studies.main import ARMS
 from icotlib.studies.routing import Replies, _decided
 from icotlib.training.trainer import train
 
+pytestmark = pytest.mark.usefixtures("shared_worker")
+
 #: The arms without latent places of the study of methods.
 PLAIN = ("no_cot", "explicit_cot", "icot_si", "one_model", "icot_kd")
 
@@ -269,9 +271,9 @@ def test_every_lever_changes_one_thing(runs_folder):
     assert changed.pop("side: right") == both  # positions cannot be kept on the right
     assert all(len(names) == 1 for names in changed.values()), changed
     few = QUICK | {"train.steps": 60}
-    answer = icot.study("levers", "smoke", seeds=[10, 11], overrides=few)
+    answer = icot.study("levers", "smoke", seeds=[10], overrides=few)
     assert list(answer.table.columns) == ["lever", "value", "seed", "removed", "accuracy", "n"]
-    assert len(answer.table) == 8 * 2
+    assert len(answer.table) == 8
     assert len(answer.words) == 7
 
 
