@@ -411,6 +411,6 @@ def test_the_public_workflow_runs_what_ci_runs():
     assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o100
-    makes = re.findall(r"^make (\w+)$", script.read_text(), re.MULTILINE)
+    makes = re.findall(r"^make (\w+)", script.read_text(), re.MULTILINE)
     check = re.search(r"^check: (.*?) ##", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
     assert makes == check.split()

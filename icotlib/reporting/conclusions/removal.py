@@ -67,8 +67,8 @@ def tour(run: Run) -> Conclusion:
     first, last = _ends(results_table([run]))
     before, after = first.tokens_mean.mean(), last.tokens_mean.mean()
     written = (
-        f"The latter is implicit chain of thought: on the same questions the same model writes "
-        f"{after:.1f} tokens on average instead of {before:.1f}."
+        f"With its chain removed the same model writes {after:.1f} tokens on average instead of "
+        f"{before:.1f}: what it computes between question and answer is implicit."
     )
     return Conclusion([*_kept(run), written, about_seeds(1)])
 

@@ -9,24 +9,27 @@ STEPS = ["t1", "t2", "t3"]
 
 @picture(2.05)
 def tour(canvas: Canvas) -> None:
-    """Two grids of a model's states, a row for each of 3 layers above the tokens. On the left the
-    steps are tokens that the model writes between question and answer. On the right there are no
-    such tokens, and states at the two separators between question and answer are marked instead."""
+    """Two grids of a model's states, a row for each of 3 layers above the tokens: question a b,
+    separator, steps t1 to t3, separator, answer s. On the left the steps are tokens that the model
+    writes. On the right there are no such tokens, and states above the two separators between
+    question and answer are marked instead."""
     names = ["a", "b", "=", "", "", "", "=", "s"]
     left = canvas.grid(0.15, 0.62, names, 3, step=0.28)
     for position, name in enumerate(STEPS, start=3):
         canvas.cell(left.at(-1, position), 0.23, "marked", name)
     canvas.title(left.middle, 1.85, "explicit: steps are written")
     ends = [left.at(-1, position)[0] for position in (3, 5)]
-    canvas.span(ends[0] - 0.12, ends[1] + 0.12, 0.28, "steps on the page", below=True)
+    canvas.span(ends[0] - 0.12, ends[1] + 0.12, 0.28, "steps are tokens", below=True)
     short = ["a", "b", "=", "=", "s"]
     hidden = [(layer, position) for layer in (1, 2) for position in (2, 3)]
     right = canvas.grid(2.9, 0.62, short, 3, hidden, step=0.28)
     canvas.title(right.middle, 1.85, "implicit: steps are hidden")
     canvas.span(
-        right.at(0, 2)[0] - 0.12, right.at(0, 3)[0] + 0.12, 0.28, "steps in the states", below=True
+        right.at(0, 2)[0] - 0.12, right.at(0, 3)[0] + 0.12, 0.28, "here hidden steps", below=True
     )
     canvas.arrow((2.48, 1.05), (2.8, 1.05), ACCENT)
+    columns = "question a b, steps t, answer s; a row for each layer"
+    canvas.words(2.4, 1.58, columns, small=True)
 
 
 @picture(2.5)
