@@ -115,9 +115,14 @@ class Page:
         self.page.set_default_timeout(PATIENCE)
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", self._listen)
         self.page.goto(f"{address}/lab/tree/{notebook.name}?reset")
         self.page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
         self.page.get_by_text("| Idle").first.wait_for()  # its kernel
+
+    def _listen(self, message: Any) -> None:
+        if message.type == "error":
+            self.errors.append(f"{message.text} ({message.location.get('url')})")
 
     def run_cell(self, number: int) -> None:
         """Run a cell from the keyboard."""

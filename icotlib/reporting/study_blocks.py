@@ -111,3 +111,25 @@ def routing() -> str:
             f"| {int((mine > other).sum())} of {len(mine)} |"
         )
     return "\n".join(lines)
+
+
+@block
+def quarrel() -> str:
+    """What one curriculum gives with different contents of the latent places."""
+    table = published.read("quarrel")
+    numbers = ["seed", "accuracy", "n"]
+    table = table.assign(**{column: pd.to_numeric(table[column]) for column in numbers})
+    table = table[table.split == "in distribution"].sort_values("seed", kind="stable")
+    recycled = table[table.content == "recycled"].set_index("seed").accuracy
+    lines = [
+        "| places hold | forward passes | exact match, mean (95% interval) | each seed "
+        "| recycled less this, points in each seed |",
+        "|---|---|---|---|---|",
+    ]
+    for content, rows in table.groupby("content", sort=False):
+        each = ", ".join(f"{100 * value:.1f}" for value in rows.accuracy)
+        apart = (recycled - rows.set_index("seed").accuracy).dropna()
+        less = ", ".join(f"{100 * value:+.1f}" for value in apart) if apart.any() else ""
+        words = _words(over_seeds(rows))
+        lines.append(f"| {content} | {rows.passes.iloc[0]} | {words} | {each} | {less} |")
+    return "\n".join(lines)
