@@ -100,7 +100,8 @@ def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
 
 
 #: How the splits of the study `contents` look: marker.
-_MARKERS = ("o", "^", "s", "D")
+_MARKERS = ("o", "^", "s", "D", "v", "P")
+_COLORS = (ACCENT, CONTROL, "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 
 
 @styled
@@ -131,15 +132,16 @@ def _draw_split(
 ) -> None:
     """One split of a panel: its number and name among so many."""
     number, split, splits = place
-    color = (ACCENT, CONTROL, "#E69F00", "#009E73")[number % 4]
+    color = _COLORS[number % len(_COLORS)]
     offset = 0.5 * ((number + 0.5) / splits - 0.5)
-    look = {"marker": _MARKERS[number % 4], "color": color, "label": split}
+    look = {"marker": _MARKERS[number % len(_MARKERS)], "color": color, "label": split}
     for at, content in enumerate(order):
         own = rows[rows.content == content]
         if own.empty:
             continue
         each = own.accuracy.to_numpy(float)
-        ax.plot(np.full(len(each), at + offset), each, ls="", marker=".", ms=2, color=color)
+        beside = np.full(len(each), at + offset + 0.15 / splits)
+        ax.plot(beside, each, ls="", marker=".", ms=3, color=color)
         _draw_mean(ax, at + offset, own, look)
         look.pop("label", None)
 
@@ -215,7 +217,7 @@ def anytime(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby(["kind", "budget"]))
     for number, ((kind, budget), rows) in enumerate(groups):
         alone = table[table.kind == kind].budget.nunique() == 1
-        look = {"color": (ACCENT, CONTROL, "#E69F00")[number % 3], "marker": _MARKERS[number % 4]}
+        look = {"color": _COLORS[number % 3], "marker": _MARKERS[number % 3]}
         look["label"] = kind if alone else f"{kind}, {budget} budget"
         offset = 0.15 * (number - (len(groups) - 1) / 2)
         for removed, own in rows.groupby("removed"):
