@@ -457,6 +457,15 @@ def test_steering_in_parts_changes_no_result(planted, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_states_that_never_vary_are_probed(seed):
+    """Those of random weights where every question has the same token: only rounding differs."""
+    state = 0.02 * torch.randn(192, generator=torch.Generator().manual_seed(seed))
+    labels = torch.tensor([0, 1, 1] * 200)[:, None]
+    fitted = interp.fit_linear(state.expand(1, 600, 192).contiguous(), labels)
+    assert fitted.logits(state[None, None])[0, 0, 0].argmax() == 1
+
+
 def test_shuffled_labels_are_predicted_by_nothing():
     states, variables = planted_states()
     table = interp.probe_grid(states, variables, shuffle=0)
