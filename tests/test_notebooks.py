@@ -36,6 +36,14 @@ def code_cells(path):
     return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
 
 
+def outputs_of_all(cells):
+    """The outputs of code cells, all of which have run without an error."""
+    assert all(cell.execution_count for cell in cells if cell.source)
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]
+    return outputs
+
+
 @EACH
 def test_a_notebook_is_committed_without_outputs(path):
     for cell in code_cells(path):
@@ -186,9 +194,7 @@ def test_every_notebook_runs_at_smoke(series):
     assert [copy.name for copy in series] == [path.name for path in NOTEBOOKS]
     for copy in series:
         cells = code_cells(copy)
-        assert all(cell.execution_count for cell in cells if cell.source)
-        outputs = [output for cell in cells for output in cell.outputs]
-        assert not [output for output in outputs if output.output_type == "error"]
+        outputs = outputs_of_all(cells)
         text = "".join(output.get("text", "") for output in outputs)
         assert "Traceback" not in text
         assert "%|" not in text  # no frames of a progress bar
@@ -476,8 +482,7 @@ def test_every_cell_runs_in_a_browser(path, lab, lab_root, browser):
     shown = Page(browser, lab, lab_root / path.name, width=900)
     cells = shown.run_all()
     shown.picture(path.stem)
-    assert all(cell.execution_count for cell in cells if cell.source)
-    assert not [out for cell in cells for out in cell.outputs if out.output_type == "error"]
+    outputs_of_all(cells)
     assert 'preset: str = "smoke"' in "".join(cell.source for cell in cells)
     shown.close()
 

@@ -21,11 +21,20 @@ ROWS = (
 EQUAL = 0.02
 
 
-def _budget() -> pd.DataFrame:
-    """The table of the main study, numbers as numbers."""
-    table = published.read("budget")
-    numbers = ["seed", "examples", "seconds", "accuracy", "n"]
+def _read(name: str, *numbers: str) -> pd.DataFrame:
+    """A published table, with these columns as numbers."""
+    table = published.read(name)
     return table.assign(**{column: pd.to_numeric(table[column]) for column in numbers})
+
+
+def _budget() -> pd.DataFrame:
+    """The table of the main study."""
+    return _read("budget", "seed", "examples", "seconds", "accuracy", "n")
+
+
+def _each(rows: pd.DataFrame) -> str:
+    """The accuracy of each seed, in percent."""
+    return ", ".join(f"{100 * value:.1f}" for value in rows.accuracy)
 
 
 def _rows_of(table: pd.DataFrame, method: str, budget: str) -> pd.DataFrame:
@@ -80,9 +89,8 @@ def results() -> str:
         rows = _rows_of(table, method, budget)
         if rows.empty:
             continue
-        each = ", ".join(f"{100 * value:.1f}" for value in rows.accuracy)
         lines.append(
-            f"| {name} | {written} | {_words(over_seeds(rows))} | {each} "
+            f"| {name} | {written} | {_words(over_seeds(rows))} | {_each(rows)} "
             f"| {rows.examples.mean():,.0f} | {rows.seconds.mean():,.0f} |"
         )
     return "\n".join(lines)
@@ -91,9 +99,7 @@ def results() -> str:
 @block
 def routing() -> str:
     """What routing by confidence gives at each share of questions that are asked again."""
-    table = published.read("routing")
-    numbers = ["tokens", "accuracy"]
-    table = table.assign(**{column: pd.to_numeric(table[column]) for column in numbers})
+    table = _read("routing", "tokens", "accuracy")
     kinds = table.rule.str.partition(",")[0]
     lines = [
         "| tokens a question | by confidence | at random | seeds in which confidence is better |",
@@ -116,9 +122,7 @@ def routing() -> str:
 @block
 def quarrel() -> str:
     """What one curriculum gives with different contents of the latent places."""
-    table = published.read("quarrel")
-    numbers = ["seed", "accuracy", "n"]
-    table = table.assign(**{column: pd.to_numeric(table[column]) for column in numbers})
+    table = _read("quarrel", "seed", "accuracy", "n")
     table = table[table.split == "in distribution"].sort_values("seed", kind="stable")
     recycled = table[table.content == "recycled"].set_index("seed").accuracy
     lines = [
@@ -127,9 +131,8 @@ def quarrel() -> str:
         "|---|---|---|---|---|",
     ]
     for content, rows in table.groupby("content", sort=False):
-        each = ", ".join(f"{100 * value:.1f}" for value in rows.accuracy)
         apart = (recycled - rows.set_index("seed").accuracy).dropna()
         less = ", ".join(f"{100 * value:+.1f}" for value in apart) if apart.any() else ""
         words = _words(over_seeds(rows))
-        lines.append(f"| {content} | {rows.passes.iloc[0]} | {words} | {each} | {less} |")
+        lines.append(f"| {content} | {rows.passes.iloc[0]} | {words} | {_each(rows)} | {less} |")
     return "\n".join(lines)

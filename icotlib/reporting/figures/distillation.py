@@ -17,11 +17,8 @@ from icotlib.reporting.figures.base import (
     new_figure,
     percent,
 )
-from icotlib.reporting.figures.style import color_of, marker_of
+from icotlib.reporting.figures.style import CYCLE, color_of, marker_of
 from icotlib.reporting.figures.styled import styled
-
-#: Colours for the rows of a small table, in their order.
-CYCLE = ("#882255", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#666666")
 
 
 def _layers(ax: Axes) -> None:

@@ -19,7 +19,7 @@ from icotlib.reporting.figures.base import (
     new_figure,
     percent,
 )
-from icotlib.reporting.figures.style import arm_style, seeds_text
+from icotlib.reporting.figures.style import CYCLE, arm_style, seeds_text
 from icotlib.reporting.figures.styled import styled
 from icotlib.reporting.statistics import over_seeds
 
@@ -99,9 +99,9 @@ def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
     return figure
 
 
-#: How the splits of the study `contents` look: marker.
+#: How the splits of the study `contents` look, and the groups of `anytime`.
 _MARKERS = ("o", "^", "s", "D", "v", "P")
-_COLORS = (ACCENT, CONTROL, "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
+_COLORS = (ACCENT, CONTROL, *CYCLE[2:6])
 
 
 @styled
@@ -217,7 +217,7 @@ def anytime(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby(["kind", "budget"]))
     for number, ((kind, budget), rows) in enumerate(groups):
         alone = table[table.kind == kind].budget.nunique() == 1
-        look = {"color": _COLORS[number % 3], "marker": _MARKERS[number % 3]}
+        look = {"color": _COLORS[number], "marker": _MARKERS[number]}
         look["label"] = kind if alone else f"{kind}, {budget} budget"
         offset = 0.15 * (number - (len(groups) - 1) / 2)
         for removed, own in rows.groupby("removed"):

@@ -11,6 +11,9 @@ from icotlib.reporting.results import method_label
 FURTHER = ("#CC79A7", "#BBBBBB", "#DDCC77")
 LINES = ("-", "--", ":", "-.")
 
+#: Colours for the rows of a small table, in their order.
+CYCLE = ("#882255", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#666666")
+
 UNKNOWN = "#000000"
 
 #: Settings of a method that studies call by a name of their own: the method, label and marker.

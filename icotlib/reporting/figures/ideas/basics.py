@@ -25,7 +25,7 @@ def tour(canvas: Canvas) -> None:
     right = canvas.grid(2.9, 0.62, short, 3, hidden, step=0.28)
     canvas.title(right.middle, 1.85, "implicit: steps are hidden")
     canvas.span(
-        right.at(0, 2)[0] - 0.12, right.at(0, 3)[0] + 0.12, 0.28, "here hidden steps", below=True
+        right.at(0, 2)[0] - 0.12, right.at(0, 3)[0] + 0.12, 0.28, "hidden steps", below=True
     )
     canvas.arrow((2.48, 1.05), (2.8, 1.05), ACCENT)
     columns = "question a b, steps t, answer s; a row for each layer"
