@@ -128,8 +128,9 @@ def assert_equal_within_rounding(one: Run, other: Run) -> None:
         assert weights.keys() == others.keys()
         for key, tensor in weights.items():
             # Adam divides a gradient by its size, also one that is nothing but rounding: that of
-            # the keys' biases, and of single weights. How many depends on the machine.
-            torch.testing.assert_close(tensor, others[key], rtol=1e-2, atol=2e-2)
+            # the keys' biases. Single other weights differ more on some machines (one of 1,024 by
+            # 0.0035 on a CPU with AMX).
+            torch.testing.assert_close(tensor, others[key], rtol=1e-2, atol=5e-3)
             near = torch.isclose(tensor, others[key], rtol=1e-2, atol=2e-3)
             assert near.float().mean() > 0.99
 
