@@ -62,6 +62,8 @@ article table, article .math-wrapper, article .cell_output { display: block; max
 article .cell_output table, article .cell_output details { font-size: 0.85rem; }
 article img { max-width: 100%; height: auto; background: white; }
 article h1, article p, article li { overflow-wrap: anywhere; }
+article p code .pre, article li code .pre { white-space: normal; }
+article td code .pre { white-space: nowrap; }
 article th, article td { overflow-wrap: normal; word-break: normal; hyphens: none; }
 article th p, article td p { overflow-wrap: normal; }
 article td { min-width: 4em; }
