@@ -48,11 +48,16 @@ def calibrate(
                 f"{method!r} has no budget in seconds: {', '.join(METHODS)}."
                 f"{did_you_mean(method, METHODS)}"
             )
-    rows = []
     pairs = [(method, *pair) for method in methods for pair in METHODS[method].items()]
+    makers = [maker for _, reference, own in pairs for maker in (REFERENCES[reference], own)]
+
+    def trained(*makers: Callable[..., RunConfig]) -> list[Run]:
+        return ensure([make(preset, seed, overrides) for make in makers for seed in seeds], jobs)
+
+    trained(*makers)  # all at once, so that no core waits between two methods
+    rows = []
     for method, reference, make in pairs:
-        whole = ensure([REFERENCES[reference](preset, seed, overrides) for seed in seeds], jobs)
-        own = ensure([make(preset, seed, overrides) for seed in seeds], jobs)
+        whole, own = trained(REFERENCES[reference]), trained(make)
         origin = own[0].provenance
         steps = own[0].config.train.steps * _seconds(whole) / _seconds(own)
         rows.append(
