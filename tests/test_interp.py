@@ -405,9 +405,9 @@ def test_a_few_states_are_in_memory_at_a_time(monkeypatch):
     whole = interp.probe_grid(states, variables[1:]).sort_values(["layer", "position"])
     fitted, before = [], probing.ridge_predictions
 
-    def recorded(x, *args):
+    def recorded(x, *args, **named):
         fitted.append(x.shape)
-        return before(x, *args)
+        return before(x, *args, **named)
 
     monkeypatch.setattr(probing, "ridge_predictions", recorded)
     one_state = states[0, 0].nbytes
@@ -466,11 +466,27 @@ def test_states_that_never_vary_are_probed(seed):
     assert fitted.logits(state[None, None])[0, 0, 0].argmax() == 1
 
 
+def test_states_along_one_line_are_probed():
+    """Rounding errors of so wide a covariance exceed what is added to it."""
+    along = torch.randn(600, 1, generator=torch.Generator().manual_seed(0))
+    states = (along * torch.ones(2048))[None]
+    assert torch.linalg.cholesky_ex(torch.cov(states[0].T) + 1e-4 * torch.eye(2048)).info
+    fitted = interp.fit_linear(states, (along > 0).long())
+    assert (fitted.logits(states)[0, :, 0].argmax(-1) == (along[:, 0] > 0)).float().mean() > 0.98
+
+
+def test_an_unknown_probe_is_refused():
+    states, variables = planted_states(30)
+    with pytest.raises(ConfigError, match="probe is one of linear, mlp, not 'lineer'"):
+        interp.probe_grid(states, variables, "lineer")
+
+
 def test_shuffled_labels_are_predicted_by_nothing():
     states, variables = planted_states()
-    table = interp.probe_grid(states, variables, shuffle=0)
-    assert (table[table.variable == "t1"].score < 0.35).all()
-    assert (table[table.variable == "c0"].score < 0.05).all()
+    table, shuffled = probing.probe_grid_and_shuffled(states, variables)
+    assert (shuffled[shuffled.variable == "t1"].score < 0.35).all()
+    assert (shuffled[shuffled.variable == "c0"].score < 0.05).all()
+    pd.testing.assert_frame_equal(table, interp.probe_grid(states, variables), atol=1e-5)
 
 
 def test_an_mlp_decodes_what_is_not_linearly_separable():

@@ -7,6 +7,7 @@ same but for names and order (`Task.canonical`), none of those is drawn either.
 """
 
 import contextlib
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,10 +27,16 @@ def question_keys(questions: np.ndarray) -> np.ndarray:
     Different rows share a key once in 2^64 pairs; a draw is then refused without need, which is
     harmless. Entries of -1 (padding) at the end of a row do not change its key.
     """
-    rng = np.random.default_rng(0x1C07)
-    factors = rng.integers(0, 2**63, questions.shape[1], dtype=np.uint64) * 2 + 1
+    factors = _key_factors(questions.shape[1])
     keys = ((questions.astype(np.uint64) + 1) * factors).sum(axis=1, dtype=np.uint64)
     return keys ^ (keys >> np.uint64(29))
+
+
+@functools.cache
+def _key_factors(entries: int) -> np.ndarray:
+    """An odd number for each entry, the same ones everywhere."""
+    rng = np.random.default_rng(0x1C07)
+    return rng.integers(0, 2**63, entries, dtype=np.uint64) * 2 + 1
 
 
 def is_in_sorted(values: np.ndarray, sorted_values: np.ndarray) -> np.ndarray:

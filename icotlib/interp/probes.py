@@ -23,6 +23,40 @@ Split = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
+class Whitening:
+    """The map that gives the states of each position mean zero and unit covariance."""
+
+    #: `[P, 1, d]`, and `[P, d, d]`.
+    mean: Tensor
+    map: Tensor
+
+    @classmethod
+    def of(cls, states: Tensor, floor: float = 1e-4) -> "Whitening":
+        """That of states `[P, n, d]`.
+
+        Coordinates are standardised first, so that each has variance 1, or 0 where it never varies.
+        `floor` is added to the variance of every direction: those that have less are not scaled
+        up to 1, because they are rounding errors.
+        """
+        mean = states.mean(dim=1, keepdim=True)
+        x = states - mean
+        covariance = x.mT @ x / states.shape[1]
+        spread = covariance.diagonal(dim1=1, dim2=2).sqrt().clamp(min=1e-6)[..., None]
+        covariance = covariance / spread / spread.mT
+        covariance.diagonal(dim1=1, dim2=2).add_(floor)
+        lower, failed = torch.linalg.cholesky_ex(covariance)
+        if not failed.any():
+            one = torch.eye(x.shape[2]).to(x).expand_as(lower)
+            return cls(mean, torch.linalg.solve_triangular(lower, one, upper=False).mT / spread)
+        values, vectors = torch.linalg.eigh(covariance)  # slower, and never fails
+        return cls(mean, vectors * values.clamp(min=floor).rsqrt()[:, None] / spread)
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """States `[P, m, d]`, whitened."""
+        return (states - self.mean) @ self.map
+
+
+@dataclass(frozen=True)
 class Probes:
     """Linear maps from states to symbols, one for each of P positions and T variables."""
 
@@ -36,7 +70,11 @@ class Probes:
 
 
 def fit_linear(
-    states: Tensor, labels: Tensor, penalty: float = PENALTY, steps: int = STEPS
+    states: Tensor,
+    labels: Tensor,
+    penalty: float = PENALTY,
+    steps: int = STEPS,
+    whitening: Whitening | None = None,
 ) -> Probes:
     """Logistic probes of every variable from every position.
 
@@ -45,9 +83,10 @@ def fit_linear(
         labels: `[n, T]`, classes numbered from 0 within each variable.
         penalty: weight of the squared weights, on whitened states.
         steps: of accelerated gradient descent.
+        whitening: that of the states, where it is known.
     """
-    mean, whitener = whitening(states)
-    x = torch.nn.functional.pad((states - mean) @ whitener, (0, 1), value=1.0)  # for the bias
+    whitening = whitening or Whitening.of(states)
+    x = torch.nn.functional.pad(whitening(states), (0, 1), value=1.0)  # for the bias
     positions, n, d = x.shape
     count, classes, absent = _classes(labels)
     shape = (positions, count, classes, n)
@@ -67,8 +106,8 @@ def fit_linear(
         momentum = (1 + (1 + 4 * before**2) ** 0.5) / 2
         ahead = moved + (before - 1) / momentum * (moved - weight)
         weight, before = moved, momentum
-    weight, bias = weight[..., :-1] @ whitener.mT, weight[..., -1]
-    bias = (bias - (weight @ mean.mT)[..., 0]).view(positions, count, classes)
+    weight, bias = weight[..., :-1] @ whitening.map.mT, weight[..., -1]
+    bias = (bias - (weight @ whitening.mean.mT)[..., 0]).view(positions, count, classes)
     bias = bias.masked_fill(absent, -torch.inf)
     return Probes(weight.view(positions, count, classes, d - 1), bias)
 
@@ -83,20 +122,6 @@ def softmax_(logits: Tensor) -> Tensor:
     return logits.div_(logits.sum(dim=2, keepdim=True))
 
 
-def whitening(states: Tensor, floor: float = 1e-4) -> tuple[Tensor, Tensor]:
-    """Mean `[P, 1, d]` and the map `[P, d, d]` that gives states unit covariance.
-
-    Coordinates are standardised first. Directions that then have less than `floor` of the mean
-    variance are not scaled up to unit variance: they are rounding errors.
-    """
-    mean = states.mean(dim=1, keepdim=True)
-    spread = states.std(dim=1, keepdim=True).clamp(min=1e-6)
-    x = (states - mean) / spread
-    values, vectors = torch.linalg.eigh(x.mT @ x / states.shape[1])
-    least = floor * values.mean(dim=1, keepdim=True).clamp(min=1e-12)
-    return mean, vectors * (values.clamp(min=0) + least).rsqrt()[:, None] / spread.mT
-
-
 def _classes(labels: Tensor) -> tuple[int, int, Tensor]:
     """Number of variables, of classes, and which classes a variable lacks, `[T, classes]`."""
     counts = labels.amax(dim=0) + 1
@@ -106,13 +131,21 @@ def _classes(labels: Tensor) -> tuple[int, int, Tensor]:
 
 
 def ridge_predictions(
-    states: Tensor, values: Tensor, new: Tensor, penalty: float = PENALTY
+    states: Tensor,
+    values: Tensor,
+    new: Tensor,
+    penalty: float = PENALTY,
+    whitening: Whitening | None = None,
 ) -> Tensor:
-    """Ridge regression of numbers `[n, T]` on states `[P, n, d]`, at new ones: `[P, m, T]`."""
-    mean, whitener = whitening(states)
-    x, centre = (states - mean) @ whitener, values.mean(dim=0)
+    """Ridge regression of numbers `[n, T]` on states `[P, n, d]`, at new ones: `[P, m, T]`.
+
+    Args:
+        whitening: that of the states, where it is known.
+    """
+    whitening = whitening or Whitening.of(states)
+    x, centre = whitening(states), values.mean(dim=0)
     weight = x.mT @ (values - centre) / (len(values) * (1 + penalty))
-    return (new - mean) @ whitener @ weight + centre
+    return whitening(new) @ weight + centre
 
 
 def fit_mlp(
@@ -137,8 +170,7 @@ def fit_mlp(
         classes, or numbers, `[P, held out, T]`, for all rows that were not fitted to.
     """
     fit, valid, _ = split
-    mean, whitener = whitening(states[:, fit])
-    x = (states - mean) @ whitener
+    x = Whitening.of(states[:, fit])(states)
     generator = torch.Generator().manual_seed(seed)
     networks = _MLPs(x, labels, fit, hidden, generator)
     optimizer = torch.optim.AdamW(networks.weights, lr=5e-3, weight_decay=0.03, fused=True)

@@ -10,16 +10,20 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from icotlib.errors import ConfigError
 from icotlib.evaluation.scoring import wilson_interval
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.activations import stored_activations, unnamed_array
-from icotlib.interp.probes import Split, fit_linear, fit_mlp, ridge_predictions
+from icotlib.interp.probes import Split, Whitening, fit_linear, fit_mlp, ridge_predictions
 from icotlib.interp.questions import separator_position
 from icotlib.interp.variables import Variable, variables_of
 from icotlib.system import memory
 from icotlib.system.devices import best_device
 from icotlib.system.processes import all_cores
 from icotlib.tasks.questions import QuestionSet
+
+#: The probes by name.
+PROBES = ("linear", "mlp")
 
 #: Bytes of logits while a block of positions is fitted.
 BLOCK = 64 * 2**20
@@ -35,7 +39,6 @@ def probe_grid(
     states: np.ndarray,
     variables: Sequence[Variable],
     probe: str = "linear",
-    shuffle: int | None = None,
     block: int = BLOCK,
     progress: bool = False,
 ) -> pd.DataFrame:
@@ -48,9 +51,6 @@ def probe_grid(
     Args:
         states: `[layers, positions, n, d]`, such as `stored_activations` gives.
         variables: of the same n questions.
-        shuffle: a seed; the values are then permuted among the questions, a control. The
-            reported rows are permuted as well: a state with only two values would otherwise be
-            always right or always wrong.
         block: bytes of logits at once; of states four times as many.
         progress: whether a bar shows how many states are done.
 
@@ -58,12 +58,13 @@ def probe_grid(
         columns probe, variable, kind, index (`Variable.index`), layer, position, measure, valid,
         score, low, high: the score on the rows to select by, and the score on the rows to report
         on with its 95% interval.
+
+    Raises `ConfigError` for an unknown probe.
     """
+    if probe not in PROBES:
+        raise ConfigError(f"probe is one of {', '.join(PROBES)}, not {probe!r}")
     layers, positions, n, d = states.shape
     split = split_60_20_20(n)
-    if shuffle is not None:
-        order = np.random.default_rng(shuffle).permutation(n)
-        variables = [replace(one, values=one.values[order]) for one in variables]
     symbols = [one for one in variables if one.kind != "number"]
     numbers = [one for one in variables if one.kind == "number"]
     device = best_device()
@@ -74,42 +75,76 @@ def probe_grid(
     for chunk in _chunks(len(flat), max(1, min(block // width, block // (n * d)))):
         x = torch.from_numpy(np.array(flat[chunk], dtype=np.float32)).to(device)
         where = [divmod(row, positions) for row in range(chunk.start, chunk.stop)]
+        white = Whitening.of(x[:, split[0]]) if probe == "linear" else None
         if symbols:
-            right = _right(x, symbols, split, probe)
+            right = _right(x, symbols, split, white)
             rows += _accuracies(right, symbols, where, split, probe)
         if numbers:
-            errors = _errors(x, numbers, split, probe)
+            errors = _errors(x, numbers, split, white)
             rows += _determination(errors, numbers, where, split, probe)
         bar.update(len(where))
     bar.close()
     return pd.DataFrame(rows)
 
 
+def probe_grid_and_shuffled(
+    states: np.ndarray,
+    variables: Sequence[Variable],
+    probe: str = "linear",
+    seed: int = 0,
+    progress: bool = False,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`probe_grid`, and the same of values that are permuted among the questions, a control.
+
+    The reported rows are permuted as well: a state with only two values would otherwise be always
+    right or always wrong. Both are fitted at once, so that each state is whitened once.
+    """
+    order = np.random.default_rng(seed).permutation(states.shape[2])
+    own = {f"{one.name}, shuffled": one.name for one in variables}
+    shuffled = [
+        replace(one, name=name, values=one.values[order])
+        for name, one in zip(own, variables, strict=True)
+    ]
+    both = probe_grid(states, [*variables, *shuffled], probe, progress=progress)
+    permuted = both.variable.isin(own)
+    table, control = both[~permuted], both[permuted]
+    control = control.assign(variable=control.variable.map(own))
+    return table.reset_index(drop=True), control.reset_index(drop=True)
+
+
 def _chunks(total: int, size: int) -> Iterator[slice]:
     return (slice(first, min(first + size, total)) for first in range(0, total, size))
 
 
-def _right(x: Tensor, symbols: Sequence[Variable], split: Split, probe: str) -> np.ndarray:
-    """Which held-out symbols probes of states `[P, n, d]` predict: `[P, held out, T]`."""
+def _right(
+    x: Tensor, symbols: Sequence[Variable], split: Split, white: Whitening | None
+) -> np.ndarray:
+    """Which held-out symbols probes of states `[P, n, d]` predict: `[P, held out, T]`.
+
+    Linear probes where the states' whitening is given, MLPs otherwise.
+    """
     columns = [np.unique(one.values, return_inverse=True)[1] for one in symbols]
     labels = torch.from_numpy(np.stack(columns, axis=1)).to(x.device)
     fit, held = split[0], slice(split[1].start, None)
-    if probe == "mlp":
+    if white is None:
         predicted = fit_mlp(x, labels, split)
     else:
-        predicted = fit_linear(x[:, fit], labels[fit]).logits(x[:, held]).argmax(-1)
+        probes = fit_linear(x[:, fit], labels[fit], whitening=white)
+        predicted = probes.logits(x[:, held]).argmax(-1)
     return (predicted == labels[held]).cpu().numpy()
 
 
-def _errors(x: Tensor, numbers: Sequence[Variable], split: Split, probe: str) -> np.ndarray:
-    """Errors of probes of states `[P, n, d]` on held-out numbers: `[P, held out, T]`."""
+def _errors(
+    x: Tensor, numbers: Sequence[Variable], split: Split, white: Whitening | None
+) -> np.ndarray:
+    """Errors of probes of states `[P, n, d]` on held-out numbers, as in `_right`."""
     columns = np.stack([one.values for one in numbers], axis=1)
     values = torch.tensor(columns).float().to(x.device)
     fit, held = split[0], slice(split[1].start, None)
-    if probe == "mlp":
+    if white is None:
         predicted = fit_mlp(x, values, split)
     else:
-        predicted = ridge_predictions(x[:, fit], values[fit], x[:, held])
+        predicted = ridge_predictions(x[:, fit], values[fit], x[:, held], whitening=white)
     return (predicted - values[held]).cpu().numpy()
 
 

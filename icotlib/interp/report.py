@@ -10,7 +10,7 @@ import pandas as pd
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.activations import stored_activations
 from icotlib.interp.patching import effect_of_token
-from icotlib.interp.probing import probe_grid, visible_input
+from icotlib.interp.probing import probe_grid, probe_grid_and_shuffled, visible_input
 from icotlib.interp.steering import DIRECTIONS, first_affected, steer
 from icotlib.interp.variables import Variable, variables_of
 from icotlib.system import memory
@@ -92,14 +92,14 @@ def compared(
         names: names of the positions.
     """
     grid = partial(probe_grid, variables=variables, progress=progress)
-    own = states["model"]()
     models = [name for name in ("untrained", "No CoT") if name in states]
     controls = {name: grid(states[name](), probe=probe) for name in models}
-    controls["shuffled labels"] = grid(own, probe=probe, shuffle=0)
+    table, controls["shuffled labels"] = probe_grid_and_shuffled(
+        states["model"](), variables, probe, progress=progress
+    )
     seen = states["input"]()
     controls["input"] = _best_so_far(grid(seen, probe="linear"))
     controls["input, MLP"] = _best_so_far(grid(seen, probe="mlp"))
-    table = grid(own, probe=probe)
     known_from = {one.name: one.known_from(names) for one in variables}
     scores, valid = (
         pd.DataFrame({name: _aligned(table, one, column) for name, one in controls.items()})

@@ -15,7 +15,7 @@ from icotlib.errors import ConfigError
 from icotlib.evaluation import interventions
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.effects import effect_over_questions, effect_size
-from icotlib.interp.probing import probe_grid
+from icotlib.interp.probing import probe_grid, probe_grid_and_shuffled
 from icotlib.interp.variables import Variable
 from icotlib.methods.latent.model import LatentModel
 from icotlib.models.precision import training_precision
@@ -104,13 +104,14 @@ def thought_probes(
         question, the controls' scores; selectivity, the score less the best of them.
     """
 
-    def grid(states: Tensor, **more: Any) -> pd.DataFrame:
-        return probe_grid(states.numpy(), variables, probe, **more)
+    def grid(states: Tensor) -> pd.DataFrame:
+        return probe_grid(states.numpy(), variables, probe)
 
     thoughts = thoughts_of(model, questions).transpose(0, 1)[None]
-    table, keys = grid(thoughts), ["variable", "position"]
+    table, shuffled = probe_grid_and_shuffled(thoughts.numpy(), variables, probe)
+    keys = ["variable", "position"]
     controls = {
-        "shuffled": grid(thoughts, shuffle=0),
+        "shuffled": shuffled,
         "untrained": grid(thoughts_of(model.untrained(), questions).transpose(0, 1)[None]),
     }
     for name, control in controls.items():
