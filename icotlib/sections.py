@@ -243,6 +243,11 @@ class OptimConfig(Section):
         high=1,
     )
 
+    @property
+    def matrix_rate(self) -> float:
+        """Peak learning rate of the hidden matrices, which are most of a model."""
+        return self.muon_lr if self.name == "muon" else self.lr
+
 
 @dataclass(frozen=True)
 class TrainConfig(Section):

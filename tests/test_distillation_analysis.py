@@ -61,7 +61,11 @@ def test_accuracy_by_phase_ends_with_what_the_runs_report(finished):
 def test_the_system_before_coupling_answers_as_the_table_of_phases_says(finished):
     run = finished[0]
     score = distillation.uncoupled(run).evaluate()
-    assert score.accuracy == distillation.accuracy_by_phase(run).accuracy.iloc[1]
+    table = distillation.accuracy_by_phase(run).set_index("states")
+    assert score.accuracy == table.accuracy["emulated states"]
+    answers = distillation.answers_by_phase(run)
+    assert answers.mean().to_dict() == table.accuracy.to_dict()
+    assert answers["emulated states"].tolist() == list(score.right)
 
 
 @pytest.mark.parametrize("phase", ["emulator", "coupled"])

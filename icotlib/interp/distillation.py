@@ -2,6 +2,8 @@
 
 import warnings
 from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,7 @@ from icotlib.config import RunConfig
 from icotlib.data.layout import EncodedBatch
 from icotlib.data.run_data import RunData
 from icotlib.errors import RunError
-from icotlib.evaluation.scoring import wilson_interval
+from icotlib.evaluation.scoring import Score, wilson_interval
 from icotlib.evaluation.stage_model import StageModel, load_stage
 from icotlib.methods.distillation.base import teacher_of
 from icotlib.methods.distillation.coupling import Coupled
@@ -212,10 +214,33 @@ def accuracy_by_phase(run: Run) -> pd.DataFrame:
     Args:
         run: a finished coupled run with student and emulator.
     """
-    emulated = uncoupled(run).evaluate()
+    emulated = _emulated(run.folder)
     scores = {
         "true states": Run.of(run.config.phases["student"]).stages.iloc[-1][SCORE],
         "emulated states": {name: getattr(emulated, name) for name in SCORE},
         "coupled": run.stages.iloc[-1][SCORE],
     }
     return pd.DataFrame([{"states": name, **score} for name, score in scores.items()])
+
+
+def answers_by_phase(run: Run) -> pd.DataFrame:
+    """Whether each test question is answered right, with the states of `accuracy_by_phase`.
+
+    Columns true states, emulated states, coupled; a row for each question. Raises `RunError` for
+    runs that are older than `answers.parquet`.
+    """
+    student = Run.of(run.config.phases["student"])
+    true, coupled = (one.answers.query("removed == removed.max()") for one in (student, run))
+    return pd.DataFrame(
+        {
+            "true states": true.sort_values("number").right.to_numpy(bool),
+            "emulated states": np.array(_emulated(run.folder).right),
+            "coupled": coupled.sort_values("number").right.to_numpy(bool),
+        }
+    )
+
+
+@lru_cache(maxsize=4)
+def _emulated(folder: Path) -> Score:
+    """What a finished coupled run answered before coupling."""
+    return uncoupled(Run(folder)).evaluate()

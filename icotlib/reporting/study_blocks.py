@@ -4,6 +4,7 @@ import pandas as pd
 
 from icotlib.reporting import published
 from icotlib.reporting.blocks import block
+from icotlib.reporting.figures.style import arm_style
 from icotlib.reporting.results import method_label
 from icotlib.reporting.statistics import Interval, over_seeds
 
@@ -135,4 +136,29 @@ def quarrel() -> str:
         less = ", ".join(f"{100 * value:+.1f}" for value in apart) if apart.any() else ""
         words = _words(over_seeds(rows))
         lines.append(f"| {content} | {rows.passes.iloc[0]} | {words} | {_each(rows)} | {less} |")
+    return "\n".join(lines)
+
+
+@block
+def methods() -> str:
+    """The methods of the field beside each other, the most accurate one first."""
+    table = _read("methods", "seed", "examples", "seconds", "milliseconds", "accuracy", "n")
+    table = table.sort_values("seed", kind="stable")
+    lines = [
+        "| task | method | latent places | forward passes before the answer | tokens written "
+        "| ms an answer | training examples | training seconds "
+        "| exact match, mean (95% interval) | each seed |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for task, rows in table.groupby("task", sort=False):
+        best = rows.groupby("method").accuracy.mean().sort_values(ascending=False, kind="stable")
+        for method in best.index:
+            own = rows[rows.method == method]
+            first, means = own.iloc[0], own[["examples", "seconds"]].mean()
+            lines.append(
+                f"| {task} | {arm_style(method)['label']} | {first.latents} | {first.passes} "
+                f"| {pd.to_numeric(own.tokens).mean():.1f} | {first.milliseconds:.1f} "
+                f"| {means.examples:,.0f} | {means.seconds:,.0f} | {_words(over_seeds(own))} "
+                f"| {_each(own)} |"
+            )
     return "\n".join(lines)

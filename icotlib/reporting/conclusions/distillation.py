@@ -107,16 +107,15 @@ def _median_explained(errors: np.ndarray, spreads: np.ndarray) -> Interval:
     return Interval(float(medians[0]), float(low), float(high))
 
 
-def coupling(run: Run, phases: pd.DataFrame) -> Conclusion:
-    """What emulated states lose, and what joint training regains.
+def coupling(answers: pd.DataFrame) -> Conclusion:
+    """What emulated states lose, and what joint training regains, on the same questions.
 
     Args:
-        run: the coupled run.
-        phases: of `interp.distillation.accuracy_by_phase`.
+        answers: of `interp.distillation.answers_by_phase`.
     """
-    n = int(run.stages.n_test.iloc[-1])
     true, emulated, coupled = (
-        Sample(np.array([accuracy]), np.array([n])) for accuracy in phases.accuracy
+        Sample.of(answers[name].to_numpy())
+        for name in ("true states", "emulated states", "coupled")
     )
     lost, regained = (
         difference_interval(one, other) for one, other in ((true, emulated), (coupled, emulated))
@@ -124,8 +123,9 @@ def coupling(run: Run, phases: pd.DataFrame) -> Conclusion:
     shown = [percent(mean_interval(one)) for one in (true, emulated, coupled)]
     return Conclusion(
         [
-            f"Of {n:,} unseen questions, {shown[0]} are answered right from the teacher's true "
-            f"states, {shown[1]} from emulated states, and {shown[2]} after coupling.",
+            f"Of {len(answers):,} unseen questions, {shown[0]} are answered right from the "
+            f"teacher's true states, {shown[1]} from emulated states, and {shown[2]} after "
+            "coupling.",
             _lost(lost),
             _regained(regained, lost),
             difference("the coupled model", "the student", difference_interval(coupled, true)),
