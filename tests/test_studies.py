@@ -20,7 +20,7 @@ from icotlib.experiments import budgets
 from icotlib.models.decoding import decoding
 from icotlib.registry import STUDIES, import_file
 from icotlib.running import calibration
-from icotlib.studies import get_study, routing, stability, study_names
+from icotlib.studies import get_study, methods, routing, stability, study_names
 from icotlib.studies.main import ARMS
 from icotlib.studies.routing import Replies, _decided
 from icotlib.training.trainer import train
@@ -187,12 +187,30 @@ def test_methods_stand_beside_each_other_with_what_they_cost(runs_folder):
     places = table.loc[["no_cot", "pause", "pause_as_thought", "coconut", "codi"]]
     assert places.latents.tolist() == [0, 6, 3, 3, 6]
     assert places.passes.tolist() == [1, 1, 1, 4, 7]
-    assert any(
-        re.fullmatch(r"CODI less ICoT-SI: .* points .*; too few seeds for a claim\.", said)
-        for said in answer.words
-    )
+    assert any(said.startswith("With as many seconds: “ICoT-SI”") for said in answer.words)
+    assert "This is one seed" in answer.words[-1]
     labels = {text.get_text() for text in answer.figure.legends[0].get_texts()}
     assert {"Coconut", "SIM-CoT (Coconut)", "Pause as thought", "No CoT"} <= labels
+
+
+def test_methods_are_compared_at_equal_seconds_and_at_equal_examples(runs_folder):
+    members = get_study("methods").members("fast", [10])
+    steps = {member.arm: member.config.train.steps for member in members}
+    for method in methods.MATCHED:
+        assert steps[f"{method}, equal examples"] == steps["icot_si"] != steps[method]
+    few = {"train.eval_every": 40, "data.test_examples": 20}
+    study = get_study("methods")
+    arms = ("icot_si", "pause", "pause, equal examples")
+    chosen = [one for one in study.members("smoke", [10], few) if one.arm in arms]
+    icot.ensure([one.config for one in chosen])
+    answer = study.answer(chosen)
+    rows = answer.table.set_index(["method", "budget"])
+    assert rows.examples["pause", "examples of icot_si"] == rows.examples["icot_si", "own"]
+    assert rows.examples["pause", "seconds of icot_si"] < rows.examples["icot_si", "own"]
+    titles = [ax.get_title() for ax in answer.figure.axes]
+    assert ["equal examples" in title for title in titles] == [False, True]
+    for unit in ("seconds", "examples"):
+        assert any(said.startswith(f"With as many {unit}: “ICoT-SI”") for said in answer.words)
 
 
 def test_contents_of_places_share_one_curriculum(runs_folder):

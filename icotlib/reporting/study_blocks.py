@@ -141,24 +141,27 @@ def quarrel() -> str:
 
 @block
 def methods() -> str:
-    """The methods of the field beside each other, the most accurate one first."""
-    table = _read("methods", "seed", "examples", "seconds", "milliseconds", "accuracy", "n")
-    table = table.sort_values("seed", kind="stable")
+    """The methods of the field beside each other, the most accurate one of a budget first."""
+    table = _read(
+        "methods", "seed", "examples", "seconds", "milliseconds", "tokens", "accuracy", "n"
+    )
+    table = table.sort_values(["budget", "seed"], ascending=[False, True], kind="stable")
     lines = [
-        "| task | method | latent places | forward passes before the answer | tokens written "
+        "| task | budget | method | latent places | passes before the answer | tokens written "
         "| ms an answer | training examples | training seconds "
         "| exact match, mean (95% interval) | each seed |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for task, rows in table.groupby("task", sort=False):
+    for (task, budget), rows in table.groupby(["task", "budget"], sort=False):
         best = rows.groupby("method").accuracy.mean().sort_values(ascending=False, kind="stable")
         for method in best.index:
             own = rows[rows.method == method]
-            first, means = own.iloc[0], own[["examples", "seconds"]].mean()
+            first, means = own.iloc[0], own[["examples", "seconds", "tokens"]].mean()
+            unit = str(budget).partition(" ")[0]
             lines.append(
-                f"| {task} | {arm_style(method)['label']} | {first.latents} | {first.passes} "
-                f"| {pd.to_numeric(own.tokens).mean():.1f} | {first.milliseconds:.1f} "
-                f"| {means.examples:,.0f} | {means.seconds:,.0f} | {_words(over_seeds(own))} "
-                f"| {_each(own)} |"
+                f"| {task} | {unit if unit == 'own' else f'equal {unit}'} "
+                f"| {arm_style(method)['label']} | {first.latents} | {first.passes} "
+                f"| {means.tokens:.1f} | {first.milliseconds:.1f} | {means.examples:,.0f} "
+                f"| {means.seconds:,.0f} | {_words(over_seeds(own))} | {_each(own)} |"
             )
     return "\n".join(lines)

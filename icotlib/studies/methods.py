@@ -1,6 +1,7 @@
 """The methods of the field beside each other, on the same data, model, budget and evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -13,17 +14,23 @@ from icotlib.experiments.latent import LATENT, REFERENCE
 from icotlib.experiments.stepwise import explicit_cot, icot_si, no_cot, one_model
 from icotlib.methods.latent.method import LatentMethod
 from icotlib.reporting import figures
-from icotlib.reporting.conclusions.sentences import less, percent
+from icotlib.reporting.conclusions.sentences import about_seeds, against_first, percent
 from icotlib.reporting.figures.style import arm_style
 from icotlib.reporting.results import final_rows, results_table
 from icotlib.reporting.samples import sample_of
 from icotlib.reporting.speed import measure_speed
-from icotlib.reporting.statistics import mean_interval
+from icotlib.reporting.statistics import Sample, mean_interval
 from icotlib.studies.base import Member, Study, register
 from icotlib.system.processes import torch_threads
 
-#: Arms whose steps are as many as take the reference's seconds.
-EQUAL = (*LATENT, "no_cot")
+#: The methods that get the reference's budget.
+MATCHED: dict[str, Callable[..., RunConfig]] = {
+    "no_cot": partial(no_cot, reference=REFERENCE),
+    **LATENT,
+}
+
+#: What an arm is called that has the reference's examples; the others have its seconds.
+EXAMPLES = ", equal examples"
 
 #: Milliseconds an answer are the median of so many rounds of so many questions, one at a time.
 ROUNDS, QUESTIONS = 3, 20
@@ -35,18 +42,27 @@ class Methods(Study):
     file = "methods"
     question = (
         "How many unseen questions does each method of the field answer right after as many "
-        "seconds of training, and how long does an answer take?"
+        "seconds of training, and after as many examples, and how long does an answer take?"
     )
     seeds = (10, 11, 12)
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
+        seconds, examples = (
+            {arm: make(preset, seed, overrides, budget) for arm, make in MATCHED.items()}
+            for budget in ("seconds", "examples")
+        )
         return {
-            "no_cot": no_cot(preset, seed, overrides, "seconds", REFERENCE),
-            "explicit_cot": explicit_cot(preset, seed, overrides),
-            "icot_si": icot_si(preset, seed, overrides),
+            REFERENCE: icot_si(preset, seed, overrides),
             "one_model": one_model(preset, seed, overrides),
-            **{name: make(preset, seed, overrides, "seconds") for name, make in LATENT.items()},
+            "explicit_cot": explicit_cot(preset, seed, overrides),
+            **seconds,
             "icot_kd": icot_kd(preset, seed, overrides),
+            # Where train.steps is set for all runs, both budgets are one.
+            **{
+                arm + EXAMPLES: one
+                for arm, one in examples.items()
+                if one.train.steps != seconds[arm].train.steps
+            },
         }
 
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
@@ -54,31 +70,62 @@ class Methods(Study):
         rows = final_rows(results_table([member.run for member in members]))
         milliseconds = _milliseconds(members)
         found = [_row(arms[row.run], row, milliseconds) for row in rows.itertuples()]
-        return pd.DataFrame(found).sort_values(["task", "method", "seed"], ignore_index=True)
+        order = ["task", "method", "budget", "seed"]
+        return pd.DataFrame(found).sort_values(order, ignore_index=True)
 
     def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
         return figures.accuracy_vs_milliseconds(table)
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
         samples = {arm: sample_of(rows) for arm, rows in self.rows_by_arm(members).items()}
-        said = [
-            f"{label_of(arm)}: {percent(mean_interval(sample))} of unseen questions right "
-            f"({sample.seeds} {'seeds' if sample.seeds > 1 else 'seed'})."
-            for arm, sample in samples.items()
-        ]
-        if REFERENCE in samples:
-            said += [
-                less(label_of(arm), label_of(REFERENCE), samples[arm], samples[REFERENCE])
-                for arm in LATENT
-                if arm in samples
-            ]
-        return said
+        return [*_beside_reference(samples), about_seeds(table.seed.nunique())]
+
+
+def method_of(arm: str) -> str:
+    """The method of an arm, whatever its budget."""
+    return arm.removesuffix(EXAMPLES)
+
+
+def budget_of(arm: str) -> str:
+    """What an arm may spend: `own`, or the `seconds` or `examples` of the reference."""
+    if method_of(arm) not in MATCHED:
+        return "own"
+    return f"{'examples' if arm.endswith(EXAMPLES) else 'seconds'} of {REFERENCE}"
+
+
+def _beside_reference(samples: Mapping[str, Sample]) -> list[str]:
+    """What each method has right, and how the reference compares where budgets are equal."""
+    said = _shares(samples, "own")
+    for unit in ("seconds", "examples"):
+        named = _of_budget(samples, f"{unit} of {REFERENCE}")
+        if named and REFERENCE in samples:
+            first = {arm_style(REFERENCE)["label"]: samples[REFERENCE]}
+            said += against_first(f"with as many {unit}", first | named)
+        else:
+            said += _shares(samples, f"{unit} of {REFERENCE}")
+    return said
+
+
+def _shares(samples: Mapping[str, Sample], budget: str) -> list[str]:
+    return [
+        f"{label}: {percent(mean_interval(sample))} of unseen questions right."
+        for label, sample in _of_budget(samples, budget).items()
+    ]
+
+
+def _of_budget(samples: Mapping[str, Sample], budget: str) -> dict[str, Sample]:
+    """The samples of arms with a budget, by the label of their method."""
+    return {
+        arm_style(method_of(arm))["label"]: sample
+        for arm, sample in samples.items()
+        if budget_of(arm) == budget
+    }
 
 
 def _milliseconds(members: Sequence[Member]) -> dict[str, float]:
-    """Milliseconds an answer by arm, measured side by side on one seed's models at their last
+    """Milliseconds an answer by method, measured side by side on one seed's models at their last
     stage: the time depends on the method, and hardly on the weights."""
-    first = {member.arm: StageModel.of(member.run) for member in reversed(members)}
+    first = {method_of(one.arm): StageModel.of(one.run) for one in reversed(members)}
     with torch_threads(1):  # models this small lose by sharing their work
         speeds = measure_speed(first, examples=QUESTIONS, rounds=ROUNDS)
     return {arm: round(1000 / speed, 2) for arm, speed in speeds.items()}
@@ -91,8 +138,8 @@ def _row(member: Member, row: Any, milliseconds: dict[str, float]) -> dict[str, 
         passes = spec.passes(config, places)
     return {
         "task": config.task,
-        "method": member.arm,
-        "budget": f"seconds of {REFERENCE}" if member.arm in EQUAL else "own",
+        "method": method_of(member.arm),
+        "budget": budget_of(member.arm),
         "seed": member.seed,
         "rate": config.optim.matrix_rate,
         "examples": row.train_examples,
@@ -100,14 +147,9 @@ def _row(member: Member, row: Any, milliseconds: dict[str, float]) -> dict[str, 
         "passes": passes,
         "latents": places,
         "tokens": row.tokens_mean,
-        "milliseconds": milliseconds[member.arm],
+        "milliseconds": milliseconds[method_of(member.arm)],
         "accuracy": row.accuracy,
         "ci_low": row.ci_low,
         "ci_high": row.ci_high,
         "n": row.n_test,
     }
-
-
-def label_of(arm: str) -> str:
-    """What sentences call an arm."""
-    return arm_style(arm)["label"]

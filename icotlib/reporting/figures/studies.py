@@ -72,28 +72,34 @@ def _draw_rule(
 
 @styled
 def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
-    """Accuracy against the time of an answer, a panel for each task.
+    """Accuracy against the time of an answer, a panel for each task and budget.
 
-    Points are means over seeds, bars their 95% intervals.
+    Methods with a budget of their own are in every panel. Points are means over seeds, bars their
+    95% intervals.
 
     Args:
         table: of the study `methods`.
     """
-    tasks = list(dict.fromkeys(table.task))
-    figure, axes = new_figure(PAGE, 3.2, columns=len(tasks), squeeze=False)
-    for ax, task in zip(axes.flat, tasks, strict=True):
-        rows = table[table.task == task]
-        for arm in dict.fromkeys(rows.method):
-            own = rows[rows.method == arm]
-            look = arm_style(arm)
-            if ax is not axes.flat[0]:  # the legend has each method once
+    own = table.budget == "own"
+    budgets = sorted(set(table.budget[~own]), reverse=True) or ["own"]  # seconds, examples
+    panels = [(task, budget) for task in dict.fromkeys(table.task) for budget in budgets]
+    figure, axes = new_figure(PAGE, 3.2, columns=len(panels), squeeze=False, sharey=True)
+    named: set[str] = set()
+    for ax, (task, budget) in zip(axes.flat, panels, strict=True):
+        rows = table[(table.task == task) & (own | (table.budget == budget))]
+        for method, each in rows.groupby("method", sort=False):
+            look = arm_style(str(method))
+            if method in named:  # the legend has each method once
                 look.pop("label")
-            _draw_mean(ax, own.milliseconds.astype(float).mean(), own, look)
+            named.add(str(method))
+            _draw_mean(ax, each.milliseconds.astype(float).mean(), each, look)
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_xlabel("milliseconds an answer")
-        ax.set_title(f"{task} ({seeds_text(rows)})")
+        unit = budget.partition(" ")[0]
+        equal = "" if budget == "own" else f", equal {unit}"
+        ax.set_title(f"{task}{equal} ({seeds_text(rows)})")
         percent(ax, WITH_BARS)
     legend_outside(figure, loc="outside right center")
     return figure
