@@ -7,6 +7,8 @@ from icotlib.cli.options import add_run_options, load_imports, overrides_of, see
 from icotlib.errors import ConfigError
 
 EXAMPLES = """\
+Leave the machine idle meanwhile: other work slows runs, and not all by as much.
+
 examples:
   icot calibrate
         print the steps, from runs at seed 0, which it trains

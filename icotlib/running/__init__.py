@@ -17,7 +17,7 @@ planning      what a run will take, before it starts
 planner       plans while settings are typed, in a process of its own
 costs         operations, memory and disk of a run, calculated
 peaks         the peak memory of a run's process, calculated
-calibration   how many steps of No CoT take as long as a run of another method
+calibration   how many steps of a method take as long as a run of another
 stand_ins     untrained weights in the place of runs that others build on, to time steps
 timed         the seconds of a run, from a few of its steps and a part of its evaluations
 fitting       whether a run fits one device's memory, and how it does otherwise
