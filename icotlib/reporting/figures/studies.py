@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter, StrMethodFormatter
 
 from icotlib.reporting.figures.base import (
     ACCENT,
@@ -94,13 +94,15 @@ def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
             named.add(str(method))
             _draw_mean(ax, each.milliseconds.astype(float).mean(), each, look)
         ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 4, 6)))  # often within one decade
         ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xlabel("milliseconds an answer")
         unit = budget.partition(" ")[0]
         equal = "" if budget == "own" else f", equal {unit}"
         ax.set_title(f"{task}{equal} ({seeds_text(rows)})")
         percent(ax, WITH_BARS)
+        ax.label_outer(remove_inner_ticks=False)
     legend_outside(figure, loc="outside right center")
     return figure
 

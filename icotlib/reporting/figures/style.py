@@ -18,7 +18,7 @@ UNKNOWN = "#000000"
 
 #: Settings of a method that studies call by a name of their own: the method, label and marker.
 NAMED = {
-    "pause_as_thought": ("pause", "Pause as thought", "H"),
+    "pause_as_thought": ("pause", "Pause as thought", "X"),
     "sim_cot": ("coconut", "SIM-CoT (Coconut)", "*"),
 }
 
