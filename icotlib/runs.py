@@ -291,6 +291,13 @@ def _shipped_instead(name: str) -> Run:
     return run
 
 
+def steps_of(config: RunConfig) -> int:
+    """Steps that the run of a config was trained for; at most so many where it is not here, as
+    that of a shipped model is not."""
+    run = Run.of(config)
+    return int(run.totals["step"]) if run.done else config.train.steps
+
+
 def same_training(origin: dict[str, Any]) -> dict[str, Any]:
     """Of a provenance, what must stay the same while a run is interrupted, by what it is."""
     fixed = {"data": origin.get("data"), "numerics version": origin.get("numerics")}

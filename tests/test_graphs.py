@@ -441,6 +441,13 @@ def test_published_json_is_read_as_it_was_written(name):
         assert task.read_json(json.loads(json.dumps(row))) == example
 
 
+def test_steps_that_are_no_list_are_refused():
+    task = get_task("graph-12")
+    row = json.loads(json.dumps(task.to_json(examples(task, 1))[0]))
+    with pytest.raises(ValueError, match="steps are a list of nodes, not '17 2 25'"):
+        task.read_json(row | {"steps": "17 2 25"})
+
+
 def test_a_graph_is_read_from_words_with_new_numbers():
     words, task = get_task("prosqa-23x3to4"), get_task("graph-23")
     rows = words.to_json(examples(words, 200))

@@ -150,6 +150,19 @@ def test_padding_changes_nothing(ids, content):
     torch.testing.assert_close(found[2:, QUESTION - 3 : -2], alone[:, QUESTION - 3 :])
 
 
+def test_questions_of_unequal_length_need_no_positions_beyond_those_of_the_longest(ids):
+    """A table of positions as tight as that of a run: tokens, marks and places."""
+    tight = latent_model()
+    table = tight.language_model.transformer.wpe
+    table.weight = torch.nn.Parameter(table.weight[: WIDTH + tight.config.reserved_positions])
+    unequal = ids.clone()
+    unequal[1, 1], unequal[1, QUESTION - 1] = SEPARATOR, 7
+    short = tight(unequal).logits[1, 1:]
+    alone = tight(unequal[1:2]).logits[0, 1:]
+    torch.testing.assert_close(short, alone)
+    assert torch.isfinite(short).all()
+
+
 def test_rows_may_have_fewer_places_than_others(ids):
     model = latent_model()
     found = answers(model, ids, latents=torch.tensor([3, 1, 0]))
@@ -466,6 +479,18 @@ def test_a_decoder_of_steps_trains_in_one_process():
     method.accelerator = SimpleNamespace(num_processes=2)
     with pytest.raises(ConfigError, match=r"latent\.step_weight=0"):
         method.build()
+
+
+def test_rounds_refine_recycled_states_only():
+    settings = {"latent.content": "fixed", "latent.rounds": 2}
+    with pytest.raises(ConfigError, match=r"set latent\.rounds=null, or"):
+        config_of("coconut", **settings)
+
+
+def test_a_stage_without_places_takes_one_pass():
+    for content in ("recycled", "fixed", "noise", "others"):
+        config = config_of("coconut", **{"latent.content": content})
+        assert config.spec.passes(config, 0) == 1
 
 
 def test_thoughts_need_a_cache(runs_folder):

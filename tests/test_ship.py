@@ -42,6 +42,15 @@ def test_the_shipped_model_answers_without_a_run(runs_folder):
     assert model.evaluate().accuracy == stage.accuracy >= 0.95
 
 
+def test_the_shipped_model_is_tested_on_a_file_without_a_run(runs_folder, tmp_path, capsys):
+    file = tmp_path / "test.txt"
+    file.write_text("8 6 5 6 * 3 5||4 0 7 9 1 + 0 0 4 8 2 3 #### 4 0 1 8 4 3\n")
+    main(["evaluate", "one_model", str(file)])
+    said = capsys.readouterr()
+    assert "comes with the workbook" in said.err
+    assert "of 1 answers right" in said.out
+
+
 def test_shipped_models_say_where_they_come_from_and_stay_small():
     every = shipped_runs()
     assert {run.name for run in every} == {"one_model"}

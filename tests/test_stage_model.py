@@ -350,10 +350,18 @@ def test_kept_positions_tell_nothing_of_the_chain(on_files):
         assert [x.answer for x in alone] == [x.answer for x in model.answer(examples)]
 
 
+def test_what_stands_before_the_last_delimiter_is_chain(model):
+    layout = model.layout
+    example = Example("1 2 * 3 4", "", "5 6")
+    answer = Answer._of(layout, example, "1 #### 2 #### 5 6", 7, False, 0.1)
+    assert (answer.answer, answer.chain) == ("5 6", "1 #### 2")
+    assert Answer._of(layout, example, "1 2", 2, True, 0.1).chain == "1 2"
+
+
 def test_examples_of_different_length_have_no_common_positions(on_files):
     model = StageModel.of(on_files(), 0)
     examples = examples_of(model.corpus.test)
-    with pytest.raises(ConfigError, match="examples differ in length: use questions of one"):
+    with pytest.raises(ConfigError, match="examples differ in length: use questions of one form"):
         model.inputs(examples)
     same = [example for example in examples if example.question in ("2 7", "2 9")]
     assert model.inputs(same).ids.shape == (2, 10 - 1)

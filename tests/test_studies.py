@@ -228,7 +228,7 @@ def test_contents_of_places_share_one_curriculum(runs_folder):
         "recycled": 4,
         "fixed": 1,
         "noise": 2,
-        "others": 5,
+        "others": 4,
         "refined once": 2,
         "refined twice": 3,
     }
@@ -293,6 +293,8 @@ def test_every_lever_changes_one_thing(runs_folder):
     assert list(answer.table.columns) == ["lever", "value", "seed", "removed", "accuracy", "n"]
     assert len(answer.table) == 8
     assert len(answer.words) == 7
+    right = next(said for said in answer.words if "side: right" in said)
+    assert right.startswith("Kept positions: no (")  # the recipe differs from it in two settings
 
 
 def test_specialists_stand_beside_the_one_model_at_their_stage(runs_folder):

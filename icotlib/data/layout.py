@@ -234,8 +234,8 @@ class Layout:
             return self._tokens(texts), None
         if not self.tokenizer.is_fast:
             raise ConfigError(
-                f"removal.step_end={self._step_end!r}: {type(self.tokenizer).__name__} does not "
-                "report where in the text a token begins; set removal.step_end=null to remove "
+                f"step_end={self._step_end!r}: {type(self.tokenizer).__name__} does not "
+                "report where in the text a token begins; set step_end=null to remove "
                 "single tokens"
             )
         encoding = self._tokenized(texts, return_offsets_mapping=True)

@@ -121,9 +121,12 @@ def _check_steps(config: RunConfig, corpus: Corpus, sets: Sequence[EncodedBatch]
     step_end = config.input_format.step_end
     if step_end is not None and not any((x.removal_units > 1).any() for x in sets):
         chain = next((x for x in corpus.valid["chain"] if x), "")
+        section = next(
+            name for name in config.spec.sections if hasattr(getattr(config, name), "step_end")
+        )
         raise ConfigError(
-            f"removal.step_end={step_end!r} occurs inside no chain, so that there are no steps to "
-            f"remove; a chain here is {chain!r}"
+            f"{section}.step_end={step_end!r} occurs inside no chain, so that there are no "
+            f"steps to remove; a chain here is {chain!r}"
         )
 
 

@@ -53,7 +53,8 @@ class Answer:
     ) -> "Answer":
         given, truth = layout.answer(text), example.answer or None
         right = None if truth is None else graded(layout, [given], [truth])[0]
-        chain = text.partition(ANSWER_DELIMITER)[0].strip()
+        before, delimiter, _ = text.rpartition(ANSWER_DELIMITER)  # the last one: see `answer`
+        chain = (before if delimiter else text).strip()
         return cls(example.question, chain, given or "", truth, right, tokens, seconds, cut)
 
 

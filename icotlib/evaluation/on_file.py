@@ -19,7 +19,7 @@ from icotlib.errors import ConfigError, DataError
 from icotlib.evaluation.askable import first
 from icotlib.evaluation.scoring import Score, wilson_interval
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.runs import Run
+from icotlib.runs import steps_of
 from icotlib.tasks import Example
 
 #: The kinds of files that a table of answers is written to.
@@ -125,7 +125,7 @@ def stood_in_training(config: RunConfig, questions: list[str]) -> np.ndarray:
     for related in [config, *config.ancestors().values()]:
         if related.data.path is None and related.data.train_examples is None:
             key = f"{related.data} {related.train.batch_size} {related.seed}"
-            steps = max(Run.of(related).totals["step"], streams.get(key, (related, 0))[1])
+            steps = max(steps_of(related), streams.get(key, (related, 0))[1])
             streams[key] = related, steps
             continue
         corpus = load_corpus(related.data)

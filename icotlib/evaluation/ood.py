@@ -21,7 +21,7 @@ from icotlib.errors import DataError
 from icotlib.evaluation.askable import positions_needed
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.models.parameters import max_positions
-from icotlib.runs import Run
+from icotlib.runs import Run, steps_of
 from icotlib.tasks import Task, get_task
 from icotlib.tasks.base import PADDING
 
@@ -170,7 +170,7 @@ def training_keys(config: RunConfig) -> np.ndarray:
         if run_data.train is not None:
             keys.append(encoded_keys(run_data.train))
             continue
-        steps = range(Run.of(related).totals["step"])
+        steps = range(steps_of(related))
         keys += [encoded_keys(run_data.batches(step)) for step in steps]
     return np.unique(np.concatenate(keys))
 

@@ -191,8 +191,8 @@ class StageModel:
         Raises `ConfigError` where sequences differ in length, so that positions do not compare.
         """
         batch = self.encode(asked, answer)
-        if len(set(batch.total.tolist())) > 1:
-            raise ConfigError("these examples differ in length: use questions of one length")
+        if torch.stack([batch.question, batch.chain, batch.total]).unique(dim=1).shape[1] > 1:
+            raise ConfigError("these examples differ in length: use questions of one form")
         tokens = self.format.tokens_removed(batch, self.removed)
         return self.format.inputs(batch, tokens, self.shift).to(self.device)
 

@@ -31,6 +31,8 @@ class Halves(NamedTuple):
     is_question: Tensor
     #: `[n, rest]`, padded on the right with whatever stood last.
     rest: Tensor
+    #: `[n, rest]`, False where a row has come to its end; a batch's own padding counts as its row.
+    is_rest: Tensor
     #: Whether no question is padded.
     whole: bool
 
@@ -53,5 +55,6 @@ def halves(ids: Tensor, mask: Tensor | None, at: Tensor) -> Halves:
         ids.gather(1, source.clamp(min=0)),
         source >= first,
         ids.gather(1, after.clamp(max=ids.shape[1] - 1)),
+        after < ids.shape[1],
         whole,
     )

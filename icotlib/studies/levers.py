@@ -3,7 +3,8 @@ time.
 
 Where the whole recipe succeeds, a setting matters if the run fails, or falls behind, without it.
 Every run sees as many examples, and has as many steps behind its last removal, apart from the arm
-that changes the pace.
+that changes the pace. Removing from the right needs positions that are not kept, so that it is
+compared with the arm that only gives those up.
 """
 
 from collections.abc import Sequence
@@ -15,12 +16,15 @@ from matplotlib.figure import Figure
 from icotlib.config import RunConfig
 from icotlib.experiments.stepwise import REMOVAL, icot_si
 from icotlib.reporting import figures
-from icotlib.reporting.conclusions.sentences import less
+from icotlib.reporting.conclusions.sentences import capital, less
 from icotlib.reporting.samples import sample_of
 from icotlib.studies.base import Member, Study, of_arm, register
 
 #: The recipe of `icot_si` as it is.
 RECIPE = ("recipe", "whole")
+
+#: What changes another setting too is compared with the arm where only that one is changed.
+BESIDE = {("side", "right"): ("kept positions", "no")}
 
 #: The value of each lever that differs from the recipe.
 LEVERS: dict[tuple[str, str], dict[str, Any]] = {
@@ -61,13 +65,16 @@ class Levers(Study):
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
         groups = self.rows_by_arm(members)
-        recipe = groups.pop(_arm(RECIPE), None)
-        if recipe is None:
+        if _arm(RECIPE) not in groups:
             return ["No run of the whole recipe is finished, with which others are compared."]
-        first = f"The whole recipe ({recipe.accuracy.mean():.1%})"
+        named = {arm: f"{arm} ({rows.accuracy.mean():.1%})" for arm, rows in groups.items()}
+        pairs = [(_arm(BESIDE.get(lever, RECIPE)), _arm(lever)) for lever in LEVERS]
         return [
-            less(first, f"{arm} ({rows.accuracy.mean():.1%})", sample_of(recipe), sample_of(rows))
-            for arm, rows in groups.items()
+            less(
+                capital(named[first]), named[arm], sample_of(groups[first]), sample_of(groups[arm])
+            )
+            for first, arm in pairs
+            if first != arm and first in groups and arm in groups
         ]
 
 

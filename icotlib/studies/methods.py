@@ -125,7 +125,8 @@ def _of_budget(samples: Mapping[str, Sample], budget: str) -> dict[str, Sample]:
 def _milliseconds(members: Sequence[Member]) -> dict[str, float]:
     """Milliseconds an answer by method, measured side by side on one seed's models at their last
     stage: the time depends on the method, and hardly on the weights."""
-    first = {method_of(one.arm): StageModel.of(one.run) for one in reversed(members)}
+    runs = {method_of(one.arm): one.run for one in reversed(members)}
+    first = {method: StageModel.of(run) for method, run in runs.items()}
     with torch_threads(1):  # models this small lose by sharing their work
         speeds = measure_speed(first, examples=QUESTIONS, rounds=ROUNDS)
     return {arm: round(1000 / speed, 2) for arm, speed in speeds.items()}

@@ -156,6 +156,8 @@ class Graph(GraphTask):
         """
         own = row.get("question")
         if isinstance(own, str) and "[R]" in own:
+            if not isinstance(row["steps"], list):
+                raise ValueError(f"steps are a list of nodes, not {row['steps']!r}")
             read = self.text(self.render(self.parse_question(own)))[0]
             example = read._replace(chain=" ".join(map(str, row["steps"])))
             return _checked(example, str(row["answer"]))

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from icotlib.config import RunConfig
+from icotlib.errors import ConfigError
 from icotlib.methods.base import register
 from icotlib.methods.latent.curriculum import Curriculum
 from icotlib.methods.latent.method import LatentMethod
@@ -28,6 +29,15 @@ class Coconut(LatentMethod):
     marker = "d"
     paper = "2412.06769"
     sections: ClassVar = {"latent": CoconutSettings}
+
+    @classmethod
+    def check(cls, config: RunConfig) -> None:
+        super().check(config)
+        if config.latent.rounds is not None and config.latent.content != "recycled":
+            raise ConfigError(
+                f"latent.rounds refines recycled states, and latent.content is "
+                f"{config.latent.content!r}: set latent.rounds=null, or latent.content=recycled"
+            )
 
     @classmethod
     def make_schedule(cls, config: RunConfig, longest: int) -> Schedule:

@@ -78,9 +78,12 @@ class LatentMethod(Method):
         writes it."""
         found = cls.contents(config)
         content, rounds = found.get("content", "recycled"), found.get("rounds")
-        in_turn = places + 1
-        more = {"fixed": 1, "noise": 2, "others": in_turn + 1}
-        return more.get(content, in_turn if rounds is None else rounds + 1)
+        in_turn = places + 1  # of `others`, the first ones are over the other question
+        if not places or content == "fixed":
+            return 1
+        if content == "noise":
+            return 2
+        return in_turn if rounds is None else rounds + 1
 
     @classmethod
     def step_weight(cls, config: RunConfig) -> float:

@@ -168,7 +168,7 @@ class LatentModel(LanguageModelHolder):
         if self.config.markers:
             state = self._marked(state, 2)
         rest = self.get_input_embeddings()(parts.rest)
-        state = state.then(rest, torch.ones_like(parts.rest, dtype=torch.bool))
+        state = state.then(rest, parts.is_rest)
         read = rest.shape[1] + 1
         self._begins(state)
         output = self.language_model(**self._arguments(state), **how, logits_to_keep=read)
