@@ -319,8 +319,10 @@ def test_specialists_stand_beside_the_one_model_at_their_stage(runs_folder):
     }
     assert len(answer.words) == 10
     assert all("too few seeds for a claim" in said for said in answer.words)
-    with pytest.raises(ConfigError, match="needs a generated task"):
-        get_study("anytime").members("smoke", [10], {"data.path": "mine"})
+    steps = {"removal.step_end": "+", "removal.keep_positions": False}
+    for other in ({"data.path": "mine"}, steps):
+        with pytest.raises(ConfigError, match="single symbols of a generated task"):
+            get_study("anytime").members("smoke", [10], other)
 
 
 def settings_of(config):
