@@ -250,6 +250,13 @@ def test_the_schedules_of_stability_get_equal_examples(runs_folder):
     # The paper's own arm is the run of the main study.
     main_study = {x.arm: x.config for x in get_study("main").members("fast", [10])}
     assert first[stability.PAPERS].run_name == main_study["icot_si"].run_name
+    # Schedules that are levers too are trained once for both studies.
+    levers = {x.arm: x.config.run_name for x in get_study("levers").members("fast", [10])}
+    shared = {"linear, smoothing", "linear, reset", "longer stages"}
+    assert {arm for arm, one in first.items() if one.run_name in levers.values()} == {
+        stability.PAPERS,
+        *shared,
+    }
     for arm, config in first.items():  # each has steps left behind its last removal
         if arm == "one model for all k":
             continue

@@ -47,7 +47,7 @@ class Levers(Study):
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
         return {
-            _arm(lever): icot_si(preset, seed, of_arm(overrides, _changes(lever, preset)))
+            _arm(lever): icot_si(preset, seed, of_arm(overrides, changes_of(lever, preset)))
             for lever in LEVERS
         }
 
@@ -82,7 +82,7 @@ def _arm(lever: tuple[str, str]) -> str:
     return "whole recipe" if lever == RECIPE else f"{lever[0]}: {lever[1]}"
 
 
-def _changes(lever: tuple[str, str], preset: str) -> dict[str, Any]:
+def changes_of(lever: tuple[str, str], preset: str) -> dict[str, Any]:
     """The settings of a lever, and the label that names its runs."""
     changes = dict(LEVERS[lever])
     if lever[0] == "pace":

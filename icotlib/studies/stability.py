@@ -20,6 +20,7 @@ from icotlib.reporting.results import learning_table
 from icotlib.reporting.statistics import Interval, fisher, success_rate
 from icotlib.runs import Run
 from icotlib.studies.base import Member, Study, of_arm, register
+from icotlib.studies.levers import changes_of
 
 #: The accuracy with the whole chain removed from which a run counts as a success, and the one that
 #: its validation set must show for `seconds_to_90`.
@@ -28,16 +29,17 @@ SUCCESS, LEARNED = 0.95, 0.9
 #: The schedule that others are compared with: the paper's, with both of its remedies.
 PAPERS = "linear, smoothing and reset"
 
-#: What differs from it, by arm. `longer stages` takes twice the steps for each token, and leaves
-#: fewer behind the last removal.
-CHANGES: dict[str, dict[str, Any]] = {
-    PAPERS: {},
-    "linear": {"removal.smoothing": None, "removal.reset_optimizer": False},
-    "linear, smoothing": {"removal.reset_optimizer": False},
-    "linear, reset": {"removal.smoothing": None},
-    "adaptive": {"removal.schedule": "adaptive"},
-    "longer stages": {},
+#: The arms whose schedule differs from it in one setting, as that lever: both studies share their
+#: runs. `longer stages` takes twice the steps for each token, and leaves fewer behind the last
+#: removal.
+LEVERS = {
+    "linear, smoothing": ("optimizer reset", "none"),
+    "linear, reset": ("smoothing", "none"),
+    "longer stages": ("pace", "half"),
 }
+
+#: Every schedule, in the order of the figure.
+SCHEDULES = (PAPERS, "linear", "linear, smoothing", "linear, reset", "adaptive", "longer stages")
 
 #: Steps at a stage of the adaptive schedule at most, as multiples of a stage of the linear one.
 MOST = 2
@@ -54,7 +56,7 @@ class Stability(Study):
     seeds = tuple(range(10, 18))
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
-        own = {arm: _changes(arm, preset) for arm in CHANGES}
+        own = {arm: _changes(arm, preset) for arm in SCHEDULES}
         return {
             **{arm: icot_si(preset, seed, of_arm(overrides, one)) for arm, one in own.items()},
             "one model for all k": one_model(preset, seed, overrides),
@@ -91,15 +93,16 @@ class Stability(Study):
 
 
 def _changes(arm: str, preset: str) -> dict[str, Any]:
-    """The settings of an arm, and the label that names its runs."""
-    changes = dict(CHANGES[arm])
-    stage = REMOVAL[preset]["removal.steps_per_epoch"] / REMOVAL[preset]["removal.pace"]
-    if arm == "longer stages":
-        changes["removal.steps_per_epoch"] = 2 * REMOVAL[preset]["removal.steps_per_epoch"]
+    """What differs from the paper's schedule, and the label that names the arm's runs."""
+    if arm in LEVERS:
+        return changes_of(LEVERS[arm], preset)
+    if arm == "linear":
+        return {"label": "bare", "removal.smoothing": None, "removal.reset_optimizer": False}
     if arm == "adaptive":
-        changes["removal.max_steps_per_stage"] = max(1, round(MOST * stage))
-    label = arm.removeprefix("linear").strip(", ").replace(" ", "-") or "bare"
-    return changes if arm == PAPERS else changes | {"label": label}
+        stage = REMOVAL[preset]["removal.steps_per_epoch"] / REMOVAL[preset]["removal.pace"]
+        most = {"removal.max_steps_per_stage": max(1, round(MOST * stage))}
+        return {"label": "adaptive", "removal.schedule": "adaptive"} | most
+    return {}
 
 
 def _seconds_to_90(run: Run) -> float:
