@@ -112,6 +112,9 @@ DRAWN = {
     "levers": lambda: figures.levers(
         made_scores(lever=["recipe", "side"], value=["whole"], seed=[1, 2]).assign(n=10)
     ),
+    "auxiliary": lambda: figures.auxiliary(
+        made_scores(loss=["none", "running sums"], seed=[1, 2]).assign(n=10)
+    ),
     "thought_readout": lambda: figures.thought_readout(
         made_scores(place=[1, 2], token=["t1", "t2"]).assign(share=0.5, control=0.1)
     ),

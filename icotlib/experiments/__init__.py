@@ -1,7 +1,7 @@
 """The experiments of the workbook as configs, at three sizes of one code path.
 
 base          the three presets, and how a config is made from them
-stepwise      explicit CoT, No CoT, stepwise internalization, one model for all k
+stepwise      explicit CoT, No CoT, running sums, stepwise internalization, one model for all k
 latent        latent places: pause tokens, Coconut, SIM-CoT, CODI
 budgets       steps of a method that take as long as a run of another, as measured
 distillation  distillation's phases, baselines, ablations and studies
@@ -46,6 +46,7 @@ from icotlib.experiments.stepwise import (
     one_model,
     paper_pace,
     record,
+    running_sums,
     schedule_ablations,
     tour,
 )
@@ -106,6 +107,7 @@ __all__ = [
     "plain",
     "record",
     "run_config",
+    "running_sums",
     "schedule_ablations",
     "series",
     "shared",

@@ -23,6 +23,7 @@ from icotlib.experiments.stepwise import (
     no_cot,
     one_model,
     paper_pace,
+    running_sums,
     tour,
 )
 from icotlib.registry import METHODS
@@ -43,6 +44,7 @@ RUNS: dict[str, Callable[..., RunConfig]] = {
     "own_kd": own_kd,
     "own_si": own_si,
     "paper_pace": paper_pace,
+    "running_sums": running_sums,
     "tour": tour,
     **LATENT,
 }

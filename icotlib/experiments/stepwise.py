@@ -1,4 +1,5 @@
-"""Explicit CoT, No CoT, stepwise internalization (arXiv 2405.14838), and one model for all k."""
+"""Explicit CoT, No CoT (with running sums or without), stepwise internalization (arXiv 2405.14838),
+and one model for all k."""
 
 from typing import Any
 
@@ -6,6 +7,7 @@ from icotlib.config import RunConfig, parse_overrides
 from icotlib.errors import ConfigError, did_you_mean
 from icotlib.experiments import budgets
 from icotlib.experiments.base import PAPER_OPTIM, PAPER_REMOVAL, check, make
+from icotlib.registry import METHODS
 
 #: Steps of each run. No CoT has as many as the run whose budget it gets, or more (`no_cot`).
 STEPS = {
@@ -66,6 +68,13 @@ EVERY_STAGE: dict[str, dict[str, Any]] = {
     "smoke": {"removal.warmup_steps": 10},
     "fast": {},
     "paper": {"removal.keep_positions": False, "removal.warmup_steps": 25_250},
+}
+
+#: How each preset trains on answers alone: at the best of four rates (LOG.md).
+ANSWERS: dict[str, dict[str, Any]] = {
+    "smoke": {},
+    "fast": {"optim.muon_lr": 1.5e-2},
+    "paper": {},
 }
 
 #: A problem that takes a minute, with a model and rates that suit it (AdamW is too slow).
@@ -152,7 +161,15 @@ def no_cot(
         measured = budgets.equal_seconds(preset, reference, precision)
         steps = measured or round(UNMEASURED * steps)
     changes = {"method": "no_cot", "label": f"equal-{budget}", "train.steps": steps}
-    return make(preset, seed, overrides, MODEL[preset] | changes)
+    return make(preset, seed, overrides, MODEL[preset] | ANSWERS[preset] | changes)
+
+
+def running_sums(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
+    """No CoT with as many examples as ICoT-SI, and an auxiliary loss on running sums."""
+    check(preset)
+    changes = {"method": "running_sums", "train.steps": STEPS[preset]["icot_si"]}
+    changes |= METHODS.get("running_sums").presets.get(preset, {})
+    return make(preset, seed, overrides, MODEL[preset] | ANSWERS[preset] | changes)
 
 
 def icot_si(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:

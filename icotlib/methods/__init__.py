@@ -8,6 +8,7 @@ schedule      how much of the chain is removed at each step: nothing, or everyth
 causal_lm     what methods share that train one model to continue the question
 explicit_cot  the model writes every step
 no_cot        the model answers at once
+running_sums  the same, with a loss on the running sums of a multiplication (2510.00184)
 removal       settings of the methods that remove some of the chain
 one_model     every example loses its own number of tokens: one model for all k
 stepwise      tokens are removed while training goes on (2405.14838)

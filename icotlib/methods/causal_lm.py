@@ -24,6 +24,8 @@ class Part(NamedTuple):
     """A micro-batch before its forward pass."""
 
     inputs: LMBatch
+    #: The rows of the batch that it holds, `[n]`.
+    rows: Tensor
     #: Which examples are at the stage that is evaluated: `[n]`.
     at_eval_stage: Tensor
     #: Tokens that go through the model, padding aside.
@@ -51,10 +53,14 @@ class CausalLMMethod(Method):
         self, step: int, batch: EncodedBatch, generator: torch.Generator
     ) -> Iterator[MicroBatch]:
         for part in self.parts(step, batch, generator):
-            logits = logits_of(self.model, part.inputs)
-            found = matches(logits.detach(), part.inputs)
-            self.seen.append(BatchAccuracy(step, *found, part.at_eval_stage))
-            yield MicroBatch(token_loss(logits, part.inputs) / part.learned, part.tokens)
+            yield self.micro_batch(step, part)
+
+    def micro_batch(self, step: int, part: Part) -> MicroBatch:
+        """The forward pass of a part, and its share of the batch's cross-entropy."""
+        logits = logits_of(self.model, part.inputs)
+        found = matches(logits.detach(), part.inputs)
+        self.seen.append(BatchAccuracy(step, *found, part.at_eval_stage))
+        return MicroBatch(token_loss(logits, part.inputs) / part.learned, part.tokens)
 
     def parts(self, step: int, batch: EncodedBatch, generator: torch.Generator) -> Iterator[Part]:
         """A batch with chain tokens removed, in groups of similar length, on the device."""
@@ -69,7 +75,7 @@ class CausalLMMethod(Method):
             part, cut = batch[rows], k[rows]
             shown = cut == self.format.tokens_removed(part, self.schedule.eval_stage)
             inputs = self.format.inputs(part, cut, shift[rows]).to(self.device)
-            yield Part(inputs, shown, int(kept[rows].sum()), learned)
+            yield Part(inputs, rows, shown, int(kept[rows].sum()), learned)
 
     def saw_removal(self, batch: EncodedBatch, k: torch.Tensor) -> None:
         """Called with every arranged batch and the tokens removed from it, `[n]`."""

@@ -7,6 +7,7 @@ contents   what must stand in a latent place
 anytime    one model for every number of removed tokens beside specialists
 stability  in how many seeds removal succeeds, by its schedule
 levers     which settings of stepwise internalization matter, each changed alone
+auxiliary  what a loss on running sums teaches, with no chain at all
 routing    which questions need written steps, by a model's own confidence
 
 A study is one file here: a class with its arms, its table, its figure and its sentences. It is then

@@ -116,6 +116,14 @@ class Task(ABC):
         """Names for the symbols of a rendered question in figures; by default its entries'."""
         return self.entry_names
 
+    def entries(self, asked: np.ndarray) -> np.ndarray:
+        """The questions `[n, entries]` that are rendered as these symbols, `[n, width]`.
+
+        Raises `ConfigError` where the task does not define it: it is needed by methods that learn
+        from `intermediate_values`.
+        """
+        raise ConfigError(f"{self.name} does not read its questions back from their symbols")
+
     def intermediate_values(self, questions: np.ndarray) -> dict[str, np.ndarray]:
         """Numbers that the computation needs but no chain symbol shows, by name: `[n]` each."""
         return {}

@@ -134,6 +134,9 @@ class Multiplication(Task):
     def question_names(self) -> tuple[str, ...]:
         return (*self.entry_names[: self.n], "*", *self.entry_names[self.n :])
 
+    def entries(self, asked: np.ndarray) -> np.ndarray:
+        return np.delete(asked, self.n, axis=1)  # the *
+
     def intermediate_values(self, questions: np.ndarray) -> dict[str, np.ndarray]:
         """Products of two digits (`a1 b0`), and for each column of the answer its sum and carry.
 

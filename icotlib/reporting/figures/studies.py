@@ -187,11 +187,27 @@ def levers(table: pd.DataFrame) -> Figure:
     Args:
         table: of the study `levers`.
     """
-    named = table.assign(arm=table.lever + ": " + table.value)
-    arms = list(dict.fromkeys(named.arm))
+    return _by_arm(table.assign(arm=table.lever + ": " + table.value))
+
+
+@styled
+def auxiliary(table: pd.DataFrame) -> Figure:
+    """Accuracy with the auxiliary loss, beside none and beside its control.
+
+    Points are means over seeds, bars their 95% intervals, small dots single seeds.
+
+    Args:
+        table: of the study `auxiliary`.
+    """
+    return _by_arm(table.assign(arm=table.loss))
+
+
+def _by_arm(table: pd.DataFrame) -> Figure:
+    """Accuracy by `arm`, a row for each, the first one as the reference."""
+    arms = list(dict.fromkeys(table.arm))
     figure, ax = _rows_of(arms)
     for row, arm in enumerate(arms):
-        own = named[named.arm == arm]
+        own = table[table.arm == arm]
         mean, error = _mean_and_error(own)
         look: dict[str, Any] = {
             "color": CONTROL if row == 0 else ACCENT,

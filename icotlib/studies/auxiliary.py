@@ -1,0 +1,83 @@
+"""Does a loss on running sums teach multiplication without any chain (arXiv 2510.00184)?
+
+Three arms have the same model, examples and answers: No CoT, No CoT with the loss, and the control,
+whose running sums are those of another question.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from icotlib.config import RunConfig
+from icotlib.experiments.stepwise import no_cot, running_sums
+from icotlib.reporting import figures
+from icotlib.reporting.conclusions.sentences import about_seeds, capital, less, percent
+from icotlib.reporting.samples import sample_of
+from icotlib.reporting.statistics import mean_interval
+from icotlib.studies.base import Member, Study, of_arm, register
+
+#: The arms with the loss, and what it asks for.
+TARGETS: dict[str, dict[str, Any]] = {
+    "running sums": {},
+    "shuffled sums": {"label": "shuffled-sums", "auxiliary.target": "shuffled"},
+}
+
+#: The arm without it.
+NONE = "none"
+
+
+@register
+class Auxiliary(Study):
+    name = "auxiliary"
+    file = "auxiliary"
+    question = (
+        "Does a loss on running sums, with no chain at all, teach a model to answer at once that "
+        "does not learn it from answers alone?"
+    )
+
+    def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
+        return {
+            NONE: no_cot(preset, seed, overrides, "examples", reference="icot_si"),
+            **{
+                arm: running_sums(preset, seed, of_arm(overrides, changes))
+                for arm, changes in TARGETS.items()
+            },
+        }
+
+    def table(self, members: Sequence[Member]) -> pd.DataFrame:
+        weights = {x.arm: x.config.auxiliary.weight for x in members if x.arm != NONE}
+        return pd.DataFrame(
+            {
+                "loss": arm,
+                "weight": weights.get(arm, 0.0),
+                "seed": row.seed,
+                "examples": row.train_examples,
+                "accuracy": row.accuracy,
+                "n": row.n_test,
+            }
+            for arm, rows in self.rows_by_arm(members).items()
+            for row in rows.itertuples()
+        )
+
+    def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
+        return figures.auxiliary(table)
+
+    def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
+        samples = {arm: sample_of(rows) for arm, rows in self.rows_by_arm(members).items()}
+        said = [
+            f"{capital(_named(arm))}: {percent(mean_interval(one))} of unseen questions right."
+            for arm, one in samples.items()
+        ]
+        first = next(iter(TARGETS))
+        said += [
+            less(capital(_named(first)), _named(arm), samples[first], sample)
+            for arm, sample in samples.items()
+            if arm != first and first in samples
+        ]
+        return [*said, about_seeds(table.seed.nunique())]
+
+
+def _named(arm: str) -> str:
+    return "no auxiliary loss" if arm == NONE else f"a loss on {arm}"
