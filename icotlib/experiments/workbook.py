@@ -26,6 +26,7 @@ from icotlib.experiments.stepwise import (
     no_cot,
     one_model,
     paper_pace,
+    running_sums,
     schedule_ablations,
     tour,
 )
@@ -90,6 +91,7 @@ NEEDED: dict[str, tuple[Callable[..., Any], ...]] = {
     "16": (),
     "17": (coconut,),
     "18": (),
+    "19": (),
     "99": (series,),
 }
 
@@ -101,6 +103,7 @@ READ: dict[str, tuple[Callable[..., Any], ...]] = {
     "15": (series, icot_kd),
     "16": (one_model,),
     "18": (series, coconut),
+    "19": (no_cot, running_sums),
     "99": (icot_kd, shifted),  # which it shows where they are finished
 }
 

@@ -4,7 +4,7 @@
 
 canvas        boxes, cells, grids, arrows and words, in inches
 pictures      every picture by its name, and the figure that draws one
-basics        what a model sees, written and hidden steps, the two baselines, seeds, routing
+basics        what a model sees, written and hidden steps, baselines, running sums, seeds, routing
 removal       how chains get shorter, and what a removed token buys
 distillation  the teacher's states: read, predicted, put in
 inside        probes, patches and attention

@@ -1,4 +1,4 @@
-"""What a model sees, written and hidden steps, the baselines, seeds, and routing."""
+"""What a model sees, written and hidden steps, the baselines, running sums, seeds, and routing."""
 
 from icotlib.reporting.figures.base import ACCENT
 from icotlib.reporting.figures.ideas.canvas import LINE, SECOND, Canvas
@@ -74,6 +74,24 @@ def baselines(canvas: Canvas) -> None:
     for x, look, text in ((2.16, "second", "steps, written too"), (3.5, "marked", "the answer")):
         canvas.cell((x, 0.2), 0.12, look)
         canvas.words(x + 0.13, 0.2, text, small=True, ha="left")
+
+
+@picture(2.0)
+def running_sums(canvas: Canvas) -> None:
+    """A grid of a model's states, a row for each of 3 layers above the tokens: the question
+    12 * 34 with its lowest digits first, separator, and the answer 408, digit by digit. From the
+    second layer, at each position that predicts a digit, an arrow leads to the running sum of its
+    column: c0, c1 and c2. The chain is nowhere."""
+    names = ["2", "1", "*", "4", "3", "=", "8", "0", "4"]
+    reads = (5, 6, 7)  # each predicts the token behind it
+    grid = canvas.grid(0.75, 0.35, names, 3, [(1, at) for at in reads], step=0.34, side=0.2)
+    canvas.span(grid.at(0, 0)[0] - 0.12, grid.at(0, 4)[0] + 0.12, 1.55, "question")
+    for at, text in zip(reads, ("c0", "c1", "c2"), strict=True):
+        x, y = grid.at(1, at)
+        canvas.arrow((x, y + 0.12), (x, 1.56), ACCENT)
+        canvas.box(x, 1.68, 0.3, 0.22, text, "second")
+    canvas.words(grid.at(1, 7)[0] + 0.45, 1.68, "running sums", small=True, ha="left")
+    canvas.words(0.65, grid.at(1, 0)[1], "layer 2", small=True, ha="right")
 
 
 @picture(2.1)
