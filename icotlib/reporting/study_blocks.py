@@ -165,3 +165,36 @@ def methods() -> str:
                 f"| {means.seconds:,.0f} | {_words(over_seeds(own))} | {_each(own)} |"
             )
     return "\n".join(lines)
+
+
+@block
+def auxiliary() -> str:
+    """What a loss on running sums gives, beside none and its control."""
+    table = _read("auxiliary", "seed", "examples", "accuracy", "n")
+    lines = [
+        "| loss on | weight | training examples | exact match, mean (95% interval) | each seed |",
+        "|---|---|---|---|---|",
+    ]
+    for loss, rows in table.groupby("loss", sort=False):
+        lines.append(
+            f"| {loss} | {rows.weight.iloc[0]} | {rows.examples.mean():,.0f} "
+            f"| {_words(over_seeds(rows))} | {_each(rows.sort_values('seed'))} |"
+        )
+    return "\n".join(lines)
+
+
+@block
+def stability() -> str:
+    """In how many seeds each schedule answers without any step."""
+    table = _read("stability", "seed", "examples", "accuracy")
+    lines = [
+        "| schedule | seeds that reach 95% | lowest | each seed | training examples |",
+        "|---|---|---|---|---|",
+    ]
+    for arm, rows in table.groupby("arm", sort=False):
+        reached = (rows.success.astype(str) == "True").sum()
+        lines.append(
+            f"| {arm} | {reached} of {len(rows)} | {rows.accuracy.min():.1%} "
+            f"| {_each(rows.sort_values('seed'))} | {rows.examples.mean():,.0f} |"
+        )
+    return "\n".join(lines)
