@@ -8,7 +8,7 @@ import pytest
 
 from icotlib.cli import main
 from icotlib.config import DataConfig, RunConfig
-from icotlib.data.batches import stream
+from icotlib.data.batches import drawing, stream
 from icotlib.data.corpus import examples_of, load_corpus
 from icotlib.data.files import write_json
 from icotlib.data.hold_out import same_keys_of_texts
@@ -16,7 +16,7 @@ from icotlib.data.layout import Layout
 from icotlib.data.readers import read_file
 from icotlib.data.symbols import symbol_tokenizer
 from icotlib.errors import ConfigError
-from icotlib.evaluation.on_file import evaluate_file
+from icotlib.evaluation.on_file import evaluate_file, stood_in_training
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.tasks import get_task
 from icotlib.tasks.base import PADDING
@@ -379,6 +379,16 @@ def test_canonical_keys_know_a_graph_by_its_form_alone():
     assert (task.canonical(less) != keys).all()
     assert np.array_equal(task.canonical(rooted) != keys, rooted[:, 0] != questions[:, 0])
     assert np.array_equal(task.canonical(asked) != keys, asked[:, 2] != questions[:, 2])
+
+
+def test_a_question_with_other_names_and_order_stood_in_training_too():
+    config = RunConfig().override(TINY_SIZES | {"data.task": "graph-12", "train.steps": 3})
+    task, corpus = get_task("graph-12"), load_corpus(config.data)
+    trained, _ = drawing(corpus, config.train.batch_size, config.seed)(1)
+    others = drawn(task, 5, seed=9)
+    asked = np.concatenate([renumbered(task, trained), others])
+    texts = [one.question for one in task.text(task.render(asked))]
+    assert stood_in_training(config, texts).tolist() == [True] * len(trained) + [False] * 5
 
 
 def test_published_questions_are_all_different_in_form(reference):

@@ -22,7 +22,7 @@ def stream(corpus: Corpus, batch_size: int, seed: int) -> Callable[[int], Symbol
     the task's holdout.
     """
 
-    task, draw = _task_of(corpus), _drawing(corpus, batch_size, seed)
+    task, draw = _task_of(corpus), drawing(corpus, batch_size, seed)
 
     def batch(step: int) -> SymbolBatch:
         questions, rng = draw(step)
@@ -31,7 +31,7 @@ def stream(corpus: Corpus, batch_size: int, seed: int) -> Callable[[int], Symbol
     return batch
 
 
-def _drawing(
+def drawing(
     corpus: Corpus, batch_size: int, seed: int
 ) -> Callable[[int], tuple[np.ndarray, np.random.Generator]]:
     """The questions of a stream by step, `[batch_size, entries]`, and what chooses their chains."""
@@ -66,7 +66,7 @@ def trained_on(configs: Iterable[RunConfig]) -> np.ndarray:
     keys = [training_set_keys(data, one) for data, one in corpora.items() if one.train is not None]
     for (data, batch_size, seed), count in steps.items():
         if corpora[data].train is None:
-            draw = _drawing(corpora[data], batch_size, seed)
+            draw = drawing(corpora[data], batch_size, seed)
             keys += [question_keys(draw(step)[0]) for step in range(count)]
     return np.unique(np.concatenate(keys)) if keys else np.empty(0, np.uint64)
 

@@ -9,9 +9,9 @@ import pandas as pd
 
 from icotlib import paths
 from icotlib.config import RunConfig
-from icotlib.data.batches import stream
+from icotlib.data.batches import drawing
 from icotlib.data.corpus import load_corpus
-from icotlib.data.hold_out import keys_of_texts, symbol_keys
+from icotlib.data.hold_out import same_keys, same_keys_of_texts
 from icotlib.data.layout import Layout
 from icotlib.data.readers import Report, read_file
 from icotlib.data.text import same_question
@@ -116,8 +116,9 @@ def _in_training(config: RunConfig, examples: list[Example]) -> Any:
 def stood_in_training(config: RunConfig, questions: list[str]) -> np.ndarray:
     """Which questions a finished run, or one that it builds on, was trained on: `[n]`, bool.
 
-    Compared without regard to case, spaces and unseen marks. Streams are functions of the step, so
-    they are drawn once more.
+    Compared without regard to case, spaces and unseen marks, and, where the task says which
+    questions are the same (`Task.canonical`), to names and order. Streams are functions of the
+    step, so they are drawn once more.
     """
     seen = np.zeros(len(questions), dtype=bool)
     wanted = [same_question(question) for question in questions]
@@ -133,15 +134,16 @@ def stood_in_training(config: RunConfig, questions: list[str]) -> np.ndarray:
         known = {same_question(question) for question in corpus.train["question"]}
         seen |= np.array([question in known for question in wanted], dtype=bool)
         if corpus.task is not None:  # typed questions too
-            keys, _ = keys_of_texts(corpus.task, corpus.train["question"])
-            seen |= np.isin(keys_of_texts(corpus.task, questions)[0], keys)
+            keys, _ = same_keys_of_texts(corpus.task, corpus.train["question"])
+            found, is_question = same_keys_of_texts(corpus.task, questions)
+            seen |= is_question & np.isin(found, keys)
     for related, steps in streams.values():
         corpus = load_corpus(related.data)
         assert corpus.task is not None, "only a task has a stream"
-        keys, known_form = keys_of_texts(corpus.task, questions)
-        draw = stream(corpus, related.train.batch_size, related.seed)
+        keys, is_question = same_keys_of_texts(corpus.task, questions)
+        draw = drawing(corpus, related.train.batch_size, related.seed)
         for step in range(steps):
-            seen |= known_form & np.isin(keys, symbol_keys(corpus.task, draw(step).question))
+            seen |= is_question & np.isin(keys, same_keys(corpus.task, draw(step)[0]))
     return seen
 
 
