@@ -15,7 +15,8 @@ examples:
   icot calibrate --seeds 10..14 --set train.precision=bf16 --set data.seed=1 \\
       --write
         and keep them, for every run of No CoT made from now on
-  icot calibrate --methods coconut,codi the same for methods with latent places
+  icot calibrate --methods coconut,codi
+        the same for methods with latent places
 """
 
 

@@ -186,8 +186,8 @@ def one_model(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
 def paper_pace(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """The paper's linear schedule at its true pace: 101,000 examples for each removed token.
 
-    Hours at `fast`, so no notebook trains it; it is shown where its run exists. Its model has
-    GPT-2's own GELU.
+    About an hour at `fast`, so no notebook trains it; it is shown where its run exists. Its model
+    has GPT-2's own GELU.
     """
     changes = (
         PAPER_OPTIM

@@ -2,7 +2,8 @@
 
 At the position that predicts digit k of the answer, a linear head must give c_k, the sum of the
 products of column k and of what is carried into it (`Task.intermediate_values`), from a hidden
-state. Its squared error is added to the cross-entropy; the head is dropped after training.
+state. The squared error of this prediction is added to the cross-entropy; the head is dropped
+after training.
 """
 
 import re
@@ -41,7 +42,7 @@ class AuxiliarySettings(Section):
     section: ClassVar[str] = "auxiliary"
 
     weight: float = setting(
-        1.0,
+        0.3,
         "Weight of the squared error of the running sums, each scaled to variance 1.",
         low=0,
         high=1000,
@@ -58,7 +59,7 @@ class AuxiliarySettings(Section):
 
 @register
 class RunningSums(NoCoT):
-    """Question and answer, and a loss on the numbers between them."""
+    """No CoT with an auxiliary loss: linear regressions predict the running sums."""
 
     name = "running_sums"
     label = "Running sums"
@@ -105,7 +106,7 @@ class RunningSums(NoCoT):
 
     def build(self) -> PreTrainedModel:
         if self.accelerator.num_processes > 1:
-            raise ConfigError(  # DDP and FSDP see to the forward pass of the model alone
+            raise ConfigError(  # DDP and FSDP synchronise the model's own forward pass alone
                 "running_sums trains a head beside the model, in one process only"
             )
         model, task = super().build(), self.task
@@ -157,7 +158,7 @@ class RunningSums(NoCoT):
 
 
 class RunningSumsHead(nn.Module):
-    """A linear reading of one number at each place of the answer.
+    """A linear regression for each symbol of the answer, from the state that predicts it.
 
     Args:
         width: of the hidden states.

@@ -18,7 +18,7 @@ from icotlib.reporting.samples import sample_of
 from icotlib.reporting.statistics import mean_interval
 from icotlib.studies.base import Member, Study, of_arm, register
 
-#: The arms with the loss, and what it asks for.
+#: The arms with the loss, and their settings.
 TARGETS: dict[str, dict[str, Any]] = {
     "running sums": {},
     "shuffled sums": {"label": "shuffled-sums", "auxiliary.target": "shuffled"},
@@ -33,8 +33,8 @@ class Auxiliary(Study):
     name = "auxiliary"
     file = "auxiliary"
     question = (
-        "Does a loss on running sums, with no chain at all, teach a model to answer at once that "
-        "does not learn it from answers alone?"
+        "Does a loss on running sums, without any chain, raise the accuracy of a model that is "
+        "otherwise trained on answers alone?"
     )
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:

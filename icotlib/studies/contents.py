@@ -1,7 +1,7 @@
 """What must stand in a latent place: the model's own states, or anything?
 
-A public control of one seed finds Coconut no better than the same curriculum over fixed embeddings.
-Here the curriculum stays, and only what the places hold changes.
+Coconut recycles the model's own states. Here its curriculum stays, and only what the places hold
+changes.
 """
 
 from collections.abc import Sequence
