@@ -8,6 +8,7 @@ after training.
 
 import re
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -24,7 +25,7 @@ from icotlib.methods.batches import MicroBatch
 from icotlib.methods.causal_lm import Part
 from icotlib.methods.no_cot import NoCoT
 from icotlib.models.hooks import hook_residual_stream
-from icotlib.models.parameters import count_parameters
+from icotlib.models.parameters import count_parameters, without_part
 from icotlib.settings import Section, setting
 from icotlib.tasks import Task, get_task
 
@@ -113,7 +114,7 @@ class RunningSums(NoCoT):
         model.add_module(HEAD, RunningSumsHead(model.config.hidden_size, running_sum_moments(task)))
         return model
 
-    @property
+    @cached_property
     def task(self) -> Task:
         return get_task(self.config.data.task)
 
@@ -129,7 +130,7 @@ class RunningSums(NoCoT):
     def merged_weights(self) -> dict[str, Tensor]:
         """The state dict without the head."""
         weights = super().merged_weights() or self.whole_model.state_dict()
-        return {name: x for name, x in weights.items() if not name.startswith(f"{HEAD}.")}
+        return without_part(weights, HEAD)
 
     def parameters(self) -> int:
         return super().parameters() - count_parameters(self.head)
@@ -189,6 +190,7 @@ class RunningSumsHead(nn.Module):
 # --- what the head must give ---------------------------------------------------------------------
 
 
+@lru_cache(maxsize=8)
 def running_sum_names(task: Task) -> list[str]:
     """The names of a task's running sums, the column of the answer's first digit first."""
     numbers = task.intermediate_values(task.sample(np.random.default_rng(0), 1))
@@ -210,11 +212,17 @@ def running_sum_moments(task: Task) -> np.ndarray:
 
 def questions_of(layout: Layout, task: Task, batch: EncodedBatch) -> np.ndarray:
     """The questions `[n, entries]` of an encoded batch of a task's examples, one token a symbol."""
+    asked = batch.ids[:, : int(batch.question[0]) - 1].numpy()
+    return task.entries(_symbols_of_ids(layout, task)[asked])
+
+
+@lru_cache(maxsize=8)
+def _symbols_of_ids(layout: Layout, task: Task) -> np.ndarray:
+    """The number of the task's symbol by token id."""
     known = np.array(layout.tokenizer.convert_tokens_to_ids(list(task.symbols)))
     symbol_of = np.zeros(known.max() + 1, dtype=np.int64)
     symbol_of[known] = np.arange(len(known))
-    asked = batch.ids[:, : int(batch.question[0]) - 1].numpy()
-    return task.entries(symbol_of[asked])
+    return symbol_of
 
 
 def answer_positions(inputs: LMBatch, places: int) -> Tensor:

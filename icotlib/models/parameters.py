@@ -3,7 +3,7 @@
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 
@@ -33,6 +33,11 @@ def position_offset(model: nn.Module) -> int:
 
 #: What `position_offset` has found, so that no forward pass looks through all modules.
 _OFFSETS: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
+
+
+def without_part(weights: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    """A state dict without what belongs to one part of the model."""
+    return {name: x for name, x in weights.items() if not name.startswith(f"{part}.")}
 
 
 def count_parameters(model: nn.Module) -> int:

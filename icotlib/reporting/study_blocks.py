@@ -1,5 +1,8 @@
 """Blocks of README and guide that are drawn from the tables of studies."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pandas as pd
 
 from icotlib.reporting import published
@@ -34,8 +37,20 @@ def _budget() -> pd.DataFrame:
 
 
 def _each(rows: pd.DataFrame) -> str:
-    """The accuracy of each seed, in percent."""
-    return ", ".join(f"{100 * value:.1f}" for value in rows.accuracy)
+    """The accuracy of each seed, in percent, in the order of the seeds."""
+    return ", ".join(f"{100 * value:.1f}" for value in rows.sort_values("seed").accuracy)
+
+
+def _by_group(table: pd.DataFrame, group: str, columns: dict[str, Callable[..., Any]]) -> str:
+    """A table with a row for each group, in the order in which they occur.
+
+    Args:
+        columns: what each column is called, and its text, made of a group's rows.
+    """
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for _, rows in table.groupby(group, sort=False):
+        lines.append(f"| {' | '.join(str(text(rows)) for text in columns.values())} |")
+    return "\n".join(lines)
 
 
 def _rows_of(table: pd.DataFrame, method: str, budget: str) -> pd.DataFrame:
@@ -170,31 +185,29 @@ def methods() -> str:
 @block
 def auxiliary() -> str:
     """What a loss on running sums gives, beside none and its control."""
-    table = _read("auxiliary", "seed", "examples", "accuracy", "n")
-    lines = [
-        "| loss on | weight | training examples | exact match, mean (95% interval) | each seed |",
-        "|---|---|---|---|---|",
-    ]
-    for loss, rows in table.groupby("loss", sort=False):
-        lines.append(
-            f"| {loss} | {rows.weight.iloc[0]} | {rows.examples.mean():,.0f} "
-            f"| {_words(over_seeds(rows))} | {_each(rows.sort_values('seed'))} |"
-        )
-    return "\n".join(lines)
+    columns: dict[str, Callable[..., Any]] = {
+        "loss on": lambda rows: rows.loss.iloc[0],
+        "weight": lambda rows: rows.weight.iloc[0],
+        "training examples": _examples,
+        "exact match, mean (95% interval)": lambda rows: _words(over_seeds(rows)),
+        "each seed": _each,
+    }
+    return _by_group(_read("auxiliary", "seed", "examples", "accuracy", "n"), "loss", columns)
 
 
 @block
 def stability() -> str:
     """In how many seeds each schedule answers without any step."""
+    columns: dict[str, Callable[..., Any]] = {
+        "schedule": lambda rows: rows.arm.iloc[0],
+        "seeds that reach 95%": lambda rows: f"{(rows.success == 'True').sum()} of {len(rows)}",
+        "lowest": lambda rows: f"{rows.accuracy.min():.1%}",
+        "each seed": _each,
+        "training examples": _examples,
+    }
     table = _read("stability", "seed", "examples", "accuracy")
-    lines = [
-        "| schedule | seeds that reach 95% | lowest | each seed | training examples |",
-        "|---|---|---|---|---|",
-    ]
-    for arm, rows in table.groupby("arm", sort=False):
-        reached = (rows.success.astype(str) == "True").sum()
-        lines.append(
-            f"| {arm} | {reached} of {len(rows)} | {rows.accuracy.min():.1%} "
-            f"| {_each(rows.sort_values('seed'))} | {rows.examples.mean():,.0f} |"
-        )
-    return "\n".join(lines)
+    return _by_group(table.assign(success=table.success.astype(str)), "arm", columns)
+
+
+def _examples(rows: pd.DataFrame) -> str:
+    return f"{rows.examples.mean():,.0f}"

@@ -23,13 +23,12 @@ from icotlib.methods.latent.step_decoder import (
     AUXILIARY,
     StepDecoder,
     step_tokens,
-    without_decoder,
 )
 from icotlib.models.adapters import add_adapters
 from icotlib.models.build import build_model
 from icotlib.models.decoding import kept_logits
 from icotlib.models.flops import RunSizes, StepCost
-from icotlib.models.parameters import count_parameters
+from icotlib.models.parameters import count_parameters, without_part
 from icotlib.tasks import get_task
 
 #: Steps of the longest chain that a plan of memory assumes where they are not counted.
@@ -150,7 +149,7 @@ class LatentMethod(Method):
         merged = super().merged_weights()
         if self.step_decoder is None:
             return merged
-        return without_decoder(self.model.state_dict())
+        return without_part(self.model.state_dict(), AUXILIARY)
 
     def parameters(self) -> int:
         decoder = self.step_decoder

@@ -88,8 +88,3 @@ def _spans(
     borders = borders[None].minimum(units[:, None])
     tokens = torch.stack([part.tokens(column) for column in borders.unbind(dim=1)], dim=1)
     return tokens[:, :-1].flatten(), tokens.diff(dim=1).flatten()
-
-
-def without_decoder(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict without the decoder's part."""
-    return {name: x for name, x in weights.items() if not name.startswith(f"{AUXILIARY}.")}
