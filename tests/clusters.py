@@ -1,6 +1,7 @@
 """Clusters as a user starts them, and functions that tests hand to Dask workers."""
 
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -10,8 +11,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from icotlib import paths
 from icotlib.running.jobs import Job
+from icotlib.system import memory
 
 
 class Cluster:
@@ -104,6 +108,18 @@ def work(
     if error:
         raise ValueError(error)
     return name.upper()
+
+
+def new_pages(rounds: int) -> int:
+    """Pages of memory that a thread of this process gets from the system while it frees and fills
+    160 MB again so many times, the first time aside."""
+    memory.retain_freed_memory()
+    pages: list[int] = []
+    for _ in range(1 + rounds):
+        tensors = [torch.ones(2**20) for _ in range(40)]
+        pages.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+        del tensors
+    return pages[-1] - pages[0]
 
 
 def log(folder: Path) -> list[str]:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import platform
+import resource
 import signal
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from icotlib.running import cluster, jobs, progress, worker
 from icotlib.running.jobs import ensure, run_jobs
 from icotlib.runs import Run
 from icotlib.training.trainer import train
-from tests.clusters import job, log
+from tests.clusters import job, log, new_pages
 from tests.helpers import wait_until
 
 
@@ -412,3 +414,10 @@ def test_a_killed_worker_may_take_minutes_to_start_again():
     with cluster.own_cluster(1, dashboard=False):
         given_up = dask.config.get("distributed.deploy.lost-worker-timeout")
         assert parse_timedelta(given_up) > 600
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked to keep memory")
+def test_the_thread_that_trains_in_a_worker_keeps_its_memory():
+    with cluster.connect(1) as connection:
+        pages = connection.client.submit(new_pages, 10).result()
+    assert pages < 40 * 2**20 * 4 / resource.getpagesize()  # less than one of the ten rounds

@@ -31,15 +31,19 @@ CONNECT, RECONNECT = 20.0, 600.0
 #: Seconds without a worker after which that is said.
 ALONE = 10.0
 
-#: Ready jobs wait at the scheduler, so that a free worker takes the first of them. Nothing samples
-#: the training loop a hundred times a second, which would cost it time. A worker that was killed
-#: has as long as it needs to start again: by default, one that takes 15 seconds is given up for
-#: good, and on a busy machine the imports alone take that.
+#: Ready jobs wait at the scheduler, so that a free worker takes the first of them. A worker that was
+#: killed has as long as it needs to start again: by default, one that takes 15 seconds is given up
+#: for good, and on a busy machine the imports alone take that.
 SETTINGS = {
     "distributed.deploy.lost-worker-timeout": "1 hour",
     "distributed.scheduler.worker-saturation": 1.0,
+    # Cores are for training: nothing samples the training loop a hundred times a second, and no
+    # event loop measures its own delay fifty times a second.
     "distributed.worker.profile.enabled": False,
     "distributed.admin.system-monitor.interval": "5s",
+    "distributed.admin.tick.interval": "1s",
+    # A job is done in a thread, whose own arena of memory would return what is freed to the system.
+    "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": "1",
 }
 
 

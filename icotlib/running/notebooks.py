@@ -26,8 +26,8 @@ STUDY_NOTEBOOKS = ("09", "10", "15", "16", "17", "18", "19")
 #: Those about stepwise internalization alone: data, baselines, method, removal curve, results.
 STEPWISE_NOTEBOOKS = ("01", "02", "06", "08", "99")
 
-#: Those that execute for minutes at `fast`: they start before others whose runs are finished.
-LONG_NOTEBOOKS = ("11", "12", "14")
+#: Those that execute longest at `fast`: they start before others whose runs are finished.
+LONG_NOTEBOOKS = ("08", "11", "12", "14")
 
 #: The one that collects the results of all runs, so that it is executed last.
 RESULTS_NOTEBOOK = "99"
