@@ -31,9 +31,9 @@ CONNECT, RECONNECT = 20.0, 600.0
 #: Seconds without a worker after which that is said.
 ALONE = 10.0
 
-#: Ready jobs wait at the scheduler, so that a free worker takes the first of them. A worker that was
-#: killed has as long as it needs to start again: by default, one that takes 15 seconds is given up
-#: for good, and on a busy machine the imports alone take that.
+#: Ready jobs wait at the scheduler, so that a free worker takes the first of them. A worker that
+#: was killed has as long as it needs to start again: by default, one that takes 15 seconds is given
+#: up for good, and on a busy machine the imports alone take that.
 SETTINGS = {
     "distributed.deploy.lost-worker-timeout": "1 hour",
     "distributed.scheduler.worker-saturation": 1.0,
