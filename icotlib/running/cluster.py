@@ -42,6 +42,8 @@ SETTINGS = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.system-monitor.interval": "5s",
     "distributed.admin.tick.interval": "1s",
+    "distributed.scheduler.work-stealing": False,  # nothing queues at a worker
+    "distributed.scheduler.active-memory-manager.start": False,  # nor are results replicated
     # A job is done in a thread, whose own arena of memory would return what is freed to the system.
     "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": "1",
 }

@@ -194,7 +194,7 @@ def run_jobs(
         try:
             running.submit()
             while running.left:
-                for outcome in running.ended():
+                for outcome in running.ended(bars.poll):
                     on_end(outcome)
                 bars.update()
                 if is_live() and bars.evaluations != evaluations:
@@ -266,9 +266,9 @@ class _Jobs:
     def key(self, name: str) -> str:
         return f"{name}@{self.setup.folder_id[:8]}"
 
-    def ended(self) -> list[Outcome]:
-        """The jobs that have ended; waits a little for one."""
-        self.woken.wait(POLL)
+    def ended(self, seconds: float = POLL) -> list[Outcome]:
+        """The jobs that have ended; waits so long for one."""
+        self.woken.wait(seconds)
         self.woken.clear()
         self.connection.look_for_workers(tqdm.write)
         states = {name: future.status for name, future in self.futures.items()}

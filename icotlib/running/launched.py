@@ -12,7 +12,7 @@ from transformers.utils import logging
 
 from icotlib.config import RunConfig
 from icotlib.data.run_data import check_sources
-from icotlib.running.progress import POLL, progress_bars
+from icotlib.running.progress import progress_bars
 from icotlib.runs import Run, unfinished
 from icotlib.system.launch import is_main
 from icotlib.training.trainer import train
@@ -61,7 +61,7 @@ def _shown(configs: Sequence[RunConfig]) -> Iterator[None]:
     with progress_bars(configs) as bars:
 
         def watch() -> None:
-            while not ended.wait(POLL):
+            while not ended.wait(bars.poll):
                 bars.update()
 
         thread = threading.Thread(target=watch, daemon=True)

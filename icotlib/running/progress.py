@@ -14,8 +14,8 @@ from icotlib.config import RunConfig
 from icotlib.runs import Run
 from icotlib.system.variables import switch
 
-#: Seconds between two readings of the run directories.
-POLL = 0.5
+#: Seconds between two readings of the run directories, while a user watches and otherwise.
+POLL, UNWATCHED = 0.5, 2.0
 
 
 def is_live() -> bool:
@@ -60,6 +60,8 @@ class ProgressBars:
         #: What the bar of a run is about.
         self.phases: dict[str, str] = {}
         self.live = is_live()
+        #: Seconds until the next update is due.
+        self.poll = POLL if self.live else UNWATCHED
 
     @property
     def evaluations(self) -> int:
