@@ -157,3 +157,13 @@ def test_a_file_of_the_users_own_method_is_read_before_its_runs(name, tmp_path, 
     missing = str(tmp_path / "mine.py")
     assert main([name, *words.get(name, []), "--import", missing]) == 1
     assert "mine.py" in capsys.readouterr().err
+
+
+def test_loading_the_library_searches_little_for_garbage_and_leaves_the_users_choice():
+    loading = "import gc, icotlib as icot; icot.ensure; print(gc.get_stats()[2]['collections'])"
+    found = subprocess.run([sys.executable, "-c", loading], capture_output=True, text=True)
+    assert int(found.stdout) <= 2, found.stderr
+    chosen = "import gc; gc.set_threshold({0}); import icotlib; print(gc.get_threshold()[0])"
+    for threshold in (0, 20_000):  # 0: never
+        command = [sys.executable, "-c", chosen.format(threshold)]
+        assert int(subprocess.run(command, capture_output=True, text=True).stdout) == threshold
