@@ -79,7 +79,7 @@ def made_shifts():
     lacking = (table["shift"] == "5x2") & (table.method == "icot_si")
     lacking |= table["shift"] == "unseen combinations"
     table.loc[lacking, ["accuracy", "ci_low", "ci_high"]] = np.nan
-    return table
+    return table.assign(n=10)
 
 
 def made_probe_scores():
@@ -114,6 +114,11 @@ DRAWN = {
     ),
     "auxiliary": lambda: figures.auxiliary(
         made_scores(loss=["none", "running sums"], seed=[1, 2]).assign(n=10)
+    ),
+    "decoded_and_used": lambda: figures.decoded_and_used(
+        made_scores(model=["ICoT-SI", "No CoT"], seed=[1, 2], variable=["t2", "t10"]).assign(
+            selectivity=-0.1, steering=0.4
+        )
     ),
     "thought_readout": lambda: figures.thought_readout(
         made_scores(place=[1, 2], token=["t1", "t2"]).assign(share=0.5, control=0.1)
@@ -291,9 +296,19 @@ def test_an_untested_shift_is_a_gap_and_one_that_no_run_could_be_tested_on_is_le
         "5x2",
     ]
     stepwise, bare = (bars[0].get_xdata().astype(float) for bars in ax.containers)
-    assert sorted(np.round(stepwise)) == [0, 0, 1, 1]
-    assert sorted(np.round(bare)) == [0, 0, 1, 1, 2, 2]
-    assert len(set(stepwise) | set(bare)) == 10  # no point hides another
+    assert sorted(np.round(stepwise)) == [0, 1]
+    assert sorted(np.round(bare)) == [0, 1, 2]
+    assert len(set(stepwise) | set(bare)) == 5  # no point hides another
+
+
+def test_shifts_are_means_over_seeds_beside_each_seed():
+    table = made_shifts()
+    table.loc[(table.method == "icot_si") & (table.seed == 1), "accuracy"] = 0.9
+    ax = figures.shifts(table).axes[0]
+    assert ax.containers[0][0].get_ydata().tolist() == [0.7, 0.7]
+    dots = next(line for line in ax.lines if line.get_marker() == ".")
+    assert sorted(dots.get_ydata()) == [0.5, 0.5, 0.9, 0.9]
+    assert "2 seeds" in ax.get_title()
 
 
 # --- how methods look --------------------------------------------------------------------------

@@ -368,3 +368,10 @@ def test_conclusions_in_words(first, second, seeds, expected, trained, monkeypat
     found = comparison.compare(*in_order)
     assert expected in found.words[1]
     assert "A: 90" in found.words[0] or first != 0.9
+
+
+def test_the_mean_over_seeds_has_students_interval():
+    found = statistics.mean_over_seeds(np.array([1.0, 2.0, 3.0]))
+    half = 4.302653 / np.sqrt(3)  # Student's t at 97.5% with two degrees of freedom; their sd is 1
+    assert found.value == 2
+    assert (found.low, found.high) == pytest.approx((2 - half, 2 + half))

@@ -20,7 +20,7 @@ from icotlib.experiments import budgets
 from icotlib.models.decoding import decoding
 from icotlib.registry import STUDIES, import_file
 from icotlib.running import calibration
-from icotlib.studies import get_study, methods, routing, stability, study_names
+from icotlib.studies import get_study, inside, methods, routing, stability, study_names
 from icotlib.studies.main import ARMS
 from icotlib.studies.routing import Replies, _decided
 from icotlib.training.trainer import train
@@ -339,6 +339,57 @@ def settings_of(config):
         inside = value.items() if isinstance(value, dict) else ()
         found |= {f"{name}.{key}": one for key, one in inside} or {name: value}
     return found
+
+
+def test_every_method_is_asked_every_shift(runs_folder):
+    study = get_study("shifts")
+    small = QUICK | {"data.task": "mult-1x2"}
+    members = [one for one in study.members("smoke", [10, 11], small) if one.arm != "icot_kd"]
+    for member in members:
+        train(member.config)
+    answer = study.answer(members)
+    names = ["in distribution", "1x1", "2x2", "1x3", "unseen combinations"]
+    assert list(answer.table["shift"].unique()) == names
+    asked = answer.table.groupby(["method", "seed"], sort=False)["shift"].agg(list)
+    assert all(shifts == names for shifts in asked)
+    assert len(asked) == 4 * 2
+    assert answer.table.accuracy.notna().all()  # there are positions for all of them
+    assert answer.words[0].startswith("Explicit CoT: ")
+    assert answer.words[-1].startswith("2 seeds are too few")
+
+
+def test_states_of_each_model_are_analysed_beside_no_cot_and_kept(runs_folder, monkeypatch):
+    study = get_study("inside")
+    members = study.members("smoke", [10], QUICK)
+    for member in members:
+        if member.arm in ("ICoT-SI", "One model", "No CoT"):
+            train(member.config)
+    answer = study.answer(members)
+    assert list(answer.table)[:11] == [
+        *("model", "seed", "variable", "layer", "position", "probe", "control"),
+        *("patching", "steering", "ci_low", "ci_high"),
+    ]
+    tokens = answer.table.groupby("model", sort=False).variable.agg(list).to_dict()
+    assert list(tokens) == ["ICoT-SI", "One model", "No CoT"]
+    for names in tokens.values():  # each token once, the same ones in every model
+        assert sorted(names) == sorted(set(tokens["ICoT-SI"]))
+    assert "too few" not in answer.words[0]
+    assert answer.words[-1].startswith("This is one seed")
+    monkeypatch.setattr(inside, "_measured", None)  # nothing is computed once more
+    pd.testing.assert_frame_equal(study.answer(members).table, answer.table)
+
+
+def test_other_questions_or_another_control_are_measured_anew(runs_folder):
+    study = get_study("inside")
+    members = [one for one in study.members("smoke", [10], QUICK) if "KD" not in one.arm]
+    folder = paths.runs_root() / "studies" / "inside"
+    for member in members[:1]:
+        train(member.config)
+    study.answer(members)
+    assert len(list(folder.glob("*.csv"))) == 1
+    train(members[2].config)  # the control
+    study.answer(members)
+    assert len(list(folder.glob(f"{members[0].config.run_name}*.csv"))) == 2
 
 
 def test_what_no_study_has_is_an_error_that_lists_what_there_is(runs_folder, capsys):

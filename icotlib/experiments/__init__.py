@@ -35,7 +35,7 @@ from icotlib.experiments.distillation import (
 )
 from icotlib.experiments.interp import N_EXAMPLES, NO_COT_CONTROL, SHORT_NAMES, interp_runs
 from icotlib.experiments.latent import LATENT, coconut, codi, pause, pause_as_thought, sim_cot
-from icotlib.experiments.ood import COMPARED, shifted
+from icotlib.experiments.ood import shifted
 from icotlib.experiments.own import PROBLEMS, own, own_kd, own_si
 from icotlib.experiments.runs import RUNS, plain, run_config
 from icotlib.experiments.stepwise import (
@@ -64,7 +64,6 @@ from icotlib.experiments.workbook import (
 )
 
 __all__ = [
-    "COMPARED",
     "LATENT",
     "NEEDED",
     "NO_COT_CONTROL",

@@ -92,6 +92,7 @@ NEEDED: dict[str, tuple[Callable[..., Any], ...]] = {
     "17": (coconut,),
     "18": (),
     "19": (),
+    "20": (),
     "99": (series,),
 }
 
@@ -104,6 +105,7 @@ READ: dict[str, tuple[Callable[..., Any], ...]] = {
     "16": (one_model,),
     "18": (series, coconut),
     "19": (no_cot, running_sums),
+    "20": (series, icot_kd),
     "99": (icot_kd, shifted),  # which it shows where they are finished
 }
 

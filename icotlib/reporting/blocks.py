@@ -77,20 +77,6 @@ def _line(name: str, group: pd.DataFrame) -> str:
 
 
 @block
-def shifts() -> str:
-    """Accuracy in and out of distribution."""
-    table = published.read("shifts")
-    table = table[table.accuracy != ""]
-    names = list(dict.fromkeys(table["shift"]))
-    lines = ["| method | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    for method, rows in table.groupby("method", sort=False):
-        scores = rows.set_index("shift").accuracy
-        values = [f"{100 * float(scores[x]):.1f}%" if x in scores else "-" for x in names]
-        lines.append(f"| {method_label(str(method))} | " + " | ".join(values) + " |")
-    return "\n".join(lines)
-
-
-@block
 def weak_model() -> str:
     """Coupling where emulation alone leaves much to be done."""
     table = published.read("kd_harder")

@@ -11,7 +11,6 @@ import torch
 from icotlib import experiments, interp, paths
 from icotlib.config import RunConfig
 from icotlib.errors import ConfigError, RunError
-from icotlib.evaluation.ood import shift_table
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp import ablation_tables, distillation, time_spent
 from icotlib.reporting import figures
@@ -77,7 +76,6 @@ def publish(folder: Path | None = None, task: str = TASK) -> pd.DataFrame:
     publish_main(on_task, table, folder)
     publish_distillation(select(on_task, experiments.icot_kd), folder)
     publish_interp(on_task, folder)
-    publish_shifts(on_task, folder)
     ablations = [
         run for run in select(runs, experiments.schedule_ablations) if run.config.seed == 0
     ]
@@ -214,24 +212,6 @@ def _analysed(runs: Sequence[Run]) -> dict[str, RunConfig] | None:
         if needed <= set(configs):
             return configs
     return None
-
-
-def publish_shifts(runs: Sequence[Run], folder: Path) -> None:
-    """Accuracy in and out of distribution, with `shifts.csv`, if there are runs."""
-    tested = shifted_runs(runs)
-    if tested:
-        table = shift_table(tested)
-        origin = family(run.config for run in tested)
-        figures.save_published(figures.shifts(table), "shifts", table, origin, folder)
-
-
-def shifted_runs(runs: Sequence[Run]) -> list[Run]:
-    """Those of some runs that are tested out of distribution.
-
-    The study on the questions that are not held out; where none of it is finished, the main runs
-    of its methods, of which only other lengths can be asked.
-    """
-    return select(runs, experiments.shifted) or select(runs, *experiments.COMPARED.values())
 
 
 def digits_before(

@@ -89,6 +89,16 @@ def over_seeds(rows: pd.DataFrame) -> Interval:
     return mean_interval(Sample(rows.accuracy.to_numpy(float), rows.n.to_numpy(int)))
 
 
+def mean_over_seeds(values: np.ndarray) -> Interval:
+    """The mean of a number for each seed, with its 95% interval over seeds (Student's t).
+
+    Args:
+        values: `[seeds]`, two or more.
+    """
+    half = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
+
+
 def difference_interval(
     first: Sample, second: Sample, draws: int = DRAWS, seed: int = SEED
 ) -> Interval:

@@ -1,6 +1,6 @@
 """Blocks of README and guide that are drawn from the tables of studies."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -133,6 +133,24 @@ def routing() -> str:
             f"| {int((mine > other).sum())} of {len(mine)} |"
         )
     return "\n".join(lines)
+
+
+@block
+def shifts() -> str:
+    """Accuracy in and out of distribution."""
+    table = _read("shifts", "accuracy", "n").dropna(subset="accuracy")
+    names = list(dict.fromkeys(table["shift"]))
+    lines = ["| method | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for method, rows in table.groupby("method", sort=False):
+        found = [over_seeds(one) if len(one) else None for one in _splits(rows, names)]
+        shown = ["-" if one is None else _words(one) for one in found]
+        lines.append(f"| {method_label(str(method))} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+def _splits(rows: pd.DataFrame, names: Sequence[str]) -> list[pd.DataFrame]:
+    """The rows of each shift."""
+    return [rows[rows["shift"] == name] for name in names]
 
 
 @block

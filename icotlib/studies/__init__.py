@@ -8,6 +8,8 @@ anytime    one model for every number of removed tokens beside specialists
 stability  in how many seeds removal succeeds, by its schedule
 levers     which settings of stepwise internalization matter, each changed alone
 auxiliary  what a loss on running sums teaches, with no chain at all
+shifts     how many questions unlike those of its training each method answers
+inside     which chain tokens each method's states hold, and which its answer depends on
 routing    which questions need written steps, by a model's own confidence
 
 A study is one file here: a class with its arms, its table, its figure and its sentences. It is then

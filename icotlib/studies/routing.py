@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy import stats
 
 from icotlib.config import RunConfig
 from icotlib.data.corpus import examples_of
@@ -24,7 +23,8 @@ from icotlib.evaluation.scoring import wilson_interval
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.experiments.stepwise import one_model
 from icotlib.reporting import figures
-from icotlib.reporting.statistics import ENOUGH_SEEDS
+from icotlib.reporting.conclusions.sentences import decided
+from icotlib.reporting.statistics import ENOUGH_SEEDS, mean_over_seeds
 from icotlib.runs import Run
 from icotlib.studies.base import Member, Study, register
 from icotlib.tasks import Example
@@ -117,12 +117,11 @@ def _decided(gain: np.ndarray) -> str:
     """What the gains of all seeds say together: their mean with its 95% interval (Student's t)."""
     if len(gain) < ENOUGH_SEEDS:
         return "Too few seeds for a claim."
-    half = stats.t.ppf(0.975, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain))
-    low, high = gain.mean() - half, gain.mean() + half
-    doubt = "; the data do not decide between them" if low <= 0 <= high else ""
+    found = mean_over_seeds(gain)
+    doubt = "" if decided(found) else "; the data do not decide between them"
     return (
-        f"The difference is {100 * gain.mean():.2f} points on average (95% interval over seeds "
-        f"{100 * low:.2f} to {100 * high:.2f}){doubt}."
+        f"The difference is {100 * found.value:.2f} points on average (95% interval over seeds "
+        f"{100 * found.low:.2f} to {100 * found.high:.2f}){doubt}."
     )
 
 

@@ -15,6 +15,7 @@ from icotlib.reporting.figures.base import (
     CONTROL,
     PAGE,
     WITH_BARS,
+    empty_figure,
     legend_outside,
     new_figure,
     percent,
@@ -264,3 +265,43 @@ def _mean_and_error(rows: pd.DataFrame) -> tuple[float, list[list[float]]]:
     """The mean accuracy of some rows over seeds, and how far its interval reaches down and up."""
     found = over_seeds(rows)
     return found.value, [[max(0.0, found.value - found.low)], [max(0.0, found.high - found.value)]]
+
+
+#: What `decoded_and_used` shows of each chain token, and how the panels are called.
+_INSIDE = {
+    "selectivity": "decoded:\nprobe less best control",
+    "steering": "used:\nanswers that follow steering",
+}
+
+
+@styled
+def decoded_and_used(table: pd.DataFrame) -> Figure:
+    """For each chain token, how far it is decoded beyond its controls, and how often it is used.
+
+    Points are means over seeds, lines reach from the lowest seed to the highest.
+
+    Args:
+        table: of the study `inside`.
+    """
+    tokens = sorted(table.variable.unique(), key=lambda name: (len(name), name))
+    models = list(dict.fromkeys(table.model))
+    figure = empty_figure(PAGE, 4.2)
+    axes = figure.subplots(len(_INSIDE), 1, sharex=True)
+    for ax, (column, label) in zip(axes, _INSIDE.items(), strict=True):
+        ax.axhline(0, color=CONTROL, lw=0.8, ls=":")
+        for number, model in enumerate(models):
+            offset = 0.7 * ((number + 0.5) / len(models) - 0.5)
+            color, marker = _COLORS[number % len(_COLORS)], _MARKERS[number % len(_MARKERS)]
+            own = table[table.model == model].groupby("variable")[column]
+            found = own.agg(["mean", "min", "max"]).reindex(tokens)
+            at = np.arange(len(tokens)) + offset
+            ax.vlines(at, found["min"], found["max"], color=color, lw=0.8)
+            name = model if ax is axes[0] else None  # the legend has each model once
+            ax.plot(at, found["mean"], ls="", ms=4, color=color, marker=marker, label=name)
+        percent(ax, label)
+    axes[0].set_ylim(min(-0.03, table.selectivity.min() - 0.03), 1.03)
+    axes[0].set_title(f"{seeds_text(table)}: mean, and lowest to highest")
+    axes[-1].set_xticks(range(len(tokens)), tokens)
+    axes[-1].set_xlabel("chain token, which is not written")
+    legend_outside(figure, loc="outside lower center", ncols=len(models))
+    return figure

@@ -1,0 +1,165 @@
+"""What the states of each method hold once its steps are removed, and whether it uses them.
+
+Each model is probed at its last removal stage, beside a No CoT model of its shape and the other
+controls of `icotlib.interp.report`; each chain token is then patched and steered where a probe
+decodes it best. No model was trained on any of the questions. The No CoT model is analysed as the
+others are: what its states hold too was not learned from chains.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from icotlib import interp, paths
+from icotlib.config import RunConfig
+from icotlib.evaluation.stage_model import StageModel
+from icotlib.experiments.distillation import icot_kd, kd_no_cot
+from icotlib.experiments.stepwise import icot_si, no_cot, one_model
+from icotlib.reporting import figures
+from icotlib.reporting.conclusions.sentences import about_seeds, capital, decided, points
+from icotlib.reporting.statistics import ENOUGH_SEEDS, mean_over_seeds
+from icotlib.running.progress import is_live
+from icotlib.studies.base import Member, Study, register
+from icotlib.tasks.questions import QuestionSet
+
+#: The No CoT model that each implicit model stands beside: of its shape, with as many examples.
+CONTROL = {"ICoT-SI": "No CoT", "One model": "No CoT", "ICoT-KD": "No CoT, as ICoT-KD"}
+
+#: Questions, 60% of which the probes are fitted to, and pairs of questions for each entry.
+SIZES = {"smoke": (200, 10), "fast": (34_000, 150), "paper": (34_000, 200)}
+
+#: The columns of the table, and what `interp.probing_table` calls them.
+COLUMNS = {
+    "model": "model",
+    "seed": "seed",
+    "variable": "variable",
+    "layer": "layer",
+    "position": "position",
+    "probe": "probe",
+    "control": "control_score",
+    "patching": "patching",
+    "steering": "steering",
+    "ci_low": "low",
+    "ci_high": "high",
+    "best_control": "control",
+    "selectivity": "selectivity",
+    "steering_low": "steering_low",
+    "steering_high": "steering_high",
+    "steering_random": "steering_random",
+    "decodable": "readable",
+    "used": "used",
+}
+
+
+@register
+class Inside(Study):
+    name = "inside"
+    file = "probing"
+    question = (
+        "Which chain tokens can be decoded from the states of a model that no longer writes them, "
+        "beyond every control, and does its answer depend on them?"
+    )
+    seeds = (10, 11, 12)
+
+    def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
+        return {
+            "ICoT-SI": icot_si(preset, seed, overrides),
+            "One model": one_model(preset, seed, overrides),
+            "No CoT": no_cot(preset, seed, overrides, "examples", reference="icot_si"),
+            "ICoT-KD": icot_kd(preset, seed, overrides),
+            "No CoT, as ICoT-KD": kd_no_cot(preset, seed, overrides),
+        }
+
+    def table(self, members: Sequence[Member]) -> pd.DataFrame:
+        found = []
+        for seed in dict.fromkeys(member.seed for member in members):
+            own = {one.arm: one for one in members if one.seed == seed}
+            n, pairs = SIZES[next(iter(own.values())).config.preset]
+            questions = interp.draw_questions_of([one.config for one in own.values()], n, seed)
+            for arm, member in own.items():
+                control = own.get(CONTROL.get(arm, ""))
+                found.append(_kept(member, control, questions, pairs))
+        return pd.concat(found, ignore_index=True)
+
+    def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
+        return figures.decoded_and_used(table)
+
+    def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
+        models = dict(list(table.groupby("model", sort=False)))
+        said = [_counted(name, rows) for name, rows in models.items()]
+        for name, control in CONTROL.items():
+            if name in models and control in models:
+                said += _beside(name, models[name], control, models[control])
+        return [*said, about_seeds(table.seed.nunique())]
+
+
+def _kept(
+    member: Member, control: Member | None, questions: QuestionSet, pairs: int
+) -> pd.DataFrame:
+    """The rows of one model, which stay on disk: they take minutes."""
+    drawn = hashlib.sha256(questions.questions.tobytes()).hexdigest()
+    beside = control.config.run_name if control else ""
+    key = hashlib.sha256(f"{drawn} {pairs} {beside}".encode()).hexdigest()[:10]
+    file = paths.runs_root() / "studies" / "inside" / f"{member.config.run_name}-{key}.csv"
+    if not file.is_file():
+        _write(_measured(member, control, questions, pairs), file)
+    return pd.read_csv(file)
+
+
+def _write(rows: pd.DataFrame, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with paths.whole_file(file) as part:
+        rows.to_csv(part, index=False)
+
+
+def _measured(
+    member: Member, control: Member | None, questions: QuestionSet, pairs: int
+) -> pd.DataFrame:
+    """Probes, patching and steering of one model: a row for each chain token."""
+    model = StageModel.of(member.run, name=member.arm)
+    beside = StageModel.of(control.run) if control else None
+    tokens = interp.variables_of(questions, "chain")
+    probed = interp.probe_with_controls(model, questions, tokens, beside, progress=is_live())
+    table = interp.probing_table(model, questions, probed, pairs).assign(seed=member.seed)
+    return pd.DataFrame({column: table[source] for column, source in COLUMNS.items()})
+
+
+def _counted(name: str, rows: pd.DataFrame) -> str:
+    """How many chain tokens a model's states hold beyond every control, and how many it uses."""
+    tokens, seeds = rows.variable.nunique(), list(rows.groupby("seed"))
+    decodable, used, both = (
+        ", ".join(str(int(count(one))) for _, one in seeds)
+        for count in (
+            lambda one: one.decodable.sum(),
+            lambda one: one.used.sum(),
+            lambda one: (one.decodable & one.used).sum(),
+        )
+    )
+    each = "in each seed" if len(seeds) > 1 else "at its seed"
+    return (
+        f"{capital(name)}: of {tokens} chain tokens, {decodable} can be decoded beyond every "
+        f"control ({each}), {used} are used, {both} are both."
+    )
+
+
+def _beside(name: str, rows: pd.DataFrame, control: str, others: pd.DataFrame) -> list[str]:
+    """A model's selectivity and steering less those of No CoT, means over tokens, by seed."""
+    said = []
+    for column, what in (("selectivity", "selectivity of probes"), ("steering", "steered answers")):
+        apart = (_by_seed(rows, column) - _by_seed(others, column)).dropna().to_numpy(float)
+        if len(apart) < ENOUGH_SEEDS:
+            continue
+        found = mean_over_seeds(apart)
+        doubt = "" if decided(found) else "; the data do not decide between them"
+        said.append(
+            f"{capital(name)} less {control}, {what}, mean over tokens: {points(found)}{doubt}."
+        )
+    return said
+
+
+def _by_seed(rows: pd.DataFrame, column: str) -> "pd.Series[float]":
+    return rows.groupby("seed")[column].mean()

@@ -1,0 +1,76 @@
+"""Which methods answer questions unlike those they were trained on: other lengths, and combinations
+of values that training never showed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from icotlib.config import RunConfig
+from icotlib.evaluation.ood import COMBINATIONS, WITHIN, shift_table
+from icotlib.experiments.ood import shifted
+from icotlib.reporting import figures
+from icotlib.reporting.conclusions.sentences import about_seeds, decided, percent, size
+from icotlib.reporting.results import method_label
+from icotlib.reporting.statistics import ENOUGH_SEEDS, mean_over_seeds, over_seeds
+from icotlib.studies.base import Member, Study, register
+
+#: Questions of each shift, by preset.
+QUESTIONS = {"smoke": 50, "fast": 2000, "paper": 2000}
+
+
+@register
+class Shifts(Study):
+    name = "shifts"
+    file = "shifts"
+    question = (
+        "How many questions of other lengths, or with combinations of values that training never "
+        "showed, does each method answer right?"
+    )
+    seeds = (10, 11, 12)
+
+    def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
+        return shifted(preset, seed, overrides)
+
+    def table(self, members: Sequence[Member]) -> pd.DataFrame:
+        preset = members[0].config.preset
+        order = list(dict.fromkeys(member.arm for member in members))
+        rows = shift_table([member.run for member in members], QUESTIONS[preset])
+        rows = rows.sort_values("method", key=lambda names: names.map(order.index), kind="stable")
+        columns = ["method", "seed", "shift", "accuracy", "ci_low", "ci_high", "n", "reason"]
+        return rows[columns].reset_index(drop=True)
+
+    def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
+        return figures.shifts(table)
+
+    def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
+        tested = table.dropna(subset="accuracy")
+        by_method = tested.groupby("method", sort=False)
+        said = [_combinations(method_label(str(method)), rows) for method, rows in by_method]
+        lengths = tested[~tested["shift"].isin([WITHIN, COMBINATIONS])]
+        if len(lengths):
+            best = lengths.loc[lengths.accuracy.idxmax()]
+            said.append(
+                f"At other lengths, no run answers more than {best.accuracy:.1%} right "
+                f"({method_label(best.method)}, {best['shift']}, seed {best.seed})."
+            )
+        return [*filter(None, said), about_seeds(table.seed.nunique())]
+
+
+def _combinations(method: str, rows: pd.DataFrame) -> str:
+    """How many questions with unseen combinations a method answers, beside its own test's."""
+    seen, unseen = (rows[rows["shift"] == name] for name in (WITHIN, COMBINATIONS))
+    if unseen.empty:
+        return ""
+    said = (
+        f"{method}: {percent(over_seeds(unseen))} of questions with unseen "
+        f"combinations right, {percent(over_seeds(seen))} in distribution."
+    )
+    apart = unseen.set_index("seed").accuracy - seen.set_index("seed").accuracy
+    if len(apart) < ENOUGH_SEEDS:
+        return said
+    found = mean_over_seeds(apart.to_numpy(float))
+    if not decided(found):
+        return f"{said} The data do not show that unseen combinations cost it anything."
+    return f"{said} Unseen combinations cost it {size(found)}."
