@@ -9,8 +9,8 @@ import gc
 import importlib
 from typing import Any
 
-# The libraries make half a million objects that stay. To search them for garbage after every 700 new
-# ones takes a fifth of the time to load them, and once more at the end a second.
+# The libraries make half a million objects that stay. To search them for garbage after every 700
+# new ones takes a fifth of the time to load them, and once more at the end a second.
 if 0 < gc.get_threshold()[0] < 10_000:
     gc.set_threshold(10_000, *gc.get_threshold()[1:])
 atexit.register(gc.freeze)
