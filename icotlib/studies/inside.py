@@ -91,6 +91,8 @@ class Inside(Study):
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
         models = dict(list(table.groupby("model", sort=False)))
         said = [_counted(name, rows) for name, rows in models.items()]
+        if table.seed.nunique() < ENOUGH_SEEDS:
+            return [*said, "Too few seeds to compare models.", about_seeds(table.seed.nunique())]
         for name, control in CONTROL.items():
             if name in models and control in models:
                 said += _beside(name, models[name], control, models[control])

@@ -74,3 +74,22 @@ def attention(canvas: Canvas) -> None:
         canvas.cell(at, 0.2, "second", str(digit))
     canvas.title(3.55, 2.02, "how digits lie")
     canvas.words(3.55, 0.1, "on a ring, in order?", small=True)
+
+
+@picture(1.9)
+def decoded_and_used(canvas: Canvas) -> None:
+    """Three models, each trained with several seeds: one whose steps were removed, one model for
+    all k, and No CoT, which never saw a step. Of each, one state is tested twice. A probe decodes a
+    step from it, beyond every control or not; and it is steered to another digit, which the answer
+    follows or not."""
+    models = ["steps\nremoved", "one model\nfor all k", "No CoT"]
+    for row, name in enumerate(models):
+        y = 1.5 - 0.55 * row
+        canvas.box(0.55, y, 0.9, 0.4, name, "second" if row < 2 else "faint")
+        canvas.arrow((1.04, y), (1.7, 0.95))
+    canvas.cell((1.85, 0.95), 0.2, "marked")
+    canvas.words(1.85, 0.66, "one state", small=True)
+    for y, name in ((1.35, "decoded?\nprobe less control"), (0.5, "used?\nsteered answers")):
+        canvas.arrow((2.0, 0.95), (2.6, y), ACCENT)
+        canvas.box(3.3, y, 1.3, 0.44, name, "marked")
+    canvas.words(0.55, 1.8, "some seeds each", small=True)
