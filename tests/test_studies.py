@@ -382,14 +382,14 @@ def test_states_of_each_model_are_analysed_beside_no_cot_and_kept(runs_folder, m
 def test_other_questions_or_another_control_are_measured_anew(runs_folder):
     study = get_study("inside")
     members = [one for one in study.members("smoke", [10], QUICK) if "KD" not in one.arm]
-    folder = paths.runs_root() / "studies" / "inside"
+    folder = paths.runs_root()
     for member in members[:1]:
         train(member.config)
     study.answer(members)
-    assert len(list(folder.glob("*.csv"))) == 1
+    assert len(list(folder.glob("*/inside-*.csv"))) == 1
     train(members[2].config)  # the control
     study.answer(members)
-    assert len(list(folder.glob(f"{members[0].config.run_name}*.csv"))) == 2
+    assert len(list(folder.glob(f"{members[0].config.run_name}/inside-*.csv"))) == 2
 
 
 def test_what_no_study_has_is_an_error_that_lists_what_there_is(runs_folder, capsys):

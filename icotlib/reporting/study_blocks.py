@@ -1,6 +1,6 @@
 """Blocks of README and guide that are drawn from the tables of studies."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -142,15 +142,10 @@ def shifts() -> str:
     names = list(dict.fromkeys(table["shift"]))
     lines = ["| method | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for method, rows in table.groupby("method", sort=False):
-        found = [over_seeds(one) if len(one) else None for one in _splits(rows, names)]
-        shown = ["-" if one is None else _words(one) for one in found]
+        found = {name: _words(over_seeds(one)) for name, one in rows.groupby("shift")}
+        shown = [found.get(name, "-") for name in names]
         lines.append(f"| {method_label(str(method))} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
-
-
-def _splits(rows: pd.DataFrame, names: Sequence[str]) -> list[pd.DataFrame]:
-    """The rows of each shift."""
-    return [rows[rows["shift"] == name] for name in names]
 
 
 @block

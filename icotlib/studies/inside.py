@@ -8,7 +8,6 @@ others are: what its states hold too was not learned from chains.
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -18,41 +17,36 @@ from icotlib import interp, paths
 from icotlib.config import RunConfig
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.experiments.distillation import icot_kd, kd_no_cot
+from icotlib.experiments.interp import N_EXAMPLES, NO_COT_CONTROL
 from icotlib.experiments.stepwise import icot_si, no_cot, one_model
 from icotlib.reporting import figures
-from icotlib.reporting.conclusions.sentences import about_seeds, capital, decided, points
+from icotlib.reporting.conclusions.sentences import about_seeds, capital, doubt, points
 from icotlib.reporting.statistics import ENOUGH_SEEDS, mean_over_seeds
 from icotlib.running.progress import is_live
 from icotlib.studies.base import Member, Study, register
 from icotlib.tasks.questions import QuestionSet
 
-#: The No CoT model that each implicit model stands beside: of its shape, with as many examples.
-CONTROL = {"ICoT-SI": "No CoT", "One model": "No CoT", "ICoT-KD": "No CoT, as ICoT-KD"}
+#: The No CoT model that each implicit model stands beside: of its shape.
+CONTROL = {"ICoT-SI": "No CoT"} | NO_COT_CONTROL
 
-#: Questions, 60% of which the probes are fitted to, and pairs of questions for each entry.
-SIZES = {"smoke": (200, 10), "fast": (34_000, 150), "paper": (34_000, 200)}
+#: Questions, 60% of which the probes are fitted to.
+QUESTIONS = {"smoke": 200, "fast": 34_000, "paper": 34_000}
 
-#: The columns of the table, and what `interp.probing_table` calls them.
-COLUMNS = {
-    "model": "model",
-    "seed": "seed",
-    "variable": "variable",
-    "layer": "layer",
-    "position": "position",
-    "probe": "probe",
-    "control": "control_score",
-    "patching": "patching",
-    "steering": "steering",
-    "ci_low": "low",
-    "ci_high": "high",
-    "best_control": "control",
-    "selectivity": "selectivity",
-    "steering_low": "steering_low",
-    "steering_high": "steering_high",
-    "steering_random": "steering_random",
-    "decodable": "readable",
-    "used": "used",
+#: What the table calls columns of `interp.probing_table`.
+RENAMED = {
+    "control": "best_control",
+    "control_score": "control",
+    "low": "ci_low",
+    "high": "ci_high",
+    "readable": "decodable",
 }
+
+#: The columns of the table.
+COLUMNS = [
+    *("model", "seed", "variable", "layer", "position", "probe", "control", "patching", "steering"),
+    *("ci_low", "ci_high", "best_control", "selectivity"),
+    *("steering_low", "steering_high", "steering_random", "decodable", "used"),
+]
 
 
 @register
@@ -78,11 +72,10 @@ class Inside(Study):
         found = []
         for seed in dict.fromkeys(member.seed for member in members):
             own = {one.arm: one for one in members if one.seed == seed}
-            n, pairs = SIZES[next(iter(own.values())).config.preset]
-            questions = interp.draw_questions_of([one.config for one in own.values()], n, seed)
+            configs = [one.config for one in own.values()]
+            questions = interp.draw_questions_of(configs, QUESTIONS[configs[0].preset], seed)
             for arm, member in own.items():
-                control = own.get(CONTROL.get(arm, ""))
-                found.append(_kept(member, control, questions, pairs))
+                found.append(_kept(member, own.get(CONTROL.get(arm, "")), questions))
         return pd.concat(found, ignore_index=True)
 
     def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
@@ -99,35 +92,26 @@ class Inside(Study):
         return [*said, about_seeds(table.seed.nunique())]
 
 
-def _kept(
-    member: Member, control: Member | None, questions: QuestionSet, pairs: int
-) -> pd.DataFrame:
-    """The rows of one model, which stay on disk: they take minutes."""
-    drawn = hashlib.sha256(questions.questions.tobytes()).hexdigest()
+def _kept(member: Member, control: Member | None, questions: QuestionSet) -> pd.DataFrame:
+    """The rows of one model, which stay with its run: they take minutes."""
     beside = control.config.run_name if control else ""
-    key = hashlib.sha256(f"{drawn} {pairs} {beside}".encode()).hexdigest()[:10]
-    file = paths.runs_root() / "studies" / "inside" / f"{member.config.run_name}-{key}.csv"
+    key = hashlib.sha256(questions.questions.tobytes() + beside.encode()).hexdigest()[:10]
+    file = member.run.measured / f"inside-{key}.csv"
     if not file.is_file():
-        _write(_measured(member, control, questions, pairs), file)
+        with paths.whole_file(file) as part:
+            _measured(member, control, questions).to_csv(part, index=False)
     return pd.read_csv(file)
 
 
-def _write(rows: pd.DataFrame, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with paths.whole_file(file) as part:
-        rows.to_csv(part, index=False)
-
-
-def _measured(
-    member: Member, control: Member | None, questions: QuestionSet, pairs: int
-) -> pd.DataFrame:
+def _measured(member: Member, control: Member | None, questions: QuestionSet) -> pd.DataFrame:
     """Probes, patching and steering of one model: a row for each chain token."""
+    _, pairs = N_EXAMPLES[member.config.preset]
     model = StageModel.of(member.run, name=member.arm)
     beside = StageModel.of(control.run) if control else None
     tokens = interp.variables_of(questions, "chain")
     probed = interp.probe_with_controls(model, questions, tokens, beside, progress=is_live())
     table = interp.probing_table(model, questions, probed, pairs).assign(seed=member.seed)
-    return pd.DataFrame({column: table[source] for column, source in COLUMNS.items()})
+    return table.rename(columns=RENAMED)[COLUMNS]
 
 
 def _counted(name: str, rows: pd.DataFrame) -> str:
@@ -153,12 +137,12 @@ def _beside(name: str, rows: pd.DataFrame, control: str, others: pd.DataFrame) -
     said = []
     for column, what in (("selectivity", "selectivity of probes"), ("steering", "steered answers")):
         apart = (_by_seed(rows, column) - _by_seed(others, column)).dropna().to_numpy(float)
-        if len(apart) < ENOUGH_SEEDS:
+        if len(apart) < ENOUGH_SEEDS:  # the two may have fewer seeds in common
             continue
         found = mean_over_seeds(apart)
-        doubt = "" if decided(found) else "; the data do not decide between them"
         said.append(
-            f"{capital(name)} less {control}, {what}, mean over tokens: {points(found)}{doubt}."
+            f"{capital(name)} less {control}, {what}, mean over tokens: "
+            f"{points(found)}{doubt(found)}."
         )
     return said
 

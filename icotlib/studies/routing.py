@@ -23,7 +23,7 @@ from icotlib.evaluation.scoring import wilson_interval
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.experiments.stepwise import one_model
 from icotlib.reporting import figures
-from icotlib.reporting.conclusions.sentences import decided
+from icotlib.reporting.conclusions.sentences import doubt
 from icotlib.reporting.statistics import ENOUGH_SEEDS, mean_over_seeds
 from icotlib.runs import Run
 from icotlib.studies.base import Member, Study, register
@@ -118,10 +118,9 @@ def _decided(gain: np.ndarray) -> str:
     if len(gain) < ENOUGH_SEEDS:
         return "Too few seeds for a claim."
     found = mean_over_seeds(gain)
-    doubt = "" if decided(found) else "; the data do not decide between them"
     return (
         f"The difference is {100 * found.value:.2f} points on average (95% interval over seeds "
-        f"{100 * found.low:.2f} to {100 * found.high:.2f}){doubt}."
+        f"{100 * found.low:.2f} to {100 * found.high:.2f}){doubt(found)}."
     )
 
 

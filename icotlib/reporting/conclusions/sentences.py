@@ -52,6 +52,11 @@ def decided(found: Interval) -> bool:
     return not found.low <= 0 <= found.high
 
 
+def doubt(found: Interval) -> str:
+    """What follows a difference that is stated whether or not the data decide; empty if they do."""
+    return "" if decided(found) else "; the data do not decide between them"
+
+
 def difference(first: str, second: str, found: Interval) -> str:
     """What a difference of two accuracies says.
 
@@ -70,9 +75,8 @@ def less(first: str, second: str, one: Sample, other: Sample) -> str:
     """A difference as studies state it: `A less B: 2.0 points (95% interval ...)`, and whether the
     data decide."""
     found = difference_interval(one, other)
-    doubt = "" if decided(found) else "; the data do not decide between them"
-    doubt += "" if min(one.seeds, other.seeds) >= ENOUGH_SEEDS else "; too few seeds for a claim"
-    return f"{first} less {second}: {points(found)}{doubt}."
+    few = "" if min(one.seeds, other.seeds) >= ENOUGH_SEEDS else "; too few seeds for a claim"
+    return f"{first} less {second}: {points(found)}{doubt(found)}{few}."
 
 
 def against_first(what: str, samples: Mapping[str, Sample]) -> list[str]:

@@ -12,7 +12,6 @@ from matplotlib.ticker import MaxNLocator
 from icotlib.reporting.figures.base import (
     COLUMN,
     PAGE,
-    WITH_BARS,
     legend_outside,
     new_figure,
     percent,
@@ -31,7 +30,7 @@ from icotlib.reporting.figures.style import (
 from icotlib.reporting.figures.styled import styled
 from icotlib.reporting.groups import distinct_variants
 from icotlib.reporting.results import method_label
-from icotlib.reporting.statistics import Interval, Sample, mean_interval, over_seeds
+from icotlib.reporting.statistics import Interval, Sample, mean_interval
 
 # --- drawings on an axis -----------------------------------------------------------------------
 
@@ -161,43 +160,6 @@ def accuracy_vs_speed(table: pd.DataFrame) -> Figure:
     ax.set_xlim(left=0)
     percent(ax)
     ax.legend(loc="best")
-    return figure
-
-
-@styled
-def shifts(table: pd.DataFrame) -> Figure:
-    """Accuracy in and out of distribution: means over seeds with 95% intervals, and single seeds.
-
-    A shift that no run could be tested on is left out; where only some could, a gap is left.
-
-    Args:
-        table: rows of `shift_table`, all of one task.
-    """
-    table = table.dropna(subset=["accuracy"])
-    names, methods = (list(dict.fromkeys(table[column])) for column in ("shift", "method"))
-    figure, ax = new_figure(PAGE * 0.7, 2.4)
-    for number, method in enumerate(methods):
-        rows = table[table.method == method]
-        tested = [name for name in names if (rows["shift"] == name).any()]
-        # Beside the other methods, around the place of the shift.
-        offset = 0.7 * ((number + 0.5) / len(methods) - 0.5)
-        at = {name: place + offset for place, name in enumerate(names)}
-        found = [over_seeds(rows[rows["shift"] == name]) for name in tested]
-        error = [[x.value - x.low for x in found], [x.high - x.value for x in found]]
-        look = {"color": color_of(method), "fmt": marker_of(method), "ms": 3.5, "capsize": 2}
-        places, means = [at[name] for name in tested], [x.value for x in found]
-        label = method_label(method)
-        ax.errorbar(places, means, yerr=np.clip(error, 0, None), ls="", label=label, **look)
-        if rows.seed.nunique() > 1:
-            seeds = rows["shift"].map(at) + 0.25 / len(methods)
-            ax.plot(seeds, rows.accuracy, ls="", marker=".", ms=2, color=look["color"])
-    ax.set_title(seeds_text(table))
-    ax.set_xticks(range(len(names)), [name.replace(" ", "\n", 1) for name in names])
-    ax.set_xlim(-0.5, len(names) - 0.5)
-    ax.axvline(0.5, color="#999999", lw=0.8)  # in distribution on the left of it
-    ax.grid(visible=False, axis="x")
-    percent(ax, WITH_BARS)
-    legend_outside(figure, loc="outside upper center", ncols=len(methods))
     return figure
 
 

@@ -20,8 +20,9 @@ from icotlib.reporting.figures.base import (
     new_figure,
     percent,
 )
-from icotlib.reporting.figures.style import CYCLE, arm_style, seeds_text
+from icotlib.reporting.figures.style import CYCLE, arm_style, color_of, marker_of, seeds_text
 from icotlib.reporting.figures.styled import styled
+from icotlib.reporting.results import method_label
 from icotlib.reporting.statistics import over_seeds
 
 #: How the rules of routing look: label, colour, marker, line.
@@ -142,7 +143,7 @@ def _draw_split(
     """One split of a panel: its number and name among so many."""
     number, split, splits = place
     color = _COLORS[number % len(_COLORS)]
-    offset = 0.5 * ((number + 0.5) / splits - 0.5)
+    offset = _offset(number, splits, 0.5)
     look = {"marker": _MARKERS[number % len(_MARKERS)], "color": color, "label": split}
     for at, content in enumerate(order):
         own = rows[rows.content == content]
@@ -267,6 +268,45 @@ def _mean_and_error(rows: pd.DataFrame) -> tuple[float, list[list[float]]]:
     return found.value, [[max(0.0, found.value - found.low)], [max(0.0, found.high - found.value)]]
 
 
+def _offset(number: int, groups: int, width: float) -> float:
+    """How far the marks of a group stand beside their place, where all groups take up `width`."""
+    return width * ((number + 0.5) / groups - 0.5)
+
+
+@styled
+def shifts(table: pd.DataFrame) -> Figure:
+    """Accuracy in and out of distribution: means over seeds with 95% intervals, and single seeds.
+
+    A shift that no run could be tested on is left out; where only some could, a gap is left.
+
+    Args:
+        table: rows of `shift_table`, all of one task.
+    """
+    table = table.dropna(subset=["accuracy"])
+    names, methods = (list(dict.fromkeys(table[column])) for column in ("shift", "method"))
+    figure, ax = new_figure(PAGE * 0.7, 2.4)
+    for number, method in enumerate(methods):
+        rows = table[table.method == method]
+        offset = _offset(number, len(methods), 0.7)
+        at = {name: place + offset for place, name in enumerate(names)}
+        found = {name: _mean_and_error(one) for name, one in rows.groupby("shift", sort=False)}
+        means, errors = zip(*found.values(), strict=True)
+        look = {"color": color_of(method), "fmt": marker_of(method), "ms": 3.5, "capsize": 2}
+        places, label = [at[name] for name in found], method_label(method)
+        ax.errorbar(places, means, yerr=np.hstack(errors), label=label, **look)
+        if rows.seed.nunique() > 1:
+            seeds = rows["shift"].map(at) + 0.25 / len(methods)
+            ax.plot(seeds, rows.accuracy, ls="", marker=".", ms=2, color=look["color"])
+    ax.set_title(seeds_text(table))
+    ax.set_xticks(range(len(names)), [name.replace(" ", "\n", 1) for name in names])
+    ax.set_xlim(-0.5, len(names) - 0.5)
+    ax.axvline(0.5, color="#999999", lw=0.8)  # in distribution on the left of it
+    ax.grid(visible=False, axis="x")
+    percent(ax, WITH_BARS)
+    legend_outside(figure, loc="outside upper center", ncols=len(methods))
+    return figure
+
+
 #: What `decoded_and_used` shows of each chain token, and how the panels are called.
 _INSIDE = {
     "selectivity": "decoded:\nprobe less best control",
@@ -290,7 +330,7 @@ def decoded_and_used(table: pd.DataFrame) -> Figure:
     for ax, (column, label) in zip(axes, _INSIDE.items(), strict=True):
         ax.axhline(0, color=CONTROL, lw=0.8, ls=":")
         for number, model in enumerate(models):
-            offset = 0.7 * ((number + 0.5) / len(models) - 0.5)
+            offset = _offset(number, len(models), 0.7)
             color, marker = _COLORS[number % len(_COLORS)], _MARKERS[number % len(_MARKERS)]
             own = table[table.model == model].groupby("variable")[column]
             found = own.agg(["mean", "min", "max"]).reindex(tokens)
