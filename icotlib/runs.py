@@ -250,45 +250,51 @@ def find_run(name: str) -> Run:
     """The run whose name is or begins with this.
 
     Where several begin so, those of the method of this name go before others, a run without a
-    label before labelled variants, seed 0 before other seeds, and the preset `fast` before others.
-    Where none begins so, it is a model of this name that comes with the workbook, and a
-    `RunWarning` says so.
+    label before labelled variants, the preset `fast` before others, and seed 0 before other seeds.
+    A model of exactly this name that comes with the workbook answers where none begins so, or only
+    toys do: runs of the preset `smoke`, and labelled variants such as the tour's. A `RunWarning`
+    says so.
 
     Raises `RunError` listing the choices if none or several are left.
     """
     found = [run for run in all_runs(finished=False) if run.name.startswith(name)]
+    if all(run.config.preset == "smoke" or run.config.label for run in found):
+        instead = next((run for run in shipped_runs() if run.name == name), None)
+        if instead is not None:
+            _say_shipped(instead, found)
+            return instead
     left = [run for run in found if run.name == name] or found
     for is_usual in (
         lambda config: config.method == name,
         lambda config: not config.label,
-        lambda config: config.seed == 0,
         lambda config: config.preset == "fast",
+        lambda config: config.seed == 0,
     ):
         if len(left) > 1:
             left = [run for run in left if is_usual(run.config)] or left
     if len(left) == 1:
         return left[0]
     if not found:
-        return _shipped_instead(name)
+        raise RunError(f"no run under {paths.runs_root()} begins with {name!r}; see `icot runs`")
     listed = "".join(f"\n  {run.name}" for run in left)
     raise RunError(f"several runs begin with {name!r}; type more of the name:{listed}")
 
 
-def _shipped_instead(name: str) -> Run:
-    """The model of this name that comes with the workbook. Raises `RunError` if there is none."""
-    try:
-        run = shipped(name)
-    except RunError:
-        text = f"no run under {paths.runs_root()} begins with {name!r}; see `icot runs`"
-        raise RunError(text) from None
-    origin = f"trained at commit {run.provenance['commit']}, seed {run.config.seed}"
-    warnings.warn(
-        f"no run of yours begins with {name!r}: this is the small model that comes with the "
-        f"workbook ({origin}). `icot train {name}` trains your own",
-        RunWarning,
-        stacklevel=3,
+def _say_shipped(run: Run, toys: Sequence[Run]) -> None:
+    """Say that a model which comes with the workbook stands in for a run of the user's."""
+    name = run.name
+    why = (
+        f"only {toys[0].name} and the like begin with {name!r}, of the preset smoke or with a "
+        "label; type more of the name to have one"
+        if toys
+        else f"no run of yours begins with {name!r}"
     )
-    return run
+    warnings.warn(
+        f"{why}: this is the small model that comes with the workbook (trained at commit "
+        f"{run.provenance['commit']}, seed {run.config.seed}). `icot train {name}` trains your own",
+        RunWarning,
+        stacklevel=4,
+    )
 
 
 def steps_of(config: RunConfig) -> int:

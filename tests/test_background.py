@@ -103,6 +103,30 @@ def test_runs_that_are_in_hand_stay_where_they_are(runs_folder, tiny, monkeypatc
     assert [one.state for one in Training(tiny.override(seed=2)).progress] == ["not started"]
 
 
+def test_a_failure_is_over_once_the_run_is_finished(runs_folder, tiny, monkeypatch):
+    process = SimpleNamespace(pid=os.getpid())
+    training = Training(tiny)
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", lambda *command, **how: process)
+        training.start()
+    (order,) = runs_folder.glob(".background/*.json")
+    order.with_suffix(".error").write_text("the disk is full")
+    assert training.error == "the disk is full"
+    train(tiny)
+    assert training.error is None
+
+
+def test_an_order_of_another_machine_stays(runs_folder, tiny, monkeypatch):
+    process = SimpleNamespace(pid=os.getpid())
+    monkeypatch.setattr(subprocess, "Popen", lambda *command, **how: process)
+    Training(tiny).start()
+    (order,) = runs_folder.glob(".background/*.json")
+    content = json.loads(order.read_text()) | {"machine": "another"}
+    order.write_text(json.dumps(content))
+    Training(tiny).start()
+    assert order.is_file()
+
+
 def test_what_failed_says_why_until_it_is_started_again(runs_folder, tiny):
     bad = tiny.override({"data.valid_examples": 9000})
     training = Training(bad)

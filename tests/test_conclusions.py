@@ -206,7 +206,7 @@ def test_probes_are_counted_beside_their_controls():
         {"variable": ["t1", "t2", "t3"], "layer": 1, "position": "=", "probe": [0.9, 0.5, 0.4],
          "low": [0.85, 0.4, 0.3], "high": [0.95, 0.6, 0.5], "control": ["input", "input", "No CoT"],
          "control_score": [0.4, 0.5, 0.45], "selectivity": [0.5, 0.0, -0.05],
-         "readable": [True, False, False], "used": [True, True, False]}
+         "decodable": [True, False, False], "used": [True, True, False]}
     )  # fmt: skip
     numbers = pd.DataFrame({"score": [0.9, 0.5, 0.4], "control_score": [0.3, 0.2, 0.1]})
     text = said(conclusions.probing({"One model": rows}, {"One model": numbers}))

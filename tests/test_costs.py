@@ -161,6 +161,28 @@ def state_bytes(trainer: Trainer) -> int:
     return size
 
 
+def test_the_decoder_of_sim_cot_is_planned(tmp_path):
+    """Its operations at a step with thoughts, its state, and that it is not saved."""
+    stages = {"method": "coconut", "latent.first_steps": 1, "latent.steps_per_stage": 1}
+    steps, costs_ = {}, {}
+    for weight in (0.0, 1.0):
+        config = RunConfig().override(TINY | stages | {"latent.step_weight": weight})
+        trainer = Trainer(config, Run(tmp_path / f"run-{weight}"))
+        eager(trainer.model)
+        trainer.step(0)
+        trainer.method.begin_step(1)  # the first stage with thoughts
+        sizes = costs.run_sizes(config, trainer.run_data)
+        planned = costs._step_cost(config, sizes, trainer.run_data, 1).flops
+        steps[weight] = planned, counted(trainer, 1)
+        costs_[weight] = costs.cost_of(config, trainer.run_data)
+        assert costs_[weight].state == state_bytes(trainer)
+    planned, found = (steps[1.0][i] - steps[0.0][i] for i in range(2))
+    assert planned == pytest.approx(found, rel=1e-6)
+    assert costs_[1.0].disk == costs_[0.0].disk
+    assert costs_[1.0].parameters == costs_[0.0].parameters
+    assert costs_[1.0].activations > costs_[0.0].activations
+
+
 @pytest.mark.parametrize("changes", [{}, LLAMA], ids=["gpt2", "llama"])
 def test_activations_are_about_what_autograd_keeps(tmp_path, changes):
     """Within a fifth: the estimate leaves out what norms and activation functions keep."""

@@ -46,7 +46,7 @@ def test_a_cell_tells_what_is_read_and_used_where_it_was_planted(reader):
     cell = reader.read(ODD, PARITY, 1, SEPARATOR, EVEN)
     assert (cell.decoded, cell.truth, cell.answer) == ("1", "1", "1")
     assert cell.probability > 0.9
-    assert (cell.score, cell.readable, cell.beaten_by) == (1, True, [])
+    assert (cell.score, cell.decodable, cell.beaten_by) == (1, True, [])
     assert cell.selectivity == cell.score - max(cell.controls.values()) > 0.3
     assert set(cell.controls) == {"untrained", "shuffled labels", "input", "input, MLP"}
     patched, steered = cell.patched, cell.steered
@@ -56,7 +56,7 @@ def test_a_cell_tells_what_is_read_and_used_where_it_was_planted(reader):
     assert (steered.followed, steered.random) == (True, 0)
     text = str(cell)
     assert "planted, 10 tokens removed: t10 at layer 1, position 10 (=)." in text
-    assert "readable." in text
+    assert "decodable." in text
     assert "1 of 1 differing symbols follow" in text
     assert "it becomes 0: it follows. Random directions of this length do it in 0%." in text
 
@@ -64,7 +64,7 @@ def test_a_cell_tells_what_is_read_and_used_where_it_was_planted(reader):
 def test_a_cell_without_the_variable_says_so(reader):
     cell = reader.read(ODD, PARITY, 1, 0, EVEN)
     assert not cell.seen
-    assert not cell.readable
+    assert not cell.decodable
     assert "has not seen what t10 needs" in str(cell)
     assert (cell.patched.answer, cell.patched.followed) == ("1", 0)
     assert (cell.steered.answer, cell.steered.followed) == ("1", False)
@@ -76,7 +76,7 @@ def test_a_token_of_the_input_is_beaten_by_the_input(reader):
     assert cell.score == 1
     assert cell.seen
     assert {"input", "input, MLP"} <= set(cell.beaten_by)
-    assert not cell.readable
+    assert not cell.decodable
     assert cell.patched is None
     assert "beaten by" in str(cell)
     assert "patching" not in cell.sentences
@@ -108,8 +108,8 @@ def test_the_map_of_a_probe_is_that_of_all_questions(reader, monkeypatch):
     [variable] = [one for one in interp.variables_of(reader.questions) if one.name == PARITY]
     expected = interp.probe_with_controls(reader.model, reader.questions, [variable])
     table = reader.probed(PARITY)
-    pd.testing.assert_frame_equal(table.drop(columns="readable"), expected)
-    assert table[table.readable].apply(lambda row: (row.layer, row.position), axis=1).tolist() == [
+    pd.testing.assert_frame_equal(table.drop(columns="decodable"), expected)
+    assert table[table.decodable].apply(lambda row: (row.layer, row.position), axis=1).tolist() == [
         (1, SEPARATOR),
         (2, SEPARATOR),
         (2, ANSWER_DELIMITER),
@@ -226,7 +226,7 @@ def test_the_explorer_opens_where_the_variable_is_read_best(shown, reader):
             assert float(text.rstrip("•")) == pytest.approx(value, abs=0.51)
     assert texts(shown)[1][SEPARATOR].endswith("•")
     label = shown.grid.cells[1][SEPARATOR]["label"]
-    assert re.fullmatch(r"layer 1, position 10 =: \d+ percent, readable", label)
+    assert re.fullmatch(r"layer 1, position 10 =: \d+ percent, decodable", label)
     assert 'role="status"' in shown.said.value
     assert "at layer 1, position 10 (=)." in shown.said.value
 

@@ -66,7 +66,7 @@ def test_one_argument_saves_the_figure_of_a_cell(working_directory, capsys):
     assert np.ptp(pixels, axis=2).max() == 0  # no colour anywhere
 
 
-@pytest.mark.parametrize("name", ["probe_map", "digit_shapes", "readable_vs_used", "mixture"])
+@pytest.mark.parametrize("name", ["probe_map", "digit_shapes", "decodable_vs_used", "mixture"])
 def test_every_kind_of_figure_fits_a_column_and_has_data(name, working_directory):
     written = figures.save(DRAWN[name](), name, width="column", folder="mine")
     assert inches(next(path for path in written if path.suffix == ".png"))[0] == 3.35
@@ -219,7 +219,8 @@ def test_the_words_say_what_the_data_say():
     lengths = made_shifts()
     lengths.loc[lengths["shift"] == "3x2", "accuracy"] = 0.125
     assert "12% at 3x2" in figures.alt_text(figures.shifts(lengths))
-    grid = pd.DataFrame({"name": ["a", "b"], "by_symbol": [[0.1, 0.5], [0.0, 0.75]]})
+    shares = {"a": "0.1 0.5", "b": "0.0 0.75"}
+    grid = {name: pd.DataFrame({"by_symbol": [each]}) for name, each in shares.items()}
     assert "highest (0.75) at row b, column 1" in figures.alt_text(figures.digits(grid))
 
 
@@ -330,7 +331,7 @@ def test_labels_of_points_cover_neither_each_other_nor_points():
         {"variable": [f"t{i}" for i in range(8)], "selectivity": np.linspace(0, 0.2, 8),
          "steering": 0.1, "steering_low": 0.08, "steering_high": 0.12, "steering_random": 0.0}
     )  # fmt: skip
-    figure = figures.readable_vs_used({"ICoT-SI": rows, "ICoT-KD": rows.assign(steering=0.15)})
+    figure = figures.decodable_vs_used({"ICoT-SI": rows, "ICoT-KD": rows.assign(steering=0.15)})
     figure.draw_without_rendering()
     ax = figure.axes[0]
     boxes = [mpl.text.Text.get_window_extent(text) for text in ax.texts]

@@ -180,7 +180,7 @@ DRAWN = {
             score=0.5, control=0.1, written=[True] * 4 + [False] * 8
         )
     ),
-    "readable_vs_used": lambda: figures.readable_vs_used(
+    "decodable_vs_used": lambda: figures.decodable_vs_used(
         {
             "ICoT-SI": made_scores(variable=["t1", "t2"]).assign(
                 selectivity=[0.1, 0.5],
@@ -220,7 +220,10 @@ DRAWN = {
     ),
     "idea": lambda: figures.idea("stepwise"),
     "digits": lambda: figures.digits(
-        pd.DataFrame({"name": ["a", "b"], "by_symbol": [[1.0, 0.5], [0.0, 0.25]]})
+        {
+            name: pd.DataFrame({"by_symbol": [each]})
+            for name, each in zip("ab", ["1 0.5", "0 0.25"], strict=True)
+        }
     ),
 }
 

@@ -712,18 +712,18 @@ def test_steering_changes_the_answer_where_the_state_is_used(planted):
     assert unused.effect.max() == 0
 
 
-def test_the_table_tells_readable_from_used(planted, probed):
+def test_the_table_tells_decodable_from_used(planted, probed):
     model, questions = planted
     table = interp.probing_table(model, questions, probed).set_index("variable")
     assert table.index.tolist() == TOKENS
     parity = table.loc[f"t{BITS}"]
     assert (parity.layer, parity.position) == (1, "=")
-    assert parity.readable
+    assert parity.decodable
     assert parity.used
     assert parity.patching == parity.steering_weights == parity.steering_pattern == 1
     assert parity.mlp_input < 0.65
     assert parity.mlp > 0.99
-    assert not table.drop(f"t{BITS}").readable.any()
+    assert not table.drop(f"t{BITS}").decodable.any()
 
 
 def test_only_states_that_can_influence_the_answer_are_selected(planted, probed):

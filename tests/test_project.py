@@ -21,7 +21,6 @@ from icotlib.cli import COMMANDS, command_parser, main
 from icotlib.cli.train import config_of
 from icotlib.config import NUMERICS, DataConfig
 from icotlib.data.corpus import load_corpus
-from icotlib.data.files import write_examples
 from icotlib.reporting.blocks import BLOCKS
 from icotlib.reporting.guide import blocks_of, pages
 from icotlib.tasks import get_task
@@ -208,7 +207,7 @@ def tiny_run(tmp_path_factory):
         patch.setenv("ICOT_RUNS", str(tmp_path_factory.mktemp("runs")))
         every = {"removal.warmup_steps": 0, "train.steps": 14}
         sizes = TINY_SIZES | {"data.task": "mult-4x2"} | every
-        config = experiments.one_model("smoke", overrides=sizes)
+        config = experiments.one_model("fast", overrides=sizes)
         yield train(config)
 
 
@@ -218,19 +217,18 @@ def test_the_code_of_the_readme_runs(tiny_run, capsys):
     answer, _, accuracy, *patched = capsys.readouterr().out.splitlines()
     assert re.search(r" (True|False) \d+$", answer)
     assert 0 <= float(accuracy) <= 1
-    assert patched[0].startswith("tensor([[")
+    assert patched[0].startswith("tensor([")
 
 
 def test_the_terminal_code_of_the_readme_runs(tiny_run, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    write_examples(tmp_path / "test.txt", icot.draw_questions(get_task("mult-4x2"), 4).examples())
+    monkeypatch.chdir(paths.DATA.parent)
     lines = [words[1:] for words in commands(README) if words[0] == "icot"]
     assert [words[0] for words in lines] == ["ask", "evaluate"]
     assert [main(words) for words in lines] == [0, 0]
     out = capsys.readouterr().out
     assert "question  9 1 7 3 * 4 8" in out
     assert "with 6 tokens removed" in out
-    assert "of 4 answers right" in out
+    assert "of 20 answers right" in out
 
 
 def test_the_code_of_the_index_runs(capsys, runs_folder, monkeypatch):

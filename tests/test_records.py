@@ -35,6 +35,14 @@ def test_a_target_that_is_not_reached_is_said(runs_folder):
     assert "100% was not reached" in sentence(line)
 
 
+def test_an_imported_run_has_no_date_and_one_without_a_target_no_record(runs_folder):
+    run = smoke_record(0.0)
+    (run.folder / "history.jsonl").unlink()
+    assert record_line(run)["date"] == ""
+    with pytest.raises(ConfigError, match=r"train\.stop_accuracy"):
+        record_line(smoke_record(None))
+
+
 def test_the_command_prints_the_sentence_and_adds_the_line(runs_folder, tmp_path, capsys):
     table = tmp_path / "mine.csv"
     words = ["record", "--preset", "smoke", "--out", str(table), "--set", "train.precision=fp32"]

@@ -604,6 +604,21 @@ def test_filters_and_days_restrict_what_is_cleaned_up(littered):
     assert littered["done"] / "checkpoint" not in {item.path for item in removable(one)}
 
 
+def test_filters_before_and_after_an_action_both_count(littered, capsys):
+    assert main(["runs", "--where", "seed=1", "clean", "--days", "0", "--where", "label=x"]) == 0
+    assert littered["old"].name not in capsys.readouterr().out
+    assert main(["runs", "--where", "seed=1", "clean", "--days", "0"]) == 0
+    listed = capsys.readouterr().out
+    assert littered["old"].name in listed
+    assert littered["new"].name not in listed
+
+
+def test_files_named_before_an_action_are_imported(trained, tmp_path, capsys):
+    words = ["runs", "--import", str(tmp_path / "none.py"), "export", str(tmp_path / "x.tar.gz")]
+    assert main(words) == 1
+    assert "none.py" in capsys.readouterr().err
+
+
 def test_what_is_begun_after_it_was_listed_stays(littered, runs_folder):
     old = Run(littered["old"])
     listed = removable([old])
@@ -618,7 +633,7 @@ def test_a_lock_that_is_held_stays(littered, runs_folder):
         assert not [x for x in removable([], 0) if x.path.name == littered["done"].name]
 
 
-def test_stage_weights_are_deleted_on_request(littered):
+def test_stage_weights_are_deleted_on_request(littered, tmp_path, monkeypatch):
     run = Run(littered["done"])
     assert run.checkpointed_stages == [0, 1, 2, 3, 4]
     last = icot.load(run).evaluate()
@@ -630,4 +645,11 @@ def test_stage_weights_are_deleted_on_request(littered):
         assert run.stages_with_weights == icot.load(run).stages == [4]
         assert icot.load(run).at(4).removed == 4
     assert not [item for item in removable([run], stage_weights=True) if "lock" not in item.reason]
+    archived = tmp_path / "cleaned.tar.gz"
+    export_runs([run], archived, weights=True)
+    monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "elsewhere"))
+    ((imported,), _) = import_runs(archived)
+    assert icot.load(imported).evaluate() == last
+    with pytest.raises(RunError, match="the weights of stage 2 were deleted"):
+        icot.load(imported, 2)
     assert run.stages.removed.tolist() == [0, 1, 2, 3, 4]

@@ -14,8 +14,9 @@ from icotlib import experiments, paths
 from icotlib.cli import main
 from icotlib.config import RunConfig, to_dict
 from icotlib.errors import ConfigError, RunError, TrainingError
+from icotlib.evaluation.stage_model import StageModel
 from icotlib.reporting.results import final_rows, learning_table, results_table
-from icotlib.reporting.speed import record_speed
+from icotlib.reporting.speed import measure_speed, record_speed
 from icotlib.reporting.summary import summary
 from icotlib.running import progress
 from icotlib.running.jobs import ensure
@@ -195,16 +196,25 @@ def test_a_name_finds_the_run_of_its_method_and_of_the_usual_preset(begun_runs):
     assert find_run("icot_si").name == find_run("icot_si-linear").name == usual.name
 
 
+def begin(config):
+    run = Run.of(config)
+    run.begin(config, "cpu", {"data": "hash"})
+    return run
+
+
+def test_a_run_of_minutes_goes_before_a_toy_of_the_usual_seed(runs_folder):
+    begin(experiments.icot_si("smoke"))
+    other = begin(experiments.icot_si("fast", 1))
+    assert find_run("icot_si").name == other.name
+
+
 @pytest.fixture
 def begun_runs(runs_folder):
     """The main run of ICoT-SI at two presets, those that the workbook trains beside it, and one of
     a method whose name begins alike."""
     configs = [experiments.icot_si(preset) for preset in ("fast", "smoke")]
     configs += [*experiments.schedule_ablations("fast").values(), experiments.tour("fast")]
-    runs = [Run.of(config) for config in configs]
-    for run, config in zip(runs, configs, strict=True):
-        run.begin(config, "cpu", {"data": "hash"})
-    return runs
+    return [begin(config) for config in configs]
 
 
 def test_provenance_holds_no_path_of_this_machine(trained):
@@ -256,8 +266,24 @@ def test_speed_is_relative_to_no_cot_and_measured_once(trained):
     stamps = [(run.folder / "speed.json").stat().st_mtime_ns for run in trained]
     record_speed(trained, reference=trained[1])
     assert stamps == [(run.folder / "speed.json").stat().st_mtime_ns for run in trained]
+    measured = trained[0].measured / "speed.json"
+    measured.write_text(measured.read_text().replace(trained[1].name, "another"))
+    record_speed(trained[:1], reference=trained[1], rounds=1, examples=2)
+    assert trained[1].name in measured.read_text()  # what is relative to another run is measured
     with pytest.raises(RunError, match="the reference of relative speed writes no chain"):
         record_speed(trained, reference=trained[0])
+
+
+def test_a_test_set_smaller_than_what_is_timed_is_timed_as_it_is(trained, monkeypatch):
+    asked, generate = [], StageModel.generate
+
+    def counted(model, batch):
+        asked.append(len(batch))
+        return generate(model, batch)
+
+    monkeypatch.setattr(StageModel, "generate", counted)
+    measure_speed({"only": StageModel.of(trained[1])}, batch_size=20, examples=100, rounds=1)
+    assert asked == [20, 20, 4]  # the test has 24 questions; the first batch warms up
 
 
 # --- the command line --------------------------------------------------------------------------

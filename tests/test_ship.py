@@ -72,6 +72,15 @@ def test_a_run_of_ones_own_goes_first(run):
     assert shipped("one_model").name not in {one.name for one in all_runs()}
 
 
+def test_it_goes_before_toys_which_longer_names_find(runs_folder):
+    toys = [icot.experiments.tour("fast"), icot.experiments.one_model("smoke")]
+    for config in toys:
+        Run.of(config).begin(config, "cpu", {"data": "hash"})
+    with pytest.warns(RunWarning, match="of the preset smoke or with a label; type more"):
+        assert find_run("one_model").is_shipped
+    assert find_run("one_model-mult-2x2").name == toys[0].run_name
+
+
 def test_what_is_measured_of_it_is_not_written_beside_it(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "data_cache", lambda: tmp_path)
     before = sorted(paths.SHIPPED.rglob("*"))

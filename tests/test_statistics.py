@@ -375,3 +375,5 @@ def test_the_mean_over_seeds_has_students_interval():
     half = 4.302653 / np.sqrt(3)  # Student's t at 97.5% with two degrees of freedom; their sd is 1
     assert found.value == 2
     assert (found.low, found.high) == pytest.approx((2 - half, 2 + half))
+    wider = statistics.mean_over_seeds(np.array([1.0, 2.0, 3.0]), shared=1.0)
+    assert wider.high - 2 == pytest.approx(np.hypot(half, 1.959964))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import icotlib as icot
-from icotlib import experiments, paths
+from icotlib import experiments, paths, studies
 from icotlib.cli import main
 from icotlib.config import to_dict
 from icotlib.errors import ConfigError
@@ -156,7 +156,8 @@ def test_the_main_study_says_what_it_found(runs_folder, capsys):
     printed = capsys.readouterr().out
     assert "ICoT-SI less No CoT with as many examples as ICoT-SI: " in printed
     assert "too few seeds for a claim" in printed
-    folder = runs_folder / "studies" / "main"
+    (folder, other) = sorted((runs_folder / "studies").iterdir())
+    assert all(one.name.startswith("main-smoke-") for one in (folder, other))
     table = pd.read_csv(folder / "budget.csv")
     expected = ["method", "budget", "seed", "examples", "seconds"]
     expected += ["accuracy", "ci_low", "ci_high", "n"]
@@ -187,13 +188,15 @@ def test_methods_stand_beside_each_other_with_what_they_cost(runs_folder):
     places = table.loc[["no_cot", "pause", "pause_as_thought", "coconut", "codi"]]
     assert places.latents.tolist() == [0, 6, 3, 3, 6]
     assert places.passes.tolist() == [1, 1, 1, 4, 7]
-    assert any(said.startswith("With as many seconds: “ICoT-SI”") for said in answer.words)
+    # Where all have as many steps, budgets are those of examples, and here ICoT-SI still writes.
+    assert set(table.budget) == {"own", "examples of icot_si"}
+    assert any(said.startswith("ICoT-SI ended with ") for said in answer.words)
     assert "This is one seed" in answer.words[-1]
     labels = {text.get_text() for text in answer.figure.legends[0].get_texts()}
     assert {"Coconut", "SIM-CoT (Coconut)", "Pause as thought", "No CoT"} <= labels
 
 
-def test_methods_are_compared_at_equal_seconds_and_at_equal_examples(runs_folder):
+def test_methods_are_compared_at_equal_seconds_and_at_equal_examples(runs_folder, monkeypatch):
     members = get_study("methods").members("fast", [10])
     steps = {member.arm: member.config.train.steps for member in members}
     for method in methods.MATCHED:
@@ -209,8 +212,12 @@ def test_methods_are_compared_at_equal_seconds_and_at_equal_examples(runs_folder
     assert rows.examples["pause", "seconds of icot_si"] < rows.examples["icot_si", "own"]
     titles = [ax.get_title() for ax in answer.figure.axes]
     assert ["equal examples" in title for title in titles] == [False, True]
-    for unit in ("seconds", "examples"):
-        assert any(said.startswith(f"With as many {unit}: “ICoT-SI”") for said in answer.words)
+    assert any(said.startswith("With as many examples: “ICoT-SI”") for said in answer.words)
+    rows = study.rows_by_arm(answer.members)
+    rows["pause"] = rows["pause"].assign(train_seconds=2 * rows["icot_si"].train_seconds.mean())
+    monkeypatch.setattr(methods.Methods, "rows_by_arm", lambda study, members: rows)
+    assert "Pause tokens took 200% of ICoT-SI's seconds." in answer.words
+    assert not any(said.startswith("With as many seconds") for said in answer.words)
 
 
 def test_contents_of_places_share_one_curriculum(runs_folder):
@@ -295,13 +302,76 @@ def test_every_lever_changes_one_thing(runs_folder):
     both = {"removal.side", "removal.keep_positions"}
     assert changed.pop("side: right") == both  # positions cannot be kept on the right
     assert all(len(names) == 1 for names in changed.values()), changed
-    few = QUICK | {"train.steps": 60}
+    few = QUICK | {"train.steps": 60, "removal.smoothing": 2.0, "removal.reset_optimizer": True}
     answer = icot.study("levers", "smoke", seeds=[10], overrides=few)
     assert list(answer.table.columns) == ["lever", "value", "seed", "removed", "accuracy", "n"]
     assert len(answer.table) == 8
     assert len(answer.words) == 7
     right = next(said for said in answer.words if "side: right" in said)
     assert right.startswith("Kept positions: no (")  # the recipe differs from it in two settings
+    assert answer.table.lever.iloc[0] == "recipe"
+    labels = [text.get_text() for text in answer.figure.axes[0].get_yticklabels()]
+    assert labels[0] == "recipe: whole"
+
+
+def test_levers_follow_the_pace_that_is_set_and_leave_out_what_changes_nothing(runs_folder):
+    slow = {"removal.steps_per_epoch": 60}
+    own = {x.arm: x.config.removal for x in get_study("levers").members("fast", [10], slow)}
+    assert own["pace: half"].steps_per_epoch == 120
+    schedules = {x.arm: x.config for x in get_study("stability").members("fast", [10], slow)}
+    assert schedules["adaptive"].removal.max_steps_per_stage == 120
+    # The recipe of `smoke` has neither smoothing nor reset, that of `paper` no decay.
+    assert "smoothing: none" not in {x.arm for x in get_study("levers").members("smoke", [10])}
+    assert "linear" not in {x.arm for x in get_study("stability").members("smoke", [10])}
+    assert "decay: none" not in {x.arm for x in get_study("levers").members("paper", [10])}
+
+
+def test_what_still_writes_steps_is_compared_with_nothing():
+    rows = {"removed": [6, 6], "chain_length": 6, "unit": "tokens", "accuracy": [0.5, 0.6]}
+    done = pd.DataFrame(rows | {"seed": [10, 11], "n_test": 100, "run": ["a", "b"]})
+    assert "less" in studies.base.compared("first", done, "second", done)
+    writes = done.assign(removed=[6, 4])
+    for names in (("first", writes, "second", done), ("second", done, "first", writes)):
+        said = studies.base.compared(*names)
+        assert said.startswith("First ended with 4 of 6 tokens removed: it is not compared")
+
+
+def test_settings_of_what_only_studies_train_are_read(runs_folder):
+    changes = {"latent.units_per_stage": 3}
+    (first, *_) = get_study("contents").members("fast", [10], changes)
+    assert first.config.latent.units_per_stage == 3
+    weight = {"auxiliary.weight": 0.1}
+    own = {x.arm: x.config for x in get_study("auxiliary").members("fast", [10], weight)}
+    assert own["running sums"].auxiliary.weight == 0.1
+    with pytest.raises(ConfigError, match="unknown setting"):
+        get_study("main").members("fast", [10], {"latent.units": 3})
+
+
+@pytest.mark.parametrize("preset", experiments.PRESETS)
+def test_the_arms_of_the_auxiliary_loss_have_one_model(preset):
+    own = [x.config for x in get_study("auxiliary").members(preset, [10])]
+    assert all(one.model == own[0].model for one in own)
+
+
+def made_shifts(unseen, seen=(1.0, 1.0, 1.0), n=2000):
+    rows = [("in distribution", seen), ("unseen combinations", unseen)]
+    return pd.DataFrame(
+        {"method": "explicit_cot", "seed": 10 + i, "shift": name, "accuracy": x, "n": n}
+        for name, values in rows
+        for i, x in enumerate(values)
+    )
+
+
+def test_a_shift_that_helps_is_no_cost_and_one_or_two_questions_decide_nothing():
+    study = get_study("shifts")
+    (said, _) = study.words([], made_shifts((0.7, 0.72, 0.71)))
+    assert "Unseen combinations cost it 29.0 points" in said
+    (said, _) = study.words([], made_shifts((0.99, 0.98, 0.99), seen=(0.8, 0.79, 0.8)))
+    assert "It answers 19.0 points" in said
+    assert "more of those with unseen combinations" in said
+    # Every seed answers the same questions: one more of 2,000 may be due to these questions.
+    (said, _) = study.words([], made_shifts((0.9995, 0.9995, 0.9995)))
+    assert "do not show" in said
 
 
 def test_specialists_stand_beside_the_one_model_at_their_stage(runs_folder):
@@ -375,6 +445,7 @@ def test_states_of_each_model_are_analysed_beside_no_cot_and_kept(runs_folder, m
         assert sorted(names) == sorted(set(tokens["ICoT-SI"]))
     assert "too few" not in answer.words[0]
     assert answer.words[-1].startswith("This is one seed")
+    assert not list(runs_folder.glob("*/activations/*/*.npy"))  # gigabytes at `fast`
     monkeypatch.setattr(inside, "_measured", None)  # nothing is computed once more
     pd.testing.assert_frame_equal(study.answer(members).table, answer.table)
 
@@ -426,6 +497,8 @@ def test_measured_budgets_are_the_steps_of_no_cot(tmp_path, monkeypatch):
     assert experiments.no_cot("fast").train.steps == 1660 != unmeasured
     in_half = experiments.no_cot("fast", overrides={"train.precision": "bf16"})
     assert in_half.train.steps == 1700
+    other = experiments.no_cot("fast", overrides={"train.precision": "int8"})
+    assert other.train.steps == 1660  # nearer than a guess
     assert experiments.no_cot("smoke").train.steps == 52  # not measured
     monkeypatch.undo()
     budgets.rows.cache_clear()
@@ -462,6 +535,7 @@ def test_the_study_of_the_guide_runs_as_it_stands_there(runs_folder, tmp_path, m
 
 def test_arms_are_named_one_by_one_where_their_names_have_commas(runs_folder, capsys):
     command = ["study", "stability", "--preset", "smoke", "--seeds", "10", "--status"]
+    command += ["--set", "removal.smoothing=2", "--set", "removal.reset_optimizer=true"]
     assert main([*command, "--arms", "linear, reset", "--arms", "linear,adaptive"]) == 0
     rows = capsys.readouterr().out.splitlines()[1:]
     arms = {re.split(r" +10 ", row)[0].strip() for row in rows}

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +19,7 @@ from icotlib import experiments
 from icotlib.cli import main
 from icotlib.errors import ConfigError, DataError, RunError
 from icotlib.reporting import widgets
-from icotlib.running import notebooks
+from icotlib.running import notebooks, sweeps
 from icotlib.running.grids import draw_cells, grid_cells, parse_grid, read_cells
 from icotlib.running.sweeps import Sweep, execute_cell, sweep_names, sweeps_root
 from icotlib.runs import Run, all_runs
@@ -67,6 +68,7 @@ def test_a_grid_is_every_combination():
         (["seed=3..1"], "holds no value"),
         (["seed=1..9:log"], ":log belongs to --draw"),
         (["x={1"], "cannot be read as values"),
+        (["removal={pace: 1},{pace: 2}"], "one setting at a time"),
         (["x=[1,2],[3"], "cannot be read as values"),
     ],
 )
@@ -197,6 +199,9 @@ def test_a_setting_that_the_target_does_not_read_leaves_nothing_behind(runs_fold
 def test_grids_hold_numbers_of_numpy_and_nothing_that_json_cannot(runs_folder):
     made = Sweep.make("icot_si", grid_cells({"seed": list(np.arange(2))}), {"preset": "smoke"})
     assert [cell.settings for cell in made.cells] == [{"seed": 0}, {"seed": 1}]
+    fixed = {"preset": "smoke", "optim.lr": np.float64(1e-3)}
+    assert Sweep.make("icot_si", [{"seed": 0}], fixed).plan["fixed"]["optim.lr"] == 1e-3
+    assert sweeps._plain(Path("mine"), "data.path") == "mine"
     with pytest.raises(ConfigError, match="seed: a cell cannot hold a set"):
         Sweep.make("icot_si", [{"seed": {1}}])
 
@@ -246,6 +251,22 @@ def test_a_notebook_is_swept(runs_folder):
     for seed, copy in enumerate(copies):
         given = copy["metadata"]["papermill"]["parameters"]
         assert given == {"preset": "smoke", "seed": seed, "overrides": {}}
+
+
+def test_the_overrides_of_a_cell_are_those_of_its_notebook(runs_folder):
+    cells = [{"overrides": {"train.steps": steps}} for steps in (5, 9)]
+    made = Sweep.make("06", cells, {"preset": "smoke", "optim.lr": 1e-3})
+    own = [cell.parameters["overrides"] for cell in made.cells]
+    assert own == [{"train.steps": steps, "optim.lr": 1e-3} for steps in (5, 9)]
+    assert [cell.configs[0].train.steps for cell in made.cells] == [5, 9]
+
+
+def test_a_notebooks_own_parameters_are_read_as_such(runs_folder, monkeypatch):
+    monkeypatch.setattr(Sweep, "run", lambda sweep, *more: sweep)
+    words = ["sweep", "14", "--preset", "smoke", "--grid", "seed=0..1", "--name", "mine"]
+    assert main([*words, "--set", "columns={question: q}", "--set", "train.steps=5"]) == 1
+    fixed = Sweep.named("mine").plan["fixed"]
+    assert fixed == {"preset": "smoke", "columns": {"question": "q"}, "train.steps": 5}
 
 
 def test_a_failed_cell_stands_in_the_table_until_it_is_retried(runs_folder, capsys):

@@ -1,5 +1,7 @@
 """Trackers get every row once, change no number, and cannot stop a run."""
 
+import shutil
+
 import pytest
 from accelerate import tracking as accelerate_tracking
 from accelerate.tracking import GeneralTracker
@@ -66,6 +68,14 @@ def test_a_resumed_run_sends_every_row_once(runs_folder, tiny, monkeypatch):
     monkeypatch.delenv("ICOT_TRACK")
     monkeypatch.setenv("ICOT_RUNS", str(runs_folder / "again"))
     assert train(tiny).metrics.loss.tolist() == run.metrics.loss.tolist()
+
+
+def test_a_run_that_is_trained_again_sends_its_rows_again(runs_folder, tiny, monkeypatch):
+    monkeypatch.setenv("ICOT_TRACK", "tensorboard")
+    run = train(tiny)
+    shutil.rmtree(run.folder)
+    train(tiny)
+    assert [step for step, _ in scalars(run, "loss")] == 2 * [4, 8, 12]
 
 
 def test_a_tracker_that_fails_is_left_out(runs_folder, tiny, monkeypatch):

@@ -219,6 +219,16 @@ def test_training_stops_early_on_a_reached_target(runs_folder, tiny, monkeypatch
     assert train(config).metrics.step.tolist() == [4]
 
 
+def test_a_target_counts_only_where_it_was_measured_at_the_last_stage(runs_folder, tiny):
+    """The last stage begins between two evaluations, of which the first is of the stage before."""
+    linear = {"method": "icot_si", "removal.schedule": "linear", "removal.pace": 8.0}
+    linear |= {"removal.steps_per_epoch": 6, "removal.warmup_steps": 0}
+    run = train(tiny.override(linear | {"train.stop_accuracy": 0.0}))
+    assert run.metrics.step.tolist() == [4, 8]
+    assert run.metrics.removed.iloc[-1] == 8 > run.metrics.removed.iloc[0]
+    assert run.totals["step"] == 8
+
+
 def test_own_files_train_for_epochs(runs_folder, tiny, tmp_path):
     for split, digits in {"train": "12345678", "valid": "9", "test": "0"}.items():
         examples = [Example(digit, "1 2 3", digit) for digit in digits]

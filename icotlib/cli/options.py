@@ -97,11 +97,11 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_import(parser: argparse.ArgumentParser) -> None:
+def add_import(parser: argparse.ArgumentParser, dest: str = "imports") -> None:
     """User files that register tasks and methods."""
     parser.add_argument(
         "--import",
-        dest="imports",
+        dest=dest,
         action="append",
         default=[],
         metavar="FILE",

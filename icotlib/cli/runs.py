@@ -69,14 +69,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_actions(parser)
 
 
-def add_filters(parser: argparse.ArgumentParser) -> None:
-    """Which runs are meant."""
+#: What names of options begin with that stand after an action.
+OF_ACTION = "action_"
+
+
+def add_filters(parser: argparse.ArgumentParser, prefix: str = "") -> None:
+    """Which runs are meant.
+
+    Args:
+        prefix: of the names under which options that can be given again are kept: an action has
+            lists of its own, as argparse would put them in the place of those before it.
+    """
     parser.add_argument("--method", help="of a method alone, such as icot_si")
     parser.add_argument("--task", help="on a task alone, such as mult-4x2")
     parser.add_argument("--preset", help="of a preset alone")
     parser.add_argument("--seed", type=int, help="of a seed alone")
     parser.add_argument(
         "--where",
+        dest=f"{prefix}where",
         action="append",
         metavar="SETTING=VALUE",
         help="with any setting at this value, e.g. removal.pace=8; can be given again",
@@ -90,7 +100,7 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
         const=False,
         help="unfinished ones alone",
     )
-    add_import(parser)
+    add_import(parser, f"{prefix}imports")
 
 
 def add_actions(parser: argparse.ArgumentParser) -> None:
@@ -108,7 +118,7 @@ def add_actions(parser: argparse.ArgumentParser) -> None:
     export = action("export", "write finished runs into one archive")
     export.add_argument("file", type=Path, help="ends in .tar.gz")
     export.add_argument("--weights", action="store_true", default=False, help="with their weights")
-    add_filters(export)
+    add_filters(export, OF_ACTION)
     read = action("import", "put the runs of an archive into the folder of runs")
     read.add_argument("file", type=Path, help="what `icot runs export` wrote")
     clean = action("clean", "list what no result needs, and delete it with --yes")
@@ -126,12 +136,15 @@ def add_actions(parser: argparse.ArgumentParser) -> None:
         help="the weights of removal stages before the last too: such a run answers at its last "
         "stage alone",
     )
-    add_filters(clean)
+    add_filters(clean, OF_ACTION)
     ship = action("ship", "write a finished run to data/models/, which comes with the workbook")
     ship.add_argument("run_name", metavar="RUN", help="name of a run, or how it begins")
 
 
 def run(options: argparse.Namespace) -> None:
+    for name in ("where", "imports"):
+        own = getattr(options, f"{OF_ACTION}{name}", None) or []
+        setattr(options, name, [*(getattr(options, name) or []), *own])
     check(options)
     load_imports(options)
     if options.action == "import":

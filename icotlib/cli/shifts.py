@@ -10,7 +10,7 @@ EXAMPLES = """\
 examples:
   icot shifts --preset smoke
         every method, trained and tested in a minute
-  icot shifts --set data.task=parity-8 --questions 500
+  icot shifts --set data.task=parity-16 --questions 500
         another task, on 500 questions of each shift
 """
 

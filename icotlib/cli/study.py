@@ -1,6 +1,7 @@
 """`icot study`: a question answered over seeds."""
 
 import argparse
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +53,6 @@ def run(options: argparse.Namespace) -> None:
     from icotlib.reporting.guide import update_pages  # torch: not for --help
     from icotlib.running.jobs import ensure
     from icotlib.studies import get_study, study_names
-    from icotlib.studies.base import default_folder
 
     load_imports(options)
     check_publishable(options)
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
     if options.status:
         _print_status(members)
         return
-    folder = paths.FIGURES if options.publish else options.out or default_folder(asked.name)
+    folder = paths.FIGURES if options.publish else options.out or _folder(options)
     ensure([member.config for member in members], options.jobs)
     answer = asked.answer(members)
     answer.save(folder)
@@ -93,6 +93,18 @@ def check_publishable(options: argparse.Namespace) -> None:
     if options.publish and any(narrowed.values()):
         given = ", ".join(name for name, value in narrowed.items() if value)
         raise ConfigError(f"--publish writes the study as it is: leave out {given}")
+
+
+def _folder(options: argparse.Namespace) -> Path:
+    """Where table and figure go by default: a narrower study does not replace those of the whole
+    one."""
+    from icotlib.studies.base import default_folder
+
+    parts = [options.name] + [options.preset] * (options.preset != "fast")
+    narrowed = [options.arms, options.seeds, options.seed, options.set]
+    if any(one is not None and one != [] for one in narrowed):
+        parts.append(hashlib.sha256(repr(narrowed).encode()).hexdigest()[:6])
+    return default_folder("-".join(parts))
 
 
 def _members(asked: "Study", options: argparse.Namespace) -> "list[Member]":

@@ -107,8 +107,9 @@ def check(options: argparse.Namespace) -> None:
 
 def make(options: argparse.Namespace) -> "Sweep":
     """The sweep that the options describe."""
+    from icotlib.cli.notebook import parameters_of
     from icotlib.running.grids import draw_cells, grid_cells, parse_grid, read_cells
-    from icotlib.running.sweeps import Sweep
+    from icotlib.running.sweeps import Sweep, resolved
 
     if not options.target:
         raise ConfigError("name a run or a notebook to sweep: icot sweep icot_si --grid seed=0..4")
@@ -128,7 +129,10 @@ def make(options: argparse.Namespace) -> "Sweep":
         raise ConfigError("a sweep needs cells: --grid, --list or --random")
     main = {"preset": options.preset, "seed": options.seed}
     fixed = {name: value for name, value in main.items() if value is not None}
-    return Sweep.make(options.target, cells, fixed | overrides_of(options.set), options.name)
+    target, is_notebook = resolved(options.target)
+    own = [target] if is_notebook else []  # notebooks have parameters of their own
+    pairs, values = parameters_of(options.set, own)
+    return Sweep.make(target, cells, fixed | overrides_of(pairs) | values, options.name)
 
 
 def run_with_bar(sweep: "Sweep", options: argparse.Namespace) -> None:

@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_options(parser)
     part = parser.add_mutually_exclusive_group()
     part.add_argument(
-        "--studies", action="store_true", help="ablations, mixture and shifts too (hours)"
+        "--studies",
+        action="store_true",
+        help="notebooks of studies and runs out of distribution too (hours)",
     )
     part.add_argument(
         "--series",

@@ -172,6 +172,16 @@ def _merged(*parts: Any) -> dict[str, Any]:
     return SharedOverrides(whole) if shared else whole
 
 
+def without_overridden(changes: dict[str, Any], overrides: Any) -> dict[str, Any]:
+    """Changes without those of a single phase whose setting the overrides give for all phases."""
+    given = parse_overrides(overrides)
+    return {
+        name: value
+        for name, value in changes.items()
+        if not (name.partition(".")[0] in PHASE_METHODS and name.partition(".")[2] in given)
+    }
+
+
 def _skipping(phases: list[str], preset: str, seed: int, overrides: Any) -> dict[str, Any]:
     whole = icot_kd(preset, seed, overrides)
     steps = whole.train.steps + sum(whole.phases[role].train.steps for role in phases)
@@ -272,7 +282,8 @@ def mixtures(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, Run
             read = field_names(PHASE_METHODS[phase])
             own = {key: value for key, value in changes.items() if key in read}
             settings |= {f"{phase}.{key}": value for key, value in {"label": label, **own}.items()}
-        made[name] = icot_kd(preset, seed, _merged(TWO_CHAINS[preset] | settings, overrides))
+        task = without_overridden(TWO_CHAINS[preset], overrides)
+        made[name] = icot_kd(preset, seed, _merged(task | settings, overrides))
     return made
 
 

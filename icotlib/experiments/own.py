@@ -13,7 +13,7 @@ from icotlib.config import RunConfig, parse_overrides
 from icotlib.data.files import read_examples
 from icotlib.errors import ConfigError
 from icotlib.experiments.base import PAPER_OPTIM, PAPER_REMOVAL, check, make
-from icotlib.experiments.distillation import icot_kd
+from icotlib.experiments.distillation import icot_kd, without_overridden
 
 #: What suits pretrained weights: AdamW at a small rate, the paper's removal, a step at a time.
 OWN = (
@@ -119,7 +119,7 @@ def own_kd(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     settings = OWN | SIZES[preset]
     settings = {name: x for name, x in settings.items() if not name.startswith("removal.")}
     steps = {f"{phase}.train.steps": count for phase, count in PHASE_STEPS[preset].items()}
-    own = {"label": "own"} | settings | steps
+    own = without_overridden({"label": "own"} | settings | steps, overrides)
     return _complete(icot_kd(preset, seed, own | parse_overrides(overrides)))
 
 
@@ -162,4 +162,5 @@ def own(
             new_model(folder, texts, **SMALL_MODEL[preset])
         changes["model.pretrained"] = str(folder)
         changes |= FIRST_TRY[preset]["every"] | FIRST_TRY[preset][method]
+    changes = without_overridden(changes, overrides)
     return experiments[method](preset, seed, changes | parse_overrides(overrides))

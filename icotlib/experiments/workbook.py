@@ -70,6 +70,10 @@ def all_studies(preset: str, seed: int = 0, overrides: Any = None) -> list[RunCo
     return [*studies(preset, seed, overrides), coconut(preset, seed, overrides)]
 
 
+#: Methods that only studies train.
+STUDIED = ("coconut", "pause", "codi", "running_sums")
+
+
 #: What each notebook asks for, by the number that its name begins with.
 NEEDED: dict[str, tuple[Callable[..., Any], ...]] = {
     "00": (tour,),
@@ -147,7 +151,7 @@ def shared(overrides: Any = None) -> SharedOverrides:
 
     Raises `ConfigError` for a setting that no run of the workbook reads.
     """
-    return SharedOverrides.of(overrides, METHODS, PHASE_METHODS)
+    return SharedOverrides.of(overrides, (*METHODS, *STUDIED), PHASE_METHODS)
 
 
 def baselines(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, RunConfig]:

@@ -7,7 +7,7 @@ variables        what a state may encode: chain tokens, numbers, answer symbols
 activations      the residual stream over many questions, on disk
 probes           linear and MLP probes of all positions at once
 probing          probe scores at every layer and position, also through removal
-report           probes with their controls; readable beside used
+report           probes with their controls; decodable beside used
 explorer         cells of a model's maps: read at a layer and position, for one question
 cells            what such a cell says, as data and in sentences
 one_state        one state of one question, decoded and steered
@@ -25,7 +25,7 @@ time_spent       where a coupled model's time goes
 
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.ablation import ablate, knock_out
-from icotlib.interp.activations import stored_activations
+from icotlib.interp.activations import discard_activations, stored_activations
 from icotlib.interp.cells import Cell
 from icotlib.interp.explorer import CellReader, cell
 from icotlib.interp.geometry import attention, attention_tree, cka, cka_table, digit_geometry
@@ -43,6 +43,7 @@ from icotlib.interp.report import best_positions, probe_with_controls, probing_t
 from icotlib.interp.steering import steer
 from icotlib.interp.subspaces import interchange, learn_subspace, random_subspace
 from icotlib.interp.thoughts import (
+    best_thoughts,
     head_table,
     replacement_table,
     thought_probes,
@@ -62,10 +63,12 @@ __all__ = [
     "attention",
     "attention_tree",
     "best_positions",
+    "best_thoughts",
     "cell",
     "cka",
     "cka_table",
     "digit_geometry",
+    "discard_activations",
     "draw_questions_of",
     "effect_by_position_kind",
     "effect_of_token",

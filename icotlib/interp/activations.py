@@ -33,8 +33,7 @@ def stored_activations(
     """
     if model.folder is None:
         return _capture(model, questions, unnamed_array, bound, progress)
-    entries = np.ascontiguousarray(questions.questions)
-    path = model.folder / f"{hashlib.sha256(entries.tobytes()).hexdigest()[:16]}.npy"
+    path = _file_of(model.folder, questions)
     stored = path.with_suffix(".sha256")
     if not (path.is_file() and stored.is_file() and stored.read_text() == file_hash(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,6 +42,19 @@ def stored_activations(
         with paths.whole_file(stored) as part:
             part.write_text(file_hash(path))
     return np.load(path, mmap_mode="r")
+
+
+def discard_activations(model: StageModel, questions: QuestionSet) -> None:
+    """Delete what `stored_activations` keeps of these questions, if it keeps them."""
+    if model.folder is not None:
+        path = _file_of(model.folder, questions)
+        for stored in (path, path.with_suffix(".sha256")):
+            stored.unlink(missing_ok=True)
+
+
+def _file_of(folder: Path, questions: QuestionSet) -> Path:
+    entries = np.ascontiguousarray(questions.questions)
+    return folder / f"{hashlib.sha256(entries.tobytes()).hexdigest()[:16]}.npy"
 
 
 def unnamed_array(shape: tuple[int, ...], dtype: DTypeLike) -> np.memmap:

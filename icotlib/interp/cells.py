@@ -101,7 +101,7 @@ class Cell:
         return sorted(reach, key=lambda name: -self.controls[name])
 
     @property
-    def readable(self) -> bool:
+    def decodable(self) -> bool:
         """Whether the probe lies above every control by the margin of `probing_table`, at a
         position that has seen what the variable depends on."""
         return self.seen and self.low > self.controls[self.control] + MARGIN
@@ -147,14 +147,14 @@ class Cell:
         best = CONTROL_NAMES[self.control]
         text = f"{what} ({shown(self.low)} to {shown(self.high)}); the best control, {best}, "
         text += f"reaches {shown(self.controls[self.control])}: "
-        if self.readable:
-            return f"{text}readable."
+        if self.decodable:
+            return f"{text}decodable."
         if not self.seen:
-            return f"{text}not readable, as the position has not seen what {self.variable} needs."
+            return f"{text}not decodable, as the position has not seen what {self.variable} needs."
         if self.beaten_by:
             beaten = ", ".join(CONTROL_NAMES[name] for name in self.beaten_by)
-            return f"{text}not readable, beaten by {beaten}."
-        return f"{text}not readable, as its interval is not {100 * MARGIN:.0f} points above that."
+            return f"{text}not decodable, beaten by {beaten}."
+        return f"{text}not decodable, as its interval is not {100 * MARGIN:.0f} points above that."
 
     @property
     def _decoded(self) -> str:

@@ -73,14 +73,14 @@ class CellReader:
     def probed(self, variable: str) -> pd.DataFrame:
         """The probes of a variable at every layer and position, with their controls.
 
-        Returns the columns of `probe_with_controls`, and `readable` as in `Cell`. Raises
+        Returns the columns of `probe_with_controls`, and `decodable` as in `Cell`. Raises
         `ConfigError` for a variable that these questions do not have.
         """
         one = self._variable(variable)
         if variable not in self._probed:
             self._probed[variable] = compared(self._states, [one], self.positions)
         table = self._probed[variable]
-        return table.assign(readable=table.seen & (table.low > table.control_score + MARGIN))
+        return table.assign(decodable=table.seen & (table.low > table.control_score + MARGIN))
 
     def patched(self, question: OneQuestion, other: OneQuestion) -> pd.DataFrame:
         """What every state of another question's run does to the answer.

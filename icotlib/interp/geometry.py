@@ -121,7 +121,9 @@ def cka_table(
     return pd.DataFrame(rows)
 
 
-def digit_geometry(states: Tensor, digits: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+def digit_geometry(
+    states: Tensor | np.ndarray, digits: np.ndarray
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Principal components of the ten digits' mean states, and their Fourier spectrum.
 
     Along 0, 1, ..., 9 the mean states are a sum of ten Fourier terms; frequency k makes k turns
@@ -141,7 +143,7 @@ def digit_geometry(states: Tensor, digits: np.ndarray) -> tuple[pd.DataFrame, pd
     missing = sorted(set(range(10)) - set(digits.tolist()))
     if missing:
         raise ValueError(f"no question has the digit {missing[0]}: draw more questions")
-    means = np.stack([states.numpy()[digits == digit].mean(axis=0) for digit in range(10)])
+    means = np.stack([np.asarray(states)[digits == digit].mean(axis=0) for digit in range(10)])
     means = means.astype(np.float64) - means.mean(axis=0)
     u, s, _ = np.linalg.svd(means, full_matrices=False)
     points = pd.DataFrame((u * s)[:, :3], columns=["pc1", "pc2", "pc3"])

@@ -1,4 +1,4 @@
-"""Probes with their controls, and the table that sets what is readable beside what is used."""
+"""Probes with their controls, and the table that sets what is decodable beside what is used."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -166,12 +166,12 @@ def probing_table(
     later than the position that writes the first answer symbol that the token can change.
 
     Columns: model, removed, variable, layer, position (its name), probe, low, high, control,
-    control_score, selectivity; mlp and mlp_input, the scores of an MLP on the same state and on
-    the input; patching with patching_low and patching_high (`effect_of_token`); steering with
+    control_score, selectivity; decodable, whether the probe's interval lies above the best control
+    by 5 points; patching with patching_low and patching_high (`effect_of_token`); steering with
     steering_low and steering_high, along the difference of means, and steering_pattern,
-    steering_weights, steering_random (`steer`); readable and used, yes or no. Readable means
-    that the probe's interval lies above the best control by 5 points, used that the steering's
-    interval lies above that of a random direction by as much.
+    steering_weights, steering_random (`steer`); used, whether the steering's interval lies above
+    that of a random direction by 5 points; mlp and mlp_input, the scores of an MLP on the same
+    state and on the input.
 
     Args:
         probed: rows of `probe_with_controls` for this model and these questions.
@@ -191,16 +191,16 @@ def probing_table(
         row |= {"layer": layer, "position": names[position], "probe": best["score"]}
         row |= {name: best[name] for name in ("low", "high", "control", "control_score")}
         row["selectivity"] = best["selectivity"]
-        state = states[layer : layer + 1, position : position + 1]
-        row["mlp"] = probe_grid(state, [variables[best["variable"]]], "mlp").score.iloc[0]
-        row["mlp_input"] = probed.loc[best["row"], "input, MLP"]
+        row["decodable"] = best["low"] > best["control_score"] + MARGIN
         patched = effect_of_token(model, few, token, layer, position)
         row |= {"patching": patched["effect"], "patching_low": patched["low"]}
         row["patching_high"] = patched["high"]
         steered = steer(model, questions, token, layer, position).set_index("direction")
         row |= _steering_columns(steered)
-        row["readable"] = best["low"] > best["control_score"] + MARGIN
         row["used"] = steered.low["means"] > steered.high["random"] + MARGIN
+        state = states[layer : layer + 1, position : position + 1]
+        row["mlp"] = probe_grid(state, [variables[best["variable"]]], "mlp").score.iloc[0]
+        row["mlp_input"] = probed.loc[best["row"], "input, MLP"]
         rows.append(row)
     return pd.DataFrame(rows)
 

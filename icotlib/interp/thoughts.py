@@ -16,6 +16,7 @@ from icotlib.evaluation import interventions
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.effects import effect_over_questions, effect_size
 from icotlib.interp.probing import probe_grid, probe_grid_and_shuffled
+from icotlib.interp.report import MARGIN
 from icotlib.interp.variables import Variable
 from icotlib.methods.latent.model import LatentModel
 from icotlib.models.precision import training_precision
@@ -101,7 +102,8 @@ def thought_probes(
 
     Returns:
         the columns of `probe_grid`, of which position counts places from 0; shuffled, untrained and
-        question, the controls' scores; selectivity, the score less the best of them.
+        question, the controls' scores; control_score, the best of them; selectivity, the score less
+        that; valid_selectivity, the same on the questions for selection.
     """
 
     def grid(states: Tensor) -> pd.DataFrame:
@@ -109,18 +111,41 @@ def thought_probes(
 
     thoughts = thoughts_of(model, questions).transpose(0, 1)[None]
     table, shuffled = probe_grid_and_shuffled(thoughts.numpy(), variables, probe)
-    keys = ["variable", "position"]
-    controls = {
-        "shuffled": shuffled,
-        "untrained": grid(thoughts_of(model.untrained(), questions).transpose(0, 1)[None]),
-    }
-    for name, control in controls.items():
-        table = table.merge(control[[*keys, "score"]].rename(columns={"score": name}), on=keys)
+    untrained = grid(thoughts_of(model.untrained(), questions).transpose(0, 1)[None])
     separator = model.position_names(questions).index("=")
-    before = grid(model.activations(questions)[:, separator, None])
-    table["question"] = table.variable.map(before.groupby("variable").score.max())
-    best = table[[*controls, "question"]].max(axis=1)
-    return table.assign(selectivity=table.score - best)
+    before = grid(model.activations(questions)[:, separator, None]).groupby("variable")
+
+    def controls(column: str) -> pd.DataFrame:
+        keys = ["variable", "position"]
+        scores = {
+            name: table[keys].merge(one, "left", on=keys)[column]
+            for name, one in (("shuffled", shuffled), ("untrained", untrained))
+        }
+        return pd.DataFrame(scores).assign(question=table.variable.map(before[column].max()))
+
+    scores, best = controls("score"), controls("score").max(axis=1)
+    return table.assign(
+        **scores,
+        control_score=best,
+        selectivity=table.score - best,
+        valid_selectivity=table.valid - controls("valid").max(axis=1),
+    )
+
+
+def best_thoughts(probes: pd.DataFrame) -> pd.DataFrame:
+    """For each variable the thought in which a probe decodes it best, by the questions for
+    selection, so that its score is one on other questions.
+
+    Args:
+        probes: of `thought_probes`.
+
+    Returns:
+        a row of `probes` for each variable; decodable, whether the interval lies above every
+        control by the margin of `probing_table`.
+    """
+    best = probes.loc[probes.groupby("variable", sort=False).valid_selectivity.idxmax()]
+    decodable = best.low > best.control_score + MARGIN
+    return best.assign(decodable=decodable).reset_index(drop=True)
 
 
 def replacement_table(

@@ -57,3 +57,17 @@ def language_step(
     kept = work.tokens * kept_per_token(config, language)
     logits = work.read * language.vocabulary
     return StepCost(int(total.sum()), passes(config) * answer, answer, kept, logits)
+
+
+def with_decoder(config: RunConfig, sizes: RunSizes, step: StepCost, lengths: Tensor) -> StepCost:
+    """A step with an auxiliary decoder of the language model's shape, which training alone uses.
+
+    Args:
+        lengths: of the sequences that it learns, `[n]`.
+    """
+    language, work = sizes.language, SequenceWork.of(lengths, lengths)
+    return step._replace(
+        flops=step.flops + passes(config) * forward_flops(language, work),
+        activations=step.activations + work.tokens * kept_per_token(config, language),
+        logits=step.logits + work.read * language.vocabulary,
+    )

@@ -108,14 +108,16 @@ class RunSizes(NamedTuple):
     """The sizes of all models that a run trains or holds."""
 
     language: ModelSizes
+    #: Those of the finished model.
     parameters: int
-    #: Those of them that are trained.
+    #: Those that are trained, parts that are dropped afterwards included.
     trained: int
     #: Entries of the weights written to disk: with adapters, those of the adapters alone.
     saved: int
     #: Bytes of weights, gradients and the optimizer's moments, and of a frozen model, in fp32.
     state: int
-    #: What the method's own parts add (`Method.own_sizes`).
+    #: What the method's own parts add (`Method.own_sizes`); `dropped`, the parameters of parts that
+    #: are dropped after training.
     own: dict[str, int]
 
 

@@ -170,7 +170,9 @@ def _check(run: Run, path: Path) -> None:
     try:
         for name in RESULTS:
             run.verified(name)
-        for folder in [run.folder / "model", *run.folder.glob("stages/*")]:
+        stages = run.folder.glob("stages/*")  # a cleaned one keeps its folder without weights
+        kept = [folder for folder in stages if any(folder.glob("*.safetensors*"))]
+        for folder in [run.folder / "model", *kept]:
             seals.check_seal(folder, run.remedy)
         config, origin = run.config, run.provenance
         _ = run.totals["seconds"], run.metrics, run.stages, origin["commit"], origin["data"]

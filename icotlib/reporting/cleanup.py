@@ -85,6 +85,8 @@ def _of_run(run: Run, days: float, stage_weights: bool) -> Iterator[Removable]:
         return
     if (run.folder / "checkpoint").is_dir():
         yield _item(run.folder / "checkpoint", "a checkpoint of a finished run")
+    if (run.folder / "activations").is_dir():
+        yield _item(run.folder / "activations", "states that can be computed again")
     if stage_weights:
         yield from _stage_weights(run)
 

@@ -177,8 +177,8 @@ class Explorer:
         else:
             title = f"{name} in percent, {variable}"
             if column != "control_score":
-                marked = table.pivot(index="layer", columns="position", values="readable")
-                title += " (• readable)"
+                marked = table.pivot(index="layer", columns="position", values="decodable")
+                title += " (• decodable)"
                 marked = marked.to_numpy(bool)
         values = table.pivot(index="layer", columns="position", values=column).to_numpy(float)
         self.grid.show(title, values, self.reader.positions, colours, marked)

@@ -48,7 +48,7 @@ class MapGrid(anywidget.AnyWidget):
             positions: their names.
             colours: a colour map, and the values at its ends.
             marked: cells that stand out, `[layers, positions]`; they have a dot, and are called
-                readable.
+                decodable.
         """
         marked = np.zeros(values.shape, bool) if marked is None else marked
         painted = paint(values, *colours)
@@ -58,7 +58,7 @@ class MapGrid(anywidget.AnyWidget):
             for position, value in enumerate(row):
                 text = "" if np.isnan(value) else f"{100 * value:.0f}".replace("-0", "0")
                 said = f"{text} percent" if text else "no value"
-                said += ", readable" if marked[layer, position] else ""
+                said += ", decodable" if marked[layer, position] else ""
                 label = f"layer {layer}, position {position} {positions[position]}: {said}"
                 colour, ink = painted[layer][position]
                 text += "•" if marked[layer, position] else ""

@@ -4,9 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import torch
 
 from icotlib import experiments, interp, paths
 from icotlib.config import RunConfig
@@ -66,9 +64,10 @@ def publish(folder: Path | None = None, task: str = TASK) -> pd.DataFrame:
             "run `icot workbook` first (smoke runs are never published)"
         )
     for group in by_task_and_model(runs):
-        reference = next((run for run in group if writes_no_chain(run)), None)
+        baselines = (run for run in group if writes_no_chain(run) and has_weights(run))
+        reference = next(baselines, None)
         if reference:
-            record_speed(group, reference, rounds=5, examples=10)
+            record_speed([run for run in group if has_weights(run)], reference, 5, 10)
     folder.mkdir(parents=True, exist_ok=True)
     table = results_table(runs)
     inert(table).to_csv(folder / "results.csv", index=False)
@@ -85,6 +84,11 @@ def publish(folder: Path | None = None, task: str = TASK) -> pd.DataFrame:
             figures.schedule_ablations(learning), "schedule_ablations", learning, ablations, folder
         )
     return table
+
+
+def has_weights(run: Run) -> bool:
+    """Whether a run can be asked; one from an archive may have its tables alone."""
+    return (run.folder / "model").is_dir()
 
 
 def writes_no_chain(run: Run) -> bool:
@@ -171,7 +175,7 @@ def publish_interp(runs: Sequence[Run], folder: Path) -> None:
     models = StageModel.all_of(configs)
     n, pairs = experiments.N_EXAMPLES[one.preset]
     questions = interp.draw_questions_of(configs.values(), n, one.seed)
-    variables, tables, numbers = interp.variables_of(questions), {}, {}
+    variables, numbers = interp.variables_of(questions), {}
     every = family(configs.values())
 
     def save(name: str, drawn: Any, table: pd.DataFrame, origin: Sequence[Run] = every) -> None:
@@ -183,7 +187,6 @@ def publish_interp(runs: Sequence[Run], folder: Path) -> None:
         read = interp.probe_with_controls(model, questions, variables, models.get(control))
         chain = read[read.kind == "chain"]
         numbers[name] = interp.best_positions(read[read.kind == "number"])
-        tables[name] = interp.probing_table(model, questions, chain, pairs)
         save(f"probes_{short}", figures.probe_map(chain, names), read)
         patched = interp.patch_entries(model, questions[:pairs])
         save(f"patching_{short}", figures.patching_map(patched, names), patched)
@@ -191,8 +194,6 @@ def publish_interp(runs: Sequence[Run], folder: Path) -> None:
     shapes = {name: digits_before(model, questions) for name, model in models.items()}
     spectra = [spectrum.assign(model=name) for name, (_, spectrum) in shapes.items()]
     save("digit_shapes", figures.digit_shapes(shapes), pd.concat(spectra))
-    table = pd.concat(tables.values(), ignore_index=True)
-    save("probing", figures.readable_vs_used(tables), table)
     sums = pd.concat([t.assign(model=name) for name, t in numbers.items()], ignore_index=True)
     save("probed_numbers", figures.probe_scores(numbers), sums)
     paced = experiments.paper_pace(one.preset, one.seed)
@@ -220,8 +221,7 @@ def digits_before(
     """`digit_geometry` of a symbol of the answer, in the last state of the position before it."""
     position = int(model.answer_positions(questions)[symbol])
     states = interp.stored_activations(model, questions)[-1, position]
-    digits = questions.rendered.answer[:, symbol]
-    return interp.digit_geometry(torch.from_numpy(np.array(states)), digits)
+    return interp.digit_geometry(states, questions.rendered.answer[:, symbol])
 
 
 def finished(configs: dict[Any, RunConfig]) -> dict[Any, RunConfig]:

@@ -4,6 +4,7 @@ They are older than today's names: columns and ids are renamed here, until the t
 again. What they call ICoT-SI with a random schedule is one model for all k.
 """
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -31,6 +32,12 @@ def read(name: str, folder: Path | None = None) -> pd.DataFrame:
     if "removed" in table and "unit" not in table:
         table["unit"] = "tokens"
     return table
+
+
+def words(name: str, folder: Path | None = None) -> list[str]:
+    """What a published table says, in the sentences of its study."""
+    path = (folder or paths.FIGURES) / f"{name}.json"
+    return list(json.loads(path.read_text(encoding="utf-8")).get("words", []))
 
 
 def rows_of(table: pd.DataFrame, config: RunConfig) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from datetime import date
 from typing import Any
 
+from icotlib.errors import ConfigError
 from icotlib.runs import Run
 
 
@@ -13,7 +14,14 @@ def record_line(run: Run) -> dict[str, Any]:
     teacher-forced match on the validation set (`Run.metrics`) reached the target; empty if it never
     did. `accuracy` is exact match of greedy answers on the test set at the end of the run, which
     stops once the target is reached.
+
+    Raises `ConfigError` for a run without a target.
     """
+    if run.config.train.stop_accuracy is None:
+        raise ConfigError(
+            f"{run.name} has no accuracy at which it stops, which a record needs: set "
+            "train.stop_accuracy"
+        )
     target, last = run.config.train.stop_accuracy, run.stages.iloc[-1]
     reached = run.metrics[run.metrics.valid_match >= target]
     first = reached.iloc[0] if len(reached) else None
@@ -39,8 +47,9 @@ def record_line(run: Run) -> dict[str, Any]:
 
 
 def _finished(run: Run) -> str:
-    """The day on which a run was finished."""
-    return date.fromtimestamp(run.history.time.iloc[-1]).isoformat()
+    """The day on which a run was finished; empty for an imported one, which has no history."""
+    history = run.history
+    return date.fromtimestamp(history.time.iloc[-1]).isoformat() if len(history) else ""
 
 
 def sentence(line: dict[str, Any]) -> str:

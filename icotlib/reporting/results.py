@@ -186,12 +186,24 @@ def final_rows(table: pd.DataFrame) -> pd.DataFrame:
     return table.loc[table.groupby("run")["removed"].idxmax()].reset_index(drop=True)
 
 
-def speed_table(run: Run) -> pd.DataFrame:
-    """What `record_speed` has measured for a run; empty before."""
+#: What a user does with a damaged `speed.json`.
+_MEASURE_AGAIN = "delete the file and measure again (icot.record_speed)"
+
+
+def speed_reference(run: Run) -> str | None:
+    """The run that a run's measured speed is relative to; None before it is measured."""
     path = run.measured / "speed.json"
     if not path.is_file():
+        return None
+    values = seals.read_json(path, _MEASURE_AGAIN)
+    return None if isinstance(values, list) else values.get("reference")
+
+
+def speed_table(run: Run) -> pd.DataFrame:
+    """What `record_speed` has measured for a run; empty before."""
+    path, remedy = run.measured / "speed.json", _MEASURE_AGAIN
+    if not path.is_file():
         return pd.DataFrame(columns=["removed", *SPEEDS])
-    remedy = "delete the file and measure again (icot.record_speed)"
     values = seals.read_json(path, remedy)
     rows = values if isinstance(values, list) else seals.opened(path, remedy).get("rows")
     try:  # a list is of before the file held its hash

@@ -10,7 +10,7 @@ from icotlib.data.corpus import examples_of
 from icotlib.data.layout import EncodedBatch
 from icotlib.errors import RunError
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.reporting.results import speed_table
+from icotlib.reporting.results import speed_reference, speed_table
 from icotlib.runs import Run
 from icotlib.system.seals import sealed, write_json
 from icotlib.system.timing import compute_seconds, interleave, time_steps
@@ -27,10 +27,15 @@ def measure_speed(
     The models take turns in every round, so that a slow moment of the machine affects all of them;
     the result is the median over rounds. One batch of each warms up beforehand. The papers measure
     at batch size 1.
+
+    Args:
+        batch_size, examples: fewer where a model's test set has fewer questions.
     """
     turns: dict[Any, Callable[[], tuple[float, float]]] = {}
+    tests = {key: examples_of(model.corpus.test)[:EXAMPLES] for key, model in models.items()}
+    examples = min(examples, *map(len, tests.values()))
     for key, model in models.items():
-        batch = model.encode(examples_of(model.corpus.test)[:EXAMPLES])
+        batch = model.encode(tests[key])
         answer, clock = partial(_answer, model, batch, batch_size, examples), compute_seconds
         turns[key] = partial(time_steps, answer, 1, model.device, partial(clock, model.device))
         _answer(model, batch, batch_size, batch_size, 0)
@@ -42,7 +47,7 @@ def _answer(
     model: StageModel, batch: EncodedBatch, batch_size: int, examples: int, step: int
 ) -> None:
     for first in range(0, examples, batch_size):
-        model.generate(batch[slice(first, first + batch_size)])
+        model.generate(batch[slice(first, min(first + batch_size, examples))])
 
 
 def record_speed(
@@ -53,7 +58,7 @@ def record_speed(
     All take turns in one process. Examples per second at batch 1 (the papers' measure) and
     batched, and speed relative to the reference, usually No CoT. Runs that answer no questions by
     themselves are left out. The result is kept in `speed.json` of each run (`Run.measured`); it is
-    measured again only if asked.
+    measured again if asked, and where it is relative to another run.
 
     Raises `RunError` if the reference writes a chain, or belongs to another task.
     """
@@ -63,7 +68,7 @@ def record_speed(
     for run in runs:
         if run.config.task != reference.config.task:
             raise RunError(f"{run.name} and the reference {reference.name} have different tasks")
-    missing = [run for run in runs if again or not (run.measured / "speed.json").is_file()]
+    missing = [run for run in runs if again or speed_reference(run) != reference.name]
     if missing:
         _record(missing, reference, rounds, examples)
     return pd.concat([speed_table(run).assign(run=run.name) for run in runs])
@@ -75,8 +80,7 @@ def _record(runs: Sequence[Run], reference: Run, rounds: int, examples: int) -> 
     for run in runs:
         models |= _at_every_stage(run)
     single = measure_speed(models, 1, examples, rounds)
-    batch = min(EXAMPLES, reference.config.data.test_examples)
-    batched = measure_speed(models, batch, batch, rounds)
+    batched = measure_speed(models, EXAMPLES, EXAMPLES, rounds)
     for run in runs:
         rows = [
             {
@@ -89,7 +93,8 @@ def _record(runs: Sequence[Run], reference: Run, rounds: int, examples: int) -> 
             if name == run.name
         ]
         run.measured.mkdir(parents=True, exist_ok=True)
-        write_json(run.measured / "speed.json", sealed({"rows": rows}))
+        content = {"rows": rows, "reference": reference.name}
+        write_json(run.measured / "speed.json", sealed(content))
 
 
 def _at_every_stage(run: Run) -> dict[tuple[str, int], StageModel]:

@@ -89,13 +89,15 @@ def over_seeds(rows: pd.DataFrame) -> Interval:
     return mean_interval(Sample(rows.accuracy.to_numpy(float), rows.n.to_numpy(int)))
 
 
-def mean_over_seeds(values: np.ndarray) -> Interval:
+def mean_over_seeds(values: np.ndarray, shared: float = 0.0) -> Interval:
     """The mean of a number for each seed, with its 95% interval over seeds (Student's t).
 
     Args:
         values: `[seeds]`, two or more.
+        shared: the standard error of what all seeds share, such as their questions.
     """
     half = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = np.hypot(half, stats.norm.ppf((1 + LEVEL) / 2) * shared)
     return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
 
 

@@ -84,7 +84,7 @@ class Training:
             return
         jobs.trainings(missing)  # raises before anything starts
         for old in self._orders():
-            if not _is_running(old):
+            if _is_over(old):
                 _delete(old)
         _start(missing, self.workers)
         self._seen = {}
@@ -112,8 +112,7 @@ class Training:
             # Its workers are in the process group that it leads.
             os.killpg(_content(order)["pid"], signal.SIGKILL)
             _reap(_content(order)["pid"])
-        if not running:
-            self.pause()
+        self.pause()
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait until training has ended or is paused.
@@ -141,7 +140,9 @@ class Training:
 
     @property
     def error(self) -> str | None:
-        """What made the last training fail; None if nothing did."""
+        """What made the last training fail; None if nothing did, or all is finished since."""
+        if self.finished:
+            return None
         found = (order.with_suffix(".error") for order in self._orders())
         return next((path.read_text() for path in found if path.is_file()), None)
 
@@ -258,6 +259,12 @@ def _is_running(order: Path) -> bool:
         _reap(pid)
     here = leases.this_process()["machine"] == _content(order).get("machine")
     return here and leases.is_held(order)
+
+
+def _is_over(order: Path) -> bool:
+    """Whether an order of this machine has no process; those of other machines are left to them."""
+    machine = _content(order).get("machine")
+    return machine in (None, leases.this_process()["machine"]) and not _is_running(order)
 
 
 def _reap(pid: int) -> None:

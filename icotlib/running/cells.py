@@ -54,10 +54,14 @@ class Cell:
     @cached_property
     def parameters(self) -> dict[str, Any]:
         """Preset, seed, overrides, and the notebook's other parameters."""
-        given = {"preset": "fast", "seed": 0} | self.target.fixed | self.settings
+        given: dict[str, Any] = {"preset": "fast", "seed": 0}
+        given |= self.target.fixed | self.settings
+        inner = parse_overrides(given.pop("overrides", None))
         own = set(given) & {"preset", "seed", *self.target.parameters}
         overrides = {name: value for name, value in given.items() if name not in own}
-        return {name: given[name] for name in own} | {"overrides": parse_overrides(overrides)}
+        return {name: given[name] for name in own} | {
+            "overrides": inner | parse_overrides(overrides)
+        }
 
     @cached_property
     def configs(self) -> list[RunConfig]:

@@ -32,14 +32,14 @@ def run_sizes(config: RunConfig, source: LengthSource) -> RunSizes:
         language = model_sizes(AutoModelForCausalLM.from_config(text, trust_remote_code=False))
         model = config.spec.meta_model(config, text)
         own = config.spec.own_sizes(config, model)
-        saved = count_parameters(model)
+        saved = count_parameters(model) - own.get("dropped", 0)
         if config.model.lora:
             config.spec.adapt(config, model)
     if config.model.lora and config.spec.saves_adapters:
         saved = sum(x.numel() for x in model.parameters() if x.requires_grad)
     return RunSizes(
         language=language,
-        parameters=count_parameters(model),
+        parameters=count_parameters(model) - own.get("dropped", 0),
         trained=sum(x.numel() for x in model.parameters() if x.requires_grad),
         saved=saved,
         state=_state_bytes(config, model) + 4 * own.get("frozen", 0),
@@ -115,7 +115,8 @@ def cost_of(config: RunConfig, source: LengthSource, steps: int | None = None) -
     evaluation = validated + _test_flops(config, sizes.language, source, steps)
     mixed = mixed_precision(config.train.precision)
     half = mixed != "no"
-    bytes_kept, copies = (2, 2 * sizes.parameters) if half else (4, 0)
+    in_training = sizes.parameters + sizes.own.get("dropped", 0)
+    bytes_kept, copies = (2, 2 * in_training) if half else (4, 0)
     micro_batches = config.train.length_groups * config.train.accumulation
     # Logits take 12 bytes: themselves, their log-softmax and their gradient, in fp32.
     largest = max(bytes_kept * step.activations + 12 * step.logits for step in counted)

@@ -128,7 +128,10 @@ def _values(name: str, text: str, where: str) -> list[Any]:
             ) from None
         bracketed = len(values) == 1 and isinstance(values[0], list)
         values = values[0] if bracketed else values
-    return [parse_overrides({name: value})[name] for value in values]
+    found = [parse_overrides({name: value}) for value in values]
+    if any(set(one) != {name} for one in found):
+        raise ConfigError(f"{where}: a grid takes one setting at a time, such as removal.pace=1,2")
+    return [one[name] for one in found]
 
 
 def _named(pair: str, option: str, example: str) -> tuple[str, str]:

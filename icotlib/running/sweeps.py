@@ -14,6 +14,7 @@ is left of it; nothing that is finished is done again.
 import contextlib
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -81,9 +82,10 @@ class Sweep:
         Raises `ConfigError` for a setting that the target does not read, and for a name under which
         there is another sweep.
         """
-        target, is_notebook = _resolved(target)
+        target, is_notebook = resolved(target)
         own = [{name: _plain(value, name) for name, value in cell.items()} for cell in cells]
-        plan = {"target": target, "notebook": is_notebook, "fixed": dict(fixed), "cells": own}
+        common = {name: _plain(value, name) for name, value in fixed.items()}
+        plan = {"target": target, "notebook": is_notebook, "fixed": common, "cells": own}
         text = json.dumps(plan, sort_keys=True)
         name = name and check_name(name, "the name of the sweep")
         name = name or f"{target}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
@@ -190,8 +192,9 @@ def _cells(target: Target, plan: dict[str, Any]) -> list[Cell]:
 
 
 def _plain(value: Any, name: str) -> Any:
-    """A value as JSON holds it; numpy's numbers become Python's."""
+    """A value as JSON holds it; numpy's numbers become Python's, and paths become text."""
     value = value.item() if isinstance(value, np.generic) else value
+    value = os.fspath(value) if isinstance(value, os.PathLike) else value
     try:
         json.dumps(value)
     except (TypeError, ValueError):
@@ -199,7 +202,7 @@ def _plain(value: Any, name: str) -> Any:
     return value
 
 
-def _resolved(target: str) -> tuple[str, bool]:
+def resolved(target: str) -> tuple[str, bool]:
     """The full name of a target, and whether it is a notebook.
 
     Raises `ConfigError` if it is neither a run nor a notebook.

@@ -26,6 +26,7 @@ from icotlib.evaluation.bounded import examples_at_once
 from icotlib.running.costs import Cost
 from icotlib.runs import Run
 from icotlib.system.devices import best_device
+from icotlib.system.processes import torch_threads
 from icotlib.system.timing import compute_seconds
 from icotlib.training.trainer import Trainer
 
@@ -90,7 +91,10 @@ def timed(config: RunConfig, cost: Cost) -> Seconds:
     Args:
         cost: of this run.
     """
-    with tempfile.TemporaryDirectory(prefix="icotlib-plan-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="icotlib-plan-") as folder,
+        torch_threads(config.train.threads),  # the clock divides by them
+    ):
         before = compute_seconds(best_device())
         trainer = Trainer(config, Run(Path(folder) / config.run_name))
         start = trainer.clock() - before

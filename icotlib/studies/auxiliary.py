@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from icotlib.config import RunConfig
 from icotlib.experiments.stepwise import no_cot, running_sums
+from icotlib.registry import METHODS
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import about_seeds, capital, less, percent
 from icotlib.reporting.samples import sample_of
@@ -38,8 +39,10 @@ class Auxiliary(Study):
     )
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
+        model = METHODS.get("running_sums").presets.get(preset, {})  # the paper's own, at `paper`
+        model = {name: value for name, value in model.items() if name.startswith("model.")}
         return {
-            NONE: no_cot(preset, seed, overrides, "examples", reference="icot_si"),
+            NONE: no_cot(preset, seed, of_arm(overrides, model), "examples", reference="icot_si"),
             **{
                 arm: running_sums(preset, seed, of_arm(overrides, changes))
                 for arm, changes in TARGETS.items()

@@ -16,8 +16,10 @@ from icotlib.experiments.base import SharedOverrides, check
 from icotlib.experiments.workbook import shared
 from icotlib.registry import STUDIES
 from icotlib.reporting import figures
+from icotlib.reporting.conclusions.sentences import capital, less
 from icotlib.reporting.publish import family
 from icotlib.reporting.results import final_rows, results_table, with_ancestors
+from icotlib.reporting.samples import sample_of
 from icotlib.running.jobs import ensure
 from icotlib.runs import Run
 
@@ -85,9 +87,9 @@ class Study(ABC):
         return rows.assign(arm=rows.run.map(arm_of))
 
     def rows_by_arm(self, members: Sequence[Member]) -> dict[str, pd.DataFrame]:
-        """The last stage of finished runs, a row for each seed, by arm."""
-        rows = final_rows(self.rows(members))
-        return {str(arm): one for arm, one in rows.groupby("arm", sort=False)}
+        """The last stage of finished runs, a row for each seed, by arm, in the order of arms."""
+        found = dict(list(final_rows(self.rows(members)).groupby("arm")))
+        return {arm: found[arm] for arm in dict.fromkeys(member.arm for member in members)}
 
     # --- its runs ---
 
@@ -145,6 +147,43 @@ class Study(ABC):
         return Answer(self, done, table)
 
 
+def distinct(arms: dict[str, RunConfig], first: str) -> dict[str, RunConfig]:
+    """The arms without those that differ from the first one in their label alone, as some do at
+    presets whose recipe lacks what they leave out."""
+    plain = {arm: config.override({"label": ""}).digest for arm, config in arms.items()}
+    return {arm: one for arm, one in arms.items() if arm == first or plain[arm] != plain[first]}
+
+
+def all_removed(rows: pd.DataFrame) -> bool:
+    """Whether every seed answers without any step.
+
+    Args:
+        rows: the last stages of one arm (`Study.rows_by_arm`).
+    """
+    return bool((rows.removed == rows.chain_length).all())
+
+
+def compared(first: str, rows: pd.DataFrame, second: str, others: pd.DataFrame) -> str:
+    """What the data say of the accuracies of two arms, if both answer without any step.
+
+    Args:
+        rows, others: the last stages of the arms that `first` and `second` name.
+    """
+    for name, arm in ((first, rows), (second, others)):
+        if not all_removed(arm):
+            return still_writes(name, arm)
+    return less(capital(first), second, sample_of(rows), sample_of(others))
+
+
+def still_writes(name: str, rows: pd.DataFrame) -> str:
+    """Why an arm is compared with none."""
+    least, unit = rows.loc[rows.removed.idxmin()], rows.unit.iloc[0]
+    return (
+        f"{capital(name)} ended with {least.removed} of {least.chain_length} {unit} removed: it is "
+        "not compared with what answers without any step."
+    )
+
+
 def of_arm(overrides: Any, changes: dict[str, Any]) -> SharedOverrides:
     """The settings that tell an arm from others, over those that all runs of a study share."""
     return SharedOverrides(dict(overrides) | changes)
@@ -168,9 +207,10 @@ class Answer:
         return self.study.figure(self.members, self.table)
 
     def save(self, folder: Path) -> None:
-        """Write table, figure and provenance to a folder."""
+        """Write table, figure, provenance and sentences to a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        figures.save_published(self.figure, self.study.file, self.table, self.runs, folder)
+        written = (self.figure, self.study.file, self.table, self.runs, folder)
+        figures.save_published(*written, words=self.words)
 
     @property
     def runs(self) -> list[Run]:

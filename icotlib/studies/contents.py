@@ -14,9 +14,7 @@ from icotlib.config import RunConfig
 from icotlib.evaluation.ood import shift_table
 from icotlib.experiments.latent import coconut
 from icotlib.reporting import figures
-from icotlib.reporting.conclusions.sentences import less
-from icotlib.reporting.samples import sample_of
-from icotlib.studies.base import Member, Study, of_arm, register
+from icotlib.studies.base import Member, Study, compared, of_arm, register
 
 #: What the places hold, by arm.
 CONTENTS: dict[str, dict[str, Any]] = {
@@ -54,7 +52,8 @@ class Contents(Study):
         for row in shifted[shifted.n > 0].itertuples():
             member = arms[row.run]
             config, longest = member.config, member.run.totals["chain_length"]
-            places = int(config.spec.places(config, longest, longest))
+            last = int(member.run.stages.removed.max())
+            places = int(config.spec.places(config, longest, last))
             found.append(
                 {
                     "task": config.task,
@@ -74,12 +73,13 @@ class Contents(Study):
         return figures.contents(table)
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
-        samples = {arm: sample_of(rows) for arm, rows in self.rows_by_arm(members).items()}
-        recycled = samples.pop("recycled", None)
+        groups = self.rows_by_arm(members)
+        recycled = groups.pop("recycled", None)
         if recycled is None:
             return ["No run with recycled states is finished, with which others are compared."]
-        first = f"Recycled states ({recycled.mean:.1%})"
-        return [
-            less(first, f"{arm} ({sample.mean:.1%}, {sample.seeds} seeds)", recycled, sample)
-            for arm, sample in samples.items()
-        ]
+        first = f"recycled states ({recycled.accuracy.mean():.1%})"
+        named = {
+            arm: f"{arm} ({rows.accuracy.mean():.1%}, {len(rows)} seeds)"
+            for arm, rows in groups.items()
+        }
+        return [compared(first, recycled, named[arm], rows) for arm, rows in groups.items()]

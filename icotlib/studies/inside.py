@@ -38,7 +38,6 @@ RENAMED = {
     "control_score": "control",
     "low": "ci_low",
     "high": "ci_high",
-    "readable": "decodable",
 }
 
 #: The columns of the table.
@@ -54,8 +53,8 @@ class Inside(Study):
     name = "inside"
     file = "probing"
     question = (
-        "Which chain tokens can be decoded from the states of a model that no longer writes them, "
-        "beyond every control, and does its answer depend on them?"
+        "How many chain tokens can be decoded from the states of a model that no longer writes "
+        "them, beyond every control, and on how many does its answer depend?"
     )
     seeds = (10, 11, 12)
 
@@ -111,6 +110,7 @@ def _measured(member: Member, control: Member | None, questions: QuestionSet) ->
     tokens = interp.variables_of(questions, "chain")
     probed = interp.probe_with_controls(model, questions, tokens, beside, progress=is_live())
     table = interp.probing_table(model, questions, probed, pairs).assign(seed=member.seed)
+    interp.discard_activations(model, questions)  # gigabytes, and the rows are kept
     return table.rename(columns=RENAMED)[COLUMNS]
 
 

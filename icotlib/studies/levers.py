@@ -7,7 +7,7 @@ that changes the pace. Removing from the right needs positions that are not kept
 compared with the arm that only gives those up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -16,9 +16,7 @@ from matplotlib.figure import Figure
 from icotlib.config import RunConfig
 from icotlib.experiments.stepwise import REMOVAL, icot_si
 from icotlib.reporting import figures
-from icotlib.reporting.conclusions.sentences import capital, less
-from icotlib.reporting.samples import sample_of
-from icotlib.studies.base import Member, Study, of_arm, register
+from icotlib.studies.base import Member, Study, compared, distinct, of_arm, register
 
 #: The recipe of `icot_si` as it is.
 RECIPE = ("recipe", "whole")
@@ -46,10 +44,9 @@ class Levers(Study):
     question = "Which settings of stepwise internalization matter, each changed alone?"
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
-        return {
-            _arm(lever): icot_si(preset, seed, of_arm(overrides, changes_of(lever, preset)))
-            for lever in LEVERS
-        }
+        changes = {_arm(lever): changes_of(lever, preset, overrides) for lever in LEVERS}
+        made = {arm: icot_si(preset, seed, of_arm(overrides, one)) for arm, one in changes.items()}
+        return distinct(made, _arm(RECIPE))
 
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
         levers, rows = {_arm(lever): lever for lever in LEVERS}, []
@@ -70,9 +67,7 @@ class Levers(Study):
         named = {arm: f"{arm} ({rows.accuracy.mean():.1%})" for arm, rows in groups.items()}
         pairs = [(_arm(BESIDE.get(lever, RECIPE)), _arm(lever)) for lever in LEVERS]
         return [
-            less(
-                capital(named[first]), named[arm], sample_of(groups[first]), sample_of(groups[arm])
-            )
+            compared(named[first], groups[first], named[arm], groups[arm])
             for first, arm in pairs
             if first != arm and first in groups and arm in groups
         ]
@@ -82,10 +77,15 @@ def _arm(lever: tuple[str, str]) -> str:
     return "whole recipe" if lever == RECIPE else f"{lever[0]}: {lever[1]}"
 
 
-def changes_of(lever: tuple[str, str], preset: str) -> dict[str, Any]:
-    """The settings of a lever, and the label that names its runs."""
+def changes_of(lever: tuple[str, str], preset: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a lever, and the label that names its runs.
+
+    Args:
+        overrides: those of all runs, in which the pace may be another than the preset's.
+    """
     changes = dict(LEVERS[lever])
     if lever[0] == "pace":
-        changes["removal.steps_per_epoch"] = 2 * REMOVAL[preset]["removal.steps_per_epoch"]
+        recipe = {**REMOVAL[preset], **overrides}
+        changes["removal.steps_per_epoch"] = 2 * recipe["removal.steps_per_epoch"]
     label = "-".join(lever).replace(" ", "-").lower()
     return changes if lever == RECIPE else changes | {"label": label}

@@ -14,7 +14,7 @@ from icotlib.reporting.conclusions.sentences import less, percent
 from icotlib.reporting.results import final_rows, learning_table, method_label, results_table
 from icotlib.reporting.samples import sample_of
 from icotlib.reporting.statistics import mean_interval
-from icotlib.studies.base import Member, Study, register
+from icotlib.studies.base import Member, Study, all_removed, register
 
 #: Each arm: the method, and by what its budget is measured.
 ARMS = {
@@ -95,7 +95,7 @@ class Main(Study):
             _difference(arm, of_arm[arm], baseline, of_arm[baseline])
             for arm in IMPLICIT
             for baseline in baselines
-            if arm in of_arm and _all_removed(of_arm[arm])
+            if arm in of_arm and all_removed(of_arm[arm])
         ]
         return said
 
@@ -105,12 +105,6 @@ def _named(arm: str) -> str:
     unit = budget.partition(" ")[0]
     also = "" if budget == "own" else f" with as many {unit} as {method_label('icot_si')}"
     return method_label(method) + also
-
-
-def _all_removed(rows: pd.DataFrame) -> bool:
-    """Whether every seed answers without any step; where one writes some, no difference from No CoT
-    is stated."""
-    return bool((rows.removed == rows.chain_length).all())
 
 
 def _spent(arm: str, rows: pd.DataFrame, reference: pd.DataFrame) -> str:

@@ -20,7 +20,7 @@ from icotlib.reporting.results import final_rows, results_table
 from icotlib.reporting.samples import sample_of
 from icotlib.reporting.speed import measure_speed
 from icotlib.reporting.statistics import Sample, mean_interval
-from icotlib.studies.base import Member, Study, register
+from icotlib.studies.base import Member, Study, all_removed, register, still_writes
 from icotlib.system.processes import torch_threads
 
 #: The methods that get the reference's budget.
@@ -31,6 +31,9 @@ MATCHED: dict[str, Callable[..., RunConfig]] = {
 
 #: What an arm is called that has the reference's examples; the others have its seconds.
 EXAMPLES = ", equal examples"
+
+#: Budgets are called equal, and methods compared, if they differ by no more than this share.
+EQUAL = 0.05
 
 #: Milliseconds an answer are the median of so many rounds of so many questions, one at a time.
 ROUNDS, QUESTIONS = 3, 20
@@ -55,14 +58,14 @@ class Methods(Study):
             REFERENCE: icot_si(preset, seed, overrides),
             "one_model": one_model(preset, seed, overrides),
             "explicit_cot": explicit_cot(preset, seed, overrides),
-            **seconds,
-            "icot_kd": icot_kd(preset, seed, overrides),
-            # Where train.steps is set for all runs, both budgets are one.
+            # Where train.steps is set for all runs, both budgets are one: of examples.
             **{
-                arm + EXAMPLES: one
-                for arm, one in examples.items()
-                if one.train.steps != seconds[arm].train.steps
+                arm: one
+                for arm, one in seconds.items()
+                if one.train.steps != examples[arm].train.steps
             },
+            "icot_kd": icot_kd(preset, seed, overrides),
+            **{arm + EXAMPLES: one for arm, one in examples.items()},
         }
 
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
@@ -77,8 +80,8 @@ class Methods(Study):
         return figures.accuracy_vs_milliseconds(table)
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
-        samples = {arm: sample_of(rows) for arm, rows in self.rows_by_arm(members).items()}
-        return [*_beside_reference(samples), about_seeds(table.seed.nunique())]
+        groups = self.rows_by_arm(members)
+        return [*_beside_reference(groups), about_seeds(table.seed.nunique())]
 
 
 def method_of(arm: str) -> str:
@@ -93,17 +96,35 @@ def budget_of(arm: str) -> str:
     return f"{'examples' if arm.endswith(EXAMPLES) else 'seconds'} of {REFERENCE}"
 
 
-def _beside_reference(samples: Mapping[str, Sample]) -> list[str]:
-    """What each method has right, and how the reference compares where budgets are equal."""
-    said = _shares(samples, "own")
+def _beside_reference(groups: Mapping[str, pd.DataFrame]) -> list[str]:
+    """What each method has right, and how the reference compares where budgets are equal and both
+    answer without any step."""
+    samples = {arm: sample_of(rows) for arm, rows in groups.items()}
+    said, reference = _shares(samples, "own"), groups.get(REFERENCE)
+    if reference is not None and not all_removed(reference):
+        said.append(still_writes(arm_style(REFERENCE)["label"], reference))
+        reference = None
     for unit in ("seconds", "examples"):
-        named = _of_budget(samples, f"{unit} of {REFERENCE}")
-        if named and REFERENCE in samples:
-            first = {arm_style(REFERENCE)["label"]: samples[REFERENCE]}
-            said += against_first(f"with as many {unit}", first | named)
-        else:
-            said += _shares(samples, f"{unit} of {REFERENCE}")
+        budget = f"{unit} of {REFERENCE}"
+        own = {arm: samples[arm] for arm in groups if budget_of(arm) == budget}
+        apart = {}
+        if reference is not None:
+            apart = {arm: _not_compared(arm, groups[arm], reference, unit) for arm in own}
+            equal = {arm: own.pop(arm) for arm, why in apart.items() if not why}
+            if equal:
+                first = {arm_style(REFERENCE)["label"]: samples[REFERENCE]}
+                said += against_first(f"with as many {unit}", first | _of_budget(equal, budget))
+        said += [*_shares(own, budget), *filter(None, apart.values())]
     return said
+
+
+def _not_compared(arm: str, rows: pd.DataFrame, reference: pd.DataFrame, unit: str) -> str:
+    """Why an arm is not compared with the reference; empty if it is."""
+    label, column = arm_style(method_of(arm))["label"], f"train_{unit}"
+    spent = float(rows[column].mean() / reference[column].mean())
+    if abs(spent - 1) > EQUAL:
+        return f"{label} took {spent:.0%} of {arm_style(REFERENCE)['label']}'s {unit}."
+    return "" if all_removed(rows) else still_writes(label, rows)
 
 
 def _shares(samples: Mapping[str, Sample], budget: str) -> list[str]:

@@ -5,7 +5,7 @@ removal and clears the optimizer's moments against that (Section 3.2); here each
 other schedules stand beside them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from icotlib.reporting.conclusions.sentences import capital, percent
 from icotlib.reporting.results import learning_table
 from icotlib.reporting.statistics import Interval, fisher, success_rate
 from icotlib.runs import Run
-from icotlib.studies.base import Member, Study, of_arm, register
+from icotlib.studies.base import Member, Study, distinct, of_arm, register
 from icotlib.studies.levers import changes_of
 
 #: The accuracy with the whole chain removed from which a run counts as a success, and the one that
@@ -56,11 +56,13 @@ class Stability(Study):
     seeds = tuple(range(10, 18))
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
-        own = {arm: _changes(arm, preset) for arm in SCHEDULES}
-        return {
-            **{arm: icot_si(preset, seed, of_arm(overrides, one)) for arm, one in own.items()},
-            "one model for all k": one_model(preset, seed, overrides),
+        changes = {arm: _changes(arm, preset, overrides) for arm in SCHEDULES}
+        made = {
+            arm: icot_si(preset, seed, of_arm(_read_by(arm, overrides), one))
+            for arm, one in changes.items()
         }
+        one = one_model(preset, seed, overrides)
+        return distinct(made, PAPERS) | {"one model for all k": one}
 
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
         rows, runs = [], {member.run.name: member.run for member in members}
@@ -92,14 +94,21 @@ class Stability(Study):
         return said
 
 
-def _changes(arm: str, preset: str) -> dict[str, Any]:
+def _read_by(arm: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The overrides that an arm reads: the adaptive schedule has no pace."""
+    pace = ("removal.pace", "removal.steps_per_epoch") if arm == "adaptive" else ()
+    return {name: value for name, value in overrides.items() if name not in pace}
+
+
+def _changes(arm: str, preset: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """What differs from the paper's schedule, and the label that names the arm's runs."""
     if arm in LEVERS:
-        return changes_of(LEVERS[arm], preset)
+        return changes_of(LEVERS[arm], preset, overrides)
     if arm == "linear":
         return {"label": "bare", "removal.smoothing": None, "removal.reset_optimizer": False}
     if arm == "adaptive":
-        stage = REMOVAL[preset]["removal.steps_per_epoch"] / REMOVAL[preset]["removal.pace"]
+        recipe = {**REMOVAL[preset], **overrides}
+        stage = recipe["removal.steps_per_epoch"] / recipe["removal.pace"]
         most = {"removal.max_steps_per_stage": max(1, round(MOST * stage))}
         return {"label": "adaptive", "removal.schedule": "adaptive"} | most
     return {}

@@ -75,6 +75,8 @@ class Tracking:
         """
         self.trackers: dict[str, GeneralTracker] = {}
         self.folder = paths.runs_root() / "tracking" / run.name
+        #: Whether it is a new run; trackers may know an older one of its name, since deleted.
+        self.begins = not rows
         for name in names:
             self._guard(name, self._start, name, run, config)
         for row in rows:
@@ -87,7 +89,7 @@ class Tracking:
         else:
             tracker = tracker_class(PROJECT, **NAMED.get(name, lambda run: {})(run))
         tracker.start()
-        if name not in self._logged():
+        if self.begins or name not in self._logged():
             tracker.store_init_configuration(dict(flat(to_dict(config))))
             self._note(name, 0)
         self.trackers[name] = tracker

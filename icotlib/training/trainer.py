@@ -242,8 +242,11 @@ class Trainer:
         return row
 
     def _reached(self, row: dict[str, Any]) -> bool:
+        """Whether the accuracy to stop at was measured, at the last stage."""
         target = self.config.train.stop_accuracy
-        return target is not None and self.method.complete() and row["valid_match"] >= target
+        if target is None or not self.method.complete():
+            return False
+        return row["removed"] == self.method.stage()["removed"] and row["valid_match"] >= target
 
     # --- checkpoints ---
 
@@ -324,7 +327,8 @@ class Trainer:
         self.accelerator.wait_for_everyone()  # others read what the main process has saved
         scores: dict[int, Score] = {}
         number = len(self.method.stages_to_test(run)) * len(self.run_data.test)
-        progress = FinalTest(partial(self._report, step=self.steps), number)
+        report = partial(self._report, step=self.steps, **self.method.stage())
+        progress = FinalTest(report, number)
         self.method.on_answers = progress.add_answers
         with devices.unsharded(model):
             for removed, score in chain(earlier_scores(run), self.method.test(run)):

@@ -1,5 +1,6 @@
 """What the methods with latent places share: the model, micro-batches, plans."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, ClassVar, cast
@@ -16,12 +17,13 @@ from icotlib.evaluation.generation import matches
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.methods.base import Method, StageChange
 from icotlib.methods.batches import BatchAccuracy, MicroBatch, token_loss
-from icotlib.methods.costs import Shape, language_step
+from icotlib.methods.costs import Shape, language_step, with_decoder
 from icotlib.methods.latent.config import LatentConfig
 from icotlib.methods.latent.model import LatentModel
 from icotlib.methods.latent.step_decoder import (
     AUXILIARY,
     StepDecoder,
+    step_lengths,
     step_tokens,
 )
 from icotlib.models.adapters import add_adapters
@@ -252,9 +254,21 @@ class LatentMethod(Method):
 
     @classmethod
     def meta_model(cls, config: RunConfig, text_config: PreTrainedConfig) -> nn.Module:
+        longest = _planned_longest(config)
         with torch.device("cpu"):  # places are counted in tensors
-            own = cls.latent_config(config, text_config, _planned_longest(config))
-        return LatentModel(own)
+            if config.model.pretrained is None:  # as `build` makes room for them
+                text_config = copy.deepcopy(text_config)
+                text_config.max_position_embeddings += cls.reserved(config, longest)
+            own = cls.latent_config(config, text_config, longest)
+        model = LatentModel(own)
+        if cls.step_weight(config):
+            model.add_module(AUXILIARY, StepDecoder(model.language_model))
+        return model
+
+    @classmethod
+    def own_sizes(cls, config: RunConfig, model: nn.Module) -> dict[str, int]:
+        decoder = getattr(model, AUXILIARY, None)
+        return {} if decoder is None else {"dropped": count_parameters(decoder)}
 
     @classmethod
     def step_cost(
@@ -266,12 +280,17 @@ class LatentMethod(Method):
         tokens: Tensor,
     ) -> StepCost:
         """As of a language model whose questions are longer by places and marks: with a cache,
-        every position is computed once."""
+        every position is computed once. SIM-CoT's decoder reads the steps besides."""
         units = int(arranged.removal_units.max())
         removed = (tokens * units / arranged.chain.clamp(min=1)).round().long()
-        more = cls.places(config, units, removed) + 2 * cls.markers
+        places = cls.places(config, units, removed)
+        more = places + 2 * cls.markers
         longer = replace(arranged, question=arranged.question + more, total=arranged.total + more)
-        return language_step(config, sizes, longer, tokens)
+        step, most = language_step(config, sizes, longer, tokens), int(places.max())
+        if not cls.step_weight(config) or not most:
+            return step
+        per_place = cls.units_per_place(config, most, units)
+        return with_decoder(config, sizes, step, step_lengths(arranged, removed, most, per_place))
 
     @classmethod
     def rehearsed_loss(cls, config: RunConfig, model: Any, shape: Shape) -> Tensor:

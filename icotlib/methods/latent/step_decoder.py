@@ -75,8 +75,13 @@ def steps_of(
 
 def step_tokens(part: EncodedBatch, units: Tensor, places: int, per_place: float) -> int:
     """The number of labels that `steps_of` gives, which is that of the tokens learned."""
+    return int(step_lengths(part, units, places, per_place).sum())
+
+
+def step_lengths(part: EncodedBatch, units: Tensor, places: int, per_place: float) -> Tensor:
+    """Tokens of each step that a thought of a batch stands for, with its end: `[steps]`."""
     length = _spans(part, units, places, per_place)[1]
-    return int((length + (length > 0)).sum())
+    return length[length > 0] + 1
 
 
 def _spans(

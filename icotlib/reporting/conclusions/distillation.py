@@ -143,7 +143,8 @@ def _lost(lost: Interval) -> str:
 
 
 def _regained(regained: Interval, lost: Interval) -> str:
-    of_them = f" of the {100 * lost.value:.1f} points lost" if decided(lost) else ""
+    known = decided(lost) and lost.value > 0
+    of_them = f" of the {100 * lost.value:.1f} points lost" if known else ""
     if not decided(regained):
         change = f"coupling changes accuracy by {points(regained)}"
         return f"The data do not decide whether joint training regains any{of_them}: {change}."

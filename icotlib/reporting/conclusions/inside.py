@@ -38,11 +38,11 @@ def probing(tables: Mapping[str, pd.DataFrame], numbers: Mapping[str, pd.DataFra
 
 def _decoded(name: str, rows: pd.DataFrame) -> list[str]:
     """What probes read in one model, beside the best control, and what is used of it."""
-    total, both = len(rows), int((rows.readable & rows.used).sum())
+    total, both = len(rows), int((rows.decodable & rows.used).sum())
     top = rows.loc[rows.selectivity.idxmax()]
     often = rows.control.value_counts().index[0]
     return [
-        f"{name}: of {total} chain tokens that it no longer writes, {int(rows.readable.sum())} can "
+        f"{name}: of {total} chain tokens that it no longer writes, {rows.decodable.sum()} can "
         f"be decoded beyond every control (the whole interval lies 5 points above the best one), "
         f"{int(rows.used.sum())} are used by the answer, and {both} both.",
         f"The clearest is {top.variable}, in layer {top.layer} at {top.position}: the probe is "
@@ -146,8 +146,8 @@ def geometry(
     }
     shares = listed(f"{share:.0%} ({name})" for name, share in prisms.items())
     said.append(
-        f"Frequencies 1, 2 and 5 hold {shares} of the variance of the ten digits; in no order they "
-        f"would hold 56%."
+        f"Frequencies 1, 2 and 5 hold {shares} of the variance of the ten digits; in random order "
+        f"they would hold 56% on average (5 of 9 dimensions)."
     )
     described = "These are descriptions of one model and one set of questions, without intervals: "
-    return Conclusion([*said, f"{described}they show what is there, not what is usual."])
+    return Conclusion([*said, f"{described}they say nothing about other seeds."])

@@ -231,7 +231,9 @@ def _largest_drop(drops: Mapping[int, Interval]) -> str:
 
 
 def results(table: pd.DataFrame) -> Conclusion:
-    """The highest accuracy of each task, and whether the next configuration is told from it.
+    """The highest accuracy of each task, and whether the data tell it from the next.
+
+    The highest of many is higher by chance too, and the sentences say so.
 
     Args:
         table: of `results_table`.
@@ -258,7 +260,12 @@ def _best(task: str, rows: pd.DataFrame) -> str:
         return f"{said}."
     found = difference_interval(samples[0], samples[1])
     if decided(found):
-        return f"{said}, above the next, {names[1]}, by {points(found)}."
+        chosen = (
+            f". Chosen as the highest of {len(groups)}, it is likely too high"
+            if len(groups) > 2
+            else ""
+        )
+        return f"{said}, above the next, {names[1]}, by {points(found)}{chosen}."
     return (
         f"{said}; the data do not tell it from the next, {names[1]}: {points(found)} between them."
     )

@@ -182,6 +182,7 @@ def save_published(
     runs: Iterable[Run],
     folder: Path | None = None,
     measured: dict[str, Any] | None = None,
+    words: Sequence[str] = (),
 ) -> list[Path]:
     """Write a figure of `figures/` as pdf, svg and png, its table as csv, its provenance as json.
 
@@ -191,12 +192,14 @@ def save_published(
         runs: the runs that the table comes from.
         folder: by default the repository's `figures/`.
         measured: commit, device and versions of numbers that no run holds.
+        words: what the table says, in sentences, which its provenance holds.
 
     Returns the paths of the files.
     """
     folder = folder or paths.FIGURES
     folder.mkdir(parents=True, exist_ok=True)
     origin = provenance_of(runs) | ({"measured": measured} if measured else {})
+    origin |= {"words": list(words)} if words else {}
     origin |= {"alt": alt_text(figure)}
     written = _write(figure, folder, name, origin, crop=True)
     inert(table).to_csv(folder / f"{name}.csv", index=False)

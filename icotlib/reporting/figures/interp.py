@@ -1,4 +1,4 @@
-"""Figures of interpretability: what is readable, what is used, and the shape of digits."""
+"""Figures of interpretability: what is decodable, what is used, and the shape of digits."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -116,7 +116,7 @@ def _groups(table: pd.DataFrame, near: float = 0.06) -> list[pd.DataFrame]:
 
 
 @styled
-def readable_vs_used(tables: dict[str, pd.DataFrame]) -> Figure:
+def decodable_vs_used(tables: dict[str, pd.DataFrame]) -> Figure:
     """Selectivity of the probe against the effect of steering, one point per chain token.
 
     Args:
@@ -142,7 +142,7 @@ def readable_vs_used(tables: dict[str, pd.DataFrame]) -> Figure:
             middle = rows[["selectivity", "steering"]].mean()
             labels.append((", ".join(rows.variable), middle, color))
     ax.axvline(0, color="#cccccc", lw=0.8, zorder=0)
-    ax.set_xlabel("readable: probe minus best control")
+    ax.set_xlabel("decodable: probe minus best control")
     percent(ax, "used: steered answers")
     ax.set_ylim(-0.1, 1.1)
     ax.margins(x=0.08)

@@ -1,5 +1,6 @@
 """Accuracy against tokens removed, and speed; the figures of every method."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -164,13 +165,14 @@ def accuracy_vs_speed(table: pd.DataFrame) -> Figure:
 
 
 @styled
-def digits(table: pd.DataFrame) -> Figure:
-    """Accuracy of each answer symbol, one row per method: which digits are hard.
+def digits(stages: Mapping[str, pd.DataFrame]) -> Figure:
+    """Accuracy of each answer symbol at the last stage, a row for each run: which digits are hard.
 
     Args:
-        table: columns `name` and `by_symbol` (a list of accuracies, first written symbol first).
+        stages: tables of `Run.stages`, by the names of the rows.
     """
-    grid = np.array([list(row) for row in table.by_symbol])
+    symbols = (table.by_symbol.iloc[-1].split() for table in stages.values())
+    grid = np.array([list(map(float, row)) for row in symbols])
     figure, ax = new_figure(COLUMN, 0.6 + 0.32 * len(grid))
     sns.heatmap(
         grid,
@@ -182,7 +184,7 @@ def digits(table: pd.DataFrame) -> Figure:
         fmt=".0f",
         annot_kws={"size": small_type()},
         cbar=False,
-        yticklabels=list(table.name),
+        yticklabels=list(stages),
         xticklabels=[str(i) for i in range(grid.shape[1])],
     )
     ax.set_xlabel("answer symbol, in the order it is written")

@@ -175,8 +175,8 @@ def success_by_arm(table: pd.DataFrame, success: float) -> Figure:
         ax.text(1.02, row, f"{own.success.sum()} of {len(own)}", va="center", clip_on=False)
     ax.axvline(success, color=CONTROL, lw=0.8, ls=":")
     ax.set_xlim(-0.02, 1.01)
-    ax.set_xlabel("exact match with every step removed, a mark for each seed")
-    ax.set_title(f"seeds that reach {success:.0%}", loc="right")
+    ax.set_xlabel("exact match at the last stage, a mark for each seed")
+    ax.set_title(f"seeds that reach {success:.0%} without any step", loc="right")
     return figure
 
 
@@ -189,7 +189,7 @@ def levers(table: pd.DataFrame) -> Figure:
     Args:
         table: of the study `levers`.
     """
-    return _by_arm(table.assign(arm=table.lever + ": " + table.value))
+    return _by_arm(table.assign(arm=table.lever + ": " + table.value), "recipe: whole")
 
 
 @styled
@@ -201,19 +201,19 @@ def auxiliary(table: pd.DataFrame) -> Figure:
     Args:
         table: of the study `auxiliary`.
     """
-    return _by_arm(table.assign(arm=table.loss))
+    return _by_arm(table.assign(arm=table.loss), "none")
 
 
-def _by_arm(table: pd.DataFrame) -> Figure:
-    """Accuracy by `arm`, a row for each, the first one as the reference."""
-    arms = list(dict.fromkeys(table.arm))
+def _by_arm(table: pd.DataFrame, reference: str) -> Figure:
+    """Accuracy by `arm`, a row for each, that of the reference on top if it is there."""
+    arms = sorted(dict.fromkeys(table.arm), key=lambda arm: arm != reference)
     figure, ax = _rows_of(arms)
     for row, arm in enumerate(arms):
         own = table[table.arm == arm]
         mean, error = _mean_and_error(own)
         look: dict[str, Any] = {
-            "color": CONTROL if row == 0 else ACCENT,
-            "marker": "s" if row == 0 else "o",
+            "color": CONTROL if arm == reference else ACCENT,
+            "marker": "s" if arm == reference else "o",
         }
         ax.plot(own.accuracy, np.full(len(own), row), ls="", marker=".", ms=2, color=look["color"])
         ax.errorbar([mean], [row], xerr=error, ls="", ms=5, capsize=2, **look)

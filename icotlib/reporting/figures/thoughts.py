@@ -53,7 +53,7 @@ def thought_readout(table: pd.DataFrame) -> Figure:
 def thought_replacement(table: pd.DataFrame) -> Figure:
     """Answer symbols that stay, and that become another question's, by the place replaced.
 
-    Bars are 95% intervals over symbols.
+    Bars are 95% intervals over questions.
 
     Args:
         table: of `interp.replacement_table`.
