@@ -13,7 +13,12 @@ from icotlib import paths
 from icotlib.config import RunConfig
 
 #: Columns and method ids of the published tables -> today's.
-COLUMNS = {"tokens_removed": "removed", "chain_tokens": "chain_length", "place": "position"}
+COLUMNS = {
+    "tokens_removed": "removed",
+    "chain_tokens": "chain_length",
+    "place": "position",
+    "readable": "decodable",
+}
 METHODS = {"mind_reading": "kd_student", "emulation": "kd_emulator"}
 
 #: Methods that were a schedule of another method -> what they are now.

@@ -51,11 +51,7 @@ class Shifts(Study):
         said = [_combinations(method_label(str(method)), rows) for method, rows in by_method]
         lengths = tested[~tested["shift"].isin([WITHIN, COMBINATIONS])]
         if len(lengths):
-            best = lengths.loc[lengths.accuracy.idxmax()]
-            said.append(
-                f"At other lengths, no run answers more than {best.accuracy:.1%} right "
-                f"({method_label(best.method)}, {best['shift']}, seed {best.seed})."
-            )
+            said.append(_lengths(lengths))
         return [*filter(None, said), about_seeds(table.seed.nunique())]
 
 
@@ -71,14 +67,27 @@ def _combinations(method: str, rows: pd.DataFrame) -> str:
     apart = unseen.set_index("seed").accuracy - seen.set_index("seed").accuracy
     if len(apart) < ENOUGH_SEEDS:
         return said
+    each = ", ".join(f"{100 * value:+.1f}" for value in apart)
+    said = f"{said} Unseen less seen, by seed: {each} points."
     # Every seed answers the same questions, so that seeds do not show what other ones would change.
     shared = float(np.hypot(_question_error(unseen), _question_error(seen)))
     found = mean_over_seeds(apart.to_numpy(float), shared)
     if not decided(found):
-        return f"{said} The data do not show that unseen combinations cost it anything."
+        return f"{said} The data do not decide whether unseen combinations cost it accuracy."
     if found.value > 0:
         return f"{said} It answers {size(found)} more of those with unseen combinations."
     return f"{said} Unseen combinations cost it {size(found)}."
+
+
+def _lengths(rows: pd.DataFrame) -> str:
+    """The most that any run answers at another length."""
+    best = rows.loc[rows.accuracy.idxmax()]
+    if best.accuracy == 0:
+        return "At other lengths, no run answers any question right."
+    return (
+        f"At other lengths, no run answers more than {best.accuracy:.1%} right "
+        f"({method_label(best.method)}, {best['shift']}, seed {best.seed})."
+    )
 
 
 def _question_error(rows: pd.DataFrame) -> float:
