@@ -370,9 +370,10 @@ def test_distillation_and_the_analyses_can_be_published(series, tmp_path):
     configs = experiments.interp_runs("smoke")
     publish.publish_distillation([Run.of(configs["ICoT-KD"])], tmp_path)
     publish.publish_interp([Run.of(config) for config in configs.values()], tmp_path)
-    table = pd.read_csv(tmp_path / "probes_kd.csv")
-    assert (table.low <= table.score).all()
-    assert (table.score <= table.high).all()
+    table = pd.read_csv(tmp_path / "probes_kd.csv").query("measure == 'accuracy'")
+    assert set(table.variable) >= {"t1", "s0"}
+    assert (table.low <= table.score + 1e-9).all()
+    assert (table.score <= table.high + 1e-9).all()
     written = {path.stem for path in tmp_path.glob("*.png")}
     assert written >= {
         "kd_ablations",
@@ -383,7 +384,7 @@ def test_distillation_and_the_analyses_can_be_published(series, tmp_path):
         "patching_one",
     }
     assert written >= {"moving_inside", "probed_numbers", "digit_shapes"}
-    origin = json.loads((tmp_path / "probing.json").read_text())
+    origin = json.loads((tmp_path / "probes_kd.json").read_text())
     assert len(origin["runs"]) >= 6
 
 
