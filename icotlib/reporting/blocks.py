@@ -87,39 +87,6 @@ def weak_model() -> str:
     )
 
 
-@block
-def probing() -> str:
-    """Every chain token: where it is decoded best, and whether it is used."""
-    lines = [
-        "| model | token | decoded best at | probe | best control | MLP | MLP on the input "
-        "| patching | steering: means | pattern | weights | random | decodable | used |",
-        "|---" * 14 + "|",
-    ]
-    shares = [
-        *("probe", "control_score", "mlp", "mlp_input", "patching", "steering"),
-        *("steering_pattern", "steering_weights", "steering_random"),
-    ]
-    for row in published.read("probing").to_dict("records"):
-        numbers = " | ".join(f"{100 * float(row[name]):.0f}" for name in shares)
-        verdicts = " | ".join("yes" if row[name] else "no" for name in ("decodable", "used"))
-        where = f"layer {row['layer']}, `{row['position']}`"
-        lines.append(f"| {row['model']} | {row['variable']} | {where} | {numbers} | {verdicts} |")
-    return "\n".join(lines)
-
-
-@block
-def probing_summary() -> str:
-    """How many chain tokens are decodable, and how many are used, in each model."""
-    sentences = []
-    for model, rows in published.read("probing").groupby("model", sort=False):
-        decodable, used = (rows[name].astype(bool) for name in ("decodable", "used"))
-        sentences.append(
-            f"{model}: of {len(rows)} chain tokens {decodable.sum()} can be decoded beyond every "
-            f"control, {used.sum()} are used, {(decodable & used).sum()} are both."
-        )
-    return " ".join(sentences)
-
-
 #: Columns of the table of speed: examples per second, and ratios of them.
 SPEEDS = ("ours", "reference", "ratio", "to_bare")
 

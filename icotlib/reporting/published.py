@@ -17,7 +17,6 @@ COLUMNS = {
     "tokens_removed": "removed",
     "chain_tokens": "chain_length",
     "place": "position",
-    "readable": "decodable",
 }
 METHODS = {"mind_reading": "kd_student", "emulation": "kd_emulator"}
 

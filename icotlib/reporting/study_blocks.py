@@ -149,6 +149,34 @@ def shifts() -> str:
 
 
 @block
+def probing() -> str:
+    """Every chain token: whether it can be decoded, and whether it is used, over seeds."""
+    shares = ["probe", "control", "patching", "steering", "steering_random"]
+    table = _read("probing", "layer", *shares)
+    lines = [
+        "| model | token | decoded best at | probe | best control | patching | steering | random "
+        "| decodable in | used in |",
+        "|---" * 10 + "|",
+    ]
+    for (model, token), rows in table.groupby(["model", "variable"], sort=False):
+        cells = zip(rows.layer.astype(int), rows.position, strict=True)
+        where = ", ".join(f"{layer} `{position}`" for layer, position in cells)
+        numbers = " | ".join(f"{100 * rows[name].mean():.0f}" for name in shares)
+        often = " | ".join(
+            f"{(rows[name].astype(str) == 'True').sum()} of {len(rows)}"
+            for name in ("decodable", "used")
+        )
+        lines.append(f"| {model} | {token} | {where} | {numbers} | {often} |")
+    return "\n".join(lines)
+
+
+@block
+def probing_summary() -> str:
+    """What the study of hidden states found, in sentences."""
+    return _listed("probing")
+
+
+@block
 def shifts_summary() -> str:
     """What the study of shifts found, in sentences."""
     return _listed("shifts")
