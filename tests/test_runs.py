@@ -22,6 +22,7 @@ from icotlib.running import progress
 from icotlib.running.jobs import ensure
 from icotlib.running.progress import ProgressBars, is_live, line_of
 from icotlib.runs import Run, all_runs, find_run, unfinished
+from icotlib.system.seals import sealed, write_json
 from icotlib.training.trainer import Trainer, train
 from tests.helpers import TINY
 
@@ -267,7 +268,8 @@ def test_speed_is_relative_to_no_cot_and_measured_once(trained):
     record_speed(trained, reference=trained[1])
     assert stamps == [(run.folder / "speed.json").stat().st_mtime_ns for run in trained]
     measured = trained[0].measured / "speed.json"
-    measured.write_text(measured.read_text().replace(trained[1].name, "another"))
+    rows = json.loads(measured.read_text())["rows"]
+    write_json(measured, sealed({"rows": rows, "reference": "another"}))
     record_speed(trained[:1], reference=trained[1], rounds=1, examples=2)
     assert trained[1].name in measured.read_text()  # what is relative to another run is measured
     with pytest.raises(RunError, match="the reference of relative speed writes no chain"):

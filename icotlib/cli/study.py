@@ -4,10 +4,17 @@ import argparse
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from icotlib import paths
-from icotlib.cli.options import add_run_options, load_imports, overrides_of, seeds_of
+from icotlib.cli.options import (
+    add_run_options,
+    given,
+    load_imports,
+    overrides_of,
+    refuse,
+    seeds_of,
+)
 from icotlib.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -82,17 +89,13 @@ def check_publishable(options: argparse.Namespace) -> None:
     where there is nothing to publish to."""
     if options.publish:
         paths.check_checkout("icot study --publish")
-    narrowed = {
-        "--arms": options.arms,
-        "--seeds": options.seeds,
-        "--seed": options.seed is not None,
-        "--set": options.set,
-        "--out": options.out,
-        f"--preset {options.preset}": options.preset != "fast",
-    }
-    if options.publish and any(narrowed.values()):
-        given = ", ".join(name for name, value in narrowed.items() if value)
-        raise ConfigError(f"--publish writes the study as it is: leave out {given}")
+        other = {"--out": options.out, f"--preset {options.preset}": options.preset != "fast"}
+        refuse(_narrowed(options) | other, "--publish writes the study as it is")
+
+
+def _narrowed(options: argparse.Namespace) -> dict[str, Any]:
+    """The options that make another study of one."""
+    return {f"--{name}": getattr(options, name) for name in ("arms", "seeds", "seed", "set")}
 
 
 def _folder(options: argparse.Namespace) -> Path:
@@ -101,8 +104,8 @@ def _folder(options: argparse.Namespace) -> Path:
     from icotlib.studies.base import default_folder
 
     parts = [options.name] + [options.preset] * (options.preset != "fast")
-    narrowed = [options.arms, options.seeds, options.seed, options.set]
-    if any(one is not None and one != [] for one in narrowed):
+    narrowed = _narrowed(options)
+    if given(narrowed):
         parts.append(hashlib.sha256(repr(narrowed).encode()).hexdigest()[:6])
     return default_folder("-".join(parts))
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from icotlib.interp.report import MARGIN
+from icotlib.interp.report import MARGIN, stands_out
 
 #: Controls of a probe as sentences name them.
 CONTROL_NAMES = {
@@ -104,7 +104,7 @@ class Cell:
     def decodable(self) -> bool:
         """Whether the probe lies above every control by the margin of `probing_table`, at a
         position that has seen what the variable depends on."""
-        return self.seen and self.low > self.controls[self.control] + MARGIN
+        return self.seen and stands_out(self.low, self.controls[self.control])
 
     def __str__(self) -> str:
         return "\n".join(self.sentences.values())

@@ -14,7 +14,7 @@ from icotlib.interp.effects import answer_text
 from icotlib.interp.one_state import OneState
 from icotlib.interp.patching import PairedRuns, patch_pairs
 from icotlib.interp.questions import check_state, draw_questions_of, minimal_pairs
-from icotlib.interp.report import CONTROLS, MARGIN, compared, states_and_controls
+from icotlib.interp.report import CONTROLS, compared, stands_out, states_and_controls
 from icotlib.interp.variables import Variable, variables_of
 from icotlib.system.processes import all_cores
 from icotlib.tasks.questions import QuestionSet
@@ -80,7 +80,7 @@ class CellReader:
         if variable not in self._probed:
             self._probed[variable] = compared(self._states, [one], self.positions)
         table = self._probed[variable]
-        return table.assign(decodable=table.seen & (table.low > table.control_score + MARGIN))
+        return table.assign(decodable=table.seen & stands_out(table.low, table.control_score))
 
     def patched(self, question: OneQuestion, other: OneQuestion) -> pd.DataFrame:
         """What every state of another question's run does to the answer.

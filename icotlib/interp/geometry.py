@@ -143,7 +143,8 @@ def digit_geometry(
     missing = sorted(set(range(10)) - set(digits.tolist()))
     if missing:
         raise ValueError(f"no question has the digit {missing[0]}: draw more questions")
-    means = np.stack([np.asarray(states)[digits == digit].mean(axis=0) for digit in range(10)])
+    states = np.asarray(states)
+    means = np.stack([states[digits == digit].mean(axis=0) for digit in range(10)])
     means = means.astype(np.float64) - means.mean(axis=0)
     u, s, _ = np.linalg.svd(means, full_matrices=False)
     points = pd.DataFrame((u * s)[:, :3], columns=["pc1", "pc2", "pc3"])

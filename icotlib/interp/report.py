@@ -102,7 +102,7 @@ def compared(
     controls["input, MLP"] = _best_so_far(grid(seen, probe="mlp"))
     known_from = {one.name: one.known_from(names) for one in variables}
     scores, valid = (
-        pd.DataFrame({name: _aligned(table, one, column) for name, one in controls.items()})
+        pd.DataFrame({name: aligned(table, one, column) for name, one in controls.items()})
         for column in ("score", "valid")
     )
     return table.assign(
@@ -124,7 +124,7 @@ def _best_so_far(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(valid=best.valid, score=best.score)
 
 
-def _aligned(table: pd.DataFrame, control: pd.DataFrame, column: str) -> np.ndarray:
+def aligned(table: pd.DataFrame, control: pd.DataFrame, column: str) -> np.ndarray:
     """A control's scores in the rows of a table; those of the input hold in every layer."""
     if not len(control):
         return np.full(len(table), np.nan)
@@ -132,6 +132,15 @@ def _aligned(table: pd.DataFrame, control: pd.DataFrame, column: str) -> np.ndar
     if control.layer.max() == 0:
         keys.remove("layer")
     return table[keys].join(control.set_index(keys)[column], on=keys)[column].to_numpy()
+
+
+def stands_out(low: Any, control: Any) -> Any:
+    """Whether an interval lies above a control by the margin that makes it a finding.
+
+    Args:
+        low: its lower end; control: what it must lie above. Numbers, or columns of them.
+    """
+    return low > control + MARGIN
 
 
 def best_positions(table: pd.DataFrame) -> pd.DataFrame:
@@ -191,13 +200,13 @@ def probing_table(
         row |= {"layer": layer, "position": names[position], "probe": best["score"]}
         row |= {name: best[name] for name in ("low", "high", "control", "control_score")}
         row["selectivity"] = best["selectivity"]
-        row["decodable"] = best["low"] > best["control_score"] + MARGIN
+        row["decodable"] = stands_out(best["low"], best["control_score"])
         patched = effect_of_token(model, few, token, layer, position)
         row |= {"patching": patched["effect"], "patching_low": patched["low"]}
         row["patching_high"] = patched["high"]
         steered = steer(model, questions, token, layer, position).set_index("direction")
         row |= _steering_columns(steered)
-        row["used"] = steered.low["means"] > steered.high["random"] + MARGIN
+        row["used"] = stands_out(steered.low["means"], steered.high["random"])
         state = states[layer : layer + 1, position : position + 1]
         row["mlp"] = probe_grid(state, [variables[best["variable"]]], "mlp").score.iloc[0]
         row["mlp_input"] = probed.loc[best["row"], "input, MLP"]

@@ -16,7 +16,7 @@ from icotlib.evaluation import interventions
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.effects import effect_over_questions, effect_size
 from icotlib.interp.probing import probe_grid, probe_grid_and_shuffled
-from icotlib.interp.report import MARGIN
+from icotlib.interp.report import aligned, stands_out
 from icotlib.interp.variables import Variable
 from icotlib.methods.latent.model import LatentModel
 from icotlib.models.precision import training_precision
@@ -116,18 +116,19 @@ def thought_probes(
     before = grid(model.activations(questions)[:, separator, None]).groupby("variable")
 
     def controls(column: str) -> pd.DataFrame:
-        keys = ["variable", "position"]
-        scores = {
-            name: table[keys].merge(one, "left", on=keys)[column]
-            for name, one in (("shuffled", shuffled), ("untrained", untrained))
-        }
-        return pd.DataFrame(scores).assign(question=table.variable.map(before[column].max()))
+        return pd.DataFrame(
+            {
+                "shuffled": aligned(table, shuffled, column),
+                "untrained": aligned(table, untrained, column),
+                "question": table.variable.map(before[column].max()),
+            }
+        )
 
-    scores, best = controls("score"), controls("score").max(axis=1)
+    scores = controls("score")
     return table.assign(
         **scores,
-        control_score=best,
-        selectivity=table.score - best,
+        control_score=scores.max(axis=1),
+        selectivity=table.score - scores.max(axis=1),
         valid_selectivity=table.valid - controls("valid").max(axis=1),
     )
 
@@ -144,7 +145,7 @@ def best_thoughts(probes: pd.DataFrame) -> pd.DataFrame:
         control by the margin of `probing_table`.
     """
     best = probes.loc[probes.groupby("variable", sort=False).valid_selectivity.idxmax()]
-    decodable = best.low > best.control_score + MARGIN
+    decodable = stands_out(best.low, best.control_score)
     return best.assign(decodable=decodable).reset_index(drop=True)
 
 

@@ -170,9 +170,8 @@ def _check(run: Run, path: Path) -> None:
     try:
         for name in RESULTS:
             run.verified(name)
-        stages = run.folder.glob("stages/*")  # a cleaned one keeps its folder without weights
-        kept = [folder for folder in stages if any(folder.glob("*.safetensors*"))]
-        for folder in [run.folder / "model", *kept]:
+        lost = {run.stage_folder(x) for x in run.checkpointed_stages if run.lost_weights(x)}
+        for folder in {run.folder / "model", *run.folder.glob("stages/*")} - lost:
             seals.check_seal(folder, run.remedy)
         config, origin = run.config, run.provenance
         _ = run.totals["seconds"], run.metrics, run.stages, origin["commit"], origin["data"]

@@ -190,26 +190,32 @@ def final_rows(table: pd.DataFrame) -> pd.DataFrame:
 _MEASURE_AGAIN = "delete the file and measure again (icot.record_speed)"
 
 
-def speed_reference(run: Run) -> str | None:
-    """The run that a run's measured speed is relative to; None before it is measured."""
+def _speed(run: Run) -> dict[str, Any]:
+    """What `speed.json` of a run holds, `rows` and `reference`; nothing before it is measured."""
     path = run.measured / "speed.json"
     if not path.is_file():
-        return None
+        return {}
     values = seals.read_json(path, _MEASURE_AGAIN)
-    return None if isinstance(values, list) else values.get("reference")
+    if isinstance(values, list):  # of before the file held its hash
+        return {"rows": values}
+    return dict(seals.opened(path, _MEASURE_AGAIN))
+
+
+def speed_reference(run: Run) -> str | None:
+    """The run that a run's measured speed is relative to; None where that is not known."""
+    return _speed(run).get("reference")
 
 
 def speed_table(run: Run) -> pd.DataFrame:
     """What `record_speed` has measured for a run; empty before."""
-    path, remedy = run.measured / "speed.json", _MEASURE_AGAIN
-    if not path.is_file():
+    found = _speed(run)
+    if not found:
         return pd.DataFrame(columns=["removed", *SPEEDS])
-    values = seals.read_json(path, remedy)
-    rows = values if isinstance(values, list) else seals.opened(path, remedy).get("rows")
-    try:  # a list is of before the file held its hash
-        return pd.DataFrame(rows).astype(dict.fromkeys(SPEEDS, float))
+    try:
+        return pd.DataFrame(found.get("rows")).astype(dict.fromkeys(SPEEDS, float))
     except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path} is damaged ({error}): {remedy}") from None
+        path = run.measured / "speed.json"
+        raise RunError(f"{path} is damaged ({error}): {_MEASURE_AGAIN}") from None
 
 
 def provenance_of(runs: Iterable[Run]) -> dict[str, Any]:

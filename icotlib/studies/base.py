@@ -163,6 +163,15 @@ def all_removed(rows: pd.DataFrame) -> bool:
     return bool((rows.removed == rows.chain_length).all())
 
 
+def spent(rows: pd.DataFrame, reference: pd.DataFrame, unit: str) -> float:
+    """What an arm spent, as a share of a reference's.
+
+    Args:
+        rows, reference: last stages of two arms; unit: `seconds` or `examples`.
+    """
+    return float(rows[f"train_{unit}"].mean() / reference[f"train_{unit}"].mean())
+
+
 def compared(first: str, rows: pd.DataFrame, second: str, others: pd.DataFrame) -> str:
     """What the data say of the accuracies of two arms, if both answer without any step.
 

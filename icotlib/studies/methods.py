@@ -20,7 +20,7 @@ from icotlib.reporting.results import final_rows, results_table
 from icotlib.reporting.samples import sample_of
 from icotlib.reporting.speed import measure_speed
 from icotlib.reporting.statistics import Sample, mean_interval
-from icotlib.studies.base import Member, Study, all_removed, register, still_writes
+from icotlib.studies.base import Member, Study, all_removed, register, spent, still_writes
 from icotlib.system.processes import torch_threads
 
 #: The methods that get the reference's budget.
@@ -100,47 +100,46 @@ def _beside_reference(groups: Mapping[str, pd.DataFrame]) -> list[str]:
     """What each method has right, and how the reference compares where budgets are equal and both
     answer without any step."""
     samples = {arm: sample_of(rows) for arm, rows in groups.items()}
-    said, reference = _shares(samples, "own"), groups.get(REFERENCE)
+    said, reference = _shares(_of_budget(samples, "own")), groups.get(REFERENCE)
     if reference is not None and not all_removed(reference):
-        said.append(still_writes(arm_style(REFERENCE)["label"], reference))
+        said.append(still_writes(_label(REFERENCE), reference))
         reference = None
     for unit in ("seconds", "examples"):
-        budget = f"{unit} of {REFERENCE}"
-        own = {arm: samples[arm] for arm in groups if budget_of(arm) == budget}
-        apart = {}
+        alone, why = _of_budget(samples, f"{unit} of {REFERENCE}"), {}
         if reference is not None:
-            apart = {arm: _not_compared(arm, groups[arm], reference, unit) for arm in own}
-            equal = {arm: own.pop(arm) for arm, why in apart.items() if not why}
+            why = {arm: _not_compared(arm, groups[arm], reference, unit) for arm in alone}
+            equal = {_label(arm): alone.pop(arm) for arm, reason in why.items() if not reason}
             if equal:
-                first = {arm_style(REFERENCE)["label"]: samples[REFERENCE]}
-                said += against_first(f"with as many {unit}", first | _of_budget(equal, budget))
-        said += [*_shares(own, budget), *filter(None, apart.values())]
+                first = {_label(REFERENCE): samples[REFERENCE]}
+                said += against_first(f"with as many {unit}", first | equal)
+        said += [*_shares(alone), *filter(None, why.values())]
     return said
 
 
 def _not_compared(arm: str, rows: pd.DataFrame, reference: pd.DataFrame, unit: str) -> str:
     """Why an arm is not compared with the reference; empty if it is."""
-    label, column = arm_style(method_of(arm))["label"], f"train_{unit}"
-    spent = float(rows[column].mean() / reference[column].mean())
-    if abs(spent - 1) > EQUAL:
-        return f"{label} took {spent:.0%} of {arm_style(REFERENCE)['label']}'s {unit}."
-    return "" if all_removed(rows) else still_writes(label, rows)
+    share = spent(rows, reference, unit)
+    if abs(share - 1) > EQUAL:
+        return f"{_label(arm)} took {share:.0%} of {_label(REFERENCE)}'s {unit}."
+    return "" if all_removed(rows) else still_writes(_label(arm), rows)
 
 
-def _shares(samples: Mapping[str, Sample], budget: str) -> list[str]:
+def _label(arm: str) -> str:
+    """What people call the method of an arm."""
+    return str(arm_style(method_of(arm))["label"])
+
+
+def _shares(samples: Mapping[str, Sample]) -> list[str]:
+    """How much each of some arms has right."""
     return [
-        f"{label}: {percent(mean_interval(sample))} of unseen questions right."
-        for label, sample in _of_budget(samples, budget).items()
+        f"{_label(arm)}: {percent(mean_interval(sample))} of unseen questions right."
+        for arm, sample in samples.items()
     ]
 
 
 def _of_budget(samples: Mapping[str, Sample], budget: str) -> dict[str, Sample]:
-    """The samples of arms with a budget, by the label of their method."""
-    return {
-        arm_style(method_of(arm))["label"]: sample
-        for arm, sample in samples.items()
-        if budget_of(arm) == budget
-    }
+    """The samples of arms with a budget."""
+    return {arm: sample for arm, sample in samples.items() if budget_of(arm) == budget}
 
 
 def _milliseconds(members: Sequence[Member]) -> dict[str, float]:
