@@ -498,7 +498,13 @@ def test_measured_budgets_are_the_steps_of_no_cot(tmp_path, monkeypatch):
     in_half = experiments.no_cot("fast", overrides={"train.precision": "bf16"})
     assert in_half.train.steps == 1700
     other = experiments.no_cot("fast", overrides={"train.precision": "int8"})
-    assert other.train.steps == 1660  # nearer than a guess
+    assert other.train.steps == 1660  # that of auto
+    row |= {"reference": "icot_si", "precision": "bf16", "steps": "430"}
+    budgets.write([row | {"method": name} for name in ("no_cot", "codi")])
+    # Of another precision, No CoT is guessed; methods of many passes are as slow at any.
+    assert experiments.no_cot("fast", reference="icot_si").train.steps == unmeasured
+    fp32 = {"train.precision": "fp32"}
+    assert experiments.codi("fast", overrides=fp32, budget="seconds").train.steps == 430
     assert experiments.no_cot("smoke").train.steps == 52  # not measured
     monkeypatch.undo()
     budgets.rows.cache_clear()

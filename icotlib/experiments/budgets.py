@@ -29,8 +29,7 @@ def equal_seconds(
 
     Args:
         reference: the run, `icot_si` or `one_model`.
-        precision: `train.precision` of both; where it was not measured, that of `auto` counts, or
-            else any that was: the ratio of steps depends on it little.
+        precision: `train.precision` of both; where it was not measured, that of `auto` counts.
 
     Returns None where nothing was measured.
     """
@@ -39,7 +38,7 @@ def equal_seconds(
         for row in rows()
         if (row["method"], row["preset"], row["reference"]) == (method, preset, reference)
     }
-    return measured.get(precision) or measured.get("auto") or next(iter(measured.values()), None)
+    return measured.get(precision, measured.get("auto"))
 
 
 def write(found: list[dict[str, str]]) -> None:

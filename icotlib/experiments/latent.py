@@ -101,8 +101,13 @@ def steps_within(name: str, preset: str, overrides: Any, budget: str) -> int:
     if budget == "examples":
         return steps
     precision = parse_overrides(overrides).get("train.precision", "auto")
-    measured = budgets.equal_seconds(preset, REFERENCE, precision, name)
-    return measured or round(UNMEASURED * steps)
+    # Passes are what makes these methods slow, at any precision: what bf16 showed is a better guess
+    # of another's steps than none.
+    for other in (precision, "bf16"):
+        measured = budgets.equal_seconds(preset, REFERENCE, other, name)
+        if measured:
+            return measured
+    return round(UNMEASURED * steps)
 
 
 def _coconut(
