@@ -332,7 +332,9 @@ def type_of(name: str) -> Any:
 
 @functools.lru_cache(maxsize=4)
 def _known(methods: tuple[tuple[str, Any], ...]) -> Known:
-    return Known({one.name: one.kind for name, _ in methods for one in settings_of(name)})
+    every = [one for name, _ in methods for one in settings_of(name)]
+    paths = {one.name for one in every if one.meant == "path"}
+    return Known({one.name: one.kind for one in every}, paths)
 
 
 def field_names(method: str | None = None) -> list[str]:

@@ -1,8 +1,9 @@
 """Overrides: changes of settings by dotted name, from a terminal, from YAML text or a mapping."""
 
 import copy
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from icotlib.errors import ConfigError
@@ -10,18 +11,26 @@ from icotlib.values import Typed, is_text, plain_yaml, read_text, shown, typed_y
 
 
 class Known:
-    """The type of every setting by its dotted name."""
+    """The type of every setting by its dotted name, and which of them name a file or a folder."""
 
-    def __init__(self, types: Mapping[str, Any]):
-        self.types = types
+    def __init__(self, types: Mapping[str, Any], paths: Collection[str] = ()):
+        self.types, self.paths = types, paths
         #: The last words of the names of settings that are text.
         self.text_names = {name.rpartition(".")[2] for name, one in types.items() if is_text(one)}
 
     def type_of(self, name: str) -> Any:
         """The type of a setting, with or without a phase in front; None if there is none."""
+        return self.types.get(self._own(name))
+
+    def is_path(self, name: str) -> bool:
+        """Whether a setting, with or without a phase in front, names a file or a folder."""
+        return self._own(name) in self.paths
+
+    def _own(self, name: str) -> str:
+        """The name of a setting without a phase; empty if there is no such setting."""
         while name and name not in self.types:
             name = name.partition(".")[2]
-        return self.types.get(name)
+        return name
 
 
 def parse(changes: Mapping[str, Any] | str | None, known: Known) -> dict[str, Any]:
@@ -30,6 +39,8 @@ def parse(changes: Mapping[str, Any] | str | None, known: Known) -> dict[str, An
     Args:
         changes: by dotted name or nested, to any depth; or YAML text of the same. In text, a value
             is read by the type of its setting, so that `no` and `>>` are texts where text is meant.
+            A path that leads somewhere from the working directory is made absolute: notebooks and
+            workers have directories of their own.
 
     Raises `ConfigError` for what is no mapping, a name that is given twice, and a text that is not
     a value of its setting.
@@ -69,8 +80,16 @@ def _flat(changes: Mapping[str, Any], above: str, known: Known) -> list[tuple[st
         if isinstance(value, Mapping) and kind is None and key != "phases":
             found += _flat(value, name, known)
         else:
-            found.append((name, _untyped(value)))
+            value = _untyped(value)
+            found.append((name, _absolute(value) if known.is_path(name) else value))
     return found
+
+
+def _absolute(value: Any) -> Any:
+    """A path that is there as an absolute one; anything else, such as a hub's id, as it is."""
+    if not isinstance(value, str | os.PathLike) or not str(value).strip():
+        return value
+    return os.path.abspath(value) if os.path.exists(value) else value
 
 
 def _read(text: Typed, name: str, kind: Any, known: Known) -> Any:

@@ -63,6 +63,7 @@ class DataConfig(Sourced):
         "A file whose questions are kept out of training, validation and test examples of a "
         "generated task, to test on them later (icot evaluate). A run is known by the file's "
         "content, which the config keeps as a hash behind its path.",
+        meant="path",
     )
 
     def __post_init__(self) -> None:

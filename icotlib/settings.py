@@ -228,6 +228,8 @@ class Description:
     choices: tuple[str, ...] = ()
     #: The section that it belongs to; of a variant's setting, the first that has it.
     section: Any = Section
+    #: What its text is, beyond text.
+    meant: Meant = "text"
 
     def read(self, text: str) -> Any:
         """The value that a text stands for, checked on its own (`values.read_text`).
@@ -280,6 +282,7 @@ def _described(kind: type[Section]) -> Iterator[Description]:
             kind=hint,
             choices=get_args(hint) if get_origin(hint) is Literal else (),
             section=kind,
+            meant=spec.metadata["meant"],
         )
 
 

@@ -137,6 +137,21 @@ def test_nested_overrides_are_accepted_to_any_depth():
     assert [parse_overrides(cell) for cell in cells] == [{"train.steps": 3}]
 
 
+def test_paths_hold_wherever_the_settings_are_used(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "asked.txt").write_text("1 2 * 3||4 #### 5\n")
+    whole = {"data.path": f"{tmp_path}/mine", "teacher.model.pretrained": f"{tmp_path}/mine"}
+    whole |= {"data.hold_out": f"{tmp_path}/asked.txt"}
+    typed = ["data.path=mine", "teacher.model.pretrained=./mine", "data.hold_out=asked.txt"]
+    assert overrides_of(typed) == whole
+    assert parse_overrides("{data: {path: mine}}") == {"data.path": f"{tmp_path}/mine"}
+    # What is not there stays as it is: the id of a model on the hub, a folder still to be made.
+    for name, value in {"model.pretrained": "openai-community/gpt2", "data.path": "later"}.items():
+        assert parse_overrides({name: value}) == {name: value}
+    assert parse_overrides({"label": "mine"}) == {"label": "mine"}
+
+
 def test_paths_of_the_home_folder_and_path_objects_are_taken(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     for given in ("~/mine", tmp_path / "mine"):
