@@ -120,6 +120,12 @@ DRAWN = {
             selectivity=-0.1, steering=0.4
         )
     ),
+    "exchanged": lambda: figures.exchanged(
+        made_scores(model=["ICoT-SI", "No CoT"], seed=[1, 2], variable=["t2", "c10", "c2"]).assign(
+            control=0.01
+        ),
+        pd.Series(["chain tokens", "sums", "sums"] * 4),
+    ),
     "thought_readout": lambda: figures.thought_readout(
         made_scores(place=[1, 2], token=["t1", "t2"]).assign(share=0.5, control=0.1)
     ),

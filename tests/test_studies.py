@@ -20,7 +20,15 @@ from icotlib.experiments import budgets
 from icotlib.models.decoding import decoding
 from icotlib.registry import STUDIES, import_file
 from icotlib.running import calibration
-from icotlib.studies import get_study, inside, methods, routing, stability, study_names
+from icotlib.studies import (
+    get_study,
+    inside,
+    methods,
+    routing,
+    stability,
+    study_names,
+    subspaces,
+)
 from icotlib.studies.main import ARMS
 from icotlib.studies.routing import Replies, _decided
 from icotlib.training.trainer import train
@@ -461,6 +469,35 @@ def test_other_questions_or_another_control_are_measured_anew(runs_folder):
     train(members[2].config)  # the control
     study.answer(members)
     assert len(list(folder.glob(f"{members[0].config.run_name}/inside-*.csv"))) == 2
+
+
+def test_subspaces_of_every_kind_of_variable_are_exchanged_and_kept(runs_folder, monkeypatch):
+    study = get_study("das")
+    members = study.members("smoke", [10], QUICK)
+    for member in members:
+        if member.arm in ("ICoT-SI", "No CoT"):
+            train(member.config)
+    answer = study.answer(members)
+    assert list(answer.table) == [
+        *("model", "seed", "variable", "layer", "position", "rank"),
+        *("accuracy", "control", "ci_low", "ci_high"),
+    ]
+    rows = answer.table.groupby("model", sort=False).variable.agg(list).to_dict()
+    assert list(rows) == ["ICoT-SI", "ICoT-SI, untrained", "No CoT"]
+    every = rows["ICoT-SI"]
+    assert all(names == every for names in rows.values())
+    kinds = {subspaces.kind_of(name) for name in every}
+    assert kinds == set(subspaces.KINDS)  # chain tokens, sums, carries and products
+    assert not any(name.startswith("s") for name in every)  # symbols of the answer are written
+    layers = members[0].config.model.layers
+    assert answer.table.layer.max() < layers  # what is above has no effect on another position
+    assert set(answer.table.seed) == {10}
+    said = " ".join(answer.words)
+    assert "the untrained model" in answer.words[0]
+    assert "No CoT, answers that follow" in said
+    assert "less" not in said  # one seed compares no models
+    monkeypatch.setattr(subspaces, "_measured", None)  # nothing is measured once more
+    pd.testing.assert_frame_equal(study.answer(members).table, answer.table)
 
 
 def test_what_no_study_has_is_an_error_that_lists_what_there_is(runs_folder, capsys):

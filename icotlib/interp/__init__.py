@@ -39,7 +39,12 @@ from icotlib.interp.patching import (
 from icotlib.interp.probes import Probes, fit_linear
 from icotlib.interp.probing import probe_grid, through_removal, visible_input
 from icotlib.interp.questions import draw_questions_of, minimal_pairs, separator_position
-from icotlib.interp.report import best_positions, probe_with_controls, probing_table
+from icotlib.interp.report import (
+    able_to_matter,
+    best_positions,
+    probe_with_controls,
+    probing_table,
+)
 from icotlib.interp.steering import steer
 from icotlib.interp.subspaces import interchange, learn_subspace, random_subspace
 from icotlib.interp.thoughts import (
@@ -60,6 +65,7 @@ __all__ = [
     "StageModel",
     "Variable",
     "ablate",
+    "able_to_matter",
     "attention",
     "attention_tree",
     "best_positions",

@@ -1,6 +1,7 @@
 """Probes with their controls, and the table that sets what is decodable beside what is used."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,8 +12,8 @@ from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.activations import stored_activations
 from icotlib.interp.patching import effect_of_token
 from icotlib.interp.probing import probe_grid, probe_grid_and_shuffled, visible_input
-from icotlib.interp.steering import DIRECTIONS, first_affected, steer
-from icotlib.interp.variables import Variable, variables_of
+from icotlib.interp.steering import DIRECTIONS, steer
+from icotlib.interp.variables import Variable, first_affected, variables_of
 from icotlib.system import memory
 from icotlib.system.processes import all_cores
 from icotlib.tasks.questions import QuestionSet
@@ -23,6 +24,8 @@ CONTROLS = ("untrained", "No CoT", "shuffled labels", "input", "input, MLP")
 MARGIN = 0.05
 #: Scores that differ by less than this count as equal when a state is selected.
 NEAR = 0.02
+#: Questions that say which symbols of the answer a variable can change.
+FEW = 1000
 
 
 @all_cores()
@@ -165,6 +168,29 @@ def best_positions(table: pd.DataFrame) -> pd.DataFrame:
     return near.groupby("variable").head(1).set_index("variable").loc[order].reset_index()
 
 
+def able_to_matter(
+    model: StageModel,
+    questions: QuestionSet,
+    variables: Sequence[Variable],
+    probed: pd.DataFrame,
+) -> pd.DataFrame:
+    """The rows of a table of probes whose state can still influence the answer: below the last
+    layer, and no later than the position that writes the first symbol that the variable can change.
+
+    Args:
+        variables: of these questions; probed: rows of `probe_grid` for them.
+
+    Raises `ConfigError` where the task has no counterfactual answers.
+    """
+    writes, few = model.answer_positions(questions), slice(0, FEW)
+    last = {
+        one.name: int(writes[first_affected(questions[few], replace(one, values=one.values[few]))])
+        for one in variables
+    }
+    below = probed[probed.layer < model.layers]
+    return below[below.position <= below.variable.map(last)]
+
+
 @all_cores()
 def probing_table(
     model: StageModel, questions: QuestionSet, probed: pd.DataFrame, pairs: int = 300
@@ -189,12 +215,9 @@ def probing_table(
     names, states = model.position_names(questions), stored_activations(model, questions)
     few = questions[: pairs * len(questions.task.entry_names)]
     tokens = variables_of(questions, "chain")
-    writes = model.answer_positions(questions)
-    last = {one.name: int(writes[first_affected(few, one.index)]) for one in tokens}
-    eligible = probed[(probed.kind == "chain") & (probed.layer < model.layers)]
-    eligible = eligible[eligible.position <= eligible.variable.map(last)]
+    able = able_to_matter(model, questions, tokens, probed[probed.kind == "chain"])
     variables, rows = {one.name: one for one in tokens}, []
-    for best in best_positions(eligible).to_dict("records"):
+    for best in best_positions(able).to_dict("records"):
         token, layer, position = best["index"], best["layer"], best["position"]
         row = {"model": model.name, "removed": model.removed, "variable": best["variable"]}
         row |= {"layer": layer, "position": names[position], "probe": best["score"]}

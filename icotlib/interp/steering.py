@@ -175,23 +175,3 @@ def shift(
     generator = torch.Generator().manual_seed(seed)
     random = torch.randn(shift.shape, generator=generator)
     return random * (shift.norm(dim=1) / random.norm(dim=1))[:, None]
-
-
-def first_affected(questions: QuestionSet, token: int) -> int:
-    """The first answer symbol that a chain token can change, in any of the questions.
-
-    Args:
-        token: its number in the chain, from 0.
-
-    Raises `ConfigError` where the task has no counterfactual answers.
-    """
-    rendered = questions.rendered
-    values, first = rendered.chain[:, token], len(rendered.answer[0])
-    for symbol in np.unique(values):
-        answer = questions.task.counterfactual_answer(
-            questions.questions, token, np.full_like(values, symbol)
-        )
-        differs = (answer != rendered.answer) & (answer != PADDING)
-        if differs.any():
-            first = min(first, int(differs.any(axis=0).argmax()))
-    return first

@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from icotlib.tasks import Task
+from icotlib.tasks.base import PADDING
 from icotlib.tasks.questions import QuestionSet
 
 #: Questions in which each entry is changed, to find what a variable depends on.
@@ -118,3 +119,17 @@ def counterfactual_answers(
     answer = questions.rendered.answer.copy()
     answer[:, variable.index] = values
     return answer
+
+
+def first_affected(questions: QuestionSet, variable: Variable) -> int:
+    """The first answer symbol that a variable's values can change, in any of the questions.
+
+    Raises `ConfigError` where the task has no counterfactual answers.
+    """
+    own, first = questions.rendered.answer, len(questions.rendered.answer[0])
+    for value in np.unique(variable.values):
+        answer = counterfactual_answers(questions, variable, np.full(len(own), value))
+        differs = (answer != own) & (answer != PADDING)
+        if differs.any():
+            first = min(first, int(differs.any(axis=0).argmax()))
+    return first

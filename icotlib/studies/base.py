@@ -1,7 +1,8 @@
 """What a study is: arms and seeds, one table, one figure, and what it says in sentences."""
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -145,6 +146,21 @@ class Study(ABC):
             )
         table = self.table(done)
         return Answer(self, done, table)
+
+
+def measured_once(
+    run: Run, name: str, key: bytes, measure: Callable[[], pd.DataFrame]
+) -> pd.DataFrame:
+    """A table that takes minutes to measure, and stays with the run that it is of.
+
+    Args:
+        name: what was measured; key: all that it depends on beside the run.
+    """
+    file = run.measured / f"{name}-{hashlib.sha256(key).hexdigest()[:10]}.csv"
+    if not file.is_file():
+        with paths.whole_file(file) as part:
+            measure().to_csv(part, index=False)
+    return pd.read_csv(file)
 
 
 def distinct(arms: dict[str, RunConfig], first: str) -> dict[str, RunConfig]:

@@ -6,14 +6,13 @@ decodes it best. No model was trained on any of the questions. The No CoT model 
 others are: what its states hold too was not learned from chains.
 """
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from icotlib import interp, paths
+from icotlib import interp
 from icotlib.config import RunConfig
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.experiments.distillation import icot_kd, kd_no_cot
@@ -23,7 +22,7 @@ from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import about_seeds, capital, doubt, points
 from icotlib.reporting.statistics import ENOUGH_SEEDS, mean_over_seeds
 from icotlib.running.progress import is_live
-from icotlib.studies.base import Member, Study, register
+from icotlib.studies.base import Member, Study, measured_once, register
 from icotlib.tasks.questions import QuestionSet
 
 #: The No CoT model that each implicit model stands beside: of its shape.
@@ -92,14 +91,10 @@ class Inside(Study):
 
 
 def _kept(member: Member, control: Member | None, questions: QuestionSet) -> pd.DataFrame:
-    """The rows of one model, which stay with its run: they take minutes."""
+    """The rows of one model, which stay with its run."""
     beside = control.config.run_name if control else ""
-    key = hashlib.sha256(questions.questions.tobytes() + beside.encode()).hexdigest()[:10]
-    file = member.run.measured / f"inside-{key}.csv"
-    if not file.is_file():
-        with paths.whole_file(file) as part:
-            _measured(member, control, questions).to_csv(part, index=False)
-    return pd.read_csv(file)
+    key = questions.questions.tobytes() + beside.encode()
+    return measured_once(member.run, "inside", key, lambda: _measured(member, control, questions))
 
 
 def _measured(member: Member, control: Member | None, questions: QuestionSet) -> pd.DataFrame:

@@ -7,6 +7,7 @@ learning      match in training against examples, seconds and tokens removed
 distillation  what the teacher's states hold, what is lost, what matters
 interp        what probes read and what states are used for
 studies       figures of the studies
+inside        those of the studies of hidden states
 thoughts      what latent thoughts hold, and what replacing them does
 ideas         schematic pictures of what notebooks are about
 predicted     measured seconds of steps beside predicted ones

@@ -135,6 +135,11 @@ def percent(ax: Axes, label: str = "exact match") -> None:
     ax.set_ylabel(label)
 
 
+def beside(number: int, groups: int, width: float) -> float:
+    """How far the marks of a group stand beside their tick, where all groups take up `width`."""
+    return width * ((number + 0.5) / groups - 0.5)
+
+
 def interval(table: pd.DataFrame) -> np.ndarray:
     """Distances from accuracy to the ends of its interval, as error bars want them: `[2, n]`."""
     low, high = table.accuracy - table.ci_low, table.ci_high - table.accuracy

@@ -15,7 +15,7 @@ from icotlib.reporting.figures.base import (
     CONTROL,
     PAGE,
     WITH_BARS,
-    empty_figure,
+    beside,
     legend_outside,
     new_figure,
     percent,
@@ -143,15 +143,15 @@ def _draw_split(
     """One split of a panel: its number and name among so many."""
     number, split, splits = place
     color = _COLORS[number % len(_COLORS)]
-    offset = _offset(number, splits, 0.5)
+    offset = beside(number, splits, 0.5)
     look = {"marker": _MARKERS[number % len(_MARKERS)], "color": color, "label": split}
     for at, content in enumerate(order):
         own = rows[rows.content == content]
         if own.empty:
             continue
         each = own.accuracy.to_numpy(float)
-        beside = np.full(len(each), at + offset + 0.15 / splits)
-        ax.plot(beside, each, ls="", marker=".", ms=3, color=color)
+        places = np.full(len(each), at + offset + 0.15 / splits)
+        ax.plot(places, each, ls="", marker=".", ms=3, color=color)
         _draw_mean(ax, at + offset, own, look)
         look.pop("label", None)
 
@@ -268,11 +268,6 @@ def _mean_and_error(rows: pd.DataFrame) -> tuple[float, list[list[float]]]:
     return found.value, [[max(0.0, found.value - found.low)], [max(0.0, found.high - found.value)]]
 
 
-def _offset(number: int, groups: int, width: float) -> float:
-    """How far the marks of a group stand beside their place, where all groups take up `width`."""
-    return width * ((number + 0.5) / groups - 0.5)
-
-
 @styled
 def shifts(table: pd.DataFrame) -> Figure:
     """Accuracy in and out of distribution: means over seeds with 95% intervals, and single seeds.
@@ -287,7 +282,7 @@ def shifts(table: pd.DataFrame) -> Figure:
     figure, ax = new_figure(PAGE * 0.7, 2.4)
     for number, method in enumerate(methods):
         rows = table[table.method == method]
-        offset = _offset(number, len(methods), 0.7)
+        offset = beside(number, len(methods), 0.7)
         at = {name: place + offset for place, name in enumerate(names)}
         found = {name: _mean_and_error(one) for name, one in rows.groupby("shift", sort=False)}
         means, errors = zip(*found.values(), strict=True)
@@ -304,44 +299,4 @@ def shifts(table: pd.DataFrame) -> Figure:
     ax.grid(visible=False, axis="x")
     percent(ax, WITH_BARS)
     legend_outside(figure, loc="outside upper center", ncols=len(methods))
-    return figure
-
-
-#: What `decoded_and_used` shows of each chain token, and how the panels are called.
-_INSIDE = {
-    "selectivity": "decoded:\nprobe less best control",
-    "steering": "used:\nanswers that follow steering",
-}
-
-
-@styled
-def decoded_and_used(table: pd.DataFrame) -> Figure:
-    """For each chain token, how far it is decoded beyond its controls, and how often it is used.
-
-    Points are means over seeds, lines reach from the lowest seed to the highest.
-
-    Args:
-        table: of the study `inside`.
-    """
-    tokens = sorted(table.variable.unique(), key=lambda name: (len(name), name))
-    models = list(dict.fromkeys(table.model))
-    figure = empty_figure(PAGE, 4.2)
-    axes = figure.subplots(len(_INSIDE), 1, sharex=True)
-    for ax, (column, label) in zip(axes, _INSIDE.items(), strict=True):
-        ax.axhline(0, color=CONTROL, lw=0.8, ls=":")
-        for number, model in enumerate(models):
-            offset = _offset(number, len(models), 0.7)
-            color, marker = _COLORS[number % len(_COLORS)], _MARKERS[number % len(_MARKERS)]
-            own = table[table.model == model].groupby("variable")[column]
-            found = own.agg(["mean", "min", "max"]).reindex(tokens)
-            at = np.arange(len(tokens)) + offset
-            ax.vlines(at, found["min"], found["max"], color=color, lw=0.8)
-            name = model if ax is axes[0] else None  # the legend has each model once
-            ax.plot(at, found["mean"], ls="", ms=4, color=color, marker=marker, label=name)
-        percent(ax, label)
-    axes[0].set_ylim(min(-0.03, table.selectivity.min() - 0.03), 1.03)
-    axes[0].set_title(f"{seeds_text(table)}: mean, and lowest to highest")
-    axes[-1].set_xticks(range(len(tokens)), tokens)
-    axes[-1].set_xlabel("chain token, which is not written")
-    legend_outside(figure, loc="outside lower center", ncols=len(models))
     return figure

@@ -1,0 +1,111 @@
+"""Figures of the studies of hidden states: what each model encodes, and what its answers follow."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from icotlib.registry import METHODS
+from icotlib.reporting.figures.base import (
+    CONTROL,
+    PAGE,
+    beside,
+    empty_figure,
+    legend_outside,
+    percent,
+)
+from icotlib.reporting.figures.style import color_of, marker_of, seeds_text
+from icotlib.reporting.figures.styled import styled
+
+#: What `decoded_and_used` shows of each chain token, and how the panels are called.
+_PANELS = {
+    "selectivity": "decoded:\nprobe less best control",
+    "steering": "used:\nanswers that follow steering",
+}
+
+
+@styled
+def decoded_and_used(table: pd.DataFrame) -> Figure:
+    """For each chain token, how far it is decoded beyond its controls, and how often it is used.
+
+    Points are means over seeds, lines reach from the lowest seed to the highest.
+
+    Args:
+        table: of the study `inside`.
+    """
+    tokens = _in_order(table.variable)
+    figure = empty_figure(PAGE, 4.2)
+    axes = figure.subplots(len(_PANELS), 1, sharex=True)
+    for ax, (column, label) in zip(axes, _PANELS.items(), strict=True):
+        ax.axhline(0, color=CONTROL, lw=0.8, ls=":")
+        _draw_models(ax, table, column, tokens)
+        percent(ax, label)
+    axes[0].set_ylim(min(-0.03, table.selectivity.min() - 0.03), 1.03)
+    axes[0].set_title(f"{seeds_text(table)}: mean, and lowest to highest")
+    axes[-1].set_xlabel("chain token, which is not written")
+    _legend(figure, axes[0])
+    return figure
+
+
+@styled
+def exchanged(table: pd.DataFrame, kinds: pd.Series) -> Figure:
+    """For each variable, how many answers follow when a learned subspace is exchanged.
+
+    Points are means over seeds, lines reach from the lowest seed to the highest; the dotted line
+    is the mean of random subspaces. A panel for each kind of variable.
+
+    Args:
+        table: of the study `das`; kinds: of its rows.
+    """
+    shown = list(dict.fromkeys(kinds))
+    figure = empty_figure(PAGE, 4.2)
+    rows = -(-len(shown) // 2)
+    axes = figure.subplots(rows, min(2, len(shown)), squeeze=False)
+    for ax, kind in zip(axes.flat, shown, strict=False):
+        own = table[kinds == kind]
+        _draw_models(ax, own, "accuracy", _in_order(own.variable))
+        ax.axhline(own.control.mean(), color=CONTROL, lw=0.8, ls=":")
+        percent(ax, "")
+        ax.set_title(kind)
+    for ax in axes.flat[len(shown) :]:
+        ax.set_axis_off()
+    figure.supylabel("answers that follow the exchange")
+    figure.suptitle(f"{seeds_text(table)}: mean, and lowest to highest")
+    _legend(figure, axes[0, 0])
+    return figure
+
+
+def _in_order(variables: pd.Series) -> list[str]:
+    """Each variable once: t2 before t10."""
+    return sorted(variables.unique(), key=lambda name: (len(name), name))
+
+
+def _draw_models(ax: Axes, table: pd.DataFrame, column: str, variables: list[str]) -> None:
+    """A point for each model above each variable, with the range of its seeds."""
+    models = list(dict.fromkeys(table.model))
+    for number, model in enumerate(models):
+        own = table[table.model == model].groupby("variable")[column]
+        found = own.agg(["mean", "min", "max"]).reindex(variables)
+        at = np.arange(len(variables)) + beside(number, len(models), 0.7)
+        method = _method_of(model)
+        color = color_of(method)
+        inner = "white" if "," in model else color  # hollow: a control of another shape
+        ax.vlines(at, found["min"], found["max"], color=color, lw=0.8)
+        marks = ax.plot(at, found["mean"], marker_of(method), color=color, mfc=inner, ms=4)
+        marks[0].set_label(model)
+    ax.set_xticks(range(len(variables)), variables)
+
+
+def _method_of(model: str) -> str:
+    """The method of a model by its name in a study, which begins as the method's label does."""
+    name = model.partition(",")[0]
+    labels = {method: one.label for method, one in METHODS.items().items()}
+    exact = [method for method, label in labels.items() if label == name]
+    near = [method for method, label in labels.items() if label.startswith(name)]
+    return next(iter([*exact, *near]), "")
+
+
+def _legend(figure: Figure, ax: Axes) -> None:
+    """Each model once, below the panels."""
+    entries = ax.get_legend_handles_labels()
+    legend_outside(figure, *entries, loc="outside lower center", ncols=len(entries[1]))

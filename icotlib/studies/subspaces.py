@@ -1,0 +1,161 @@
+"""Whether answers are computed from what a subspace of a hidden state holds (DAS).
+
+For each chain token, column sum, carry and product of digits, a subspace is learned whose exchange
+with another question makes the answer follow (arXiv 2303.02536, `icotlib.interp.subspaces`). It is
+learned at the state in which a linear probe decodes the variable best. Random subspaces of the same
+rank, the same model with random weights, and a No CoT model, which never saw a chain, stand beside
+it.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from tqdm.auto import tqdm
+
+from icotlib import interp
+from icotlib.config import RunConfig
+from icotlib.evaluation.stage_model import StageModel
+from icotlib.interp.variables import Variable
+from icotlib.reporting import figures
+from icotlib.reporting.conclusions.sentences import about_seeds, capital, doubt, points
+from icotlib.reporting.statistics import ENOUGH_SEEDS, mean_over_seeds
+from icotlib.running.progress import is_live
+from icotlib.studies.base import Member, Study, measured_once, register
+from icotlib.studies.inside import CONTROL, Inside
+from icotlib.tasks.questions import QuestionSet
+
+#: Questions: three fifths give pairs to learn from, one fifth selects, one fifth is reported.
+QUESTIONS = {"smoke": 100, "fast": 4000, "paper": 4000}
+#: Steps in which a subspace is learned, and its dimensions.
+STEPS, RANK = {"smoke": 2, "fast": 100, "paper": 400}, 8
+
+#: The kinds of variables, in the order of the figure, by the beginning of their names.
+KINDS = {
+    "chain tokens": r"t\d",
+    "sums of columns": r"c\d",
+    "carries": r"carry",
+    "products of digits": r"a\d+ b",
+}
+
+#: What follows the name of a model with random weights.
+UNTRAINED = ", untrained"
+
+
+@register
+class Subspaces(Study):
+    name = "das"
+    file = "das"
+    question = (
+        "Does the answer follow when a learned subspace of a hidden state, which holds a chain "
+        "token, a column's sum, a carry or a product, is exchanged with another question's?"
+    )
+    seeds = (10, 11, 12)
+
+    def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
+        return Inside().arms(preset, seed, overrides)
+
+    def table(self, members: Sequence[Member]) -> pd.DataFrame:
+        found = []
+        for seed in dict.fromkeys(member.seed for member in members):
+            own = [one for one in members if one.seed == seed]
+            configs = [one.config for one in own]
+            questions = interp.draw_questions_of(configs, QUESTIONS[configs[0].preset], seed)
+            found += [_kept(member, questions) for member in own]
+        return pd.concat(found, ignore_index=True)
+
+    def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
+        trained = table[~table.model.str.endswith(UNTRAINED)]
+        return figures.exchanged(trained, trained.variable.map(kind_of))
+
+    def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
+        table = table.assign(kind=table.variable.map(kind_of))
+        seeds = table.seed.nunique()
+        models = [name for name in dict.fromkeys(table.model) if not name.endswith(UNTRAINED)]
+        said = [_followed(name, table) for name in models]
+        if seeds >= ENOUGH_SEEDS:
+            for name, control in CONTROL.items():
+                if name in models and control in models:
+                    said += _beside(name, control, table)
+        return [*said, about_seeds(seeds)]
+
+
+def kind_of(variable: str) -> str:
+    """The kind of a variable, by its name; empty for those that are not looked at."""
+    return next((kind for kind, start in KINDS.items() if re.match(start, variable)), "")
+
+
+def _kept(member: Member, questions: QuestionSet) -> pd.DataFrame:
+    """The rows of one model, which stay with its run."""
+    preset = member.config.preset
+    key = questions.questions.tobytes() + f"{STEPS[preset]} {RANK}".encode()
+    return measured_once(member.run, "das", key, lambda: _measured(member, questions))
+
+
+def _measured(member: Member, questions: QuestionSet) -> pd.DataFrame:
+    """Interchange interventions of one model: a row for each variable, and where the model is
+    implicit one for its untrained twin."""
+    model = StageModel.of(member.run, name=member.arm)
+    variables = [one for one in interp.variables_of(questions) if kind_of(one.name)]
+    rank = min(RANK, model.model.config.hidden_size)
+    twins = [model.untrained()] if member.arm in CONTROL else []
+    steps, found = STEPS[member.config.preset], _states(model, questions, variables)
+    rows = [
+        interp.interchange(model, questions, one, layer, position, rank, twins, member.seed, steps)
+        for one, layer, position in tqdm(
+            found, desc=f"subspaces of {member.arm}", disable=not is_live()
+        )
+    ]
+    interp.discard_activations(model, questions)
+    table = pd.concat(rows, ignore_index=True)
+    names = {"untrained": f"{member.arm}{UNTRAINED}"}
+    return table.assign(seed=member.seed, model=table.model.replace(names))
+
+
+def _states(
+    model: StageModel, questions: QuestionSet, variables: Sequence[Variable]
+) -> list[tuple[Variable, int, int]]:
+    """Each variable with the layer and position at which a linear probe decodes it best, among the
+    states that have seen what it depends on and can still influence the answer."""
+    probed = interp.probe_grid(interp.stored_activations(model, questions), variables)
+    names = model.position_names(questions)
+    first = probed.variable.map({one.name: one.known_from(names) for one in variables})
+    probed = probed.assign(seen=probed.position >= first, valid_selectivity=probed.valid)
+    able = interp.able_to_matter(model, questions, variables, probed)
+    best = interp.best_positions(able).set_index("variable")
+    where = {name: (int(row.layer), int(row.position)) for name, row in best.iterrows()}
+    return [(one, *where[one.name]) for one in variables]
+
+
+def _followed(name: str, table: pd.DataFrame) -> str:
+    """How many answers of a model follow an exchange, by kind of variable."""
+    own, twin = table[table.model == name], table[table.model == f"{name}{UNTRAINED}"]
+    parts = []
+    for kind in KINDS:
+        rows = own[own.kind == kind]
+        if len(rows):
+            best = rows.groupby("variable").accuracy.mean()
+            parts.append(
+                f"{kind} {rows.accuracy.mean():.1%} (highest {best.idxmax()}, {best.max():.1%})"
+            )
+    beside = f"random subspaces {own.control.mean():.1%}"
+    if len(twin):
+        beside += f", the untrained model {twin.accuracy.mean():.1%}"
+    return f"{capital(name)}, answers that follow: {', '.join(parts)}; {beside}."
+
+
+def _beside(name: str, control: str, table: pd.DataFrame) -> list[str]:
+    """A model less its No CoT model, by kind of variable, means by seed."""
+    said = []
+    for kind in KINDS:
+        one, other = (
+            table[(table.model == model) & (table.kind == kind)].groupby("seed").accuracy.mean()
+            for model in (name, control)
+        )
+        apart = (one - other).dropna().to_numpy(float)
+        if len(apart) >= ENOUGH_SEEDS:
+            found = mean_over_seeds(apart)
+            said.append(f"{capital(name)} less {control}, {kind}: {points(found)}{doubt(found)}.")
+    return said
