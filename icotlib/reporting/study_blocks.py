@@ -177,6 +177,28 @@ def probing_summary() -> str:
 
 
 @block
+def das() -> str:
+    """How many answers follow when a learned subspace is exchanged: each variable, by model."""
+    table = _read("das", "accuracy", "control")
+    models = list(dict.fromkeys(table.model))
+    lines = [
+        "| variable | " + " | ".join(models) + " | random subspaces |",
+        "|---" * (len(models) + 2) + "|",
+    ]
+    for variable, rows in table.groupby("variable", sort=False):
+        means = rows.groupby("model").accuracy.mean()
+        shown = " | ".join(f"{100 * means[name]:.1f}" for name in models)
+        lines.append(f"| {variable} | {shown} | {100 * rows.control.mean():.1f} |")
+    return "\n".join(lines)
+
+
+@block
+def das_summary() -> str:
+    """What the study of exchanged subspaces found, in sentences."""
+    return _listed("das")
+
+
+@block
 def shifts_summary() -> str:
     """What the study of shifts found, in sentences."""
     return _listed("shifts")
