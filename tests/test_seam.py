@@ -84,6 +84,18 @@ def test_a_killed_run_ends_with_the_numbers_of_an_uninterrupted_one(toy, tmp_pat
     assert (run.folder / weights).read_bytes() == (whole.folder / weights).read_bytes()
 
 
+@pytest.mark.parametrize("preset", ["smoke", "fast", "paper"])
+def test_it_has_a_run_at_every_preset_on_any_data(toy, preset):
+    changes = {"data.task": "mult-2x2", "toy.drop": 0.2}
+    if preset != "paper":
+        changes |= {"model.width": 96, "model.heads": 4}
+    config = experiments.run_config("toy", preset, 1, changes)
+    teacher = config.phases["teacher"]
+    assert config.data.task == teacher.data.task == "mult-2x2"
+    assert config.model == teacher.model
+    assert config.toy.drop == 0.2
+
+
 def test_its_config_is_like_any_other(toy):
     config, run = toy
     assert config.toy.drop == 0.7  # its own preset

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from icotlib.config import RunConfig
+from icotlib.config import RunConfig, parse_overrides
 from icotlib.errors import ConfigError, did_you_mean
-from icotlib.experiments.base import make
+from icotlib.experiments.base import check, make
 from icotlib.experiments.distillation import (
     icot_kd,
     kd_emulator,
@@ -18,6 +18,7 @@ from icotlib.experiments.distillation import (
 from icotlib.experiments.latent import LATENT
 from icotlib.experiments.own import own_kd, own_si
 from icotlib.experiments.stepwise import (
+    MODEL,
     explicit_cot,
     icot_si,
     no_cot,
@@ -67,8 +68,13 @@ def run_config(name: str, preset: str, seed: int = 0, overrides: Any = None) -> 
 
 
 def plain(method: str, preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
-    """A method's run at the preset's shared settings and its own, with the runs it builds on."""
-    spec = METHODS.get(method)
-    phases = {role: run_config(phase, preset, seed) for role, phase in spec.phases.items()}
+    """A method's run at the preset's shared settings and its own, with the runs it builds on.
+
+    Those are trained on the same data, and have the same model, whatever the overrides say.
+    """
+    check(preset)
+    spec, overrides = METHODS.get(method), parse_overrides(overrides)
+    shared = {name: x for name, x in overrides.items() if name.startswith(("data.", "model."))}
+    phases = {role: run_config(phase, preset, seed, shared) for role, phase in spec.phases.items()}
     changes = {"method": method, "phases": phases} | spec.presets.get(preset, {})
-    return make(preset, seed, overrides, changes)
+    return make(preset, seed, overrides, MODEL[preset], changes)

@@ -54,7 +54,7 @@ from icotlib.interp.thoughts import (
     thought_probes,
     thoughts_of,
 )
-from icotlib.interp.variables import Variable, variables_of
+from icotlib.interp.variables import Variable, chain_tokens_not_in_answer, variables_of
 from icotlib.tasks.questions import QuestionSet
 
 __all__ = [
@@ -71,6 +71,7 @@ __all__ = [
     "best_positions",
     "best_thoughts",
     "cell",
+    "chain_tokens_not_in_answer",
     "cka",
     "cka_table",
     "digit_geometry",

@@ -64,6 +64,17 @@ def variables_of(questions: QuestionSet, *kinds: str) -> list[Variable]:
     ]
 
 
+def chain_tokens_not_in_answer(questions: QuestionSet) -> list[Variable]:
+    """The chain tokens that differ between questions, without those that equal one symbol of the
+    answer in all of them: a model writes that symbol, so that its states show it anyway."""
+    answers = questions.rendered.answer
+    return [
+        one
+        for one in variables_of(questions, "chain")
+        if not (one.values[:, None] == answers).all(axis=0).any()
+    ]
+
+
 def _all_of(task: Task, questions: np.ndarray) -> list[Variable]:
     _, chain, answer = task.render(questions)
     numbers = task.intermediate_values(questions)

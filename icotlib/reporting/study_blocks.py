@@ -212,7 +212,7 @@ def quarrel() -> str:
     recycled = table[table.content == "recycled"].set_index("seed").accuracy
     lines = [
         "| places hold | forward passes | exact match, mean (95% interval) | each seed "
-        "| recycled less this, points in each seed |",
+        "| accuracy with recycled states less this row's, points by seed |",
         "|---|---|---|---|---|",
     ]
     for content, rows in table.groupby("content", sort=False):

@@ -18,6 +18,7 @@ from icotlib.evaluation.stage_model import StageModel
 from icotlib.experiments.distillation import icot_kd, kd_no_cot
 from icotlib.experiments.interp import N_EXAMPLES, NO_COT_CONTROL
 from icotlib.experiments.stepwise import icot_si, no_cot, one_model
+from icotlib.interp.report import MARGIN
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import about_seeds, capital, doubt, points
 from icotlib.reporting.statistics import ENOUGH_SEEDS, mean_over_seeds
@@ -72,8 +73,10 @@ class Inside(Study):
             own = {one.arm: one for one in members if one.seed == seed}
             configs = [one.config for one in own.values()]
             questions = interp.draw_questions_of(configs, QUESTIONS[configs[0].preset], seed)
+            tokens = [one.name for one in interp.chain_tokens_not_in_answer(questions)]
             for arm, member in own.items():
-                found.append(_kept(member, own.get(CONTROL.get(arm, "")), questions))
+                rows = _kept(member, own.get(CONTROL.get(arm, "")), questions)
+                found.append(rows[rows.variable.isin(tokens)])
         return pd.concat(found, ignore_index=True)
 
     def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
@@ -81,7 +84,7 @@ class Inside(Study):
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
         models = dict(list(table.groupby("model", sort=False)))
-        said = [_counted(name, rows) for name, rows in models.items()]
+        said = [_counted(name, rows) for name, rows in models.items()] + [_room(table)]
         if table.seed.nunique() < ENOUGH_SEEDS:
             return [*said, "Too few seeds to compare models.", about_seeds(table.seed.nunique())]
         for name, control in CONTROL.items():
@@ -102,7 +105,7 @@ def _measured(member: Member, control: Member | None, questions: QuestionSet) ->
     _, pairs = N_EXAMPLES[member.config.preset]
     model = StageModel.of(member.run, name=member.arm)
     beside = StageModel.of(control.run) if control else None
-    tokens = interp.variables_of(questions, "chain")
+    tokens = interp.chain_tokens_not_in_answer(questions)
     probed = interp.probe_with_controls(model, questions, tokens, beside, progress=is_live())
     table = interp.probing_table(model, questions, probed, pairs).assign(seed=member.seed)
     interp.discard_activations(model, questions)  # gigabytes, and the rows are kept
@@ -124,6 +127,17 @@ def _counted(name: str, rows: pd.DataFrame) -> str:
     return (
         f"{capital(name)}: of {tokens} chain tokens, {decodable} can be decoded beyond every "
         f"control ({each}), {used} are used, {both} are both."
+    )
+
+
+def _room(table: pd.DataFrame) -> str:
+    """How much room the best controls leave for a probe to exceed them by the margin."""
+    lowest = table.groupby("variable").control.min()
+    full = int((lowest > 1 - MARGIN).sum())
+    return (
+        f"The best control decodes every token in at least {lowest.min():.1%} of questions; on "
+        f"{full} of {len(lowest)} tokens it decodes more than {1 - MARGIN:.0%} in every model and "
+        f"seed, so that no probe can lie {100 * MARGIN:.0f} points above it."
     )
 
 

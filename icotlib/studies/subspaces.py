@@ -98,7 +98,8 @@ def _measured(member: Member, questions: QuestionSet) -> pd.DataFrame:
     """Interchange interventions of one model: a row for each variable, and where the model is
     implicit one for its untrained twin."""
     model = StageModel.of(member.run, name=member.arm)
-    variables = [one for one in interp.variables_of(questions) if kind_of(one.name)]
+    variables = interp.chain_tokens_not_in_answer(questions)
+    variables += interp.variables_of(questions, "number")
     rank = min(RANK, model.model.config.hidden_size)
     twins = [model.untrained()] if member.arm in CONTROL else []
     steps, found = STEPS[member.config.preset], _states(model, questions, variables)

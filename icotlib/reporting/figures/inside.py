@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from icotlib.registry import METHODS
 from icotlib.reporting.figures.base import (
@@ -19,7 +20,7 @@ from icotlib.reporting.figures.styled import styled
 
 #: What `decoded_and_used` shows of each chain token, and how the panels are called.
 _PANELS = {
-    "selectivity": "decoded:\nprobe less best control",
+    "selectivity": "decoded: probe less\nbest control (points)",
     "steering": "used:\nanswers that follow steering",
 }
 
@@ -40,6 +41,7 @@ def decoded_and_used(table: pd.DataFrame) -> Figure:
         ax.axhline(0, color=CONTROL, lw=0.8, ls=":")
         _draw_models(ax, table, column, tokens)
         percent(ax, label)
+    axes[0].yaxis.set_major_formatter(PercentFormatter(1, symbol=""))  # a difference
     axes[0].set_ylim(min(-0.03, table.selectivity.min() - 0.03), 1.03)
     axes[0].set_title(f"{seeds_text(table)}: mean, and lowest to highest")
     axes[-1].set_xlabel("chain token, which is not written")

@@ -117,7 +117,7 @@ def headline(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
     draw_removed(left, table)
     draw_learning(right, learning)
     left.set_title("Accuracy while the chain is removed")
-    right.set_title("Validation against training time")
+    right.set_title("Teacher-forced match on validation data")
     legend_outside(figure, *left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import PercentFormatter
 
 from icotlib.reporting.figures.base import (
     ACCENT,
@@ -95,10 +95,7 @@ def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
                 look.pop("label")
             named.add(str(method))
             _draw_mean(ax, each.milliseconds.astype(float).mean(), each, look)
-        ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 4, 6)))  # often within one decade
-        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xlim(left=0)
         ax.set_xlabel("milliseconds an answer")
         unit = budget.partition(" ")[0]
         equal = "" if budget == "own" else f", equal {unit}"
