@@ -5,11 +5,16 @@ import math
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 from icotlib.config import RunConfig
+from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError
+from icotlib.experiments import run_config
+from icotlib.methods.batches import BatchAccuracy
 from icotlib.methods.one_model import EveryStage, FixedStage, OneModelSettings
-from icotlib.methods.schedule import FullRemoval, NoRemoval
+from icotlib.methods.schedule import BLOCK, FullRemoval, NoRemoval
+from icotlib.methods.stepwise.method import StepwiseInternalization
 from icotlib.methods.stepwise.schedules import SCHEDULES, make_schedule, smoothing_offsets
 
 
@@ -65,6 +70,21 @@ def test_adaptive_waits_for_the_running_mean():
     assert adaptive.removed == 1
     adaptive.update(3, most, here)
     assert adaptive.advance(4)
+
+
+@pytest.mark.parametrize("measure", ["answer", "all"])
+def test_adaptive_judges_answers_or_all_that_is_learned(measure, runs_folder):
+    """Behind true chain tokens the answer is soon right, long before the chain is."""
+    changes = {"removal.schedule": "adaptive", "removal.measure": measure, "removal.window": 1}
+    changes |= {"removal.max_steps_per_stage": 99, "removal.threshold": 0.5}
+    config = run_config("icot_si", "smoke", 0, changes)
+    method = StepwiseInternalization(config, RunData(config), Accelerator(cpu=True))
+    method.schedule.removed = 1
+    here, wrong = torch.ones(10, dtype=torch.bool), torch.zeros(10, dtype=torch.bool)
+    for step in range(20, 20 + BLOCK):
+        method.seen.append(BatchAccuracy(step, exact=wrong, answer=here, at_eval_stage=here))
+    method.sync_metrics()
+    assert method.schedule.advance(20 + BLOCK) == (measure == "answer")
 
 
 def test_adaptive_looks_only_at_examples_of_this_stage():

@@ -204,7 +204,8 @@ class Method(ABC):
         self.shown += int(shown.sum())
         for step in steps.unique().tolist():
             here = steps == step
-            self.schedule.note(step, answers[here].bool(), shown[here].bool())
+            right = exact if self.schedule.judges_all else answers
+            self.schedule.note(step, right[here].bool(), shown[here].bool())
         self.seen = []
 
     def stage(self) -> dict[str, int]:

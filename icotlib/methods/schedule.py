@@ -28,13 +28,15 @@ class Schedule:
     has_stage_checkpoints: ClassVar[bool] = False
     #: Whether the step alone decides the stages, so that they are known before training.
     planned: ClassVar[bool] = False
+    #: Whether `update` learns which examples match as a whole, or which answers do.
+    judges_all: bool = False
 
     def __init__(self, longest: int):
         #: Units of the longest chain: at s = longest nothing is left.
         self.longest = longest
         #: s, the number of units removed at this stage.
         self.removed = 0
-        #: Step, right answers and examples at the eval stage of a block that is not complete.
+        #: Step, right examples and those at the eval stage, of a block that is not complete.
         self.noted: list[tuple[int, Tensor, Tensor]] = []
 
     @property
@@ -98,7 +100,7 @@ class Schedule:
                 self.update(*one)
 
     def update(self, step: int, correct: Tensor, at_eval_stage: Tensor) -> None:
-        """Learn from a batch: which answers were right, `[n]`, and which were at the eval stage."""
+        """Learn from a batch: which examples were right, and which at the eval stage: `[n]`."""
 
     def describe(self, unit: str) -> str:
         """The schedule in a sentence, where its stages are not planned."""

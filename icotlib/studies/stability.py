@@ -110,7 +110,9 @@ def _changes(arm: str, preset: str, overrides: Mapping[str, Any]) -> dict[str, A
         recipe = {**REMOVAL[preset], **overrides}
         stage = recipe["removal.steps_per_epoch"] / recipe["removal.pace"]
         most = {"removal.max_steps_per_stage": max(1, round(MOST * stage))}
-        return {"label": "adaptive", "removal.schedule": "adaptive"} | most
+        # Behind a true chain nearly every answer is right, whatever the model could write itself.
+        schedule = {"removal.schedule": "adaptive", "removal.measure": "all"}
+        return {"label": "adaptive"} | schedule | most
     return {}
 
 

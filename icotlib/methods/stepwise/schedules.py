@@ -6,7 +6,7 @@ schedule is one class here; `@register` makes it a value of `removal.schedule`.
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -78,10 +78,16 @@ class AdaptiveSettings(GradualSettings):
     schedule: str = setting("adaptive", "")
     threshold: float = setting(
         0.85,
-        "The next token is removed once the running mean of teacher-forced answer exact match "
-        f"exceeds this. That is looked at every {BLOCK} steps of the run.",
+        "The next token is removed once the running mean of a teacher-forced match exceeds this. "
+        f"That is looked at every {BLOCK} steps of the run.",
         low=0,
         high=1,
+    )
+    measure: Literal["answer", "all"] = setting(
+        "answer",
+        "What must match: the answer, or all that is learned, what is left of the chain too. "
+        "Behind true chain tokens an answer can be right though the model could no longer write "
+        "them; but a chain of words seldom matches as a whole.",
     )
     window: int = setting(
         20, "Steps that the running mean covers, and the fewest at a stage.", low=1, high=1_000_000
@@ -175,7 +181,7 @@ class Geometric(Gradual):
 
 @register
 class Adaptive(Gradual):
-    """One token more as soon as the running mean of answer exact match passes a threshold.
+    """One token more as soon as the running mean of a match in training passes a threshold.
 
     The mean covers `window` steps at this stage; `max_steps_per_stage` is a cap in steps, never
     in time, so that a run is the same on every machine. Both are looked at every `BLOCK` steps,
@@ -187,10 +193,11 @@ class Adaptive(Gradual):
 
     def __init__(self, config: Any, longest: int):
         super().__init__(config, longest)
-        #: Answer exact match of the last steps at this stage.
+        #: The match of the last steps at this stage.
         self.recent: list[float] = []
         #: Steps at this stage so far.
         self.steps_here = 0
+        self.judges_all = config.measure == "all"
 
     def sample(self, step: int, chain: Tensor, generator: torch.Generator) -> Tensor:
         k = super().sample(step, chain, generator)
