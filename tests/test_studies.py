@@ -3,6 +3,7 @@
 import csv
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -469,6 +470,20 @@ def test_other_questions_or_another_control_are_measured_anew(runs_folder):
     train(members[2].config)  # the control
     study.answer(members)
     assert len(list(folder.glob(f"{members[0].config.run_name}/inside-*.csv"))) == 2
+
+
+def test_a_control_that_answers_less_is_named_with_what_that_leaves_open():
+    def rows(accuracy):
+        return pd.DataFrame({"accuracy": accuracy})
+
+    found = {"ICoT-SI": rows([0.99, 1.0]), "One model": rows([0.98]), "No CoT": rows([0.2, 0.1])}
+    study = SimpleNamespace(rows_by_arm=lambda members: found)
+    (said,) = inside.less_accurate(study, [])
+    assert said.startswith("No CoT answers 15.0% of its test right, ICoT-SI 99.5% and One model 98")
+    found["Running sums"] = rows([0.99])
+    assert inside.less_accurate(study, []) == [said]  # as accurate as they are
+    found["No CoT"] = rows([0.97])
+    assert inside.less_accurate(study, []) == []
 
 
 def test_subspaces_of_every_kind_of_variable_are_exchanged_and_kept(runs_folder, monkeypatch):

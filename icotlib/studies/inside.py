@@ -3,7 +3,9 @@
 Each model is probed at its last removal stage, beside a No CoT model of its shape and the other
 controls of `icotlib.interp.report`; each chain token is then patched and steered where a probe
 decodes it best. No model was trained on any of the questions. The No CoT model is analysed as the
-others are: what its states hold too was not learned from chains.
+others are: what its states hold too was not learned from chains. It answers few questions right, so
+that a model trained with a loss on running sums stands beside it, which never saw a chain either
+and is accurate.
 """
 
 from collections.abc import Sequence
@@ -17,10 +19,10 @@ from icotlib.config import RunConfig
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.experiments.distillation import icot_kd, kd_no_cot
 from icotlib.experiments.interp import N_EXAMPLES, NO_COT_CONTROL
-from icotlib.experiments.stepwise import icot_si, no_cot, one_model
+from icotlib.experiments.stepwise import icot_si, no_cot, one_model, running_sums
 from icotlib.interp.report import MARGIN
 from icotlib.reporting import figures
-from icotlib.reporting.conclusions.sentences import about_seeds, capital, doubt, points
+from icotlib.reporting.conclusions.sentences import about_seeds, capital, doubt, listed, points
 from icotlib.reporting.statistics import ENOUGH_SEEDS, mean_over_seeds
 from icotlib.running.progress import is_live
 from icotlib.studies.base import Member, Study, measured_once, register
@@ -28,6 +30,13 @@ from icotlib.tasks.questions import QuestionSet
 
 #: The No CoT model that each implicit model stands beside: of its shape.
 CONTROL = {"ICoT-SI": "No CoT"} | NO_COT_CONTROL
+
+#: A model without chains that answers as many questions right as those with them.
+ACCURATE = "Running sums"
+
+#: Which models are compared, each with one that never saw a chain, of its shape.
+PAIRS = list(CONTROL.items())
+PAIRS += [(name, ACCURATE) for name in ("ICoT-SI", "One model")]
 
 #: Questions, 60% of which the probes are fitted to.
 QUESTIONS = {"smoke": 200, "fast": 34_000, "paper": 34_000}
@@ -63,6 +72,7 @@ class Inside(Study):
             "ICoT-SI": icot_si(preset, seed, overrides),
             "One model": one_model(preset, seed, overrides),
             "No CoT": no_cot(preset, seed, overrides, "examples", reference="icot_si"),
+            ACCURATE: running_sums(preset, seed, overrides),
             "ICoT-KD": icot_kd(preset, seed, overrides),
             "No CoT, as ICoT-KD": kd_no_cot(preset, seed, overrides),
         }
@@ -87,10 +97,29 @@ class Inside(Study):
         said = [_counted(name, rows) for name, rows in models.items()] + [_room(table)]
         if table.seed.nunique() < ENOUGH_SEEDS:
             return [*said, "Too few seeds to compare models.", about_seeds(table.seed.nunique())]
-        for name, control in CONTROL.items():
+        for name, control in PAIRS:
             if name in models and control in models:
                 said += _beside(name, models[name], control, models[control])
-        return [*said, about_seeds(table.seed.nunique())]
+        return [*said, *less_accurate(self, members), about_seeds(table.seed.nunique())]
+
+
+def less_accurate(study: Study, members: Sequence[Member]) -> list[str]:
+    """What is left open where a control answers fewer questions right than the models beside it.
+
+    Args:
+        study: whose arms are called as those here.
+    """
+    right = {arm: rows.accuracy.mean() for arm, rows in study.rows_by_arm(members).items()}
+    said = []
+    for control in dict.fromkeys(control for _, control in PAIRS if control in right):
+        names = [name for name, other in PAIRS if other == control and name in right]
+        better = [f"{name} {right[name]:.1%}" for name in names]
+        if any(right[name] > right[control] + MARGIN for name in names):
+            said.append(
+                f"{capital(control)} answers {right[control]:.1%} of its test right, "
+                f"{listed(better)}: fewer of its answers can follow, whatever its states hold."
+            )
+    return said
 
 
 def _kept(member: Member, control: Member | None, questions: QuestionSet) -> pd.DataFrame:

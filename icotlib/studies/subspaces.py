@@ -3,8 +3,7 @@
 For each chain token, column sum, carry and product of digits, a subspace is learned whose exchange
 with another question makes the answer follow (arXiv 2303.02536, `icotlib.interp.subspaces`). It is
 learned at the state in which a linear probe decodes the variable best. Random subspaces of the same
-rank, the same model with random weights, and a No CoT model, which never saw a chain, stand beside
-it.
+rank, the same model with random weights, and models that never saw a chain stand beside it.
 """
 
 import re
@@ -24,7 +23,7 @@ from icotlib.reporting.conclusions.sentences import about_seeds, capital, doubt,
 from icotlib.reporting.statistics import ENOUGH_SEEDS, mean_over_seeds
 from icotlib.running.progress import is_live
 from icotlib.studies.base import Member, Study, measured_once, register
-from icotlib.studies.inside import CONTROL, Inside
+from icotlib.studies.inside import CONTROL, PAIRS, Inside, less_accurate
 from icotlib.tasks.questions import QuestionSet
 
 #: Questions: three fifths give pairs to learn from, one fifth selects, one fifth is reported.
@@ -76,10 +75,9 @@ class Subspaces(Study):
         models = [name for name in dict.fromkeys(table.model) if not name.endswith(UNTRAINED)]
         said = [_followed(name, table) for name in models]
         if seeds >= ENOUGH_SEEDS:
-            for name, control in CONTROL.items():
-                if name in models and control in models:
-                    said += _beside(name, control, table)
-        return [*said, about_seeds(seeds)]
+            pairs = ((one, other) for one, other in PAIRS if one in models and other in models)
+            said += filter(None, (_beside(*pair, table) for pair in pairs))
+        return [*said, *less_accurate(self, members), about_seeds(seeds)]
 
 
 def kind_of(variable: str) -> str:
@@ -147,9 +145,9 @@ def _followed(name: str, table: pd.DataFrame) -> str:
     return f"{capital(name)}, answers that follow: {', '.join(parts)}; {beside}."
 
 
-def _beside(name: str, control: str, table: pd.DataFrame) -> list[str]:
-    """A model less its No CoT model, by kind of variable, means by seed."""
-    said = []
+def _beside(name: str, control: str, table: pd.DataFrame) -> str:
+    """A model less one that never saw a chain, by kind of variable, means by seed."""
+    parts = []
     for kind in KINDS:
         one, other = (
             table[(table.model == model) & (table.kind == kind)].groupby("seed").accuracy.mean()
@@ -158,5 +156,5 @@ def _beside(name: str, control: str, table: pd.DataFrame) -> list[str]:
         apart = (one - other).dropna().to_numpy(float)
         if len(apart) >= ENOUGH_SEEDS:
             found = mean_over_seeds(apart)
-            said.append(f"{capital(name)} less {control}, {kind}: {points(found)}{doubt(found)}.")
-    return said
+            parts.append(f"{kind} {points(found)}{doubt(found)}")
+    return f"{capital(name)} less {control}: {', '.join(parts)}." if parts else ""
