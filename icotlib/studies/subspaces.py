@@ -19,7 +19,7 @@ from icotlib.config import RunConfig
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.variables import Variable
 from icotlib.reporting import figures
-from icotlib.reporting.conclusions.sentences import about_seeds, capital, doubt, points
+from icotlib.reporting.conclusions.sentences import about_seeds, capital, decided, points
 from icotlib.reporting.statistics import ENOUGH_SEEDS, mean_over_seeds
 from icotlib.running.progress import is_live
 from icotlib.studies.base import Member, Study, measured_once, register
@@ -156,5 +156,5 @@ def _beside(name: str, control: str, table: pd.DataFrame) -> str:
         apart = (one - other).dropna().to_numpy(float)
         if len(apart) >= ENOUGH_SEEDS:
             found = mean_over_seeds(apart)
-            parts.append(f"{kind} {points(found)}{doubt(found)}")
-    return f"{capital(name)} less {control}: {', '.join(parts)}." if parts else ""
+            parts.append(f"{kind} {points(found)}{'' if decided(found) else ', undecided'}")
+    return f"{capital(name)} less {control}: {'; '.join(parts)}." if parts else ""

@@ -1,5 +1,6 @@
 """Figures of the studies of hidden states: what each model encodes, and what its answers follow."""
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -71,8 +72,9 @@ def exchanged(table: pd.DataFrame, kinds: pd.Series) -> Figure:
         ax.set_title(kind)
     for ax in axes.flat[len(shown) :]:
         ax.set_axis_off()
-    figure.supylabel("answers that follow the exchange")
-    figure.suptitle(f"{seeds_text(table)}: mean, and lowest to highest")
+    size = mpl.rcParams["axes.labelsize"]
+    figure.supylabel("answers that follow the exchange", fontsize=size)
+    figure.suptitle(f"{seeds_text(table)}: mean, and lowest to highest", fontsize=size)
     _legend(figure, axes[0, 0])
     return figure
 
