@@ -35,9 +35,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 #: Settings by which the runs of a study differ.
 OWN = ("seed", "label")
 
-#: Of other presets than `fast`, so many seeds.
-FEW_SEEDS = 2
-
 
 @dataclass(frozen=True)
 class Member:
@@ -62,6 +59,8 @@ class Study(ABC):
     question: ClassVar[str]
     #: Seeds of its published runs; settings were tuned on others.
     seeds: ClassVar[tuple[int, ...]] = (10, 11, 12, 13, 14)
+    #: How many of them other presets than `fast` have.
+    few: ClassVar[int] = 2
     #: Arms that have fewer seeds, the first so many.
     fewer: ClassVar[Mapping[str, int]] = {}
 
@@ -130,7 +129,7 @@ class Study(ABC):
         ]
 
     def _seeds(self, preset: str) -> tuple[int, ...]:
-        return self.seeds if preset == "fast" else self.seeds[:FEW_SEEDS]
+        return self.seeds if preset == "fast" else self.seeds[: self.few]
 
     def answer(self, members: Sequence[Member]) -> "Answer":
         """What those of some runs say that are finished.

@@ -66,6 +66,7 @@ class Inside(Study):
         "them, beyond every control, and on how many does its answer depend?"
     )
     seeds = (10, 11, 12)
+    few = 1  # probes take longer than training at `smoke`
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
         return {

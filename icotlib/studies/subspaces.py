@@ -27,7 +27,7 @@ from icotlib.studies.inside import CONTROL, PAIRS, Inside, less_accurate
 from icotlib.tasks.questions import QuestionSet
 
 #: Questions: three fifths give pairs to learn from, one fifth selects, one fifth is reported.
-QUESTIONS = {"smoke": 100, "fast": 4000, "paper": 4000}
+QUESTIONS = {"smoke": 60, "fast": 4000, "paper": 4000}
 #: Steps in which a subspace is learned, and its dimensions.
 STEPS, RANK = {"smoke": 2, "fast": 100, "paper": 400}, 8
 
@@ -51,7 +51,8 @@ class Subspaces(Study):
         "Does the answer follow when a learned subspace of a hidden state, which holds a chain "
         "token, a column's sum, a carry or a product, is exchanged with another question's?"
     )
-    seeds = (10, 11, 12)
+    seeds = Inside.seeds
+    few = Inside.few
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
         return Inside().arms(preset, seed, overrides)
@@ -98,7 +99,7 @@ def _measured(member: Member, questions: QuestionSet) -> pd.DataFrame:
     model = StageModel.of(member.run, name=member.arm)
     variables = interp.chain_tokens_not_in_answer(questions)
     variables += interp.variables_of(questions, "number")
-    rank = min(RANK, model.model.config.hidden_size)
+    rank = min(RANK, interp.stored_activations(model, questions).shape[-1])
     twins = [model.untrained()] if member.arm in CONTROL else []
     steps, found = STEPS[member.config.preset], _states(model, questions, variables)
     rows = [
