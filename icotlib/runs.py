@@ -24,6 +24,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import time
 import warnings
@@ -246,6 +247,13 @@ def unfinished(configs: Sequence[RunConfig]) -> list[RunConfig]:
     return list(missing.values())
 
 
+def begins(name: str, text: str) -> bool:
+    """Whether a run's name begins with a text; one that ends with a seed, as `...-s1` does, is not
+    the beginning of seed 10."""
+    within_seed = re.search(r"-s\d+$", text) and re.match(r"\d", name[len(text) :])
+    return name.startswith(text) and not within_seed
+
+
 def find_run(name: str) -> Run:
     """The run whose name is or begins with this.
 
@@ -257,7 +265,7 @@ def find_run(name: str) -> Run:
 
     Raises `RunError` listing the choices if none or several are left.
     """
-    found = [run for run in all_runs(finished=False) if run.name.startswith(name)]
+    found = [run for run in all_runs(finished=False) if begins(run.name, name)]
     if all(run.config.preset == "smoke" or run.config.label for run in found):
         instead = next((run for run in shipped_runs() if run.name == name), None)
         if instead is not None:

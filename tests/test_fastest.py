@@ -213,3 +213,16 @@ def test_a_measurement_changes_neither_random_numbers_nor_threads(cache):
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.get_num_threads() == threads
     fastest._seconds.cache_clear()
+
+
+@pytest.mark.parametrize("kind", ["flags", "added"])
+def test_a_query_that_may_attend_nowhere_gives_no_nan_in_bf16(kind):
+    """Left padding has such queries. Queries of Llama are fp32 under autocast, where the lowest
+    number of fp32 becomes -inf."""
+    query = torch.randn(2, 2, 5, 8, generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(2, 1, 5, 5).tril().bool()
+    mask[0, :, :3] = False
+    if kind == "added":
+        mask = torch.zeros(mask.shape).masked_fill(~mask, torch.finfo(torch.float32).min)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert attend(query, query, query, attn_mask=mask).isfinite().all()

@@ -25,7 +25,7 @@ from icotlib.reporting.results import learning_table, results_table
 from icotlib.reporting.selection import matching
 from icotlib.reporting.statistics import wilson_interval
 from icotlib.reporting.summary import summary
-from icotlib.runs import Run, all_runs
+from icotlib.runs import Run, all_runs, begins
 from icotlib.training.trainer import Trainer, train
 from tests.helpers import TINY, TINY_SIZES
 
@@ -653,3 +653,13 @@ def test_stage_weights_are_deleted_on_request(littered, tmp_path, monkeypatch):
     with pytest.raises(RunError, match="the weights of stage 2 were deleted"):
         icot.load(imported, 2)
     assert run.stages.removed.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_seed_is_not_the_beginning_of_a_longer_one():
+    tenth = "one_model-mult-4x2-s10-v2-b2872f3ccf"
+    assert not begins(tenth, "one_model-mult-4x2-s1")
+    assert begins(tenth, "one_model-mult-4x2-s10")
+    assert begins(tenth, "one_model-mult-4x2-s10-v2-b28")  # a part of the digest
+    assert begins(tenth, "one_model")
+    assert begins(tenth, tenth)
+    assert not begins(tenth, "icot_si")

@@ -523,6 +523,9 @@ def test_what_no_study_has_is_an_error_that_lists_what_there_is(runs_folder, cap
     for seeds in ("14..10", "ten", "1,,2"):
         assert main(["study", "main", "--seeds", seeds]) == 1
         assert "10..14" in capsys.readouterr().err
+    for inside_figures in (paths.FIGURES, paths.FIGURES / "mine"):
+        assert main(["study", "main", "--preset", "smoke", "--out", str(inside_figures)]) == 1
+        assert "say --publish" in capsys.readouterr().err
     assert main(["study", "main", "--publish", "--arms", "icot_si"]) == 1
     assert "leave out --arms" in capsys.readouterr().err
     with pytest.raises(ConfigError, match=r"say seeds"):

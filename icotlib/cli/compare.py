@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
-from icotlib.cli.options import add_import, load_imports, number, whole
+from icotlib.cli.options import add_import, load_imports, share, whole
 from icotlib.system.terminal import text_width
 
 EXAMPLES = """\
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--removed", type=whole(0), help="the stage that is tested; by default the last of each"
     )
     parser.add_argument(
-        "--threshold", type=number, default=0.9, help="accuracy at which a seed succeeds (0.9)"
+        "--threshold", type=share, default=0.9, help="accuracy at which a seed succeeds (0.9)"
     )
     for kind in ("csv", "md", "tex"):
         parser.add_argument(

@@ -63,6 +63,11 @@ def number(text: str) -> float:
     return _ranged(float, 0, None, text)
 
 
+def share(text: str) -> float:
+    """Argparse's type of a share, from 0 to 1."""
+    return _ranged(float, 0, 1, text)
+
+
 def positive(text: str) -> float:
     """Argparse's type of a finite number above zero."""
     value = number(text)

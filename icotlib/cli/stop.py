@@ -24,18 +24,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     load_imports(options)
-    from icotlib.runs import runs_in_training  # pandas: not for --help
+    from icotlib.runs import begins, runs_in_training  # pandas: not for --help
 
     if not (options.names or options.all):
         raise RunError("name the runs to stop, or use --all")
     training = runs_in_training()
     listed = "".join(f"\n  {one.name}" for one in training)
     for name in options.names:
-        if not any(one.name.startswith(name) for one in training):
+        if not any(begins(one.name, name) for one in training):
             raise RunError(f"no run in training begins with {name!r}; in training are:{listed}")
     if not training:
         raise RunError("no run is in training")
     for one in training:
-        if options.all or one.name.startswith(tuple(options.names)):
+        if options.all or any(begins(one.name, name) for name in options.names):
             one.request_stop()
             print(f"{one.name}  is asked to stop after its present step")

@@ -87,6 +87,11 @@ def run(options: argparse.Namespace) -> None:
 def check_publishable(options: argparse.Namespace) -> None:
     """Raises `ConfigError` for what may not be published: some arms, other seeds or settings; and
     where there is nothing to publish to."""
+    if options.out and paths.FIGURES in (options.out.resolve(), *options.out.resolve().parents):
+        raise ConfigError(
+            f"--out {options.out} is the folder of published figures: say --publish, which writes "
+            "the whole study there, or name another folder"
+        )
     if options.publish:
         paths.check_checkout("icot study --publish")
         other = {"--out": options.out, f"--preset {options.preset}": options.preset != "fast"}

@@ -8,6 +8,7 @@ from torch import Tensor
 from icotlib.data.corpus import Corpus, examples_of
 from icotlib.data.layout import Layout
 from icotlib.data.symbols import ANSWER_DELIMITER
+from icotlib.data.text import clean
 from icotlib.evaluation.truths import graded
 from icotlib.tasks import Example, Task
 from icotlib.tasks.questions import QuestionSet
@@ -78,7 +79,8 @@ def as_examples(
 def _example(typed: str, task: Task | None, known: Callable[[], Mapping[str, Example]]) -> Example:
     if task is not None:
         return QuestionSet.parse(task, typed).examples()[0]
-    return known().get(typed.strip(), Example(typed.strip(), "", ""))
+    typed = clean(typed)  # as the data were
+    return known().get(typed, Example(typed, "", ""))
 
 
 def example_of(corpus: Corpus) -> tuple[str, Example]:

@@ -129,9 +129,8 @@ class Method(ABC):
     # --- training ---
 
     def __init__(self, config: RunConfig, run_data: RunData, accelerator: Accelerator):
-        self.config, self.run_data = config, run_data
+        self.config, self.run_data, self.format = config, run_data, config.input_format
         self.accelerator, self.device = accelerator, accelerator.device
-        self.format = config.input_format
         self.schedule = self.make_schedule(config, run_data.longest_chain)
         self.seen: list[BatchAccuracy] = []
         #: Examples that matched and examples seen in training since the last evaluation.

@@ -71,14 +71,16 @@ def attend(
 
 def _added(mask: Tensor | None, is_causal: bool, queries: int, keys: int, like: Tensor) -> Tensor:
     """What is added to the scores, `[queries, keys]` or `[n or 1, heads or 1, queries, keys]`."""
-    least = torch.finfo(like.dtype).min  # not -inf: a query that may attend nowhere gives no NaN
+    # Not -inf: a query that may attend nowhere gives no NaN. The products are computed in bf16, in
+    # which the lowest number of fp32 is -inf.
+    least = torch.finfo(torch.bfloat16).min
     if is_causal:
         return like.new_full((queries, keys), least).triu_(1)
     if mask is None:
         return like.new_zeros(queries, keys)
     if mask.dtype == torch.bool:
         mask = torch.zeros_like(mask, dtype=like.dtype).masked_fill_(~mask, least)
-    return mask.to(like.dtype)
+    return mask.clamp(min=least).to(like.dtype)
 
 
 def short_attention(dtype: torch.dtype | None, model: nn.Module) -> AbstractContextManager:

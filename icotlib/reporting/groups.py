@@ -16,7 +16,7 @@ import pandas as pd
 
 from icotlib.config import RunConfig, settings_of
 from icotlib.errors import ConfigError, RunError
-from icotlib.runs import Run, all_runs
+from icotlib.runs import Run, all_runs, begins
 from icotlib.settings import flattened
 
 #: Settings that are no part of a configuration.
@@ -225,7 +225,7 @@ def find_group(name: str) -> Group:
         return group_runs(exact)[0]
     groups = group_runs(runs)
     found = [group for group in groups if group.key == name]
-    found = found or group_runs(run for run in runs if run.name.startswith(name))
+    found = found or group_runs(run for run in runs if begins(run.name, name))
     plain = [group for group in found if not group.config.label]
     for choice in (found, plain):
         if len(choice) == 1:

@@ -23,7 +23,9 @@ def record_line(run: Run) -> dict[str, Any]:
             "train.stop_accuracy"
         )
     target, last = run.config.train.stop_accuracy, run.stages.iloc[-1]
-    reached = run.metrics[run.metrics.valid_match >= target]
+    final = run.config.spec.make_schedule(run.config, run.totals["chain_length"]).final_stage
+    metrics = run.metrics[run.metrics.removed == final]  # earlier stages may have reached it too
+    reached = metrics[metrics.valid_match >= target]
     first = reached.iloc[0] if len(reached) else None
     origin, train = run.provenance, run.config.train
     return {
