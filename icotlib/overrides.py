@@ -81,15 +81,16 @@ def _flat(changes: Mapping[str, Any], above: str, known: Known) -> list[tuple[st
             found += _flat(value, name, known)
         else:
             value = _untyped(value)
-            found.append((name, _absolute(value) if known.is_path(name) else value))
+            found.append((name, absolute(value) if known.is_path(name) else value))
     return found
 
 
-def _absolute(value: Any) -> Any:
+def absolute(value: Any) -> Any:
     """A path that is there as an absolute one; anything else, such as a hub's id, as it is."""
     if not isinstance(value, str | os.PathLike) or not str(value).strip():
         return value
-    return os.path.abspath(value) if os.path.exists(value) else value
+    path = os.path.expanduser(value)
+    return os.path.abspath(path) if os.path.exists(path) else value
 
 
 def _read(text: Typed, name: str, kind: Any, known: Known) -> Any:

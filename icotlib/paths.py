@@ -50,6 +50,11 @@ MAP_GRID = Path(__file__).resolve().parent / "reporting" / "map_grid"
 STAGE_SLIDER = MAP_GRID.with_name("stage_slider")
 
 
+def is_published(folder: Path) -> bool:
+    """Whether a folder is that of the published figures, or lies in it."""
+    return folder.resolve().is_relative_to(FIGURES.resolve())
+
+
 def check_checkout(command: str) -> None:
     """Raises `ConfigError` where there is no checkout of the repository, whose files a command
     writes or reads.

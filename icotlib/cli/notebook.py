@@ -1,10 +1,10 @@
 """`icot notebook`: some notebooks."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from icotlib.cli.options import add_run_options, load_imports, overrides_of
+from icotlib.overrides import absolute
 from icotlib.running.notebooks import find_notebook, manual, parameter_types, run_all
 from icotlib.running.parameters import COMMON, read
 
@@ -44,7 +44,5 @@ def parameters_of(pairs: list[str], names: list[str]) -> tuple[list[str], dict[s
         if name not in known or name in COMMON:
             settings.append(pair)
             continue
-        value = read(text, known[name], name)
-        is_file = isinstance(value, str) and value and Path(value).expanduser().exists()
-        values[name] = str(Path(value).expanduser().resolve()) if is_file else value
+        values[name] = absolute(read(text, known[name], name))
     return settings, values

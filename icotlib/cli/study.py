@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> None:
 def check_publishable(options: argparse.Namespace) -> None:
     """Raises `ConfigError` for what may not be published: some arms, other seeds or settings; and
     where there is nothing to publish to."""
-    if options.out and paths.FIGURES in (options.out.resolve(), *options.out.resolve().parents):
+    if options.out and paths.is_published(options.out):
         raise ConfigError(
             f"--out {options.out} is the folder of published figures: say --publish, which writes "
             "the whole study there, or name another folder"

@@ -42,11 +42,12 @@ from icotlib.interp.questions import draw_questions_of, minimal_pairs, separator
 from icotlib.interp.report import (
     able_to_matter,
     best_positions,
+    has_seen,
     probe_with_controls,
     probing_table,
 )
 from icotlib.interp.steering import steer
-from icotlib.interp.subspaces import interchange, learn_subspace, random_subspace
+from icotlib.interp.subspaces import interchange, interchanges, learn_subspace, random_subspace
 from icotlib.interp.thoughts import (
     best_thoughts,
     head_table,
@@ -80,8 +81,10 @@ __all__ = [
     "effect_by_position_kind",
     "effect_of_token",
     "fit_linear",
+    "has_seen",
     "head_table",
     "interchange",
+    "interchanges",
     "knock_out",
     "learn_subspace",
     "minimal_pairs",

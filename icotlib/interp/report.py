@@ -1,7 +1,6 @@
 """Probes with their controls, and the table that sets what is decodable beside what is used."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -103,19 +102,30 @@ def compared(
     seen = states["input"]()
     controls["input"] = _best_so_far(grid(seen, probe="linear"))
     controls["input, MLP"] = _best_so_far(grid(seen, probe="mlp"))
-    known_from = {one.name: one.known_from(names) for one in variables}
     scores, valid = (
         pd.DataFrame({name: aligned(table, one, column) for name, one in controls.items()})
         for column in ("score", "valid")
     )
     return table.assign(
-        seen=table.position >= table.variable.map(known_from),
+        seen=has_seen(table, variables, names),
         control=scores.fillna(-1).idxmax(axis=1),
         control_score=scores.max(axis=1),
         selectivity=table.score - scores.max(axis=1),
         valid_selectivity=table.valid - valid.max(axis=1),
         **scores,
     )
+
+
+def has_seen(
+    table: pd.DataFrame, variables: Sequence[Variable], names: Sequence[str]
+) -> "pd.Series[bool]":
+    """Whether the position of each row has seen all that the row's variable depends on.
+
+    Args:
+        table: rows of `probe_grid`; names: of the positions.
+    """
+    known_from = {one.name: one.known_from(names) for one in variables}
+    return table.position >= table.variable.map(known_from)
 
 
 def _best_so_far(table: pd.DataFrame) -> pd.DataFrame:
@@ -150,18 +160,19 @@ def best_positions(table: pd.DataFrame) -> pd.DataFrame:
     """For each variable, the layer and position where a probe reads it best, one row each.
 
     Only positions count that have seen all that the variable depends on: before that, a probe that
-    reads nothing can be the most selective. The score on the questions to select by decides; among
-    states within two points of the best one the most selective win (within two points again), so
-    that a token is not read where it stands in the input, then the lowest layer and the first
-    position. What is reported was measured on other questions. Column `row` is the row's label in
-    the table.
+    reads nothing can be the most selective. The score on the questions to select by decides; where
+    controls were probed, the most selective of the states within two points of the best one win
+    (within two points again), so that a token is not read where it stands in the input; then the
+    lowest layer and the first position. What is reported was measured on other questions. Column
+    `row` is the row's label in the table.
 
     Args:
-        table: rows of `probe_with_controls`.
+        table: rows of `probe_with_controls`, or of `probe_grid` with the column `seen`
+            (`has_seen`).
     """
     order = pd.unique(table.variable)
     near = table[table.seen]
-    for column in ("valid", "valid_selectivity"):
+    for column in (one for one in ("valid", "valid_selectivity") if one in near):
         best = near.groupby("variable")[column].transform("max")
         near = near[near[column] >= best - NEAR]
     near = near.assign(row=near.index).sort_values(["layer", "position"])
@@ -182,11 +193,8 @@ def able_to_matter(
 
     Raises `ConfigError` where the task has no counterfactual answers.
     """
-    writes, few = model.answer_positions(questions), slice(0, FEW)
-    last = {
-        one.name: int(writes[first_affected(questions[few], replace(one, values=one.values[few]))])
-        for one in variables
-    }
+    writes, few = model.answer_positions(questions), questions[:FEW]
+    last = {one.name: int(writes[first_affected(few, one)]) for one in variables}
     below = probed[probed.layer < model.layers]
     return below[below.position <= below.variable.map(last)]
 

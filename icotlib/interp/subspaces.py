@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.parametrizations import orthogonal
+from tqdm.auto import tqdm
 
 from icotlib.errors import ConfigError
 from icotlib.evaluation import interventions
@@ -98,11 +99,19 @@ class _Place:
     states: Tensor
 
     @classmethod
-    def of(cls, model: StageModel, questions: QuestionSet, layer: int, position: int) -> "_Place":
-        """Raises `ConfigError` for a state that the model does not have."""
+    def of(
+        cls,
+        model: StageModel,
+        questions: QuestionSet,
+        layer: int,
+        position: int,
+        states: np.ndarray | None = None,
+    ) -> "_Place":
+        """From the model's `stored_activations`, which may be at hand. Raises `ConfigError` for a
+        state that the model does not have."""
         check_state(model, layer, position, len(model.position_names(questions)))
-        states = stored_activations(model, questions)[layer, position]
-        return cls(model, layer, position, torch.from_numpy(np.array(states)))
+        states = stored_activations(model, questions) if states is None else states
+        return cls(model, layer, position, torch.from_numpy(np.array(states[layer, position])))
 
 
 class _Exchange:
@@ -258,7 +267,6 @@ def _frozen(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-@all_cores()
 def interchange(
     model: StageModel,
     questions: QuestionSet,
@@ -272,33 +280,70 @@ def interchange(
 ) -> pd.DataFrame:
     """Whether a subspace of a state holds a variable, and whether the answer is computed from it.
 
+    `interchanges` of one variable.
+    """
+    where = [(variable, layer, position)]
+    return interchanges(model, questions, where, rank, controls, seed, steps)
+
+
+@all_cores()
+def interchanges(
+    model: StageModel,
+    questions: QuestionSet,
+    where: Sequence[tuple[Variable, int, int]],
+    rank: int = 1,
+    controls: Sequence[StageModel] = (),
+    seed: int = 0,
+    steps: int = STEPS,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Whether subspaces of states hold variables, and whether the answer is computed from them.
+
     A subspace is learned (`learn_subspace`), and then tried on pairs of the last fifth of the
     questions, of which each is a base once. Only pairs count whose counterfactual answer differs
     from the base's own: without an exchange none of them is right.
 
     Args:
+        where: each variable with the layer and the position of its state.
         controls: models that must not succeed, such as `model.untrained()` and a No CoT model.
             Each is given the same sequences, and learns a subspace of its own.
+        progress: whether a bar shows how many variables are done.
 
     Returns:
-        one row per model, that of `model` first: model, seed (of the run), variable, layer,
-        position (its name), rank; `accuracy`, the share of pairs in which the whole answer becomes
-        the counterfactual one, with its 95% interval `ci_low`, `ci_high`; `control`, the same with
-        random subspaces of this rank in the same model (mean of `RANDOM`).
+        for each variable one row per model, that of `model` first: model, seed (of the run),
+        variable, layer, position (its name), rank; `accuracy`, the share of pairs in which the
+        whole answer becomes the counterfactual one, with its 95% interval `ci_low`, `ci_high`;
+        `control`, the same with random subspaces of this rank in the same model (mean of `RANDOM`).
 
     Raises `ConfigError` as `learn_subspace` does.
     """
-    test, rows = split_60_20_20(len(questions))[2], []
-    for one in (model, *(control.with_inputs_of(model) for control in controls)):
-        place = _Place.of(one, questions, layer, position)
-        basis = _learn(place, questions, variable, rank, seed, steps)
-        tried = _Exchange(place, Interchanges.of(questions, variable, test, seed))
-        found = effect_size(tried.right(basis))
-        others = [random_subspace(len(basis), rank, seed + 1 + i) for i in range(RANDOM)]
-        random = torch.cat([tried.right(other) for other in others])
-        row = {"model": one.name, "seed": one.config.seed, "variable": variable.name}
-        name = model.position_names(questions)[position]
-        row |= {"layer": layer, "position": name, "rank": rank, "accuracy": found["effect"]}
-        row["control"] = effect_size(random)["effect"]
-        rows.append(row | {"ci_low": found["low"], "ci_high": found["high"]})
+    models = [model, *(control.with_inputs_of(model) for control in controls)]
+    states = [stored_activations(one, questions) for one in models]
+    names, rows = model.position_names(questions), []
+    for variable, layer, position in tqdm(
+        where, desc=f"subspaces of {model.name}", disable=not progress
+    ):
+        for one, own in zip(models, states, strict=True):
+            place = _Place.of(one, questions, layer, position, own)
+            row = {"model": one.name, "seed": one.config.seed, "variable": variable.name}
+            row |= {"layer": layer, "position": names[position], "rank": rank}
+            rows.append(row | _interchanged(place, questions, variable, rank, seed, steps))
     return pd.DataFrame(rows)
+
+
+def _interchanged(
+    place: _Place, questions: QuestionSet, variable: Variable, rank: int, seed: int, steps: int
+) -> dict[str, float]:
+    """The measured columns of `interchanges` for one model and one variable."""
+    test = split_60_20_20(len(questions))[2]
+    basis = _learn(place, questions, variable, rank, seed, steps)
+    tried = _Exchange(place, Interchanges.of(questions, variable, test, seed))
+    found = effect_size(tried.right(basis))
+    others = [random_subspace(len(basis), rank, seed + 1 + i) for i in range(RANDOM)]
+    random = torch.cat([tried.right(other) for other in others])
+    return {
+        "accuracy": found["effect"],
+        "control": effect_size(random)["effect"],
+        "ci_low": found["low"],
+        "ci_high": found["high"],
+    }

@@ -135,6 +135,9 @@ def counterfactual_answers(
 def first_affected(questions: QuestionSet, variable: Variable) -> int:
     """The first answer symbol that a variable's values can change, in any of the questions.
 
+    Args:
+        variable: of these questions, or of more.
+
     Raises `ConfigError` where the task has no counterfactual answers.
     """
     own, first = questions.rendered.answer, len(questions.rendered.answer[0])

@@ -201,9 +201,9 @@ class Method(ABC):
         steps, exact, answers, shown = everyones_accuracy(self.seen, self.accelerator).unbind(dim=1)
         self.right += int((exact & shown).sum())
         self.shown += int(shown.sum())
+        right = exact if self.schedule.judges_all else answers
         for step in steps.unique().tolist():
             here = steps == step
-            right = exact if self.schedule.judges_all else answers
             self.schedule.note(step, right[here].bool(), shown[here].bool())
         self.seen = []
 

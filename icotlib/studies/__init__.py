@@ -9,6 +9,7 @@ stability  in how many seeds removal succeeds, by its schedule
 levers     which settings of stepwise internalization matter, each changed alone
 auxiliary  what a loss on running sums teaches, with no chain at all
 shifts     how many questions unlike those of its training each method answers
+states     what the next two share: models, controls, questions
 inside     which chain tokens each method's states hold, and which its answer depends on
 subspaces  whether answers are computed from what a subspace of a state holds (DAS)
 routing    which questions need written steps, by a model's own confidence

@@ -8,22 +8,25 @@ rank, the same model with random weights, and models that never saw a chain stan
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
-from tqdm.auto import tqdm
 
 from icotlib import interp
-from icotlib.config import RunConfig
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.variables import Variable
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import about_seeds, capital, decided, points
-from icotlib.reporting.statistics import ENOUGH_SEEDS, mean_over_seeds
 from icotlib.running.progress import is_live
-from icotlib.studies.base import Member, Study, measured_once, register
-from icotlib.studies.inside import CONTROL, PAIRS, Inside, less_accurate
+from icotlib.studies.base import Member, measured_once, register
+from icotlib.studies.states import (
+    CONTROL,
+    OfStates,
+    asked,
+    less_accurate,
+    less_by_seed,
+    pairs_among,
+)
 from icotlib.tasks.questions import QuestionSet
 
 #: Questions: three fifths give pairs to learn from, one fifth selects, one fifth is reported.
@@ -44,27 +47,21 @@ UNTRAINED = ", untrained"
 
 
 @register
-class Subspaces(Study):
+class Subspaces(OfStates):
     name = "das"
     file = "das"
     question = (
         "Does the answer follow when a learned subspace of a hidden state, which holds a chain "
         "token, a column's sum, a carry or a product, is exchanged with another question's?"
     )
-    seeds = Inside.seeds
-    few = Inside.few
-
-    def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
-        return Inside().arms(preset, seed, overrides)
 
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
-        found = []
-        for seed in dict.fromkeys(member.seed for member in members):
-            own = [one for one in members if one.seed == seed]
-            configs = [one.config for one in own]
-            questions = interp.draw_questions_of(configs, QUESTIONS[configs[0].preset], seed)
-            found += [_kept(member, questions) for member in own]
-        return pd.concat(found, ignore_index=True)
+        kept = (
+            _kept(member, questions)
+            for own, questions in asked(members, QUESTIONS)
+            for member in own.values()
+        )
+        return pd.concat(kept, ignore_index=True)
 
     def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
         trained = table[~table.model.str.endswith(UNTRAINED)]
@@ -75,9 +72,7 @@ class Subspaces(Study):
         seeds = table.seed.nunique()
         models = [name for name in dict.fromkeys(table.model) if not name.endswith(UNTRAINED)]
         said = [_followed(name, table) for name in models]
-        if seeds >= ENOUGH_SEEDS:
-            pairs = ((one, other) for one, other in PAIRS if one in models and other in models)
-            said += filter(None, (_beside(*pair, table) for pair in pairs))
+        said += filter(None, (_beside(*pair, table) for pair in pairs_among(models)))
         return [*said, *less_accurate(self, members), about_seeds(seeds)]
 
 
@@ -101,15 +96,11 @@ def _measured(member: Member, questions: QuestionSet) -> pd.DataFrame:
     variables += interp.variables_of(questions, "number")
     rank = min(RANK, interp.stored_activations(model, questions).shape[-1])
     twins = [model.untrained()] if member.arm in CONTROL else []
-    steps, found = STEPS[member.config.preset], _states(model, questions, variables)
-    rows = [
-        interp.interchange(model, questions, one, layer, position, rank, twins, member.seed, steps)
-        for one, layer, position in tqdm(
-            found, desc=f"subspaces of {member.arm}", disable=not is_live()
-        )
-    ]
+    where, steps = _states(model, questions, variables), STEPS[member.config.preset]
+    table = interp.interchanges(
+        model, questions, where, rank, twins, member.seed, steps, progress=is_live()
+    )
     interp.discard_activations(model, questions)
-    table = pd.concat(rows, ignore_index=True)
     names = {"untrained": f"{member.arm}{UNTRAINED}"}
     return table.assign(seed=member.seed, model=table.model.replace(names))
 
@@ -121,8 +112,7 @@ def _states(
     states that have seen what it depends on and can still influence the answer."""
     probed = interp.probe_grid(interp.stored_activations(model, questions), variables)
     names = model.position_names(questions)
-    first = probed.variable.map({one.name: one.known_from(names) for one in variables})
-    probed = probed.assign(seen=probed.position >= first, valid_selectivity=probed.valid)
+    probed = probed.assign(seen=interp.has_seen(probed, variables, names))
     able = interp.able_to_matter(model, questions, variables, probed)
     best = interp.best_positions(able).set_index("variable")
     where = {name: (int(row.layer), int(row.position)) for name, row in best.iterrows()}
@@ -151,11 +141,9 @@ def _beside(name: str, control: str, table: pd.DataFrame) -> str:
     parts = []
     for kind in KINDS:
         one, other = (
-            table[(table.model == model) & (table.kind == kind)].groupby("seed").accuracy.mean()
-            for model in (name, control)
+            table[(table.model == model) & (table.kind == kind)] for model in (name, control)
         )
-        apart = (one - other).dropna().to_numpy(float)
-        if len(apart) >= ENOUGH_SEEDS:
-            found = mean_over_seeds(apart)
+        found = less_by_seed(one, other, "accuracy")
+        if found is not None:
             parts.append(f"{kind} {points(found)}{'' if decided(found) else ', undecided'}")
     return f"{capital(name)} less {control}: {'; '.join(parts)}." if parts else ""

@@ -217,8 +217,7 @@ def _target(name: str, folder: str | Path | None) -> Path:
             f"{name!r} cannot name a figure's files: use letters, digits, -, _ and ., and no ending"
         )
     target = Path.cwd() / FOLDER if folder is None else Path(folder).expanduser()
-    published = paths.FIGURES.resolve()
-    if published in (target.resolve(), *target.resolve().parents):
+    if paths.is_published(target):
         raise ConfigError(
             f"{target} holds the published figures, which only `icot publish` writes; name another "
             "folder"

@@ -1,0 +1,89 @@
+"""What the studies of hidden states share: their models, controls and questions."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from icotlib import interp
+from icotlib.config import RunConfig
+from icotlib.experiments.distillation import icot_kd, kd_no_cot
+from icotlib.experiments.interp import NO_COT_CONTROL
+from icotlib.experiments.stepwise import icot_si, no_cot, one_model, running_sums
+from icotlib.interp.report import MARGIN
+from icotlib.reporting.conclusions.sentences import capital, listed
+from icotlib.reporting.statistics import ENOUGH_SEEDS, Interval, mean_over_seeds
+from icotlib.studies.base import Member, Study
+from icotlib.tasks.questions import QuestionSet
+
+#: The No CoT model that each implicit model stands beside: of its shape.
+CONTROL = {"ICoT-SI": "No CoT"} | NO_COT_CONTROL
+
+#: A model without chains that answers as many questions right as those with them.
+ACCURATE = "Running sums"
+
+#: Which models are compared, each with one that never saw a chain, of its shape.
+PAIRS = [*CONTROL.items(), *((name, ACCURATE) for name in ("ICoT-SI", "One model"))]
+
+
+class OfStates(Study):
+    """A study of what the states of each method hold once its steps are removed."""
+
+    seeds = (10, 11, 12)
+    few = 1  # analyses take longer than training at `smoke`
+
+    def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
+        return {
+            "ICoT-SI": icot_si(preset, seed, overrides),
+            "One model": one_model(preset, seed, overrides),
+            "No CoT": no_cot(preset, seed, overrides, "examples", reference="icot_si"),
+            ACCURATE: running_sums(preset, seed, overrides),
+            "ICoT-KD": icot_kd(preset, seed, overrides),
+            "No CoT, as ICoT-KD": kd_no_cot(preset, seed, overrides),
+        }
+
+
+def asked(
+    members: Sequence[Member], numbers: Mapping[str, int]
+) -> Iterator[tuple[dict[str, Member], QuestionSet]]:
+    """The members of each seed, by arm, and questions that none of them learned from.
+
+    Args:
+        numbers: of questions, by preset.
+    """
+    for seed in dict.fromkeys(member.seed for member in members):
+        own = {one.arm: one for one in members if one.seed == seed}
+        configs = [one.config for one in own.values()]
+        yield own, interp.draw_questions_of(configs, numbers[configs[0].preset], seed)
+
+
+def pairs_among(names: Sequence[str]) -> list[tuple[str, str]]:
+    """The pairs to compare of which both models are there."""
+    return [(name, control) for name, control in PAIRS if name in names and control in names]
+
+
+def less_by_seed(rows: pd.DataFrame, others: pd.DataFrame, column: str) -> Interval | None:
+    """A column of one model's rows less that of another's, means by seed; None where the two have
+    too few seeds in common."""
+    means = (one.groupby("seed")[column].mean() for one in (rows, others))
+    apart = next(means).sub(next(means)).dropna().to_numpy(float)
+    return mean_over_seeds(apart) if len(apart) >= ENOUGH_SEEDS else None
+
+
+def less_accurate(study: Study, members: Sequence[Member]) -> list[str]:
+    """What is left open where a control answers fewer questions right than the models beside it.
+
+    Args:
+        study: whose arms are called as those of `OfStates`.
+    """
+    right = {arm: rows.accuracy.mean() for arm, rows in study.rows_by_arm(members).items()}
+    beside: dict[str, list[str]] = {}
+    for name, control in pairs_among(list(right)):
+        beside.setdefault(control, []).append(name)
+    return [
+        f"{capital(control)} answers {right[control]:.1%} of its test right, "
+        f"{listed(f'{name} {right[name]:.1%}' for name in names)}: fewer of its answers can "
+        "follow, whatever its states hold."
+        for control, names in beside.items()
+        if any(right[name] > right[control] + MARGIN for name in names)
+    ]
