@@ -330,6 +330,11 @@ def type_of(name: str) -> Any:
     return _known(tuple(METHODS.items().items())).type_of(name)
 
 
+def is_path(name: str) -> bool:
+    """Whether a setting, with or without a phase in front, names a file or a folder."""
+    return _known(tuple(METHODS.items().items())).is_path(name)
+
+
 @functools.lru_cache(maxsize=4)
 def _known(methods: tuple[tuple[str, Any], ...]) -> Known:
     every = [one for name, _ in methods for one in settings_of(name)]

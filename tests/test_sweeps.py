@@ -368,3 +368,15 @@ def test_a_sweep_survives(runs_folder, outside):
     assert len(all_runs()) == 24
     if not had_small_disk:
         pytest.skip("no rights to mount a small disk: the full disk alone was left out")
+
+
+def test_files_in_cells_are_found_from_anywhere(runs_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.csv", "b.csv", "smoke"):  # a file that is called as a preset is none
+        (tmp_path / name).write_text("question,answer\n1 + 1,2\n")
+    sweep = Sweep.make("14", [{"source": "a.csv"}, {"source": "b.csv"}], {"preset": "smoke"})
+    assert sweep.plan["cells"] == [{"source": f"{tmp_path}/{name}.csv"} for name in "ab"]
+    assert sweep.plan["fixed"] == {"preset": "smoke"}
+    (tmp_path / "held.txt").write_text("1 2 * 3||4 #### 5\n")
+    sweep = Sweep.make("one_model", [{"data.hold_out": "held.txt"}], {"preset": "smoke"})
+    assert sweep.plan["cells"] == [{"data.hold_out": f"{tmp_path}/held.txt"}]

@@ -4,9 +4,8 @@ import argparse
 from typing import Any
 
 from icotlib.cli.options import add_run_options, load_imports, overrides_of
-from icotlib.overrides import absolute
 from icotlib.running.notebooks import find_notebook, manual, parameter_types, run_all
-from icotlib.running.parameters import COMMON, read
+from icotlib.running.parameters import COMMON, located, read
 
 EXAMPLES = f"""\
 examples:
@@ -44,5 +43,5 @@ def parameters_of(pairs: list[str], names: list[str]) -> tuple[list[str], dict[s
         if name not in known or name in COMMON:
             settings.append(pair)
             continue
-        values[name] = absolute(read(text, known[name], name))
-    return settings, values
+        values[name] = read(text, known[name], name)
+    return settings, located(values, known)

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from icotlib.errors import ConfigError, did_you_mean
+from icotlib.overrides import absolute
 
 #: How the cell begins that papermill puts behind the one with the parameters.
 INJECTED = "# Parameters\n"
@@ -76,6 +77,17 @@ def _assigned(source: str) -> dict[str, Any]:
         for node in ast.parse(source).body
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
     }
+
+
+def located(values: Mapping[str, Any], known: Mapping[str, type]) -> dict[str, Any]:
+    """Values in which each text of a parameter that names a file or folder here is its whole path:
+    notebooks are executed elsewhere.
+
+    Args:
+        known: the parameters of the notebook, each with its type.
+    """
+    own = {name for name, kind in known.items() if kind is str and name not in COMMON}
+    return {name: absolute(value) if name in own else value for name, value in values.items()}
 
 
 def read(text: str, kind: type, name: str) -> Any:

@@ -24,14 +24,16 @@ import numpy as np
 import pandas as pd
 
 from icotlib import paths
-from icotlib.config import parse_overrides
+from icotlib.config import is_path, parse_overrides
 from icotlib.errors import ConfigError, RunError, StoppedError, did_you_mean
 from icotlib.experiments.runs import RUNS
+from icotlib.overrides import absolute
 from icotlib.registry import METHODS
 from icotlib.running import notebooks
 from icotlib.running.cells import Cell, Target
 from icotlib.running.grids import grid_cells
 from icotlib.running.jobs import Job, Outcome, run_jobs, trainings
+from icotlib.running.parameters import located
 from icotlib.running.worker import stop_requested
 from icotlib.runs import unfinished
 from icotlib.system import leases
@@ -83,8 +85,9 @@ class Sweep:
         there is another sweep.
         """
         target, is_notebook = resolved(target)
-        own = [{name: _plain(value, name) for name, value in cell.items()} for cell in cells]
-        common = {name: _plain(value, name) for name, value in fixed.items()}
+        known = notebooks.parameter_types(notebooks.find_notebook(target)) if is_notebook else {}
+        own = [_settings(cell, known) for cell in cells]
+        common = _settings(fixed, known)
         plan = {"target": target, "notebook": is_notebook, "fixed": common, "cells": own}
         text = json.dumps(plan, sort_keys=True)
         name = name and check_name(name, "the name of the sweep")
@@ -189,6 +192,20 @@ def _target(folder: Path, plan: dict[str, Any]) -> Target:
 
 def _cells(target: Target, plan: dict[str, Any]) -> list[Cell]:
     return [Cell(target, number, settings) for number, settings in enumerate(plan["cells"])]
+
+
+def _settings(given: Mapping[str, Any], known: Mapping[str, type]) -> dict[str, Any]:
+    """The settings of a cell as the plan keeps them, with whole paths: it is gone on with from
+    anywhere.
+
+    Args:
+        known: the parameters of the notebook that is swept, each with its type.
+    """
+    plain = {name: _plain(value, name) for name, value in given.items()}
+    return {
+        name: absolute(value) if is_path(name) else value
+        for name, value in located(plain, known).items()
+    }
 
 
 def _plain(value: Any, name: str) -> Any:
