@@ -207,9 +207,12 @@ class RunFiles:
     @property
     def checkpointed_stages(self) -> list[int]:
         """The removal stages that have a folder for weights of their own, in order."""
-        folders = (self.folder / "stages").glob("removed-*")
-        stages = sorted(removed_at(folder) for folder in folders)
-        return [removed for removed in stages if self.keeps_weights(removed)]
+        return [removed for removed in self.ended_stages if self.keeps_weights(removed)]
+
+    @property
+    def ended_stages(self) -> list[int]:
+        """The removal stages that ended in training and left weights or a score, in order."""
+        return sorted(removed_at(path) for path in (self.folder / "stages").glob("removed-*"))
 
     def keeps_weights(self, removed: int) -> bool:
         """Whether training keeps weights to ask at a removal stage (`train.stage_weights`)."""

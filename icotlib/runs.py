@@ -37,6 +37,7 @@ from icotlib.config import NUMERICS, RunConfig, to_dict
 from icotlib.errors import IcotError, RunError, RunWarning
 from icotlib.run_files import FORMAT, RESULTS, RunFiles
 from icotlib.system import leases, seals
+from icotlib.system.contents import file_hash
 from icotlib.system.origin import command_line, git_commit
 from icotlib.system.seals import write_json
 
@@ -63,8 +64,11 @@ class Run(RunFiles):
 
     @property
     def measured(self) -> Path:
-        """The folder of what can be measured again at any time."""
-        return paths.data_cache() / f"shipped-{self.name}" if self.is_shipped else self.folder
+        """The folder of what can be measured again at any time; of other weights another one."""
+        if not self.is_shipped:
+            return self.folder
+        version = file_hash(self.folder / "model" / seals.SEAL)[:8]
+        return paths.data_cache() / f"shipped-{self.name}-{version}"
 
     def activations_folder(self, removed: int) -> Path:
         """The folder that keeps the residual stream at a removal stage."""

@@ -128,6 +128,21 @@ def test_the_recipe_is_compared_with_what_changes_it(of_runs):
     assert "With “never”, no question was right with the whole chain" in text
 
 
+@pytest.mark.parametrize(
+    ("curve", "said_of_later"),
+    [
+        ([0.9, 0.9, 0.2], "2 removed is the first stage that ended below half of its start, and "
+         "the last one"),
+        ([0.9, 0.2, 0.9, 0.2], "of the 2 later ones, 1 ended below it too"),
+        ([0.9, 0.2, 0.8, 0.9], "and later ones recovered"),
+    ],
+)  # fmt: skip
+def test_stages_after_a_fall_are_all_looked_at(of_runs, curve, said_of_later):
+    runs = of_runs(made_rows([0.9] * len(curve), "paper"), made_rows(curve, "other"))
+    text = said(conclusions.schedule(dict(zip(["paper", "other"], runs, strict=True))))
+    assert said_of_later in text
+
+
 def test_the_costliest_removal_is_one_that_the_data_show(of_runs):
     table = made_rows([0.99, 0.98, 0.7, 0.7])
     [run] = of_runs(table)

@@ -287,7 +287,7 @@ def test_settings_of_schedules_say_which_read_them():
     assert described["removal.threshold"].only == "schedule adaptive"
     assert described["removal.side"].only == ""
     choice = described["removal.schedule"]
-    assert choice.type == "linear | geometric | adaptive"
+    assert choice.type == "linear | geometric | adaptive | rollback"
     assert choice.default == "linear"
     assert all(f"{name}" in choice.help for name in SCHEDULES)
 
@@ -450,6 +450,14 @@ def test_the_ablations_share_one_teacher_and_as_many_examples():
     teacher = rows["full"].phases["teacher"].train
     assert examples(bare) == examples(rows["full"]) + teacher.steps * teacher.batch_size
     assert bare.model == rows["full"].model
+    own = {"coupled.train.steps": 300, "coupled.optim.lr": 1e-5}
+    changed = experiments.ablations("fast", overrides=own)
+    assert changed["full"].train.steps == 300
+    assert len({examples(config) for config in changed.values()}) == 1
+    few = experiments.few_examples("fast", overrides=own)
+    rates = {name: config.optim.lr for name, config in few.items()}
+    assert rates["a tenth of the rate"] == pytest.approx(rates["everything trained"] / 10)
+    assert {config.train.steps for config in few.values()} == {300}
 
 
 def test_an_override_may_concern_one_phase_of_distillation():

@@ -11,6 +11,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 import icotlib as icot
+from icotlib.errors import ConfigError
 from icotlib.interp import digit_geometry
 from icotlib.registry import METHODS
 from icotlib.reporting import figures
@@ -258,6 +259,22 @@ def test_numbers_that_no_run_holds_name_their_origin(tmp_path):
     figures.save_published(DRAWN["costs"](), "costs", made_table(), [], tmp_path, measured=measured)
     assert json.loads((tmp_path / "costs.json").read_text())["measured"] == measured
     assert b"a device" in (tmp_path / "costs.png").read_bytes()
+
+
+def test_files_of_the_users_are_not_replaced_by_published_ones(tmp_path):
+    figure = DRAWN["costs"]()
+    mine = tmp_path / "costs.csv"
+    mine.write_text("a,b\n")
+    with pytest.raises(ConfigError, match=r"costs\.csv is there already, without the costs\.json"):
+        figures.save_published(figure, "costs", made_table(), [], tmp_path)
+    assert mine.read_text() == "a,b\n"
+    mine.unlink()
+    (tmp_path / "costs.json").write_text("[]")
+    with pytest.raises(ConfigError, match=r"costs\.json is there already, and does not say"):
+        figures.save_published(figure, "costs", made_table(), [], tmp_path)
+    (tmp_path / "costs.json").unlink()
+    for _ in range(2):  # what was written so is replaced
+        figures.save_published(figure, "costs", made_table(), [], tmp_path)
 
 
 def test_fonts_are_embedded_as_outlines_that_journals_accept(tmp_path):

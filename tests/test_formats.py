@@ -124,6 +124,8 @@ def test_the_choice_that_an_error_offers_is_taken():
         ([], ""),
         (None, ""),
         (float("nan"), ""),
+        ("nan", ""),
+        (" NULL ", ""),
         ("1. a\n2. b", "1. a ; 2. b"),
         ("a\u2028b", "a b"),
     ],

@@ -218,6 +218,8 @@ def test_a_format_of_steps_removes_whole_steps():
             },
             InputFormat(chain=False),
         ),
+        # Where no chain ever stood, there are no positions to keep.
+        ({"method": "no_cot", "removal.layout": "no_chain"}, InputFormat(chain=False)),
         ({}, InputFormat(keep_positions=True)),
         (
             {

@@ -343,6 +343,13 @@ def test_the_results_notebook_gets_every_override():
     assert experiments.overrides_for("14_your_own", "smoke", overrides) == RIGHT
 
 
+def test_notebooks_of_studies_take_the_settings_that_their_studies_read():
+    own = {"auxiliary.weight": 0.5}
+    assert experiments.overrides_for("20_inside_over_seeds", "smoke", own) == own
+    own = {"latent.distill_weight": 0.5, "student.train.steps": 9}
+    assert experiments.overrides_for("18_methods_of_the_field", "smoke", own) == own
+
+
 def test_an_override_that_no_run_of_a_notebook_reads_is_refused(planned):
     trained, executed = planned
     with pytest.raises(ConfigError, match=r"no run of 03_mind_reading reads removal\.side"):
@@ -364,6 +371,13 @@ def test_the_results_notebook_leaves_its_tables(series):
     assert set(table.preset) == {"smoke"}
     assert {config.run_name for config in experiments.workbook("smoke")} <= set(table.run)
     assert r"\begin{tabular}" in (folder / "results.tex").read_text()
+
+
+def test_the_runs_of_another_task_are_those_that_are_published(runs_folder):
+    own = {"data.task": "mult-3x3"}
+    runs = [Run.of(config) for config in experiments.compared("fast", 0, own)]
+    assert publish.select(runs, experiments.compared, overrides=publish.of_task("mult-3x3")) == runs
+    assert publish.select(runs, experiments.compared) == []
 
 
 def test_distillation_and_the_analyses_can_be_published(series, tmp_path):
@@ -432,6 +446,8 @@ OWN_FILES = {"source": "mine", "test": "test"}
 def test_a_mapping_on_the_command_line_is_one(planned, capsys):
     assert main(["notebook", "14", "--set", "columns=question"]) == 1
     assert "columns must be of type dict, such as {question: q" in capsys.readouterr().err
+    assert main(["notebook", "14", "--set", "source"]) == 1
+    assert "--set needs SETTING=VALUE, got 'source'" in capsys.readouterr().err
 
 
 def test_a_typo_in_overrides_fails_the_notebook_with_a_hint(runs_folder):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,8 @@ from icotlib.cli import main
 from icotlib.config import RunConfig
 from icotlib.data.corpus import examples_of, load_corpus
 from icotlib.data.files import format_line, write_examples
+from icotlib.data.formats import Columns
+from icotlib.data.readers import read_file
 from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError
 from icotlib.evaluation import on_file
@@ -95,6 +98,35 @@ def test_the_questions_that_stood_in_training_are_counted(runs, name, tmp_path, 
     assert stored.answer.tolist() == result.table.answer.tolist()
     assert main(command) == 1
     assert f"{out} exists" in capsys.readouterr().err
+
+
+def test_data_that_have_changed_since_training_are_said_to_have(tmp_path, runs_folder, capsys):
+    for split, examples in OWN.items():
+        write_examples(tmp_path / "own" / f"{split}.txt", examples)
+    small = {"data.path": str(tmp_path / "own"), "removal.keep_positions": False}
+    run = train(RunConfig().override(TINY | small))
+    file = tmp_path / "asked.txt"
+    write_examples(file, OWN["test"])
+    (tmp_path / "own" / "train.txt").unlink()
+    write_examples(tmp_path / "own" / "train.txt", OWN["train"][:-1])
+    assert main(["evaluate", run.name, str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert "how many of them stood in training is unknown: " in printed
+    assert "own has changed: it holds" in printed
+    shutil.rmtree(tmp_path / "own")
+    assert main(["evaluate", run.name, str(file)]) == 0
+    assert "train.txt: no such file" in capsys.readouterr().out
+
+
+def test_commas_of_numbers_stay_where_they_stayed_in_training(tmp_path):
+    asked = tmp_path / "asked.csv"
+    asked.write_text('question,steps,answer\nsay 1,"1,200","1,200"\n')
+    kept, plain = [Example("q", "1,200", "2,5")], [Example("q", "1200", "2,5")]
+    assert read_file(asked, like=kept).kept == [Example("say 1", "1,200", "1,200")]
+    assert read_file(asked, like=plain).kept == [Example("say 1", "1200", "1200")]
+    steps = tmp_path / "steps.jsonl"
+    steps.write_text('{"question": "q", "steps": ["a", "b"], "answer": "4"}\n')
+    assert read_file(steps, columns=Columns(between=" ; ")).kept == [Example("q", "a ; b", "4")]
 
 
 def test_a_question_in_another_form_counts_as_the_one_that_was_trained_on(runs):

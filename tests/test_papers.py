@@ -124,6 +124,9 @@ def test_overrides_reach_a_papers_run_and_its_phases():
     assert config.phases["student"].train.steps == 7
     assert config.phases["emulator"].train.steps == 40 * 25_250
     assert config.phases["teacher"].optim.lr == 1e-4
+    short = result.config(overrides={"train.steps": 1000, "emulator.train.steps": 7})
+    steps = {role: phase.train.steps for role, phase in short.phases.items()}
+    assert (short.train.steps, steps) == (1000, {"teacher": 1000, "student": 1000, "emulator": 7})
 
 
 def test_an_unknown_name_is_told_the_nearest():

@@ -151,7 +151,11 @@ def test_the_command_prints_it(runs_folder, capsys):
     assert not runs_folder.exists()
     command[1] = "icot_si"
     assert main([*command, "--set", "removal.schedule=adaptive"]) == 0
-    assert "whenever accuracy allows" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "whenever accuracy allows" in printed
+    assert "with train.stage_weights=last" in printed
+    assert main([*command, "--set", "removal.schedule=rollback"]) == 0
+    assert "back to the last good stage" in capsys.readouterr().out
 
 
 def test_durations_are_rounded():

@@ -1,5 +1,7 @@
 """The record table: seconds until a model answers with everything removed."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pandas as pd
 import pytest
 
@@ -7,6 +9,7 @@ from icotlib import experiments
 from icotlib.cli import main
 from icotlib.errors import ConfigError
 from icotlib.reporting.records import record_line, sentence
+from icotlib.system.added_rows import add_rows
 from icotlib.training.trainer import train
 
 FP32 = {"train.precision": "fp32"}
@@ -51,6 +54,39 @@ def test_the_command_prints_the_sentence_and_adds_the_line(runs_folder, tmp_path
         assert main([*words, "--seed", seed]) == 0
     assert "test questions right at the end" in capsys.readouterr().out
     assert pd.read_csv(table).seed.tolist() == [0, 1]
+
+
+def test_a_table_of_something_else_gets_no_line(runs_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("icotlib.running.jobs.ensure", lambda *given: 1 / 0)
+    table = tmp_path / "results.csv"
+    table.write_text("run,accuracy\nx,0.5\n")
+    assert main(["record", "--out", str(table)]) == 1
+    assert "is another table, without the columns task" in capsys.readouterr().err
+    table.write_bytes(b"\xff\xfe\x00")
+    assert main(["benchmark", "--out", str(table)]) == 1
+    assert "cannot be read as a CSV table" in capsys.readouterr().err
+    assert table.read_bytes() == b"\xff\xfe\x00"
+
+
+def test_rows_of_two_processes_are_all_added_and_older_ones_stay_as_they_are(tmp_path):
+    table = tmp_path / "mine.csv"
+    table.write_text("a,b\n007,1.50\n")
+    rows = [pd.DataFrame([{"a": number, "b": ""}]) for number in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda row: add_rows(table, row), rows))
+    first, *others = table.read_text().splitlines()[1:]
+    assert first == "007,1.50"
+    assert sorted(others) == [f"{number}," for number in range(8)]
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.csv"]
+    link = tmp_path / "link.csv"
+    link.symlink_to(table)
+    add_rows(link, rows[0])
+    assert link.is_symlink()
+    assert len(table.read_text().splitlines()) == 11
+    table.write_text("a,b\n1,2,\n")
+    with pytest.raises(ConfigError, match="line 2 has 3 fields, and the header 2"):
+        add_rows(table, rows[0])
+    assert table.read_text() == "a,b\n1,2,\n"
 
 
 def test_only_known_tasks_have_a_record():

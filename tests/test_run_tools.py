@@ -272,6 +272,24 @@ def test_a_filter_that_no_method_reads_is_a_mistake(trained, capsys):
     assert "no such runs" in capsys.readouterr().out
 
 
+def test_a_filter_that_is_given_twice_must_say_the_same(trained, capsys):
+    assert chosen("--seed", "1", "--where", "seed=1", capsys=capsys) == [trained["seed 1"].name]
+    assert main(["runs", "--seed", "1", "--where", "seed=0"]) == 1
+    assert "--seed 1 and --where seed=0 leave no run" in capsys.readouterr().err
+
+
+def test_runs_are_found_by_the_file_that_they_hold_out(runs_folder, tmp_path, capsys, monkeypatch):
+    held = tmp_path / "held.txt"
+    held.write_text("1 1 * 2 2||a #### 4\n")
+    config = RunConfig().override(TINY | {"data.hold_out": str(held)})
+    Run.of(config).begin(config, "cpu", {"data": "hash"})
+    monkeypatch.chdir(tmp_path)
+    for value in (str(held), "held.txt", config.data.hold_out):
+        assert chosen("--where", f"data.hold_out={value}", capsys=capsys) == [config.run_name]
+    assert main(["runs", "--where", "data.hold_out=other.txt"]) == 0
+    assert "no such runs" in capsys.readouterr().out
+
+
 def test_runs_are_sorted(trained, capsys, monkeypatch):
     names = chosen("--sort", "name", capsys=capsys)
     assert names == sorted(run.name for run in trained.values())

@@ -131,6 +131,56 @@ def test_a_schedule_learns_of_whole_blocks_whenever_they_are_read():
     assert other.advance(20)
 
 
+def rolling_back(matches, **settings):
+    """s at the start of every block, and where the schedule goes back to, given the match of each
+    block."""
+    made, seen, back = schedule("rollback", **{"window": BLOCK, **settings}), [], []
+    here = torch.ones(100, dtype=torch.bool)
+    for block, match in enumerate(matches):
+        made.advance(block * BLOCK)
+        seen.append(made.removed)
+        back.append(made.back_to)
+        right = torch.arange(100) < round(100 * match)
+        for step in range(block * BLOCK, (block + 1) * BLOCK):
+            assert step == block * BLOCK or not made.advance(step)
+            made.note(step, right, here)
+    return seen, back
+
+
+def test_rollback_returns_to_the_last_good_stage_and_goes_on_more_slowly():
+    settings = {"stage_steps": BLOCK, "good": 0.5, "collapsed": 0.1, "slower": 2.0}
+    matches = [0.9, 0.8, 0.3, 0.0, 0.9, 0.9, 0.9]
+    seen, back = rolling_back(matches, warmup_steps=BLOCK, **settings)
+    # The stage of two removed is neither good nor collapsed, that of three collapses.
+    assert seen == [0, 1, 2, 3, 2, 2, 3]
+    assert back == [None, None, None, None, 1, None, None]
+
+
+def test_rollback_goes_on_after_its_last_return_and_gives_the_last_stage_the_rest():
+    settings = {"stage_steps": BLOCK, "good": 0.5, "collapsed": 0.1, "slower": 1.0, "returns": 1}
+    seen, back = rolling_back([0.9, 0.0, 0.0, 0.0, 0.0, 0.0], longest=3, **settings)
+    assert seen == [0, 1, 1, 2, 3, 3]
+    assert [one for one in back if one is not None] == [0]
+
+
+def test_rollback_without_a_good_stage_only_removes():
+    seen, back = rolling_back([0.0] * 4, stage_steps=BLOCK, good=0.5, collapsed=0.1)
+    assert (seen, back) == ([0, 1, 2, 3], [None] * 4)
+
+
+def test_rollback_state_survives_a_checkpoint():
+    one = schedule("rollback", stage_steps=BLOCK, good=0.5, slower=3.0)
+    one.kept, one.kept_at, one.returned, one.length, one.began, one.removed = 2, 20, 1, 30.0, 40, 4
+    one.recent = [0.0, 0.02]
+    other = schedule("rollback", stage_steps=BLOCK, good=0.5, slower=3.0)
+    other.load_state_dict(json.loads(json.dumps(one.state_dict())))
+    for each in (one, other):
+        assert not each.advance(60)  # thirty steps have not passed
+        assert not each.advance(70)
+        assert (each.back_to, each.kept_at, each.removed) == (2, 20, 3)
+        assert (each.length, each.returned) == (90.0, 2)
+
+
 def test_replay_shows_earlier_stages_uniformly():
     adaptive = schedule("adaptive", replay=0.5)
     adaptive.removed = 4
@@ -225,7 +275,7 @@ def test_planned_stages_are_those_that_a_run_goes_through(name, settings, steps)
     assert planned == [(step, seen[step]) for step in first]
 
 
-@pytest.mark.parametrize("made", [schedule("adaptive"), every_stage()])
+@pytest.mark.parametrize("made", [schedule("adaptive"), schedule("rollback"), every_stage()])
 def test_what_steps_alone_do_not_decide_is_not_planned(made):
     assert made.stages(50) == []
     assert made.test_stages() == list(range(11))

@@ -1,5 +1,6 @@
 """Models that come with the workbook: made from a run, found by name, asked before any training."""
 
+import shutil
 import warnings
 
 import pandas as pd
@@ -88,6 +89,18 @@ def test_what_is_measured_of_it_is_not_written_beside_it(tmp_path, monkeypatch):
     stored_activations(model, icot.draw_questions(model.task, 3))
     assert sorted(paths.SHIPPED.rglob("*")) == before
     assert list(tmp_path.rglob("*.npy"))
+
+
+def test_what_is_measured_of_other_weights_is_measured_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "data_cache", lambda: tmp_path)
+    shutil.copytree(paths.SHIPPED, tmp_path / "models")
+    monkeypatch.setattr(paths, "SHIPPED", tmp_path / "models")
+    run = shipped("one_model")
+    before = run.measured
+    assert before == run.measured
+    seal = run.folder / "model" / "sha256.json"
+    seal.write_text(seal.read_text().replace("a", "b"))
+    assert run.measured != before
 
 
 def test_shipping_rounds_the_weights_and_repeats_the_test(run, shelf, monkeypatch, capsys):

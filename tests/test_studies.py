@@ -255,7 +255,7 @@ def test_contents_of_places_share_one_curriculum(runs_folder):
 
 def test_the_schedules_of_stability_get_equal_examples(runs_folder):
     members = get_study("stability").members("fast")
-    assert len({member.config.run_name for member in members}) == len(members) == 7 * 8
+    assert len({member.config.run_name for member in members}) == len(members) == 8 * 8
     assert len({x.config.train.steps * x.config.train.batch_size for x in members}) == 1
     first = {member.arm: member.config for member in members if member.seed == 10}
     papers, bare = first[stability.PAPERS].removal, first["linear"].removal
@@ -277,7 +277,7 @@ def test_the_schedules_of_stability_get_equal_examples(runs_folder):
         if arm == "one model for all k":
             continue
         removal = config.removal
-        stage = getattr(removal, "max_steps_per_stage", 0)
+        stage = getattr(removal, "max_steps_per_stage", 0) or getattr(removal, "stage_steps", 0)
         stage = stage or removal.steps_per_epoch / removal.pace
         assert removal.warmup_steps + 12 * stage < 0.7 * config.train.steps
 
@@ -577,6 +577,8 @@ def test_a_budget_is_the_ratio_of_seconds(runs_folder, monkeypatch):
     assert (row["method"], row["reference"], row["steps"]) == ("codi", "icot_si", "6")
     with pytest.raises(ConfigError, match=r"'cody' has no budget in seconds.*'codi'"):
         calibration.calibrate("smoke", [0], QUICK, methods=["cody"])
+    with pytest.raises(ConfigError, match=r"train\.stop_accuracy ends early"):
+        calibration.calibrate("smoke", [0], QUICK | {"train.stop_accuracy": 0.9})
 
 
 def test_the_study_of_the_guide_runs_as_it_stands_there(runs_folder, tmp_path, monkeypatch):

@@ -103,6 +103,37 @@ def test_a_wrong_list_of_cells_is_named(tmp_path, name, text, message):
         read_cells(tmp_path / name)
 
 
+def test_a_row_with_a_field_too_many_is_named(tmp_path):
+    path = tmp_path / "cells.csv"
+    path.write_text("seed,removal.pace\n0,1,\n1,2,\n")
+    with pytest.raises(DataError, match=r"cells\.csv: .*line 2 has 3 fields, and the header 2"):
+        read_cells(path)
+    path.write_text("seed, seed\n0,1\n")
+    with pytest.raises(DataError, match="two columns are called 'seed'"):
+        read_cells(path)
+    path.write_text("seed, removal.pace\n0,2\n\n1,\n")
+    assert read_cells(path) == [{"seed": 0, "removal.pace": 2}, {"seed": 1}]
+
+
+def test_what_is_varied_cannot_be_given_for_all_cells_too(runs_folder, capsys):
+    words = ["sweep", "icot_si", "--grid", "seed=0..1", "--seed", "7"]
+    assert main(words) == 1
+    assert (
+        "seed: varied between the cells, and given for all of them too" in capsys.readouterr().err
+    )
+    assert sweep_names() == []
+
+
+def test_a_finished_cell_shows_no_error_of_before(swept):
+    cell = swept.cells[0]
+    cell.note(state="failed", error="RunError: the disk was full", time=0.0)
+    try:
+        row = cell.row()
+        assert (row["state"], row["error"]) == ("finished", "")
+    finally:
+        cell.forget()
+
+
 def test_draws_are_seeded_and_stay_in_their_range():
     pairs = ["optim.lr=1e-4..1e-2:log", "model.width=64,128", "train.steps=10..12", "x=0.5..1.0"]
     pairs += ["train.batch_size=8..128:log"]
@@ -184,6 +215,26 @@ def test_another_plan_under_the_same_name_is_refused(swept):
         Sweep.make("icot_si", [{"seed": 5}], name=swept.folder.name)
     with pytest.raises(RunError, match=rf"no sweep 'x'; sweeps here: .*{swept.folder.name}"):
         Sweep(sweeps_root() / "x")
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        "[]",
+        "{}",
+        "{",
+        '{"target": "icot_si", "notebook": false, "fixed": {}, "cells": [3]}',
+        '{"target": "icot_si", "notebook": "no", "fixed": {}, "cells": []}',
+    ],
+)
+def test_a_damaged_plan_is_named(runs_folder, capsys, plan):
+    file = sweeps_root() / "mine" / "plan.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(plan)
+    for option in ("--show", "--again"):
+        assert main(["sweep", option, "mine"]) == 1
+        assert str(file) in capsys.readouterr().err
+    assert file.read_text() == plan
 
 
 def test_a_setting_that_the_target_does_not_read_leaves_nothing_behind(runs_folder):

@@ -20,6 +20,8 @@ from icotlib.data.files import write_examples
 from icotlib.errors import RunError, TrainingError
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.methods.batches import length_groups
+from icotlib.methods.schedule import BLOCK
+from icotlib.methods.stepwise.rollback import Rollback
 from icotlib.models.loading import load_stage
 from icotlib.reporting.hub import export
 from icotlib.running.planning import plan
@@ -200,6 +202,99 @@ def test_only_the_last_stages_weights_are_kept_where_asked(runs_folder, tiny, mo
     assert "weights are there at 4 removed" in capsys.readouterr().out
     one_model = train(tiny.override({"train.stage_weights": "last"}))  # serves every stage
     assert StageModel.of(one_model).stages == list(range(9))
+
+
+#: Every stage is good, and every one but the first collapses, until there are no returns left.
+ROLLBACK = {
+    "method": "icot_si",
+    "removal.schedule": "rollback",
+    "removal.stage_steps": 10,
+    "removal.warmup_steps": 10,
+    "removal.good": 0.0,
+    "removal.collapsed": 1.0,
+    "removal.slower": 1.0,
+    "removal.returns": 2,
+    "train.steps": 60,
+}
+
+
+@pytest.mark.parametrize("kept", ["all", "last"])
+def test_weights_come_back_after_a_collapse(runs_folder, tiny, monkeypatch, kept):
+    config = tiny.override(ROLLBACK | {"train.stage_weights": kept})
+    at = {}
+    step = Trainer.step
+
+    def noted(self, number):
+        weights = self.method.model.get_input_embeddings().weight.detach()
+        moments = sum(len(optimizer.state) for optimizer in self.optimizers)
+        at[number] = self.method.schedule.removed, weights.clone(), moments
+        step(self, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", noted)
+        run = train(config)
+    assert [at[number][0] for number in range(0, 60, 10)] == [0, 1, 1, 1, 2, 3]
+    for back in (20, 30):
+        assert torch.equal(at[back][1], at[10][1])
+        assert not torch.equal(at[back][1], at[back - 1][1])
+        assert at[back][2] == 0
+    assert run.stages.removed.tolist() == [0, 1, 2, 3]
+    assert run.stages.train_steps.tolist() == [10, 40, 50, 60]
+    events = run.history.event.tolist()
+    assert events == ["started", *["went back to 0 removed"] * 2, "finished"]
+    assert not (run.folder / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("kept", ["all", "last"])
+def test_stages_that_a_run_has_gone_back_behind_are_forgotten(runs_folder, tiny, monkeypatch, kept):
+    """The stage of one removed ends neither well nor in collapse, that of two in collapse."""
+    matches = iter([1.0, 0.5, 0.0, 0.5, 0.5, 0.5])
+    rest = {"removal.good": 0.9, "removal.collapsed": 0.1, "train.stage_weights": kept}
+
+    def given(self, step, correct, at_eval_stage):
+        if step % BLOCK == 0:
+            self.given = next(matches)
+        self.recent = [self.given]
+
+    monkeypatch.setattr(Rollback, "update", given)
+    run = train(tiny.override(ROLLBACK | rest))
+    assert run.stages.removed.tolist() == [0, 1, 2, 3]
+    assert run.stages.train_steps.tolist() == [10, 40, 50, 60]
+
+
+@pytest.mark.parametrize(("every", "killed"), [(15, 20), (15, 21), (15, 39), (15, 47), (25, 45)])
+def test_a_run_that_goes_back_resumes_to_the_same_numbers(
+    runs_folder, tiny, tmp_path, monkeypatch, every, killed
+):
+    """Killed at step 45, it goes back once more, though another stage ended well meanwhile."""
+    config = tiny.override(ROLLBACK | {"train.eval_every": every})
+    step = Trainer.step
+
+    def stopped(self, number):
+        if number == killed:
+            raise KeyboardInterrupt
+        step(self, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    assert_same_numbers(train(config), elsewhere(config, tmp_path, monkeypatch))
+
+
+def test_lost_weights_to_go_back_to_are_named(runs_folder, tiny, monkeypatch):
+    config = tiny.override(ROLLBACK)
+    step = Trainer.step
+
+    def without(self, number):
+        for file in (self.run.folder / "checkpoint").glob("good-*.safetensors"):
+            file.unlink()
+        step(self, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", without)
+        with pytest.raises(RunError, match=r"good-00000010\.safetensors: the weights to which"):
+            train(config)
 
 
 def test_gradients_do_not_depend_on_groups_or_accumulation(runs_folder, tiny):

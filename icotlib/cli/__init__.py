@@ -54,7 +54,7 @@ COMMANDS = {
     "compare": "compare two configurations or runs: settings, accuracy by stage, tests",
     "ask": "ask a trained model a question",
     "evaluate": "test a trained model on a file of questions",
-    "shifts": "train every method, test it on other lengths and unseen combinations",
+    "shifts": "train five methods, test them on other lengths and unseen combinations",
     "data": "write a generated data set as files",
     "prepare": "turn questions with steps (GSM8K, ProsQA, CSV, JSON, ...) into files to train on",
     "export": "write a run's model as a folder for the hub, with a card",
@@ -67,7 +67,7 @@ COMMANDS = {
 EXAMPLES = """\
 examples:
   icot workbook
-        every run and notebook at the fast preset, on this machine
+        the runs and notebooks at the fast preset, without the studies
   icot workbook --preset smoke
         the same in a minute, to see that everything runs
   icot notebook 06 --seed 1

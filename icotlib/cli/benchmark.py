@@ -2,7 +2,6 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from icotlib import paths
 from icotlib.cli.options import (
@@ -17,6 +16,7 @@ from icotlib.cli.options import (
     whole,
 )
 from icotlib.errors import ConfigError
+from icotlib.system.added_rows import add_rows, check_addable
 
 EXAMPLES = """\
 examples:
@@ -95,6 +95,8 @@ def check(options: argparse.Namespace) -> None:
         check_folder(options.out or paths.FIGURES)
     else:
         check_file(options.out)
+        if options.out:
+            check_addable(options.out, ("run", "seconds") if options.plan else ("what",))
 
 
 def _plan(options: argparse.Namespace) -> None:
@@ -106,7 +108,7 @@ def _plan(options: argparse.Namespace) -> None:
     table = plan_accuracy(config)
     print(table.round(2).T.to_string(header=False))
     if options.out:
-        add_to(options.out, table)
+        add_rows(options.out, table)
 
 
 def _loops(options: argparse.Namespace) -> tuple[str, int, int]:
@@ -116,8 +118,10 @@ def _loops(options: argparse.Namespace) -> tuple[str, int, int]:
 
 def _costs(options: argparse.Namespace) -> None:
     from icotlib.reporting.cost_benchmark import costs  # torch and matplotlib: not for --help
+    from icotlib.reporting.figures.export import check_replaceable
 
     folder, (precision,) = options.out or paths.FIGURES, options.precision or ["fp32"]
+    check_replaceable(folder, "costs")
     table = costs(*_loops(options), precision, folder)
     print(table.drop(columns=["device", "commit"]).to_string(index=False))
     print(f"\nwritten to {folder}")
@@ -129,13 +133,4 @@ def _speed(options: argparse.Namespace) -> None:
     table = benchmark(*_loops(options), tuple(options.precision or ["fp32"]))
     print(table.drop(columns=["device", "commit"]).round(3).to_string(index=False))
     if options.out:
-        add_to(options.out, table)
-
-
-def add_to(path: Path, table: Any) -> None:
-    """Add rows to a CSV file."""
-    import pandas as pd
-
-    if path.is_file():
-        table = pd.concat([pd.read_csv(path), table], ignore_index=True)
-    table.to_csv(path, index=False)
+        add_rows(options.out, table)

@@ -23,6 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="questions with chains and answers")
     parser.add_argument("--removed", type=whole(0), help="tokens or steps removed; by default all")
     parser.add_argument("-n", type=whole(1), help="the first n questions of the file")
+    parser.add_argument(
+        "--between",
+        default=" ",
+        metavar="TEXT",
+        help="text between steps, as given to `icot prepare` for the data of training (a space)",
+    )
     parser.add_argument("--out", type=Path, metavar="TABLE", help="write every answer to a file")
     add_import(parser)
 
@@ -35,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
     if options.out:
         check_table(options.out)
     model = load(options.run_name, options.removed)
-    result = evaluate_file(model, options.file, options.n)
+    result = evaluate_file(model, options.file, options.n, options.between)
     print("\n".join(result.report.lines(options.file.name)))
     stage = f"{model.name} with {model.removed} {model.format.unit} removed"
     print("\n".join(result.lines(stage)))

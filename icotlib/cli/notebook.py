@@ -39,9 +39,10 @@ def parameters_of(pairs: list[str], names: list[str]) -> tuple[list[str], dict[s
     known = {k: kind for name in names for k, kind in parameter_types(find_notebook(name)).items()}
     settings, values = [], {}
     for pair in pairs:
-        name, _, text = pair.partition("=")
-        if name not in known or name in COMMON:
-            settings.append(pair)
+        name, equals, text = pair.partition("=")
+        name = name.strip()
+        if name not in known or name in COMMON or not equals:
+            settings.append(pair)  # `overrides_of` names one without a value
             continue
         values[name] = read(text, known[name], name)
     return settings, located(values, known)

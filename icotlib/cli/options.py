@@ -110,7 +110,7 @@ def add_import(parser: argparse.ArgumentParser, dest: str = "imports") -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="a Python file of yours that registers a task or a method",
+        help="a Python file of yours that registers a task, a method or a study",
     )
 
 
@@ -148,6 +148,8 @@ def check_file(path: Path | None, option: str = "--out") -> None:
         return
     if path.is_dir():
         raise ConfigError(f"{option} {path} is a folder: give the name of a file")
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{option} {path} is no regular file: give the name of one")
     check_folder(path.parent, option)
 
 

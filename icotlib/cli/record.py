@@ -23,17 +23,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from icotlib.cli.benchmark import add_to  # torch and pandas are not for --help
-    from icotlib.experiments import record
+    from icotlib.experiments import record  # torch and pandas are not for --help
     from icotlib.reporting.records import record_line, sentence
     from icotlib.running.jobs import ensure
+    from icotlib.system.added_rows import add_rows, check_addable
 
     load_imports(options)
     check_file(options.out)
+    if options.out:
+        check_addable(options.out, ("task", "target", "seconds"))
     config = record(options.task, options.preset, options.seed, overrides_of(options.set))
     line = record_line(ensure(config, options.jobs)[0])
     print(sentence(line))
     if options.out:
         import pandas as pd
 
-        add_to(options.out, pd.DataFrame([line]))
+        add_rows(options.out, pd.DataFrame([line]))

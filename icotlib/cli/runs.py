@@ -15,7 +15,7 @@ from icotlib.cli.options import (
     overrides_of,
     refuse,
 )
-from icotlib.errors import IcotError
+from icotlib.errors import ConfigError, IcotError
 
 if TYPE_CHECKING:
     from icotlib.runs import Run
@@ -188,8 +188,12 @@ def chosen(options: argparse.Namespace) -> "list[Run]":
     from icotlib.runs import all_runs
 
     where = overrides_of(options.where or [], "--where")
-    values = {name: getattr(options, name) for name in FILTERS}
-    where |= {name: value for name, value in values.items() if value is not None}
+    for name in FILTERS:
+        value = getattr(options, name)
+        if value is not None and where.setdefault(name, value) != value:
+            raise ConfigError(
+                f"--{name} {value} and --where {name}={where[name]} leave no run: leave one out"
+            )
     return matching(all_runs(finished=False), where, options.finished)
 
 

@@ -9,7 +9,7 @@ from icotlib.errors import ConfigError
 EXAMPLES = """\
 examples:
   icot shifts --preset smoke
-        every method, trained and tested in a minute
+        its five methods, trained and tested in a minute
   icot shifts --set data.task=parity-16 --questions 500
         another task, on 500 questions of each shift
 """

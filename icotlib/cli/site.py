@@ -23,9 +23,11 @@ Open site/index.html in a browser; the pages need no server and no network.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--preset", default="fast", choices=PRESETS, help="whose executed notebooks (fast)"
+        "--preset", default="fast", choices=PRESETS, help="preset of the executed notebooks (fast)"
     )
-    parser.add_argument("--seed", type=whole(0, LARGEST_SEED), default=0, help="theirs (0)")
+    parser.add_argument(
+        "--seed", type=whole(0, LARGEST_SEED), default=0, help="seed of the executed notebooks (0)"
+    )
     parser.add_argument("--out", type=Path, default=paths.PROJECT / "site", help="folder to write")
     parser.add_argument("--links", action="store_true", help="check links to other sites too")
 

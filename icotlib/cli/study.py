@@ -57,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from icotlib.reporting.figures.export import check_replaceable
     from icotlib.reporting.guide import update_pages  # torch: not for --help
     from icotlib.running.jobs import ensure
     from icotlib.studies import get_study, study_names
@@ -73,6 +74,7 @@ def run(options: argparse.Namespace) -> None:
         _print_status(members)
         return
     folder = paths.FIGURES if options.publish else options.out or _folder(options)
+    check_replaceable(folder, asked.file)
     ensure([member.config for member in members], options.jobs)
     answer = asked.answer(members)
     answer.save(folder)

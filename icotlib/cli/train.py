@@ -163,6 +163,8 @@ def names() -> str:
 def config_of(options: argparse.Namespace) -> RunConfig:
     """The config that is asked for: a run of a preset, or of a result in a paper's table."""
     name, overrides = options.name or "", overrides_of(options.set)
+    if options.hold_out and "data.hold_out" in overrides:
+        raise ConfigError("--hold-out and --set data.hold_out are one setting: leave one out")
     if options.hold_out:
         overrides["data.hold_out"] = options.hold_out
     if "/" in name:

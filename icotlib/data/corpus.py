@@ -217,6 +217,18 @@ def examples_of(dataset: Dataset, rows: slice = slice(None)) -> list[Example]:
     return [Example(*row) for row in zip(*(columns[c] for c in Example._fields), strict=True)]
 
 
+def held_out_examples(config: DataConfig) -> list[Example]:
+    """Validation and test examples of data from files; none of a generated task, and where the
+    files are not there any more."""
+    if config.path is None:
+        return []
+    try:
+        corpus = load_corpus(config)
+    except DataError:
+        return []
+    return [*examples_of(corpus.valid), *examples_of(corpus.test)]
+
+
 def check_folder(folder: str | Path) -> None:
     """Raises `DataError` if a folder lacks train.txt, valid.txt or test.txt."""
     for split in SPLITS:

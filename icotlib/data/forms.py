@@ -72,6 +72,8 @@ def read_row(
     question = " ".join(text for text in map(cell_text, parts.question) if text)
     if not question:
         raise ValueError("the question is empty")
+    if _is_missing(question):
+        raise ValueError("the question is missing")
     answer = _answer(parts, columns, habits)
     if not answer.answer:
         raise ValueError("the answer is empty")
@@ -94,12 +96,17 @@ def _answer(parts: Parts, columns: Columns, habits: Habits) -> Response:
         cell = cell_text(cell)
     if not isinstance(cell, str) or isinstance(cell, Number):
         return Response([], cell_text(cell))
-    if cell.strip().lower() in MISSING:
+    if _is_missing(cell):
         raise ValueError("the answer is missing")
     if columns.answer is None:
         return final_answer(cell, habits.equations)
     response = read_response(cell, habits.equations)
     return response if response.answer is not None else Response([], clean(cell))
+
+
+def _is_missing(text: str) -> bool:
+    """Whether a text stands for nothing, as tables of pandas, R or a database write it."""
+    return text.strip().lower() in MISSING
 
 
 def _only_entry(entries: Any, cell: Any) -> Any:
@@ -123,7 +130,7 @@ def _chains(parts: Parts, answer: Response, columns: Columns, habits: Habits) ->
     Raises `ValueError` if the text of the answer has other steps than the column of the steps.
     """
     steps = unwritten(parts.steps) if isinstance(parts.steps, str) else parts.steps
-    if not has_content(steps):
+    if not has_content(steps) or (isinstance(steps, str) and _is_missing(steps)):
         return [answer.steps]
     if is_list(steps) and any(is_list(entry) for entry in steps):
         if not all(is_list(entry) for entry in steps if has_content(entry)):

@@ -5,7 +5,7 @@ import gzip
 import lzma
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -94,17 +94,15 @@ def shortened(text: str, length: int = 80) -> str:
     return words if len(words) <= length else words[: length - 3] + "..."
 
 
-def read_rows(
-    path: Path, report: Report, columns: Columns = BY_NAME, task: Task | None = None
-) -> None:
+def read_rows(path: Path, report: Report, columns: Columns = BY_NAME, **how: Any) -> None:
     """Add the rows of a file to a report.
 
     Args:
-        task: reads the rows of its own published form (`Task.read_json`).
+        how: `task` and `commas`, as for `collect`.
 
     Raises `DataError` for a file that is missing, of unknown kind, or cannot be read at all.
     """
-    collect(file_rows(path), report, columns, path.name, task=task)
+    collect(file_rows(path), report, columns, path.name, **how)
 
 
 def kind_of(path: Path) -> str | None:
@@ -213,6 +211,7 @@ def collect(
     source: str = "rows",
     all_chains: bool = False,
     task: Task | None = None,
+    commas: bool = False,
 ) -> None:
     """Add the rows of one source to a report.
 
@@ -221,10 +220,14 @@ def collect(
         source: what the report calls them.
         all_chains: keep all chains of a row that has several, as an example each.
         task: reads the rows of its own published form (`Task.read_json`).
+        commas: whether the commas in numbers stay, whatever these rows look like.
     """
     rows = list(rows)
     habits = _habits(rows)
-    if habits.decimal_commas:
+    if commas and not habits.decimal_commas:
+        habits = replace(habits, decimal_commas=True)
+        report.notes.append(f"{source}: commas in numbers stay, as in the data of training")
+    elif habits.decimal_commas:
         report.notes.append(f"{source}: commas in numbers stay; they part decimals here, as in 1,5")
     if habits.system_prompt is not None:
         text = shortened(habits.system_prompt)
@@ -248,6 +251,11 @@ def collect(
             report.kept += examples if all_chains else examples[:1]
             for _ in examples[1:] if not all_chains else ():
                 report.drop(FURTHER, where, row_text(row))
+
+
+def keeps_commas(examples: Iterable[Example]) -> bool:
+    """Whether commas stand in numbers of some chain or answer from where they would be removed."""
+    return any(plain_numbers(text) != text for example in examples for text in example[1:])
 
 
 def _is_published(task: Task, row: dict[str, Any]) -> bool:
@@ -298,16 +306,22 @@ def _habits(rows: list[tuple[str, Any]]) -> Habits:
     )
 
 
-def read_file(path: str | Path, task: Task | None = None) -> Report:
+def read_file(
+    path: str | Path,
+    task: Task | None = None,
+    columns: Columns = BY_NAME,
+    like: Iterable[Example] = (),
+) -> Report:
     """The examples of one file, in any form that `icot prepare` reads.
 
     Args:
         task: reads the rows of its own published form, as it writes its questions itself.
+        like: examples that were read before: where commas stayed in their numbers, they stay.
 
     Raises `DataError` if the file cannot be read or holds no example.
     """
     report = Report()
-    read_rows(Path(path), report, task=task)
+    read_rows(Path(path), report, columns, task=task, commas=keeps_commas(like))
     if not report.kept:
         raise DataError(f"{path}: holds no example ({'; '.join(report.lines('file'))})")
     return report

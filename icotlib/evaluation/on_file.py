@@ -10,7 +10,8 @@ import pandas as pd
 from icotlib import paths
 from icotlib.config import RunConfig
 from icotlib.data.batches import drawing
-from icotlib.data.corpus import load_corpus
+from icotlib.data.corpus import held_out_examples, load_corpus
+from icotlib.data.formats import Columns
 from icotlib.data.hold_out import same_keys, same_keys_of_texts
 from icotlib.data.layout import Layout
 from icotlib.data.readers import Report, read_file
@@ -36,6 +37,8 @@ class FileResult:
     #: One row per question: question, answer, given, right, answer_right (of the answer alone),
     #: tokens, in_training, cut, written.
     table: pd.DataFrame
+    #: Why it is unknown which questions stood in training; empty where it is known.
+    unknown: str = ""
 
     def lines(self, name: str) -> list[str]:
         """The result as text.
@@ -45,9 +48,10 @@ class FileResult:
         """
         lines = [f"{_share(self.table)}, {name}"]
         seen = self.table.in_training
-        if seen.isna().any():
-            lines.append("  the training data are not here: how many questions stood in them is")
-            lines[-1] += " unknown"
+        if self.unknown:
+            lines.append(
+                f"  how many of them stood in training is unknown: {self.unknown}"
+            )
         elif not seen.any():
             lines.append("  none of its questions stood in training")
         else:
@@ -74,21 +78,28 @@ def _share(table: pd.DataFrame) -> str:
     )
 
 
-def evaluate_file(model: StageModel, path: Path, n: int | None = None) -> FileResult:
+def evaluate_file(
+    model: StageModel, path: Path, n: int | None = None, between: str = " "
+) -> FileResult:
     """Greedy answers of a model to the questions of a file, in any form that `icot prepare` reads.
 
     The published form of the run's own task is read as the task writes it (`Task.read_json`).
 
     Args:
         n: the first n questions.
+        between: text to write between steps (`Columns.between`), as when the data of training were
+            prepared.
 
     Raises `DataError` if the file cannot be read, `ConfigError` that names the question if one
     needs symbols or positions that the model does not have, and for n below 1.
     """
-    report = read_file(path, model.task)
+    report = read_file(
+        path, model.task, Columns(between=between), held_out_examples(model.config.data)
+    )
     examples = first(report.kept, n)
     score = model.evaluate(examples)
     given = [Layout.answer(text) or "" for text in score.written]
+    seen, unknown = _in_training(model.config, examples)
     table = pd.DataFrame(
         {
             "question": [example.question for example in examples],
@@ -97,20 +108,21 @@ def evaluate_file(model: StageModel, path: Path, n: int | None = None) -> FileRe
             "right": score.right,
             "answer_right": score.answer_right,
             "tokens": score.tokens,
-            "in_training": _in_training(model.config, examples),
+            "in_training": seen,
             "cut": score.cut,
             "written": score.written,
         }
     )
-    return FileResult(report, score, table)
+    return FileResult(report, score, table, unknown)
 
 
-def _in_training(config: RunConfig, examples: list[Example]) -> Any:
-    """Which questions stood in training, or None where its data are not here."""
+def _in_training(config: RunConfig, examples: list[Example]) -> tuple[Any, str]:
+    """Which questions stood in training; or None, and why that is unknown: its data are not here,
+    or hold something else by now."""
     try:
-        return stood_in_training(config, [example.question for example in examples])
-    except DataError:
-        return None
+        return stood_in_training(config, [example.question for example in examples]), ""
+    except (DataError, ConfigError) as error:
+        return None, str(error)
 
 
 def stood_in_training(config: RunConfig, questions: list[str]) -> np.ndarray:

@@ -28,6 +28,9 @@ from icotlib.tasks.base import PADDING
 COLUMNS = ["run", "method", "seed", "shift", "accuracy", "ci_low", "ci_high", "n", "reason"]
 
 
+#: The keys of the questions in every batch of a stream, by what the stream depends on.
+Streams = dict[str, list[np.ndarray]]
+
 #: The run's own test set, and the combinations that its training held out.
 WITHIN, COMBINATIONS = "in distribution", "unseen combinations"
 
@@ -46,12 +49,13 @@ def shift_table(runs: Iterable[Run], n: int = 1000, seed: int = 0) -> pd.DataFra
     Raises `DataError` if a question of a shift was trained on.
     """
     rows = []
+    drawn: Streams = {}
     for run in runs:
         config = run.config
         if not config.spec.answers:
             continue
         named = {"run": run.name, "method": config.method, "seed": config.seed}
-        rows += [named | row for row in _rows(run, n, seed)]
+        rows += [named | row for row in _rows(run, n, seed, drawn)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -83,8 +87,12 @@ def shifted_questions(
     return shifted
 
 
-def _rows(run: Run, n: int, seed: int) -> Iterator[dict[str, Any]]:
-    """The rows of one run, without what names it."""
+def _rows(run: Run, n: int, seed: int, drawn: Streams) -> Iterator[dict[str, Any]]:
+    """The rows of one run, without what names it.
+
+    Args:
+        drawn: as for `training_keys`.
+    """
     config, stages = run.config, run.stages
     last = stages.loc[stages.removed.idxmax()]
     yield {
@@ -95,17 +103,17 @@ def _rows(run: Run, n: int, seed: int) -> Iterator[dict[str, Any]]:
     }
     shifted = shifted_questions(config.data, n, seed)
     if shifted:
-        yield from _shifted_rows(run, shifted, int(last.removed))
+        yield from _shifted_rows(run, shifted, int(last.removed), drawn)
     if config.data.path is None and not config.data.holdout and get_task(config.task).n_holdout:
         yield _untested(COMBINATIONS, "training held them: it needs data.holdout=true")
 
 
 def _shifted_rows(
-    run: Run, shifted: dict[str, tuple[Task, np.ndarray]], removed: int
+    run: Run, shifted: dict[str, tuple[Task, np.ndarray]], removed: int, drawn: Streams
 ) -> Iterator[dict[str, Any]]:
     config, model = run.config, StageModel.of(run, removed)
     everything = removed >= run.totals["chain_length"]
-    trained_on = training_keys(config)
+    trained_on = training_keys(config, drawn)
     for name, (task, questions) in shifted.items():
         rendered = task.render(questions)
         encoded = model.layout.encode_symbols(rendered, task)
@@ -159,19 +167,27 @@ def missing_positions(
     return f"needs {needed} positions, the model has {available}: {more}"
 
 
-def training_keys(config: RunConfig) -> np.ndarray:
+def training_keys(config: RunConfig, drawn: Streams | None = None) -> np.ndarray:
     """Sorted keys of every question that a finished run, or one it builds on, was trained on.
 
     Streams are pure functions of the step, so they are drawn once more.
+
+    Args:
+        drawn: what was drawn so far, for the next run: many share a stream, or its beginning.
     """
-    keys = []
+    drawn = {} if drawn is None else drawn
+    keys: list[np.ndarray] = []
     for related in [config, *config.ancestors().values()]:
         run_data = RunData(related)
         if run_data.train is not None:
             keys.append(encoded_keys(run_data.train))
             continue
-        steps = range(steps_of(related))
-        keys += [encoded_keys(run_data.batches(step)) for step in steps]
+        tokens = run_data.layout.fingerprint or related.model
+        own = f"{related.data} {related.train.batch_size} {related.seed} {tokens}"
+        stream = drawn.setdefault(own, [])
+        steps = steps_of(related)
+        stream += [encoded_keys(run_data.batches(step)) for step in range(len(stream), steps)]
+        keys += stream[:steps]
     return np.unique(np.concatenate(keys))
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from icotlib.config import RunConfig
-from icotlib.data.corpus import Corpus, examples_of, load_corpus
+from icotlib.data.corpus import Corpus, examples_of, held_out_examples, load_corpus
 from icotlib.data.inputs import InputFormat, LMBatch
 from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.data.readers import read_file
@@ -264,7 +264,7 @@ class StageModel:
         Raises `DataError` if the file cannot be read or holds no example, `ConfigError` for none.
         """
         if isinstance(asked, (str, Path)):
-            found = read_file(asked, self.task).kept
+            found = read_file(asked, self.task, like=held_out_examples(self.config.data)).kept
         else:
             found = examples_of(self.corpus.test) if asked is None else self._examples(asked)
         examples = askable.first(found, n)

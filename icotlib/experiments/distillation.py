@@ -141,7 +141,8 @@ def ablations(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, Ru
     """The paper's ablations, all with the same teacher; `full` is the method itself.
 
     A skipped phase leaves its steps to coupling, which then needs, and gets, the full
-    learning rate: every row sees as many examples.
+    learning rate: every row sees as many examples. What defines a row stands over the overrides,
+    of which the steps of coupling count in that sum.
     """
     rows: dict[str, dict[str, Any]] = {"full": {}}
     for subset in ("first_column", "last_column", "bottom_row", "top_row"):
@@ -159,7 +160,7 @@ def ablations(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, Ru
         rows[name] = _skipping(phases, preset, seed, overrides)
         rows[name]["coupled.label"] = name.replace(" ", "-")
     return {
-        name: icot_kd(preset, seed, _merged(changes, overrides), skipped.get(name, ()))
+        name: icot_kd(preset, seed, _merged(overrides, changes), skipped.get(name, ()))
         for name, changes in rows.items()
     }
 
@@ -309,5 +310,5 @@ def few_examples(preset: str, seed: int = 0, overrides: Any = None) -> dict[str,
             "coupled.optim.muon_lr": share * rates.muon_lr,
         }
         label = {"coupled.label": "few-examples-" + name.replace(" ", "-")}
-        made[name] = icot_kd(preset, seed, _merged(few | rate | label | changes, overrides))
+        made[name] = icot_kd(preset, seed, _merged(few, overrides, rate | label | changes))
     return made

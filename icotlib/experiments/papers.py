@@ -15,7 +15,7 @@ from typing import Any
 from icotlib.config import RunConfig, parse_overrides
 from icotlib.errors import ConfigError
 from icotlib.experiments.base import PAPER_REMOVAL, make
-from icotlib.experiments.distillation import NO_CHAIN, icot_kd, kd_teacher
+from icotlib.experiments.distillation import NO_CHAIN, icot_kd, kd_teacher, without_overridden
 from icotlib.models.known_sizes import GSM8K, MODELS
 
 STEPWISE, DISTILLATION = "2405.14838", "2311.01460"
@@ -66,7 +66,8 @@ class PaperResult:
         own = parse_overrides(overrides)
         shared = self._shared()
         if self.method == "icot-kd":
-            return icot_kd("paper", seed, shared | self._phase_settings() | own)
+            of_paper = without_overridden(shared | self._phase_settings(), own)
+            return icot_kd("paper", seed, of_paper | own)
         if self.method == "kd-explicit-cot":
             teacher = {
                 name.removeprefix("teacher."): value

@@ -18,7 +18,7 @@ from icotlib.experiments.distillation import (
     mixtures,
     weak_model,
 )
-from icotlib.experiments.latent import coconut
+from icotlib.experiments.latent import coconut, codi, pause
 from icotlib.experiments.ood import METHODS, shifted
 from icotlib.experiments.stepwise import (
     explicit_cot,
@@ -107,9 +107,9 @@ READ: dict[str, tuple[Callable[..., Any], ...]] = {
     "14": (icot_si,),
     "15": (series, icot_kd),
     "16": (one_model,),
-    "18": (series, coconut),
+    "18": (series, icot_kd, coconut, pause, codi),
     "19": (no_cot, running_sums),
-    "20": (series, icot_kd),
+    "20": (series, icot_kd, running_sums),
     "99": (icot_kd, shifted),  # which it shows where they are finished
 }
 

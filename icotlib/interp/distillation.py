@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
@@ -100,6 +98,9 @@ def logistic_regression_hits(
         fit_states, fit_tokens: `[n, d]` and `[n]`.
         test_states, truth: `[m, d]` and `[m]`.
     """
+    from sklearn.exceptions import ConvergenceWarning  # takes a moment to load
+    from sklearn.linear_model import LogisticRegression
+
     if len(np.unique(fit_tokens)) == 1:
         return truth == fit_tokens[0]
     model = LogisticRegression(C=1.0, max_iter=100)

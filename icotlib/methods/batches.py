@@ -42,6 +42,10 @@ class StageChange(NamedTuple):
     ended: int | None = None
     #: Whether the optimizer's moments are cleared.
     reset_optimizer: bool = False
+    #: Whether the weights of the stage that has ended are kept, to come back to.
+    is_good: bool = False
+    #: The stage whose kept weights come back: the stages after it are forgotten.
+    back_to: int | None = None
 
 
 def everyones_accuracy(seen: Sequence[BatchAccuracy], accelerator: Accelerator) -> Tensor:

@@ -22,7 +22,9 @@ class NoCoTSettings(Section):
         "that of distillation, question <sep> #### answer.",
     )
     keep_positions: bool = setting(
-        True, "Positions count on as if the chain stood there, as in ICoT-SI with kept positions."
+        True,
+        "Positions count on as if the chain stood there, as in ICoT-SI with kept positions; not "
+        "with layout=no_chain.",
     )
 
 
@@ -39,5 +41,5 @@ class NoCoT(CausalLMMethod):
 
     @classmethod
     def input_format(cls, config: RunConfig) -> InputFormat:
-        removal = config.removal
-        return InputFormat(chain=removal.layout == "chain", keep_positions=removal.keep_positions)
+        removal, chain = config.removal, config.removal.layout == "chain"
+        return InputFormat(chain=chain, keep_positions=chain and removal.keep_positions)

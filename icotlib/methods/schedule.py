@@ -36,6 +36,12 @@ class Schedule:
         self.longest = longest
         #: s, the number of units removed at this stage.
         self.removed = 0
+        #: The stage whose weights come back at this step, and whether the stage that has just ended
+        #: is one to come back to.
+        self.back_to: int | None = None
+        self.is_good = False
+        #: The step before which the stage to come back to ended.
+        self.kept_at = 0
         #: Step, right examples and those at the eval stage, of a block that is not complete.
         self.noted: list[tuple[int, Tensor, Tensor]] = []
 

@@ -15,6 +15,7 @@ from icotlib.reporting import figures
 from icotlib.reporting.results import learning_table, model_name, results_table, with_ancestors
 from icotlib.reporting.speed import record_speed
 from icotlib.runs import Run, all_runs
+from icotlib.system.added_rows import check_addable
 from icotlib.system.spreadsheets import inert
 from icotlib.tasks.questions import QuestionSet
 
@@ -29,15 +30,16 @@ def publishable(runs: Sequence[Run]) -> list[Run]:
     )
 
 
-def select(runs: Sequence[Run], *make: Any) -> list[Run]:
-    """Those of some runs that an experiment makes at their preset and seed, nothing overridden.
+def select(runs: Sequence[Run], *make: Any, overrides: Any = None) -> list[Run]:
+    """Those of some runs that an experiment makes at their preset and seed.
 
     Args:
-        make: experiments, functions of preset and seed that give a config, or several.
+        make: experiments, functions of preset, seed and overrides that give a config, or several.
     """
     names = set()
     for preset, seed in {(run.config.preset, run.config.seed) for run in runs}:
-        names |= {config.run_name for config in experiments.configs_of(make, preset, seed)}
+        made = experiments.configs_of(make, preset, seed, overrides)
+        names |= {config.run_name for config in made}
     return [run for run in runs if run.name in names]
 
 
@@ -69,11 +71,13 @@ def publish(folder: Path | None = None, task: str = TASK) -> pd.DataFrame:
         if reference:
             record_speed([run for run in group if has_weights(run)], reference, 5, 10)
     folder.mkdir(parents=True, exist_ok=True)
+    if not paths.is_published(folder):
+        check_addable(folder / "results.csv", ("run", "removed", "accuracy"))
     table = results_table(runs)
     inert(table).to_csv(folder / "results.csv", index=False)
     on_task = [run for run in runs if run.config.task == task]
     publish_main(on_task, table, folder)
-    publish_distillation(select(on_task, experiments.icot_kd), folder)
+    publish_distillation(select(on_task, experiments.icot_kd, overrides=of_task(task)), folder)
     publish_interp(on_task, folder)
     ablations = [
         run for run in select(runs, experiments.schedule_ablations) if run.config.seed == 0
@@ -84,6 +88,11 @@ def publish(folder: Path | None = None, task: str = TASK) -> pd.DataFrame:
             figures.schedule_ablations(learning), "schedule_ablations", learning, ablations, folder
         )
     return table
+
+
+def of_task(task: str) -> dict[str, Any]:
+    """The override that makes the runs of a task."""
+    return {"data.task": task}
 
 
 def has_weights(run: Run) -> bool:
@@ -99,16 +108,19 @@ def writes_no_chain(run: Run) -> bool:
 
 
 def publish_main(runs: Sequence[Run], table: pd.DataFrame, folder: Path) -> None:
-    """Accuracy against tokens removed, training time and speed."""
-    main = select(runs, experiments.compared)
+    """Accuracy against tokens removed, training time and speed, of runs on one task."""
+    if not runs:
+        return
+    own = of_task(runs[0].config.task)
+    main = select(runs, experiments.compared, overrides=own)
     if not main:
         return
-    coupled = select(runs, experiments.icot_kd)
+    coupled = select(runs, experiments.icot_kd, overrides=own)
     shown = table[table.run.isin([run.name for run in main])]
     every = table[table.run.isin([run.name for run in [*main, *coupled]])]
     origin = [*main, *family(run.config for run in coupled)]
     learning = learning_table(main)
-    quick = learning_table(select(runs, experiments.series, experiments.baselines))
+    quick = learning_table(select(runs, experiments.series, experiments.baselines, overrides=own))
     figures.save_published(figures.headline(shown, quick), "headline", shown, main, folder)
     figures.save_published(
         figures.accuracy_vs_removed(every), "accuracy_vs_removed", every, origin, folder
@@ -131,7 +143,7 @@ def publish_distillation(coupled: Sequence[Run], folder: Path) -> None:
         return
     run = min(coupled, key=lambda run: run.config.seed)
     config = run.config
-    preset, seed = config.preset, config.seed
+    preset, seed, own = config.preset, config.seed, of_task(config.task)
 
     def save(name: str, drawn: Any, table: pd.DataFrame, *configs: RunConfig) -> None:
         figures.save_published(drawn, f"kd_{name}", table, family(configs), folder)
@@ -146,17 +158,17 @@ def publish_distillation(coupled: Sequence[Run], folder: Path) -> None:
     save("coupling", figures.coupling(phases, *ends), phases, config)
     spent = time_spent.time_by_part(run)
     save("time_spent", figures.time_spent(spent), spent, config)
-    if len(rows := finished(experiments.ablations(preset, seed))) > 1:
+    if len(rows := finished(experiments.ablations(preset, seed, own))) > 1:
         table = ablation_tables.ablation_table(rows)
         save("ablations", figures.ablations(table), table, *rows.values())
-    if len(weak := finished(experiments.weak_model(preset, seed))) > 1:
+    if len(weak := finished(experiments.weak_model(preset, seed, own))) > 1:
         table = ablation_tables.ablation_table(weak)
         save("harder", figures.ablations(table), table, *weak.values())
-    if deep := finished(experiments.depths(preset, seed)):
+    if deep := finished(experiments.depths(preset, seed, own)):
         deep |= {config.model.layers: config}
         table = ablation_tables.depth_table(deep)
         save("depth", figures.depth(table), table, *deep.values())
-    if few := finished(experiments.few_examples(preset, seed)):
+    if few := finished(experiments.few_examples(preset, seed, own)):
         table = ablation_tables.coupling_curves(few)
         save("overfitting", figures.overfitting(table), table, *few.values())
     mixed = [finished(experiments.mixtures(preset, one)) for one in (seed, seed + 1, seed + 2)]
@@ -196,7 +208,7 @@ def publish_interp(runs: Sequence[Run], folder: Path) -> None:
     save("digit_shapes", figures.digit_shapes(shapes), pd.concat(spectra))
     sums = pd.concat([t.assign(model=name) for name, t in numbers.items()], ignore_index=True)
     save("probed_numbers", figures.probe_scores(numbers), sums)
-    paced = experiments.paper_pace(one.preset, one.seed)
+    paced = experiments.paper_pace(one.preset, one.seed, of_task(one.task))
     for name, config in {"moving_inside": one, "moving_inside_paper_pace": paced}.items():
         run = Run.of(config)
         if run.done:
@@ -208,8 +220,9 @@ def publish_interp(runs: Sequence[Run], folder: Path) -> None:
 def _analysed(runs: Sequence[Run]) -> dict[str, RunConfig] | None:
     """The runs to analyse, at the lowest seed at which all that is needed is finished."""
     needed = {*experiments.NO_COT_CONTROL, "No CoT"}
-    for seed, preset in sorted({(run.config.seed, run.config.preset) for run in runs}):
-        configs = finished(experiments.interp_runs(preset, seed))
+    of_runs = {(run.config.seed, run.config.preset, run.config.task) for run in runs}
+    for seed, preset, task in sorted(of_runs):
+        configs = finished(experiments.interp_runs(preset, seed, of_task(task)))
         if needed <= set(configs):
             return configs
     return None

@@ -54,6 +54,8 @@ def _matches(config: RunConfig, name: str, value: Any) -> bool:
         own = functools.reduce(getattr, name.split("."), config)
         if isinstance(own, float) and isinstance(value, str):  # YAML reads 1e-3 as text
             value = float(value)
+        if name == "data.hold_out" and own is not None and value is not None:
+            return value in (own, own.rpartition("#")[0])  # with the hash of the file, or without
         return bool(own == value)
     except (
         AttributeError,

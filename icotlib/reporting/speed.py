@@ -18,6 +18,9 @@ from icotlib.system.timing import compute_seconds, interleave, time_steps
 #: Test examples that are answered at most.
 EXAMPLES = 256
 
+#: Of these, those that warm up on a CPU.
+WARM_UP = 16
+
 
 def measure_speed(
     models: dict[Any, StageModel], batch_size: int = 1, examples: int = 20, rounds: int = 5
@@ -25,8 +28,8 @@ def measure_speed(
     """Examples per second of compute time in greedy generation, measured side by side.
 
     The models take turns in every round, so that a slow moment of the machine affects all of them;
-    the result is the median over rounds. One batch of each warms up beforehand. The papers measure
-    at batch size 1.
+    the result is the median over rounds. Some examples of each warm up beforehand; on a GPU, a
+    whole batch. The papers measure at batch size 1.
 
     Args:
         batch_size, examples: fewer where a model's test set has fewer questions.
@@ -38,7 +41,8 @@ def measure_speed(
         batch = model.encode(tests[key])
         answer, clock = partial(_answer, model, batch, batch_size, examples), compute_seconds
         turns[key] = partial(time_steps, answer, 1, model.device, partial(clock, model.device))
-        _answer(model, batch, batch_size, batch_size, 0)
+        warm_up = batch_size if model.device.type == "cuda" else min(batch_size, WARM_UP)
+        _answer(model, batch, warm_up, warm_up, 0)
     seconds, _ = interleave(turns, rounds, warm_up=0)
     return {key: examples / each for key, each in seconds.items()}
 
@@ -56,9 +60,9 @@ def record_speed(
     """Measure the speed of every stage of these runs relative to a reference, and keep it.
 
     All take turns in one process. Examples per second at batch 1 (the papers' measure) and
-    batched, and speed relative to the reference, usually No CoT. Runs that answer no questions by
-    themselves are left out. The result is kept in `speed.json` of each run (`Run.measured`); it is
-    measured again if asked, and where it is relative to another run.
+    batched, in half as many rounds, and speed relative to the reference, usually No CoT. Runs that
+    answer no questions by themselves are left out. The result is kept in `speed.json` of each run
+    (`Run.measured`); it is measured again if asked, and where it is relative to another run.
 
     Raises `RunError` if the reference writes a chain, or belongs to another task.
     """
@@ -80,7 +84,7 @@ def _record(runs: Sequence[Run], reference: Run, rounds: int, examples: int) -> 
     for run in runs:
         models |= _at_every_stage(run)
     single = measure_speed(models, 1, examples, rounds)
-    batched = measure_speed(models, EXAMPLES, EXAMPLES, rounds)
+    batched = measure_speed(models, EXAMPLES, EXAMPLES, max(1, rounds // 2))
     for run in runs:
         rows = [
             {

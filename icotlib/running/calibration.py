@@ -5,7 +5,7 @@ from datetime import date
 from functools import partial
 from typing import Any
 
-from icotlib.config import RunConfig
+from icotlib.config import RunConfig, parse_overrides
 from icotlib.errors import ConfigError, did_you_mean
 from icotlib.experiments import stepwise
 from icotlib.experiments.latent import LATENT, REFERENCE
@@ -40,8 +40,12 @@ def calibrate(
     the reference for that, and gets more or fewer in the ratio of the two. Runs that are missing
     are trained.
 
-    Raises `ConfigError` for a method that has no budget.
+    Raises `ConfigError` for a method that has no budget, and for runs that would end early.
     """
+    if parse_overrides(overrides).get("train.stop_accuracy") is not None:
+        raise ConfigError(
+            "budgets are measured on whole runs, which train.stop_accuracy ends early: leave it out"
+        )
     for method in methods:
         if method not in METHODS:
             raise ConfigError(

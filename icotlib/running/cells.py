@@ -125,13 +125,13 @@ class Cell:
         runs = [Run.of(config) for config in self.configs]
         finished = [run for run in runs if run.done]
         last = finished[0].stages if finished and not self.target.is_notebook else pd.DataFrame()
-        record = self.record
+        record, state = self.record, self.state
         return {
             "cell": self.number,
             **self.settings,
-            "state": self.state,
+            "state": state,
             "accuracy": last.accuracy.iloc[-1] if len(last) else None,
             "seconds": sum(run.totals["seconds"] for run in finished),
             "runs": " ".join(run.name for run in runs),
-            "error": record.get("error", "") if record.get("state") == "failed" else "",
+            "error": record.get("error", "") if state == "failed" else "",
         }

@@ -124,7 +124,7 @@ def cost_of(config: RunConfig, source: LengthSource, steps: int | None = None) -
     keeps = schedule.has_stage_checkpoints and config.train.stage_weights == "all"
     width, language = 2 if half else 4, sizes.language
     layer = language.matrices // language.layers
-    checkpoints = len(schedule.stages(steps)) if keeps else 0
+    checkpoints = len(schedule.tested_after(steps)) if keeps else 0
     return Cost(
         steps=steps,
         tokens=round(mean("tokens") * steps),

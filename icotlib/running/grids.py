@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from icotlib.config import parse_overrides, type_of
 from icotlib.errors import ConfigError, DataError
+from icotlib.system.spreadsheets import read_text_table
 from icotlib.values import Typed, is_text, typed_yaml
 
 #: `0..4`, both ends included; `1e-4..1e-2:log` for draws.
@@ -55,12 +55,9 @@ def read_cells(path: str | Path) -> list[dict[str, Any]]:
     path = Path(path)
     try:
         if path.suffix == ".csv":
-            rows = pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
             read = [
-                parse_overrides(
-                    {str(name): Typed(text) for name, text in row.items() if text.strip()}
-                )
-                for row in rows
+                parse_overrides({name: Typed(text) for name, text in row.items() if text.strip()})
+                for row in read_text_table(path).to_dict("records")
             ]
         else:
             read = typed_yaml(path.read_text(), str(path))
@@ -68,10 +65,8 @@ def read_cells(path: str | Path) -> list[dict[str, Any]]:
                 read = [parse_overrides(row) for row in read]
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (ConfigError, pd.errors.ParserError, UnicodeDecodeError) as error:
+    except (ConfigError, ValueError, OSError) as error:  # also what is no text
         raise DataError(f"{path}: cannot be read as a list of cells: {error}") from None
-    except pd.errors.EmptyDataError:
-        read = []
     if not isinstance(read, list) or not all(isinstance(row, dict) for row in read):
         raise DataError(f"{path}: must hold a list of mappings from settings to values")
     if not read:

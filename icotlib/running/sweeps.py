@@ -52,16 +52,7 @@ class Sweep:
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
-        path = self.folder / "plan.json"
-        try:
-            self.plan = json.loads(path.read_text())
-        except FileNotFoundError:
-            known = ", ".join(sweep_names()) or "none yet"
-            raise RunError(
-                f"there is no sweep {self.folder.name!r}; sweeps here: {known}"
-            ) from None
-        except json.JSONDecodeError as error:
-            raise RunError(f"{path} is damaged: {error}") from None
+        self.plan = _plan(self.folder / "plan.json")
         self.target = _target(self.folder, self.plan)
         self.cells = _cells(self.target, self.plan)
 
@@ -81,13 +72,19 @@ class Sweep:
             fixed: what all cells have in common.
             name: of its folder; by default the target and a hash of the plan.
 
-        Raises `ConfigError` for a setting that the target does not read, and for a name under which
-        there is another sweep.
+        Raises `ConfigError` for a setting that the target does not read, or that is both varied and
+        fixed, and for a name under which there is another sweep.
         """
         target, is_notebook = resolved(target)
         known = notebooks.parameter_types(notebooks.find_notebook(target)) if is_notebook else {}
         own = [_settings(cell, known) for cell in cells]
         common = _settings(fixed, known)
+        twice = sorted({name for cell in own for name in cell if name in common})
+        if twice:
+            raise ConfigError(
+                f"{', '.join(twice)}: varied between the cells, and given for all of them too: "
+                "leave one out"
+            )
         plan = {"target": target, "notebook": is_notebook, "fixed": common, "cells": own}
         text = json.dumps(plan, sort_keys=True)
         name = name and check_name(name, "the name of the sweep")
@@ -184,6 +181,29 @@ class Sweep:
         needs = tuple(config.run_name for config in unfinished(cell.configs))
         arguments = {"sweep": self.folder.name, "number": cell.number}
         return Job(cell.last_job, execute_cell, arguments, needs)
+
+
+#: What a plan holds, each with its type.
+PLAN = {"target": str, "notebook": bool, "fixed": dict, "cells": list}
+
+
+def _plan(path: Path) -> dict[str, Any]:
+    """The plan of a sweep. Raises `RunError` where there is none, or it is damaged."""
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(sweep_names()) or "none yet"
+        raise RunError(f"there is no sweep {path.parent.name!r}; sweeps here: {known}") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from None
+    whole = isinstance(plan, dict) and plan.keys() == PLAN.keys()
+    whole = whole and all(isinstance(plan[name], kind) for name, kind in PLAN.items())
+    if not whole or not all(isinstance(cell, dict) for cell in plan["cells"]):
+        raise RunError(
+            f"{path} is damaged: a plan holds {', '.join(PLAN)}, and the settings of every cell. "
+            "Make the sweep again under another --name: finished runs are not trained again"
+        )
+    return plan
 
 
 def _target(folder: Path, plan: dict[str, Any]) -> Target:

@@ -39,7 +39,18 @@ LEVERS = {
 }
 
 #: Every schedule, in the order of the figure.
-SCHEDULES = (PAPERS, "linear", "linear, smoothing", "linear, reset", "adaptive", "longer stages")
+SCHEDULES = (
+    PAPERS,
+    "linear",
+    "linear, smoothing",
+    "linear, reset",
+    "adaptive",
+    "rollback",
+    "longer stages",
+)
+
+#: Those whose stages are not given by a pace.
+NO_PACE = ("adaptive", "rollback")
 
 #: Steps at a stage of the adaptive schedule at most, as multiples of a stage of the linear one.
 MOST = 2
@@ -95,8 +106,8 @@ class Stability(Study):
 
 
 def _read_by(arm: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The overrides that an arm reads: the adaptive schedule has no pace."""
-    pace = ("removal.pace", "removal.steps_per_epoch") if arm == "adaptive" else ()
+    """The overrides that an arm reads: some schedules have no pace."""
+    pace = ("removal.pace", "removal.steps_per_epoch") if arm in NO_PACE else ()
     return {name: value for name, value in overrides.items() if name not in pace}
 
 
@@ -106,9 +117,12 @@ def _changes(arm: str, preset: str, overrides: Mapping[str, Any]) -> dict[str, A
         return changes_of(LEVERS[arm], preset, overrides)
     if arm == "linear":
         return {"label": "bare", "removal.smoothing": None, "removal.reset_optimizer": False}
+    recipe = {**REMOVAL[preset], **overrides}
+    stage = recipe["removal.steps_per_epoch"] / recipe["removal.pace"]
+    if arm == "rollback":
+        steps = {"removal.stage_steps": max(1, round(stage))}
+        return {"label": "rollback", "removal.schedule": "rollback"} | steps
     if arm == "adaptive":
-        recipe = {**REMOVAL[preset], **overrides}
-        stage = recipe["removal.steps_per_epoch"] / recipe["removal.pace"]
         most = {"removal.max_steps_per_stage": max(1, round(MOST * stage))}
         # Behind a true chain nearly every answer is right, whatever the model could write itself.
         schedule = {"removal.schedule": "adaptive", "removal.measure": "all"}

@@ -1,5 +1,6 @@
 """What the library needs of the machine: devices, processes, memory, clocks, files, random seeds.
 
+added_rows    rows that commands add to a CSV file of the user's
 allocations   the memory that operations would take, without the operations
 contents      hashes of what folders, models and code hold
 devices       where models run, and what tables call that device

@@ -1,5 +1,7 @@
 """Tables for spreadsheets, which calculate a text that begins with `=`: it is a formula there."""
 
+import csv
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,6 +17,34 @@ def inert(frame: pd.DataFrame) -> pd.DataFrame:
     """
     named = frame.rename(columns=_inert)
     return named.apply(lambda column: column.map(_inert) if _holds_text(column) else column)
+
+
+def read_text_table(path: Path) -> pd.DataFrame:
+    """A CSV file with every field as the text that it is; blank lines are skipped.
+
+    Raises `ValueError` that names the line for a row with more or fewer fields than the header,
+    and for a name that two columns have.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        lines = csv.reader(file, strict=True)
+        try:
+            rows = [(lines.line_num, row) for row in lines if row]
+        except csv.Error as error:
+            raise ValueError(f"line {lines.line_num}: {error}") from None
+    if not rows:
+        return pd.DataFrame()
+    (_, first), *records = rows
+    header = [name.strip() for name in first]
+    twice = [name for name in header if header.count(name) > 1]
+    if twice:
+        raise ValueError(f"two columns are called {twice[0]!r}")
+    for number, row in records:
+        if len(row) != len(header):
+            raise ValueError(
+                f"line {number} has {len(row)} fields, and the header {len(header)}: quote a "
+                "field that holds a comma"
+            )
+    return pd.DataFrame([row for _, row in records], columns=header, dtype=str)
 
 
 def _holds_text(column: pd.Series) -> bool:

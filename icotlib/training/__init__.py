@@ -1,6 +1,7 @@
 """Training: from a config to a finished run directory.
 
 trainer       the one training loop, which resets the optimizer where a method asks for it
+stages        the end of a removal stage, whose weights may come back
 devices       one run on several devices: the processes of a launch as one team
 tracking      sending config and metrics to experiment trackers
 losses        the losses of a run, read from the device block by block

@@ -134,11 +134,7 @@ def load(
             "train the run from its start."
         )
     state["rows"] = [{RENAMED.get(x, x): row[x] for x in row} for row in state["rows"]]
-    own = model.state_dict()
-    weights = {name: like(x, own[name]) if name in own else x for name, x in weights.items()}
-    missing, unexpected = model.load_state_dict(weights, strict=False)
-    if unexpected or set(missing) & set(_trained_names(model)):
-        raise RunError(f"{folder}: its weights do not fit the model of its config")
+    load_trained(model, weights, folder)
     for optimizer, saved in zip(optimizers, moments, strict=True):
         parameters = [x for group in optimizer.param_groups for x in group["params"]]
         for number, moment in saved["state"].items():
@@ -169,6 +165,19 @@ def trained_tensors(model: nn.Module, keep: bool = True) -> dict[str, Tensor]:
     """
     tensors = model.state_dict()
     return {name: whole(tensors[name], keep).contiguous() for name in _trained_names(model)}
+
+
+def load_trained(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
+    """Load what `trained_tensors` returned. Raises `RunError` if it does not fit the model.
+
+    Args:
+        source: where it was read from, for the error.
+    """
+    own = model.state_dict()
+    weights = {name: like(x, own[name]) if name in own else x for name, x in weights.items()}
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    if unexpected or set(missing) & set(_trained_names(model)):
+        raise RunError(f"{source}: its weights do not fit the model of its config")
 
 
 def whole_weights(model: nn.Module, keep: bool = True) -> dict[str, Tensor] | None:

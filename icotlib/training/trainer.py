@@ -6,18 +6,14 @@ checkpoint and ends with the same numbers.
 """
 
 import contextlib
-import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import cached_property, partial
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from icotlib import paths
 from icotlib.config import RunConfig
 from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError, StoppedError
@@ -27,11 +23,11 @@ from icotlib.methods.base import Method
 from icotlib.methods.schedule import BLOCK
 from icotlib.models.precision import step_mode
 from icotlib.runs import Run
-from icotlib.system import memory, seals
+from icotlib.system import memory
 from icotlib.system.devices import device_name
 from icotlib.system.seeding import generator_for
 from icotlib.system.timing import compute_seconds
-from icotlib.training import checkpoints, devices, optim
+from icotlib.training import checkpoints, devices, optim, stages
 from icotlib.training.final_test import FinalTest
 from icotlib.training.interruption import Interruption
 from icotlib.training.losses import Losses
@@ -139,7 +135,11 @@ class Trainer:
         """A step and what belongs to it; whether an evaluation is due."""
         change = self.method.begin_step(step)
         if change.ended is not None:
-            self._end_stage(change.ended)
+            stages.end(self, change.ended)
+        if change.is_good:
+            stages.keep(self)
+        if change.back_to is not None:
+            stages.go_back(self, change.back_to)
         start = self.clock()
         if change.reset_optimizer:
             optim.reset(self.optimizers)
@@ -202,7 +202,7 @@ class Trainer:
         if self.writes:
             self.run.report(steps=self.steps, **state)
 
-    def _count_tokens(self) -> None:
+    def count_tokens(self) -> None:
         """Count the tokens of all processes since the last time."""
         tokens = torch.tensor(self.tokens, device=self.accelerator.device)
         self.counters.tokens += int(devices.total(tokens, self.accelerator))
@@ -211,7 +211,7 @@ class Trainer:
     def _sync_losses(self) -> None:
         """Read the losses of a block. Raises `TrainingError` if one is not finite."""
         loss = self.losses.read(self.counters.step + 1)
-        self._count_tokens()
+        self.count_tokens()
         self.method.sync_metrics()
         self._report(
             step=self.counters.step + 1,
@@ -253,7 +253,7 @@ class Trainer:
     def _save_checkpoint(self, rows: list[dict[str, Any]]) -> None:
         """Write metrics, then a checkpoint, from which the run goes on to the same numbers."""
         self.check_lease()
-        self._count_tokens()
+        self.count_tokens()
         losses = self.losses.state_dict(self.counters.step)
         self.interruption.saved = time.monotonic()
         if self.writes:
@@ -268,6 +268,7 @@ class Trainer:
         tensors = checkpoints.tensors_of(self.method.model, self.optimizers, self.writes)
         if self.writes:
             checkpoints.save(self.run, self.counters.step, *tensors, state)
+            stages.forget_others(self)
 
     def _resume(self) -> list[dict[str, Any]]:
         """Load the last checkpoint if there is one; the rows of metrics.csv up to it."""
@@ -283,44 +284,14 @@ class Trainer:
             save_metrics(self.run, state["rows"])
         return state["rows"]
 
-    def _end_stage(self, removed: int) -> None:
-        """Keep the weights that a removal stage ends with, if each stage has its own; or only what
-        they score, if they are not to be kept."""
-        if not self.method.has_stage_checkpoints:
-            return
-        folder = self.run.stage_folder(removed)
-        self._count_tokens()
-        if devices.agreed(folder.is_dir()):  # the same stage, from before the run was killed
-            return
-        part = folder.with_name(f".{folder.name}")
-        if self.writes:
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-        if self.method.keeps_every_stage:
-            self._save_model(part)
-        else:
-            with devices.unsharded(self.model):
-                score = self.method.test_stage(removed)
-            self.model.train(self.method.dropout)
-            if self.writes:
-                score_file = part / self.run.stage_score(removed).name
-                seals.write_json(score_file, seals.sealed(asdict(score)))
-        if self.writes:
-            seals.write_json(part / "counters.json", seals.sealed(vars(self.counters)))
-            part.rename(folder)
-            paths.flush(folder.parent)
-
-    def _save_model(self, folder: Path) -> None:
-        checkpoints.save_trained(folder, self.method, self.writes)
-
     # --- the end ---
 
     def _finish(self) -> None:
         """Save the final weights, test them, and mark the run as finished."""
         run, model = self.run, self.method.model.eval()
         if self.method.keeps_every_stage:
-            self._end_stage(self.method.stage()["removed"])
-        self._save_model(run.folder / "model")
+            stages.end(self, self.method.stage()["removed"])
+        checkpoints.save_trained(run.folder / "model", self.method, self.writes)
         self.optimizers = []  # room for the weights of earlier stages
         self.accelerator.free_memory()
         memory.trim()

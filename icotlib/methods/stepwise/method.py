@@ -14,6 +14,7 @@ from icotlib.data.layout import EncodedBatch
 from icotlib.methods.base import StageChange, register
 from icotlib.methods.causal_lm import CausalLMMethod
 from icotlib.methods.schedule import Schedule
+from icotlib.methods.stepwise import rollback  # noqa: F401 (registers its schedule)
 from icotlib.methods.stepwise.schedules import REMOVAL, make_schedule
 
 
@@ -47,15 +48,19 @@ class StepwiseInternalization(CausalLMMethod):
         self.had_chain = True
 
     def begin_step(self, step: int) -> StageChange:
-        """Ask for cleared optimizer moments whenever s grows, as long as batches hold chain tokens.
+        """Ask for cleared optimizer moments whenever s grows, as long as batches hold chain tokens,
+        and whenever weights come back.
 
         `Trainer.train` clears them (Section 3.2, optimizer reset).
         """
         change = super().begin_step(step)
+        if self.schedule.back_to is not None:  # to weights that these moments do not belong to
+            self.resetting, self.had_chain = self.config.removal.reset_optimizer, True
+            return StageChange(reset_optimizer=True, back_to=self.schedule.back_to)
         if change.ended is None:
             return change
         self.resetting &= self.had_chain
-        return change._replace(reset_optimizer=self.resetting)
+        return change._replace(reset_optimizer=self.resetting, is_good=self.schedule.is_good)
 
     def saw_removal(self, batch: EncodedBatch, k: torch.Tensor) -> None:
         self.had_chain = bool((batch.chain > k).any())

@@ -52,7 +52,8 @@ class LinearSettings(GradualSettings):
         "linear",
         "linear (the paper's): s(t) = floor(pace * t / steps_per_epoch) tokens removed from every "
         "example, t steps after the warm-up. geometric: chunks that double. adaptive: one token "
-        "more once the model answers well enough.",
+        "more once the model answers well enough. rollback: back to the last good stage after a "
+        "collapse.",
     )
     pace: float = setting(8.0, "Tokens removed per epoch (the paper's delta).", low=0, high=1e6)
     steps_per_epoch: int = setting(

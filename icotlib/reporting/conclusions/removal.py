@@ -183,11 +183,15 @@ def _fall(table: pd.DataFrame) -> str:
         return "no question was right with the whole chain, so that nothing can be lost"
     if fallen.empty:
         return "no stage ended below half of its accuracy at the start"
-    where = (
-        f"{fallen.removed.iloc[0]} removed is the first stage that ended below half of its start"
-    )
-    recovered = fallen.removed.iloc[-1] < rows.removed.iloc[-1]
-    return f"{where}, and later ones {'recovered' if recovered else 'did not recover'}"
+    first = fallen.removed.iloc[0]
+    where = f"{first} removed is the first stage that ended below half of its start"
+    later = rows[rows.removed > first]
+    if later.empty:
+        return f"{where}, and the last one"
+    below = int((later.accuracy < start / 2).sum())
+    if 0 < below < len(later):
+        return f"{where}; of the {len(later)} later ones, {below} ended below it too"
+    return f"{where}, and later ones {'did not recover' if below else 'recovered'}"
 
 
 def removal_curve(run: Run, table: pd.DataFrame) -> Conclusion:

@@ -186,7 +186,8 @@ def save_published(
 ) -> list[Path]:
     """Write a figure of `figures/` as pdf, svg and png, its table as csv, its provenance as json.
 
-    Files of the same name are replaced; earlier ones are in git. Equal input gives equal bytes.
+    Files of the same name are replaced in `figures/`, where earlier ones are in git, and elsewhere
+    if they were written so. Equal input gives equal bytes.
 
     Args:
         runs: the runs that the table comes from.
@@ -194,9 +195,10 @@ def save_published(
         measured: commit, device and versions of numbers that no run holds.
         words: what the table says, in sentences, which its provenance holds.
 
-    Returns the paths of the files.
+    Returns the paths of the files. Raises `ConfigError` where it would replace others.
     """
     folder = folder or paths.FIGURES
+    check_replaceable(folder, name)
     folder.mkdir(parents=True, exist_ok=True)
     origin = provenance_of(runs) | ({"measured": measured} if measured else {})
     origin |= {"words": list(words)} if words else {}
@@ -205,6 +207,22 @@ def save_published(
     inert(table).to_csv(folder / f"{name}.csv", index=False)
     write_json(folder / f"{name}.json", origin)
     return [*written, folder / f"{name}.csv", folder / f"{name}.json"]
+
+
+def check_replaceable(folder: Path, name: str) -> None:
+    """Raises `ConfigError` where a folder other than `figures/` holds files of this name that
+    `save_published` did not write."""
+    if paths.is_published(folder):
+        return
+    origin = folder / f"{name}.json"
+    check_origin(origin)
+    files = [folder / f"{name}.{ending}" for ending in ("csv", *FORMATS)]
+    there = [file for file in files if file.exists()]
+    if there and not origin.exists():
+        raise ConfigError(
+            f"{there[0]} is there already, without the {origin.name} that `icot` writes beside "
+            "such a file: choose another folder"
+        )
 
 
 # --- files -------------------------------------------------------------------------------------
