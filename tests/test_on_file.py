@@ -112,7 +112,7 @@ def test_data_that_have_changed_since_training_are_said_to_have(tmp_path, runs_f
     assert main(["evaluate", run.name, str(file)]) == 0
     printed = capsys.readouterr().out
     assert "how many of them stood in training is unknown: " in printed
-    assert "own has changed: it holds" in printed
+    assert "has changed: it holds" in printed
     shutil.rmtree(tmp_path / "own")
     assert main(["evaluate", run.name, str(file)]) == 0
     assert "train.txt: no such file" in capsys.readouterr().out
