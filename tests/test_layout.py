@@ -215,6 +215,18 @@ def test_a_text_that_the_tokenizer_cannot_encode_is_named():
         layout.encode([Example("a", "a", "a"), Example("a b", "a", "a")])
 
 
+def test_a_separator_of_the_same_name_makes_no_symbol_tokenizer():
+    """XLNet's tokenizer calls its separator so; texts are then no symbols between spaces."""
+    tokenizer = bytes_tokenizer(["what does it mean in a file"] * 5)
+    tokenizer.add_special_tokens({"sep_token": "<sep>", "pad_token": "<pad>"})
+    layout = Layout(tokenizer)
+    assert not layout.exact
+    assert layout.sep == tokenizer.sep_token_id
+    batch = layout.encode([Example("what does it mean?", "a file", "file")])
+    assert layout.texts(batch.ids[:, int(batch.question[0]) :])[0].endswith("#### file")
+    assert Layout(symbol_tokenizer(["1", "2"])).exact
+
+
 def test_padding_is_a_token_of_the_model():
     tokenizer = bytes_tokenizer(["1 2 3"] * 5)
     rows = len(tokenizer)

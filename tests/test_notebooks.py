@@ -375,7 +375,10 @@ def test_the_results_notebook_leaves_its_tables(series):
 
 def test_the_runs_of_another_task_are_those_that_are_published(runs_folder):
     own = {"data.task": "mult-3x3"}
-    runs = [Run.of(config) for config in experiments.compared("fast", 0, own)]
+    configs = experiments.compared("fast", 0, own)
+    runs = [Run.of(config) for config in configs]
+    for run, config in zip(runs, configs, strict=True):
+        run.begin(config, "cpu", {"data": "hash"})
     assert publish.select(runs, experiments.compared, overrides=publish.of_task("mult-3x3")) == runs
     assert publish.select(runs, experiments.compared) == []
 
@@ -431,13 +434,15 @@ def test_the_last_notebook_takes_files_of_ones_own(planned, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     for name in ("mine.csv", "test.csv"):
         (tmp_path / name).write_text("q,how,a\n")
+    (tmp_path / "own_kd").mkdir()  # the name of a method, and no file that is meant
     names = {"question": "q", "steps": "how"}
     words = ["source=mine.csv", "test=test.csv", f"columns={json.dumps(names)}", "train.steps=9"]
+    words.append("method=own_kd")
     assert main(["notebook", "14", *(x for word in words for x in ("--set", word))]) == 0
     values = executed["14"].arguments["values"]
     files = {name: str(tmp_path / f"{file}.csv") for name, file in OWN_FILES.items()}
     common = {"preset": "fast", "seed": 0, "overrides": {"train.steps": 9}}
-    assert values == common | files | {"columns": names}
+    assert values == common | files | {"columns": names, "method": "own_kd"}
 
 
 OWN_FILES = {"source": "mine", "test": "test"}

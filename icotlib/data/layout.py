@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from icotlib.data.steps import count_steps, step_ends_of_symbols, step_ends_of_text
-from icotlib.data.symbols import ANSWER_DELIMITER, SEP, adds_space, bos_ids
+from icotlib.data.symbols import ANSWER_DELIMITER, adds_space, bos_ids, is_symbol_tokenizer
 from icotlib.data.written import Ends, Written, ends_of
 from icotlib.errors import ConfigError, DataError
 from icotlib.tasks import Example, SymbolBatch, Task
@@ -120,7 +120,7 @@ class Layout:
         self.tokenizer = tokenizer
         self.eos = tokenizer.eos_token_id
         self.sep = self.eos if tokenizer.sep_token_id is None else tokenizer.sep_token_id
-        self._symbolic = tokenizer.sep_token == SEP
+        self._symbolic = is_symbol_tokenizer(tokenizer)
         #: Padding is masked. A padding token of a pretrained tokenizer was perhaps added without a
         #: row in the model's table, so that the end token stands in its place.
         self.pad = tokenizer.pad_token_id if self._symbolic else self.eos

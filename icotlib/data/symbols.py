@@ -42,6 +42,13 @@ def symbol_tokenizer(symbols: Sequence[str]) -> PreTrainedTokenizerFast:
     )
 
 
+def is_symbol_tokenizer(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether it is one of `symbol_tokenizer`; others have a token `<sep>` too, as XLNet's has."""
+    own = (tokenizer.pad_token, tokenizer.eos_token, tokenizer.sep_token) == (PAD, EOS, SEP)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return own and isinstance(getattr(backend, "model", None), models.WordLevel)
+
+
 def bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The token that a tokenizer puts at the start of every text, if it does.
 

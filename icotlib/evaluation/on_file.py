@@ -49,9 +49,7 @@ class FileResult:
         lines = [f"{_share(self.table)}, {name}"]
         seen = self.table.in_training
         if self.unknown:
-            lines.append(
-                f"  how many of them stood in training is unknown: {self.unknown}"
-            )
+            lines.append(f"  how many of them stood in training is unknown: {self.unknown}")
         elif not seen.any():
             lines.append("  none of its questions stood in training")
         else:

@@ -12,6 +12,9 @@ import yaml
 from icotlib.errors import ConfigError, did_you_mean
 from icotlib.overrides import absolute
 
+#: Those that may name a file or a folder.
+FILES = ("source", "test", "model")
+
 #: How the cell begins that papermill puts behind the one with the parameters.
 INJECTED = "# Parameters\n"
 
@@ -80,14 +83,14 @@ def _assigned(source: str) -> dict[str, Any]:
 
 
 def located(values: Mapping[str, Any], known: Mapping[str, type]) -> dict[str, Any]:
-    """Values in which each text of a parameter that names a file or folder here is its whole path:
+    """Values in which each parameter that names a file or folder here (`FILES`) has its whole path:
     notebooks are executed elsewhere.
 
     Args:
         known: the parameters of the notebook, each with its type.
     """
-    own = {name for name, kind in known.items() if kind is str and name not in COMMON}
-    return {name: absolute(value) if name in own else value for name, value in values.items()}
+    files = [name for name in FILES if known.get(name) is str]
+    return {name: absolute(value) if name in files else value for name, value in values.items()}
 
 
 def read(text: str, kind: type, name: str) -> Any:
