@@ -330,6 +330,18 @@ def test_a_source_that_is_not_there(source, message, monkeypatch, tmp_path):
         prepare(source)
 
 
+@pytest.mark.parametrize("questions", [1, 2, 3, 4])
+def test_four_questions_are_the_fewest_to_draw_two_splits_from(tmp_path, questions):
+    path = tmp_path / "few.txt"
+    path.write_text("".join(f"q {x}||s #### {x}\n" for x in range(questions)))
+    if questions < 4:
+        with pytest.raises(DataError, match=r"are too few to draw (valid|test) from"):
+            prepare(path)
+    else:
+        reports = prepare(path)
+        assert [len(reports[split].kept) for split in ("train", "valid", "test")] == [2, 1, 1]
+
+
 def test_a_split_without_an_example_says_what_happened(tmp_path):
     (tmp_path / "train.jsonl").write_text("{}\n")
     with pytest.raises(DataError, match=r"no example is left for train .*no column looks like"):

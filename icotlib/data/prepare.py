@@ -115,13 +115,22 @@ def _separate(reports: dict[str, Report], all_chains: bool) -> None:
 
 
 def _hold_out(reports: dict[str, Report], held_out: int, rng: np.random.Generator) -> None:
-    """Draw questions of train for splits that the source lacks."""
+    """Draw questions of train for splits that the source lacks.
+
+    Raises `DataError` if there are too few.
+    """
     for split in ("test", "valid"):
         report, train = reports[split], reports["train"]
         if report.kept or report.dropped:
             continue
         keys = [same_question(example.question) for example in train.kept]
         questions = list(dict.fromkeys(keys))
+        if held_out and 0 < len(questions) < 3:
+            raise DataError(
+                f"{len(questions)} training questions are too few to draw {split} from, which is "
+                f"not given: it takes four for both valid and test. Give the file of {split}, or "
+                "more questions"
+            )
         held_out = min(held_out, len(questions) // 3)
         drawn = {questions[i] for i in rng.permutation(len(questions))[:held_out].tolist()}
         first = dict(zip(reversed(keys), reversed(train.kept), strict=True))
