@@ -115,13 +115,15 @@ def _changes(arm: str, preset: str, overrides: Mapping[str, Any]) -> dict[str, A
     """What differs from the paper's schedule, and the label that names the arm's runs."""
     if arm in LEVERS:
         return changes_of(LEVERS[arm], preset, overrides)
+    bare = {"removal.smoothing": None, "removal.reset_optimizer": False}
     if arm == "linear":
-        return {"label": "bare", "removal.smoothing": None, "removal.reset_optimizer": False}
+        return {"label": "bare"} | bare
     recipe = {**REMOVAL[preset], **overrides}
     stage = recipe["removal.steps_per_epoch"] / recipe["removal.pace"]
     if arm == "rollback":
+        # In the place of both of the paper's remedies: is going back one?
         steps = {"removal.stage_steps": max(1, round(stage))}
-        return {"label": "rollback", "removal.schedule": "rollback"} | steps
+        return {"label": "rollback", "removal.schedule": "rollback"} | bare | steps
     if arm == "adaptive":
         most = {"removal.max_steps_per_stage": max(1, round(MOST * stage))}
         # Behind a true chain nearly every answer is right, whatever the model could write itself.

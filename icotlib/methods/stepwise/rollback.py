@@ -35,7 +35,7 @@ class RollbackSettings(GradualSettings):
         high=1_000_000,
     )
     good: float = setting(
-        0.5, "A stage that ends with a match of at least this is one to return to.", low=0, high=1
+        0.2, "A stage that ends with a match of at least this is one to return to.", low=0, high=1
     )
     collapsed: float = setting(
         0.05,
@@ -47,7 +47,7 @@ class RollbackSettings(GradualSettings):
     slower: float = setting(
         2.0, "Steps at a stage grow by this factor with each return.", low=1, high=1000
     )
-    returns: int = setting(3, "Returns at most; then removal goes on.", low=0, high=1_000_000)
+    returns: int = setting(2, "Returns at most; then removal goes on.", low=0, high=1_000_000)
 
 
 @register
