@@ -170,7 +170,7 @@ def test_rollback_without_a_good_stage_only_removes():
 
 def test_rollback_state_survives_a_checkpoint():
     one = schedule("rollback", stage_steps=BLOCK, good=0.5, slower=3.0)
-    one.kept, one.kept_at, one.returned, one.length, one.began, one.removed = 2, 20, 1, 30.0, 40, 4
+    one.kept, one.kept_at, one.returned, one.began, one.removed = 2, 20, 1, 40, 4
     one.recent = [0.0, 0.02]
     other = schedule("rollback", stage_steps=BLOCK, good=0.5, slower=3.0)
     other.load_state_dict(json.loads(json.dumps(one.state_dict())))

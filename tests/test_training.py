@@ -65,6 +65,21 @@ def elsewhere(config, tmp_path, monkeypatch):
     return train(config)
 
 
+def killed_at(killed, config, monkeypatch):
+    """Train a run until this step."""
+    step = Trainer.step
+
+    def stopped(self, number):
+        if number == killed:
+            raise KeyboardInterrupt
+        step(self, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+
+
 def test_a_run_learns_and_describes_itself(runs_folder, tiny):
     config = tiny.override({"train.steps": 60, "train.batch_size": 32, "train.eval_every": 20})
     run = train(config)
@@ -169,17 +184,7 @@ def test_only_the_last_stages_weights_are_kept_where_asked(runs_folder, tiny, mo
         "removal.steps_per_epoch": 2,
     }
     every, config = (tiny.override(linear | {"train.stage_weights": x}) for x in ("all", "last"))
-    step = Trainer.step
-
-    def stopped(self, number):  # killed after a stage that ended after the last checkpoint
-        if number == 11:
-            raise KeyboardInterrupt
-        step(self, number)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "step", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            train(config)
+    killed_at(11, config, monkeypatch)  # after a stage that ended after the last checkpoint
     (planned,) = plan(config)
     run, whole = train(config), train(every)
     for left, right in zip(tables(run), tables(whole), strict=True):
@@ -268,17 +273,7 @@ def test_a_run_that_goes_back_resumes_to_the_same_numbers(
 ):
     """Killed at step 45, it goes back once more, though another stage ended well meanwhile."""
     config = tiny.override(ROLLBACK | {"train.eval_every": every})
-    step = Trainer.step
-
-    def stopped(self, number):
-        if number == killed:
-            raise KeyboardInterrupt
-        step(self, number)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "step", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            train(config)
+    killed_at(killed, config, monkeypatch)
     assert_same_numbers(train(config), elsewhere(config, tmp_path, monkeypatch))
 
 

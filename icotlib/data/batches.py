@@ -3,7 +3,7 @@
 Both are functions of seed and step alone, so that a run can resume.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 
 import numpy as np
@@ -50,6 +50,11 @@ def _task_of(corpus: Corpus) -> Task:
     return corpus.task
 
 
+def stream_source(config: RunConfig) -> tuple[Hashable, ...]:
+    """What the questions of a run's stream depend on: runs that share it share their batches."""
+    return config.data, config.train.batch_size, config.seed
+
+
 def trained_on(configs: Iterable[RunConfig]) -> np.ndarray:
     """Sorted keys of all questions that runs of a generated task learn from (`question_keys`).
 
@@ -59,8 +64,7 @@ def trained_on(configs: Iterable[RunConfig]) -> np.ndarray:
     steps: dict[tuple, int] = {}
     for config in configs:
         for one in (config, *config.ancestors().values()):
-            # Runs that share their data, batch size and seed share their batches.
-            source = (one.data, one.train.batch_size, one.seed)
+            source = stream_source(one)
             steps[source] = max(steps.get(source, 0), one.train.steps)
     corpora = {data: load_corpus(data) for data, _, _ in steps}
     keys = [training_set_keys(data, one) for data, one in corpora.items() if one.train is not None]

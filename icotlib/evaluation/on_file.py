@@ -9,7 +9,7 @@ import pandas as pd
 
 from icotlib import paths
 from icotlib.config import RunConfig
-from icotlib.data.batches import drawing
+from icotlib.data.batches import drawing, stream_source
 from icotlib.data.corpus import held_out_examples, load_corpus
 from icotlib.data.formats import Columns
 from icotlib.data.hold_out import same_keys, same_keys_of_texts
@@ -132,10 +132,10 @@ def stood_in_training(config: RunConfig, questions: list[str]) -> np.ndarray:
     """
     seen = np.zeros(len(questions), dtype=bool)
     wanted = [same_question(question) for question in questions]
-    streams: dict[str, tuple[RunConfig, int]] = {}
+    streams: dict[tuple, tuple[RunConfig, int]] = {}
     for related in [config, *config.ancestors().values()]:
         if related.data.path is None and related.data.train_examples is None:
-            key = f"{related.data} {related.train.batch_size} {related.seed}"
+            key = stream_source(related)
             steps = max(steps_of(related), streams.get(key, (related, 0))[1])
             streams[key] = related, steps
             continue

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from icotlib.config import DataConfig, RunConfig
+from icotlib.data.batches import stream_source
 from icotlib.data.corpus import NO_KEYS, draw_unseen, is_in_sorted, question_keys
 from icotlib.data.layout import EncodedBatch
 from icotlib.data.run_data import RunData
@@ -29,7 +30,7 @@ COLUMNS = ["run", "method", "seed", "shift", "accuracy", "ci_low", "ci_high", "n
 
 
 #: The keys of the questions in every batch of a stream, by what the stream depends on.
-Streams = dict[str, list[np.ndarray]]
+Streams = dict[tuple, list[np.ndarray]]
 
 #: The run's own test set, and the combinations that its training held out.
 WITHIN, COMBINATIONS = "in distribution", "unseen combinations"
@@ -182,9 +183,8 @@ def training_keys(config: RunConfig, drawn: Streams | None = None) -> np.ndarray
         if run_data.train is not None:
             keys.append(encoded_keys(run_data.train))
             continue
-        tokens = run_data.layout.fingerprint or related.model
-        own = f"{related.data} {related.train.batch_size} {related.seed} {tokens}"
-        stream = drawn.setdefault(own, [])
+        tokens = str(run_data.layout.fingerprint or related.model)
+        stream = drawn.setdefault((*stream_source(related), tokens), [])
         steps = steps_of(related)
         stream += [encoded_keys(run_data.batches(step)) for step in range(len(stream), steps)]
         keys += stream[:steps]

@@ -59,6 +59,8 @@ def publish(folder: Path | None = None, task: str = TASK) -> pd.DataFrame:
                 f"{folder} holds the figures of {TASK}, which README and guide show; those of "
                 f"{task} go to another folder: --out FOLDER"
             )
+    if not paths.is_published(folder):
+        check_addable(folder / "results.csv", ("run", "removed", "accuracy"))
     runs = publishable(all_runs())
     if not runs:
         raise RunError(
@@ -71,8 +73,6 @@ def publish(folder: Path | None = None, task: str = TASK) -> pd.DataFrame:
         if reference:
             record_speed([run for run in group if has_weights(run)], reference, 5, 10)
     folder.mkdir(parents=True, exist_ok=True)
-    if not paths.is_published(folder):
-        check_addable(folder / "results.csv", ("run", "removed", "accuracy"))
     table = results_table(runs)
     inert(table).to_csv(folder / "results.csv", index=False)
     on_task = [run for run in runs if run.config.task == task]

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from icotlib.methods.schedule import BLOCK
-from icotlib.methods.stepwise.schedules import Gradual, GradualSettings, register
+from icotlib.methods.stepwise.schedules import GradualSettings, Watched, register
 from icotlib.settings import MOST_STEPS, setting
 
 
@@ -51,7 +51,7 @@ class RollbackSettings(GradualSettings):
 
 
 @register
-class Rollback(Gradual):
+class Rollback(Watched):
     """Equal stages, until one of them ends in collapse: then the weights that the last good stage
     ended with come back, and every stage from there on is longer.
 
@@ -66,10 +66,8 @@ class Rollback(Gradual):
 
     def __init__(self, config: Any, longest: int):
         super().__init__(config, longest)
-        #: The match of the last steps at this stage.
-        self.recent: list[float] = []
-        #: The step at which this stage began, and how long a stage is by now.
-        self.began, self.length = 0, float(config.stage_steps)
+        #: The step at which this stage began.
+        self.began = 0
         #: The last stage that ended well, whose weights are kept.
         self.kept: int | None = None
         #: How often it has gone back.
@@ -77,8 +75,7 @@ class Rollback(Gradual):
 
     def update(self, step: int, correct: Tensor, at_eval_stage: Tensor) -> None:
         if at_eval_stage.any():
-            self.recent.append(correct[at_eval_stage].double().mean().item())
-            del self.recent[: -self.config.window]
+            self.watch(correct, at_eval_stage)
 
     def advance(self, step: int) -> bool:
         self.back_to, self.is_good = None, False
@@ -91,12 +88,16 @@ class Rollback(Gradual):
         if collapsed and self.kept is not None:
             self.back_to, self.removed = self.kept, self.kept
             self.returned += 1
-            self.length *= self.config.slower
         elif self.is_good:
             self.kept, self.kept_at = self.removed, step
         self.removed = self._after(self.removed)
         self.recent, self.began = [], step
         return self.back_to is None
+
+    @property
+    def length(self) -> float:
+        """How many steps a stage has by now."""
+        return self.config.stage_steps * self.config.slower**self.returned
 
     def target(self, step: int) -> int:
         """For plans, which know of no match: as it stands."""
@@ -115,9 +116,6 @@ class Rollback(Gradual):
         all_at_once = limit is not None and removed + 1 >= limit
         return self.longest if all_at_once else removed + 1
 
-    def test_stages(self) -> list[int]:
-        return list(range(self.longest + 1))
-
     def describe(self, unit: str) -> str:
         return (
             f"one of {self.longest} {unit} more every {self.config.stage_steps} steps; after a "
@@ -131,4 +129,4 @@ class Rollback(Gradual):
 
 
 #: What a checkpoint keeps besides `Schedule.state_dict`.
-_STATE = ("recent", "began", "length", "kept", "kept_at", "returned")
+_STATE = ("began", "kept", "kept_at", "returned")

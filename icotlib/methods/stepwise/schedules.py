@@ -180,8 +180,28 @@ class Geometric(Gradual):
         return 2 ** min(max(chunks, 0), 30) - 1
 
 
+class Watched(Gradual):
+    """Base of the schedules that the match in training drives: the mean over the last steps."""
+
+    def __init__(self, config: Any, longest: int):
+        super().__init__(config, longest)
+        #: The match of the last steps at this stage.
+        self.recent: list[float] = []
+
+    def watch(self, correct: Tensor, at_eval_stage: Tensor) -> None:
+        """Take the match of a batch, some of whose examples are at the eval stage."""
+        self.recent.append(correct[at_eval_stage].double().mean().item())
+        del self.recent[: -self.config.window]
+
+    def test_stages(self) -> list[int]:
+        return list(range(self.longest + 1))
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"recent": self.recent}
+
+
 @register
-class Adaptive(Gradual):
+class Adaptive(Watched):
     """One token more as soon as the running mean of a match in training passes a threshold.
 
     The mean covers `window` steps at this stage; `max_steps_per_stage` is a cap in steps, never
@@ -194,8 +214,6 @@ class Adaptive(Gradual):
 
     def __init__(self, config: Any, longest: int):
         super().__init__(config, longest)
-        #: The match of the last steps at this stage.
-        self.recent: list[float] = []
         #: Steps at this stage so far.
         self.steps_here = 0
         self.judges_all = config.measure == "all"
@@ -211,8 +229,7 @@ class Adaptive(Gradual):
     def update(self, step: int, correct: Tensor, at_eval_stage: Tensor) -> None:
         if step < self.config.warmup_steps or not at_eval_stage.any():
             return
-        self.recent.append(correct[at_eval_stage].double().mean().item())
-        del self.recent[: -self.config.window]
+        self.watch(correct, at_eval_stage)
         self.steps_here += 1
 
     def target(self, step: int) -> int:
@@ -228,9 +245,6 @@ class Adaptive(Gradual):
             self.recent, self.steps_here = [], 0
         return grew
 
-    def test_stages(self) -> list[int]:
-        return list(range(self.longest + 1))
-
     def describe(self, unit: str) -> str:
         return (
             f"one of {self.longest} {unit} more whenever accuracy allows, or after "
@@ -238,8 +252,7 @@ class Adaptive(Gradual):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        own = {"recent": self.recent, "steps_here": self.steps_here}
-        return super().state_dict() | own
+        return super().state_dict() | {"steps_here": self.steps_here}
 
 
 def make_schedule(config: Any, longest: int) -> Gradual:
