@@ -1,7 +1,6 @@
 """A schedule that goes back when the model has lost what it could do, and goes on more slowly.
 
-It is ours, not the paper's, whose Section 5 names sudden collapse as the risk of removing tokens
-(arXiv 2405.14838).
+It is ours, not the paper's (arXiv 2405.14838).
 """
 
 import math
