@@ -51,6 +51,14 @@ class DataConfig(Sourced):
         "Keep the task's held-out combinations (`Task.holdout`) out of training, validation and "
         "test examples, to test on them later.",
     )
+    growth_steps: int | None = setting(
+        None,
+        "Begin training with the smallest questions of the task, and draw them from more and more "
+        "sizes over so many steps, then from all; held-out questions have the task's own size. "
+        "null: training questions have it too.",
+        low=1,
+        high=MOST_STEPS,
+    )
     content: str | None = setting(
         None,
         "Hash of what data.path holds, or of the code of a task of your own. It names the run, and "
@@ -79,7 +87,19 @@ class DataConfig(Sourced):
                 f"data.holdout: {self.path or self.task} holds out no combinations; leave it off, "
                 "or choose a generated task whose class has `holdout` and `n_holdout`"
             )
+        if self.growth_steps and not (task and task.grows and self.train_examples is None):
+            raise ConfigError(
+                f"data.growth_steps: {self._why_not_growing()}; set data.growth_steps=null"
+            )
         self._fix_hold_out()
+
+    def _why_not_growing(self) -> str:
+        """Why training questions do not grow."""
+        if self.path is not None:
+            return "examples from files are taken as they are"
+        if self.train_examples is not None:
+            return "a fixed training set (data.train_examples) is drawn once"
+        return f"{self.task} has no smaller questions to begin with"
 
     def _fix_hold_out(self) -> None:
         """Add the hash of its content to the file whose questions are held out."""

@@ -8,10 +8,10 @@ import pytest
 
 from icotlib.cli import main
 from icotlib.config import DataConfig, RunConfig
-from icotlib.data.batches import drawing, stream
+from icotlib.data.batches import drawing, stream, trained_on
 from icotlib.data.corpus import examples_of, load_corpus
 from icotlib.data.files import write_json
-from icotlib.data.hold_out import same_keys_of_texts
+from icotlib.data.hold_out import is_in_sorted, question_keys, same_keys_of_texts
 from icotlib.data.layout import Layout
 from icotlib.data.readers import read_file
 from icotlib.data.symbols import symbol_tokenizer
@@ -257,6 +257,56 @@ def test_questions_are_parsed_as_they_were_rendered(name):
         assert np.array_equal(task.parse_question(typeset(example.question)), row[None])
     assert task.parse_question(task.example_question).shape == questions[:1].shape
     assert get_task(task.name).name == task.name == name
+
+
+@pytest.mark.parametrize("name", ["graph-23-frontier", "prosqa-23x5to6"])
+def test_smaller_questions_are_questions_of_the_task(name):
+    task, largest = get_task(name), []
+    for share in (0.0, 0.3, 1.0):
+        rng = np.random.default_rng(1)
+        questions = task.sample_up_to(rng, 300, share)
+        assert questions.shape == drawn(task, 300).shape
+        edges = (questions[:, 3::2] > 0).sum(axis=1)
+        assert edges.min() == 2  # two roots with a child each
+        largest.append(edges.max())
+        for example in task.text(task.render(questions, rng))[:60]:
+            found, root, candidates = graph_of(example)
+            far, chain = distances(found, root), nodes_of_chain(example)
+            assert [one for one in candidates if one in far] == [answer_of(example)]
+            assert [far[node] for node in chain] == list(range(1, len(chain) + 1))
+            assert 1 <= len(chain) <= task.steps[1]
+    assert largest[0] == 2 < largest[1] < largest[2] / 2
+
+
+def test_training_questions_grow_step_by_step_and_held_out_ones_do_not():
+    sizes = {"valid_examples": 20, "test_examples": 20}
+    plain = load_corpus(DataConfig(task="graph-12", **sizes))
+    growing = load_corpus(DataConfig(task="graph-12", growth_steps=10, **sizes))
+    assert growing.digest != plain.digest
+    assert examples_of(growing.test) == examples_of(plain.test)
+    draw = drawing(growing, 64, seed=0)
+    edges = [int((draw(step)[0][:, 3::2] > 0).sum(axis=1).max()) for step in (0, 3, 10, 50)]
+    assert edges[0] == 2 < edges[1] < min(edges[2:])
+    assert np.array_equal(draw(3)[0], drawing(growing, 64, seed=0)(3)[0])
+    config = RunConfig().override({"data.task": "graph-12", "data.growth_steps": 10})
+    config = config.override({"train.steps": 12, "train.batch_size": 8})
+    assert is_in_sorted(
+        question_keys(drawing(load_corpus(config.data), 8, config.seed)(0)[0]),
+        trained_on([config]),
+    ).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"task": "mult-2x2"}, "mult-2x2 has no smaller questions"),
+        ({"task": "graph-12", "train_examples": 50}, "a fixed training set"),
+        ({"path": "here"}, "from files are taken as they are"),
+    ],
+)
+def test_questions_that_cannot_grow_say_why(changes, why):
+    with pytest.raises(ConfigError, match=rf"data.growth_steps: .*{why}.*growth_steps=null"):
+        DataConfig(growth_steps=10, **changes)
 
 
 @pytest.mark.parametrize("name", ["prosqa-32", "prosqa-23x5to6", "graph-23", "graph-32x6"])

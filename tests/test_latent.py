@@ -285,6 +285,23 @@ def test_some_examples_are_shown_at_any_stage_of_their_own_chain():
     assert set(units[:, 1].tolist()) == {0, 2, 4, 7}
 
 
+def test_unequal_places_are_refused_where_a_model_does_not_skip_them(runs_folder):
+    """A convolution reads across the places that a question leaves out."""
+    own = {
+        "model.architecture": "lfm2",
+        "model.options": {
+            "layer_types": ["conv", "full_attention"],
+            "num_key_value_heads": 2,
+            "intermediate_size": 64,
+        },
+    }
+    changes = {"data.task": "mult-1x2", "method": "coconut", **TINY_SIZES, **RUNS["coconut"]}
+    config = RunConfig().override(changes | {"train.steps": 4, "model.layers": 2} | own)
+    with pytest.raises(ConfigError, match=r"lfm2 does not skip .* set latent.uniform_prob=0"):
+        train(config.override({"latent.uniform_prob": 0.5}))
+    train(config.override({"latent.step_weight": 0.0}))
+
+
 # --- losses ---
 
 

@@ -40,7 +40,11 @@ def drawing(
 
     def drawn(step: int) -> tuple[np.ndarray, np.random.Generator]:
         rng = np.random.default_rng([seed, 2, step])
-        return draw(task, rng, batch_size, corpus.held_out), rng
+        sample = task.sample
+        if corpus.growth_steps:
+            share = min(step / corpus.growth_steps, 1.0)
+            sample = partial(task.sample_up_to, share=share)
+        return draw(task, rng, batch_size, corpus.held_out, sample=sample), rng
 
     return drawn
 

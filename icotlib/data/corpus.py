@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ def draw_unseen(
     distinct: bool = False,
     holdout: bool | None = None,
     hold_out: HoldOut | None = None,
+    sample: Callable[[np.random.Generator, int], np.ndarray] | None = None,
 ) -> np.ndarray:
     """Draw n questions, `[n, entries]`.
 
@@ -45,11 +47,13 @@ def draw_unseen(
             from both.
         hold_out: the questions of a file, which are excluded. Those that would be among the n
             without it are counted.
+        sample: what draws them; by default `Task.sample`.
     """
+    sample = sample or task.sample
     rows: list[np.ndarray] = []
     count, asked = 0, 0
     while count < n:
-        drawn = task.sample(rng, n - count + 16)
+        drawn = sample(rng, n - count + 16)
         keys = question_keys(drawn)
         fresh = ~is_in_sorted(keys, held_out)
         if holdout is not None:
@@ -98,6 +102,8 @@ class Corpus:
     holdout: bool | None = None
     #: The questions of a file that are never drawn.
     hold_out: HoldOut | None = None
+    #: Steps over which training questions grow to the task's size; None: they have it at once.
+    growth_steps: int | None = None
 
 
 def load_corpus(config: DataConfig) -> Corpus:
@@ -130,8 +136,10 @@ def _generate_corpus(config: DataConfig) -> Corpus:
         train = _cached(config, "train", task, rows)
     rule = f"{task.name} holdout" if config.holdout else task.name
     rule += f" without {hold_out.digest}" if hold_out else ""
+    rule += f" growing over {config.growth_steps} steps" if config.growth_steps else ""
     digest = _digest(valid, test, train, rule)
-    return Corpus(valid, test, train, task, held_out, digest, task.symbols, holdout, hold_out)
+    more = (holdout, hold_out, config.growth_steps)
+    return Corpus(valid, test, train, task, held_out, digest, task.symbols, *more)
 
 
 def _fixed_set(

@@ -51,6 +51,8 @@ class Task(ABC):
     example_question: str
     #: The number of questions in the `holdout`.
     n_holdout: int = 0
+    #: Whether the task has smaller questions to begin with (`sample_up_to`).
+    grows: bool = False
 
     @classmethod
     @abstractmethod
@@ -63,6 +65,16 @@ class Task(ABC):
 
         The distribution is uniform unless the task documents another one.
         """
+
+    def sample_up_to(self, rng: np.random.Generator, n: int, share: float) -> np.ndarray:
+        """Draw n questions of every size up to a share of the task's own, `[n, entries]`.
+
+        Args:
+            share: 0, the smallest questions alone, to 1, questions of all sizes.
+
+        Raises `ConfigError` where the task has no smaller questions.
+        """
+        raise ConfigError(f"{self.name} has no smaller questions to begin with")
 
     @abstractmethod
     def render(self, questions: np.ndarray, rng: np.random.Generator | None = None) -> SymbolBatch:

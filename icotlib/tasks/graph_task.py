@@ -11,6 +11,8 @@ from icotlib.tasks.base import Task
 from icotlib.tasks.random_graphs import BLOCK, FAR, Graphs
 
 SMALLEST, LARGEST = 10, 32
+#: Two roots with a child each: the smallest graph that holds a question.
+FEWEST = 4
 #: Longer paths are too rare to be drawn.
 LONGEST = 7
 
@@ -22,6 +24,7 @@ class GraphTask(Task):
     them down. Sizes are `23`, or with other numbers of steps `23x5` and `23x5to6`.
     """
 
+    grows = True
     #: The word before the size in names.
     prefix: ClassVar[str]
     #: The least and the most steps where the size names none.
@@ -85,10 +88,27 @@ class GraphTask(Task):
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
         """Draw n questions `[n, 3 + 2 most_edges]` by the rule of `icotlib.tasks.random_graphs`."""
+        return self._drawn(rng, n, self.drawn, self.steps)
+
+    def sample_up_to(self, rng: np.random.Generator, n: int, share: float) -> np.ndarray:
+        """As `sample`, about graphs of 4 nodes to a share of the task's, with one step and more."""
+        nodes = FEWEST + round(share * (self.drawn - FEWEST))
+        return self._drawn(rng, n, nodes, (1, self.steps[1]), FEWEST)
+
+    def _drawn(
+        self,
+        rng: np.random.Generator,
+        n: int,
+        nodes: int,
+        steps: tuple[int, int],
+        fewest: int | None = None,
+    ) -> np.ndarray:
+        """Questions `[n, 3 + 2 most_edges]`; nodes, steps and fewest are those of
+        `random_graphs.draw`."""
         blocks = []
         for done in range(0, n, BLOCK):
             count = min(BLOCK, n - done)
-            graphs = random_graphs.draw(rng, count, self.drawn, self.steps, self.most_edges)
+            graphs = random_graphs.draw(rng, count, nodes, steps, self.most_edges, fewest)
             names = self._names(rng, graphs)
             blocks.append(random_graphs.to_rows(rng, graphs, names, self.most_edges))
         return np.concatenate(blocks)

@@ -91,19 +91,30 @@ def grow(rng: np.random.Generator, n: int, nodes: int) -> tuple[np.ndarray, np.n
 
 
 def draw(
-    rng: np.random.Generator, n: int, nodes: int, steps: tuple[int, int], most_edges: int
+    rng: np.random.Generator,
+    n: int,
+    nodes: int,
+    steps: tuple[int, int],
+    most_edges: int,
+    fewest: int | None = None,
 ) -> Graphs:
     """n random graphs whose question needs so many steps, from the least to the most.
 
     Args:
         nodes: nodes that are drawn; on average the inverse of `DRAWN` of them are kept.
         most_edges: graphs with more edges are not kept either.
+        fewest: growth ends at a number of nodes drawn uniformly from this one to `nodes`; by
+            default at `nodes`. Of the smallest graphs, many hold no question and are left out.
     """
     found: list[Graphs] = []
     missing, size = n, n
     while missing > 0:
         size = min(2 * size, BLOCK)  # few graphs have very long paths
         edges, distance = grow(rng, size, nodes)
+        if fewest is not None:
+            never = np.arange(nodes) >= rng.integers(fewest, nodes + 1, (size, 1))
+            edges[never] = False
+            distance.swapaxes(1, 2)[never] = FAR
         graphs, depth = _asked(rng, edges, distance)
         fits = (steps[0] <= depth) & (depth <= steps[1]) & (edges.sum(axis=(1, 2)) <= most_edges)
         found.append(Graphs(*(part[fits][:missing] for part in graphs)))

@@ -180,6 +180,15 @@ class LatentModel(LanguageModelHolder):
             thoughts=thoughts,
         )
 
+    @torch.no_grad()
+    def skips_places(self) -> bool:
+        """Whether a row may have fewer places than others of its batch: attention skips those that
+        it leaves out, convolutions and recurrent states do not."""
+        ids = torch.full((1, 2), self.config.separator, device=self.device)
+        cache = self.language_model.base_model(ids, use_cache=True).past_key_values
+        mixed = ("conv_states", "recurrent_states")
+        return not any(hasattr(layer, name) for layer in cache.layers for name in mixed)
+
     # --- thoughts ---
 
     def _think(self, parts: Halves, number: Tensor) -> tuple[Read, Tensor]:
