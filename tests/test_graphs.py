@@ -14,10 +14,12 @@ from icotlib.data.files import write_json
 from icotlib.data.hold_out import is_in_sorted, question_keys, same_keys_of_texts
 from icotlib.data.layout import Layout
 from icotlib.data.readers import read_file
+from icotlib.data.run_data import RunData
 from icotlib.data.symbols import symbol_tokenizer
 from icotlib.errors import ConfigError
 from icotlib.evaluation.on_file import evaluate_file, stood_in_training
 from icotlib.evaluation.stage_model import StageModel
+from icotlib.running.costs import cost_of
 from icotlib.tasks import get_task
 from icotlib.tasks.base import PADDING
 from icotlib.tasks.prose import split_marks, typeset
@@ -294,6 +296,28 @@ def test_training_questions_grow_step_by_step_and_held_out_ones_do_not():
         question_keys(drawing(load_corpus(config.data), 8, config.seed)(0)[0]),
         trained_on([config]),
     ).all()
+
+
+def test_where_the_smallest_questions_are_held_out_growth_ends_with_an_error(tmp_path):
+    task = get_task("graph-12")
+    smallest = task.text(task.render(task.sample_up_to(np.random.default_rng(0), 1, 0.0)))
+    write_json(tmp_path / "held.json", smallest, task)
+    own = {"hold_out": str(tmp_path / "held.json"), "growth_steps": 10}
+    corpus = load_corpus(DataConfig(task="graph-12", valid_examples=20, test_examples=20, **own))
+    with pytest.raises(ConfigError, match=r"graph-12 begins with is held out.*data.hold_out"):
+        drawing(corpus, 8, seed=0)(0)
+    assert len(drawing(corpus, 8, seed=0)(9)[0]) == 8
+
+
+def test_a_plan_of_growing_questions_tests_those_of_the_tasks_own_size():
+    changes = {"data.task": "graph-23", "train.steps": 400, "method": "no_cot"}
+    plain = RunConfig().override(changes)
+    growing = plain.override({"data.growth_steps": 200})
+    first, second = (cost_of(one, RunData(one)) for one in (plain, growing))
+    assert second.evaluation - second.validation == pytest.approx(
+        first.evaluation - first.validation
+    )
+    assert second.tokens < 0.8 * first.tokens
 
 
 @pytest.mark.parametrize(

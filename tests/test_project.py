@@ -371,6 +371,17 @@ def test_published_times_have_a_known_origin():
         assert command.split()[1] in makefile_targets()
 
 
+def test_published_times_of_the_series_compare_equal_seeds():
+    table = pd.read_csv(ROOT / "figures" / "series.csv")
+    assert table.notna().all().all()
+    for _, rows in table.groupby(["device", "date"]):
+        before = set(rows.seed[rows.commit == "b780830"])
+        assert before
+        for _, ours in rows[rows.commit != "b780830"].groupby(["commit", "precision"]):
+            assert set(ours.seed) <= before
+            assert ours.seed.is_unique
+
+
 def test_nothing_tracked_names_a_machine():
     naming = []
     for name in tracked():

@@ -24,6 +24,9 @@ from icotlib.tasks import Example, Task, get_task
 #: Sets of at least so many questions are cached on disk.
 MANY = 10_000
 
+#: Draws in a row without a question to train on, after which no further one is expected.
+BARREN = 200
+
 #: No keys: nothing is held out.
 NO_KEYS = np.array([], dtype=np.uint64)
 
@@ -47,13 +50,14 @@ def draw_unseen(
             from both.
         hold_out: the questions of a file, which are excluded. Those that would be among the n
             without it are counted.
-        sample: what draws them; by default `Task.sample`.
+        sample: what draws smaller ones (`Task.sample_up_to`); by default `Task.sample` draws.
+
+    Raises `ConfigError` where all smaller questions are excluded.
     """
-    sample = sample or task.sample
     rows: list[np.ndarray] = []
-    count, asked = 0, 0
+    count, asked, barren = 0, 0, 0
     while count < n:
-        drawn = sample(rng, n - count + 16)
+        drawn = (sample or task.sample)(rng, n - count + 16)
         keys = question_keys(drawn)
         fresh = ~is_in_sorted(keys, held_out)
         if holdout is not None:
@@ -71,6 +75,12 @@ def draw_unseen(
             held_out = np.sort(np.concatenate([held_out, keys[fresh][: n - count]]))
         rows.append(drawn[fresh][: n - count])
         count += len(rows[-1])
+        barren = 0 if len(rows[-1]) else barren + 1
+        if sample and barren == BARREN:
+            raise ConfigError(
+                f"data.growth_steps: every question that {task.name} begins with is held out: "
+                "leave the smallest ones out of data.hold_out, or set data.growth_steps=null"
+            )
     return np.concatenate(rows)
 
 

@@ -118,6 +118,34 @@ def times() -> str:
 
 
 @block
+def series() -> str:
+    """Seconds of the series beside those of an earlier commit, on each machine, seed by seed."""
+    table = published.read("series")
+    keys = ["device", "date", "commit", "precision"]
+    groups = {key: rows.set_index("seed") for key, rows in table.groupby(keys, sort=False)}
+    lines = [
+        "| machine | commit | precision | seconds by seed | one model for all k, exact match "
+        "| seconds at `b780830` | exact match there | share of the time |",
+        "|---" * 8 + "|",
+    ]
+    for (device, date, commit, precision), rows in groups.items():
+        before = groups.get((device, date, "b780830", "fp32"))
+        if commit == "b780830" or before is None:
+            continue
+        before = before.loc[rows.index]
+        seconds, then = rows.seconds.astype(float), before.seconds.astype(float)
+        cells = [device, f"`{commit}`", precision, *_by_seed(rows), *_by_seed(before)]
+        lines.append(f"| {' | '.join(cells)} | {seconds.sum() / then.sum():.0%} |")
+    return "\n".join(lines)
+
+
+def _by_seed(rows: pd.DataFrame) -> tuple[str, str]:
+    """Seconds and accuracy of each seed."""
+    seconds = ", ".join(f"{float(one):.0f}" for one in rows.seconds)
+    return seconds, ", ".join(f"{float(one):.1%}" for one in rows.one_model)
+
+
+@block
 def paper_results() -> str:
     """Every number of the papers' tables: its command, its value, and what it costs, calculated."""
     lines = [
