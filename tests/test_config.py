@@ -60,6 +60,7 @@ OTHER = {
 
 #: Settings that make sense only beside others.
 BESIDE = {
+    "data.growth_steps": {"data.task": "graph-23"},
     "distill.mixture_supervision": {"distill.mixture": 0},
     "model.lora": {"model.pretrained": "a folder"},
 }
@@ -88,10 +89,11 @@ def other_value(config: RunConfig, name: str) -> Any:
 def with_change(config: RunConfig, name: str) -> RunConfig:
     """The config with one setting changed, in its teacher too where both must agree."""
     changes = {name: other_value(config, name)} | BESIDE.get(name, {})
-    shared = (
-        name in config_module.MUST_MATCH
-        or name.startswith("model.")
-        or name in ("data.path", "data.content")
+    shared = any(
+        one in config_module.MUST_MATCH
+        or one.startswith("model.")
+        or one in ("data.path", "data.content")
+        for one in changes
     )
     if config.phases and shared:
         changes["phases"] = {"teacher": config.phases["teacher"].override(changes)}
