@@ -284,3 +284,14 @@ def test_a_step_end_that_no_chain_contains_is_refused():
     changes = {"removal.step_end": "*", "removal.keep_positions": False, "data.task": "mult-2x2"}
     with pytest.raises(ConfigError, match=r"'\*' occurs inside no chain"):
         RunData(RunConfig().override(SIZES | changes))
+
+
+def test_only_smaller_questions_are_given_up_where_hardly_any_is_left():
+    task, left = get_task("mult-2x2"), np.array([[4, 2, 1, 7]])
+    rng = np.random.default_rng(0)
+    every = np.unique(question_keys(task.sample(rng, 200_000)))
+    held_out = every[every != question_keys(left)]
+    assert len(held_out) == task.n_questions - 1
+    assert np.array_equal(draw_unseen(task, rng, 1, held_out), left)
+    with pytest.raises(ConfigError, match=r"data\.growth_steps"):
+        draw_unseen(task, np.random.default_rng(0), 1, every, smaller=task.sample)

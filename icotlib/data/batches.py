@@ -40,11 +40,10 @@ def drawing(
 
     def drawn(step: int) -> tuple[np.ndarray, np.random.Generator]:
         rng = np.random.default_rng([seed, 2, step])
-        sample = task.sample
+        smaller = None
         if corpus.growth_steps:
-            share = min(step / corpus.growth_steps, 1.0)
-            sample = partial(task.sample_up_to, share=share)
-        return draw(task, rng, batch_size, corpus.held_out, sample=sample), rng
+            smaller = partial(task.sample_up_to, share=min(step / corpus.growth_steps, 1.0))
+        return draw(task, rng, batch_size, corpus.held_out, smaller=smaller), rng
 
     return drawn
 

@@ -24,7 +24,7 @@ from icotlib.tasks import Example, Task, get_task
 #: Sets of at least so many questions are cached on disk.
 MANY = 10_000
 
-#: Draws in a row without a question to train on, after which no further one is expected.
+#: Draws of smaller questions in a row, all of them excluded, after which no other is expected.
 BARREN = 200
 
 #: No keys: nothing is held out.
@@ -39,7 +39,7 @@ def draw_unseen(
     distinct: bool = False,
     holdout: bool | None = None,
     hold_out: HoldOut | None = None,
-    sample: Callable[[np.random.Generator, int], np.ndarray] | None = None,
+    smaller: Callable[[np.random.Generator, int], np.ndarray] | None = None,
 ) -> np.ndarray:
     """Draw n questions, `[n, entries]`.
 
@@ -50,14 +50,14 @@ def draw_unseen(
             from both.
         hold_out: the questions of a file, which are excluded. Those that would be among the n
             without it are counted.
-        sample: what draws smaller ones (`Task.sample_up_to`); by default `Task.sample` draws.
+        smaller: what draws smaller questions (`Task.sample_up_to`), in the place of `Task.sample`.
 
     Raises `ConfigError` where all smaller questions are excluded.
     """
     rows: list[np.ndarray] = []
     count, asked, barren = 0, 0, 0
     while count < n:
-        drawn = (sample or task.sample)(rng, n - count + 16)
+        drawn = (smaller or task.sample)(rng, n - count + 16)
         keys = question_keys(drawn)
         fresh = ~is_in_sorted(keys, held_out)
         if holdout is not None:
@@ -76,7 +76,7 @@ def draw_unseen(
         rows.append(drawn[fresh][: n - count])
         count += len(rows[-1])
         barren = 0 if len(rows[-1]) else barren + 1
-        if sample and barren == BARREN:
+        if smaller and barren == BARREN:
             raise ConfigError(
                 f"data.growth_steps: every question that {task.name} begins with is held out: "
                 "leave the smallest ones out of data.hold_out, or set data.growth_steps=null"

@@ -133,16 +133,15 @@ def series() -> str:
         if commit == "b780830" or before is None:
             continue
         before = before.loc[rows.index]
-        seconds, then = rows.seconds.astype(float), before.seconds.astype(float)
         cells = [device, f"`{commit}`", precision, *_by_seed(rows), *_by_seed(before)]
-        lines.append(f"| {' | '.join(cells)} | {seconds.sum() / then.sum():.0%} |")
+        lines.append(f"| {' | '.join(cells)} | {rows.seconds.sum() / before.seconds.sum():.0%} |")
     return "\n".join(lines)
 
 
 def _by_seed(rows: pd.DataFrame) -> tuple[str, str]:
     """Seconds and accuracy of each seed."""
-    seconds = ", ".join(f"{float(one):.0f}" for one in rows.seconds)
-    return seconds, ", ".join(f"{float(one):.1%}" for one in rows.one_model)
+    seconds = ", ".join(f"{one:.0f}" for one in rows.seconds)
+    return seconds, ", ".join(f"{one:.1%}" for one in rows.one_model)
 
 
 @block

@@ -13,7 +13,6 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from icotlib.config import RunConfig
-from icotlib.data.run_data import RunData
 from icotlib.models.build import model_config
 from icotlib.models.flops import ModelSizes, RunSizes, StepCost, generation_flops, model_sizes
 from icotlib.models.known_sizes import HUB
@@ -160,8 +159,7 @@ def _step_cost(config: RunConfig, sizes: RunSizes, source: LengthSource, step: i
 def _test_flops(config: RunConfig, language: ModelSizes, source: LengthSource, steps: int) -> float:
     """Operations of the final test, greedy decoding at every reported stage."""
     form, total = config.input_format, 0.0
-    # Training questions may be smaller than those of the test.
-    batch = form.arrange(source.test if isinstance(source, RunData) else source.batches(0))
+    batch = form.arrange(source.test)
     for removed in config.spec.planned_test_stages(config, source.longest_chain, steps):
         left = batch.total - form.tokens_removed(batch, removed) - batch.question
         total += generation_flops(language, batch.question, left)

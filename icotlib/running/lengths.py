@@ -18,6 +18,10 @@ class LengthSource(Protocol):
     longest_total: int
     layout: Any
 
+    @property
+    def test(self) -> EncodedBatch:
+        """Examples of the test, whose lengths training may not have yet (`data.growth_steps`)."""
+
     def batches(self, step: int, /) -> EncodedBatch:
         """The training batch of a step."""
 
@@ -58,6 +62,11 @@ class NominalLengths:
         self.chain = torch.tensor([chain + space])
         self.total = self.question + self.chain + (1 + 2 + answer + space + 1)
         self.longest_chain, self.longest_total = int(self.chain), int(self.total)
+
+    @property
+    def test(self) -> EncodedBatch:
+        """As a batch of training: lengths are the same."""
+        return self.batches(0)
 
     def batches(self, step: int) -> EncodedBatch:
         """A batch of a step: its lengths are taken in turn, its tokens are zeros."""

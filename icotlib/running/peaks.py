@@ -14,7 +14,6 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from icotlib.config import RunConfig
-from icotlib.data.run_data import RunData
 from icotlib.evaluation.bounded import example_bytes, examples_at_once
 from icotlib.methods.batches import length_groups
 from icotlib.methods.costs import Shape
@@ -156,8 +155,7 @@ def _evaluation_bytes(
     Args:
         new: whether answers are generated too.
     """
-    tested = source.test if isinstance(source, RunData) else source.batches(0)
-    batch = config.input_format.arrange(tested)
+    batch = config.input_format.arrange(source.test)
     rest = batch.total - batch.question
     longest, read = int(batch.total.max()), int(rest.max()) + 1
     sizes = [(longest, read, 0)]

@@ -51,8 +51,6 @@ class Task(ABC):
     example_question: str
     #: The number of questions in the `holdout`.
     n_holdout: int = 0
-    #: Whether the task has smaller questions to begin with (`sample_up_to`).
-    grows: bool = False
 
     @classmethod
     @abstractmethod
@@ -65,6 +63,11 @@ class Task(ABC):
 
         The distribution is uniform unless the task documents another one.
         """
+
+    @property
+    def grows(self) -> bool:
+        """Whether the task has smaller questions to begin with (`sample_up_to`)."""
+        return type(self).sample_up_to is not Task.sample_up_to
 
     def sample_up_to(self, rng: np.random.Generator, n: int, share: float) -> np.ndarray:
         """Draw n questions of every size up to a share of the task's own, `[n, entries]`.

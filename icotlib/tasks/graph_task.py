@@ -24,7 +24,6 @@ class GraphTask(Task):
     them down. Sizes are `23`, or with other numbers of steps `23x5` and `23x5to6`.
     """
 
-    grows = True
     #: The word before the size in names.
     prefix: ClassVar[str]
     #: The least and the most steps where the size names none.
@@ -88,14 +87,14 @@ class GraphTask(Task):
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
         """Draw n questions `[n, 3 + 2 most_edges]` by the rule of `icotlib.tasks.random_graphs`."""
-        return self._drawn(rng, n, self.drawn, self.steps)
+        return self._sampled(rng, n, self.drawn, self.steps)
 
     def sample_up_to(self, rng: np.random.Generator, n: int, share: float) -> np.ndarray:
         """As `sample`, about graphs of 4 nodes to a share of the task's, with one step and more."""
         nodes = FEWEST + round(share * (self.drawn - FEWEST))
-        return self._drawn(rng, n, nodes, (1, self.steps[1]), FEWEST)
+        return self._sampled(rng, n, nodes, (1, self.steps[1]), FEWEST)
 
-    def _drawn(
+    def _sampled(
         self,
         rng: np.random.Generator,
         n: int,

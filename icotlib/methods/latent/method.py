@@ -127,7 +127,7 @@ class LatentMethod(Method):
         donor = self.donor() if self.contents(config).get("content") == "others" else None
         own = self.latent_config(config, language.config, longest, donor=donor, **tokens)
         model = LatentModel.of(language, own)
-        if getattr(config.latent, "uniform_prob", 0.0) and not model.skips_places():
+        if getattr(config.latent, "uniform_prob", 0.0) and not model.skips_places:
             raise ConfigError(
                 f"latent.uniform_prob gives questions of one batch unequal numbers of places, and "
                 f"{language.config.model_type} does not skip those that a question leaves out: set "

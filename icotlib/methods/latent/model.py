@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel
 
 from icotlib.errors import ConfigError
 from icotlib.methods.latent.config import LatentConfig
@@ -180,14 +180,13 @@ class LatentModel(LanguageModelHolder):
             thoughts=thoughts,
         )
 
-    @torch.no_grad()
+    @property
     def skips_places(self) -> bool:
         """Whether a row may have fewer places than others of its batch: attention skips those that
         it leaves out, convolutions and recurrent states do not."""
-        ids = torch.full((1, 2), self.config.separator, device=self.device)
-        cache = self.language_model.base_model(ids, use_cache=True).past_key_values
+        layers = DynamicCache(config=self.config.text_config).layers
         mixed = ("conv_states", "recurrent_states")
-        return not any(hasattr(layer, name) for layer in cache.layers for name in mixed)
+        return not any(hasattr(layer, name) for layer in layers for name in mixed)
 
     # --- thoughts ---
 
