@@ -150,6 +150,26 @@ def test_padding_changes_nothing(ids, content):
     torch.testing.assert_close(found[2:, QUESTION - 3 : -2], alone[:, QUESTION - 3 :])
 
 
+@pytest.mark.parametrize("content", ["recycled", "fixed"])
+def test_under_a_mask_no_more_is_read_than_the_longest_question_and_the_longest_rest(ids, content):
+    """Without one, the padding of rows with short questions is read as if it followed them."""
+    model, widths = latent_model(content=content), []
+    unequal, mask = ids.clone(), torch.ones_like(ids)
+    unequal[0, 0] = SEPARATOR
+    unequal[0, 5:], mask[0, 5:] = 0, 0  # a question of one token, four behind it
+    expected = model(unequal).logits
+
+    def count(layer: int, hidden: torch.Tensor) -> None:
+        if layer == 0:
+            widths.append(hidden.shape[1])
+
+    with hook_layer_inputs(model.language_model, count):
+        found = model(unequal, attention_mask=mask).logits
+    assert sum(widths) == WIDTH + model.config.reserved_positions
+    torch.testing.assert_close(found[0, :5], expected[0, :5])
+    torch.testing.assert_close(found[1:, QUESTION - 1 :], expected[1:, QUESTION - 1 :])
+
+
 def test_questions_of_unequal_length_need_no_positions_beyond_those_of_the_longest(ids):
     """A table of positions as tight as that of a run: tokens, marks and places."""
     tight = latent_model()

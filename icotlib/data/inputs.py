@@ -29,6 +29,11 @@ class LMBatch:
     #: Positions from the end that carry any loss: the output head needs no others.
     logits_to_keep: int
 
+    @property
+    def attention_mask(self) -> Tensor:
+        """1 up to the last position whose next token is learned, 0 at the padding behind it."""
+        return (self.labels != IGNORE).flip(1).cummax(dim=1).values.flip(1).long()
+
     def to(self, device: torch.device) -> "LMBatch":
         """The same batch on a device."""
         positions = None if self.positions is None else self.positions.to(device, non_blocking=True)

@@ -29,9 +29,9 @@ class Halves(NamedTuple):
     question: Tensor
     #: `[n, width]`, False at the padding.
     is_question: Tensor
-    #: `[n, rest]`, padded on the right with whatever stood last.
+    #: `[n, rest]`, as wide as the longest; padded on the right with whatever stood last.
     rest: Tensor
-    #: `[n, rest]`, False where a row has come to its end; a batch's own padding counts as its row.
+    #: `[n, rest]`, False where a row has come to its end; without a mask, at the batch's width.
     is_rest: Tensor
     #: Whether no question is padded.
     whole: bool
@@ -41,20 +41,25 @@ def halves(ids: Tensor, mask: Tensor | None, at: Tensor) -> Halves:
     """Rows taken apart behind their first separators, so that all questions end in one column.
 
     Args:
-        ids: `[n, width]`, padded on the left under the mask, or on the right.
+        ids: `[n, width]`, padded on either side.
+        mask: `[n, width]`, 0 at padding. Without one, padding on the right counts as read, so that
+            rows with short questions make the rest wider than any row needs.
         at: `[n]`, the positions of the separators.
     """
     width, shortest = int(at.max()) + 1, int(at.min()) + 1
     whole = width == shortest and (mask is None or bool(mask[:, :width].all()))
     at = at.to(ids.device)[:, None]
     columns = torch.arange(ids.shape[1], device=ids.device)[None]
-    first = 0 if mask is None else mask.argmax(dim=1, keepdim=True)
+    first, end = torch.zeros_like(at), torch.full_like(at, ids.shape[1])
+    if mask is not None:
+        first = mask.argmax(dim=1, keepdim=True)
+        end = end - mask.flip(1).argmax(dim=1, keepdim=True)
     source = columns[:, :width] - (width - 1 - at)
-    after = at + 1 + columns[:, : ids.shape[1] - shortest]
+    after = at + 1 + columns[:, : int((end - at).max()) - 1]
     return Halves(
         ids.gather(1, source.clamp(min=0)),
         source >= first,
         ids.gather(1, after.clamp(max=ids.shape[1] - 1)),
-        after < ids.shape[1],
+        after < end,
         whole,
     )
