@@ -36,6 +36,7 @@ from icotlib.reporting import figures
 from icotlib.reporting.results import results_table
 from icotlib.reporting.speed import measure_speed
 from icotlib.running.planning import plan
+from icotlib.runs import Run
 from icotlib.tasks import Example, get_task
 from icotlib.tasks.questions import draw_questions
 from icotlib.training.trainer import train
@@ -95,6 +96,25 @@ def by_hand(model: LatentModel, ids: torch.Tensor, places: int) -> tuple[torch.T
     whole = torch.cat([read, end, table(ids[:, QUESTION:])], dim=1)
     logits = language(inputs_embeds=whole).logits
     return logits[:, -(WIDTH - QUESTION + 1) :], read[:, QUESTION + 1 :]
+
+
+def test_without_marks_a_thought_is_the_state_that_would_predict_the_step_it_replaces(ids):
+    model = latent_model(latents=2, markers=False, reserved_positions=2)
+    language = model.language_model
+    table = language.get_input_embeddings()
+    read = table(ids[:, :QUESTION])  # the last token is the separator
+    for _ in range(2):
+        states = language.base_model(inputs_embeds=read).last_hidden_state
+        read = torch.cat([read, states[:, -1:]], dim=1)
+    whole = torch.cat([read, table(ids[:, QUESTION:])], dim=1)
+    output = model(ids)
+    torch.testing.assert_close(output.thoughts, read[:, QUESTION:])
+    written = language(inputs_embeds=whole).logits[:, QUESTION + 1 :]
+    torch.testing.assert_close(output.logits[:, QUESTION - 1 :], written)
+    model.config.latents = 0
+    plain = language(ids).logits
+    torch.testing.assert_close(answers(model, ids), plain[:, QUESTION - 1 :])
+    assert model.inserted == []
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
@@ -644,7 +664,16 @@ def test_it_is_exported_and_answers_as_before(trained, method, tmp_path):
 
 @pytest.mark.parametrize("method", RUNS)
 def test_a_plan_counts_its_tokens_as_the_run_did(trained, method):
-    run = trained[method]
+    check_plan(trained[method])
+
+
+def test_a_plan_leaves_out_the_marks_that_a_run_does_without(trained):
+    run = train(trained["coconut"].config.override({"latent.markers": False}))
+    assert run.totals["tokens"] < trained["coconut"].totals["tokens"]
+    check_plan(run)
+
+
+def check_plan(run: Run) -> None:
     (planned,) = plan(run.config.override(seed=5))
     assert planned.steps == 12
     assert planned.cost.tokens == pytest.approx(run.totals["tokens"], rel=0.01)

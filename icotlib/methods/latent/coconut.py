@@ -48,6 +48,10 @@ class Coconut(LatentMethod):
         return Curriculum(config.latent, longest).places(removed)
 
     @classmethod
+    def markers(cls, config: RunConfig) -> int:
+        return 2 * config.latent.markers
+
+    @classmethod
     def contents(cls, config: RunConfig) -> dict[str, Any]:
         return {"content": config.latent.content, "rounds": config.latent.rounds}
 

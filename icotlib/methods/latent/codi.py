@@ -76,7 +76,7 @@ class Codi(LatentMethod):
             near = distance(self._before_answer(output.hidden_states, inputs), target, spread)
             loss = loss + settings.distill_weight * share * near
             loss = loss + self.further_loss(output, part, part.removal_units, steps)
-            tokens = part.total - part.chain + places + 2
+            tokens = part.total - part.chain + places + self.markers(self.config)
             yield MicroBatch(loss, int(tokens.sum()))
 
     def _teacher(self, inputs: LMBatch) -> tuple[Tensor, Tensor]:

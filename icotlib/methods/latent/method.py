@@ -43,8 +43,7 @@ class LatentMethod(Method):
     plain_model = False
     saves_adapters = False
     uses_all_weights = False  # a stage without places leaves their embedding out
-    #: Whether <start> and <end> stand around the places, and whether states are projected.
-    markers: ClassVar[bool] = True
+    #: Whether states are projected.
     projection: ClassVar[bool] = False
 
     @classmethod
@@ -67,6 +66,11 @@ class LatentMethod(Method):
     def places(cls, config: RunConfig, longest: int, removed: Tensor | int) -> Tensor:
         """Latent places at a removal stage, one number or `[n]`."""
         raise NotImplementedError
+
+    @classmethod
+    def markers(cls, config: RunConfig) -> int:
+        """Positions of <start> and <end> around the places: 2, or 0 where there are none."""
+        return 2
 
     @classmethod
     def contents(cls, config: RunConfig) -> dict[str, Any]:
@@ -101,7 +105,7 @@ class LatentMethod(Method):
         return LatentConfig(
             text,
             latents=int(cls.places(config, longest, longest)),
-            markers=cls.markers,
+            markers=bool(cls.markers(config)),
             projection=cls.projection,
             reserved_positions=cls.reserved(config, longest),
             **tokens,
@@ -111,7 +115,7 @@ class LatentMethod(Method):
     @classmethod
     def reserved(cls, config: RunConfig, longest: int) -> int:
         """Positions that places and marks take at the last stage."""
-        return int(cls.places(config, longest, longest)) + 2 * cls.markers
+        return int(cls.places(config, longest, longest)) + cls.markers(config)
 
     def build(self) -> LatentModel:
         config, data = self.config, self.run_data
@@ -206,7 +210,7 @@ class LatentMethod(Method):
             shown = cut == form.tokens_removed(part, schedule.eval_stage)
             loss = self.answer_loss(step, output, inputs, shown) / learned
             loss = loss + self.further_loss(output, part, units[rows], steps)
-            tokens = kept[rows] + here + 2 * self.markers
+            tokens = kept[rows] + here + self.markers(self.config)
             yield MicroBatch(loss, int(tokens.sum()))
 
     def thinking(self, inputs: LMBatch, part: EncodedBatch, places: Tensor, **more: Any) -> Any:
@@ -290,7 +294,7 @@ class LatentMethod(Method):
         units = int(arranged.removal_units.max())
         removed = (tokens * units / arranged.chain.clamp(min=1)).round().long()
         places = cls.places(config, units, removed)
-        more = places + 2 * cls.markers
+        more = places + cls.markers(config)
         longer = replace(arranged, question=arranged.question + more, total=arranged.total + more)
         step, most = language_step(config, sizes, longer, tokens), int(places.max())
         if not cls.step_weight(config) or not most:

@@ -24,12 +24,15 @@ class Pause(LatentMethod):
     color = "#AFAF6A"
     marker = "h"
     paper = "2310.02226"
-    markers = False
     sections: ClassVar = {"latent": PauseSettings}
 
     @classmethod
     def places(cls, config: RunConfig, longest: int, removed: Tensor | int) -> Tensor:
         return torch.full_like(torch.as_tensor(removed), config.latent.tokens)
+
+    @classmethod
+    def markers(cls, config: RunConfig) -> int:
+        return 0
 
     @classmethod
     def contents(cls, config: RunConfig) -> dict[str, Any]:

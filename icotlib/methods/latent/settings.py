@@ -65,6 +65,11 @@ class CoconutSettings(ThoughtSettings):
         high=1,
     )
     reset_optimizer: bool = setting(True, "Clear the optimizer's moments at every new stage.")
+    markers: bool = setting(
+        True,
+        "Put <start> and <end> around the places. false: a place stands where the step that it "
+        "replaces stood, as in models from random weights on graphs (arXiv 2505.12514).",
+    )
     content: Literal["recycled", "fixed", "noise", "others"] = setting(
         "recycled",
         "What a place holds: the recycled state at the position before it; a fixed learned "
