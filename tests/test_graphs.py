@@ -19,6 +19,7 @@ from icotlib.data.symbols import symbol_tokenizer
 from icotlib.errors import ConfigError
 from icotlib.evaluation.on_file import evaluate_file, stood_in_training
 from icotlib.evaluation.stage_model import StageModel
+from icotlib.experiments import GRAPHS, PRESETS
 from icotlib.running.costs import cost_of
 from icotlib.tasks import get_task
 from icotlib.tasks.base import PADDING
@@ -675,3 +676,27 @@ def test_generated_json_is_prepared_into_the_same_examples(name, tmp_path, capsy
             for corpus in (prepared, expected)
         ]
         assert texts[0] == texts[1]
+
+
+# --- methods on graphs -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_methods_on_graphs_share_data_model_examples_and_stages(preset):
+    configs = {name: make(preset) for name, make in GRAPHS.items()}
+    assert len({config.run_name for config in configs.values()}) == len(configs)
+    shared = {(one.data, repr(one.model), repr(one.optim), one.train) for one in configs.values()}
+    assert len(shared) == 1
+    stages = {
+        name: config.spec.make_schedule(config, 4).stages(config.train.steps)
+        for name, config in configs.items()
+        if name in ("graph_coconut", "graph_sim_cot", "graph_pause_as_thought", "graph_icot_si")
+    }
+    assert [removed for _, removed in stages["graph_coconut"]] == [0, 1, 2, 3, 4]
+    assert all(one == stages["graph_coconut"] for one in stages.values())
+
+
+def test_a_toy_method_on_graphs_trains_with_graphs_that_grow(runs_folder):
+    run = train(GRAPHS["graph_coconut"]("smoke"))
+    assert run.stages.removed.tolist() == [0, 1, 2, 3, 4]
+    assert run.config.data.growth_steps == 20

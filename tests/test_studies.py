@@ -18,6 +18,7 @@ from icotlib.errors import ConfigError
 from icotlib.evaluation.confidence import log_probabilities
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.experiments import budgets
+from icotlib.experiments.graphs import OWN
 from icotlib.models.decoding import decoding
 from icotlib.registry import STUDIES, import_file
 from icotlib.running import calibration
@@ -187,19 +188,24 @@ def test_routing_has_every_rule_for_every_seed(runs_folder):
 
 def test_methods_stand_beside_each_other_with_what_they_cost(runs_folder):
     answer = icot.study("methods", "smoke", seeds=[10], overrides=QUICK)
-    table = answer.table.set_index("method")
+    on_digits = answer.table.task == "mult-1x2"
+    table, graphs = (answer.table[x].set_index("method") for x in (on_digits, ~on_digits))
     assert list(answer.table.columns) == [
         *("task", "method", "budget", "seed", "rate", "examples", "seconds", "passes", "latents"),
         *("tokens", "milliseconds", "accuracy", "ci_low", "ci_high", "n"),
     ]
     assert set(table.index) == {*experiments.LATENT, *PLAIN}
-    assert (table.milliseconds > 0).all()
+    assert set(graphs.index) == set(OWN)
+    assert (answer.table.milliseconds > 0).all()
     places = table.loc[["no_cot", "pause", "pause_as_thought", "coconut", "codi"]]
     assert places.latents.tolist() == [0, 6, 3, 3, 6]
     assert places.passes.tolist() == [1, 1, 1, 4, 7]
     # Where all have as many steps, budgets are those of examples, and here ICoT-SI still writes.
     assert set(table.budget) == {"own", "examples of icot_si"}
     assert any(said.startswith("ICoT-SI ended with ") for said in answer.words)
+    assert any(said.startswith("No CoT on graphs: ") for said in answer.words)
+    titles = [ax.get_title() for ax in answer.figure.axes]
+    assert [title.partition(",")[0] for title in titles] == ["mult-1x2", "graph-12-frontier"]
     assert "This is one seed" in answer.words[-1]
     labels = {text.get_text() for text in answer.figure.legends[0].get_texts()}
     assert {"Coconut", "SIM-CoT (Coconut)", "Pause as thought", "No CoT"} <= labels
@@ -212,6 +218,8 @@ def test_methods_are_compared_at_equal_seconds_and_at_equal_examples(runs_folder
         assert steps[f"{method}, equal examples"] == steps["icot_si"] != steps[method]
     few = {"train.eval_every": 40, "data.test_examples": 20}
     study = get_study("methods")
+    asked = study.members("smoke", [10], few | {"data.task": "mult-2x1"})
+    assert {one.config.task for one in asked} == {"mult-2x1"}
     arms = ("icot_si", "pause", "pause, equal examples")
     chosen = [one for one in study.members("smoke", [10], few) if one.arm in arms]
     icot.ensure([one.config for one in chosen])

@@ -3,6 +3,7 @@
 base          the three presets, and how a config is made from them
 stepwise      explicit CoT, No CoT, running sums, stepwise internalization, one model for all k
 latent        latent places: pause tokens, Coconut, SIM-CoT, CODI
+graphs        methods on graphs of ProsQA, from random weights
 budgets       steps of a method that take as long as a run of another, as measured
 distillation  distillation's phases, baselines, ablations and studies
 interp        which models are analysed, beside which controls
@@ -33,6 +34,7 @@ from icotlib.experiments.distillation import (
     mixtures,
     weak_model,
 )
+from icotlib.experiments.graphs import GRAPHS
 from icotlib.experiments.interp import N_EXAMPLES, NO_COT_CONTROL, SHORT_NAMES, interp_runs
 from icotlib.experiments.latent import LATENT, coconut, codi, pause, pause_as_thought, sim_cot
 from icotlib.experiments.ood import shifted
@@ -64,6 +66,7 @@ from icotlib.experiments.workbook import (
 )
 
 __all__ = [
+    "GRAPHS",
     "LATENT",
     "NEEDED",
     "NO_COT_CONTROL",

@@ -15,6 +15,7 @@ from icotlib.experiments.distillation import (
     kd_student,
     kd_teacher,
 )
+from icotlib.experiments.graphs import GRAPHS
 from icotlib.experiments.latent import LATENT
 from icotlib.experiments.own import own_kd, own_si
 from icotlib.experiments.stepwise import (
@@ -48,6 +49,7 @@ RUNS: dict[str, Callable[..., RunConfig]] = {
     "running_sums": running_sums,
     "tour": tour,
     **LATENT,
+    **GRAPHS,
 }
 
 

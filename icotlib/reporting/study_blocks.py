@@ -229,7 +229,8 @@ def methods() -> str:
     table = _read(
         "methods", "seed", "examples", "seconds", "milliseconds", "tokens", "accuracy", "n"
     )
-    table = table.sort_values(["budget", "seed"], ascending=[False, True], kind="stable")
+    order = ["task", "budget", "seed"]
+    table = table.sort_values(order, ascending=[False, False, True], kind="stable")
     lines = [
         "| task | budget | method | latent places | passes before the answer | tokens written "
         "| ms an answer | training examples | training seconds "

@@ -1,4 +1,5 @@
-"""The methods of the field beside each other, on the same data, model, budget and evaluation."""
+"""The methods of the field beside each other, on the same data, model, budget and evaluation: on
+digits, and on graphs, where all have as many examples."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -7,9 +8,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from icotlib.config import RunConfig
+from icotlib.config import RunConfig, parse_overrides
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.experiments.distillation import icot_kd
+from icotlib.experiments.graphs import OWN, on_graphs
 from icotlib.experiments.latent import LATENT, REFERENCE
 from icotlib.experiments.stepwise import explicit_cot, icot_si, no_cot, one_model
 from icotlib.methods.latent.method import LatentMethod
@@ -31,6 +33,9 @@ MATCHED: dict[str, Callable[..., RunConfig]] = {
 
 #: What an arm is called that has the reference's examples; the others have its seconds.
 EXAMPLES = ", equal examples"
+
+#: What an arm is called that answers questions about graphs.
+GRAPHS = " on graphs"
 
 #: Budgets are called equal, and methods compared, if they differ by no more than this share.
 EQUAL = 0.05
@@ -66,7 +71,14 @@ class Methods(Study):
             },
             "icot_kd": icot_kd(preset, seed, overrides),
             **{arm + EXAMPLES: one for arm, one in examples.items()},
+            **self._on_graphs(preset, seed, overrides),
         }
+
+    def _on_graphs(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
+        """The arms on graphs; none where other data are asked for."""
+        if any(name in parse_overrides(overrides) for name in ("data.task", "data.path")):
+            return {}
+        return {method + GRAPHS: on_graphs(method, preset, seed, overrides) for method in OWN}
 
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
         arms = {member.config.run_name: member for member in members}
@@ -80,27 +92,36 @@ class Methods(Study):
         return figures.accuracy_vs_milliseconds(table)
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
-        groups = self.rows_by_arm(members)
-        return [*_beside_reference(groups), about_seeds(table.seed.nunique())]
+        groups, said = self.rows_by_arm(members), []
+        for where in ("", GRAPHS):
+            own = {arm: rows for arm, rows in groups.items() if arm.endswith(GRAPHS) == bool(where)}
+            said += _beside_reference(own, where) if own else []
+        return [*said, about_seeds(table.seed.nunique())]
 
 
 def method_of(arm: str) -> str:
-    """The method of an arm, whatever its budget."""
-    return arm.removesuffix(EXAMPLES)
+    """The method of an arm, whatever its budget and its task."""
+    return arm.removesuffix(EXAMPLES).removesuffix(GRAPHS)
 
 
 def budget_of(arm: str) -> str:
     """What an arm may spend: `own`, or the `seconds` or `examples` of the reference."""
+    if arm.endswith(GRAPHS):
+        return "own" if method_of(arm) == REFERENCE else f"examples of {REFERENCE}"
     if method_of(arm) not in MATCHED:
         return "own"
     return f"{'examples' if arm.endswith(EXAMPLES) else 'seconds'} of {REFERENCE}"
 
 
-def _beside_reference(groups: Mapping[str, pd.DataFrame]) -> list[str]:
-    """What each method has right, and how the reference compares where budgets are equal and both
-    answer without any step."""
+def _beside_reference(groups: Mapping[str, pd.DataFrame], where: str) -> list[str]:
+    """What each method has right on one task, and how the reference compares where budgets are
+    equal and both answer without any step.
+
+    Args:
+        where: what follows the names of methods in its arms, and in what is said.
+    """
     samples = {arm: sample_of(rows) for arm, rows in groups.items()}
-    said, reference = _shares(_of_budget(samples, "own")), groups.get(REFERENCE)
+    said, reference = _shares(_of_budget(samples, "own"), where), groups.get(REFERENCE + where)
     if reference is not None and not all_removed(reference):
         said.append(still_writes(_label(REFERENCE), reference))
         reference = None
@@ -110,9 +131,9 @@ def _beside_reference(groups: Mapping[str, pd.DataFrame]) -> list[str]:
             why = {arm: _not_compared(arm, groups[arm], reference, unit) for arm in alone}
             equal = {_label(arm): alone.pop(arm) for arm, reason in why.items() if not reason}
             if equal:
-                first = {_label(REFERENCE): samples[REFERENCE]}
-                said += against_first(f"with as many {unit}", first | equal)
-        said += [*_shares(alone), *filter(None, why.values())]
+                first = {_label(REFERENCE): samples[REFERENCE + where]}
+                said += against_first(f"with as many {unit}{where}", first | equal)
+        said += [*_shares(alone, where), *filter(None, why.values())]
     return said
 
 
@@ -129,10 +150,10 @@ def _label(arm: str) -> str:
     return str(arm_style(method_of(arm))["label"])
 
 
-def _shares(samples: Mapping[str, Sample]) -> list[str]:
+def _shares(samples: Mapping[str, Sample], where: str) -> list[str]:
     """How much each of some arms has right."""
     return [
-        f"{_label(arm)}: {percent(mean_interval(sample))} of unseen questions right."
+        f"{_label(arm)}{where}: {percent(mean_interval(sample))} of unseen questions right."
         for arm, sample in samples.items()
     ]
 
@@ -143,9 +164,9 @@ def _of_budget(samples: Mapping[str, Sample], budget: str) -> dict[str, Sample]:
 
 
 def _milliseconds(members: Sequence[Member]) -> dict[str, float]:
-    """Milliseconds an answer by method, measured side by side on one seed's models at their last
-    stage: the time depends on the method, and hardly on the weights."""
-    runs = {method_of(one.arm): one.run for one in reversed(members)}
+    """Milliseconds an answer by arm, whatever its budget, measured side by side on one seed's
+    models at their last stage: the time depends on method and task, and hardly on the weights."""
+    runs = {one.arm.removesuffix(EXAMPLES): one.run for one in reversed(members)}
     first = {method: StageModel.of(run) for method, run in runs.items()}
     with torch_threads(1):  # models this small lose by sharing their work
         speeds = measure_speed(first, examples=QUESTIONS, rounds=ROUNDS)
@@ -168,7 +189,7 @@ def _row(member: Member, row: Any, milliseconds: dict[str, float]) -> dict[str, 
         "passes": passes,
         "latents": places,
         "tokens": row.tokens_mean,
-        "milliseconds": milliseconds[method_of(member.arm)],
+        "milliseconds": milliseconds[member.arm.removesuffix(EXAMPLES)],
         "accuracy": row.accuracy,
         "ci_low": row.ci_low,
         "ci_high": row.ci_high,

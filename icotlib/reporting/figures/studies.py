@@ -83,8 +83,10 @@ def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
         table: of the study `methods`.
     """
     own = table.budget == "own"
-    budgets = sorted(set(table.budget[~own]), reverse=True) or ["own"]  # seconds, examples
-    panels = [(task, budget) for task in dict.fromkeys(table.task) for budget in budgets]
+    panels = []
+    for task in sorted(set(table.task), reverse=True):
+        budgets = set(table.budget[~own & (table.task == task)])
+        panels += [(task, one) for one in sorted(budgets, reverse=True) or ["own"]]
     figure, axes = new_figure(PAGE, 3.2, columns=len(panels), squeeze=False, sharey=True)
     named: set[str] = set()
     for ax, (task, budget) in zip(axes.flat, panels, strict=True):

@@ -1,0 +1,133 @@
+"""Methods on graphs of ProsQA without their words (arXiv 2505.12514), from random weights.
+
+Chains are random nodes at each distance from the root, as published. Training begins with the
+smallest graphs (`data.growth_steps`): on graphs of 23 nodes alone, no model that was tried here
+finds an edge in the question within minutes (LOG.md). The model has one layer of convolutions, by
+which the end of an edge knows its start, and one of attention, which finds the edges that lead on.
+Latent places have no marks around them, as published.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from icotlib.config import RunConfig
+from icotlib.experiments.base import PAPER_OPTIM, check, make
+
+#: The data, the model and its rates.
+SHARED: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "data.task": "graph-12-frontier",
+        "data.growth_steps": 20,
+        "model.architecture": "lfm2",
+        "model.options": {
+            "layer_types": ["conv", "full_attention"],
+            "num_key_value_heads": 2,
+            "intermediate_size": 64,
+        },
+    },
+    "fast": {
+        "data.task": "graph-23-frontier",
+        "data.growth_steps": 3000,
+        "model.architecture": "lfm2",
+        "model.layers": 2,
+        "model.width": 128,
+        "model.heads": 4,
+        "model.options": {
+            "layer_types": ["conv", "full_attention"],
+            "num_key_value_heads": 4,
+            "intermediate_size": 256,
+        },
+        "optim.decay_fraction": 0.3,
+        "optim.lr": 3e-3,
+        "optim.muon_lr": 2e-2,
+        "train.batch_size": 128,
+        "train.eval_every": 250,
+        "train.length_groups": 4,
+        "train.steps": 4000,
+    },
+    # As published: two layers of GPT-2 from random weights, 25 epochs of 14,785 examples a stage.
+    "paper": {
+        **PAPER_OPTIM,
+        "data.task": "graph-23-frontier",
+        "data.train_examples": 14_785,
+        "model.heads": 8,
+        "model.layers": 2,
+        "model.pretrained": None,
+        "model.spaced_separators": False,
+        "model.width": 768,
+        "optim.lr": 1e-4,
+        "train.batch_size": 256,
+        "train.eval_every": 1450,
+        "train.steps": 300 * 58,
+    },
+}
+
+#: Steps on the whole chain, and on each later stage but the last.
+STAGES = {"smoke": (20, 4), "fast": (1000, 400), "paper": (25 * 58, 25 * 58)}
+
+
+def _coconut(preset: str) -> dict[str, Any]:
+    first, each = STAGES[preset]
+    own: dict[str, Any] = {
+        "method": "coconut",
+        "latent.first_steps": first,
+        "latent.markers": False,
+        "latent.steps_per_stage": each,
+        "latent.units_per_stage": 1,
+    }
+    if preset == "paper":
+        own |= {"latent.reset_optimizer": False, "latent.uniform_prob": 0.1}
+    return own
+
+
+def _pause_as_thought(preset: str) -> dict[str, Any]:
+    return _coconut(preset) | {"label": "pause-as-thought", "latent.content": "fixed"}
+
+
+def _sim_cot(preset: str) -> dict[str, Any]:
+    return _coconut(preset) | {"label": "sim-cot", "latent.step_weight": 1.0}
+
+
+def _icot_si(preset: str) -> dict[str, Any]:
+    """A token at each of Coconut's stages, by the paper's linear schedule."""
+    first, each = STAGES[preset]
+    return {
+        "method": "icot_si",
+        "removal.pace": 1.0,
+        "removal.steps_per_epoch": each,
+        "removal.warmup_steps": max(0, first - each),
+    }
+
+
+def _one_model(preset: str) -> dict[str, Any]:
+    return {"method": "one_model", "removal.warmup_steps": STAGES[preset][0]}
+
+
+#: What each method sets beside what all share.
+OWN: dict[str, Callable[[str], dict[str, Any]]] = {
+    "explicit_cot": lambda preset: {"method": "explicit_cot"},
+    "no_cot": lambda preset: {"method": "no_cot"},
+    "icot_si": _icot_si,
+    "one_model": _one_model,
+    "pause": lambda preset: {"method": "pause", "latent.tokens": 4},
+    "pause_as_thought": _pause_as_thought,
+    "coconut": _coconut,
+    "sim_cot": _sim_cot,
+    "codi": lambda preset: {"method": "codi", "latent.places": 4},
+}
+
+
+def on_graphs(method: str, preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
+    """A method on graphs, all with as many examples.
+
+    Raises `ConfigError` for an unknown preset, and for an override that the run does not read.
+    """
+    check(preset)
+    return make(preset, seed, overrides, SHARED[preset] | OWN[method](preset))
+
+
+#: The runs here, by name.
+GRAPHS: dict[str, Callable[..., RunConfig]] = {
+    f"graph_{method}": partial(on_graphs, method) for method in OWN
+}
