@@ -171,12 +171,12 @@ def test_padding_changes_nothing(ids, content):
 
 
 @pytest.mark.parametrize("content", ["recycled", "fixed"])
-def test_under_a_mask_no_more_is_read_than_the_longest_question_and_the_longest_rest(ids, content):
-    """Without one, the padding of rows with short questions is read as if it followed them."""
+def test_no_more_is_read_than_the_longest_question_and_the_longest_rest(ids, content):
+    """Without lengths, padding behind short questions is read as if it followed them."""
     model, widths = latent_model(content=content), []
-    unequal, mask = ids.clone(), torch.ones_like(ids)
-    unequal[0, 0] = SEPARATOR
-    unequal[0, 5:], mask[0, 5:] = 0, 0  # a question of one token, four behind it
+    unequal, lengths = ids.clone(), torch.tensor([5, WIDTH, WIDTH])
+    unequal[0, 0] = SEPARATOR  # no question, and four tokens behind it
+    unequal[0, 5:] = 0
     expected = model(unequal).logits
 
     def count(layer: int, hidden: torch.Tensor) -> None:
@@ -184,7 +184,7 @@ def test_under_a_mask_no_more_is_read_than_the_longest_question_and_the_longest_
             widths.append(hidden.shape[1])
 
     with hook_layer_inputs(model.language_model, count):
-        found = model(unequal, attention_mask=mask).logits
+        found = model(unequal, lengths=lengths).logits
     assert sum(widths) == WIDTH + model.config.reserved_positions
     torch.testing.assert_close(found[0, :5], expected[0, :5])
     torch.testing.assert_close(found[1:, QUESTION - 1 :], expected[1:, QUESTION - 1 :])

@@ -17,7 +17,7 @@ Removed = TypeVar("Removed", int, Tensor)
 
 @dataclass(frozen=True)
 class LMBatch:
-    """Input and labels of a causal language model; every tensor is `[n, width]`."""
+    """Input and labels of a causal language model; tensors are `[n, width]`."""
 
     ids: Tensor
     #: Position ids, or None where they simply count from zero.
@@ -28,17 +28,15 @@ class LMBatch:
     answer_mask: Tensor
     #: Positions from the end that carry any loss: the output head needs no others.
     logits_to_keep: int
-
-    @property
-    def attention_mask(self) -> Tensor:
-        """1 up to the last position whose next token is learned, 0 at the padding behind it."""
-        return (self.labels != IGNORE).flip(1).cummax(dim=1).values.flip(1).long()
+    #: Tokens of each row without its padding, `[n]`, on the CPU whatever the device of the others.
+    lengths: Tensor | None = None
 
     def to(self, device: torch.device) -> "LMBatch":
         """The same batch on a device."""
         positions = None if self.positions is None else self.positions.to(device, non_blocking=True)
         moved = [x.to(device, non_blocking=True) for x in (self.ids, self.labels, self.answer_mask)]
-        return LMBatch(moved[0], positions, moved[1], moved[2], self.logits_to_keep)
+        kept = (self.logits_to_keep, self.lengths)
+        return LMBatch(moved[0], positions, moved[1], moved[2], *kept)
 
     def rows(self, rows: slice) -> "LMBatch":
         """Some of its examples."""
@@ -48,6 +46,7 @@ class LMBatch:
             positions=None if self.positions is None else self.positions[rows],
             labels=self.labels[rows],
             answer_mask=self.answer_mask[rows],
+            lengths=None if self.lengths is None else self.lengths[rows],
         )
 
 
@@ -97,7 +96,8 @@ def remove(
         last = int((total + shift).max()) - 2  # that of the last token before an end token
         positions = positions.clamp(max=last)  # padding needs no position
     logits_to_keep = width - 1 - int(first.min())
-    return LMBatch(ids[:, :-1], positions, labels, answer_mask, logits_to_keep)
+    lengths = total[:, 0] - 1  # an end token is learned, and never read
+    return LMBatch(ids[:, :-1], positions, labels, answer_mask, logits_to_keep, lengths)
 
 
 def units_left(batch: EncodedBatch, removed: Tensor, side: str = "left") -> Tensor:

@@ -31,31 +31,30 @@ class Halves(NamedTuple):
     is_question: Tensor
     #: `[n, rest]`, as wide as the longest; padded on the right with whatever stood last.
     rest: Tensor
-    #: `[n, rest]`, False where a row has come to its end; without a mask, at the batch's width.
+    #: `[n, rest]`, False where a row has come to its end.
     is_rest: Tensor
     #: Whether no question is padded.
     whole: bool
 
 
-def halves(ids: Tensor, mask: Tensor | None, at: Tensor) -> Halves:
+def halves(ids: Tensor, mask: Tensor | None, at: Tensor, lengths: Tensor | None = None) -> Halves:
     """Rows taken apart behind their first separators, so that all questions end in one column.
 
     Args:
-        ids: `[n, width]`, padded on either side.
-        mask: `[n, width]`, 0 at padding. Without one, padding on the right counts as read, so that
-            rows with short questions make the rest wider than any row needs.
+        ids: `[n, width]`, padded on the left under the mask, or on the right.
         at: `[n]`, the positions of the separators.
+        lengths: `[n]`, where the padding on the right begins; without them it is part of the rest,
+            so that one row with a short question makes the rest of all rows long.
     """
     width, shortest = int(at.max()) + 1, int(at.min()) + 1
     whole = width == shortest and (mask is None or bool(mask[:, :width].all()))
-    at = at.to(ids.device)[:, None]
+    end = torch.full_like(at, ids.shape[1]) if lengths is None else lengths
+    longest = int((end - at).max()) - 1
+    at, end = (x.to(ids.device)[:, None] for x in (at, end))
     columns = torch.arange(ids.shape[1], device=ids.device)[None]
-    first, end = torch.zeros_like(at), torch.full_like(at, ids.shape[1])
-    if mask is not None:
-        first = mask.argmax(dim=1, keepdim=True)
-        end = end - mask.flip(1).argmax(dim=1, keepdim=True)
+    first = 0 if mask is None else mask.argmax(dim=1, keepdim=True)
     source = columns[:, :width] - (width - 1 - at)
-    after = at + 1 + columns[:, : int((end - at).max()) - 1]
+    after = at + 1 + columns[:, :longest]
     return Halves(
         ids.gather(1, source.clamp(min=0)),
         source >= first,

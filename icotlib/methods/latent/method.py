@@ -215,7 +215,7 @@ class LatentMethod(Method):
 
     def thinking(self, inputs: LMBatch, part: EncodedBatch, places: Tensor, **more: Any) -> Any:
         """A forward pass in training, with so many places, `[n]`."""
-        more |= {"logits_to_keep": inputs.logits_to_keep, "attention_mask": inputs.attention_mask}
+        more |= {"logits_to_keep": inputs.logits_to_keep, "lengths": inputs.lengths}
         return self.model(inputs.ids, at=part.question - 1, latents=places, **more)
 
     def answer_loss(self, step: int, output: Any, inputs: LMBatch, shown: Tensor) -> Tensor:

@@ -100,6 +100,7 @@ class LatentModel(LanguageModelHolder):
         position_ids: Tensor | None = None,
         past_key_values: Any = None,
         at: Tensor | None = None,
+        lengths: Tensor | None = None,
         latents: Tensor | int | None = None,
         plain: bool = False,
         use_cache: bool | None = None,
@@ -114,6 +115,8 @@ class LatentModel(LanguageModelHolder):
             position_ids: read where there is a cache only; without one, positions count what is
                 real: question, marks and the places that each row has.
             at: `[n]`, the separator's position in each row; found if not given.
+            lengths: `[n]`, where the padding on the right of each row begins; without them it is
+                read as well, behind a short question as much as makes up for its length.
             latents: places, one number or `[n]`; by default those of the config. Rows with fewer
                 than others leave the last ones out.
             plain: leave out places and marks, as of a language model.
@@ -137,7 +140,7 @@ class LatentModel(LanguageModelHolder):
         if at is None:
             at = first_separator(input_ids, attention_mask, self.config)
         number = self.config.latents if latents is None else latents
-        output = self._read_all(halves(input_ids, attention_mask, at), number, how)
+        output = self._read_all(halves(input_ids, attention_mask, at, lengths), number, how)
         keep = logits_to_keep or input_ids.shape[1]
 
         def aligned(found: Tensor) -> Tensor:
