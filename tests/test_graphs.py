@@ -690,7 +690,7 @@ def test_methods_on_graphs_share_data_model_examples_and_stages(preset):
     stages = {
         name: config.spec.make_schedule(config, 4).stages(config.train.steps)
         for name, config in configs.items()
-        if name in ("graph_coconut", "graph_sim_cot", "graph_pause_as_thought", "graph_icot_si")
+        if name in ("graph_coconut", "graph_pause_as_thought", "graph_icot_si")
     }
     assert [removed for _, removed in stages["graph_coconut"]] == [0, 1, 2, 3, 4]
     assert all(one == stages["graph_coconut"] for one in stages.values())
