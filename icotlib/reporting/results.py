@@ -53,10 +53,17 @@ COLUMNS = [
 SPEEDS = ["examples_per_second", "examples_per_second_batched", "relative_speed"]
 
 
+#: Settings of a method that studies call by a name of their own: the method and its label.
+NAMED = {
+    "pause_as_thought": ("pause", "Pause as thought"),
+    "sim_cot": ("coconut", "SIM-CoT (Coconut)"),
+}
+
+
 def method_label(method: str) -> str:
-    """A method as figures and tables name it; an unknown one by its id."""
+    """A method, or one of `NAMED`, as figures and tables name it; an unknown one by its id."""
     known = METHODS.items()
-    return known[method].label if method in known else method
+    return known[method].label if method in known else NAMED.get(method, ("", method))[1]
 
 
 def model_name(run: Run) -> str:

@@ -100,8 +100,8 @@ def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
         ax.set_xlim(left=0)
         ax.set_xlabel("milliseconds an answer")
         unit = budget.partition(" ")[0]
-        equal = "" if budget == "own" else f", equal {unit}"
-        ax.set_title(f"{task}{equal} ({seeds_text(rows)})")
+        equal = "" if budget == "own" else f"equal {unit}, "
+        ax.set_title(f"{task}\n{equal}{seeds_text(rows)}")
         percent(ax, WITH_BARS)
         ax.label_outer(remove_inner_ticks=False)
     legend_outside(figure, loc="outside right center")

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from icotlib.registry import METHODS
-from icotlib.reporting.results import method_label
+from icotlib.reporting.results import NAMED, method_label
 
 #: Colours of a method's further variants, and line styles by the order of variants.
 FURTHER = ("#CC79A7", "#BBBBBB", "#DDCC77")
@@ -16,20 +16,17 @@ CYCLE = ("#882255", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55
 
 UNKNOWN = "#000000"
 
-#: Settings of a method that studies call by a name of their own: the method, label and marker.
-NAMED = {
-    "pause_as_thought": ("pause", "Pause as thought", "X"),
-    "sim_cot": ("coconut", "SIM-CoT (Coconut)", "*"),
-}
+#: Markers of the settings of a method that have a name of their own.
+NAMED_MARKERS = {"pause_as_thought": "X", "sim_cot": "*"}
 
 
 def arm_style(arm: str) -> dict[str, Any]:
     """Label, colour and marker of a study's arm: a method, or one of `NAMED`."""
-    method, label, marker = NAMED.get(arm, (arm, "", ""))
+    method, _ = NAMED.get(arm, (arm, ""))
     return {
-        "label": label or METHODS.get(method).label,
+        "label": method_label(arm),
         "color": color_of(method),
-        "marker": marker or marker_of(method),
+        "marker": NAMED_MARKERS.get(arm) or marker_of(method),
     }
 
 
