@@ -35,8 +35,8 @@ class LMBatch:
         """The same batch on a device."""
         positions = None if self.positions is None else self.positions.to(device, non_blocking=True)
         moved = [x.to(device, non_blocking=True) for x in (self.ids, self.labels, self.answer_mask)]
-        kept = (self.logits_to_keep, self.lengths)
-        return LMBatch(moved[0], positions, moved[1], moved[2], *kept)
+        ids, labels, answer_mask = moved
+        return replace(self, ids=ids, positions=positions, labels=labels, answer_mask=answer_mask)
 
     def rows(self, rows: slice) -> "LMBatch":
         """Some of its examples."""

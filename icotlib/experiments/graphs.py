@@ -4,8 +4,8 @@ Chains are random nodes at each distance from the root, as published. Training b
 smallest graphs (`data.growth_steps`): on graphs of 23 nodes alone, no model that was tried here
 finds an edge in the question within minutes (LOG.md). The model has one layer of convolutions, by
 which the end of an edge knows its start, and one of attention, which finds the edges that lead on.
-Latent places have no marks around them, as published: with marks, no thought beyond the first was
-learned.
+Latent places have no marks around them, as published: with marks, nothing was learned of the step
+behind a thought.
 
 The settings of `fast` were found for SIM-CoT, at seed 100. Those of the other methods follow from
 them, and are not tuned.
@@ -17,6 +17,7 @@ from typing import Any
 
 from icotlib.config import RunConfig
 from icotlib.experiments.base import PAPER_OPTIM, check, make
+from icotlib.experiments.latent import PAUSE_AS_THOUGHT, SIM_COT
 
 #: The data, the model and its rates.
 SHARED: dict[str, dict[str, Any]] = {
@@ -88,14 +89,6 @@ def _coconut(preset: str, stages: dict[str, tuple[int, int]] = STAGES) -> dict[s
     return own
 
 
-def _pause_as_thought(preset: str) -> dict[str, Any]:
-    return _coconut(preset) | {"label": "pause-as-thought", "latent.content": "fixed"}
-
-
-def _sim_cot(preset: str) -> dict[str, Any]:
-    return _coconut(preset, TOLD) | {"label": "sim-cot", "latent.step_weight": 1.0}
-
-
 def _icot_si(preset: str) -> dict[str, Any]:
     """A token at each of Coconut's stages, by the paper's linear schedule."""
     first, each = STAGES[preset]
@@ -118,9 +111,9 @@ OWN: dict[str, Callable[[str], dict[str, Any]]] = {
     "icot_si": _icot_si,
     "one_model": _one_model,
     "pause": lambda preset: {"method": "pause", "latent.tokens": 4},
-    "pause_as_thought": _pause_as_thought,
+    "pause_as_thought": lambda preset: _coconut(preset) | PAUSE_AS_THOUGHT,
     "coconut": _coconut,
-    "sim_cot": _sim_cot,
+    "sim_cot": lambda preset: _coconut(preset, TOLD) | SIM_COT,
     "codi": lambda preset: {"method": "codi", "latent.places": 4},
 }
 

@@ -30,6 +30,10 @@ DECAY: dict[str, dict[str, Any]] = {
     "paper": {},
 }
 
+#: What Coconut's curriculum is called with another content, or with SIM-CoT's loss.
+PAUSE_AS_THOUGHT = {"label": "pause-as-thought", "latent.content": "fixed"}
+SIM_COT = {"label": "sim-cot", "latent.step_weight": 1.0}
+
 #: The run whose budget they get.
 REFERENCE = "icot_si"
 
@@ -57,16 +61,14 @@ def sim_cot(
     preset: str, seed: int = 0, overrides: Any = None, budget: str = "examples"
 ) -> RunConfig:
     """Coconut with SIM-CoT's loss: each thought must tell the tokens that it stands for."""
-    changes = {"label": "sim-cot", "latent.step_weight": 1.0}
-    return _coconut("sim_cot", preset, seed, overrides, budget, changes)
+    return _coconut("sim_cot", preset, seed, overrides, budget, SIM_COT)
 
 
 def pause_as_thought(
     preset: str, seed: int = 0, overrides: Any = None, budget: str = "examples"
 ) -> RunConfig:
     """Coconut's curriculum over places that hold one learned embedding."""
-    changes = {"label": "pause-as-thought", "latent.content": "fixed"}
-    return _coconut("pause_as_thought", preset, seed, overrides, budget, changes)
+    return _coconut("pause_as_thought", preset, seed, overrides, budget, PAUSE_AS_THOUGHT)
 
 
 def pause(preset: str, seed: int = 0, overrides: Any = None, budget: str = "examples") -> RunConfig:

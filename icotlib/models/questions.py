@@ -48,9 +48,10 @@ def halves(ids: Tensor, mask: Tensor | None, at: Tensor, lengths: Tensor | None 
     """
     width, shortest = int(at.max()) + 1, int(at.min()) + 1
     whole = width == shortest and (mask is None or bool(mask[:, :width].all()))
-    end = torch.full_like(at, ids.shape[1]) if lengths is None else lengths
-    longest = int((end - at).max()) - 1
-    at, end = (x.to(ids.device)[:, None] for x in (at, end))
+    end, longest = torch.tensor(ids.shape[1]), ids.shape[1] - shortest
+    if lengths is not None:
+        end, longest = lengths[:, None], int((lengths - at).max()) - 1
+    at, end = at.to(ids.device)[:, None], end.to(ids.device)
     columns = torch.arange(ids.shape[1], device=ids.device)[None]
     first = 0 if mask is None else mask.argmax(dim=1, keepdim=True)
     source = columns[:, :width] - (width - 1 - at)

@@ -35,7 +35,7 @@ MATCHED: dict[str, Callable[..., RunConfig]] = {
 EXAMPLES = ", equal examples"
 
 #: What an arm is called that answers questions about graphs.
-GRAPHS = " on graphs"
+ON_GRAPHS = " on graphs"
 
 #: Budgets are called equal, and methods compared, if they differ by no more than this share.
 EQUAL = 0.05
@@ -78,7 +78,7 @@ class Methods(Study):
         """The arms on graphs; none where other data are asked for."""
         if any(name in parse_overrides(overrides) for name in ("data.task", "data.path")):
             return {}
-        return {method + GRAPHS: on_graphs(method, preset, seed, overrides) for method in OWN}
+        return {method + ON_GRAPHS: on_graphs(method, preset, seed, overrides) for method in OWN}
 
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
         arms = {member.config.run_name: member for member in members}
@@ -93,37 +93,38 @@ class Methods(Study):
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
         groups, said = self.rows_by_arm(members), []
-        for where in ("", GRAPHS):
-            own = {arm: rows for arm, rows in groups.items() if arm.endswith(GRAPHS) == bool(where)}
-            said += _beside_reference(own, where) if own else []
+        for graphs in (False, True):
+            own = {arm: rows for arm, rows in groups.items() if arm.endswith(ON_GRAPHS) == graphs}
+            said += _beside_reference(own, REFERENCE + ON_GRAPHS * graphs)
         return [*said, about_seeds(table.seed.nunique())]
+
+
+def without_budget(arm: str) -> str:
+    """What an arm does, method and task, whatever its budget."""
+    return arm.removesuffix(EXAMPLES)
 
 
 def method_of(arm: str) -> str:
     """The method of an arm, whatever its budget and its task."""
-    return arm.removesuffix(EXAMPLES).removesuffix(GRAPHS)
+    return without_budget(arm).removesuffix(ON_GRAPHS)
 
 
 def budget_of(arm: str) -> str:
     """What an arm may spend: `own`, or the `seconds` or `examples` of the reference."""
-    if arm.endswith(GRAPHS):
+    if arm.endswith(ON_GRAPHS):
         return "own" if method_of(arm) == REFERENCE else f"examples of {REFERENCE}"
     if method_of(arm) not in MATCHED:
         return "own"
     return f"{'examples' if arm.endswith(EXAMPLES) else 'seconds'} of {REFERENCE}"
 
 
-def _beside_reference(groups: Mapping[str, pd.DataFrame], where: str) -> list[str]:
-    """What each method has right on one task, and how the reference compares where budgets are
-    equal and both answer without any step.
-
-    Args:
-        where: what follows the names of methods in its arms, and in what is said.
-    """
+def _beside_reference(groups: Mapping[str, pd.DataFrame], first: str) -> list[str]:
+    """What each method has right on one task, and how its reference, the arm `first`, compares
+    where budgets are equal and both answer without any step."""
     samples = {arm: sample_of(rows) for arm, rows in groups.items()}
-    said, reference = _shares(_of_budget(samples, "own"), where), groups.get(REFERENCE + where)
+    said, reference = _shares(_of_budget(samples, "own")), groups.get(first)
     if reference is not None and not all_removed(reference):
-        said.append(still_writes(_label(REFERENCE), reference))
+        said.append(still_writes(_label(first), reference))
         reference = None
     for unit in ("seconds", "examples"):
         alone, why = _of_budget(samples, f"{unit} of {REFERENCE}"), {}
@@ -131,9 +132,9 @@ def _beside_reference(groups: Mapping[str, pd.DataFrame], where: str) -> list[st
             why = {arm: _not_compared(arm, groups[arm], reference, unit) for arm in alone}
             equal = {_label(arm): alone.pop(arm) for arm, reason in why.items() if not reason}
             if equal:
-                first = {_label(REFERENCE): samples[REFERENCE + where]}
-                said += against_first(f"with as many {unit}{where}", first | equal)
-        said += [*_shares(alone, where), *filter(None, why.values())]
+                both = {_label(first): samples[first]} | equal
+                said += against_first(f"with as many {unit}", both)
+        said += [*_shares(alone), *filter(None, why.values())]
     return said
 
 
@@ -146,14 +147,14 @@ def _not_compared(arm: str, rows: pd.DataFrame, reference: pd.DataFrame, unit: s
 
 
 def _label(arm: str) -> str:
-    """What people call the method of an arm."""
-    return str(arm_style(method_of(arm))["label"])
+    """What people call the method of an arm; on graphs it says so."""
+    return str(arm_style(method_of(arm))["label"]) + ON_GRAPHS * arm.endswith(ON_GRAPHS)
 
 
-def _shares(samples: Mapping[str, Sample], where: str) -> list[str]:
+def _shares(samples: Mapping[str, Sample]) -> list[str]:
     """How much each of some arms has right."""
     return [
-        f"{_label(arm)}{where}: {percent(mean_interval(sample))} of unseen questions right."
+        f"{_label(arm)}: {percent(mean_interval(sample))} of unseen questions right."
         for arm, sample in samples.items()
     ]
 
@@ -166,7 +167,7 @@ def _of_budget(samples: Mapping[str, Sample], budget: str) -> dict[str, Sample]:
 def _milliseconds(members: Sequence[Member]) -> dict[str, float]:
     """Milliseconds an answer by arm, whatever its budget, measured side by side on one seed's
     models at their last stage: the time depends on method and task, and hardly on the weights."""
-    runs = {one.arm.removesuffix(EXAMPLES): one.run for one in reversed(members)}
+    runs = {without_budget(one.arm): one.run for one in reversed(members)}
     first = {method: StageModel.of(run) for method, run in runs.items()}
     with torch_threads(1):  # models this small lose by sharing their work
         speeds = measure_speed(first, examples=QUESTIONS, rounds=ROUNDS)
@@ -189,7 +190,7 @@ def _row(member: Member, row: Any, milliseconds: dict[str, float]) -> dict[str, 
         "passes": passes,
         "latents": places,
         "tokens": row.tokens_mean,
-        "milliseconds": milliseconds[member.arm.removesuffix(EXAMPLES)],
+        "milliseconds": milliseconds[without_budget(member.arm)],
         "accuracy": row.accuracy,
         "ci_low": row.ci_low,
         "ci_high": row.ci_high,
