@@ -5,6 +5,7 @@ from pathlib import Path
 
 from icotlib import paths
 from icotlib.cli.options import add_import, load_imports
+from icotlib.errors import ConfigError
 
 EXAMPLES = """\
 examples:
@@ -12,12 +13,20 @@ examples:
         figures/ and the tables of README and guide
   icot publish --out mine --task mult-3x3
         figures and tables of another task, in a folder of yours
+  icot publish --redraw kd_depth
+        a published figure again, from its table; without names, every one
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=paths.FIGURES, help="folder to write")
     parser.add_argument("--task", help="the task of the headline figures (mult-4x2)")
+    parser.add_argument(
+        "--redraw",
+        nargs="*",
+        metavar="FIGURE",
+        help="draw figures again from the tables beside them, without runs",
+    )
     add_import(parser)
 
 
@@ -28,8 +37,21 @@ def run(options: argparse.Namespace) -> None:
     from icotlib.reporting.tables import presented
 
     load_imports(options)
+    if options.redraw is not None:
+        _redraw(options)
+        return
     table = publish(options.out, options.task or TASK)
     if options.out.resolve() == paths.FIGURES.resolve():
         update_pages()
     print(presented(summary(table)).to_string(index=False))
     print(f"\nwritten to {options.out}")
+
+
+def _redraw(options: argparse.Namespace) -> None:
+    """Draw figures of a folder again."""
+    from icotlib.reporting.redrawn import redraw
+
+    if options.task:
+        raise ConfigError("--redraw takes figures as they are: leave out --task")
+    names = redraw(options.redraw, options.out)
+    print(f"drawn again in {options.out}: {', '.join(names) or 'nothing'}")

@@ -11,6 +11,7 @@ import pandas as pd
 
 from icotlib import paths
 from icotlib.config import RunConfig
+from icotlib.system.spreadsheets import as_meant
 
 #: Columns and method ids of the published tables -> today's.
 COLUMNS = {
@@ -26,8 +27,23 @@ SPLIT = {("icot_si", "random"): "one_model"}
 
 def read(name: str, folder: Path | None = None) -> pd.DataFrame:
     """A published table by its name; empty cells are empty texts."""
-    path = (folder or paths.FIGURES) / f"{name}.csv"
-    table = pd.read_csv(path, keep_default_na=False).rename(columns=COLUMNS)
+    return _of_today(pd.read_csv(_file(name, folder), keep_default_na=False))
+
+
+def read_numbers(name: str, folder: Path | None = None) -> pd.DataFrame:
+    """A published table as its figure takes it: columns of numbers are numbers, empty cells NaN."""
+    table = pd.read_csv(_file(name, folder))
+    texts = table.select_dtypes(["object", "string"]).columns
+    return _of_today(table.fillna(dict.fromkeys(texts, "")))
+
+
+def _file(name: str, folder: Path | None) -> Path:
+    return (folder or paths.FIGURES) / f"{name}.csv"
+
+
+def _of_today(table: pd.DataFrame) -> pd.DataFrame:
+    """A published table with today's names of columns and methods."""
+    table = as_meant(table).rename(columns=COLUMNS)
     if "method" in table:
         table["method"] = table["method"].replace(METHODS)
     if {"method", "schedule"} <= set(table.columns):

@@ -7,9 +7,9 @@ import pandas as pd
 
 from icotlib.reporting import published
 from icotlib.reporting.blocks import block
-from icotlib.reporting.figures.style import arm_style
+from icotlib.reporting.figures.style import arm_style, schedule_label
 from icotlib.reporting.results import method_label
-from icotlib.reporting.statistics import Interval, over_seeds
+from icotlib.reporting.statistics import Interval, mean_over_seeds, over_seeds
 
 #: The rows of the main study as pages show them: method, budget, and what they are called.
 ROWS = (
@@ -115,11 +115,12 @@ def results() -> str:
 @block
 def routing() -> str:
     """What routing by confidence gives at each share of questions that are asked again."""
-    table = _read("routing", "tokens", "accuracy")
+    table = _read("routing", "tokens", "accuracy", "n")
     kinds = table.rule.str.partition(",")[0]
     lines = [
-        "| tokens a question | by confidence | at random | seeds in which confidence is better |",
-        "|---|---|---|---|",
+        "| tokens a question | by confidence | at random | confidence less random, points "
+        "(95% interval) | seeds in which confidence is better by a question or more |",
+        "|---|---|---|---|---|",
     ]
     chosen, random = (
         table[kinds == kind].assign(point=lambda rows: rows.groupby("seed").cumcount())
@@ -128,9 +129,12 @@ def routing() -> str:
     for point, rows in chosen.groupby("point"):
         other = random[random.point == point].set_index("seed").accuracy
         mine = rows.set_index("seed").accuracy
+        gain, question = mine - other, 1 / rows.n.max()
+        found = mean_over_seeds(gain.to_numpy(float))
         lines.append(
             f"| {rows.tokens.mean():.1f} | {mine.mean():.2%} | {other.mean():.2%} "
-            f"| {int((mine > other).sum())} of {len(mine)} |"
+            f"| {100 * found.value:.2f} ({100 * found.low:.2f} to {100 * found.high:.2f}) "
+            f"| {int((gain > 0.999 * question).sum())} of {len(gain)} |"
         )
     return "\n".join(lines)
 
@@ -268,14 +272,15 @@ def auxiliary() -> str:
 @block
 def stability() -> str:
     """In how many seeds each schedule answers without any step."""
+    table = _read("stability", "seed", "examples", "accuracy")
+    seeds = sorted(table.seed.unique().astype(int))
     columns: dict[str, Callable[..., Any]] = {
-        "schedule": lambda rows: rows.arm.iloc[0],
+        "schedule": lambda rows: schedule_label(rows.arm.iloc[0]),
         "seeds that reach 95%": lambda rows: f"{(rows.success == 'True').sum()} of {len(rows)}",
         "lowest": lambda rows: f"{rows.accuracy.min():.1%}",
-        "each seed": _each,
+        f"each seed, {seeds[0]} to {seeds[-1]}": _each,
         "training examples": _examples,
     }
-    table = _read("stability", "seed", "examples", "accuracy")
     return _by_group(table.assign(success=table.success.astype(str)), "arm", columns)
 
 

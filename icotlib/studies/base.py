@@ -61,6 +61,8 @@ class Study(ABC):
     seeds: ClassVar[tuple[int, ...]] = (10, 11, 12, 13, 14)
     #: How many of them other presets than `fast` have.
     few: ClassVar[int] = 2
+    #: Whether its figure needs nothing but its table.
+    drawn_from_table: ClassVar[bool] = True
     #: Arms that have fewer seeds, the first so many.
     fewer: ClassVar[Mapping[str, int]] = {}
 

@@ -73,6 +73,7 @@ class Inside(OfStates):
         return figures.decoded_and_used(table)
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
+        table = table.assign(above_random=table.steering - table.steering_random)
         models = dict(list(table.groupby("model", sort=False)))
         said = [_counted(name, rows) for name, rows in models.items()] + [_room(table)]
         if table.seed.nunique() < ENOUGH_SEEDS:
@@ -131,9 +132,16 @@ def _room(table: pd.DataFrame) -> str:
 
 
 def _beside(name: str, rows: pd.DataFrame, control: str, others: pd.DataFrame) -> list[str]:
-    """A model's selectivity and steering less those of No CoT, means over tokens, by seed."""
+    """A model's selectivity and steering less those of its control, means over tokens, by seed.
+
+    Of steered answers, those that follow a random direction as well are taken off first.
+    """
     said = []
-    for column, what in (("selectivity", "selectivity of probes"), ("steering", "steered answers")):
+    columns = {
+        "selectivity": "selectivity of probes",
+        "above_random": "steered answers less those of a random direction",
+    }
+    for column, what in columns.items():
         found = less_by_seed(rows, others, column)
         if found is None:
             continue

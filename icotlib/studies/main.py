@@ -46,6 +46,7 @@ class Main(Study):
         "was trained on answers alone with as many examples, or as many seconds?"
     )
     fewer: ClassVar = {"icot_kd": 3}
+    drawn_from_table = False  # the curves of stages and of training are of its runs
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
         budgets = {

@@ -19,6 +19,12 @@ def inert(frame: pd.DataFrame) -> pd.DataFrame:
     return named.apply(lambda column: column.map(_inert) if _holds_text(column) else column)
 
 
+def as_meant(frame: pd.DataFrame) -> pd.DataFrame:
+    """The texts of a table that `inert` wrote, without the apostrophes that it put before them."""
+    named = frame.rename(columns=_as_meant)
+    return named.apply(lambda column: column.map(_as_meant) if _holds_text(column) else column)
+
+
 def read_text_table(path: Path) -> pd.DataFrame:
     """A CSV file with every field as the text that it is; blank lines are skipped.
 
@@ -49,6 +55,11 @@ def read_text_table(path: Path) -> pd.DataFrame:
 
 def _holds_text(column: pd.Series) -> bool:
     return not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_dtype(column))
+
+
+def _as_meant(value: Any) -> Any:
+    bare = value[1:] if isinstance(value, str) and value.startswith("'") else value
+    return bare if bare != value and _inert(bare) == value else value
 
 
 def _inert(value: Any) -> Any:

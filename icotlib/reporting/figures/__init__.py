@@ -40,7 +40,13 @@ from matplotlib.figure import Figure
 
 from icotlib.reporting.figures.base import COLUMN, PAGE
 from icotlib.reporting.figures.drawings import alt_text
-from icotlib.reporting.figures.export import FORMATS, Export, save, save_published
+from icotlib.reporting.figures.export import (
+    FORMATS,
+    Export,
+    replace_published,
+    save,
+    save_published,
+)
 from icotlib.reporting.figures.from_runs import FROM_RUNS, of_runs
 from icotlib.reporting.figures.preview import preview
 from icotlib.reporting.figures.styled import FIGURES
@@ -69,6 +75,7 @@ __all__ = [
     "alt_text",
     "of_runs",
     "preview",
+    "replace_published",
     "save",
     "save_published",
 ]

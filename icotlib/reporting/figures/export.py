@@ -209,6 +209,17 @@ def save_published(
     return [*written, folder / f"{name}.csv", folder / f"{name}.json"]
 
 
+def replace_published(figure: Figure, name: str, folder: Path | None = None) -> None:
+    """Write a published figure anew, beside its table, which stays; of its provenance the
+    description of the figure alone is new."""
+    folder = folder or paths.FIGURES
+    check_replaceable(folder, name)
+    file = folder / f"{name}.json"
+    origin = json.loads(file.read_text(encoding="utf-8")) | {"alt": alt_text(figure)}
+    _write(figure, folder, name, origin, crop=True)
+    write_json(file, origin)
+
+
 def check_replaceable(folder: Path, name: str) -> None:
     """Raises `ConfigError` where a folder other than `figures/` holds files of this name that
     `save_published` did not write."""

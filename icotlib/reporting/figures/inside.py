@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from icotlib.interp.report import MARGIN
 from icotlib.registry import METHODS
 from icotlib.reporting.figures.base import (
     CONTROL,
@@ -22,7 +23,7 @@ from icotlib.reporting.figures.styled import styled
 #: What `decoded_and_used` shows of each chain token, and how the panels are called.
 _PANELS = {
     "selectivity": "decoded: probe less\nbest control (points)",
-    "steering": "used:\nanswers that follow steering",
+    "above_random": "used: steered answers\nless random ones (points)",
 }
 
 
@@ -30,20 +31,24 @@ _PANELS = {
 def decoded_and_used(table: pd.DataFrame) -> Figure:
     """For each chain token, how far it is decoded beyond its controls, and how often it is used.
 
-    Points are means over seeds, lines reach from the lowest seed to the highest.
+    Points are means over seeds, lines reach from the lowest seed to the highest. The dashed lines
+    are the margin above which a token counts as decodable, or as used.
 
     Args:
         table: of the study `inside`.
     """
+    table = table.assign(above_random=table.steering - table.steering_random)
     tokens = _in_order(table.variable)
     figure = empty_figure(PAGE, 4.2)
     axes = figure.subplots(len(_PANELS), 1, sharex=True)
     for ax, (column, label) in zip(axes, _PANELS.items(), strict=True):
-        ax.axhline(0, color=CONTROL, lw=0.8, ls=":")
+        ax.axhline(0, color=CONTROL, lw=0.8)
+        ax.axhline(MARGIN, color=CONTROL, lw=0.8, ls="--")
         _draw_models(ax, table, column, tokens)
-        percent(ax, label)
-    axes[0].yaxis.set_major_formatter(PercentFormatter(1, symbol=""))  # a difference
-    axes[0].set_ylim(min(-0.03, table.selectivity.min() - 0.03), 1.03)
+        ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))  # a difference
+        ax.set_ylabel(label)
+        low, high = table[column].min(), table[column].max()
+        ax.set_ylim(min(-0.05, low - 0.05), max(2 * MARGIN, high + 0.05))
     axes[0].set_title(f"{seeds_text(table)}: mean, and lowest to highest")
     axes[-1].set_xlabel("chain token, which is not written")
     _legend(figure, axes[0])
@@ -54,7 +59,7 @@ def decoded_and_used(table: pd.DataFrame) -> Figure:
 def exchanged(table: pd.DataFrame, kinds: pd.Series) -> Figure:
     """For each variable, how many answers follow when a learned subspace is exchanged.
 
-    Points are means over seeds, lines reach from the lowest seed to the highest; the dotted line
+    Points are means over seeds, lines reach from the lowest seed to the highest; the dashed line
     is the mean of random subspaces. A panel for each kind of variable.
 
     Args:
@@ -67,7 +72,8 @@ def exchanged(table: pd.DataFrame, kinds: pd.Series) -> Figure:
     for ax, kind in zip(axes.flat, shown, strict=False):
         own = table[kinds == kind]
         _draw_models(ax, own, "accuracy", _in_order(own.variable))
-        ax.axhline(own.control.mean(), color=CONTROL, lw=0.8, ls=":")
+        line = ax.axhline(own.control.mean(), color=CONTROL, lw=0.8, ls="--")
+        line.set_label("random subspaces" if ax is axes[0, 0] else None)
         percent(ax, "")
         ax.set_title(kind)
     for ax in axes.flat[len(shown) :]:

@@ -20,7 +20,14 @@ from icotlib.reporting.figures.base import (
     new_figure,
     percent,
 )
-from icotlib.reporting.figures.style import CYCLE, arm_style, color_of, marker_of, seeds_text
+from icotlib.reporting.figures.style import (
+    CYCLE,
+    arm_style,
+    color_of,
+    marker_of,
+    schedule_label,
+    seeds_text,
+)
 from icotlib.reporting.figures.styled import styled
 from icotlib.reporting.results import method_label
 from icotlib.reporting.statistics import over_seeds
@@ -76,8 +83,8 @@ def _draw_rule(
 def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
     """Accuracy against the time of an answer, a panel for each task and budget.
 
-    Methods with a budget of their own are in every panel. Points are means over seeds, bars their
-    95% intervals.
+    Methods with a budget of their own are in every panel, hollow. Points are means over seeds, bars
+    their 95% intervals. Points of nearly the same time stand beside each other.
 
     Args:
         table: of the study `methods`.
@@ -91,91 +98,105 @@ def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
     named: set[str] = set()
     for ax, (task, budget) in zip(axes.flat, panels, strict=True):
         rows = table[(table.task == task) & (own | (table.budget == budget))]
-        for method, each in rows.groupby("method", sort=False):
-            look = arm_style(str(method))
+        means = rows.groupby("method", sort=False).milliseconds.mean().sort_values()
+        for method, at in zip(means.index, _set_apart(means.to_numpy(float)), strict=True):
+            each, look = rows[rows.method == method], arm_style(str(method))
+            if each.budget.iloc[0] == "own":
+                look["mfc"] = "white"
             if method in named:  # the legend has each method once
                 look.pop("label")
             named.add(str(method))
-            _draw_mean(ax, each.milliseconds.astype(float).mean(), each, look)
+            _draw_mean(ax, at, each, look)
         ax.set_xlim(left=0)
         ax.set_xlabel("milliseconds an answer")
-        unit = budget.partition(" ")[0]
-        equal = "" if budget == "own" else f"equal {unit}, "
-        ax.set_title(f"{task}\n{equal}{seeds_text(rows)}")
+        ax.set_title(f"{task}, {seeds_text(rows)}\n{_budget_text(rows)}")
         percent(ax, WITH_BARS)
         ax.label_outer(remove_inner_ticks=False)
     legend_outside(figure, loc="outside right center")
     return figure
 
 
-#: How the splits of the study `contents` look, and the groups of `anytime`.
+def _set_apart(at: np.ndarray) -> np.ndarray:
+    """Ascending values on an axis, moved so far that neighbours can be told apart."""
+    gap, right, left = 0.015 * at.max(), at.copy(), at.copy()
+    for number in range(1, len(at)):
+        right[number] = max(right[number], right[number - 1] + gap)
+        left[-number - 1] = min(left[-number - 1], left[-number] - gap)
+    return (right + left) / 2
+
+
+def _budget_text(rows: pd.DataFrame) -> str:
+    """What the methods with a budget of another's spent of it, in words."""
+    given = rows[rows.budget != "own"]
+    unit, _, of = str(given.budget.iloc[0] if len(given) else "own").partition(" of ")
+    reference = rows[(rows.method == of) & (rows.budget == "own")]
+    if reference.empty:
+        return "own budgets"
+    shares = given.groupby("method")[unit].mean() / reference[unit].mean()
+    if (shares - 1).abs().max() < 0.01:
+        return f"as many {unit} as {method_label(of)}"
+    return f"{shares.min():.0%} to {shares.max():.0%} of {method_label(of)}'s {unit}"
+
+
+#: How the groups of the study `anytime` look.
 _MARKERS = ("o", "^", "s", "D", "v", "P")
 _COLORS = (ACCENT, CONTROL, *CYCLE[2:6])
 
 
 @styled
 def contents(table: pd.DataFrame) -> Figure:
-    """Accuracy by what the latent places hold, in distribution and out of it.
+    """Accuracy by what the latent places hold, a panel for each task and split.
 
-    Points are means over seeds, bars their 95% intervals, small dots single seeds.
+    Points are means over seeds, bars their 95% intervals; a thin line joins the runs of one seed.
+    Splits of which no run answers any question are left out.
 
     Args:
         table: of the study `contents`.
     """
-    tasks, splits = list(dict.fromkeys(table.task)), list(dict.fromkeys(table.split))
-    figure, axes = new_figure(PAGE, 3.2, columns=len(tasks), squeeze=False)
-    for ax, task in zip(axes.flat, tasks, strict=True):
-        rows = table[table.task == task]
+    right = table.groupby(["task", "split"], sort=False).accuracy.max()
+    panels = [place for place, most in right.items() if most > 0] or list(right.index[:1])
+    width = PAGE if len(panels) > 1 else COLUMN
+    figure, axes = new_figure(width, 3.2, columns=len(panels), squeeze=False)
+    for ax, (task, split) in zip(axes.flat, panels, strict=True):
+        rows = table[(table.task == task) & (table.split == split)]
         order = list(dict.fromkeys(rows.content))
-        for number, split in enumerate(splits):
-            _draw_split(ax, rows[rows.split == split], order, (number, split, len(splits)))
+        each = rows.pivot(index="content", columns="seed", values="accuracy").loc[order]
+        for seed in each:
+            ax.plot(range(len(order)), each[seed], color=CONTROL, lw=0.8, marker=".", ms=4)
+        for number, content in enumerate(order):
+            look = {"marker": "o", "color": ACCENT}
+            _draw_mean(ax, number - 0.08, rows[rows.content == content], look)
         ax.set_xticks(range(len(order)), [name.replace(" ", "\n") for name in order])
-        ax.set_title(f"{task} ({seeds_text(rows)})")
+        ax.set_xlim(-0.4, len(order) - 0.6)
+        ax.set_title(f"{task}, {split}, {seeds_text(rows)}")
         percent(ax, WITH_BARS)
-    legend_outside(figure, loc="outside lower center", ncols=2)
     return figure
-
-
-def _draw_split(
-    ax: Axes, rows: pd.DataFrame, order: Sequence[str], place: tuple[int, str, int]
-) -> None:
-    """One split of a panel: its number and name among so many."""
-    number, split, splits = place
-    color = _COLORS[number % len(_COLORS)]
-    offset = beside(number, splits, 0.5)
-    look = {"marker": _MARKERS[number % len(_MARKERS)], "color": color, "label": split}
-    for at, content in enumerate(order):
-        own = rows[rows.content == content]
-        if own.empty:
-            continue
-        each = own.accuracy.to_numpy(float)
-        places = np.full(len(each), at + offset + 0.15 / splits)
-        ax.plot(places, each, ls="", marker=".", ms=3, color=color)
-        _draw_mean(ax, at + offset, own, look)
-        look.pop("label", None)
 
 
 @styled
 def success_by_arm(table: pd.DataFrame, success: float) -> Figure:
     """Accuracy of every seed with the whole chain removed, by arm, and how many seeds succeed.
 
+    The seeds of an arm stand below each other, the lowest number on top.
+
     Args:
         table: of the study `stability`.
         success: the accuracy from which a seed counts as one.
     """
     arms = list(dict.fromkeys(table.arm))
-    figure, ax = _rows_of(arms)
+    figure, ax = _rows_of([schedule_label(arm) for arm in arms])
     for row, arm in enumerate(arms):
-        own = table[table.arm == arm]
+        own = table[table.arm == arm].sort_values("seed", ignore_index=True)
+        own = own.assign(at=[row + beside(i, len(own), 0.6) for i in own.index])
         looks = {True: (ACCENT, "o"), False: (CONTROL, "x")}
         for reached, rows in own.groupby("success"):
             color, marker = looks[bool(reached)]
-            ax.plot(rows.accuracy, np.full(len(rows), row), ls="", marker=marker, color=color)
+            ax.plot(rows.accuracy, rows["at"], ls="", marker=marker, ms=3, color=color)
         ax.text(1.02, row, f"{own.success.sum()} of {len(own)}", va="center", clip_on=False)
     ax.axvline(success, color=CONTROL, lw=0.8, ls=":")
     ax.set_xlim(-0.02, 1.01)
-    ax.set_xlabel("exact match at the last stage, a mark for each seed")
-    ax.set_title(f"seeds that reach {success:.0%} without any step", loc="right")
+    ax.set_xlabel("exact match without any step, a mark for each seed")
+    ax.text(1.02, -0.6, f"reach {success:.0%}", va="bottom", clip_on=False)
     return figure
 
 
@@ -188,7 +209,7 @@ def levers(table: pd.DataFrame) -> Figure:
     Args:
         table: of the study `levers`.
     """
-    return _by_arm(table.assign(arm=table.lever + ": " + table.value), "recipe: whole")
+    return _by_arm(table.assign(arm=table.lever + ": " + table.value), ["recipe: whole"])
 
 
 @styled
@@ -200,23 +221,34 @@ def auxiliary(table: pd.DataFrame) -> Figure:
     Args:
         table: of the study `auxiliary`.
     """
-    return _by_arm(table.assign(arm=table.loss), "none")
+    names = table.loss.map(lambda loss: _LOSSES.get(loss, loss))
+    controls = [_LOSSES[loss] for loss in ("none", "shuffled sums")]
+    return _by_arm(table.assign(arm=names), controls)
 
 
-def _by_arm(table: pd.DataFrame, reference: str) -> Figure:
-    """Accuracy by `arm`, a row for each, that of the reference on top if it is there."""
-    arms = sorted(dict.fromkeys(table.arm), key=lambda arm: arm != reference)
+#: What the figure calls the losses of the study `auxiliary`.
+_LOSSES = {
+    "none": "No CoT",
+    "running sums": "No CoT, loss on running sums",
+    "shuffled sums": "No CoT, loss on another question's sums",
+}
+
+
+def _by_arm(table: pd.DataFrame, controls: Sequence[str]) -> Figure:
+    """Accuracy by `arm`, a row for each; the first control, if it is there, on top."""
+    arms = sorted(dict.fromkeys(table.arm), key=lambda arm: arm != controls[0])
     figure, ax = _rows_of(arms)
     for row, arm in enumerate(arms):
         own = table[table.arm == arm]
         mean, error = _mean_and_error(own)
         look: dict[str, Any] = {
-            "color": CONTROL if arm == reference else ACCENT,
-            "marker": "s" if arm == reference else "o",
+            "color": CONTROL if arm in controls else ACCENT,
+            "marker": "s" if arm in controls else "o",
         }
-        ax.plot(own.accuracy, np.full(len(own), row), ls="", marker=".", ms=2, color=look["color"])
+        at = np.full(len(own), row + 0.22)
+        ax.plot(own.accuracy, at, ls="", marker=".", ms=4, color=look["color"])
         ax.errorbar([mean], [row], xerr=error, ls="", ms=5, capsize=2, **look)
-    ax.set_xlabel(f"exact match at the last stage ({seeds_text(table)}, bars: 95% intervals)")
+    ax.set_xlabel(f"exact match ({seeds_text(table)}: dots; bars: 95% intervals)")
     return figure
 
 

@@ -16,18 +16,29 @@ CYCLE = ("#882255", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55
 
 UNKNOWN = "#000000"
 
-#: Markers of the settings of a method that have a name of their own.
-NAMED_MARKERS = {"pause_as_thought": "X", "sim_cot": "*"}
+#: Colours and markers of the settings of a method that have a name of their own.
+NAMED_LOOKS = {"pause_as_thought": ("#555555", "X"), "sim_cot": ("#E377C2", "*")}
+
+#: What figures and pages call the arms of the study `stability`.
+SCHEDULES = {
+    "linear, smoothing and reset": "ICoT-SI (smoothing and reset)",
+    "linear": "ICoT-SI without both",
+    "linear, smoothing": "ICoT-SI without reset",
+    "linear, reset": "ICoT-SI without smoothing",
+    "rollback": "rollback in their place",
+}
+
+
+def schedule_label(arm: str) -> str:
+    """What figures and pages call an arm of the study `stability`."""
+    return SCHEDULES.get(arm, arm)
 
 
 def arm_style(arm: str) -> dict[str, Any]:
     """Label, colour and marker of a study's arm: a method, or one of `NAMED`."""
     method, _ = NAMED.get(arm, (arm, ""))
-    return {
-        "label": method_label(arm),
-        "color": color_of(method),
-        "marker": NAMED_MARKERS.get(arm) or marker_of(method),
-    }
+    color, marker = NAMED_LOOKS.get(arm) or (color_of(method), marker_of(method))
+    return {"label": method_label(arm), "color": color, "marker": marker}
 
 
 def series_name(method: str, variant: str, between: str = "") -> str:

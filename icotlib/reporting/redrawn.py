@@ -1,0 +1,74 @@
+"""Published figures drawn again from the tables beside them: no run is needed for that."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from icotlib import paths
+from icotlib.errors import ConfigError, did_you_mean
+from icotlib.registry import STUDIES
+from icotlib.reporting import figures, published
+
+#: The figure function that takes each table alone, by the name of the files. Tables of studies
+#: belong to their study; figures that need more than one table are not here.
+DRAWN_BY = {
+    "accuracy_vs_removed": "accuracy_vs_removed",
+    "accuracy_vs_seconds": "accuracy_vs_seconds",
+    "accuracy_vs_speed": "accuracy_vs_speed",
+    "costs": "costs",
+    "kd_ablations": "ablations",
+    "kd_depth": "depth",
+    "kd_explained": "explained",
+    "kd_harder": "ablations",
+    "kd_overfitting": "overfitting",
+    "kd_probed_thoughts": "probed_teacher_states",
+    "kd_time_spent": "time_spent",
+    "moving_inside": "probes_through_removal",
+    "moving_inside_paper_pace": "probes_through_removal",
+    "schedule_ablations": "schedule_ablations",
+}
+
+
+def redrawable(folder: Path | None = None) -> list[str]:
+    """The figures of a folder that can be drawn from their tables, by the names of their files."""
+    folder = folder or paths.FIGURES
+    return [name for name in sorted(_drawings()) if (folder / f"{name}.csv").is_file()]
+
+
+def drawn_again(name: str, folder: Path | None = None) -> Figure:
+    """A published figure as today's code draws it from its table.
+
+    Raises `ConfigError` for a figure that is not there, or that needs more than its table.
+    """
+    known = redrawable(folder)
+    if name not in known:
+        raise ConfigError(
+            f"{name!r} is no figure of {folder or paths.FIGURES} that its table alone gives; those "
+            f"are {', '.join(known) or 'none'}.{did_you_mean(name, known)}"
+        )
+    return _drawings()[name](published.read_numbers(name, folder))
+
+
+def redraw(names: Sequence[str] = (), folder: Path | None = None) -> list[str]:
+    """Draw published figures again from the tables beside them, by default all that can be.
+
+    Tables and provenance stay; the description (alt text) is written anew. Returns their names.
+
+    Raises `ConfigError` as `drawn_again` does, before anything is written.
+    """
+    chosen = list(names) or redrawable(folder)
+    drawn = {name: drawn_again(name, folder) for name in chosen}
+    for name, figure in drawn.items():
+        figures.replace_published(figure, name, folder)
+    return chosen
+
+
+def _drawings() -> dict[str, Callable[[pd.DataFrame], Figure]]:
+    """How each figure is drawn from its table."""
+    of_studies = (STUDIES.get(name)() for name in STUDIES.names())
+    return {name: figures.FIGURES[function] for name, function in DRAWN_BY.items()} | {
+        study.file: partial(study.figure, []) for study in of_studies if study.drawn_from_table
+    }

@@ -1,0 +1,58 @@
+"""Published figures drawn again from the tables beside them."""
+
+import json
+import shutil
+
+import pytest
+from matplotlib import image
+
+from icotlib import paths
+from icotlib.cli import main
+from icotlib.errors import ConfigError
+from icotlib.reporting import figures, published, redrawn
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A folder with one published figure."""
+    for file in paths.FIGURES.glob("kd_depth.*"):
+        shutil.copy(file, tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", redrawn.redrawable())
+def test_published_figures_are_those_that_todays_code_draws(name):
+    """A figure that was drawn before its function changed shows what is mended since."""
+    published_alt = json.loads((paths.FIGURES / f"{name}.json").read_text())["alt"]
+    assert figures.alt_text(redrawn.drawn_again(name)) == published_alt, (
+        f"draw it again: icot publish --redraw {name}"
+    )
+
+
+def test_a_figure_drawn_again_keeps_its_table_and_its_runs(copied, capsys):
+    before = {file.name: file.read_bytes() for file in copied.iterdir()}
+    origin = json.loads(before["kd_depth.json"])
+    broken = copied / "kd_depth.png"
+    broken.write_bytes(b"")
+    main(["publish", "--redraw", "kd_depth", "--out", str(copied)])
+    assert image.imread(broken).shape[2] == 4
+    assert (copied / "kd_depth.csv").read_bytes() == before["kd_depth.csv"]
+    assert json.loads((copied / "kd_depth.json").read_text())["runs"] == origin["runs"]
+    assert "kd_depth" in capsys.readouterr().out
+
+
+def test_without_names_every_figure_of_the_folder_is_drawn(copied):
+    assert redrawn.redraw(folder=copied) == ["kd_depth"]
+
+
+@pytest.mark.parametrize("name", ["kd_dept", "budget"])
+def test_what_cannot_be_drawn_again_is_said_before_anything_is_written(name, copied):
+    before = (copied / "kd_depth.png").read_bytes()
+    with pytest.raises(ConfigError, match="kd_depth"):
+        redrawn.redraw(["kd_depth", name], copied)
+    assert (copied / "kd_depth.png").read_bytes() == before
+
+
+def test_names_of_positions_are_read_as_they_were_before_they_were_written():
+    """In CSV files `=` is `'=`, so that no spreadsheet takes it for a formula."""
+    assert "=" in set(published.read("probing").position)
