@@ -14,9 +14,9 @@ from torch.nn.functional import one_hot
 
 from icotlib import experiments, interp
 from icotlib.config import RunConfig
-from icotlib.data.batches import trained_on
 from icotlib.data.corpus import load_corpus
 from icotlib.data.run_data import RunData, build_layout
+from icotlib.data.training_questions import trained_on
 from icotlib.errors import ConfigError
 from icotlib.evaluation import interventions
 from icotlib.evaluation.generation import logits_of
