@@ -45,7 +45,7 @@ def sources_of(configs: Iterable[RunConfig]) -> list[TrainingSource]:
     corpora: dict[DataConfig, Corpus] = {}
     found: dict[tuple[Hashable, ...], TrainingSource] = {}
     for config in configs:
-        for one in (config, *config.ancestors().values()):
+        for one in config.family().values():
             if one.data not in corpora:
                 corpora[one.data] = load_corpus(one.data)
             source = _source(one, corpora[one.data])
