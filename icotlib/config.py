@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import operator
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,7 +104,8 @@ class RunConfig(Section):
                 needed = ", ".join(f"{one}={name}" for one, name in spec.phases.items()) or "none"
                 raise ConfigError(f"phases of {self.method}: {needed}; got {role}={phase.method}")
             for name in (*MUST_MATCH, *spec.must_match.get(role, ())):
-                mine, other = _value(self, name), _value(phase, name)
+                value = operator.attrgetter(name)
+                mine, other = value(self), value(phase)
                 if mine != other:
                     raise ConfigError(
                         f"{name} must be equal in a run and in those that it builds on: the "
@@ -124,10 +126,14 @@ class RunConfig(Section):
 
     def ancestors(self) -> dict[str, "RunConfig"]:
         """Every run that this one builds on, directly or not, by name."""
+        return {name: one for name, one in self.family().items() if one is not self}
+
+    def family(self) -> dict[str, "RunConfig"]:
+        """This run and all that it builds on, by name: a run after those that it builds on."""
         found: dict[str, RunConfig] = {}
         for phase in self.phases.values():
-            found |= {phase.run_name: phase} | phase.ancestors()
-        return found
+            found |= phase.family()
+        return found | {self.run_name: self}
 
     @property
     def task(self) -> str:
@@ -230,10 +236,6 @@ MUST_MATCH = (
     *("data.task", "data.seed", "data.holdout", "data.hold_out"),
     *("data.valid_examples", "data.test_examples"),
 )
-
-
-def _value(config: RunConfig, name: str) -> Any:
-    return functools.reduce(getattr, name.split("."), config)
 
 
 #: The fields of every config; all others are sections of methods.

@@ -15,6 +15,9 @@ from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import BpeTrainer, UnigramTrainer
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from icotlib.data.forms import BY_NAME, Columns, read_row
+from icotlib.tasks import Example
+
 #: Sizes of a run of a second, for every method.
 TINY_SIZES: dict[str, Any] = {
     "data.task": "mult-2x2",
@@ -105,3 +108,8 @@ def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
     while not condition():
         assert time.monotonic() < limit
         time.sleep(0.05)
+
+
+def to_example(row: dict[str, Any], columns: Columns = BY_NAME) -> Example:
+    """A row of a data set as an example, with its first chain if it has several."""
+    return read_row(row, columns)[0][0]

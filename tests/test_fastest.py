@@ -177,7 +177,7 @@ def test_a_little_faster_is_not_worth_other_numbers(measured, cache):
 
 def test_every_phase_is_measured_by_its_own_size(measured, cache):
     config = experiments.icot_kd("smoke", overrides={"train.precision": "fastest"})
-    assert {one.train.precision for one in [config, *config.ancestors().values()]} == {"int8"}
+    assert {one.train.precision for one in config.family().values()} == {"int8"}
 
 
 def test_int8_is_not_chosen_where_it_does_not_work(measured, cache):

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from icotlib.data.formats import NAMES, Columns
-from icotlib.data.forms import read_row, to_example
+from icotlib.data.forms import read_row
 from icotlib.data.readers import Report, collect
 from icotlib.errors import ConfigError
+from tests.helpers import to_example
 
 
 def parts(row, **columns):

@@ -8,7 +8,7 @@ import pytest
 
 from icotlib.cli import main
 from icotlib.config import DataConfig, RunConfig
-from icotlib.data.batches import drawing, stream, trained_on
+from icotlib.data.batches import drawing, stream
 from icotlib.data.corpus import examples_of, load_corpus
 from icotlib.data.files import write_json
 from icotlib.data.hold_out import is_in_sorted, question_keys, same_keys_of_texts
@@ -16,6 +16,7 @@ from icotlib.data.layout import Layout
 from icotlib.data.readers import read_file
 from icotlib.data.run_data import RunData
 from icotlib.data.symbols import symbol_tokenizer
+from icotlib.data.training_questions import trained_on
 from icotlib.errors import ConfigError
 from icotlib.evaluation.on_file import evaluate_file, stood_in_training
 from icotlib.evaluation.stage_model import StageModel

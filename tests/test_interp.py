@@ -14,9 +14,9 @@ from torch.nn.functional import one_hot
 
 from icotlib import experiments, interp
 from icotlib.config import RunConfig
-from icotlib.data.batches import trained_on
 from icotlib.data.corpus import load_corpus
 from icotlib.data.run_data import RunData, build_layout
+from icotlib.data.training_questions import trained_on
 from icotlib.errors import ConfigError
 from icotlib.evaluation import interventions
 from icotlib.evaluation.generation import logits_of
@@ -597,11 +597,6 @@ def test_patching_finds_the_way_from_bit_to_answer(planted):
     assert set(table.changed) == {"x3"}
     assert (by_state.loc[path].effect == 1).all()
     assert (by_state.drop(path).effect == 0).all()
-    effects = interp.effect_by_position_kind(table, model, questions)
-    assert effects["own position"].tolist() == [1, 0, 0]
-    assert effects["separator"].tolist() == [0, 1, 0]
-    assert effects["writes"].tolist() == [0, 0, 1]
-    assert effects["elsewhere"].tolist() == [0, 0, 0]
 
 
 def test_patching_takes_any_pairs_of_one_task(planted):

@@ -161,7 +161,7 @@ def test_the_answer_follows_the_last_delimiter(text, answer):
 
 def test_gpt2_tokens_are_the_authors(reference):
     tokenizer = AutoTokenizer.from_pretrained(reference / "gpt2-tokenizer")
-    examples, _ = read_examples(reference / "multiplication" / "4x4_valid.txt")
+    examples = read_examples(reference / "multiplication" / "4x4_valid.txt")
     plain, faithful = Layout(tokenizer), Layout(tokenizer, spaced_separators=True)
     assert plain.encode(examples[:9]).chain.tolist() == [46] * 9
     batch = faithful.encode(examples[:9])

@@ -330,8 +330,9 @@ def test_a_coupled_model_is_asked_and_its_phases_are_left_out(runs_folder):
     assert list(table["shift"]) == [ood.WITHIN, "2x1", "1x2", ood.COMBINATIONS]
     assert table.accuracy.notna().all()
     assert table.n.tolist() == [8, 10, 10, 8]
-    known = ood.training_keys(config)  # the teacher's questions count: it was trained for longer
-    assert np.isin(ood.training_keys(phases["teacher"]), known).all()
+    layout = RunData(config).layout
+    known = ood.training_keys(config, layout)  # the teacher's too: it was trained for longer
+    assert np.isin(ood.training_keys(phases["teacher"], layout), known).all()
 
 
 def test_a_question_that_was_trained_on_is_refused(runs_folder, monkeypatch):
@@ -346,7 +347,7 @@ def test_training_keys_are_those_of_every_question_trained_on(runs_folder, fixed
     run = finished(**{"data.train_examples": fixed, "train.steps": 5})
     run_data = RunData(run.config)
     shown = torch.cat([run_data.batches(step).ids[:, :6] for step in range(5)])
-    known = ood.training_keys(run.config)
+    known = ood.training_keys(run.config, run_data.layout)
     assert len(known) == len({tuple(row) for row in shown.tolist()})
     assert not np.isin(ood.encoded_keys(run_data.test), known).any()
 

@@ -165,12 +165,12 @@ def test_typical_lengths_are_those_of_the_authors_files(reference):
     """GPT-2's own tokenizer over real files; of 4x4, 47 tokens to remove and not 46."""
     layout = Layout(AutoTokenizer.from_pretrained(reference / "gpt2-tokenizer"), True)
     for task in ("4x4", "9x9", "11x11"):
-        examples, _ = read_examples(reference / "multiplication" / f"{task}_valid.txt")
+        examples = read_examples(reference / "multiplication" / f"{task}_valid.txt")
         real = layout.encode(examples)
         made = NominalLengths(get_paper_result(f"icot-si/{task}/gpt2").config()).batches(0)
         for name in ("question", "chain", "total"):
             assert set(getattr(real, name).tolist()) == set(getattr(made, name).tolist())
-    examples, _ = read_examples(reference / "gsm8k" / "valid.txt")
+    examples = read_examples(reference / "gsm8k" / "valid.txt")
     real = layout.encode(examples).total.double()
     mean = sum(GSM8K_QUESTION + GSM8K_CHAIN) / 10 + 6
     assert mean == pytest.approx(real.mean().item(), rel=0.02)

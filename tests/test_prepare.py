@@ -13,12 +13,13 @@ from icotlib.config import DataConfig
 from icotlib.data import readers
 from icotlib.data.corpus import load_corpus
 from icotlib.data.files import format_line, read_examples
-from icotlib.data.forms import Columns, to_example
+from icotlib.data.forms import Columns
 from icotlib.data.prepare import prepare, prepare_cached, write
 from icotlib.data.readers import Report, read_rows
 from icotlib.errors import ConfigError, DataError
 from icotlib.evaluation.grading import same_answer
 from icotlib.tasks import Example
+from tests.helpers import to_example
 
 OPENAI = {
     "question": "Ann has  $1,200 and spends half.\nHow much is left?",
@@ -242,7 +243,7 @@ def test_a_quote_left_open_swallows_no_rows(tmp_path):
 def test_a_bar_in_a_question_is_read_back(tmp_path):
     example = to_example({"question": "What is |3 - 5|?", "steps": "2", "answer": "2"})
     (tmp_path / "x.txt").write_text(format_line(example) + "\n")
-    assert read_examples(tmp_path / "x.txt")[0] == [example]
+    assert read_examples(tmp_path / "x.txt") == [example]
 
 
 def test_a_hub_set_gives_its_splits(monkeypatch, tmp_path):
@@ -395,7 +396,7 @@ def test_damaged_files_end_in_a_count_or_a_clear_error(tmp_path, name):
         read += len(report.kept)
         for example in report.kept:  # what is kept can be written, and read back as it is
             (tmp_path / "again.txt").write_text(format_line(example) + "\n")
-            assert read_examples(tmp_path / "again.txt")[0] == [example]
+            assert read_examples(tmp_path / "again.txt") == [example]
     assert read > 400
 
 

@@ -538,8 +538,7 @@ def test_a_new_model_is_saved_in_the_hubs_format(tmp_path):
 def test_a_plain_number_of_steps_counts_for_every_phase(pretrained, tmp_path):
     settings = {"data.path": str(tmp_path), "model.pretrained": pretrained("gpt2")}
     config = experiments.own_kd("fast", 0, settings | {"train.steps": 7})
-    related = [config, *config.ancestors().values()]
-    assert {one.train.steps for one in related} == {7}
+    assert {one.train.steps for one in config.family().values()} == {7}
     one = experiments.own_kd("fast", 0, settings | {"train.steps": 7, "teacher.train.steps": 9})
     assert one.phases["teacher"].train.steps == 9
     two_chains = experiments.mixtures("fast", 0, {"train.steps": 7})["no mixture"]

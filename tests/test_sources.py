@@ -381,8 +381,8 @@ def test_a_test_file_beside_a_folder_takes_the_place_of_its_own(tmp_path, capsys
     command = ["prepare", str(tmp_path / "set"), "--test", str(tmp_path / "mine.jsonl")]
     assert main([*command, "--out", str(tmp_path / "out")]) == 0
     assert "left out: test.jsonl: mine.jsonl is given for test" in capsys.readouterr().out
-    assert len(read_examples(tmp_path / "out" / "test.txt")[0]) == 3
-    assert len(read_examples(tmp_path / "out" / "valid.txt")[0]) == 2
+    assert len(read_examples(tmp_path / "out" / "test.txt")) == 3
+    assert len(read_examples(tmp_path / "out" / "valid.txt")) == 2
     with pytest.raises(DataError, match="is a folder; give the file of the test split"):
         prepare({"train": tmp_path / "set", "test": tmp_path / "set"})
 

@@ -32,7 +32,7 @@ def test_n_by_two_has_no_brackets_and_n_by_one_one_partial_product():
 @pytest.mark.parametrize("name", FILES)
 def test_every_line_of_the_authors_files_is_reproduced(name, reference):
     path = reference / "multiplication" / f"{name}.txt"
-    examples, _ = read_examples(path)
+    examples = read_examples(path)
     n, m = map(int, name.split("_")[0].split("x"))
     operands = [x.question.replace(" ", "").split("*") for x in examples]
     a, b = ([int(digits[::-1]) for digits in column] for column in zip(*operands, strict=True))

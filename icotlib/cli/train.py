@@ -126,7 +126,7 @@ def run(options: argparse.Namespace) -> None:
         print(f"finished: {finished.folder}\n")
         print_run(finished)
         if finished.config.data.hold_out:
-            from icotlib.data.batches import held_out_in_training
+            from icotlib.data.training_questions import held_out_in_training
 
             print(held_out_in_training(finished))
 

@@ -3,15 +3,12 @@
 Both are functions of seed and step alone, so that a run can resume.
 """
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
-from icotlib.config import RunConfig
-from icotlib.data.corpus import Corpus, draw_unseen, load_corpus, training_set_keys
-from icotlib.data.hold_out import question_keys
-from icotlib.runs import Run
+from icotlib.data.corpus import Corpus, draw_unseen
 from icotlib.tasks import SymbolBatch, Task
 
 
@@ -51,45 +48,6 @@ def drawing(
 def _task_of(corpus: Corpus) -> Task:
     assert corpus.task is not None, "examples from files are a fixed training set"
     return corpus.task
-
-
-def stream_source(config: RunConfig) -> tuple[Hashable, ...]:
-    """What the questions of a run's stream depend on: runs that share it share their batches."""
-    return config.data, config.train.batch_size, config.seed
-
-
-def trained_on(configs: Iterable[RunConfig]) -> np.ndarray:
-    """Sorted keys of all questions that runs of a generated task learn from (`question_keys`).
-
-    Those of the runs that they build on are included. Streams are functions of the step, so they
-    are drawn once more, as far as `train.steps`.
-    """
-    steps: dict[tuple, int] = {}
-    for config in configs:
-        for one in (config, *config.ancestors().values()):
-            source = stream_source(one)
-            steps[source] = max(steps.get(source, 0), one.train.steps)
-    corpora = {data: load_corpus(data) for data, _, _ in steps}
-    keys = [training_set_keys(data, one) for data, one in corpora.items() if one.train is not None]
-    for (data, batch_size, seed), count in steps.items():
-        if corpora[data].train is None:
-            draw = drawing(corpora[data], batch_size, seed)
-            keys += [question_keys(draw(step)[0]) for step in range(count)]
-    return np.unique(np.concatenate(keys)) if keys else np.empty(0, np.uint64)
-
-
-def held_out_in_training(run: Run) -> str:
-    """How often a finished run would have been shown a question of `data.hold_out` in training.
-
-    Its batches are functions of the step, so they are drawn once more.
-    """
-    config, corpus = run.config, load_corpus(run.config.data)
-    if corpus.train is None:
-        draw = stream(corpus, config.train.batch_size, config.seed)
-        for step in range(run.totals["step"]):
-            draw(step)
-    met = corpus.hold_out.met if corpus.hold_out else 0
-    return f"{corpus.hold_out}, met {met:,} times and left out"
 
 
 def epochs(n: int, batch_size: int, seed: int) -> Callable[[int], np.ndarray]:

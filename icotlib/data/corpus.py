@@ -161,10 +161,10 @@ def _fixed_set(
     return draw_unseen(task, rng, n, held_out, True, holdout, hold_out)
 
 
-def training_set_keys(config: DataConfig, corpus: Corpus) -> np.ndarray:
-    """The keys of the questions in the fixed training set of a generated task (`question_keys`)."""
+def training_set(config: DataConfig, corpus: Corpus) -> np.ndarray:
+    """The questions of the fixed training set of a generated task, `[n, entries]`."""
     assert corpus.task is not None, "files are read, not generated"
-    return question_keys(_fixed_set(config, corpus.task, corpus.held_out, corpus.hold_out))
+    return _fixed_set(config, corpus.task, corpus.held_out, corpus.hold_out)
 
 
 def _check_size(config: DataConfig, task: Task, hold_out: HoldOut | None = None) -> None:

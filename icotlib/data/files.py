@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 from icotlib.data.text import clean, decode, split_lines
 from icotlib.errors import DataError
@@ -33,26 +32,18 @@ def parse_line(line: str) -> Example:
     return example
 
 
-def read_examples(
-    path: str | Path, on_error: Literal["raise", "skip"] = "raise"
-) -> tuple[list[Example], int]:
-    """The examples of a file in the authors' format, and the number of lines skipped.
+def read_examples(path: str | Path) -> list[Example]:
+    """The examples of a file in the authors' format; blank lines are ignored.
 
-    Texts are read as `icotlib.data.text.clean` has it. Blank lines are ignored and not counted.
-
-    Args:
-        on_error: what a malformed line does: raise `DataError` naming file and line number, or be
-            skipped and counted.
+    Texts are read as `icotlib.data.text.clean` has it. Raises `DataError` with file and line number
+    for a malformed line, and if there is no such file.
     """
-    examples, skipped = [], 0
+    examples = []
     for number, found in numbered_examples(path):
-        if isinstance(found, Example):
-            examples.append(found)
-        elif on_error == "raise":
+        if not isinstance(found, Example):
             raise DataError(f"{path}:{number}: {found}")
-        else:
-            skipped += 1
-    return examples, skipped
+        examples.append(found)
+    return examples
 
 
 def numbered_examples(path: str | Path) -> Iterator[tuple[int, Example | ValueError]]:

@@ -20,7 +20,7 @@ from icotlib.data.responses import Response, agree, final_answer, has_thought, r
 from icotlib.data.text import clean
 from icotlib.tasks import Example
 
-__all__ = ["BY_NAME", "Columns", "Reading", "read_row", "to_example"]
+__all__ = ["BY_NAME", "Columns", "Reading", "read_row"]
 
 
 class Reading(NamedTuple):
@@ -41,14 +41,6 @@ class Reading(NamedTuple):
             return f"{self.form}: question = {self.question}, answer and any steps = {self.answer}"
         parts = f"question = {self.question}, steps = {self.steps}, answer = {self.answer}"
         return f"{self.form}: {parts}"
-
-
-def to_example(row: dict[str, Any], columns: Columns = BY_NAME) -> Example:
-    """One row as an example, its first chain if it has several.
-
-    Raises `ValueError` that says what is wrong with the row.
-    """
-    return read_row(row, columns)[0][0]
 
 
 def read_row(

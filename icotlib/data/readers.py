@@ -87,8 +87,9 @@ class Report:
             yield f"  left out: {count:,} because {reason} (first at {first}){text and ': ' + text}"
 
 
-def shortened(text: str, length: int = 80) -> str:
-    """The start of a text on one line."""
+def shortened(text: str) -> str:
+    """The start of a text on one line, at most 80 characters."""
+    length = 80
     words = " ".join(text[: 4 * length].split())
     words = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in words)
     return words if len(words) <= length else words[: length - 3] + "..."

@@ -9,18 +9,17 @@ import pandas as pd
 
 from icotlib import paths
 from icotlib.config import RunConfig
-from icotlib.data.batches import drawing, stream_source
-from icotlib.data.corpus import held_out_examples, load_corpus
+from icotlib.data.corpus import held_out_examples
 from icotlib.data.formats import Columns
 from icotlib.data.hold_out import same_keys, same_keys_of_texts
 from icotlib.data.layout import Layout
 from icotlib.data.readers import Report, read_file
 from icotlib.data.text import same_question
+from icotlib.data.training_questions import sources_of
 from icotlib.errors import ConfigError, DataError
 from icotlib.evaluation.askable import first
 from icotlib.evaluation.scoring import Score, wilson_interval
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.runs import steps_of
 from icotlib.tasks import Example
 
 #: The kinds of files that a table of answers is written to.
@@ -127,33 +126,19 @@ def stood_in_training(config: RunConfig, questions: list[str]) -> np.ndarray:
     """Which questions a finished run, or one that it builds on, was trained on: `[n]`, bool.
 
     Compared without regard to case, spaces and unseen marks, and, where the task says which
-    questions are the same (`Task.canonical`), to names and order. Streams are functions of the
-    step, so they are drawn once more.
+    questions are the same (`Task.canonical`), to names and order.
     """
     seen = np.zeros(len(questions), dtype=bool)
     wanted = [same_question(question) for question in questions]
-    streams: dict[tuple, tuple[RunConfig, int]] = {}
-    for related in [config, *config.ancestors().values()]:
-        if related.data.path is None and related.data.train_examples is None:
-            key = stream_source(related)
-            steps = max(steps_of(related), streams.get(key, (related, 0))[1])
-            streams[key] = related, steps
-            continue
-        corpus = load_corpus(related.data)
-        assert corpus.train is not None, "it is a fixed training set"
-        known = {same_question(question) for question in corpus.train["question"]}
-        seen |= np.array([question in known for question in wanted], dtype=bool)
-        if corpus.task is not None:  # typed questions too
-            keys, _ = same_keys_of_texts(corpus.task, corpus.train["question"])
-            found, is_question = same_keys_of_texts(corpus.task, questions)
-            seen |= is_question & np.isin(found, keys)
-    for related, steps in streams.values():
-        corpus = load_corpus(related.data)
-        assert corpus.task is not None, "only a task has a stream"
-        keys, is_question = same_keys_of_texts(corpus.task, questions)
-        draw = drawing(corpus, related.train.batch_size, related.seed)
-        for step in range(steps):
-            seen |= is_question & np.isin(keys, same_keys(corpus.task, draw(step)[0]))
+    for source in sources_of([config]):
+        task, train = source.corpus.task, source.corpus.train
+        if train is not None:
+            known = {same_question(question) for question in train["question"]}
+            seen |= np.array([question in known for question in wanted], dtype=bool)
+        if task is not None:  # typed questions too
+            keys, is_question = same_keys_of_texts(task, questions)
+            for rows in source.questions():
+                seen |= is_question & np.isin(keys, same_keys(task, rows))
     return seen
 
 

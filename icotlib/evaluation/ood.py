@@ -14,23 +14,21 @@ import torch
 from torch import Tensor
 
 from icotlib.config import DataConfig, RunConfig
-from icotlib.data.batches import stream_source
 from icotlib.data.corpus import NO_KEYS, draw_unseen, is_in_sorted, question_keys
-from icotlib.data.layout import EncodedBatch
-from icotlib.data.run_data import RunData
+from icotlib.data.layout import EncodedBatch, Layout
+from icotlib.data.training_questions import sources_of
 from icotlib.errors import DataError
 from icotlib.evaluation.askable import positions_needed
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.models.parameters import max_positions
-from icotlib.runs import Run, steps_of
+from icotlib.runs import Run
 from icotlib.tasks import Task, get_task
 from icotlib.tasks.base import PADDING
 
 COLUMNS = ["run", "method", "seed", "shift", "accuracy", "ci_low", "ci_high", "n", "reason"]
 
-
-#: The keys of the questions in every batch of a stream, by what the stream depends on.
-Streams = dict[tuple, list[np.ndarray]]
+#: The keys of the questions in every batch of a source, by the source and the layout.
+Drawn = dict[tuple, list[np.ndarray]]
 
 #: The run's own test set, and the combinations that its training held out.
 WITHIN, COMBINATIONS = "in distribution", "unseen combinations"
@@ -50,7 +48,7 @@ def shift_table(runs: Iterable[Run], n: int = 1000, seed: int = 0) -> pd.DataFra
     Raises `DataError` if a question of a shift was trained on.
     """
     rows = []
-    drawn: Streams = {}
+    drawn: Drawn = {}
     for run in runs:
         config = run.config
         if not config.spec.answers:
@@ -88,7 +86,7 @@ def shifted_questions(
     return shifted
 
 
-def _rows(run: Run, n: int, seed: int, drawn: Streams) -> Iterator[dict[str, Any]]:
+def _rows(run: Run, n: int, seed: int, drawn: Drawn) -> Iterator[dict[str, Any]]:
     """The rows of one run, without what names it.
 
     Args:
@@ -110,11 +108,11 @@ def _rows(run: Run, n: int, seed: int, drawn: Streams) -> Iterator[dict[str, Any
 
 
 def _shifted_rows(
-    run: Run, shifted: dict[str, tuple[Task, np.ndarray]], removed: int, drawn: Streams
+    run: Run, shifted: dict[str, tuple[Task, np.ndarray]], removed: int, drawn: Drawn
 ) -> Iterator[dict[str, Any]]:
     config, model = run.config, StageModel.of(run, removed)
     everything = removed >= run.totals["chain_length"]
-    trained_on = training_keys(config, drawn)
+    trained_on = training_keys(config, model.layout, drawn)
     for name, (task, questions) in shifted.items():
         rendered = task.render(questions)
         encoded = model.layout.encode_symbols(rendered, task)
@@ -168,26 +166,22 @@ def missing_positions(
     return f"needs {needed} positions, the model has {available}: {more}"
 
 
-def training_keys(config: RunConfig, drawn: Streams | None = None) -> np.ndarray:
+def training_keys(config: RunConfig, layout: Layout, drawn: Drawn | None = None) -> np.ndarray:
     """Sorted keys of every question that a finished run, or one it builds on, was trained on.
 
-    Streams are pure functions of the step, so they are drawn once more.
-
     Args:
+        config: of a run of a generated task.
+        layout: of this run; the keys are those of the tokens in it (`encoded_keys`).
         drawn: what was drawn so far, for the next run: many share a stream, or its beginning.
     """
-    drawn = {} if drawn is None else drawn
-    keys: list[np.ndarray] = []
-    for related in [config, *config.ancestors().values()]:
-        run_data = RunData(related)
-        if run_data.train is not None:
-            keys.append(encoded_keys(run_data.train))
-            continue
-        tokens = str(run_data.layout.fingerprint or related.model)
-        stream = drawn.setdefault((*stream_source(related), tokens), [])
-        steps = steps_of(related)
-        stream += [encoded_keys(run_data.batches(step)) for step in range(len(stream), steps)]
-        keys += stream[:steps]
+    drawn, keys = {} if drawn is None else drawn, []
+    tokens = str(layout.fingerprint or config.model)
+    for source in sources_of([config]):
+        task, known = source.corpus.task, drawn.setdefault((*source.key, tokens), [])
+        assert task is not None, "files are read, not generated"
+        for rows in source.questions(len(known)):
+            known.append(encoded_keys(layout.encode_symbols(task.render(rows), task)))
+        keys += known[: source.steps]
     return np.unique(np.concatenate(keys))
 
 

@@ -221,12 +221,13 @@ def symbol_accuracy(given: Sequence[str | None], answers: Sequence[str]) -> tupl
     return tuple((np.array(rows) == np.array(truth)).mean(axis=0).tolist())
 
 
-def wilson_interval(right: float, n: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson_interval(right: float, n: int) -> tuple[float, float]:
     """Wilson's 95% score interval of a proportion; sensible at 0 and 1 too.
 
     Args:
         right: how many of n are right; a mean over seeds may be no whole number.
     """
+    z = 1.959964  # of a normal distribution: 95% lie within z standard deviations
     p, scale = right / n, 1 + z * z / n
     centre = (p + z * z / (2 * n)) / scale
     half = z / scale * float(np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)))

@@ -158,7 +158,7 @@ def own(
         if not folder.is_dir():
             from icotlib.models.toy import new_model  # torch, which making configs does not need
 
-            texts = [" ".join(x) for x in read_examples(data / "train.txt")[0]]
+            texts = [" ".join(x) for x in read_examples(data / "train.txt")]
             new_model(folder, texts, **SMALL_MODEL[preset])
         changes["model.pretrained"] = str(folder)
         changes |= FIRST_TRY[preset]["every"] | FIRST_TRY[preset][method]

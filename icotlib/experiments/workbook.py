@@ -134,8 +134,7 @@ def overrides_for(notebook: str, preset: str, overrides: Any = None) -> dict[str
     makers = (*NEEDED[notebook[:2]], *READ.get(notebook[:2], ()))
     methods: dict[str, None] = {}
     for config in configs_of(makers, preset, 0, all_changes):
-        related = [config, *config.ancestors().values()]
-        methods |= dict.fromkeys(one.method for one in related)
+        methods |= dict.fromkeys(one.method for one in config.family().values())
     phased = any(REGISTRY.get(method).phases for method in methods)
     roles = [role for role, method in PHASE_METHODS.items() if phased and method in methods]
     known = {name for method in methods for name in field_names(method)}

@@ -30,7 +30,6 @@ from icotlib.interp.cells import Cell
 from icotlib.interp.explorer import CellReader, cell
 from icotlib.interp.geometry import attention, attention_tree, cka, cka_table, digit_geometry
 from icotlib.interp.patching import (
-    effect_by_position_kind,
     effect_of_token,
     patch_entries,
     patch_pairs,
@@ -78,7 +77,6 @@ __all__ = [
     "digit_geometry",
     "discard_activations",
     "draw_questions_of",
-    "effect_by_position_kind",
     "effect_of_token",
     "fit_linear",
     "has_seen",

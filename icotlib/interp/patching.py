@@ -8,7 +8,6 @@ which the model then gives the corrupted symbol, among those whose answers diffe
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -169,33 +168,6 @@ class PairedRuns:
         for symbol in range(flipped.shape[1]):
             hits = flipped[self.differ[:, symbol], symbol]
             yield {"symbol": symbol, "layer": layer, "position": position, **effect_size(hits)}
-
-
-def effect_by_position_kind(
-    table: pd.DataFrame, model: StageModel, questions: QuestionSet
-) -> pd.DataFrame:
-    """The mean effect of patching, by layer and by the position's role.
-
-    Roles are the changed entry's own position, the separator after the question, the position
-    that writes the symbol, and every other position (the largest mean effect of any).
-
-    Args:
-        table: rows of `patch_entries` for this model and questions like these.
-
-    Returns:
-        one row per layer; columns `own position`, `separator`, `writes`, `elsewhere`.
-    """
-    known = table.dropna(subset=["effect"])
-    names, writes = model.position_names(questions), model.answer_positions(questions).tolist()
-    roles = {
-        "own position": known.position.map(dict(enumerate(names))) == known.changed,
-        "separator": known.position == separator_position(model, questions),
-        "writes": known.position == known.symbol.map(dict(enumerate(writes))),
-    }
-    columns = {role: known[rows].groupby("layer").effect.mean() for role, rows in roles.items()}
-    other = known[~np.logical_or.reduce(list(roles.values()))]
-    means = other.groupby(["layer", "position"]).effect.mean()
-    return pd.DataFrame(columns | {"elsewhere": means.groupby("layer").max()})
 
 
 def effect_of_token(

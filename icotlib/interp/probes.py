@@ -13,6 +13,8 @@ from torch import Tensor
 
 #: Weight of the squared weights, on whitened states, and steps of gradient descent.
 PENALTY, STEPS = 1e-3, 40
+#: Width of the hidden layer of an MLP, and how often it sees the rows that it is fitted to.
+HIDDEN, EPOCHS = 64, 15
 #: Rows for which MLPs predict at once: hidden layers take far more memory than states.
 PREDICTED = 2000
 #: Bias of a class that a variable does not have.
@@ -134,7 +136,6 @@ def ridge_predictions(
     states: Tensor,
     values: Tensor,
     new: Tensor,
-    penalty: float = PENALTY,
     whitening: Whitening | None = None,
 ) -> Tensor:
     """Ridge regression of numbers `[n, T]` on states `[P, n, d]`, at new ones: `[P, m, T]`.
@@ -144,18 +145,11 @@ def ridge_predictions(
     """
     whitening = whitening or Whitening.of(states)
     x, centre = whitening(states), values.mean(dim=0)
-    weight = x.mT @ (values - centre) / (len(values) * (1 + penalty))
+    weight = x.mT @ (values - centre) / (len(values) * (1 + PENALTY))
     return whitening(new) @ weight + centre
 
 
-def fit_mlp(
-    states: Tensor,
-    labels: Tensor,
-    split: Split,
-    hidden: int = 64,
-    epochs: int = 15,
-    seed: int = 0,
-) -> Tensor:
+def fit_mlp(states: Tensor, labels: Tensor, split: Split) -> Tensor:
     """Predictions of one-hidden-layer networks, one for each of P positions and T variables.
 
     Each network keeps its predictions from the epoch that is best on the validation rows.
@@ -164,20 +158,19 @@ def fit_mlp(
         states: `[P, n, d]`.
         labels: `[n, T]`; integers are classes, learned by cross-entropy; floats are numbers,
             learned by squared error.
-        hidden: width of the hidden layer.
 
     Returns:
         classes, or numbers, `[P, held out, T]`, for all rows that were not fitted to.
     """
     fit, valid, _ = split
     x = Whitening.of(states[:, fit])(states)
-    generator = torch.Generator().manual_seed(seed)
-    networks = _MLPs(x, labels, fit, hidden, generator)
+    generator = torch.Generator().manual_seed(0)
+    networks = _MLPs(x, labels, fit, generator)
     optimizer = torch.optim.AdamW(networks.weights, lr=5e-3, weight_decay=0.03, fused=True)
     n, batch, checked = fit.stop, 250, valid.stop - valid.start
     best = x.new_full((len(x), labels.shape[1]), -torch.inf)
     chosen = labels.new_zeros(len(x), len(labels) - n, labels.shape[1])
-    for _ in range(epochs):
+    for _ in range(EPOCHS):
         for rows in torch.randperm(n, generator=generator).split(batch):
             optimizer.zero_grad()
             networks.loss(x[:, rows], rows).backward()
@@ -194,10 +187,8 @@ def fit_mlp(
 class _MLPs:
     """The networks of `fit_mlp`. Examples are the last dimension within, as in `softmax_`."""
 
-    def __init__(
-        self, x: Tensor, labels: Tensor, fit: slice, hidden: int, generator: torch.Generator
-    ):
-        self.hidden, self.positions, self.numbers = hidden, len(x), labels.is_floating_point()
+    def __init__(self, x: Tensor, labels: Tensor, fit: slice, generator: torch.Generator):
+        self.positions, self.numbers = len(x), labels.is_floating_point()
         self.truth, self.count, self.classes = labels, labels.shape[1], 1
         self.centre, self.spread = torch.zeros(()), torch.ones(())
         self.absent: Tensor | None = None
@@ -213,9 +204,9 @@ class _MLPs:
             drawn = torch.randn(shape, generator=generator).to(x.device) * shape[1] ** -0.5
             return drawn.mT.contiguous()
 
-        weights = [random(self.positions, d, count * hidden)]
-        weights += [x.new_zeros(self.positions, count * hidden, 1)]
-        weights += [random(each, hidden, self.classes), x.new_zeros(each, self.classes, 1)]
+        weights = [random(self.positions, d, count * HIDDEN)]
+        weights += [x.new_zeros(self.positions, count * HIDDEN, 1)]
+        weights += [random(each, HIDDEN, self.classes), x.new_zeros(each, self.classes, 1)]
         #: Weights and biases of the first layer, then of the second.
         self.weights = [weight.requires_grad_() for weight in weights]
 
@@ -223,7 +214,7 @@ class _MLPs:
         """`[P, n, d]` -> logits `[P, T, classes, n]`, or standardised numbers `[P, T, n]`."""
         first, first_bias, second, second_bias = self.weights
         hidden = torch.baddbmm(first_bias, first, x.mT).relu_()
-        hidden = hidden.view(self.positions * self.count, self.hidden, -1)
+        hidden = hidden.view(self.positions * self.count, HIDDEN, -1)
         out = torch.baddbmm(second_bias, second, hidden)
         out = out.view(self.positions, self.count, self.classes, -1)
         if self.absent is None:

@@ -91,7 +91,6 @@ def probe_grid_and_shuffled(
     states: np.ndarray,
     variables: Sequence[Variable],
     probe: str = "linear",
-    seed: int = 0,
     progress: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """`probe_grid`, and the same of values that are permuted among the questions, a control.
@@ -99,7 +98,7 @@ def probe_grid_and_shuffled(
     The reported rows are permuted as well: a state with only two values would otherwise be always
     right or always wrong. Both are fitted at once, so that each state is whitened once.
     """
-    order = np.random.default_rng(seed).permutation(states.shape[2])
+    order = np.random.default_rng(0).permutation(states.shape[2])
     own = {f"{one.name}, shuffled": one.name for one in variables}
     shuffled = [
         replace(one, name=name, values=one.values[order])

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from icotlib.config import RunConfig
-from icotlib.data.batches import trained_on
 from icotlib.data.hold_out import is_in_sorted, question_keys
+from icotlib.data.training_questions import trained_on
 from icotlib.errors import ConfigError
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.tasks import Task, get_task

@@ -17,6 +17,7 @@ from icotlib.errors import ConfigError
 from icotlib.evaluation.generation import logits_of, matches
 from icotlib.methods.base import Method
 from icotlib.methods.batches import BatchAccuracy, MicroBatch, token_loss
+from icotlib.methods.schedule import draw_removal
 from icotlib.models.build import build_model
 
 
@@ -64,9 +65,7 @@ class CausalLMMethod(Method):
 
     def parts(self, step: int, batch: EncodedBatch, generator: torch.Generator) -> Iterator[Part]:
         """A batch with chain tokens removed, in groups of similar length, on the device."""
-        units = self.schedule.sample(step, batch.removal_units, generator)
-        batch = self.format.arrange(batch)
-        k = self.format.tokens_removed(batch, units)
+        units, batch, k = draw_removal(self.schedule, self.format, step, batch, generator)
         shift = self.format.shift(units.clamp(max=self.schedule.longest))
         self.saw_removal(batch, k)
         kept = batch.total - k

@@ -5,10 +5,13 @@ has the schedules between (`icotlib.methods.stepwise.schedules`).
 """
 
 from bisect import bisect_right
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
+
+from icotlib.data.inputs import InputFormat
+from icotlib.data.layout import EncodedBatch
 
 #: Steps after which what they have left on the device is read, so that steps need not wait for it,
 #: and so between two decisions of a schedule that accuracy drives.
@@ -123,6 +126,30 @@ class Schedule:
             setattr(self, name, value)
         noted = state.get("noted", [])
         self.noted = [(step, _flags(right), _flags(here)) for step, right, here in noted]
+
+
+class Removal(NamedTuple):
+    """What one step removes from a batch of n examples."""
+
+    #: Units removed from each example, tokens or steps: `[n]`.
+    units: Tensor
+    #: The examples, arranged in the method's format.
+    batch: EncodedBatch
+    #: Tokens removed from each of them: `[n]`.
+    tokens: Tensor
+
+
+def draw_removal(
+    schedule: Schedule,
+    form: InputFormat,
+    step: int,
+    batch: EncodedBatch,
+    generator: torch.Generator,
+) -> Removal:
+    """What a step removes from a batch, drawn as training draws it."""
+    units = schedule.sample(step, batch.removal_units, generator)
+    batch = form.arrange(batch)
+    return Removal(units, batch, form.tokens_removed(batch, units))
 
 
 def _flags(values: list[bool]) -> Tensor:

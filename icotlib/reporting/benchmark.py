@@ -57,10 +57,10 @@ MEASURED = {
 }
 
 
-def configs(size: str, precision: str = "fp32", threads: int | None = None) -> dict[str, RunConfig]:
+def configs(size: str, precision: str = "fp32") -> dict[str, RunConfig]:
     """The runs whose steps are measured, by method."""
-    threads = threads or torch.get_num_threads()
-    changes = SIZES[size] | {"train.precision": precision, "train.threads": threads}
+    changes = SIZES[size] | {"train.precision": precision}
+    changes |= {"train.threads": torch.get_num_threads()}
     changes |= {"data.valid_examples": 8, "data.test_examples": 64, "removal.warmup_steps": 0}
     shared = experiments.SharedOverrides(changes)
     return {name: make("fast", overrides=shared) for name, make in MEASURED.items()}
@@ -180,9 +180,9 @@ def _evaluation(
             }
 
 
-def matmul_ceiling(size: int = 1536, rounds: int = 5) -> float:
+def matmul_ceiling() -> float:
     """Floating-point operations per second of a large fp32 matrix product on this device."""
-    device = best_device()
+    device, size = best_device(), 1536
     a = torch.randn(size, size, device=device)
-    seconds, _ = interleave({"product": partial(time_steps, lambda step: a @ a, 1, device)}, rounds)
+    seconds, _ = interleave({"product": partial(time_steps, lambda step: a @ a, 1, device)}, 5)
     return 2 * size**3 / seconds["product"]

@@ -169,7 +169,7 @@ def conclusions(
 ) -> list[str]:
     """What the tests show, one sentence or two for each. The first side is A, the second B."""
     paired = samples[0].asked_as(samples[1])
-    words = [_measured(tested, samples), _difference(samples, difference, paired)]
+    words = [_measured(tested, samples), _difference(samples, difference)]
     if paired:
         asked = f"Both answered the same {samples[0].n[0]} questions, and the difference is paired."
     else:
@@ -195,7 +195,7 @@ def _measured(tested: Sequence[pd.DataFrame], samples: Sequence[Sample]) -> str:
     return " ".join(parts)
 
 
-def _difference(samples: Sequence[Sample], difference: Interval, paired: bool) -> str:
+def _difference(samples: Sequence[Sample], difference: Interval) -> str:
     value, low, high = (100 * x for x in difference)
     if value < 0:
         value, low, high = -value, -high, -low

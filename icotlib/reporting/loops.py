@@ -25,6 +25,7 @@ from icotlib.evaluation.generation import generate, logits_of, reproduced
 from icotlib.evaluation.scoring import evaluate
 from icotlib.methods.batches import token_loss
 from icotlib.methods.causal_lm import CausalLMMethod, Part
+from icotlib.methods.schedule import draw_removal
 from icotlib.models.build import build_model
 from icotlib.models.decoding import left_padded_questions
 from icotlib.models.flops import ATTENTION
@@ -63,9 +64,8 @@ class Reference:
         """One optimizer step on the same examples and removals as ours; the loss."""
         generator = generator_for(self.config.seed, step)
         batch = self.run_data.batches(step)
-        units = self.schedule.sample(step, batch.removal_units, generator)
-        batch = self.format.arrange(batch)
-        k = self.format.tokens_removed(batch, units).to(self.device)
+        _, batch, k = draw_removal(self.schedule, self.format, step, batch, generator)
+        k = k.to(self.device)
         ids, question = batch.ids.to(self.device), batch.question.to(self.device)
         total = batch.total.to(self.device)
         rows, labels = [], []

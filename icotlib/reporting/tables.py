@@ -102,7 +102,7 @@ def presented(frame: pd.DataFrame) -> pd.DataFrame:
         if name in ends or name in NOT_SHOWN:
             continue
         factor = 100 if _is_share(frame, name) else 1
-        write = partial(_digits if _is_small(frame, name) else shown, column=name)
+        write = _digits if _is_small(frame, name) else partial(shown, column=name)
         texts = [write(_scaled(value, factor)) for value in frame[name]]
         if name == "method":
             texts = [method_label(text) for text in texts]
@@ -149,7 +149,7 @@ def _is_small(frame: pd.DataFrame, name: str) -> bool:
     return pd.api.types.is_float_dtype(column) and bool(column.abs().max() < 10)
 
 
-def _digits(value: Any, column: str = "") -> str:
+def _digits(value: Any) -> str:
     """A number with three digits that count; whole ones as they are."""
     return shown(value) if pd.isna(value) or float(value).is_integer() else f"{value:.3g}"
 

@@ -65,7 +65,7 @@ class Training:
         self.asked = [config.pinned() for config in listed]
         self.workers = workers
         #: Every run, those that others build on before them.
-        self.configs = {config.run_name: config for config in _with_phases(self.asked)}
+        self.configs = _families(self.asked)
         self.runs = {name: Run.of(config) for name, config in self.configs.items()}
         #: Where each run was, and when, as this object first saw it in training.
         self._seen: dict[str, tuple[float, int]] = {}
@@ -217,7 +217,7 @@ def _start(configs: Sequence[RunConfig], workers: int | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     order = folder / f"{uuid.uuid4().hex}.json"
     content = {
-        "runs": [config.run_name for config in _with_phases(configs)],
+        "runs": list(_families(configs)),
         "configs": [to_dict(config) for config in configs],
         "workers": workers,
     }
@@ -280,11 +280,11 @@ def _delete(order: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _with_phases(configs: Sequence[RunConfig]) -> list[RunConfig]:
-    """Configs and those of the runs that they build on, which come before them."""
-    found: list[RunConfig] = []
+def _families(configs: Sequence[RunConfig]) -> dict[str, RunConfig]:
+    """Configs and those of the runs that they build on, by name; these come before them."""
+    found: dict[str, RunConfig] = {}
     for config in configs:
-        found += [*_with_phases(list(config.phases.values())), config]
+        found |= config.family()
     return found
 
 

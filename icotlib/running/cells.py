@@ -115,7 +115,7 @@ class Cell:
         done = record == "finished" if self.target.is_notebook else Run.of(self.configs[0]).done
         if done:
             return "finished"
-        related = [one for own in self.configs for one in (own, *own.ancestors().values())]
+        related = [one for own in self.configs for one in own.family().values()]
         if leases.is_beating(self.lease) or any(Run.of(one).in_training for one in related):
             return "running"
         return "failed" if record == "failed" else "waiting"

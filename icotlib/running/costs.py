@@ -13,6 +13,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from icotlib.config import RunConfig
+from icotlib.methods.schedule import draw_removal
 from icotlib.models.build import model_config
 from icotlib.models.flops import ModelSizes, RunSizes, StepCost, generation_flops, model_sizes
 from icotlib.models.known_sizes import HUB
@@ -147,12 +148,10 @@ def cost_of(config: RunConfig, source: LengthSource, steps: int | None = None) -
 
 def _step_cost(config: RunConfig, sizes: RunSizes, source: LengthSource, step: int) -> StepCost:
     """The cost of one step, with the batch and the removal that training draws at this step."""
-    spec, form = config.spec, config.input_format
+    spec, batch = config.spec, source.batches(step)
     schedule = spec.plan_schedule(config, source.longest_chain, step)
-    batch = source.batches(step)
-    units = schedule.sample(step, batch.removal_units, generator_for(config.seed, step))
-    arranged = form.arrange(batch)
-    tokens = form.tokens_removed(arranged, units)
+    generator = generator_for(config.seed, step)
+    _, arranged, tokens = draw_removal(schedule, config.input_format, step, batch, generator)
     return spec.step_cost(config, sizes, batch, arranged, tokens)
 
 

@@ -116,7 +116,7 @@ def _asked_for(copy: Path, changed: float) -> frozenset[str]:
         configs = needed(copy, values["preset"], values["seed"], values["overrides"])
     except (OSError, ValueError, KeyError, TypeError):  # also a `ConfigError` of older settings
         return frozenset()
-    every = (name for config in configs for name in (config.run_name, *config.ancestors()))
+    every = (name for config in configs for name in config.family())
     return frozenset(every)
 
 

@@ -17,6 +17,7 @@ from icotlib.config import RunConfig
 from icotlib.evaluation.bounded import example_bytes, examples_at_once
 from icotlib.methods.batches import length_groups
 from icotlib.methods.costs import Shape
+from icotlib.methods.schedule import draw_removal
 from icotlib.models.hooks import recompute_layers
 from icotlib.models.precision import DTYPES, mixed_precision
 from icotlib.running.costs import Cost, text_config
@@ -86,14 +87,13 @@ def largest_shape(config: RunConfig, source: LengthSource) -> tuple[Shape, int]:
     Of a run of many steps only some are drawn; its largest micro-batch then has a row as long as
     the longest sequence, as it will sooner or later.
     """
-    spec, form, steps = config.spec, config.input_format, config.train.steps
+    spec, steps = config.spec, config.train.steps
     found: list[tuple[Shape, int]] = []
     for step in sorted({int(x) for x in np.linspace(0, steps - 1, min(DRAWN, steps))}):
         schedule = spec.plan_schedule(config, source.longest_chain, step)
-        batch = source.batches(step)
-        units = schedule.sample(step, batch.removal_units, generator_for(config.seed, step))
-        arranged = form.arrange(batch)
-        left = arranged.total - form.tokens_removed(arranged, units)
+        batch, generator = source.batches(step), generator_for(config.seed, step)
+        _, arranged, tokens = draw_removal(schedule, config.input_format, step, batch, generator)
+        left = arranged.total - tokens
         groups = length_groups(spec.micro_batch_lengths(batch, left), config.train)
         for rows in groups:
             longest, question = int(left[rows].max()), arranged.question[rows]

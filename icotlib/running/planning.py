@@ -225,16 +225,12 @@ def together(plans: Sequence[Plan], workers: int) -> list[Plan]:
         group
         for size in range(2, min(workers, len(plans)) + 1)
         for group in combinations(plans, size)
-        if not any(one.config in all_phases(other.config) for one in group for other in group)
+        if not any(
+            one.config.run_name in other.config.ancestors() for one in group for other in group
+        )
     ]
     found = max(groups, key=lambda group: sum(one.peaks.largest for one in group), default=())
     return list(found)
-
-
-def all_phases(config: RunConfig) -> list[RunConfig]:
-    """Every run that a run builds on, directly or not."""
-    own = list(config.phases.values())
-    return own + [one for phase in own for one in all_phases(phase)]
 
 
 def gib(size: float) -> str:

@@ -8,19 +8,19 @@ from icotlib.errors import ConfigError
 from icotlib.system import leases
 
 
-def check_addable(path: Path, columns: tuple[str, ...], option: str = "--out") -> None:
+def check_addable(path: Path, columns: tuple[str, ...]) -> None:
     """Raises `ConfigError` for a file that is there and is no table with these columns, before
     anything is measured for it."""
     if path.is_file() and path.stat().st_size:
-        missing = [name for name in columns if name not in _read(path, option).columns]
+        missing = [name for name in columns if name not in _read(path).columns]
         if missing:
             raise ConfigError(
-                f"{option} {path}: is another table, without the columns {', '.join(missing)}; "
+                f"--out {path}: is another table, without the columns {', '.join(missing)}; "
                 "give another file"
             )
 
 
-def add_rows(path: Path, table: Any, option: str = "--out") -> None:
+def add_rows(path: Path, table: Any) -> None:
     """Add the rows of a frame to a CSV file, or begin it. One process at a time does so.
 
     Raises `ConfigError` for a file that is no CSV table.
@@ -30,15 +30,15 @@ def add_rows(path: Path, table: Any, option: str = "--out") -> None:
     path = path.resolve()  # a link stays one, and its lock is that of the file
     with leases.hold(path.with_name(f".{path.name}.lock")):
         if path.is_file() and path.stat().st_size:
-            table = pd.concat([_read(path, option), table], ignore_index=True)
+            table = pd.concat([_read(path), table], ignore_index=True)
         with paths.whole_file(path) as part:
             table.to_csv(part, index=False)
 
 
-def _read(path: Path, option: str) -> Any:
+def _read(path: Path) -> Any:
     from icotlib.system.spreadsheets import read_text_table
 
     try:
         return read_text_table(path)  # rows stay as they are
     except (ValueError, OSError) as error:  # also what is no text
-        raise ConfigError(f"{option} {path}: cannot be read as a CSV table: {error}") from None
+        raise ConfigError(f"--out {path}: cannot be read as a CSV table: {error}") from None

@@ -16,6 +16,9 @@ import torch
 #: Parameters of glibc's `mallopt`, as malloc.h numbers them.
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 
+#: Bytes from which on `trim` returns freed memory.
+TRIMMED = 2**30
+
 
 def retain_freed_memory() -> None:
     """Have this process keep the memory that it frees, for the next step; on glibc alone.
@@ -63,12 +66,12 @@ def _return_to_system() -> None:
     torch.cuda.empty_cache()
 
 
-def trim(above: int = 2**30) -> None:
-    """Return freed memory to the system if this process has more than so many bytes.
+def trim() -> None:
+    """Return freed memory to the system if this process has more than `TRIMMED` bytes.
 
     Evaluations need large tensors, for which the pieces that small ones leave are of no use.
     """
-    if (glibc := _glibc()) and resident() > above:
+    if (glibc := _glibc()) and resident() > TRIMMED:
         glibc.malloc_trim(0)
 
 
@@ -128,13 +131,16 @@ CONTAINER_FILES = (
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat"),
 )
 
+#: Where Linux shows the control groups.
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
 
-def _container_limits(root: Path = Path("/sys/fs/cgroup")) -> Iterator[tuple[int, int]]:
+
+def _container_limits() -> Iterator[tuple[int, int]]:
     """The limit of every control group that this process is in, and what it uses of it.
 
     What it has read from files and could drop does not count as used.
     """
-    for folder in _control_groups(root):
+    for folder in _control_groups(CONTROL_GROUPS):
         for names in CONTAINER_FILES:
             try:
                 limit, used, stat = ((folder / name).read_text() for name in names)

@@ -6,9 +6,12 @@ from icotlib.errors import ConfigError
 
 _SWITCH = {"0": False, "no": False, "false": False, "1": True, "yes": True, "true": True}
 
+#: The largest number that a variable may have.
+HIGHEST = 4096
 
-def whole_number(name: str, high: int = 4096) -> int | None:
-    """The whole number of a variable, at least 1; None if it is unset or empty.
+
+def whole_number(name: str) -> int | None:
+    """The whole number of a variable, from 1 to `HIGHEST`; None if it is unset or empty.
 
     Raises `ConfigError` for any other text.
     """
@@ -19,9 +22,9 @@ def whole_number(name: str, high: int = 4096) -> int | None:
         number = int(text)
     except ValueError:
         number = 0
-    if not 1 <= number <= high:
+    if not 1 <= number <= HIGHEST:
         raise ConfigError(
-            f"the environment variable {name} must be a whole number from 1 to {high:,}, got "
+            f"the environment variable {name} must be a whole number from 1 to {HIGHEST:,}, got "
             f"{text[:80]!r}; set it so, or unset it"
         )
     return number

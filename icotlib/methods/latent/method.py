@@ -26,6 +26,7 @@ from icotlib.methods.latent.step_decoder import (
     step_lengths,
     step_tokens,
 )
+from icotlib.methods.schedule import draw_removal
 from icotlib.models.adapters import add_adapters
 from icotlib.models.build import build_model
 from icotlib.models.decoding import kept_logits
@@ -195,10 +196,8 @@ class LatentMethod(Method):
     ) -> Iterator[MicroBatch]:
         self.show_stage(self.schedule.eval_stage)
         form, schedule = self.format, self.schedule
-        units = schedule.sample(step, batch.removal_units, generator)
+        units, batch, k = draw_removal(schedule, form, step, batch, generator)
         places = self.places(self.config, schedule.longest, units).expand(len(batch))
-        batch = form.arrange(batch)
-        k = form.tokens_removed(batch, units)
         kept = batch.total - k
         learned = int((kept - batch.question).sum())
         steps = self.tokens_of_steps(batch, units, int(places.max()))
