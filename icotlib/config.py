@@ -70,9 +70,7 @@ class RunConfig(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         spec = self.spec
-        own = {}
-        for name, declared in spec.sections.items():
-            own[name] = self.own[name] if name in self.own else build_section(declared, {})
+        own = {k: self.own.get(k) or build_section(one, {}) for k, one in spec.sections.items()}
         for name in self.own:
             if name not in own:
                 raise ConfigError(f"method {self.method!r} has no settings {name!r}")
@@ -87,6 +85,7 @@ class RunConfig(Section):
                 "train.precision=int8 works neither with train.gradient_checkpointing nor with "
                 "model.lora: a step must see every hidden matrix and train it"
             )
+        self.data.check_growth(self.train.steps)
         self._check_phases()
         spec.check(self)
 

@@ -93,6 +93,14 @@ class DataConfig(Sourced):
             )
         self._fix_hold_out()
 
+    def check_growth(self, steps: int) -> None:
+        """Raises `ConfigError` if training of so many steps ends before questions have grown."""
+        if self.growth_steps and self.growth_steps > steps:
+            raise ConfigError(
+                f"data.growth_steps={self.growth_steps} is more than train.steps={steps}: training "
+                "would end before questions have the task's size; lower data.growth_steps too"
+            )
+
     def _why_not_growing(self) -> str:
         """Why training questions do not grow."""
         if self.path is not None:

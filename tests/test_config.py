@@ -61,6 +61,7 @@ OTHER = {
 #: Settings that make sense only beside others.
 BESIDE = {
     "data.growth_steps": {"data.task": "graph-23"},
+    "distill.mixture_offset": {"distill.mixture": 0, "distill.mixture_supervision": 0.5},
     "distill.mixture_supervision": {"distill.mixture": 0},
     "model.lora": {"model.pretrained": "a folder"},
 }

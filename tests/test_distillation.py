@@ -10,7 +10,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, DynamicCache
 
 from icotlib import experiments
-from icotlib.config import ModelConfig
+from icotlib.config import ModelConfig, RunConfig
 from icotlib.data.corpus import examples_of, load_corpus
 from icotlib.data.inputs import remove
 from icotlib.data.layout import EncodedBatch, Layout
@@ -104,6 +104,18 @@ def test_a_fixed_delta_stops_at_the_second_separator():
 def test_a_single_layer_has_no_diagonal():
     with pytest.raises(ConfigError, match="at least two layers"):
         diagonal(rows([2], [3]), 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"distill.subset": "first_column", "distill.delta": 2.0}, "set distill.delta=null"),
+        ({"distill.mixture_offset": 1}, "leave the offset out"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        RunConfig().override({"method": "kd_emulator"} | changes)
 
 
 def test_the_subsets_of_the_ablation():

@@ -11,7 +11,7 @@ from icotlib.config import DataConfig, RunConfig
 from icotlib.data.batches import drawing, stream
 from icotlib.data.corpus import examples_of, load_corpus
 from icotlib.data.files import write_json
-from icotlib.data.hold_out import is_in_sorted, question_keys, same_keys_of_texts
+from icotlib.data.hold_out import is_in_sorted, same_keys_of_texts
 from icotlib.data.layout import Layout
 from icotlib.data.readers import read_file
 from icotlib.data.run_data import RunData
@@ -295,9 +295,34 @@ def test_training_questions_grow_step_by_step_and_held_out_ones_do_not():
     config = RunConfig().override({"data.task": "graph-12", "data.growth_steps": 10})
     config = config.override({"train.steps": 12, "train.batch_size": 8})
     assert is_in_sorted(
-        question_keys(drawing(load_corpus(config.data), 8, config.seed)(0)[0]),
+        get_task("graph-12").canonical(drawing(load_corpus(config.data), 8, config.seed)(0)[0]),
         trained_on([config]),
     ).all()
+
+
+def test_training_that_ends_before_questions_have_grown_is_refused():
+    config = RunConfig().override({"data.task": "graph-12", "data.growth_steps": 10})
+    with pytest.raises(ConfigError, match=r"growth_steps=10 is more than train.steps=9"):
+        config.override({"train.steps": 9})
+
+
+def test_no_held_out_question_is_trained_on_under_other_names():
+    """Of small graphs many are the same but for the numbers of nodes and the order of edges."""
+    corpus = load_corpus(DataConfig(task="graph-10", valid_examples=50, test_examples=50))
+    task = corpus.task
+    assert len(set(corpus.held_out)) == 100
+    drawn = np.concatenate([drawing(corpus, 64, seed=0)(step)[0] for step in range(40)])
+    assert not is_in_sorted(task.canonical(drawn), corpus.held_out).any()
+    others = task.sample(np.random.default_rng(0), 2000)
+    assert is_in_sorted(task.canonical(others), corpus.held_out).any()
+
+
+def test_a_task_with_too_few_forms_of_questions_says_so(monkeypatch):
+    task = get_task("graph-10")
+    same = np.zeros(10_000, dtype=np.uint64)
+    monkeypatch.setattr(type(task), "canonical", lambda self, questions: same[: len(questions)])
+    with pytest.raises(ConfigError, match=r"only 1 were found .*lower data.valid_examples"):
+        load_corpus(DataConfig(task="graph-10", valid_examples=5, test_examples=5))
 
 
 def test_where_the_smallest_questions_are_held_out_growth_ends_with_an_error(tmp_path):

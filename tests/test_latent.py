@@ -325,21 +325,62 @@ def test_some_examples_are_shown_at_any_stage_of_their_own_chain():
     assert set(units[:, 1].tolist()) == {0, 2, 4, 7}
 
 
-def test_unequal_places_are_refused_where_a_model_does_not_skip_them(runs_folder):
-    """A convolution reads across the places that a question leaves out."""
-    own = {
-        "model.architecture": "lfm2",
-        "model.options": {
-            "layer_types": ["conv", "full_attention"],
-            "num_key_value_heads": 2,
-            "intermediate_size": 64,
-        },
-    }
-    changes = {"data.task": "mult-1x2", "method": "coconut", **TINY_SIZES, **RUNS["coconut"]}
-    config = RunConfig().override(changes | {"train.steps": 4, "model.layers": 2} | own)
-    with pytest.raises(ConfigError, match=r"lfm2 does not skip .* set latent.uniform_prob=0"):
-        train(config.override({"latent.uniform_prob": 0.5}))
-    train(config.override({"latent.step_weight": 0.0}))
+#: A model whose first layer is a convolution.
+MIXED = {
+    "model.architecture": "lfm2",
+    "model.layers": 2,
+    "model.options": {
+        "layer_types": ["conv", "full_attention"],
+        "num_key_value_heads": 2,
+        "intermediate_size": 64,
+    },
+}
+
+
+@pytest.mark.parametrize("changes", [{"latent.markers": False}, MIXED], ids=["bare", "mixed"])
+@pytest.mark.parametrize("content", ["recycled", "fixed"])
+def test_questions_of_unequal_places_train_as_if_each_were_alone(changes, content, runs_folder):
+    """A convolution reads across a place that is left out, and without marks the first token
+    behind the places would be predicted from it."""
+    own = {"latent.uniform_prob": 0.5, "latent.content": content}
+    own |= {"latent.step_weight": 0.0} if content == "fixed" else {}
+    losses = []
+    for parts in (1, 8):
+        cut = {"train.accumulation": parts, "train.steps": 8, "train.precision": "fp32"}
+        run = train(config_of("coconut", **(own | changes | cut)))
+        losses.append(run.metrics.loss.tolist())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_one_pass_over_unequal_places_is_refused_where_it_would_be_wrong(ids):
+    with pytest.raises(ConfigError, match="unequal numbers of latent places"):
+        latent_model(markers=False)(ids, latents=torch.tensor([3, 1, 0]))
+    text = AutoConfig.for_model("lfm2", num_hidden_layers=2, layer_types=["conv", "full_attention"])
+    assert not LatentConfig(text).mixes_places
+
+
+def test_thoughts_of_the_batch_need_questions_that_are_read_together(runs_folder):
+    own = {"latent.content": "others", "latent.step_weight": 0.0, "latent.uniform_prob": 0.5}
+    with pytest.raises(ConfigError, match=r"latent.uniform_prob=0"):
+        train(config_of("coconut", **own, **{"latent.markers": False}))
+
+
+@pytest.mark.parametrize("content", ["fixed", "noise", "others"])
+def test_a_step_decoder_needs_states_that_can_learn(content):
+    with pytest.raises(ConfigError, match=r"latent.step_weight=0"):
+        config_of("coconut", **{"latent.content": content})
+
+
+def test_a_step_decoder_needs_places():
+    with pytest.raises(ConfigError, match=r"latent.places_per_stage=0"):
+        config_of("coconut", **{"latent.places_per_stage": 0})
+
+
+def test_marks_of_an_untrained_twin_begin_as_in_training():
+    model = latent_model()
+    twin = AutoModelForCausalLM.from_config(model.config)
+    row = twin.get_input_embeddings().weight[SEPARATOR]
+    torch.testing.assert_close(twin.marks, row.expand(3, -1))
 
 
 # --- losses ---

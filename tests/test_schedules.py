@@ -168,6 +168,22 @@ def test_rollback_without_a_good_stage_only_removes():
     assert (seen, back) == ([0, 1, 2, 3], [None] * 4)
 
 
+def test_a_stage_cannot_be_good_and_collapsed():
+    with pytest.raises(ConfigError, match=r"collapsed=0.5 is above removal.good=0.1"):
+        schedule("rollback", good=0.1, collapsed=0.5)
+
+
+@pytest.mark.parametrize("name", ["linear", "rollback"])
+def test_in_the_last_stage_nothing_is_left_of_a_longer_chain(name):
+    """Validation and test may hold no chain as long as the longest that is trained on."""
+    made = schedule(name, longest=3)
+    chain = torch.tensor([2, 3, 5])
+    made.removed = 2
+    assert made.sample(0, chain, generator()).tolist() == [2, 2, 2]
+    made.removed = 3
+    assert made.sample(0, chain, generator()).tolist() == [3, 3, 5]
+
+
 def test_rollback_state_survives_a_checkpoint():
     one = schedule("rollback", stage_steps=BLOCK, good=0.5, slower=3.0)
     one.kept, one.kept_at, one.returned, one.began, one.removed = 2, 20, 1, 40, 4

@@ -19,6 +19,7 @@ from icotlib import experiments
 from icotlib.cli import main
 from icotlib.errors import ConfigError, DataError, RunError
 from icotlib.reporting import widgets
+from icotlib.reporting.results import final_rows, results_table
 from icotlib.running import notebooks, sweeps
 from icotlib.running.grids import draw_cells, grid_cells, parse_grid, read_cells
 from icotlib.running.sweeps import Sweep, execute_cell, sweep_names, sweeps_root
@@ -180,6 +181,13 @@ def test_every_cell_is_a_run(swept):
     written = pd.read_csv(swept.folder / "table.csv")
     assert written.runs.tolist() == table.runs.tolist()
     assert repr(swept).endswith(": 4 finished)")
+
+
+def test_the_seconds_of_a_cell_are_those_of_all_its_phases(runs_folder):
+    table = icot.sweep("icot_kd", {"seed": [0]}, preset="smoke").table()
+    run = Run.of(experiments.icot_kd("smoke", 0))
+    rows = final_rows(results_table([run]))
+    assert table.seconds[0] == pytest.approx(rows.train_seconds.iloc[0], rel=0.01)
 
 
 def test_nothing_is_done_again_and_sweeps_share_runs(swept):

@@ -14,7 +14,7 @@ from datasets import Dataset, load_from_disk
 from icotlib import paths
 from icotlib.config import DataConfig
 from icotlib.data.files import SPLITS, format_line, numbered_examples
-from icotlib.data.hold_out import HoldOut, is_in_sorted, question_keys
+from icotlib.data.hold_out import HoldOut, drawn_keys, is_in_sorted
 from icotlib.data.text import same_question
 from icotlib.errors import ConfigError, DataError
 from icotlib.system import seals
@@ -44,7 +44,7 @@ def draw_unseen(
     """Draw n questions, `[n, entries]`.
 
     Args:
-        held_out: sorted keys of questions that are excluded.
+        held_out: sorted keys (`drawn_keys`) of questions that are excluded.
         distinct: whether all of them differ from each other.
         holdout: True draws from the task's holdout alone, False from all other questions, None
             from both.
@@ -52,13 +52,13 @@ def draw_unseen(
             without it are counted.
         smaller: what draws smaller questions (`Task.sample_up_to`), in the place of `Task.sample`.
 
-    Raises `ConfigError` where all smaller questions are excluded.
+    Raises `ConfigError` where no other question is found.
     """
     rows: list[np.ndarray] = []
     count, asked, barren = 0, 0, 0
     while count < n:
         drawn = (smaller or task.sample)(rng, n - count + 16)
-        keys = question_keys(drawn)
+        keys = drawn_keys(task, drawn)
         fresh = ~is_in_sorted(keys, held_out)
         if holdout is not None:
             fresh &= task.holdout(drawn) == holdout
@@ -76,12 +76,23 @@ def draw_unseen(
         rows.append(drawn[fresh][: n - count])
         count += len(rows[-1])
         barren = 0 if len(rows[-1]) else barren + 1
-        if smaller and barren == BARREN:
-            raise ConfigError(
-                f"data.growth_steps: every question that {task.name} begins with is held out: "
-                "leave the smallest ones out of data.hold_out, or set data.growth_steps=null"
-            )
+        if barren == BARREN:
+            raise ConfigError(_why_barren(task, bool(smaller), count, n))
     return np.concatenate(rows)
+
+
+def _why_barren(task: Task, growing: bool, found: int, n: int) -> str:
+    """Why no more questions are drawn."""
+    if growing:
+        return (
+            f"data.growth_steps: every question that {task.name} begins with is held out: leave "
+            "the smallest ones out of data.hold_out, or set data.growth_steps=null"
+        )
+    return (
+        f"of {n} questions of {task.name} only {found} were found that differ by more than names "
+        "and order: lower data.valid_examples, data.test_examples or data.train_examples, or take "
+        "a larger task"
+    )
 
 
 def first_of_each(values: np.ndarray) -> np.ndarray:
@@ -135,7 +146,7 @@ def _generate_corpus(config: DataConfig) -> Corpus:
     holdout = False if config.holdout else None
     draw = partial(draw_unseen, distinct=True, holdout=holdout, hold_out=hold_out)
     questions = draw(task, rng, n_held_out, NO_KEYS)
-    held_out = np.sort(question_keys(questions))
+    held_out = np.sort(drawn_keys(task, questions))
     valid = _cached(config, "valid", task, questions[: config.valid_examples])
     test = _cached(config, "test", task, questions[config.valid_examples :])
     if hold_out:

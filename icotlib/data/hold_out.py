@@ -59,6 +59,13 @@ def same_keys(task: Task, questions: np.ndarray) -> np.ndarray:
     return rendered_keys(task, questions) if keys is None else keys
 
 
+def drawn_keys(task: Task, questions: np.ndarray) -> np.ndarray:
+    """Keys of drawn questions `[n, entries]` that are equal for those that the task takes for the
+    same (`Task.canonical`), by default those with the same entries: `[n]`."""
+    keys = task.canonical(questions)
+    return question_keys(questions) if keys is None else keys
+
+
 def symbol_keys(task: Task, symbols: np.ndarray) -> np.ndarray:
     """The keys of rendered questions, symbol numbers `[n, width]`: `[n]`."""
     return question_keys(_one_case(task)[symbols])

@@ -12,7 +12,7 @@ import numpy as np
 from icotlib.config import DataConfig, RunConfig
 from icotlib.data.batches import drawing
 from icotlib.data.corpus import Corpus, load_corpus, training_set
-from icotlib.data.hold_out import question_keys
+from icotlib.data.hold_out import drawn_keys
 from icotlib.runs import Run, steps_of
 
 
@@ -65,9 +65,12 @@ def _source(config: RunConfig, corpus: Corpus) -> TrainingSource:
 
 
 def trained_on(configs: Iterable[RunConfig]) -> np.ndarray:
-    """Sorted keys of all questions that runs of a generated task learned from (`question_keys`)."""
-    sources = sources_of(configs)
-    keys = [question_keys(rows) for source in sources for rows in source.questions()]
+    """Sorted keys of all questions that runs of a generated task learned from (`drawn_keys`)."""
+    keys = []
+    for source in sources_of(configs):
+        task = source.corpus.task
+        assert task is not None, "files are read, not generated"
+        keys += [drawn_keys(task, rows) for rows in source.questions()]
     return np.unique(np.concatenate(keys)) if keys else np.empty(0, np.uint64)
 
 

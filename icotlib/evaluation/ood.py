@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from icotlib.config import DataConfig, RunConfig
-from icotlib.data.corpus import NO_KEYS, draw_unseen, is_in_sorted, question_keys
+from icotlib.data.corpus import NO_KEYS, draw_unseen
+from icotlib.data.hold_out import is_in_sorted, question_keys
 from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.data.training_questions import sources_of
 from icotlib.errors import DataError

@@ -147,10 +147,10 @@ class StageModel:
             return replace(self, removed=removed, folder=self.run.activations_folder(removed))
         return StageModel.of(self.run, removed, self.name, self.model.device)
 
-    def untrained(self, seed: int = 0) -> "StageModel":
-        """The same architecture with random weights, for controls."""
+    def untrained(self, seed: int | None = None) -> "StageModel":
+        """The same architecture with random weights, for controls; by default by the run's seed."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(self.config.seed if seed is None else seed)
             model = AutoModelForCausalLM.from_config(self.model.config, trust_remote_code=False)
         model = model.eval().to(self.device)
         return replace(self, name="untrained", model=model, run=None, folder=None)

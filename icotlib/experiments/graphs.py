@@ -52,6 +52,8 @@ SHARED: dict[str, dict[str, Any]] = {
         "train.steps": 3500,
     },
     # As published: two layers of GPT-2 from random weights, 25 epochs of 14,785 examples a stage.
+    # Here an example keeps the order of its edges and its chain in all epochs; there both are drawn
+    # anew.
     "paper": {
         **PAPER_OPTIM,
         "data.task": "graph-23-frontier",

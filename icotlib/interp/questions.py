@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from icotlib.config import RunConfig
-from icotlib.data.hold_out import is_in_sorted, question_keys
+from icotlib.data.hold_out import drawn_keys, is_in_sorted
 from icotlib.data.training_questions import trained_on
 from icotlib.errors import ConfigError
 from icotlib.evaluation.stage_model import StageModel
@@ -60,7 +60,7 @@ def _unseen(task: Task, n: int, known: np.ndarray, rng: np.random.Generator) -> 
     while len(found) < n and left > 0:
         drawn = task.sample(rng, 2 * n)
         left -= len(drawn)
-        fresh = drawn[~is_in_sorted(question_keys(drawn), known)]
+        fresh = drawn[~is_in_sorted(drawn_keys(task, drawn), known)]
         found = np.unique(np.vstack([found, fresh]), axis=0)
     return found[rng.permutation(len(found))[:n]]
 
@@ -84,7 +84,7 @@ def minimal_pairs(
         drawn = clean.copy()
         drawn[:, entry] = questions.task.sample(rng, len(clean))[:, entry]
         fits = ~found & (drawn[:, entry] != clean[:, entry])
-        fits &= ~is_in_sorted(question_keys(drawn), questions.trained_on)
+        fits &= ~is_in_sorted(drawn_keys(questions.task, drawn), questions.trained_on)
         corrupted[fits] = drawn[fits]
         found |= fits
     return questions[found], replace(questions, questions=corrupted[found])

@@ -72,7 +72,9 @@ class CausalLMMethod(Method):
         learned = int((kept - batch.question).sum())
         for rows in self.row_groups(kept):
             part, cut = batch[rows], k[rows]
-            shown = cut == self.format.tokens_removed(part, self.schedule.eval_stage)
+            stage = self.schedule.eval_stage
+            shown = cut == self.format.tokens_removed(part, stage)
+            shown &= shift[rows] == self.format.shift(stage)
             inputs = self.format.inputs(part, cut, shift[rows]).to(self.device)
             yield Part(inputs, rows, shown, int(kept[rows].sum()), learned)
 

@@ -62,12 +62,14 @@ class Schedule:
         """How many units each example loses at this step: `[n]`.
 
         That is a stage, the same for long and for short chains, so that kept positions tell nothing
-        of a chain's length: a whole chain is `longest` units, also where a chain has fewer.
+        of a chain's length: a whole chain is `longest` units, also where a chain has fewer. In the
+        last stage nothing is left of a chain that is longer than any in the held-out sets.
 
         Args:
             chain: `[n]`, units of each example's chain.
         """
-        return torch.full_like(chain, self.removed)
+        stage = torch.full_like(chain, self.removed)
+        return stage.maximum(chain) if self.removed >= self.longest else stage
 
     def advance(self, step: int) -> bool:
         """Move s to where it stands at this step; whether it grew."""
@@ -180,9 +182,6 @@ class FullRemoval(Schedule):
     def __init__(self, longest: int):
         super().__init__(longest)
         self.removed = longest
-
-    def sample(self, step: int, chain: Tensor, generator: torch.Generator) -> Tensor:
-        return chain.clamp(min=self.longest)
 
     def describe(self, unit: str) -> str:
         return "no chain from the first step on"

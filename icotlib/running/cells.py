@@ -75,6 +75,12 @@ class Cell:
         return list(experiments.needed(target, *main))
 
     @property
+    def related(self) -> list[Run]:
+        """Its runs and all that they build on, each once."""
+        configs = dict(pair for own in self.configs for pair in own.family().items())
+        return [Run.of(config) for config in configs.values()]
+
+    @property
     def last_job(self) -> str:
         """The name of the job with which it ends."""
         if self.target.is_notebook:
@@ -115,8 +121,7 @@ class Cell:
         done = record == "finished" if self.target.is_notebook else Run.of(self.configs[0]).done
         if done:
             return "finished"
-        related = [one for own in self.configs for one in own.family().values()]
-        if leases.is_beating(self.lease) or any(Run.of(one).in_training for one in related):
+        if leases.is_beating(self.lease) or any(run.in_training for run in self.related):
             return "running"
         return "failed" if record == "failed" else "waiting"
 
@@ -131,7 +136,7 @@ class Cell:
             **self.settings,
             "state": state,
             "accuracy": last.accuracy.iloc[-1] if len(last) else None,
-            "seconds": sum(run.totals["seconds"] for run in finished),
+            "seconds": sum(run.totals["seconds"] for run in self.related if run.done),
             "runs": " ".join(run.name for run in runs),
             "error": record.get("error", "") if state == "failed" else "",
         }

@@ -34,7 +34,8 @@ class Multiplication(Task):
     """`mult-<n>x<m>`: n and m digits, 1 to 20 each; operands have no leading zero.
 
     With `-any` (and n = m), each chain multiplies a by b or b by a, chosen at random whenever the
-    question occurs, so that the question does not determine its chain.
+    question is drawn, so that the question does not determine its chain. In a fixed training set
+    (`data.train_examples`) a question keeps its chain.
 
     A question is its n + m digits: those of a, then those of b, least significant first. Arithmetic
     is done on digits, column by column, so that it is exact at any size.

@@ -14,7 +14,7 @@ class QuestionSet:
     task: Task
     #: Entries `[n, entries]`, as the task draws them.
     questions: np.ndarray
-    #: Sorted keys (`icotlib.data.hold_out.question_keys`) of questions that must not be made from
+    #: Sorted keys (`icotlib.data.hold_out.drawn_keys`) of questions that must not be made from
     #: these by changing an entry: those that the analysed models were trained on.
     trained_on: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64), repr=False)
 

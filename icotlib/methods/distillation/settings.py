@@ -29,6 +29,14 @@ class StateSettings(Section):
         "model names (the paper: the pretrained weights that the teacher started from too).",
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.delta is not None and self.subset in ("first_column", "last_column"):
+            raise ConfigError(
+                "distill.delta moves the position from layer to layer, and distill.subset="
+                f"{self.subset} takes one position: set distill.delta=null"
+            )
+
 
 @dataclass(frozen=True)
 class MixtureSettings(StateSettings):
@@ -68,6 +76,11 @@ class EmulatorSettings(MixtureSettings):
         if self.mixture_supervision and self.mixture:
             raise ConfigError(
                 "distill.mixture_supervision needs distill.mixture=0, one component for every token"
+            )
+        if self.mixture_offset and not self.mixture_supervision:
+            raise ConfigError(
+                "distill.mixture_offset says which token distill.mixture_supervision asks for: set "
+                "that, or leave the offset out"
             )
 
 

@@ -39,6 +39,18 @@ class Coconut(LatentMethod):
                 f"{config.latent.content!r}: set latent.rounds=null, or latent.content=recycled"
             )
 
+        if config.latent.step_weight and config.latent.content != "recycled":
+            raise ConfigError(
+                "latent.step_weight teaches recycled states to stand for steps, and latent.content "
+                f"is {config.latent.content!r}: set latent.step_weight=0, or "
+                "latent.content=recycled"
+            )
+        if config.latent.step_weight and not config.latent.places_per_stage:
+            raise ConfigError(
+                "latent.step_weight trains latent places, and latent.places_per_stage=0 makes "
+                "none: set latent.step_weight=0"
+            )
+
     @classmethod
     def make_schedule(cls, config: RunConfig, longest: int) -> Schedule:
         return Curriculum(config.latent, longest)

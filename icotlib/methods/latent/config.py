@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from transformers import PreTrainedConfig
+from transformers import DynamicCache, PreTrainedConfig
 
 from icotlib.models.wrapped import WrappedConfig
 
@@ -44,3 +44,16 @@ class LatentConfig(WrappedConfig):
         self.markers, self.projection = markers, projection
         self.reserved_positions = reserved_positions
         super().__init__(text_config, **kwargs)
+
+    @property
+    def mixes_places(self) -> bool:
+        """Whether a row may have fewer latent places than others of its batch.
+
+        Attention skips those that it leaves out; convolutions and recurrent states do not. Without
+        marks, the last place predicts the first token behind it, and must then be there.
+        """
+        if not self.markers:
+            return False
+        layers = DynamicCache(config=self.text_config).layers
+        mixed = ("conv_states", "recurrent_states")
+        return not any(hasattr(layer, name) for layer in layers for name in mixed)

@@ -47,5 +47,5 @@ class Curriculum(Schedule):
         own = -(-chain // self.config.units_per_stage)
         stage = (uniform * (own + 1)).long()
         drawn = (stage * self.config.units_per_stage).clamp(max=self.longest)
-        drawn = torch.where(stage > self.adding, self.longest, drawn)
+        drawn = torch.where(stage > self.adding, chain.clamp(min=self.longest), drawn)
         return torch.where(mixed < self.config.uniform_prob, drawn, removed)

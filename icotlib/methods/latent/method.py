@@ -1,7 +1,7 @@
 """What the methods with latent places share: the model, micro-batches, plans."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, ClassVar, cast
 
@@ -132,11 +132,12 @@ class LatentMethod(Method):
         donor = self.donor() if self.contents(config).get("content") == "others" else None
         own = self.latent_config(config, language.config, longest, donor=donor, **tokens)
         model = LatentModel.of(language, own)
-        if getattr(config.latent, "uniform_prob", 0.0) and not model.skips_places:
+        if self.takes_thoughts_of_the_batch(config) and not own.mixes_places:
             raise ConfigError(
-                f"latent.uniform_prob gives questions of one batch unequal numbers of places, and "
-                f"{language.config.model_type} does not skip those that a question leaves out: set "
-                "latent.uniform_prob=0, or take a model of attention layers alone"
+                "latent.content=others takes the thoughts of another question of the batch, and "
+                "with latent.uniform_prob this model reads questions with another number of places "
+                "apart: set latent.uniform_prob=0, or take attention layers alone, with "
+                "latent.markers=true"
             )
         if config.model.lora:
             self.adapt(config, model)
@@ -144,9 +145,17 @@ class LatentMethod(Method):
             model.add_module(AUXILIARY, StepDecoder(model.language_model))
         return model
 
+    @classmethod
+    def takes_thoughts_of_the_batch(cls, config: RunConfig) -> bool:
+        """Whether places hold thoughts of other questions, and questions of one batch may differ
+        in their number."""
+        others = cls.contents(config).get("content") == "others"
+        return others and bool(getattr(config.latent, "uniform_prob", 0.0))
+
     def donor(self) -> list[int]:
-        """The question whose thoughts `others` takes in evaluation: the first one trained on."""
-        first = self.run_data.batches(0)
+        """The question whose thoughts `others` takes in evaluation: the first one trained on that
+        is drawn from all sizes."""
+        first = self.run_data.batches(self.config.data.growth_steps or 0)
         return first.ids[0, : int(first.question[0])].tolist()
 
     @classmethod
@@ -201,16 +210,28 @@ class LatentMethod(Method):
         kept = batch.total - k
         learned = int((kept - batch.question).sum())
         steps = self.tokens_of_steps(batch, units, int(places.max()))
-        for rows in self.row_groups(kept + places):
+        evaluated = int(self.places(self.config, schedule.longest, schedule.eval_stage))
+        for rows in self.of_equal_places(self.row_groups(kept + places), places):
             part, cut = batch[rows], k[rows]
             inputs = form.inputs(part, cut).to(self.device)
             here = places[rows]
             output = self.thinking(inputs, part, here)
             shown = cut == form.tokens_removed(part, schedule.eval_stage)
+            shown &= here == evaluated
             loss = self.answer_loss(step, output, inputs, shown) / learned
             loss = loss + self.further_loss(output, part, units[rows], steps)
             tokens = kept[rows] + here + self.markers(self.config)
             yield MicroBatch(loss, int(tokens.sum()))
+
+    def of_equal_places(self, groups: Iterable[Tensor], places: Tensor) -> Iterator[Tensor]:
+        """The rows of micro-batches, each split by its rows' numbers of places where one pass of
+        the model needs them equal."""
+        if self.accelerator.unwrap_model(self.model).config.mixes_places:
+            yield from groups
+            return
+        for rows in groups:
+            for number in places[rows].unique():
+                yield rows[places[rows] == number]
 
     def thinking(self, inputs: LMBatch, part: EncodedBatch, places: Tensor, **more: Any) -> Any:
         """A forward pass in training, with so many places, `[n]`."""

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from icotlib.errors import ConfigError
 from icotlib.methods.latent.config import LatentConfig
@@ -51,6 +51,7 @@ class LatentModel(LanguageModelHolder):
             )
         self._edit: Edit | None = None
         self.post_init()
+        self._begin_marks()
 
     @classmethod
     def of(cls, language_model: PreTrainedModel, config: LatentConfig) -> "LatentModel":
@@ -66,10 +67,14 @@ class LatentModel(LanguageModelHolder):
             )
         model = cls(config)
         model.language_model.load_state_dict(language_model.state_dict())
-        table: Any = language_model.get_input_embeddings()
-        with torch.no_grad():
-            model.marks.copy_(table.weight[config.separator].expand(3, -1))
+        model._begin_marks()
         return model
+
+    @torch.no_grad()
+    def _begin_marks(self) -> None:
+        """Give the marks the embedding of the separator."""
+        table: Any = self.get_input_embeddings()
+        self.marks.copy_(table.weight[self.config.separator].expand(3, -1))
 
     @property
     def analysed_decoder(self) -> PreTrainedModel:
@@ -117,13 +122,15 @@ class LatentModel(LanguageModelHolder):
             at: `[n]`, the separator's position in each row; found if not given.
             lengths: `[n]`, where the padding on the right of each row begins; without them it is
                 read as well, behind a short question as much as makes up for its length.
-            latents: places, one number or `[n]`; by default those of the config. Rows with fewer
-                than others leave the last ones out.
+            latents: places, one number or `[n]`; by default those of the config. Where the config
+                `mixes_places`, rows with fewer than others leave the last ones out.
             plain: leave out places and marks, as of a language model.
             output_hidden_states: return those of the positions of `logits`, by level.
 
         Returns:
             `LatentOutput`; of hidden states `[n, kept, d]` by level.
+
+        Raises `ConfigError` for unequal numbers of places in a model that cannot mix them.
         """
         how: dict[str, Any] = {
             "use_cache": bool(use_cache),
@@ -166,8 +173,17 @@ class LatentModel(LanguageModelHolder):
 
     def _read_all(self, parts: Halves, number: Tensor | int, how: dict) -> Any:
         """A pass over questions, thoughts and what follows; its output from the last position
-        before what follows on."""
-        state, thoughts = self._think(parts, torch.as_tensor(number))
+        before what follows on.
+
+        Raises `ConfigError` for unequal numbers of places in a model that cannot mix them.
+        """
+        number = torch.as_tensor(number)
+        if number.min() != number.max() and not self.config.mixes_places:
+            raise ConfigError(
+                "this model reads questions with unequal numbers of latent places in passes of "
+                "their own: it has no marks around them, or layers other than attention"
+            )
+        state, thoughts = self._think(parts, number)
         if self.config.markers:
             state = self._marked(state, 2)
         rest = self.get_input_embeddings()(parts.rest)
@@ -182,14 +198,6 @@ class LatentModel(LanguageModelHolder):
             hidden_states=tuple(states) or None,
             thoughts=thoughts,
         )
-
-    @property
-    def skips_places(self) -> bool:
-        """Whether a row may have fewer places than others of its batch: attention skips those that
-        it leaves out, convolutions and recurrent states do not."""
-        layers = DynamicCache(config=self.config.text_config).layers
-        mixed = ("conv_states", "recurrent_states")
-        return not any(hasattr(layer, name) for layer in layers for name in mixed)
 
     # --- thoughts ---
 
