@@ -54,7 +54,7 @@ def image(png: bytes, about: str, width: str = "") -> str:
 
 
 def picker(label: str, options: Sequence[Any], value: Any = None, **traits: Any) -> Any:
-    """A list of which one is chosen, by its label; by default its first."""
+    """A list to choose one option from, behind its label; by default the first is chosen."""
     import ipywidgets as widgets  # a terminal does without
 
     chosen = options[0] if value is None else value

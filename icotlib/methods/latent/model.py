@@ -115,8 +115,8 @@ class LatentModel(LanguageModelHolder):
             position_ids: read where there is a cache only; without one, positions count what is
                 real: question, marks and the places that each row has.
             at: `[n]`, the separator's position in each row; found if not given.
-            lengths: `[n]`, where the padding on the right of each row begins; without them it is
-                read as well, behind a short question as much as makes up for its length.
+            lengths: `[n]`, where the padding on the right of each row begins. Without them padding
+                is read as if it were text.
             latents: places, one number or `[n]`; by default those of the config. Rows with fewer
                 than others leave the last ones out.
             plain: leave out places and marks, as of a language model.
@@ -273,7 +273,8 @@ class LatentModel(LanguageModelHolder):
 
     @contextmanager
     def _unobserved(self) -> Iterator[None]:
-        """While open, passes are none of the questions': analyses see nothing of them."""
+        """While open, the model computes for a question other than those asked: hooks and edits of
+        analyses do not apply."""
         self.language_model.unobserved = True
         try:
             with self.edited_thoughts(_unchanged):
