@@ -112,18 +112,25 @@ class LatentModel(LanguageModelHolder):
 
         Args:
             input_ids: `[n, width]`: question, separator and what follows, padded on either side.
-            position_ids: read where there is a cache only; without one, positions count what is
-                real: question, marks and the places that each row has.
+                Behind a cache, the tokens after those in it.
+            attention_mask: `[n, width]`, 0 at padding on the left; behind a cache it covers the
+                tokens in it too.
+            position_ids: `[n, width]`, read where there is a cache or with `plain` only. Else
+                positions count what is real: question, marks and the places that each row has.
+            past_key_values: the cache of an earlier pass; None or empty for the first one.
             at: `[n]`, the separator's position in each row; found if not given.
             lengths: `[n]`, where the padding on the right of each row begins. Without them padding
                 is read as if it were text.
             latents: places, one number or `[n]`; by default those of the config. Rows with fewer
                 than others leave the last ones out.
             plain: leave out places and marks, as of a language model.
+            use_cache: return the cache; it holds the places and marks too.
             output_hidden_states: return those of the positions of `logits`, by level.
+            logits_to_keep: positions from the end that logits are wanted of; 0 for all `width`.
 
         Returns:
-            `LatentOutput`; of hidden states `[n, kept, d]` by level.
+            `LatentOutput`: logits `[n, kept, vocabulary]`, hidden states `[n, kept, d]` by level,
+            thoughts `[n, places, d]`. With `plain` or a cache, the language model's own output.
         """
         how: dict[str, Any] = {
             "use_cache": bool(use_cache),
