@@ -15,7 +15,8 @@ import pandas as pd
 from icotlib import paths
 from icotlib.errors import IcotError
 from icotlib.reporting import figures
-from icotlib.reporting.overview import SORTS, STATES, differences, filtered, runs_table
+from icotlib.reporting.orders import ORDERS
+from icotlib.reporting.overview import STATES, differences, filtered, runs_table
 from icotlib.reporting.parts import (
     ANY,
     Filling,
@@ -80,7 +81,7 @@ class Browser:
         self._look()
         self.text = filter_field()
         self.pickers = {name: picker(name.capitalize(), [ANY]) for name in FILTERS}
-        self.sort = picker("Sort by", list(SORTS))
+        self.sort = picker("Sort by", list(ORDERS))
         self.list = widgets.SelectMultiple(
             description="Runs",
             rows=ROWS,
