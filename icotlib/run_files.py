@@ -151,7 +151,8 @@ class RunFiles:
 
     @property
     def hashes(self) -> dict[str, str]:
-        """The hashes of the files of a finished run, by name; none of a run older than they are."""
+        """The hashes of the files of a finished run, by name; empty for a run from before they
+        were stored."""
         path = self.folder / "done.json"
         return dict(_hashes_in(path, file_hash(path), self.remedy)) if self.done else {}
 

@@ -18,8 +18,8 @@ from icotlib.values import (
     type_name,
 )
 
-#: What a text is, beyond text: part of a run's name, which may be empty; or a path, of which `~`
-#: is the home folder.
+#: What a text stands for: any text; part of a run's name, which may be empty; or a path, in which
+#: `~` is the home folder.
 Meant = Literal["text", "name", "path"]
 
 #: The largest number of steps, and the largest seed: the libraries take 32 bits.

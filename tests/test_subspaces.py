@@ -7,7 +7,7 @@ import torch
 from icotlib import experiments, interp
 from icotlib.errors import ConfigError
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.interp.subspaces import Interchanges, _Exchange, _Place
+from icotlib.interp.subspaces import Interchanges, _Exchange, _StatesAt
 from icotlib.interp.variables import counterfactual_answers
 from icotlib.tasks import Task, get_task
 from icotlib.tasks.base import PADDING
@@ -66,7 +66,7 @@ def test_what_lies_in_the_subspace_is_exchanged_and_nothing_else(planted):
     parity = variable(questions, f"t{BITS}")
     pairs = Interchanges.of(questions, parity, slice(0, 60))
     assert 20 < len(pairs) < 40  # those whose source has the other parity
-    exchange = _Exchange(_Place.of(model, questions, 1, SEPARATOR), pairs)
+    exchange = _Exchange(_StatesAt.of(model, questions, 1, SEPARATOR), pairs)
     axis = torch.eye(16)
     assert exchange.right(axis).all()  # the whole state
     assert exchange.right(axis[:, [PARITY]]).all()

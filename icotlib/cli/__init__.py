@@ -146,7 +146,7 @@ def _show_warning(
 
 
 def _failed(error: Exception) -> int:
-    """Say what went wrong in a line, or raise the error again where only its place would help."""
+    """Say what went wrong in a line, or raise the error again where only a traceback would help."""
     from icotlib.system.failures import came_from, explained
 
     if came_from(error, KeyboardInterrupt):  # a library that was being imported has wrapped it

@@ -16,6 +16,7 @@ from icotlib.cli.options import (
     refuse,
 )
 from icotlib.errors import ConfigError, IcotError
+from icotlib.reporting.orders import ORDERS
 
 if TYPE_CHECKING:
     from icotlib.runs import Run
@@ -45,13 +46,10 @@ examples:
 #: The filters that are settings of their own.
 FILTERS = ("method", "task", "preset", "seed")
 
-#: The orders of `icotlib.reporting.selection.ORDERS`, which takes a moment to load.
-SORTS = ("accuracy", "seconds", "name", "date")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_filters(parser)
-    parser.add_argument("--sort", choices=SORTS, help="the order of the list (name)")
+    parser.add_argument("--sort", choices=list(ORDERS), help="the order of the list (name)")
     parser.add_argument(
         "--summary", action="store_true", help="one row per configuration, over its seeds"
     )
@@ -205,9 +203,9 @@ def finished(options: argparse.Namespace) -> "list[Run]":
 
 
 def print_list(options: argparse.Namespace) -> None:
-    from icotlib.reporting.selection import ORDERS
+    from icotlib.reporting.selection import ordered
 
-    runs = sorted(chosen(options), key=ORDERS[options.sort or "name"])
+    runs = ordered(chosen(options), options.sort or "name")
     if not runs:
         print(f"no such runs under {paths.runs_root()}; `icot workbook` makes some")
         return

@@ -24,7 +24,7 @@ from icotlib.tasks import Example, Task, get_task
 #: Sets of at least so many questions are cached on disk.
 MANY = 10_000
 
-#: Draws of smaller questions in a row, all of them excluded, after which no other is expected.
+#: `draw_unseen` gives up after so many draws of smaller questions in a row that are all excluded.
 BARREN = 200
 
 #: No keys: nothing is held out.

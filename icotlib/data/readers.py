@@ -217,7 +217,8 @@ def collect(
     """Add the rows of one source to a report.
 
     Args:
-        rows: where each stands, and a dictionary, an `Example`, or the error of reading it.
+        rows: pairs: where the row stands, such as `x.csv:3`, and the row: a dictionary, an
+            `Example`, or the error of reading it.
         source: what the report calls them.
         all_chains: keep all chains of a row that has several, as an example each.
         task: reads the rows of its own published form (`Task.read_json`).
@@ -229,7 +230,7 @@ def collect(
         habits = replace(habits, decimal_commas=True)
         report.notes.append(f"{source}: commas in numbers stay, as in the data of training")
     elif habits.decimal_commas:
-        report.notes.append(f"{source}: commas in numbers stay; they part decimals here, as in 1,5")
+        report.notes.append(f"{source}: commas in numbers stay: they mark decimals here, as in 1,5")
     if habits.system_prompt is not None:
         text = shortened(habits.system_prompt)
         report.notes.append(f"{source}: the system prompt that all share is left out: {text}")
@@ -316,7 +317,7 @@ def read_file(
     """The examples of one file, in any form that `icot prepare` reads.
 
     Args:
-        task: reads the rows of its own published form, as it writes its questions itself.
+        task: rows in its own published form are read as the task itself writes their questions.
         like: examples that were read before: where commas stayed in their numbers, they stay.
 
     Raises `DataError` if the file cannot be read or holds no example.

@@ -108,8 +108,8 @@ def generate(
     """Greedy continuations `[n, new tokens]` of `question <sep>`, batched.
 
     As many examples go at a time as memory allows (`icotlib.evaluation.bounded`); rows that end
-    earlier than others are padded. A model that holds something for every row of the batch, and so
-    is no model of transformers, is asked for all of them at once.
+    earlier than others are padded. A model that is not one of transformers gets all rows in one
+    batch: it may hold a state for each of them, as `StudentWithStates` does.
 
     Args:
         batch: only its questions are read, which may differ in length.

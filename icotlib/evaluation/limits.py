@@ -26,8 +26,8 @@ def max_new_tokens(
 ) -> int:
     """What the longest reference of a run's data needs at a removal stage, and some tokens more.
 
-    A finished run has it in `stages.csv`. One that stored none, as older ones, has that of its
-    validation and test set.
+    A finished run has it in `stages.csv`. An older one that stored no limit gets the limit of
+    its validation and test set.
 
     Args:
         corpus: loads the run's data, if they are needed.

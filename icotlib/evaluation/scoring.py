@@ -224,6 +224,9 @@ def symbol_accuracy(given: Sequence[str | None], answers: Sequence[str]) -> tupl
 def wilson_interval(right: float, n: int) -> tuple[float, float]:
     """Wilson's 95% score interval of a proportion; sensible at 0 and 1 too.
 
+    E. B. Wilson (1927), "Probable inference, the law of succession, and statistical inference",
+    Journal of the American Statistical Association 22.
+
     Args:
         right: how many of n are right; a mean over seeds may be no whole number.
     """

@@ -105,7 +105,7 @@ class StageModel:
 
     @property
     def precision(self) -> str:
-        """The precision that it was trained at, at which it answers too."""
+        """The precision that it was trained at; it answers at the same one."""
         return self.config.train.precision
 
     @cached_property

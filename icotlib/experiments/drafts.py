@@ -131,7 +131,7 @@ def draft(make: Make, texts: Mapping[str, str], further: str = "") -> Draft:
 
 
 def unchanged(make: Make, texts: Mapping[str, str]) -> tuple[RunConfig, dict[str, Any]]:
-    """A run before any change, and the typed settings without which there is none, such as the
+    """A run before any change, and the typed settings that it cannot be made without, such as the
     path of its data.
 
     Args:

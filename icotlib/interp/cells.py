@@ -61,7 +61,7 @@ class Cell:
     layer: int
     position: int
     #: The name of the position, such as `=`.
-    place: str
+    position_name: str
     #: The variable as a probe reads it from this question's state, and as it is.
     decoded: str
     truth: str
@@ -115,7 +115,7 @@ class Cell:
         steering."""
         parts = {
             "cell": f"{self.model}, {self.removed} {self.unit} removed: {self.variable} at "
-            f"layer {self.layer}, position {self.position} ({self.place}).",
+            f"layer {self.layer}, position {self.position} ({self.position_name}).",
             "probe": self._probe,
             "controls": self._controls,
             "this question": self._decoded,

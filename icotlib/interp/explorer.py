@@ -151,10 +151,10 @@ class CellReader:
         such state, the questions no such variable, or the two questions differ in length.
         """
         one, asked = self._variable(variable), self.asked(question)
-        place = self._place(layer, position)
-        row = self.probed(variable).set_index(["layer", "position"]).loc[place]
+        index = self._index(layer, position)
+        row = self.probed(variable).set_index(["layer", "position"]).loc[index]
         controls = {name: float(row[name]) for name in CONTROLS if not pd.isna(row.get(name))}
-        state = self._state(asked, place)
+        state = self._state(asked, index)
         decoded, probability = state.decode(one)
         corrupted = None if other is None else self.asked(other)
         return Cell(
@@ -164,9 +164,9 @@ class CellReader:
             question=asked.examples()[0].question,
             variable=variable,
             kind=one.kind,
-            layer=place[0],
-            position=place[1],
-            place=self.positions[place[1]],
+            layer=index[0],
+            position=index[1],
+            position_name=self.positions[index[1]],
             decoded=decoded,
             truth=state.truth(one),
             probability=probability,
@@ -177,7 +177,7 @@ class CellReader:
             controls=controls,
             seen=bool(row.seen),
             answer=state.answer(),
-            patched=None if corrupted is None else self._patch(asked, corrupted, place),
+            patched=None if corrupted is None else self._patch(asked, corrupted, index),
             steered=state.steer(one, corrupted),
         )
 
@@ -187,7 +187,7 @@ class CellReader:
         Returns one row per chain token and answer symbol: variable, kind, decoded, truth,
         probability, right. Raises as `read` does.
         """
-        state = self._state(self.asked(question), self._place(layer, position))
+        state = self._state(self.asked(question), self._index(layer, position))
         rows = []
         for one in self.variables.values():
             if one.kind != "number":
@@ -203,7 +203,7 @@ class CellReader:
             raise ConfigError(f"there is no variable {name!r}; there are {known}.{hint}")
         return self.variables[name]
 
-    def _place(self, layer: int, position: int | str) -> tuple[int, int]:
+    def _index(self, layer: int, position: int | str) -> tuple[int, int]:
         """Layer and position as numbers."""
         if isinstance(position, str):
             if position not in self.positions:
@@ -214,20 +214,20 @@ class CellReader:
         check_state(self.model, layer, position, len(self.positions))
         return int(layer), int(position)
 
-    def _state(self, asked: QuestionSet, place: tuple[int, int]) -> OneState:
+    def _state(self, asked: QuestionSet, index: tuple[int, int]) -> OneState:
         if (count := len(self.model.position_names(asked))) != len(self.positions):
             raise ConfigError(
                 f"this question has {count} positions with its answer, and those that were probed "
                 f"have {len(self.positions)}: ask one of their length"
             )
-        return OneState.of(self.model, asked, place, self.questions, self._states["model"]()[place])
+        return OneState.of(self.model, asked, index, self.questions, self._states["model"]()[index])
 
     def _new_pair(self, question: tuple[int, ...], other: tuple[int, ...]) -> PairedRuns:
         return PairedRuns(self.model, self._of_key(question), self._of_key(other))
 
-    def _patch(self, asked: QuestionSet, other: QuestionSet, place: tuple[int, int]) -> Patched:
+    def _patch(self, asked: QuestionSet, other: QuestionSet, index: tuple[int, int]) -> Patched:
         runs = self._pair(_key(asked), _key(other))
-        answer, differ = runs.patched(*place), runs.differ
+        answer, differ = runs.patched(*index), runs.differ
         return Patched(
             question=other.examples()[0].question,
             other_answer=answer_text(self.model, runs.corrupted_answers[0]),

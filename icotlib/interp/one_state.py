@@ -22,13 +22,13 @@ RANDOM = 20
 
 @dataclass(frozen=True)
 class OneState:
-    """A state of one question, beside those of many other questions at the same place."""
+    """A state of one question, beside those of many others in the same layer and position."""
 
     model: StageModel
     #: One question.
     asked: QuestionSet
     #: Layer of the residual stream, and position.
-    place: tuple[int, int]
+    index: tuple[int, int]
     #: `[1, d]`.
     own: Tensor
     #: The other questions, as rows of those whose variables are known, and their states `[m, d]`.
@@ -42,18 +42,18 @@ class OneState:
         cls,
         model: StageModel,
         asked: QuestionSet,
-        place: tuple[int, int],
+        index: tuple[int, int],
         questions: QuestionSet,
         states: np.ndarray,
     ) -> "OneState":
         """A state of a model; the question itself is left out of the others.
 
         Args:
-            questions, states: many questions, and their states at this place, `[n, d]`.
+            questions, states: many questions, and their states there, `[n, d]`.
         """
-        own = model.residual_stream(model.inputs(asked))[place]
+        own = model.residual_stream(model.inputs(asked))[index]
         rows = np.flatnonzero((questions.questions != asked.questions).any(axis=1))
-        return cls(model, asked, place, own, rows, torch.from_numpy(np.array(states[rows])))
+        return cls(model, asked, index, own, rows, torch.from_numpy(np.array(states[rows])))
 
     def answer(self) -> str:
         """The model's answer, nothing changed."""
@@ -98,7 +98,7 @@ class OneState:
         moved[0] = (self.own + shift("means", *fitted, self.own, old[:1], new[:1], 0))[0]
         inputs = self.model.inputs(self.asked[np.zeros(n, int)], np.repeat(wanted, n, axis=0))
         at = self.model.answer_positions(self.asked)
-        answers = self.model.teacher_forced_answer(inputs, at, {self.place: moved})
+        answers = self.model.teacher_forced_answer(inputs, at, {self.index: moved})
         needed = forced_tokens(self.model, inputs, at)[0]
         first = int((wanted != self.asked.rendered.answer)[0].argmax())
         followed = answers[:, first] == needed[first]

@@ -3,6 +3,10 @@
 A clean and a corrupted question differ in their entries. One state of the clean run is replaced by
 the corrupted run's, and nothing else. The effect on an answer symbol is the share of pairs in
 which the model then gives the corrupted symbol, among those whose answers differ there.
+
+Interventions of this kind are those of causal mediation analysis (Vig et al., 2020, arXiv
+2004.12265) and of causal tracing (Meng et al., 2022, arXiv 2202.05262). The latter puts clean
+states into a run whose input is corrupted by noise; here both inputs are questions of the task.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -159,12 +159,17 @@ def stands_out(low: Any, control: Any) -> Any:
 def best_positions(table: pd.DataFrame) -> pd.DataFrame:
     """For each variable, the layer and position where a probe reads it best, one row each.
 
-    Only positions count that have seen all that the variable depends on: before that, a probe that
-    reads nothing can be the most selective. The score on the questions to select by decides; where
-    controls were probed, the most selective of the states within two points of the best one win
-    (within two points again), so that a token is not read where it stands in the input; then the
-    lowest layer and the first position. What is reported was measured on other questions. Column
-    `row` is the row's label in the table.
+    States are left out step by step, by scores on the questions for selection; what is reported
+    was measured on other questions:
+
+    1. positions that have not seen all that the variable depends on, where a probe that reads
+       nothing can be the most selective;
+    2. states whose score is more than two points below the best;
+    3. where controls were probed, states whose selectivity is more than two points below the best
+       of those left, so that a token is not read where it stands in the input;
+    4. all but the lowest layer, and there all but the first position.
+
+    Column `row` is the row's label in the table.
 
     Args:
         table: rows of `probe_with_controls`, or of `probe_grid` with the column `seen`

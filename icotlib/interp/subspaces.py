@@ -90,8 +90,8 @@ class Interchanges:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """A layer and a position of a model, with the states of all questions there, `[n, d]`."""
+class _StatesAt:
+    """The states of all questions in one layer and position of a model, `[n, d]`."""
 
     model: StageModel
     layer: int
@@ -106,7 +106,7 @@ class _Place:
         layer: int,
         position: int,
         states: np.ndarray | None = None,
-    ) -> "_Place":
+    ) -> "_StatesAt":
         """From the model's `stored_activations`, which may be at hand. Raises `ConfigError` for a
         state that the model does not have."""
         check_state(model, layer, position, len(model.position_names(questions)))
@@ -117,11 +117,11 @@ class _Place:
 class _Exchange:
     """Pairs of questions that exchange part of a state, at one layer and position of a model."""
 
-    def __init__(self, place: "_Place", pairs: Interchanges):
-        self.model = model = place.model
-        self.layer, self.position = place.layer, place.position
+    def __init__(self, at: "_StatesAt", pairs: Interchanges):
+        self.model = model = at.model
+        self.layer, self.position = at.layer, at.position
         #: The states of the sources, `[pairs, d]`.
-        self.sources = place.states[pairs.sources].to(model.device)
+        self.sources = at.states[pairs.sources].to(model.device)
         # The counterfactual answers are forced: a model writes one if, and only if, each of its
         # symbols is the most likely one.
         inputs = model.inputs(pairs.bases, pairs.answer)
@@ -199,15 +199,15 @@ def learn_subspace(
     Raises `ConfigError` if the state has fewer dimensions than `rank`, if no pair of questions has
     a counterfactual answer of its own, or where the task defines none.
     """
-    place = _Place.of(model, questions, layer, position)
-    return _learn(place, questions, variable, rank, seed, steps)
+    at = _StatesAt.of(model, questions, layer, position)
+    return _learn(at, questions, variable, rank, seed, steps)
 
 
 def _learn(
-    place: _Place, questions: QuestionSet, variable: Variable, rank: int, seed: int, steps: int
+    at: _StatesAt, questions: QuestionSet, variable: Variable, rank: int, seed: int, steps: int
 ) -> Tensor:
     """`learn_subspace` where the states are known."""
-    model, (n, d) = place.model, place.states.shape
+    model, (n, d) = at.model, at.states.shape
     if not 1 <= rank <= d:
         raise ConfigError(f"rank must be 1 to {d}, the dimensions of a state, got {rank}")
     if len(variable.values) != n:
@@ -219,7 +219,7 @@ def _learn(
     pairs, checked = (
         Interchanges.of(questions, variable, rows, seed, rounds=4) for rows in (fit, valid)
     )
-    learned, selecting = _Exchange(place, pairs), _Exchange(place, checked[:CHECKED])
+    learned, selecting = _Exchange(at, pairs), _Exchange(at, checked[:CHECKED])
     turn = _turn(d, rank, seed).to(model.device)
     optimizer = torch.optim.Adam(turn.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
@@ -300,8 +300,8 @@ def interchanges(
     """Whether subspaces of states hold variables, and whether the answer is computed from them.
 
     A subspace is learned (`learn_subspace`), and then tried on pairs of the last fifth of the
-    questions, of which each is a base once. Only pairs count whose counterfactual answer differs
-    from the base's own: without an exchange none of them is right.
+    questions, each of which is the base of one pair. Only pairs count whose counterfactual answer
+    differs from the base's own, so that accuracy without an exchange is 0.
 
     Args:
         where: each variable with the layer and the position of its state.
@@ -324,20 +324,20 @@ def interchanges(
         where, desc=f"subspaces of {model.name}", disable=not progress
     ):
         for one, own in zip(models, states, strict=True):
-            place = _Place.of(one, questions, layer, position, own)
+            at = _StatesAt.of(one, questions, layer, position, own)
             row = {"model": one.name, "seed": one.config.seed, "variable": variable.name}
             row |= {"layer": layer, "position": names[position], "rank": rank}
-            rows.append(row | _interchanged(place, questions, variable, rank, seed, steps))
+            rows.append(row | _interchanged(at, questions, variable, rank, seed, steps))
     return pd.DataFrame(rows)
 
 
 def _interchanged(
-    place: _Place, questions: QuestionSet, variable: Variable, rank: int, seed: int, steps: int
+    at: _StatesAt, questions: QuestionSet, variable: Variable, rank: int, seed: int, steps: int
 ) -> dict[str, float]:
     """The measured columns of `interchanges` for one model and one variable."""
     test = split_60_20_20(len(questions))[2]
-    basis = _learn(place, questions, variable, rank, seed, steps)
-    tried = _Exchange(place, Interchanges.of(questions, variable, test, seed))
+    basis = _learn(at, questions, variable, rank, seed, steps)
+    tried = _Exchange(at, Interchanges.of(questions, variable, test, seed))
     found = effect_size(tried.right(basis))
     others = [random_subspace(len(basis), rank, seed + 1 + i) for i in range(RANDOM)]
     random = torch.cat([tried.right(other) for other in others])

@@ -163,7 +163,7 @@ class Method(ABC):
         return count_parameters(self.model)
 
     def begin_step(self, step: int) -> StageChange:
-        """Begin a step. A stage that the first step leaves has not been trained: it never was."""
+        """Begin a step. A stage left at the first step was never trained, so none has ended."""
         before = self.schedule.removed
         grew = self.schedule.advance(step)
         return StageChange(before if grew and step else None)
@@ -264,7 +264,7 @@ class Method(ABC):
             yield removed, self.test_stage(removed, self._weights_of(run, removed))
 
     def _weights_of(self, run: Run, removed: int) -> Any:
-        """The model as it was at the end of a stage; kept by nobody, so that one is in memory."""
+        """The model at the end of a stage. No reference is kept, so that only one is in memory."""
         keeps = self.keeps_every_stage
         return load_stage(run, removed)[0].to(self.device) if keeps else self.model
 

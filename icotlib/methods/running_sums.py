@@ -102,7 +102,7 @@ class RunningSums(NoCoT):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        #: The scaled running sums of the batch in work, `[n, places]`.
+        #: The scaled running sums of the batch in work, `[n, sums]`.
         self.sums = torch.empty(0)
 
     def build(self) -> PreTrainedModel:
@@ -163,26 +163,26 @@ class RunningSumsHead(nn.Module):
 
     Args:
         width: of the hidden states.
-        moments: mean and standard deviation of each number, `[2, places]`.
+        moments: mean and standard deviation of each number, `[2, sums]`.
     """
 
-    #: Mean and standard deviation of each number, `[2, places]`.
+    #: Mean and standard deviation of each number, `[2, sums]`.
     moments: Tensor
 
     def __init__(self, width: int, moments: np.ndarray):
         super().__init__()
-        places = moments.shape[1]
+        sums = moments.shape[1]
         self.register_buffer("moments", torch.from_numpy(moments).float())
         # Three axes, so that AdamW trains it, as it does vectors: Muon is for hidden matrices.
-        self.weight = nn.Parameter(torch.zeros(places, width, 1))
-        self.bias = nn.Parameter(torch.zeros(places))
+        self.weight = nn.Parameter(torch.zeros(sums, width, 1))
+        self.bias = nn.Parameter(torch.zeros(sums))
 
     def forward(self, states: Tensor) -> Tensor:
-        """The scaled numbers `[n, places]` from states `[n, places, d]`."""
+        """The scaled numbers `[n, sums]` from states `[n, sums, d]`."""
         return (states.float() * self.weight[..., 0]).sum(dim=-1) + self.bias
 
     def scaled(self, numbers: Tensor) -> Tensor:
-        """Numbers `[n, places]` with mean 0 and variance 1, on the CPU."""
+        """Numbers `[n, sums]` with mean 0 and variance 1, on the CPU."""
         mean, spread = self.moments.cpu()
         return (numbers - mean) / spread
 
@@ -198,13 +198,13 @@ def running_sum_names(task: Task) -> list[str]:
 
 
 def running_sums(task: Task, questions: np.ndarray) -> np.ndarray:
-    """c_0, c_1, ... of questions `[n, entries]`: `[n, places]`."""
+    """c_0, c_1, ... of questions `[n, entries]`: `[n, sums]`."""
     numbers = task.intermediate_values(questions)
     return np.stack([numbers[name] for name in running_sum_names(task)], axis=1)
 
 
 def running_sum_moments(task: Task) -> np.ndarray:
-    """Mean and standard deviation of each running sum, `[2, places]`; a constant has spread 1."""
+    """Mean and standard deviation of each running sum, `[2, sums]`; a constant has spread 1."""
     numbers = running_sums(task, task.sample(np.random.default_rng(0), DRAWN))
     spread = numbers.std(axis=0)
     return np.stack([numbers.mean(axis=0), np.where(spread > 0, spread, 1)])
@@ -225,8 +225,8 @@ def _symbols_of_ids(layout: Layout, task: Task) -> np.ndarray:
     return symbol_of
 
 
-def answer_positions(inputs: LMBatch, places: int) -> Tensor:
-    """The positions that predict the answer's symbols, `[n, places]`."""
+def answer_positions(inputs: LMBatch, sums: int) -> Tensor:
+    """The positions that predict the answer's symbols, `[n, sums]`."""
     learned = inputs.labels != IGNORE
     last = learned.shape[1] - 1 - learned.flip(1).int().argmax(dim=1)  # predicts the end token
-    return last[:, None] - places + torch.arange(places, device=last.device)
+    return last[:, None] - sums + torch.arange(sums, device=last.device)

@@ -13,8 +13,8 @@ from torch import Tensor
 from icotlib.data.inputs import InputFormat
 from icotlib.data.layout import EncodedBatch
 
-#: Steps after which what they have left on the device is read, so that steps need not wait for it,
-#: and so between two decisions of a schedule that accuracy drives.
+#: Steps whose results stay on the device until all are read at once, so that no step waits for it.
+#: A schedule that accuracy drives therefore decides once in so many steps.
 BLOCK = 10
 
 
@@ -102,8 +102,8 @@ class Schedule:
         return passed if passed and self.has_stage_checkpoints else self.test_stages()
 
     def note(self, step: int, correct: Tensor, at_eval_stage: Tensor) -> None:
-        """Take note of a batch, of which `update` learns at the end of its block of `BLOCK` steps:
-        an evaluation in between reads what there is, and must not change what is removed when."""
+        """Take note of a batch. `update` gets it at the end of its block of `BLOCK` steps, and not
+        earlier: an evaluation within the block must not change when something is removed."""
         self.noted.append((step, correct, at_eval_stage))
         if (step + 1) % BLOCK == 0:
             block, self.noted = self.noted, []

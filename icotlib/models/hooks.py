@@ -78,8 +78,8 @@ def hook_layer_inputs(model: PreTrainedModel, edit: Edit, stop: bool = False) ->
 
 
 def _is_unobserved(model: nn.Module) -> bool:
-    """Whether the pass that a decoder is in is none of the questions': its model says so, and hooks
-    leave it alone."""
+    """Whether a decoder now computes for a question other than those asked. Its model then sets
+    `unobserved`, and hooks neither read nor change anything."""
     return getattr(model, "unobserved", False)
 
 

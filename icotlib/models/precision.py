@@ -15,7 +15,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 def mixed_precision(precision: str) -> str:
     """The precision as accelerate calls it; `auto` is bf16 on a GPU that supports it.
 
-    int8 is none of accelerate's (`icotlib.models.int8`).
+    int8 is not a precision of accelerate: `icotlib.models.int8` computes it.
     """
     if precision == "auto":
         return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"

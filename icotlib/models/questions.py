@@ -13,7 +13,7 @@ def first_separator(ids: Tensor, mask: Tensor | None, config: Any) -> Tensor:
 
     Args:
         ids: `[n, width]`.
-        mask: `[n, width]`, 0 at padding; None where there is none on the left.
+        mask: `[n, width]`, 0 at padding; None where the left has no padding.
         config: has `separator`, its token id, and `bos_tokens`, tokens before every text, of which
             none is the separator.
     """

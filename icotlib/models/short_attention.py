@@ -52,7 +52,7 @@ def attend(
 
     Args:
         query: `[n, heads, queries, d]`; `key` and `value` `[n, heads, keys, d]`, or fewer heads
-            with `enable_gqa`, each of which serves several of the query.
+            with `enable_gqa`: several heads of the query then share one of them.
         attn_mask: True where a query may attend, or what is added to the scores.
         dropout_p: must be 0.
         scale: of the scores; by default 1 / sqrt(d).

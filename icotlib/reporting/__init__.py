@@ -10,6 +10,7 @@ tables          CSV, Markdown and LaTeX, with the runs of every row
 readable        tables below the cells of a notebook
 scrolling       wide tables that scroll by keyboard
 selection       choosing and ordering runs by their settings
+orders          the orders in which runs are listed
 overview        all runs as one table, and the settings in which single runs differ
 archive         runs as one file, to keep or to send
 ship            small trained models that come with the workbook

@@ -190,7 +190,7 @@ def _check(run: Run, path: Path) -> None:
 
 def _check_ancestors(found: Sequence[Run], path: Path) -> None:
     """Raises `RunError` for a run that builds on one which is finished neither here nor in the
-    archive: no table could say what it took."""
+    archive: tables count what both took."""
     new = {run.name for run in found if not Run(paths.runs_root() / run.name).folder.exists()}
     for run in found:
         for name in run.config.ancestors():

@@ -94,7 +94,7 @@ path = next((x for x in places if (x / "icotlib.json").is_file()), {folder})"""
 
 
 def training_example(model: StageModel) -> Example:
-    """An example of what the model was trained on, in none of its held-out sets."""
+    """An example like those that the model was trained on, from none of its held-out sets."""
     corpus = model.corpus
     if corpus.train is not None:
         return examples_of(corpus.train, slice(0, 1))[0]

@@ -18,8 +18,7 @@ from icotlib.interp import best_positions
 from icotlib.interp.cells import Cell
 from icotlib.interp.explorer import CellReader, OneQuestion, reader_of
 from icotlib.reporting import figures
-from icotlib.reporting.parts import alert, status
-from icotlib.running.progress import is_live
+from icotlib.reporting.parts import alert, is_headless, status
 from icotlib.runs import Run
 
 SHARES = ("viridis", 0.0, 1.0)
@@ -64,7 +63,7 @@ def explorer(
     question = question or reader.task.example_question
     reader.asked(question)  # or say what is wrong with it
     variable = variable or next(iter(reader.variables))
-    if headless if headless is not None else not is_live():
+    if is_headless(headless):
         return static(reader, question, variable)
     return Explorer(reader, question, variable).box
 

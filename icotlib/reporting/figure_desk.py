@@ -16,10 +16,19 @@ from icotlib.reporting.figures import FORMATS, FROM_RUNS, Export
 from icotlib.reporting.figures.base import FONTS
 from icotlib.reporting.figures.export import FOLDER, WIDTHS
 from icotlib.reporting.overview import filtered, runs_table
-from icotlib.reporting.parts import NARROW, WIDE, alert, button, image, picker, status
+from icotlib.reporting.parts import (
+    NARROW,
+    WIDE,
+    Filling,
+    alert,
+    button,
+    image,
+    is_headless,
+    picker,
+    status,
+)
 from icotlib.reporting.picking import filter_field, offer, pick_buttons
 from icotlib.reporting.selection import date_of
-from icotlib.running.progress import is_live
 from icotlib.runs import Run, all_runs
 
 #: Widths and fonts as they are chosen; None leaves them as the figure has them.
@@ -56,7 +65,7 @@ def figure_desk(
     the figure. Raises `ConfigError` for an unknown figure, `RunError` where no run has what it
     shows.
     """
-    if headless if headless is not None else not is_live():
+    if is_headless(headless):
         if isinstance(figure, Figure):
             return figure
         return figures.of_runs(figure, offered(runs)[1])
@@ -106,7 +115,7 @@ class Desk:
         self.runs: Any = None
         #: The rows of widgets by which a figure and its runs are chosen.
         self._source: list[tuple[Any, ...]] = []
-        self._filling = False
+        self._filling = Filling()
         if isinstance(figure, Figure):
             return
         if figure not in FROM_RUNS:
@@ -135,11 +144,8 @@ class Desk:
         except IcotError as error:
             self._failed(str(error))
             return
-        self._filling = True
-        try:
+        with self._filling:
             offer(self.runs, [(name, name) for name in self._runs if name in set(found.run)])
-        finally:
-            self._filling = False
         self.refresh()
 
     def _make_look(self) -> None:

@@ -14,6 +14,7 @@ from icotlib.reporting.groups import (
     difference_table,
     settings_of_run,
 )
+from icotlib.reporting.orders import ORDERS
 from icotlib.reporting.selection import date_of, last_accuracy, matching, seconds_of
 from icotlib.runs import Run, all_runs
 from icotlib.values import Typed
@@ -25,14 +26,6 @@ COLUMNS = [
 
 #: The states of a run.
 STATES = ("finished", "training", "unfinished")
-
-#: By which column a table is sorted, and whether its smallest value comes first.
-SORTS = {
-    "name": ("run", True),
-    "accuracy": ("accuracy", False),
-    "seconds": ("train_seconds", True),
-    "date": ("date", False),
-}
 
 
 def runs_table(runs: Iterable[Run] | None = None) -> pd.DataFrame:
@@ -88,8 +81,8 @@ def filtered(
 
     Raises `ConfigError` for an order or a setting that does not exist.
     """
-    if sort not in SORTS:
-        raise ConfigError(f"sort={sort!r}: say one of {', '.join(SORTS)}")
+    if sort not in ORDERS:
+        raise ConfigError(f"sort={sort!r}: say one of {', '.join(ORDERS)}")
     kept = pd.Series(True, index=table.index)
     for column, value in equal.items():
         if value is not None:
@@ -107,7 +100,7 @@ def filtered(
             among = (Run(paths.runs_root() / name) for name in found.run)
         runs = matching((run for run in among if run.name in set(found.run)), where)
         found = found[found.run.isin([run.name for run in runs])]
-    column, ascending = SORTS[sort]
+    column, ascending = ORDERS[sort]
     return found.sort_values(column, ascending=ascending, kind="stable", ignore_index=True)
 
 

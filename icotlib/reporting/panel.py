@@ -14,10 +14,10 @@ from typing import Any
 from icotlib.config import RunConfig
 from icotlib.errors import IcotError
 from icotlib.reporting import figures, parts
-from icotlib.reporting.parts import as_png, image
+from icotlib.reporting.parts import as_png, image, is_headless
 from icotlib.reporting.results import learning_table
 from icotlib.running.background import Progress, Training
-from icotlib.running.progress import is_live, short_name
+from icotlib.running.progress import short_name
 
 #: Seconds between two looks at the runs.
 EVERY = 1.0
@@ -74,7 +74,7 @@ def training_panel(
     Returns an ipywidgets box, or that table.
     """
     training = Training(configs, workers)
-    if headless if headless is not None else not is_live():
+    if is_headless(headless):
         return training.table()
     return Panel(training).box
 
@@ -101,22 +101,15 @@ class Panel:
         _keep_fresh(self)
 
     def _button(self, label: str, about: str, act: Callable[[], None]) -> Any:
-        import ipywidgets as widgets
+        return parts.button(label, about, act, self._failed, self._clicked)
 
-        button = widgets.Button(description=label, tooltip=f"{label}: {about}")
+    def _failed(self, problem: str) -> None:
+        self.problem = problem
 
-        def clicked(_: object) -> None:
-            self.problem = ""
-            try:
-                act()
-            except (IcotError, OSError) as error:
-                self.problem = str(error)
-            self.refresh()
-            if tuple(self.training.runs) not in _fresh:
-                _keep_fresh(self)
-
-        button.on_click(clicked)
-        return button
+    def _clicked(self) -> None:
+        self.refresh()
+        if tuple(self.training.runs) not in _fresh:
+            _keep_fresh(self)
 
     def refresh(self) -> None:
         """Show how the runs stand now."""

@@ -1,4 +1,4 @@
-"""Parts of the instruments in notebooks: sentences that are read out, images, pickers."""
+"""Parts of the instruments in notebooks: sentences that are read out, images, pickers, buttons."""
 
 import base64
 import html
@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from icotlib.errors import IcotError
+from icotlib.running.progress import is_live
 
 #: The layout of a field that is at most as wide as the page.
 WIDE = {"width": "40em", "max_width": "98%"}
@@ -16,6 +17,35 @@ NARROW = {"width": "22em", "max_width": "98%"}
 
 #: The choice of a picker that leaves nothing out.
 ANY = "any"
+
+
+def is_headless(asked: bool | None) -> bool:
+    """Whether an instrument returns what it would show, without widgets.
+
+    Args:
+        asked: the instrument's argument `headless`; by default it is headless where nobody watches.
+    """
+    return not is_live() if asked is None else asked
+
+
+class Filling:
+    """Tells the changes that an instrument makes to its own widgets from those of its user.
+
+    The instrument fills in values in a `with` block, which may stand in another one. Inside, the
+    object is true, and the instrument's observers return at once.
+    """
+
+    def __init__(self) -> None:
+        self._open = 0
+
+    def __enter__(self) -> None:
+        self._open += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._open -= 1
+
+    def __bool__(self) -> bool:
+        return self._open > 0
 
 
 def status(text: str) -> str:
@@ -54,7 +84,7 @@ def image(png: bytes, about: str, width: str = "") -> str:
 
 
 def picker(label: str, options: Sequence[Any], value: Any = None, **traits: Any) -> Any:
-    """A list of which one is chosen, by its label; by default its first."""
+    """A list to choose one option from, behind its label; by default the first is chosen."""
     import ipywidgets as widgets  # a terminal does without
 
     chosen = options[0] if value is None else value
@@ -66,12 +96,19 @@ def picker(label: str, options: Sequence[Any], value: Any = None, **traits: Any)
     )
 
 
-def button(label: str, about: str, act: Callable[[], None], failed: Callable[[str], None]) -> Any:
+def button(
+    label: str,
+    about: str,
+    act: Callable[[], None],
+    failed: Callable[[str], None],
+    after: Callable[[], None] = lambda: None,
+) -> Any:
     """A button.
 
     Args:
         about: what it does, for its tooltip.
         failed: called with the message of an error that a user can cause; empty before each click.
+        after: called at the end of each click, whether it failed or not.
     """
     import ipywidgets as widgets
 
@@ -83,6 +120,7 @@ def button(label: str, about: str, act: Callable[[], None], failed: Callable[[st
             act()
         except (IcotError, OSError) as error:
             failed(str(error))
+        after()
 
     made.on_click(clicked)
     return made

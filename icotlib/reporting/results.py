@@ -238,8 +238,8 @@ def provenance_of(runs: Iterable[Run]) -> dict[str, Any]:
 
 
 def check_origin(path: Path) -> None:
-    """Raises `ConfigError` for a file that stands where the origin of a table or a figure is to be
-    written, and is none: it would be lost."""
+    """Raises `ConfigError` for a file at the path where the origin of a table or a figure is to be
+    written, if it holds anything else: it would be overwritten."""
     if not path.exists():
         return
     try:

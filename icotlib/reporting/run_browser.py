@@ -3,10 +3,9 @@
 It shows what `runs_table`, `differences`, `figures.learning_curves` and `executed_copies` tell.
 """
 
-import contextlib
 import html
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,13 +15,24 @@ import pandas as pd
 from icotlib import paths
 from icotlib.errors import IcotError
 from icotlib.reporting import figures
-from icotlib.reporting.overview import SORTS, STATES, differences, filtered, runs_table
-from icotlib.reporting.parts import ANY, alert, as_png, button, image, picker, status
+from icotlib.reporting.orders import ORDERS
+from icotlib.reporting.overview import STATES, differences, filtered, runs_table
+from icotlib.reporting.parts import (
+    ANY,
+    Filling,
+    alert,
+    as_png,
+    button,
+    image,
+    is_headless,
+    picker,
+    status,
+)
 from icotlib.reporting.picking import filter_field, offer, pick_buttons
 from icotlib.reporting.readable import table
 from icotlib.reporting.results import learning_table
 from icotlib.running.notebooks import executed_copies
-from icotlib.running.progress import NAME_WIDTH, is_live, short_name
+from icotlib.running.progress import NAME_WIDTH, short_name
 from icotlib.runs import Run, all_runs
 
 #: The columns that a picker filters by.
@@ -55,7 +65,7 @@ def run_browser(runs: Iterable[Run] | None = None, headless: bool | None = None)
 
     Returns an ipywidgets box whose `value` holds the picked runs, or that table.
     """
-    if headless if headless is not None else not is_live():
+    if is_headless(headless):
         return table(runs_table(runs))
     return Browser(runs).box
 
@@ -71,7 +81,7 @@ class Browser:
         self._look()
         self.text = filter_field()
         self.pickers = {name: picker(name.capitalize(), [ANY]) for name in FILTERS}
-        self.sort = picker("Sort by", list(SORTS))
+        self.sort = picker("Sort by", list(ORDERS))
         self.list = widgets.SelectMultiple(
             description="Runs",
             rows=ROWS,
@@ -103,7 +113,7 @@ class Browser:
         )
         self.box.add_class("icot-runs")
         self.box.add_traits(value=traitlets.Tuple())
-        self._filling = False
+        self._filling = Filling()
         for widget in (self.text, self.sort, *self.pickers.values()):
             widget.observe(self._filter, names="value")
         self.list.observe(self._picked, names="value")
@@ -134,7 +144,7 @@ class Browser:
             known = sorted(set(self.table[name]))
             known = [x for x in STATES if x in known] if name == "state" else known
             before = one.value
-            with self._quiet():
+            with self._filling:
                 one.options = [(ANY, ANY), *((value or "none", value) for value in known)]
                 one.value = before if before in known else ANY
 
@@ -149,7 +159,7 @@ class Browser:
         except IcotError as error:
             self._failed(str(error))
             return
-        with self._quiet():
+        with self._filling:
             offer(self.list, [(line_of(row), row.run) for row in found.itertuples()])
         self._picked()
 
@@ -174,15 +184,6 @@ class Browser:
 
     def _failed(self, problem: str) -> None:
         self.said.value = alert(problem)
-
-    @contextlib.contextmanager
-    def _quiet(self) -> Iterator[None]:
-        """While open, changes are the browser's own."""
-        self._filling = True
-        try:
-            yield
-        finally:
-            self._filling = False
 
 
 def line_of(row: Any) -> str:

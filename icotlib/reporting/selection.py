@@ -7,6 +7,7 @@ from typing import Any
 from icotlib.config import RunConfig, field_names, unknown_setting
 from icotlib.errors import ConfigError
 from icotlib.registry import METHODS
+from icotlib.reporting.orders import ORDERS
 from icotlib.runs import Run
 
 
@@ -76,20 +77,24 @@ def date_of(run: Run) -> float:
     return next(file.stat().st_mtime for file in files if file.is_file())
 
 
-def _best_first(run: Run) -> tuple[bool, float]:
-    accuracy = last_accuracy(run)
-    return accuracy is None, -(accuracy or 0.0)
-
-
 def seconds_of(run: Run) -> float:
     """Seconds of training so far."""
     return run.totals["seconds"] if run.done else run.progress.get("seconds", 0.0)
 
 
-#: Orders of runs: best first, quickest first, by name, newest first.
-ORDERS: dict[str, Callable[[Run], Any]] = {
-    "accuracy": _best_first,
-    "seconds": seconds_of,
-    "name": lambda run: run.name,
-    "date": lambda run: -date_of(run),
+#: What runs are ordered by, by the column of `icotlib.reporting.overview.runs_table`.
+VALUES: dict[str, Callable[[Run], Any]] = {
+    "run": lambda run: run.name,
+    "accuracy": last_accuracy,
+    "train_seconds": seconds_of,
+    "date": date_of,
 }
+
+
+def ordered(runs: Iterable[Run], order: str = "name") -> list[Run]:
+    """Runs in an order of `icotlib.reporting.orders`, by its name."""
+    column, ascending = ORDERS[order]
+    values = [(VALUES[column](run), run) for run in runs]
+    known = [pair for pair in values if pair[0] is not None]
+    known.sort(key=lambda pair: pair[0], reverse=not ascending)
+    return [run for _, run in known] + [run for value, run in values if value is None]

@@ -4,9 +4,8 @@ It shows what `icotlib.experiments.drafts.draft` makes of what is typed, and the
 """
 
 import asyncio
-import contextlib
 import html
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -29,11 +28,19 @@ from icotlib.experiments.drafts import (
     overrides_cell,
     unchanged,
 )
-from icotlib.reporting.parts import NARROW, WIDE, alert, button, picker, status
+from icotlib.reporting.parts import (
+    NARROW,
+    WIDE,
+    Filling,
+    alert,
+    button,
+    is_headless,
+    picker,
+    status,
+)
 from icotlib.reporting.readable import table
 from icotlib.reporting.settings_rows import NAMES, Row, section_of
 from icotlib.running.planner import Planned, Planner
-from icotlib.running.progress import is_live
 
 #: What the picker of sections offers beside the sections themselves.
 ALL, CHANGED = "all", "changed"
@@ -88,7 +95,7 @@ def settings_form(
     was when everything was right last. Or that table. Raises `ConfigError` for an unknown name or
     preset, and for overrides that are no mapping.
     """
-    if headless if headless is not None else not is_live():
+    if is_headless(headless):
         return table(settings_table(run, preset, seed, overrides))
     return Form(run, preset, seed, overrides).box
 
@@ -128,7 +135,7 @@ class Form:
             self._loop = None
         #: What the form amounts to now.
         self.draft: Draft
-        self._filling = False
+        self._filling = Filling()
         for widget in filter(None, (self.run, self.preset, self.further, self.speed)):
             widget.observe(self.refresh, names="value")
         for widget in (self.section, self.find):
@@ -219,7 +226,7 @@ class Form:
     def _offer_sections(self) -> None:
         sections = list(dict.fromkeys(map(section_of, names_of(self.draft))))
         before = self.section.value
-        with self._quiet():
+        with self._filling:
             self.section.options = (*sections, CHANGED, ALL)
             self.section.value = before if before in self.section.options else sections[0]
         self._choose_rows()
@@ -252,7 +259,7 @@ class Form:
             row = self.rows.get(name)
             if row is None or row.field.about != fields[name].about:
                 row = self.rows[name] = Row(fields[name], self._typed)
-            with self._quiet():
+            with self._filling:
                 row.show(fields[name], self.texts.get(name), errors.get(name, ""))
             rows.append(row.box)
         if tuple(rows) != self.fields.children:
@@ -267,15 +274,6 @@ class Form:
         else:
             self.texts[field.name] = text
         self.refresh()
-
-    @contextlib.contextmanager
-    def _quiet(self) -> Iterator[None]:
-        """While open, changes are the form's own."""
-        before, self._filling = self._filling, True
-        try:
-            yield
-        finally:
-            self._filling = before
 
     # --- the plan ---
 
@@ -306,7 +304,7 @@ class Form:
             self.planning.value = alert(planned.error)
             return
         if planned.speed is not None:  # further plans calculate with it
-            with self._quiet():
+            with self._filling:
                 self.speed.value = f"{planned.speed:.3g}"
         self._say("Planned.")
         text = html.escape("\n".join(planned.lines))

@@ -191,8 +191,8 @@ def _copy_page(page: Path, to: Path, folder: Path) -> str:
 def _copy_notebook(path: Path, to: Path) -> None:
     """Copy a notebook, its figures with their descriptions, and without widgets.
 
-    They answer to nobody on a page: their output keeps its text, or is left out where it says
-    nothing but its type.
+    They do not work on a page: their output keeps its text, or is left out where the text says
+    nothing but the widget's type.
     """
     notebook = json.loads(path.read_text(encoding="utf-8"))
     notebook["metadata"].pop("widgets", None)

@@ -37,8 +37,8 @@ class Fit:
     memory: float
     #: What the run needs on a single device.
     alone: float
-    #: Devices that FSDP divides it among, and what each needs; None if it fits one or none of
-    #: `DEVICES`.
+    #: Devices that FSDP divides it among, and what each needs; None if one device is enough, or
+    #: not even the largest number in `DEVICES`.
     sharded: tuple[int, float] | None
     #: What it needs on one device with adapters; None if they do not apply, or do not suffice.
     lora: float | None
@@ -75,7 +75,7 @@ class Fit:
             rank = shlex.quote(f"model.lora={{r: {LORA['r']}}}")
             yield f"      icot train {arguments} --set {rank}"
         if self.sharded is None and self.lora is None:
-            yield "    none of what was tried; try train.gradient_checkpointing=true"
+            yield "    neither FSDP nor adapters; try train.gradient_checkpointing=true"
 
 
 def usable(memory: float) -> float:

@@ -287,8 +287,8 @@ class _Jobs:
             return []
         for outcome in ended:
             del self.left[outcome.job.name]
-            # Dask keeps what other jobs need; else the end of this one is news to nobody, and
-            # whoever asks again has it done again.
+            # Without this reference Dask forgets the job, unless another job needs it; whoever
+            # submits it again has it run again.
             del self.futures[outcome.job.name]
         self.outcomes |= {outcome.job.name: outcome for outcome in ended}
         ended += self._kept_back()

@@ -93,7 +93,7 @@ def run_job(
             try:
                 return function(**arguments)
             except StoppedError:
-                if _is_closing():  # nobody asked for it: another worker goes on
+                if _is_closing():  # it closes, and nobody stopped the run: another worker goes on
                     raise distributed.Reschedule from None
                 raise
             finally:

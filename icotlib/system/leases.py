@@ -29,8 +29,8 @@ BEAT = 5.0
 #: Seconds without a count after which another machine's lease is taken over.
 STALE = 60.0
 
-#: Seconds since a holder last wrote its lease after which nobody takes it for at work. The time of
-#: a file may come from another machine's clock, so that this is far above `STALE`.
+#: A holder that has not written its lease for so many seconds counts as dead. The time of a file
+#: may come from another machine's clock, so that this is far above `STALE`.
 SILENT = 10 * STALE
 
 #: What names this boot of the machine, on Linux.
@@ -109,8 +109,8 @@ def is_held(path: Path) -> bool:
 def is_beating(path: Path) -> bool:
     """Whether a lease is held, and was written within `SILENT` seconds.
 
-    One that a power cut or the restart of a container has left behind names a process of another
-    boot, of which nobody here can tell that it is gone.
+    The time matters for a lease that a power cut or the restart of a container has left behind: it
+    names a process of an earlier boot, and only its age shows that this process is gone.
     """
     try:
         return is_held(path) and time.time() - path.stat().st_mtime < SILENT

@@ -65,8 +65,9 @@ class Losses:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`'s output.
 
-        Losses that were not read are those of whole batches: of several processes that sum them up,
-        the main one alone has them.
+        Only a run in one process stores unread losses (`Interruption.after_step`), those of whole
+        batches. Where several processes go on with it, the main one alone takes them, because
+        reading adds up what all processes have.
         """
         self.total, self.steps = state["total"], state["steps"]
         device = self.accelerator.device

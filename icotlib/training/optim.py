@@ -16,8 +16,12 @@ from icotlib.models.precision import mixed_precision
 class BatchedMuon(Muon):
     """Muon that orthogonalises all matrices of one shape at once.
 
-    The update is that of `torch.optim.Muon`, which takes one matrix after the other, in bf16. For
-    the dozens of small matrices of a small model, that is a third of a training step.
+    Muon is the optimizer of Jordan et al. (2024), "Muon: An optimizer for hidden layers in neural
+    networks": SGD with Nesterov momentum whose update of each matrix is orthogonalised, with
+    AdamW's decoupled weight decay. The update is that of `torch.optim.Muon`, which takes one matrix
+    after the other, in bf16. For the dozens of small matrices of a small model, that is a third of
+    a training step. The update of a matrix `[rows, columns]` is scaled by max(1, rows / columns)
+    to the power of 1/2.
 
     Args:
         dtype: what the updates are orthogonalised in, on a CPU; on other devices it is bf16.
@@ -82,6 +86,11 @@ TOGETHER = 3
 
 def newton_schulz(x: Tensor, coefficients: tuple[float, float, float], steps: int) -> Tensor:
     """Repeat x <- (a + b G + c G^2) x with G = x x^T, for x `[n, rows, columns]`, rows <= columns.
+
+    This is the quintic iteration of Jordan et al. (2024), which drives the singular values of x
+    towards 1. With their coefficients, a = 3.4445, b = -4.7750 and c = 2.0315 (the default of
+    `torch.optim.Muon`), five iterations bring all but the smallest ones to between about 0.7 and
+    1.2. None may be above 1 at the start: `orthogonalize` divides x by its Frobenius norm.
 
     The factors of several iterations are polynomials of the first G and commute. Where x has at
     least twice as many columns as rows, the factors `[rows, rows]` are multiplied with each other

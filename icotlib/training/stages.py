@@ -62,8 +62,8 @@ def keep(trainer: Any) -> None:
 def go_back(trainer: Any, removed: int) -> None:
     """Go on from the weights that a stage ended with, and forget the stages after it.
 
-    A run that is killed behind this starts again from a checkpoint before or after it, and writes
-    the forgotten stages again in the first case: they are the same.
+    A run that is killed after this call resumes from its last checkpoint. If that is an earlier
+    one, the run writes the deleted stages once more, with the same content.
 
     Raises `RunError` if the kept weights are missing or damaged.
     """
@@ -83,7 +83,8 @@ def go_back(trainer: Any, removed: int) -> None:
 
 
 def forget_others(trainer: Any) -> None:
-    """Delete what was kept of stages to which a run that goes on from here does not go back."""
+    """Delete the kept weights of all stages but the last that ended well: the schedule goes back
+    to no other."""
     kept = _kept(trainer)
     for file in kept.parent.glob("good-*.safetensors"):
         if file != kept:

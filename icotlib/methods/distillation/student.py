@@ -16,7 +16,7 @@ from icotlib.models.wrapped import LanguageModelHolder, WrappedConfig, WrappedMo
 
 
 class ThoughtConfig(WrappedConfig):
-    """Config of student, emulator and the coupled system: at the first place of the separator,
+    """Config of student, emulator and the coupled system: at the first separator,
     states are read and written.
 
     Args:

@@ -80,8 +80,7 @@ class LatentMethod(Method):
 
     @classmethod
     def passes(cls, config: RunConfig, places: int) -> int:
-        """Forward passes over a question before the first token is written, the last of which
-        writes it."""
+        """Forward passes up to the first token that is written, with the one that writes it."""
         found = cls.contents(config)
         content, rounds = found.get("content", "recycled"), found.get("rounds")
         in_turn = places + 1  # of `others`, the first ones are over the other question

@@ -117,20 +117,26 @@ class LatentModel(LanguageModelHolder):
 
         Args:
             input_ids: `[n, width]`: question, separator and what follows, padded on either side.
-            position_ids: read where there is a cache only; without one, positions count what is
-                real: question, marks and the places that each row has.
+                Behind a cache, the tokens after those in it.
+            attention_mask: `[n, width]`, 0 at padding on the left; behind a cache it covers the
+                tokens in it too.
+            position_ids: `[n, width]`, read where there is a cache or with `plain` only. Else
+                positions count what is real: question, marks and the places that each row has.
+            past_key_values: the cache of an earlier pass; None or empty for the first one.
             at: `[n]`, the separator's position in each row; found if not given.
-            lengths: `[n]`, where the padding on the right of each row begins; without them it is
-                read as well, behind a short question as much as makes up for its length.
+            lengths: `[n]`, where padding on the right of each row begins; else it is read as text.
             latents: places, one number or `[n]`; by default those of the config. Where the config
                 `mixes_places`, rows with fewer than others leave the last ones out.
             plain: leave out places and marks, as of a language model.
+            use_cache: return the cache; it holds the places and marks too.
             output_hidden_states: return those of the positions of `logits`, by level.
+            logits_to_keep: positions from the end that logits are wanted of; 0 for all `width`.
 
         Returns:
-            `LatentOutput`; of hidden states `[n, kept, d]` by level.
+            `LatentOutput`: logits `[n, kept, vocabulary]`, hidden states `[n, kept, d]` by level,
+            thoughts `[n, places, d]`. With `plain` or a cache, the language model's own output.
 
-        Raises `ConfigError` for unequal numbers of places in a model that cannot mix them.
+        Raises `ConfigError` for unequal numbers of places where the config does not mix them.
         """
         how: dict[str, Any] = {
             "use_cache": bool(use_cache),
@@ -281,10 +287,11 @@ class LatentModel(LanguageModelHolder):
 
     @contextmanager
     def _unobserved(self) -> Iterator[None]:
-        """While open, passes are none of the questions': analyses see nothing of them."""
+        """While open, the model computes for a question other than those asked: hooks and edits of
+        analyses do not apply."""
         self.language_model.unobserved = True
         try:
-            with self.edited_thoughts(_unchanged):
+            with self.edited_thoughts(lambda place, thoughts: thoughts):
                 yield
         finally:
             self.language_model.unobserved = False
@@ -338,10 +345,6 @@ class LatentModel(LanguageModelHolder):
 
     def _mark(self, number: int, like: Tensor) -> Tensor:
         return self.marks[number].to(like.dtype)[None, None]
-
-
-def _unchanged(place: int, thoughts: Tensor) -> Tensor:
-    return thoughts
 
 
 AutoConfig.register(LatentConfig.model_type, LatentConfig)

@@ -76,8 +76,8 @@ def causal(
 def _carried(model: str, table: pd.DataFrame, names: Sequence[str]) -> list[str]:
     """The state that carries most, elsewhere than at the changed digit itself."""
     known = table.dropna(subset=["effect"])
-    known = known.assign(place=known.position.map(dict(enumerate(names))))
-    known = known[known.place != known.changed]
+    known = known.assign(position_name=known.position.map(dict(enumerate(names))))
+    known = known[known.position_name != known.changed]
     if known.empty:
         return [f"{capital(model)}: no pair of questions has answers that differ."]
     top = known.loc[known.sort_values(["low", "effect"]).index[-1]]
@@ -85,8 +85,9 @@ def _carried(model: str, table: pd.DataFrame, names: Sequence[str]) -> list[str]
     undecided = known.low.max() <= 0
     strongest = (
         f"{capital(model)}: of the {len(pairs)} states elsewhere than at the changed digit, the "
-        f"one in layer {top.layer} at {top.place} carries most: with it, s{top.symbol} follows "
-        f"{top.changed} in {percent(Interval(top.effect, top.low, top.high))} of {top.n} pairs."
+        f"one in layer {top.layer} at {top.position_name} carries most: with it, s{top.symbol} "
+        f"follows {top.changed} in {percent(Interval(top.effect, top.low, top.high))} of {top.n} "
+        "pairs."
     )
     if undecided:
         strongest += " The pairs are too few to tell that from none."

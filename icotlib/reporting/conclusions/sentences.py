@@ -83,7 +83,7 @@ def against_first(what: str, samples: Mapping[str, Sample]) -> list[str]:
     """Several samples beside the first: which have fewer or more right, and which do not decide.
 
     Args:
-        what: of which these are variants.
+        what: what these are variants of, as the sentence names it.
     """
     first, *others = samples
     found = {name: difference_interval(samples[name], samples[first]) for name in others}
