@@ -179,10 +179,7 @@ class LatentModel(LanguageModelHolder):
 
     def _read_all(self, parts: Halves, number: Tensor | int, how: dict) -> Any:
         """A pass over questions, thoughts and what follows; its output from the last position
-        before what follows on.
-
-        Raises `ConfigError` for unequal numbers of places in a model that cannot mix them.
-        """
+        before what follows on."""
         number = torch.as_tensor(number)
         if number.min() != number.max() and not self.config.mixes_places:
             raise ConfigError(
