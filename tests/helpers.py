@@ -1,5 +1,6 @@
 """What several tests share: a run of a second, and tiny models and tokenizers of the hub's form."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,9 @@ from tokenizers.pre_tokenizers import ByteLevel, Metaspace
 from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import BpeTrainer, UnigramTrainer
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from icotlib.config import from_dict
+from icotlib.training.trainer import train
 
 #: Sizes of a run of a second, for every method.
 TINY_SIZES: dict[str, Any] = {
@@ -105,3 +109,10 @@ def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
     while not condition():
         assert time.monotonic() < limit
         time.sleep(0.05)
+
+
+def train_in(folder: str, config: dict[str, Any]) -> None:
+    """Train the run of a config, given as plain values, in this folder of runs: what a process of
+    its own is to do."""
+    os.environ["ICOT_RUNS"] = folder
+    train(from_dict(config))
