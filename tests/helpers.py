@@ -1,5 +1,6 @@
 """What several tests share: a run of a second, and tiny models and tokenizers of the hub's form."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,10 @@ from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import BpeTrainer, UnigramTrainer
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from icotlib.config import from_dict
 from icotlib.data.forms import BY_NAME, Columns, read_row
 from icotlib.tasks import Example
+from icotlib.training.trainer import train
 
 #: Sizes of a run of a second, for every method.
 TINY_SIZES: dict[str, Any] = {
@@ -113,3 +116,10 @@ def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
 def to_example(row: dict[str, Any], columns: Columns = BY_NAME) -> Example:
     """A row of a data set as an example, with its first chain if it has several."""
     return read_row(row, columns)[0][0]
+
+
+def train_in(folder: str, config: dict[str, Any]) -> None:
+    """Train the run of a config, given as plain values, in this folder of runs: what a process of
+    its own is to do."""
+    os.environ["ICOT_RUNS"] = folder
+    train(from_dict(config))

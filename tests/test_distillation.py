@@ -1,6 +1,7 @@
 """Distillation, against examples worked by hand and properties that must hold on any model."""
 
 import math
+import shutil
 from fractions import Fraction
 
 import pandas as pd
@@ -46,6 +47,7 @@ from icotlib.models.questions import first_separator
 from icotlib.runs import Run
 from icotlib.tasks import Example, get_task
 from icotlib.training.trainer import Trainer, train
+from tests.helpers import TINY
 
 ARCHITECTURES = ["gpt2", "llama", "gpt_neox"]
 LAYOUT = Layout(symbol_tokenizer(get_task("mult-2x2").symbols))
@@ -522,7 +524,26 @@ def emulator(tiny, teacher):
     return phase(tiny, "kd_emulator", {"teacher": teacher})
 
 
-def test_all_phases_train_and_describe_themselves(runs_folder, tiny, student, emulator):
+@pytest.fixture(scope="module")
+def phases_folder(tmp_path_factory):
+    """A folder of runs in which teacher, student and emulator are trained; tests copy it."""
+    folder = tmp_path_factory.mktemp("phases")
+    tiny = RunConfig().override(TINY)
+    teacher = tiny.override({"method": "explicit_cot", "train.steps": 6})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ICOT_RUNS", str(folder))
+        for method in ("kd_student", "kd_emulator"):
+            train(phase(tiny, method, {"teacher": teacher}))
+    return folder
+
+
+@pytest.fixture
+def phases_there(runs_folder, phases_folder) -> None:
+    """The three phases before the last one are trained."""
+    shutil.copytree(phases_folder, runs_folder)
+
+
+def test_all_phases_train_and_describe_themselves(phases_there, tiny, student, emulator):
     config = phase(tiny, "icot_kd", {"student": student, "emulator": emulator})
     run = train(config)
     assert run.config == config
@@ -536,16 +557,15 @@ def test_all_phases_train_and_describe_themselves(runs_folder, tiny, student, em
     assert "explained" in run.metrics
 
 
-def test_emulator_and_student_lower_their_losses(runs_folder, student, emulator):
+def test_emulator_and_student_lower_their_losses(phases_there, student, emulator):
     more = {"train.steps": 60, "train.batch_size": 32, "train.eval_every": 20}
     for config in (student, emulator):
         metrics = train(config.override(more)).metrics
         assert metrics.loss.iloc[-1] < 0.9 * metrics.loss.iloc[0]
 
 
-def test_the_loss_of_emulation_is_half_the_squared_distance(runs_folder, emulator):
+def test_the_loss_of_emulation_is_half_the_squared_distance(phases_there, emulator):
     """Against the formula on the first batch, from the weights of the run's own start."""
-    train(emulator.phases["teacher"])
     trainer = Trainer(emulator, Run.of(emulator))
     method, batch = trainer.method, trainer.run_data.batches(0)
     with torch.no_grad():
@@ -554,11 +574,10 @@ def test_the_loss_of_emulation_is_half_the_squared_distance(runs_folder, emulato
     assert loss == pytest.approx(float(0.5 * distance.sum() / len(batch)), rel=1e-5)
 
 
-def test_the_loss_of_the_supervised_mixture(runs_folder, emulator):
+def test_the_loss_of_the_supervised_mixture(phases_there, emulator):
     """Adds the weight times the negative log-likelihood of the gold tokens, summed over layers."""
     more = {"distill.mixture": 0, "distill.mixture_supervision": 0.5}
     config = emulator.override(more)
-    train(config.phases["teacher"])
     trainer = Trainer(config, Run.of(config))
     method, batch = trainer.method, trainer.run_data.batches(0)
     assert method.model.components.num_embeddings == len(trainer.run_data.layout.tokenizer)
@@ -571,7 +590,7 @@ def test_the_loss_of_the_supervised_mixture(runs_folder, emulator):
     assert loss == pytest.approx(float((distance - 0.5 * named) / len(batch)), rel=1e-5)
 
 
-def test_a_fixed_emulator_stays_as_it_was(runs_folder, tiny, student, emulator):
+def test_a_fixed_emulator_stays_as_it_was(phases_there, tiny, student, emulator):
     phases = {"student": student, "emulator": emulator}
     run = train(phase(tiny, "icot_kd", phases, **{"distill.train_emulator": False}))
     before = Emulator.from_pretrained(Run.of(emulator).weights()).state_dict()
@@ -582,15 +601,14 @@ def test_a_fixed_emulator_stays_as_it_was(runs_folder, tiny, student, emulator):
 
 
 @pytest.mark.parametrize("kept", [[], ["student"], ["emulator"]])
-def test_either_phase_can_be_skipped(runs_folder, tiny, teacher, student, emulator, kept):
+def test_either_phase_can_be_skipped(phases_there, tiny, teacher, student, emulator, kept):
     phases = {name: {"student": student, "emulator": emulator}[name] for name in kept}
     run = train(phase(tiny, "icot_kd", {"teacher": teacher, **phases}))
     assert run.stages.n_test.tolist() == [24]
 
 
-def test_student_and_emulator_begin_as_the_teacher_or_as_the_model(runs_folder, student):
-    run = train(student.phases["teacher"])
-    weight = load_model(run.weights())[0].transformer.wte.weight
+def test_student_and_emulator_begin_as_the_teacher_or_as_the_model(phases_there, student):
+    weight = load_model(Run.of(student.phases["teacher"]).weights())[0].transformer.wte.weight
     for initial, same in (("teacher", True), ("model", False)):
         config = student.override({"distill.initial_weights": initial})
         model = Trainer(config, Run.of(config)).method.model
@@ -621,7 +639,6 @@ def test_recomputed_layers_give_the_same_gradients_in_every_phase(runs_folder, a
     settings |= {"optim.clip": 0.0, "train.precision": "fp32", "model.width": 32, "model.heads": 2}
     coupled = experiments.icot_kd("smoke", overrides=settings)
     for phase in [*coupled.phases.values(), coupled]:
-        train(phase)
         found = [
             gradients(phase.override({"train.gradient_checkpointing": x})) for x in (False, True)
         ]
@@ -630,6 +647,8 @@ def test_recomputed_layers_give_the_same_gradients_in_every_phase(runs_folder, a
         assert plain.keys() == recomputed.keys()
         for name, gradient in plain.items():
             assert torch.equal(gradient, recomputed[name]), f"{phase.method}: {name}"
+        if phase is not coupled:
+            train(phase)  # the next ones build on it
 
 
 def gradients(config) -> tuple[dict[str, torch.Tensor], int]:
@@ -677,12 +696,11 @@ def test_a_phase_names_the_runs_it_lacks_or_cannot_use(tiny, teacher, student, e
         phase(tiny, "icot_kd", {"student": student, "emulator": other})
 
 
-def test_a_damaged_phase_is_named(runs_folder, student):
-    run = train(student.phases["teacher"])
-    weights = run.weights() / "model.safetensors"
+def test_a_damaged_phase_is_named(phases_there, student):
+    weights = Run.of(student.phases["teacher"]).weights() / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:50])
     with pytest.raises(RunError, match=r"explicit_cot.*has changed since it was written"):
-        train(student)
+        train(student.override({"train.steps": 7}))
 
 
 SMALL = {
@@ -695,8 +713,7 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("architecture", "precision"), [("gpt2", "bf16"), ("llama", "fp32")])
 def test_the_paper_preset_distils_a_pretrained_model(
     runs_folder, pretrained, architecture, precision
 ):
@@ -727,14 +744,12 @@ def test_the_mixture_of_all_tokens_trains_on_a_pretrained_model(runs_folder, pre
 
 @pytest.mark.parametrize("method", ["kd_student", "kd_emulator", "icot_kd"])
 def test_a_phase_that_is_cut_short_resumes_to_the_same_numbers(
-    runs_folder, student, emulator, tmp_path, monkeypatch, method
+    phases_there, phases_folder, student, emulator, tmp_path, monkeypatch, method
 ):
     phases = {"student": student, "emulator": emulator}
     whole = student.override({"phases": phases, "method": "icot_kd"})
     config = {"kd_student": student, "kd_emulator": emulator, "icot_kd": whole}[method]
     config = config.override({"train.steps": 12, "train.eval_every": 4})
-    for before in config.phases.values():
-        train(before)
     evaluate, seen = Trainer._evaluate, []
 
     def interrupted(self, step):
@@ -748,7 +763,7 @@ def test_a_phase_that_is_cut_short_resumes_to_the_same_numbers(
         with pytest.raises(KeyboardInterrupt):
             train(config)
     cut = train(config)
-    monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "again"))
+    monkeypatch.setenv("ICOT_RUNS", str(shutil.copytree(phases_folder, tmp_path / "again")))
     straight = train(config)
     one, other = (run.metrics.drop(columns="seconds") for run in (cut, straight))
     pd.testing.assert_frame_equal(one, other, check_exact=True)

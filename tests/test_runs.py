@@ -52,6 +52,7 @@ def test_ensure_trains_what_is_missing_side_by_side_and_in_order(runs_folder, ti
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.usefixtures("shared_worker")
 def test_an_error_in_a_worker_reaches_the_caller(runs_folder, tiny):
     bad = tiny.override({"data.valid_examples": 9000})
     with pytest.raises(ConfigError, match="has only 8100 questions"):
@@ -61,6 +62,7 @@ def test_an_error_in_a_worker_reaches_the_caller(runs_folder, tiny):
         ensure([diverging])
 
 
+@pytest.mark.usefixtures("shared_worker")
 def test_a_failing_run_does_not_stop_another_one(runs_folder, tiny):
     bad = tiny.override({"data.valid_examples": 9000})
     with pytest.raises(ConfigError):
@@ -336,6 +338,7 @@ def test_help_teaches(capsys):
     assert "icot workbook" in text
 
 
+@pytest.mark.usefixtures("shared_worker")
 def test_the_command_trains_the_run_of_a_preset(runs_folder, capsys):
     assert main(["train", "explicit_cot", "--preset", "smoke", "--jobs", "1"]) == 0
     assert Run.of(experiments.explicit_cot("smoke")).done

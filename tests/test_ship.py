@@ -16,12 +16,12 @@ from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.activations import stored_activations
 from icotlib.reporting import ship
 from icotlib.runs import Run, all_runs, find_run, shipped, shipped_runs
+from icotlib.training.trainer import train
 
 
 @pytest.fixture
 def run(runs_folder, tiny) -> Run:
-    [run] = icot.ensure(tiny.override({"method": "one_model"}))
-    return run
+    return train(tiny.override({"method": "one_model"}))
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_a_shipped_model_is_not_replaced_and_does_not_outgrow_its_clone(run, she
 
 
 def test_only_a_whole_run_with_one_model_is_shipped(runs_folder, tiny, shelf):
-    [stages] = icot.ensure(tiny.override({"method": "icot_si"}))
+    stages = train(tiny.override({"method": "icot_si"}))
     with pytest.raises(RunError, match="weights of its own for each removal stage"):
         ship.ship(stages)
     with pytest.raises(RunError, match="not finished"):

@@ -125,6 +125,7 @@ def test_what_is_varied_cannot_be_given_for_all_cells_too(runs_folder, capsys):
     assert sweep_names() == []
 
 
+@pytest.mark.usefixtures("shared_worker")
 def test_a_finished_cell_shows_no_error_of_before(swept):
     cell = swept.cells[0]
     cell.note(state="failed", error="RunError: the disk was full", time=0.0)
@@ -303,6 +304,7 @@ def test_a_cell_that_another_process_has_finished_is_not_executed_again(runs_fol
     assert made.cells[0].state == "finished"
 
 
+@pytest.mark.usefixtures("shared_worker")
 def test_a_notebook_is_swept(runs_folder):
     swept = icot.sweep("01", {"seed": [0, 1]}, preset="smoke")
     assert swept.table().state.tolist() == ["finished", "finished"]
@@ -328,6 +330,7 @@ def test_a_notebooks_own_parameters_are_read_as_such(runs_folder, monkeypatch):
     assert fixed == {"preset": "smoke", "columns": {"question": "q"}, "train.steps": 5}
 
 
+@pytest.mark.usefixtures("shared_worker")
 def test_a_failed_cell_stands_in_the_table_until_it_is_retried(runs_folder, capsys):
     """Its cause is a setting that only training finds wrong."""
     cells = ["--grid", "optim.lr=0.001,1.0e+6", "--set", "optim.clip=0", "--preset", "smoke"]
