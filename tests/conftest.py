@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ import torch
 
 from icotlib import paths
 from icotlib.config import RunConfig
+from icotlib.runs import Run
+from icotlib.training.trainer import train
 from tests.browsing import started_browser, started_lab
 from tests.clusters import Cluster
 from tests.helpers import TINY, save_pretrained
@@ -35,6 +38,23 @@ def runs_folder(tmp_path, monkeypatch) -> Path:
 def tiny() -> RunConfig:
     """A run of a second."""
     return RunConfig().override(TINY)
+
+
+@pytest.fixture(scope="session")
+def _finished(tmp_path_factory) -> Path:
+    """A folder of runs in which the one of `tiny` is finished; tests copy it."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ICOT_RUNS", str(folder))
+        train(RunConfig().override(TINY))
+    return folder
+
+
+@pytest.fixture
+def tiny_run(_finished, runs_folder, tiny) -> Run:
+    """The finished run of `tiny`, alone in its folder of runs."""
+    shutil.copytree(_finished, runs_folder)
+    return Run.of(tiny)
 
 
 @pytest.fixture(scope="session")

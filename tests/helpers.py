@@ -1,8 +1,10 @@
 """What several tests share: a run of a second, and tiny models and tokenizers of the hub's form."""
 
+import multiprocessing
 import os
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from icotlib.config import from_dict
 from icotlib.data.forms import BY_NAME, Columns, read_row
+from icotlib.registry import import_file
 from icotlib.tasks import Example
 from icotlib.training.trainer import train
 
@@ -118,8 +121,22 @@ def to_example(row: dict[str, Any], columns: Columns = BY_NAME) -> Example:
     return read_row(row, columns)[0][0]
 
 
-def train_in(folder: str, config: dict[str, Any]) -> None:
-    """Train the run of a config, given as plain values, in this folder of runs: what a process of
-    its own is to do."""
+#: Processes of their own, all forked from one that has loaded the libraries and done nothing else:
+#: to load them takes longer than a run of a second.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([__name__])
+
+
+def train_in(folder: str, config: dict[str, Any], *imported: str) -> None:
+    """What a process of its own is to do: train the run of a config, given as plain values, in this
+    folder of runs, with these files of a user's."""
     os.environ["ICOT_RUNS"] = folder
+    for file in imported:
+        import_file(file)
     train(from_dict(config))
+
+
+def ended(process: BaseProcess) -> int | None:
+    """The exit code of a process, once it has ended."""
+    process.join()
+    return process.exitcode

@@ -20,7 +20,6 @@ from icotlib.reporting.map_grid import NO_VALUE, paint
 from icotlib.tasks import get_task
 from icotlib.tasks.parity import Parity
 from icotlib.tasks.questions import draw_questions
-from icotlib.training.trainer import train
 from tests.planted import ANSWER_DELIMITER, BITS, SEPARATOR, every_question, plant
 
 #: A question of even parity less one, and the same with another third bit.
@@ -35,8 +34,8 @@ def reader():
 
 
 @pytest.fixture
-def run(runs_folder, tiny):
-    return train(tiny)
+def run(tiny_run):
+    return tiny_run
 
 
 # --- cells -------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import pytest
 
 import icotlib as icot
 from icotlib.cli import main
-from icotlib.config import RunConfig
+from icotlib.config import RunConfig, to_dict
 from icotlib.data.corpus import load_corpus
 from icotlib.errors import ConfigError, DataError, RunError
 from icotlib.registry import TASKS
@@ -25,7 +24,7 @@ from icotlib.system.names import as_name, check_name
 from icotlib.system.spreadsheets import inert
 from icotlib.tasks.base import SymbolBatch, Task
 from icotlib.training.trainer import Trainer, train
-from tests.helpers import TINY
+from tests.helpers import PROCESSES, TINY, ended, train_in
 
 
 def written(folder: Path, add: int = 0) -> Path:
@@ -227,28 +226,22 @@ def test_a_run_of_a_users_task_without_its_code(tmp_path, runs_folder, monkeypat
     """It is named after the code, listed and summarised without it, and not asked."""
     file = tmp_path / "own.py"
     file.write_text(TASK.replace("ADD", "0"))
-    script = f"""
-        from icotlib.registry import import_file
-        import_file({str(file)!r})
-        from icotlib.config import RunConfig
-        from icotlib.training.trainer import train
-        from tests.helpers import TINY
-        print(train(RunConfig().override(TINY | {{"data.task": "lastdigit-2"}})).name)
-    """
+    config = to_dict(RunConfig().override(TINY))
+    config["data"]["task"] = "lastdigit-2"
 
-    def trained() -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+    def trained() -> set[str]:
+        """The runs there are once another process has trained this one."""
+        words = (str(runs_folder), config, str(file))
+        process = PROCESSES.Process(target=train_in, args=words)
+        process.start()
+        assert ended(process) == 0
+        return {run.name for run in all_runs()}
 
-    monkeypatch.setenv("PYTHONPATH", str(Path(icot.__file__).parent.parent))
-    name = trained()
+    [name] = trained()
     file.write_text("# a comment\n" + TASK.replace("ADD", "0"))
-    assert trained() == name
+    assert trained() == {name}
     file.write_text(TASK.replace("ADD", "1"))
-    assert trained() != name
+    assert len(trained()) == 2
     assert "lastdigit" not in TASKS.names()
     assert [run.config.task for run in all_runs()] == ["lastdigit-2"] * 2
     assert len(summary()) == 2

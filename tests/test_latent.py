@@ -1,5 +1,6 @@
 """Latent places: two thoughts by hand, passes, padding, contents, training, interventions."""
 
+import contextlib
 import dataclasses
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from icotlib.config import RunConfig, field_names
 from icotlib.data.corpus import examples_of
 from icotlib.data.files import write_examples
 from icotlib.data.layout import EncodedBatch
-from icotlib.errors import ConfigError
+from icotlib.errors import ConfigError, StoppedError
 from icotlib.evaluation.scoring import FIRST_CHECK, wilson_interval
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.activations import stored_activations
@@ -524,7 +525,7 @@ def test_gradients_do_not_depend_on_groups_or_accumulation(method, runs_folder, 
     if method == "coconut":
         more["latent.uniform_prob"] = 0.5
     losses = []
-    for groups, parts in ((1, 1), (3, 1), (1, 4), (2, 3)):
+    for groups, parts in ((1, 1), (3, 1), (2, 3)):
         cut = {"train.length_groups": groups, "train.accumulation": parts}
         losses.append(train(config_of(method, **more, **cut)).metrics.loss.tolist())
     for other in losses[1:]:
@@ -552,19 +553,28 @@ def test_every_position_is_read_named_and_patched(trained, method):
     assert set(table.position) == set(range(len(names)))
 
 
-@pytest.mark.parametrize("method", RUNS)
-@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+@pytest.mark.parametrize(
+    ("method", "architecture"), [*((method, "gpt2") for method in RUNS), ("coconut", "llama")]
+)
 def test_it_overfits_a_batch(method, architecture, runs_folder):
     """One batch, again and again: in the end every token of it is right."""
     small = {
         "model.architecture": architecture, "model.width": 64, "optim.name": "adamw",
-        "optim.lr": 3e-3, "optim.decay_fraction": 0.0, "train.steps": 200, "train.eval_every": 50,
+        "optim.lr": 3e-3, "optim.decay_fraction": 0.0, "train.steps": 200, "train.eval_every": 25,
         "data.train_examples": 8, "latent.step_weight": 0.0, "latent.steps_per_stage": 10,
         "latent.first_steps": 10,
     }  # fmt: skip
     own = {name: value for name, value in small.items() if name in readable(method)}
-    run = train(config_of(method, **own))
-    assert run.metrics.train_match.iloc[-1] == 1.0
+    config = config_of(method, **own)
+    run = Run.of(config)
+
+    def learned() -> bool:
+        """From the second evaluation, at which nothing is left to remove."""
+        return len(run.metrics) > 1 and run.metrics.train_match.iloc[-1] == 1.0
+
+    with contextlib.suppress(StoppedError):
+        train(config, learned)
+    assert learned()
 
 
 def readable(method: str) -> set[str]:

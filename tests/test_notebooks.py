@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from types import SimpleNamespace
 
 import nbformat
 import pandas as pd
@@ -23,9 +24,9 @@ from icotlib.cli import main
 from icotlib.errors import ConfigError, IcotError
 from icotlib.reporting import publish
 from icotlib.reporting.figures.ideas.pictures import PICTURES
-from icotlib.running import jobs, notebooks
+from icotlib.running import jobs, notebooks, progress
 from icotlib.runs import Run, all_runs
-from tests.browsing import Page, needs_browser, started_lab
+from tests.browsing import Page, needs_browser, started_lab, write_notebook
 from tests.clusters import Cluster
 
 NOTEBOOKS = notebooks.notebooks()
@@ -410,23 +411,34 @@ def test_a_parameter_that_does_not_exist_is_refused(runs_folder):
         notebooks.execute(NOTEBOOKS[1], sede=3)
 
 
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ({"sed": 1}, r"no parameter 'sed'; it has preset, seed, overrides. Did you mean 'seed'"),
-        ({"seed": "one"}, "seed must be of type int, got 'one'"),
-    ],
-)
-def test_papermill_does_not_go_on_with_the_defaults(given, said, tmp_path):
+def test_papermill_does_not_go_on_with_the_defaults(tmp_path):
     """It fails in the first cell of the notebook's own, in one line."""
+    said = r"no parameter 'sed'; it has preset, seed, overrides. Did you mean 'seed'"
     with pytest.raises(PapermillExecutionError, match=said):
         papermill.execute_notebook(
-            NOTEBOOKS[1], tmp_path / "copy.ipynb", given, kernel_name="python3", progress_bar=False
+            NOTEBOOKS[1],
+            tmp_path / "copy.ipynb",
+            {"sed": 1},
+            kernel_name="python3",
+            progress_bar=False,
         )
     copy = nbformat.read(tmp_path / "copy.ipynb", as_version=4)
     [error] = [o for cell in copy.cells for o in cell.get("outputs", []) if "traceback" in o]
     assert error.traceback == [f"ConfigError: {error.evalue}"]
     assert [cell.source for cell in code_cells(tmp_path / "copy.ipynb") if cell.execution_count]
+
+
+def test_a_parameter_of_another_type_is_refused_in_the_first_cells(monkeypatch):
+    """A kernel keeps the sources of the cells that have run: what papermill was given stands behind
+    the cell that declares it."""
+    tagged = [c for c in code_cells(NOTEBOOKS[1]) if "parameters" in c.metadata.get("tags", [])]
+    ran = ["", tagged[0].source, "# Parameters\nseed = 3\n"]
+    shell = SimpleNamespace(user_ns={"In": ran})
+    monkeypatch.setattr(progress, "notebook_shell", lambda: shell)
+    icot.check_parameters()
+    ran[-1] = "# Parameters\nseed = 'one'\n"
+    with pytest.raises(ConfigError, match="seed must be of type int, got 'one'"):
+        icot.check_parameters()
 
 
 def test_the_last_notebook_takes_files_of_ones_own(planned, tmp_path, monkeypatch):
@@ -478,8 +490,29 @@ def lab(lab_root, series):
         yield address
 
 
+#: Instruments that answer only in a browser: papermill shows the table in their place, if any.
+INSTRUMENT = re.compile(
+    r"icot\.(dial|explorer|figure_desk|run_browser|settings_form|training_panel)\("
+)
+WITH_INSTRUMENTS = [
+    path for path in NOTEBOOKS if any(INSTRUMENT.search(cell.source) for cell in code_cells(path))
+]
+
+
+def test_every_instrument_is_seen_in_a_browser(series):
+    """Nothing else of a notebook is alive: papermill has run all of its cells."""
+    alive = {
+        copy.stem
+        for copy in series
+        for cell in code_cells(copy)
+        for output in cell.outputs
+        if "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+    }
+    assert alive <= {path.stem for path in WITH_INSTRUMENTS}
+
+
 @needs_browser
-@EACH
+@pytest.mark.parametrize("path", WITH_INSTRUMENTS, ids=lambda path: path.stem)
 def test_every_cell_runs_in_a_browser(path, lab, lab_root, browser):
     at_smoke = path.read_text(encoding="utf-8").replace(
         'preset: str = \\"fast\\"', 'preset: str = \\"smoke\\"'
@@ -491,6 +524,24 @@ def test_every_cell_runs_in_a_browser(path, lab, lab_root, browser):
     outputs_of_all(cells)
     assert 'preset: str = "smoke"' in "".join(cell.source for cell in cells)
     shown.close()
+
+
+@needs_browser
+def test_what_the_other_notebooks_show_can_be_read_in_a_browser(series, lab, lab_root, browser):
+    """Their outputs of papermill, all on one page."""
+    alone = {path.name for path in WITH_INSTRUMENTS}
+    shown = [cell for copy in series if copy.name not in alone for cell in code_cells(copy)]
+    for cell in shown:
+        cell.source = ""
+    path = write_notebook(lab_root / "others.ipynb")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells = [cell for cell in shown if cell.outputs]
+    nbformat.write(notebook, path)
+    page = Page(browser, lab, path, width=900)
+    outputs = page.page.locator(".jp-OutputArea-output").count()
+    assert outputs >= len(notebook.cells)
+    page.picture("others")
+    page.close()
 
 
 def test_notebooks_are_found_by_number_and_by_name():

@@ -10,7 +10,6 @@ from icotlib.errors import DataError
 from icotlib.reporting import panel
 from icotlib.reporting.panel import Panel
 from icotlib.running.background import Progress, Training
-from icotlib.training.trainer import train
 
 
 class Played(Training):
@@ -96,8 +95,7 @@ def test_times_left():
     assert [panel.in_words(x) for x in (4.4, 90, 5400)] == ["4 s", "2 min", "1.5 h"]
 
 
-def test_a_finished_run_is_shown_with_its_curves(runs_folder, tiny):
-    train(tiny)
+def test_a_finished_run_is_shown_with_its_curves(tiny_run, tiny):
     shown = Panel(Training(tiny))
     assert enabled(shown) == []
     assert "<img alt=" in shown.curves.value

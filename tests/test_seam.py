@@ -25,6 +25,7 @@ from icotlib.reporting.speed import record_speed
 from icotlib.reporting.summary import summary
 from icotlib.running.planning import plan
 from icotlib.runs import Run, all_runs
+from icotlib.training.trainer import train
 
 TOY = Path(__file__).with_name("toy_method.py")
 
@@ -71,8 +72,7 @@ def test_a_method_is_one_short_file():
 def test_a_killed_run_ends_with_the_numbers_of_an_uninterrupted_one(toy, tmp_path, monkeypatch):
     config, run = toy
     monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "whole"))
-    assert main(["train", "toy", "--preset", "smoke", "--set", "train.steps=90"]) == 0
-    whole = Run.of(config)
+    whole = train(config)
     assert whole.folder != run.folder
     pd.testing.assert_frame_equal(
         run.metrics.drop(columns="seconds"), whole.metrics.drop(columns="seconds")
@@ -124,8 +124,7 @@ def test_its_table_counts_what_it_builds_on(toy):
 def test_it_is_drawn_in_every_general_figure(toy, tmp_path):
     _, run = toy
     no_cot = experiments.no_cot("smoke")
-    assert main(["train", "no_cot", "--preset", "smoke"]) == 0
-    runs = [run, Run.of(no_cot), Run.of(run.config.phases["teacher"])]
+    runs = [run, train(no_cot), Run.of(run.config.phases["teacher"])]
     record_speed(runs, reference=runs[1], rounds=1, examples=2)
     table, learning = results_table(runs), learning_table(runs)
     drawn = {

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ import torch
 import icotlib as icot
 from icotlib import experiments, paths, studies
 from icotlib.cli import main
-from icotlib.config import to_dict
+from icotlib.config import RunConfig, to_dict
 from icotlib.errors import ConfigError
 from icotlib.evaluation.confidence import log_probabilities
 from icotlib.evaluation.stage_model import StageModel
@@ -34,6 +35,7 @@ from icotlib.studies import (
 from icotlib.studies.main import ARMS
 from icotlib.studies.routing import Replies, _decided
 from icotlib.training.trainer import train
+from tests.helpers import TINY
 
 pytestmark = pytest.mark.usefixtures("shared_worker")
 
@@ -47,11 +49,18 @@ QUICK = {"train.steps": 12, "train.eval_every": 12, "data.test_examples": 20}
 # --- how sure a model is -----------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def sure_run(tmp_path_factory):
+    """A finished run that has learned something."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ICOT_RUNS", str(tmp_path_factory.mktemp("sure")))
+        return train(RunConfig().override(TINY | {"train.steps": 150, "train.eval_every": 150}))
+
+
 @pytest.mark.parametrize("removed", [0, 3])
-def test_a_models_certainty_is_the_product_of_its_own_steps(runs_folder, tiny, removed):
+def test_a_models_certainty_is_the_product_of_its_own_steps(sure_run, removed):
     """Beside decoding token by token, which knows nothing of teacher forcing."""
-    config = tiny.override({"train.steps": 150, "train.eval_every": 150})
-    model = StageModel.of(train(config), removed)
+    model = StageModel.of(sure_run, removed)
     questions = icot.draw_questions(model.task, 30)
     answers = model.answer(questions)
     sure = log_probabilities(model, answers)
@@ -445,12 +454,24 @@ def test_every_method_is_asked_every_shift(runs_folder):
     assert answer.words[-1].startswith("2 seeds are too few")
 
 
-def test_states_of_each_model_are_analysed_beside_no_cot_and_kept(runs_folder, monkeypatch):
+@pytest.fixture(scope="module")
+def analysed(tmp_path_factory):
+    """A folder of runs in which three of those that are analysed are finished; tests copy it."""
+    folder = tmp_path_factory.mktemp("analysed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ICOT_RUNS", str(folder))
+        for member in get_study("inside").members("smoke", [10], QUICK):
+            if member.arm in ("ICoT-SI", "One model", "No CoT"):
+                train(member.config)
+    return folder
+
+
+def test_states_of_each_model_are_analysed_beside_no_cot_and_kept(
+    analysed, runs_folder, monkeypatch
+):
     study = get_study("inside")
     members = study.members("smoke", [10], QUICK)
-    for member in members:
-        if member.arm in ("ICoT-SI", "One model", "No CoT"):
-            train(member.config)
+    shutil.copytree(analysed, runs_folder)
     answer = study.answer(members)
     assert list(answer.table)[:11] == [
         *("model", "seed", "variable", "layer", "position", "probe", "control"),
@@ -467,17 +488,17 @@ def test_states_of_each_model_are_analysed_beside_no_cot_and_kept(runs_folder, m
     pd.testing.assert_frame_equal(study.answer(members).table, answer.table)
 
 
-def test_other_questions_or_another_control_are_measured_anew(runs_folder):
+def test_other_questions_or_another_control_are_measured_anew(analysed, runs_folder):
     study = get_study("inside")
     members = [one for one in study.members("smoke", [10], QUICK) if "KD" not in one.arm]
+    first, control = members[0].config.run_name, members[2].config.run_name
     folder = paths.runs_root()
-    for member in members[:1]:
-        train(member.config)
+    shutil.copytree(analysed / first, folder / first)
     study.answer(members)
     assert len(list(folder.glob("*/inside-*.csv"))) == 1
-    train(members[2].config)  # the control
+    shutil.copytree(analysed / control, folder / control)
     study.answer(members)
-    assert len(list(folder.glob(f"{members[0].config.run_name}/inside-*.csv"))) == 2
+    assert len(list(folder.glob(f"{first}/inside-*.csv"))) == 2
 
 
 def test_a_control_that_answers_less_is_named_with_what_that_leaves_open():
@@ -494,12 +515,12 @@ def test_a_control_that_answers_less_is_named_with_what_that_leaves_open():
     assert inside.less_accurate(study, []) == []
 
 
-def test_subspaces_of_every_kind_of_variable_are_exchanged_and_kept(runs_folder, monkeypatch):
+def test_subspaces_of_every_kind_of_variable_are_exchanged_and_kept(
+    analysed, runs_folder, monkeypatch
+):
     study = get_study("das")
     members = study.members("smoke", [10], QUICK)
-    for member in members:
-        if member.arm in ("ICoT-SI", "No CoT"):
-            train(member.config)
+    shutil.copytree(analysed, runs_folder)
     answer = study.answer(members)
     assert list(answer.table) == [
         *("model", "seed", "variable", "layer", "position", "rank"),

@@ -1,6 +1,5 @@
 """The training loop: it learns, resumes to the same numbers, and fails kindly."""
 
-import multiprocessing
 import signal
 import time
 from types import SimpleNamespace
@@ -27,7 +26,7 @@ from icotlib.system.seeding import generator_for
 from icotlib.tasks import Example
 from icotlib.training import devices, optim
 from icotlib.training.trainer import Trainer, train
-from tests.helpers import TINY, train_in
+from tests.helpers import PROCESSES, TINY, ended, train_in
 
 TIMING = ["seconds", "train_seconds"]
 ADAPTIVE = {
@@ -113,8 +112,8 @@ def test_tokens_are_counted_after_removal(runs_folder, tiny):
     assert train(bare).totals["tokens"] == 4 * 8 * (length - 8)
 
 
-def test_a_finished_run_is_not_trained_again(runs_folder, tiny):
-    run = train(tiny)
+def test_a_finished_run_is_not_trained_again(tiny_run, tiny):
+    run = tiny_run
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
     train(tiny)
     assert before == {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
@@ -572,10 +571,6 @@ def test_a_damaged_checkpoint_is_named(runs_folder, tiny, monkeypatch):
 
 # --- killed and resumed ------------------------------------------------------------------------
 
-#: Processes of their own, all forked from one that has loaded the libraries and done nothing else.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["icotlib.training.trainer", "tests.helpers"])
-
 
 def start(config, runs):
     process = PROCESSES.Process(target=train_in, args=(str(runs), to_dict(config)))
@@ -589,12 +584,6 @@ def wait_for(found, process, seconds=120):
         assert process.is_alive(), "the run ended before it could be killed"
         assert time.monotonic() < limit
         time.sleep(0.002)
-
-
-def ended(process):
-    """The exit code of a process, once it has ended."""
-    process.join()
-    return process.exitcode
 
 
 def test_a_run_killed_several_times_ends_with_the_same_numbers(tmp_path, tiny, monkeypatch):

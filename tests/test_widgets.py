@@ -22,8 +22,8 @@ from tests.helpers import TINY_SIZES
 
 
 @pytest.fixture
-def run(runs_folder, tiny):
-    return train(tiny)
+def run(tiny_run):
+    return tiny_run
 
 
 def on_own_data(tiny, folder, **changes) -> Run:
@@ -112,10 +112,10 @@ def test_without_anybody_to_slide_the_dial_is_a_table(run):
     assert len(dial(run, headless=True)) == 9
 
 
-def test_several_methods_answer_side_by_side(runs_folder, tiny):
+def test_several_methods_answer_side_by_side(run):
     plain = train(RunConfig().override(TINY_SIZES | {"method": "no_cot"}))
     written = train(RunConfig().override(TINY_SIZES | {"method": "explicit_cot"}))
-    runs = [train(tiny), plain, written]
+    runs = [run, plain, written]
     field, slider, _, output = dial(runs, "12 * 34").children
     assert slider.options == dial(runs[0]).children[1].options  # of the one that has stages
     heads = re.compile('<th scope="row">(.*?)</th><td>(.*?)</td>')
@@ -138,8 +138,7 @@ def test_several_methods_answer_side_by_side(runs_folder, tiny):
     assert twice.model.unique().tolist() == ["first", "again"]
 
 
-def test_the_dial_refuses_runs_that_cannot_answer_one_question(runs_folder, tiny):
-    run = train(tiny)
+def test_the_dial_refuses_runs_that_cannot_answer_one_question(run, tiny):
     other = train(tiny.override({"data.task": "mult-1x2"}))
     with pytest.raises(ConfigError, match=r"learned mult-2x2, .* learned mult-1x2"):
         dial([run, other])
