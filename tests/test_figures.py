@@ -91,7 +91,7 @@ def made_probe_scores():
 DRAWN = {
     "accuracy_vs_milliseconds": lambda: figures.accuracy_vs_milliseconds(
         made_scores(task=["a", "b"], method=["no_cot", "sim_cot", "coconut"], seed=[1, 2]).assign(
-            milliseconds=2.0, n=10, budget=["own", "seconds of icot_si"] * 6
+            milliseconds=2.0, n=10, seconds=3.0, budget=["own", "seconds of icot_si"] * 6
         )
     ),
     "contents": lambda: figures.contents(

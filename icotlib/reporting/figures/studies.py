@@ -1,5 +1,6 @@
 """Figures of the studies, each over its seeds."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -107,9 +108,10 @@ def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
                 look.pop("label")
             named.add(str(method))
             _draw_mean(ax, at, each, look)
-        ax.set_xlim(left=0)
+        ax.set_xlim(0, 1.05 * ax.get_xlim()[1])
         ax.set_xlabel("milliseconds an answer")
-        ax.set_title(f"{task}, {seeds_text(rows)}\n{_budget_text(rows)}")
+        lines = textwrap.wrap(_budget_text(rows), 72 // len(panels), break_on_hyphens=False)
+        ax.set_title("\n".join([f"{task}, {seeds_text(rows)}", *lines]))
         percent(ax, WITH_BARS)
         ax.label_outer(remove_inner_ticks=False)
     legend_outside(figure, loc="outside right center")
@@ -130,9 +132,12 @@ def _budget_text(rows: pd.DataFrame) -> str:
     given = rows[rows.budget != "own"]
     unit, _, of = str(given.budget.iloc[0] if len(given) else "own").partition(" of ")
     reference = rows[(rows.method == of) & (rows.budget == "own")]
-    if reference.empty:
+    if given.empty:
         return "own budgets"
-    shares = given.groupby("method")[unit].mean() / reference[unit].mean()
+    means = given.groupby("method")[unit].mean()
+    if reference.empty:
+        return f"equal {unit}" if means.max() < 1.01 * means.min() else f"similar {unit}"
+    shares = means / reference[unit].mean()
     if (shares - 1).abs().max() < 0.01:
         return f"as many {unit} as {method_label(of)}"
     return f"{shares.min():.0%} to {shares.max():.0%} of {method_label(of)}'s {unit}"
