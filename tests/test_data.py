@@ -8,8 +8,9 @@ from datasets import Dataset
 from icotlib.config import DataConfig, RunConfig
 from icotlib.data import run_data
 from icotlib.data.batches import epochs, stream
-from icotlib.data.corpus import draw_unseen, first_of_each, load_corpus, question_keys
+from icotlib.data.corpus import draw_unseen, first_of_each, load_corpus
 from icotlib.data.files import read_examples, write_examples
+from icotlib.data.hold_out import question_keys
 from icotlib.data.layout import Layout
 from icotlib.data.run_data import RunData
 from icotlib.data.symbols import symbol_tokenizer

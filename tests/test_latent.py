@@ -597,7 +597,7 @@ def test_rounds_refine_recycled_states_only():
 
 def test_a_stage_without_places_takes_one_pass():
     for content in ("recycled", "fixed", "noise", "others"):
-        config = config_of("coconut", **{"latent.content": content})
+        config = config_of("coconut", **{"latent.content": content, "latent.step_weight": 0.0})
         assert config.spec.passes(config, 0) == 1
 
 

@@ -168,11 +168,6 @@ def test_rollback_without_a_good_stage_only_removes():
     assert (seen, back) == ([0, 1, 2, 3], [None] * 4)
 
 
-def test_a_stage_cannot_be_good_and_collapsed():
-    with pytest.raises(ConfigError, match=r"collapsed=0.5 is above removal.good=0.1"):
-        schedule("rollback", good=0.1, collapsed=0.5)
-
-
 @pytest.mark.parametrize("name", ["linear", "rollback"])
 def test_in_the_last_stage_nothing_is_left_of_a_longer_chain(name):
     """Validation and test may hold no chain as long as the longest that is trained on."""

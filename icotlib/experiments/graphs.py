@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from icotlib.config import RunConfig
+from icotlib.config import RunConfig, parse_overrides
 from icotlib.experiments.base import PAPER_OPTIM, check, make
 from icotlib.experiments.latent import PAUSE_AS_THOUGHT, SIM_COT
 
@@ -126,7 +126,11 @@ def on_graphs(method: str, preset: str, seed: int = 0, overrides: Any = None) ->
     Raises `ConfigError` for an unknown preset, and for an override that the run does not read.
     """
     check(preset)
-    return make(preset, seed, overrides, SHARED[preset] | OWN[method](preset))
+    settings = SHARED[preset] | OWN[method](preset)
+    steps, growth = parse_overrides(overrides).get("train.steps"), "data.growth_steps"
+    if isinstance(steps, int) and settings.get(growth, 0) > steps:
+        settings |= {growth: steps}  # graphs grow as long as there are steps
+    return make(preset, seed, overrides, settings)
 
 
 #: The runs here, by name.

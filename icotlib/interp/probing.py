@@ -16,7 +16,7 @@ from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.activations import stored_activations, unnamed_array
 from icotlib.interp.probes import Split, Whitening, fit_linear, fit_mlp, ridge_predictions
 from icotlib.interp.questions import separator_position
-from icotlib.interp.variables import Variable, chain_tokens_not_in_answer
+from icotlib.interp.variables import Variable, variables_of
 from icotlib.system import memory
 from icotlib.system.devices import best_device
 from icotlib.system.processes import all_cores
@@ -229,9 +229,6 @@ def through_removal(
 ) -> pd.DataFrame:
     """How well each chain token can be decoded from the states while tokens are removed.
 
-    Tokens that equal a symbol of the answer in every question are left out: a state before that
-    symbol shows them whatever the chain is.
-
     At every stage, from two states: at the separator after the question, before anything is
     written (`where="separator"`); and at the best layer and position before the token is visible
     (`where="unseen"`), which for a removed token may be any that has seen what it depends on in
@@ -245,7 +242,7 @@ def through_removal(
         layer, position, score, low, high, and `control`, the better of two probes of the input:
         a linear one of all tokens up to the position, and an MLP of the question.
     """
-    variables, rows = chain_tokens_not_in_answer(questions), []
+    variables, rows = variables_of(questions, "chain"), []
     question_control = None
     for model in stages:
         separator = separator_position(model, questions)
