@@ -189,7 +189,7 @@ def test_ddp_equals_one_process_and_resumes_with_another_number(tmp_path, monkey
     )
     processes = launch(arguments, together)
     reached = Run.of(killed).folder / "checkpoint" / "step-00000020"
-    wait_for(reached.exists, processes[0])
+    wait_for(reached.exists, lambda: processes[0].poll() is None)
     for process in processes:
         process.send_signal(signal.SIGKILL)
         assert "icot_si' trains in one process only" in process.communicate()[0]

@@ -578,10 +578,10 @@ def start(config, runs):
     return process
 
 
-def wait_for(found, process, seconds=120):
+def wait_for(found, alive, seconds=120):
     limit = time.monotonic() + seconds
     while not found():
-        assert process.is_alive(), "the run ended before it could be killed"
+        assert alive(), "the run ended before it could be killed"
         assert time.monotonic() < limit
         time.sleep(0.002)
 
@@ -599,7 +599,7 @@ def test_a_run_killed_several_times_ends_with_the_same_numbers(tmp_path, tiny, m
     ]
     for moment in moments:
         process = start(config, tmp_path / "killed")
-        wait_for(moment, process)
+        wait_for(moment, process.is_alive)
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
