@@ -41,11 +41,11 @@ NOTEBOOKS = PROJECT / "notebooks"
 LAB = WORK / "lab"
 FIGURES = PROJECT / "figures"
 DATA = PROJECT / "data"
-#: Small trained models that come with the workbook (`icotlib.reporting.ship`).
+#: Small trained models that come with the workbook (`icotlib.sharing.ship`).
 SHIPPED = DATA / "models"
 STYLE = Path(__file__).resolve().parent / "reporting" / "figures" / "paper.mplstyle"
 #: Script and style of the map in a notebook: this name with .js and .css.
-MAP_GRID = Path(__file__).resolve().parent / "reporting" / "map_grid"
+MAP_GRID = Path(__file__).resolve().parent / "widgets" / "map_grid"
 #: The same of the dial's slider.
 STAGE_SLIDER = MAP_GRID.with_name("stage_slider")
 

@@ -21,7 +21,8 @@ ORDER = [
     *("errors", "paths", "system", "registry", "values", "settings", "overrides", "tasks"),
     *("sources", "sections", "config", "run_files", "runs"),
     *("data", "models", "evaluation", "methods", "training", "interp", "experiments"),
-    *("running", "reporting", "studies", "cli", "__main__"),
+    *("running", "reporting", "publishing", "sharing", "widgets", "benchmarks"),
+    *("studies", "cli", "__main__"),
 ]
 
 MODULES = {

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
+from icotlib.benchmarks import speed
+from icotlib.benchmarks.loops import Bare, Reference, our_answers
 from icotlib.cli import main
 from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation import scoring
 from icotlib.evaluation.generation import logits_of
 from icotlib.methods.base import token_loss
-from icotlib.reporting import benchmark
-from icotlib.reporting.loops import Bare, Reference, our_answers
 from icotlib.runs import Run
 from icotlib.system import memory
 from icotlib.system.devices import best_device
@@ -26,7 +26,7 @@ from icotlib.training.trainer import Trainer
 
 @pytest.mark.parametrize("method", ["explicit_cot", "no_cot"])
 def test_the_reference_loop_computes_our_loss(method, tmp_path):
-    config = benchmark.configs("smoke")[method]
+    config = speed.configs("smoke")[method]
     if method == "no_cot":  # the reference counts positions from zero
         config = config.override({"removal.keep_positions": False})
     ours = Trainer(config, Run(tmp_path / "run"))
@@ -61,7 +61,7 @@ def test_the_final_test_is_measured_of_a_right_and_of_a_wrong_model(right, tmp_p
 
     monkeypatch.setattr(scoring, "reproduced", checking)
     monkeypatch.setattr(scoring, "generate", decoding)
-    loops = our_answers(benchmark.configs("smoke")["explicit_cot"])
+    loops = our_answers(speed.configs("smoke")["explicit_cot"])
     loops["all right" if right else "all wrong"](0)
     _, examples = loops["count"]()
     assert examples == 64
@@ -70,7 +70,7 @@ def test_the_final_test_is_measured_of_a_right_and_of_a_wrong_model(right, tmp_p
 
 
 def test_a_benchmark_can_have_gpt2s_vocabulary():
-    config = benchmark.configs("gpt2")["explicit_cot"]
+    config = speed.configs("gpt2")["explicit_cot"]
     assert config.model.options == {"vocab_size": 50_257}
 
 
@@ -86,7 +86,7 @@ def test_every_number_is_measured(tmp_path, capsys):
     table = table[1:]
     assert len(table) == 14
     training = table[table.what == "training"]
-    assert set(training.method) == set(benchmark.MEASURED)
+    assert set(training.method) == set(speed.MEASURED)
     assert set(training.precision) == {"fp32", "int8"}
     assert np.allclose(table.ratio, table.ours / table.reference)
     assert np.allclose(training.to_bare, training.ours / training.bare)
@@ -179,8 +179,8 @@ def test_what_a_benchmark_could_not_do_is_refused_before_it_measures(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file.csv").write_text("")
-    for module, name in (("benchmark", "benchmark"), ("cost_benchmark", "costs")):
-        monkeypatch.setattr(f"icotlib.reporting.{module}.{name}", lambda *given: 1 / 0)
+    for module, name in (("speed", "benchmark"), ("costs", "costs")):
+        monkeypatch.setattr(f"icotlib.benchmarks.{module}.{name}", lambda *given: 1 / 0)
     assert main(["benchmark", *words]) == 1
     assert said in capsys.readouterr().err
 
@@ -192,7 +192,7 @@ def test_the_folder_of_a_table_is_made_before_anything_is_measured(tmp_path, mon
         assert (tmp_path / "new" / "deep").is_dir()
         return made
 
-    monkeypatch.setattr("icotlib.reporting.benchmark.benchmark", measured)
+    monkeypatch.setattr("icotlib.benchmarks.speed.benchmark", measured)
     file = tmp_path / "new" / "deep" / "t.csv"
     for _ in range(2):
         assert main(["benchmark", "--out", str(file)]) == 0

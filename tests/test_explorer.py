@@ -15,11 +15,11 @@ from icotlib.errors import ConfigError
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp import explorer
 from icotlib.interp.one_state import OneState
-from icotlib.reporting.explorer import MAPS, Explorer
-from icotlib.reporting.map_grid import NO_VALUE, paint
 from icotlib.tasks import get_task
 from icotlib.tasks.parity import Parity
 from icotlib.tasks.questions import draw_questions
+from icotlib.widgets.explorer import MAPS, Explorer
+from icotlib.widgets.map_grid import NO_VALUE, paint
 from tests.planted import ANSWER_DELIMITER, BITS, SEPARATOR, every_question, plant
 
 #: A question of even parity less one, and the same with another third bit.

@@ -11,10 +11,10 @@ from icotlib import paths
 from icotlib.errors import ConfigError, RunError
 from icotlib.registry import METHODS
 from icotlib.reporting import figures
-from icotlib.reporting.figure_desk import Desk, offered
 from icotlib.reporting.figures import FROM_RUNS, of_runs
 from icotlib.reporting.figures.drawings import drawing_of
 from icotlib.training.trainer import train
+from icotlib.widgets.figure_desk import Desk, offered
 from tests.helpers import TINY, TINY_SIZES
 
 

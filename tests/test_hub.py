@@ -23,8 +23,8 @@ from icotlib.config import RunConfig
 from icotlib.data.corpus import examples_of
 from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.reporting import card_code, cards, hub, push
 from icotlib.runs import Run
+from icotlib.sharing import card_code, cards, hub, push
 from icotlib.system import leases
 from icotlib.training.trainer import train
 from tests.helpers import TINY, bytes_tokenizer, save_pretrained, unigram_tokenizer

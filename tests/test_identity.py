@@ -16,9 +16,9 @@ from icotlib.config import RunConfig, to_dict
 from icotlib.data.corpus import load_corpus
 from icotlib.errors import ConfigError, DataError, RunError
 from icotlib.registry import TASKS
-from icotlib.reporting.archive import export_runs, import_runs
 from icotlib.reporting.summary import summary
 from icotlib.runs import Run, all_runs, unfinished
+from icotlib.sharing.archive import export_runs, import_runs
 from icotlib.system import contents
 from icotlib.system.names import as_name, check_name
 from icotlib.system.spreadsheets import inert

@@ -22,7 +22,7 @@ import icotlib as icot
 from icotlib import experiments, paths
 from icotlib.cli import main
 from icotlib.errors import ConfigError, IcotError
-from icotlib.reporting import publish
+from icotlib.publishing import publish
 from icotlib.reporting.figures.ideas.pictures import PICTURES
 from icotlib.reporting.figures.notebook import _as_html as figure_as_html
 from icotlib.running import jobs, notebooks, progress

@@ -7,9 +7,9 @@ import pytest
 
 import icotlib as icot
 from icotlib.errors import DataError
-from icotlib.reporting import panel
-from icotlib.reporting.panel import Panel
 from icotlib.running.background import Progress, Training
+from icotlib.widgets import panel
+from icotlib.widgets.panel import Panel
 
 
 class Played(Training):

@@ -21,8 +21,8 @@ from icotlib.cli import COMMANDS, command_parser, main
 from icotlib.cli.train import config_of
 from icotlib.config import NUMERICS, DataConfig
 from icotlib.data.corpus import load_corpus
-from icotlib.reporting.blocks import BLOCKS
-from icotlib.reporting.guide import blocks_of, pages
+from icotlib.publishing.blocks import BLOCKS
+from icotlib.publishing.guide import blocks_of, pages
 from icotlib.tasks import get_task
 from icotlib.training.trainer import train
 from tests.helpers import TINY_SIZES

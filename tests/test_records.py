@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from icotlib import experiments
+from icotlib.benchmarks.records import record_line, sentence
 from icotlib.cli import main
 from icotlib.errors import ConfigError
-from icotlib.reporting.records import record_line, sentence
 from icotlib.system.added_rows import add_rows
 from icotlib.training.trainer import train
 

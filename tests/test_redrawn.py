@@ -9,7 +9,8 @@ from matplotlib import image
 from icotlib import paths
 from icotlib.cli import main
 from icotlib.errors import ConfigError
-from icotlib.reporting import figures, published, redrawn
+from icotlib.publishing import published, redrawn
+from icotlib.reporting import figures
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from icotlib import experiments, paths
 from icotlib.config import RunConfig
 from icotlib.errors import ConfigError
 from icotlib.reporting.overview import filtered, runs_table
-from icotlib.reporting.run_browser import Browser, line_of, links_html
 from icotlib.running.notebooks import executed_copies
 from icotlib.runs import Run
 from icotlib.training.trainer import train
+from icotlib.widgets.run_browser import Browser, line_of, links_html
 from tests.helpers import TINY, TINY_SIZES
 
 

@@ -18,7 +18,6 @@ from icotlib.cli import main
 from icotlib.config import RunConfig
 from icotlib.errors import ConfigError, RunError, RunWarning
 from icotlib.reporting import figures, tables
-from icotlib.reporting.archive import export_runs, import_runs
 from icotlib.reporting.cleanup import delete, removable
 from icotlib.reporting.groups import compared_settings, differences_in_words, group_runs
 from icotlib.reporting.results import learning_table, results_table
@@ -26,6 +25,7 @@ from icotlib.reporting.selection import matching
 from icotlib.reporting.statistics import wilson_interval
 from icotlib.reporting.summary import summary
 from icotlib.runs import Run, all_runs, begins
+from icotlib.sharing.archive import export_runs, import_runs
 from icotlib.training.trainer import Trainer, train
 from tests.helpers import TINY, TINY_SIZES
 

@@ -357,8 +357,8 @@ def test_pages_follow_the_published_figures_however_their_folder_is_written(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(paths, "FIGURES", tmp_path / "figures")
     done = []
-    publish = "icotlib.reporting.publish.publish"
+    publish = "icotlib.publishing.publish.publish"
     monkeypatch.setattr(publish, lambda folder, task: results_table([]))
-    monkeypatch.setattr("icotlib.reporting.guide.update_pages", lambda: done.append(out))
+    monkeypatch.setattr("icotlib.publishing.guide.update_pages", lambda: done.append(out))
     assert main(["publish", "--out", out]) == 0
     assert done == ([] if out == "other" else [out])

@@ -18,10 +18,10 @@ from icotlib.experiments.drafts import (
     maker,
     overrides_cell,
 )
-from icotlib.reporting import settings_form
-from icotlib.reporting.settings_form import Form, settings_table
 from icotlib.running.planner import Planned, Planner
 from icotlib.training.trainer import train
+from icotlib.widgets import settings_form
+from icotlib.widgets.settings_form import Form, settings_table
 
 # --- what is typed -----------------------------------------------------------------------------
 

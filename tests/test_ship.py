@@ -14,8 +14,8 @@ from icotlib.cli import main
 from icotlib.errors import RunError, RunWarning
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.activations import stored_activations
-from icotlib.reporting import ship
 from icotlib.runs import Run, all_runs, find_run, shipped, shipped_runs
+from icotlib.sharing import ship
 from icotlib.training.trainer import train
 
 

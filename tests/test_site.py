@@ -12,7 +12,7 @@ import yaml
 from icotlib import paths
 from icotlib.cli import main
 from icotlib.errors import ConfigError, IcotError
-from icotlib.reporting import site
+from icotlib.publishing import site
 from icotlib.running.notebooks import notebooks
 
 MISSING = [name for name in site.NEEDED if importlib.util.find_spec(name) is None]

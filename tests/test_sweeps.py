@@ -18,12 +18,12 @@ import icotlib as icot
 from icotlib import experiments
 from icotlib.cli import main
 from icotlib.errors import ConfigError, DataError, RunError
-from icotlib.reporting import widgets
 from icotlib.reporting.results import final_rows, results_table
 from icotlib.running import notebooks, sweeps
 from icotlib.running.grids import draw_cells, grid_cells, parse_grid, read_cells
 from icotlib.running.sweeps import Sweep, execute_cell, sweep_names, sweeps_root
 from icotlib.runs import Run, all_runs
+from icotlib.widgets import live
 from tests.clusters import Cluster
 from tests.helpers import wait_until
 
@@ -213,7 +213,7 @@ def test_the_table_is_live_in_a_notebook(swept, monkeypatch):
     on_change = icot.live_table()
     on_change(swept)
     assert shown == []  # nobody would see it
-    monkeypatch.setattr(widgets, "in_notebook", lambda: True)
+    monkeypatch.setattr(live, "in_notebook", lambda: True)
     for _ in range(2):
         on_change(swept)
     assert [table.state.tolist() for table in shown] == [["finished"] * 4] * 2

@@ -19,9 +19,9 @@ from icotlib.methods.batches import length_groups
 from icotlib.methods.schedule import BLOCK
 from icotlib.methods.stepwise.rollback import Rollback
 from icotlib.models.loading import load_stage
-from icotlib.reporting.hub import export
 from icotlib.running.planning import plan
 from icotlib.runs import Run
+from icotlib.sharing.hub import export
 from icotlib.system.seeding import generator_for
 from icotlib.tasks import Example
 from icotlib.training import devices, optim

@@ -11,13 +11,13 @@ from icotlib.config import RunConfig
 from icotlib.data.files import write_examples
 from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.reporting import widgets
-from icotlib.reporting.dial import answers_by_stage, counted, dial, page, stage_in_words
-from icotlib.reporting.widgets import live_plot
 from icotlib.runs import Run
 from icotlib.tasks import Example
 from icotlib.tasks.questions import QuestionSet
 from icotlib.training.trainer import train
+from icotlib.widgets import live
+from icotlib.widgets.dial import answers_by_stage, counted, dial, page, stage_in_words
+from icotlib.widgets.live import live_plot
 from tests.helpers import TINY_SIZES
 
 
@@ -201,7 +201,7 @@ def test_a_live_plot_in_a_notebook_is_drawn_once_and_then_updated(run, monkeypat
         shown.append(figure)
         return SimpleNamespace(update=updated.append)
 
-    monkeypatch.setattr(widgets, "in_notebook", lambda: True)
+    monkeypatch.setattr(live, "in_notebook", lambda: True)
     monkeypatch.setattr("IPython.display.display", display)
     watch = live_plot(lambda learning: learning.run.unique().tolist())
     not_begun = Run.of(RunConfig().override(seed=7))

@@ -100,8 +100,8 @@ def check(options: argparse.Namespace) -> None:
 
 
 def _plan(options: argparse.Namespace) -> None:
+    from icotlib.benchmarks.plans import plan_accuracy
     from icotlib.experiments import run_config  # torch: not for --help
-    from icotlib.reporting.plan_benchmark import plan_accuracy
 
     overrides = overrides_of(options.set)
     config = run_config(options.plan, options.preset or "fast", options.seed or 0, overrides)
@@ -117,7 +117,7 @@ def _loops(options: argparse.Namespace) -> tuple[str, int, int]:
 
 
 def _costs(options: argparse.Namespace) -> None:
-    from icotlib.reporting.cost_benchmark import costs  # torch and matplotlib: not for --help
+    from icotlib.benchmarks.costs import costs  # torch and matplotlib: not for --help
     from icotlib.reporting.figures.export import check_replaceable
 
     folder, (precision,) = options.out or paths.FIGURES, options.precision or ["fp32"]
@@ -128,7 +128,7 @@ def _costs(options: argparse.Namespace) -> None:
 
 
 def _speed(options: argparse.Namespace) -> None:
-    from icotlib.reporting.benchmark import benchmark  # torch: not for --help
+    from icotlib.benchmarks.speed import benchmark  # torch: not for --help
 
     table = benchmark(*_loops(options), tuple(options.precision or ["fp32"]))
     print(table.drop(columns=["device", "commit"]).round(3).to_string(index=False))

@@ -45,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from icotlib.reporting import hub, push
     from icotlib.runs import find_run
+    from icotlib.sharing import hub, push
 
     load_imports(options)
     if not options.push and (options.public or options.update):
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _is_there(options: argparse.Namespace, run: "Run") -> bool:
     """Whether an earlier command has made this export, and only its upload is left to do."""
-    from icotlib.reporting import hub
+    from icotlib.sharing import hub
 
     if not (options.out / hub.RECORD).is_file():
         return False

@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from icotlib.reporting.guide import update_pages  # torch, matplotlib: not for --help
-    from icotlib.reporting.publish import TASK, publish
+    from icotlib.publishing.guide import update_pages  # torch, matplotlib: not for --help
+    from icotlib.publishing.publish import TASK, publish
     from icotlib.reporting.summary import summary
     from icotlib.reporting.tables import presented
 
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _redraw(options: argparse.Namespace) -> None:
     """Draw figures of a folder again."""
-    from icotlib.reporting.redrawn import redraw
+    from icotlib.publishing.redrawn import redraw
 
     if options.task:
         raise ConfigError("--redraw takes figures as they are: leave out --task")

@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from icotlib.benchmarks.records import record_line, sentence
     from icotlib.experiments import record  # torch and pandas are not for --help
-    from icotlib.reporting.records import record_line, sentence
     from icotlib.running.jobs import ensure
     from icotlib.system.added_rows import add_rows, check_addable
 

@@ -263,7 +263,7 @@ def print_summary(options: argparse.Namespace) -> None:
 
 
 def export_archive(options: argparse.Namespace) -> None:
-    from icotlib.reporting.archive import export_runs
+    from icotlib.sharing.archive import export_runs
 
     runs = export_runs(finished(options), options.file, options.weights)
     size = megabytes(options.file.stat().st_size)
@@ -271,7 +271,7 @@ def export_archive(options: argparse.Namespace) -> None:
 
 
 def import_archive(file: Path) -> None:
-    from icotlib.reporting.archive import import_runs
+    from icotlib.sharing.archive import import_runs
 
     imported, present = import_runs(file)
     for one in imported:
@@ -299,8 +299,8 @@ def clean_up(options: argparse.Namespace) -> None:
 
 def ship_run(name: str) -> None:
     paths.check_checkout("icot runs ship")
-    from icotlib.reporting.ship import ship
     from icotlib.runs import find_run
+    from icotlib.sharing.ship import ship
 
     shipped = ship(find_run(name))
     print(f"{shipped.folder}: {state(shipped).split()[0]} right at its last stage, weights rounded")

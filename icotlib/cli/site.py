@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     paths.check_checkout("icot site")
-    from icotlib.reporting.site import build  # Sphinx: not for --help
+    from icotlib.publishing.site import build  # Sphinx: not for --help
 
     shown = build(options.out, options.preset, options.seed, options.links)
     listed = ", ".join(name[:2] for name in shown) or "none"

@@ -57,8 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from icotlib.publishing.guide import update_pages  # torch: not for --help
     from icotlib.reporting.figures.export import check_replaceable
-    from icotlib.reporting.guide import update_pages  # torch: not for --help
     from icotlib.running.jobs import ensure
     from icotlib.studies import get_study, study_names
 

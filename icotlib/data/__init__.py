@@ -1,4 +1,4 @@
-"""Data: from files and tasks to the input of a model.
+"""From files and tasks to the input of a model.
 
 text       one normal form of texts, for every file that is read
 files      the authors' text format, `question||chain #### answer`

@@ -1,4 +1,4 @@
-"""Evaluation: what a trained model answers, how good it is, and what is inside.
+"""What a trained model answers, and how good it is.
 
 stage_model    a trained model at a removal stage, which everything asks
 asking         what can be asked, and what an answer holds

@@ -1,4 +1,4 @@
-"""The experiments of the workbook as configs, at three sizes of one code path.
+"""The workbook's runs as configs, at three sizes of one code path.
 
 base          the three presets, and how a config is made from them
 stepwise      explicit CoT, No CoT, running sums, stepwise internalization, one model for all k

@@ -1,4 +1,4 @@
-"""Interpretability: what a model's hidden states encode, and what the answer depends on.
+"""What hidden states encode, and what answers depend on.
 
 Each analysis takes a `StageModel` (a trained model at a removal stage) and a `QuestionSet`.
 

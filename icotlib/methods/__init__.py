@@ -1,4 +1,4 @@
-"""Methods: one file or folder for each, and what they share.
+"""One file or folder for each method, and what they share.
 
 base          what a method is, and the loss
 batches       which rows of a batch go through the model together, and in which process

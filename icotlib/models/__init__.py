@@ -1,4 +1,4 @@
-"""Models: any causal language model of transformers, how it is built, computed with and saved.
+"""Any causal language model of transformers: built, run, saved.
 
 build          a model from its config, with random or pretrained weights
 architectures  what becomes of each architecture: a decoder of text, or an error

@@ -1,4 +1,4 @@
-"""Running experiments: which runs are missing, in which processes, at what cost.
+"""Which runs are missing, where they are made, at what cost.
 
 jobs          finding finished runs and training missing ones, on a Dask cluster
 cluster       that cluster: workers of this process, or a running one

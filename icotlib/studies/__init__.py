@@ -1,4 +1,4 @@
-"""Studies: a question each, answered over seeds with its controls at equal budgets.
+"""A question each, over seeds, with controls at equal budgets.
 
 base       what a study is, and how its runs are asked for, tabulated and kept
 main       explicit, stepwise and distilled chains beside No CoT, at equal budgets

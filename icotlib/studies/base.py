@@ -15,10 +15,10 @@ from icotlib.config import RunConfig, parse_overrides
 from icotlib.errors import ConfigError, RunError
 from icotlib.experiments.base import SharedOverrides, check
 from icotlib.experiments.workbook import shared
+from icotlib.publishing.publish import family
 from icotlib.registry import STUDIES
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import capital, less
-from icotlib.reporting.publish import family
 from icotlib.reporting.results import final_rows, results_table, with_ancestors
 from icotlib.reporting.samples import sample_of
 from icotlib.running.jobs import ensure

@@ -1,4 +1,4 @@
-"""What the library needs of the machine: devices, processes, memory, clocks, files, random seeds.
+"""Devices, processes, memory, clocks, files, random seeds.
 
 added_rows    rows that commands add to a CSV file of the user's
 allocations   the memory that operations would take, without the operations

@@ -1,4 +1,4 @@
-"""Reasoning tasks: where questions, chains of thought and answers come from.
+"""Where questions, chains and answers come from.
 
 base            what a task is, and how its name finds it
 multiplication  n by m digits, in the papers' text

@@ -1,4 +1,4 @@
-"""Training: from a config to a finished run directory.
+"""From a config to a finished run directory.
 
 trainer       the one training loop, which resets the optimizer where a method asks for it
 stages        the end of a removal stage, whose weights may come back

@@ -1,4 +1,4 @@
-"""Implicit chain of thought by knowledge distillation (ICoT-KD, arXiv 2311.01460).
+"""Knowledge distillation (ICoT-KD, arXiv 2311.01460).
 
 settings   which states, which mixture, from which initial weights
 states     where the teacher's states are read: the diagonal and the other subsets

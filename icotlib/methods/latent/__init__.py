@@ -1,4 +1,4 @@
-"""Methods that think in latent places instead of written tokens.
+"""Latent places instead of written tokens.
 
 config        the config of a model with latent places, in the hub's form
 reading       what such a model has read of a batch, and what its forward pass returns

@@ -14,7 +14,7 @@ def costs(table: pd.DataFrame) -> Figure:
     """Seconds of a training step as predicted without its model size, and as measured.
 
     Args:
-        table: rows of `icotlib.reporting.cost_benchmark.costs`.
+        table: rows of `icotlib.benchmarks.costs.costs`.
     """
     figure, ax = new_figure(COLUMN, 2.8)
     ends = [

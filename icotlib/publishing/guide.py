@@ -1,6 +1,6 @@
 """README and guide: pages whose blocks are drawn from tables.
 
-A block stands between `<!-- NAME -->` and `<!-- end NAME -->`; `icotlib.reporting.blocks` and
+A block stands between `<!-- NAME -->` and `<!-- end NAME -->`; `icotlib.publishing.blocks` and
 `study_blocks` say what is in it. `icot publish` rewrites all blocks, and a test compares them with
 what they should say.
 """
@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 
 from icotlib import paths
-from icotlib.reporting import study_blocks  # noqa: F401  (it registers blocks)
-from icotlib.reporting.blocks import BLOCKS
+from icotlib.publishing import study_blocks  # noqa: F401  (it registers blocks)
+from icotlib.publishing.blocks import BLOCKS
 
 _BLOCK = re.compile(r"<!-- (\w+) -->\n(.*?)\n<!-- end \1 -->", re.DOTALL)
 

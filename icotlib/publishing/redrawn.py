@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 
 from icotlib import paths
 from icotlib.errors import ConfigError, did_you_mean
+from icotlib.publishing import published
 from icotlib.registry import STUDIES
-from icotlib.reporting import figures, published
+from icotlib.reporting import figures
 
 #: The figure function that takes each table alone, by the name of the files. Tables of studies
 #: belong to their study; figures that need more than one table are not here.

@@ -13,11 +13,12 @@ from typing import Any
 
 from icotlib.config import RunConfig
 from icotlib.errors import IcotError
-from icotlib.reporting import figures, parts
-from icotlib.reporting.parts import as_png, image, is_headless
+from icotlib.reporting import figures
 from icotlib.reporting.results import learning_table
 from icotlib.running.background import Progress, Training
 from icotlib.running.progress import short_name
+from icotlib.widgets import parts
+from icotlib.widgets.parts import as_png, image, is_headless
 
 #: Seconds between two looks at the runs.
 EVERY = 1.0

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from icotlib.benchmarks.loops import trainer_of
+from icotlib.benchmarks.speed import configs
 from icotlib.reporting import figures
-from icotlib.reporting.benchmark import configs
-from icotlib.reporting.loops import trainer_of
 from icotlib.running.costs import cost_of
 from icotlib.running.device_speed import fit, predicted
 from icotlib.runs import provenance

@@ -16,7 +16,9 @@ from icotlib.reporting.figures import FORMATS, FROM_RUNS, Export
 from icotlib.reporting.figures.base import FONTS
 from icotlib.reporting.figures.export import FOLDER, WIDTHS
 from icotlib.reporting.overview import filtered, runs_table
-from icotlib.reporting.parts import (
+from icotlib.reporting.selection import date_of
+from icotlib.runs import Run, all_runs
+from icotlib.widgets.parts import (
     NARROW,
     WIDE,
     Filling,
@@ -27,9 +29,7 @@ from icotlib.reporting.parts import (
     picker,
     status,
 )
-from icotlib.reporting.picking import filter_field, offer, pick_buttons
-from icotlib.reporting.selection import date_of
-from icotlib.runs import Run, all_runs
+from icotlib.widgets.picking import filter_field, offer, pick_buttons
 
 #: Widths and fonts as they are chosen; None leaves them as the figure has them.
 OWN = "own"

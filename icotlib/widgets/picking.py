@@ -6,7 +6,7 @@ JupyterLab takes the arrow keys for itself: without a mouse, filter and pick wha
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from icotlib.reporting.parts import WIDE, button
+from icotlib.widgets.parts import WIDE, button
 
 
 def filter_field() -> Any:

@@ -18,8 +18,8 @@ from icotlib.interp import best_positions
 from icotlib.interp.cells import Cell
 from icotlib.interp.explorer import CellReader, OneQuestion, reader_of
 from icotlib.reporting import figures
-from icotlib.reporting.parts import alert, is_headless, status
 from icotlib.runs import Run
+from icotlib.widgets.parts import alert, is_headless, status
 
 SHARES = ("viridis", 0.0, 1.0)
 
@@ -93,7 +93,7 @@ class Explorer:
     def __init__(self, reader: CellReader, question: str, variable: str):
         import ipywidgets as widgets  # a terminal does without
 
-        from icotlib.reporting.map_grid import MapGrid
+        from icotlib.widgets.map_grid import MapGrid
 
         self.reader = reader
         wide: dict[str, Any] = {"layout": widgets.Layout(width="30em", max_width="100%")}

@@ -13,9 +13,9 @@ from transformers import GenerationConfig
 from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.models.loading import save_model
-from icotlib.reporting.card_code import NEW_TOKENS, usage
-from icotlib.reporting.cards import card
 from icotlib.runs import Run, write_json
+from icotlib.sharing.card_code import NEW_TOKENS, usage
+from icotlib.sharing.cards import card
 from icotlib.system import leases
 from icotlib.system.contents import file_hash
 

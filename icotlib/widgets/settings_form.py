@@ -28,7 +28,9 @@ from icotlib.experiments.drafts import (
     overrides_cell,
     unchanged,
 )
-from icotlib.reporting.parts import (
+from icotlib.reporting.readable import table
+from icotlib.running.planner import Planned, Planner
+from icotlib.widgets.parts import (
     NARROW,
     WIDE,
     Filling,
@@ -38,9 +40,7 @@ from icotlib.reporting.parts import (
     picker,
     status,
 )
-from icotlib.reporting.readable import table
-from icotlib.reporting.settings_rows import NAMES, Row, section_of
-from icotlib.running.planner import Planned, Planner
+from icotlib.widgets.settings_rows import NAMES, Row, section_of
 
 #: What the picker of sections offers beside the sections themselves.
 ALL, CHANGED = "all", "changed"

@@ -15,9 +15,9 @@ from icotlib.errors import ConfigError
 from icotlib.evaluation import askable
 from icotlib.evaluation.asking import Answer, as_examples, example_of
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.reporting.parts import alert
 from icotlib.runs import Run
 from icotlib.tasks import Example
+from icotlib.widgets.parts import alert
 
 #: Answers whose median time is shown, as single ones vary; slower ones than so many seconds are
 #: timed once, so that the dial answers without delay.
@@ -102,7 +102,7 @@ def dial(runs: Runs, question: str | None = None, headless: bool = False) -> Any
 
     import ipywidgets as widgets  # a terminal does without
 
-    from icotlib.reporting.stage_slider import StageSlider
+    from icotlib.widgets.stage_slider import StageSlider
 
     models = SideBySide({name: StageModel.of(run, name=name) for name, run in named.items()})
     model = models.first

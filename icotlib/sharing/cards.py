@@ -16,10 +16,10 @@ import yaml
 from icotlib.config import RunConfig
 from icotlib.errors import RunError
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.reporting.card_code import keeps_positions, usage
 from icotlib.reporting.results import method_label
 from icotlib.runs import Run
 from icotlib.settings import Section
+from icotlib.sharing.card_code import keeps_positions, usage
 
 #: What is said of the licence where nobody has named one.
 UNKNOWN = "unknown"

@@ -4,7 +4,7 @@ import html
 from collections.abc import Callable
 
 from icotlib.experiments.drafts import Field, as_text
-from icotlib.reporting.parts import WIDE, alert
+from icotlib.widgets.parts import WIDE, alert
 
 #: The width of the names of settings.
 NAMES = {"description_width": "15em"}

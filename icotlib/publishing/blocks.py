@@ -11,7 +11,7 @@ import pandas as pd
 from icotlib import experiments, paths
 from icotlib.config import RunConfig
 from icotlib.experiments import papers
-from icotlib.reporting import published
+from icotlib.publishing import published
 from icotlib.reporting.results import final_rows, method_label
 from icotlib.running.costs import Cost, cost_of
 from icotlib.running.device_speed import H100_LAUNCH, H100_MEMORY, H100_SHARE, h100
@@ -229,13 +229,12 @@ def toy_method() -> str:
 
 #: Folders without a docstring of their own.
 _FOLDERS = {
-    "notebooks/": "the workbook, one question for each notebook",
-    "notebooks/guide/": "the guide, one page for each purpose",
+    "notebooks/": "the workbook, one question for each notebook, and in guide/ the guide",
     "figures/": "published figures, each with its table and provenance",
     "data/": "a sample of each task; generated sets are cached here",
     "tests/": "tests of the library, the notebooks and these pages",
     ".ci/": "what CI runs",
-    ".github/": "a workflow that runs .ci/run on GitHub",
+    ".github/": "a workflow that runs .ci/run",
 }
 
 
@@ -249,7 +248,7 @@ def modules() -> str:
 
 @block
 def tree() -> str:
-    """Every folder with what it is."""
+    """The folders, each with what it is."""
     described = [*_described(paths.PROJECT / "icotlib", ""), *_FOLDERS.items()]
     width = max(len(name) for name, _ in described) + 2
     lines = [f"{name:{width}}{about}" for name, about in described]

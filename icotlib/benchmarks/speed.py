@@ -1,6 +1,6 @@
 """Speed in one run beside plain loops: training, evaluation, and how busy the device is.
 
-`icotlib.reporting.loops` has the loops that are compared. Each runs in a process of its own: ours
+`icotlib.benchmarks.loops` has the loops that are compared. Each runs in a process of its own: ours
 keeps the memory that it frees (`icotlib.system.memory`) and flushes denormal numbers, the
 reference's is as torch starts it. They alternate in every round, so that a slow moment of the
 machine affects all of them; the result is the median over rounds.
@@ -14,9 +14,7 @@ import pandas as pd
 import torch
 
 from icotlib import experiments
-from icotlib.config import RunConfig
-from icotlib.models import int8
-from icotlib.reporting.loops import (
+from icotlib.benchmarks.loops import (
     FEW,
     bare_training,
     our_answers,
@@ -24,6 +22,8 @@ from icotlib.reporting.loops import (
     reference_answers,
     reference_training,
 )
+from icotlib.config import RunConfig
+from icotlib.models import int8
 from icotlib.system.devices import best_device, device_name
 from icotlib.system.isolated import IsolatedProcess
 from icotlib.system.origin import git_commit

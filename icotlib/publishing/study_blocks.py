@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from icotlib.reporting import published
-from icotlib.reporting.blocks import block
+from icotlib.publishing import published
+from icotlib.publishing.blocks import block
 from icotlib.reporting.figures.style import arm_style, schedule_label
 from icotlib.reporting.results import method_label
 from icotlib.reporting.statistics import Interval, mean_over_seeds, over_seeds

@@ -17,7 +17,12 @@ from icotlib.errors import IcotError
 from icotlib.reporting import figures
 from icotlib.reporting.orders import ORDERS
 from icotlib.reporting.overview import STATES, differences, filtered, runs_table
-from icotlib.reporting.parts import (
+from icotlib.reporting.readable import table
+from icotlib.reporting.results import learning_table
+from icotlib.running.notebooks import executed_copies
+from icotlib.running.progress import NAME_WIDTH, short_name
+from icotlib.runs import Run, all_runs
+from icotlib.widgets.parts import (
     ANY,
     Filling,
     alert,
@@ -28,12 +33,7 @@ from icotlib.reporting.parts import (
     picker,
     status,
 )
-from icotlib.reporting.picking import filter_field, offer, pick_buttons
-from icotlib.reporting.readable import table
-from icotlib.reporting.results import learning_table
-from icotlib.running.notebooks import executed_copies
-from icotlib.running.progress import NAME_WIDTH, short_name
-from icotlib.runs import Run, all_runs
+from icotlib.widgets.picking import filter_field, offer, pick_buttons
 
 #: The columns that a picker filters by.
 FILTERS = ("method", "task", "preset", "state")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from icotlib.errors import ConfigError, first_line
-from icotlib.reporting.hub import RECORD, record
+from icotlib.sharing.hub import RECORD, record
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 

@@ -1,0 +1,10 @@
+"""The repository's own figures, numbers in pages, and web pages.
+
+publish         figures/ and results.csv, when the user asks
+published       reading the tables of figures/
+redrawn         published figures drawn again from their tables
+blocks          every number of README and guide, drawn from tables
+study_blocks    those that are drawn from the tables of studies
+guide           README and guide: pages with blocks
+site            README, notebooks and guide as web pages
+"""
