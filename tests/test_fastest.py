@@ -134,6 +134,39 @@ def test_newton_schulz_in_bf16_is_as_close_as_one_iteration_at_a_time(columns):
     assert (found - wanted).norm() < 1.5 * plain + 0.01 * wanted.norm()
 
 
+def test_muon_updates_of_sparse_gradients_in_bf16_are_no_larger_than_others():
+    """Without `LARGEST`, one of 300 such updates is too large, by up to a million times."""
+    generator = torch.Generator().manual_seed(0)
+
+    def sparse(*shape):
+        kept = torch.rand(*shape, generator=generator) < 0.1
+        return torch.randn(*shape, generator=generator) * kept
+
+    gradients = list(sparse(2000, 48, 6) @ sparse(2000, 6, 24))
+    coefficients = (3.4445, -4.7750, 2.0315)
+    updates = torch.stack(optim.orthogonalize(gradients, coefficients, 5, torch.bfloat16))
+    assert torch.linalg.matrix_norm(updates.float(), 2).max() < 2.5
+
+
+def test_a_matrix_that_diverges_alone_is_iterated_singly(monkeypatch):
+    x = torch.eye(2, 6).bfloat16().repeat(3, 1, 1) / 2
+    coefficients = (3.4445, -4.7750, 2.0315)
+    whole = optim.newton_schulz(x, coefficients, 5)
+    factors = optim._factors
+
+    def too_large(x, *rest):
+        found = factors(x, *rest)
+        found[1] *= 100
+        found[2] *= float("nan")
+        return found
+
+    monkeypatch.setattr(optim, "_factors", too_large)
+    found = optim.newton_schulz(x, coefficients, 5)
+    assert found.isfinite().all()
+    assert (found - whole).abs().max() < 0.05
+    assert torch.equal(found[0], whole[0])
+
+
 # --- the fastest precision ---------------------------------------------------------------------
 
 
