@@ -120,6 +120,13 @@ def test_settings_that_would_do_nothing_are_refused(changes, message):
         RunConfig().override({"method": "kd_emulator"} | changes)
 
 
+def test_an_accuracy_ends_every_phase_but_the_emulator(runs_folder):
+    with pytest.raises(ConfigError, match="cannot end the emulator"):
+        experiments.icot_kd("smoke", overrides={"train.stop_accuracy": 0.9})
+    coupled = experiments.icot_kd("smoke", overrides={"student.train.stop_accuracy": 0.9})
+    assert coupled.phases["student"].train.stop_accuracy == 0.9
+
+
 def test_the_subsets_of_the_ablation():
     batch = rows(question=[2], chain=[5])  # separators at 1 and 7
     expected = {

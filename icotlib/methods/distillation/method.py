@@ -19,6 +19,7 @@ from icotlib.config import RunConfig
 from icotlib.data.inputs import LMBatch
 from icotlib.data.layout import EncodedBatch
 from icotlib.data.written import Written
+from icotlib.errors import ConfigError
 from icotlib.evaluation.scoring import Score, score
 from icotlib.methods.base import MicroBatch, register
 from icotlib.methods.costs import Shape
@@ -126,6 +127,15 @@ class EmulatorPhase(EmulatingPhase):
     tested = False
     sections: ClassVar = {"distill": EmulatorSettings}
     model_class = Emulator
+
+    @classmethod
+    def check(cls, config: RunConfig) -> None:
+        super().check(config)
+        if config.train.stop_accuracy is not None:
+            raise ConfigError(
+                "train.stop_accuracy cannot end the emulator, which gives no answers: set it for "
+                "another phase alone, as in student.train.stop_accuracy=0.9"
+            )
 
     def build(self) -> Emulator:
         self.emulator = self.to_train(self.new_emulator())
