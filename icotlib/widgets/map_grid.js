@@ -1,4 +1,4 @@
-// The map of `icotlib.reporting.map_grid.MapGrid`: an ARIA grid with one cell in the tab order.
+// The map of `icotlib.widgets.map_grid.MapGrid`: an ARIA grid with one cell in the tab order.
 
 // Milliseconds that an arrow key's cell waits, so that a held key asks the kernel once.
 const WAIT = 120;

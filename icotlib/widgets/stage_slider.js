@@ -1,4 +1,4 @@
-// The slider of `icotlib.reporting.stage_slider.StageSlider`: the browser's own, with a name and, at
+// The slider of `icotlib.widgets.stage_slider.StageSlider`: the browser's own, with a name and, at
 // every position, words for it.
 
 let made = 0;
