@@ -16,13 +16,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from icotlib.config import RunConfig
 from icotlib.data.inputs import InputFormat
 from icotlib.data.layout import EncodedBatch
 from icotlib.data.run_data import RunData
-from icotlib.evaluation.generation import logits_of
 from icotlib.evaluation.scoring import Score
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.methods.batches import (
@@ -31,14 +29,11 @@ from icotlib.methods.batches import (
     StageChange,
     everyones_accuracy,
     row_groups,
-    token_loss,
 )
 from icotlib.methods.checks import check_built
-from icotlib.methods.costs import Shape, language_step
-from icotlib.methods.schedule import FullRemoval, Schedule
-from icotlib.models.adapters import add_adapters, merged_weights
+from icotlib.methods.planned import Planned
+from icotlib.models.adapters import merged_weights
 from icotlib.models.fastest import fastest_precision
-from icotlib.models.flops import RunSizes, StepCost
 from icotlib.models.loading import load_stage
 from icotlib.models.parameters import count_parameters
 from icotlib.models.precision import training_precision
@@ -55,7 +50,7 @@ def register(cls: M) -> M:
     return cls
 
 
-class Method(ABC):
+class Method(Planned, ABC):
     """Base of all methods.
 
     The training loop (`Trainer.train`) calls the instance methods.
@@ -82,8 +77,6 @@ class Method(ABC):
     baseline: ClassVar[bool] = False
     #: Whether a finished run answers questions by itself.
     answers: ClassVar[bool] = True
-    #: Whether a run ends with a test of its answers.
-    tested: ClassVar[bool] = True
     #: Whether plain transformers can load the weights and generate with them.
     plain_model: ClassVar[bool] = True
     #: Whether the model's dropout is on while it trains.
@@ -95,7 +88,7 @@ class Method(ABC):
 
     # --- what a config means for it ---
 
-    @classmethod  # noqa: B027 (most methods have nothing to check)
+    @classmethod
     def check(cls, config: RunConfig) -> None:
         """Raises `ConfigError` for settings that contradict each other."""
 
@@ -110,21 +103,9 @@ class Method(ABC):
         return fastest_precision(config)
 
     @classmethod
-    def make_schedule(cls, config: RunConfig, longest: int) -> Schedule:
-        """How much of a chain of at most `longest` units is removed at each step."""
-        return FullRemoval(longest)
-
-    @classmethod
     def schedule_name(cls, config: RunConfig) -> str:
         """The schedule as run names have it; empty where the method has only one."""
         return ""
-
-    @classmethod
-    def plan_schedule(cls, config: RunConfig, longest: int, at: int = 0) -> Schedule:
-        """The schedule as it stands at a step, for plans."""
-        schedule = cls.make_schedule(config, longest)
-        schedule.removed = max(schedule.removed, schedule.removed_at(at))
-        return schedule
 
     # --- training ---
 
@@ -293,58 +274,3 @@ class Method(ABC):
         model, data = self.model if model is None else model, self.run_data
         asked = (self.config.run_name, model, data.layout, self.config, self.format, removed)
         return StageModel(*asked, run_data=data)
-
-    # --- plans ---
-
-    @classmethod
-    def meta_model(cls, config: RunConfig, text_config: PreTrainedConfig) -> nn.Module:
-        """The model that is trained, made without memory for its weights."""
-        return AutoModelForCausalLM.from_config(text_config, trust_remote_code=False)
-
-    @classmethod
-    def adapt(cls, config: RunConfig, model: Any) -> None:
-        """Put adapters into the model that is trained, as `model.lora` says."""
-        add_adapters(model, config.model.lora)
-
-    @classmethod
-    def own_sizes(cls, config: RunConfig, model: nn.Module) -> dict[str, int]:
-        """Sizes that `step_cost` needs beyond those of a language model."""
-        return {}
-
-    @classmethod
-    def step_cost(
-        cls,
-        config: RunConfig,
-        sizes: RunSizes,
-        batch: EncodedBatch,
-        arranged: EncodedBatch,
-        tokens: Tensor,
-    ) -> StepCost:
-        """Operations and memory of one optimizer step.
-
-        Args:
-            batch: encoded examples.
-            arranged: the same in the method's format, of which `tokens`, `[n]`, are removed.
-        """
-        return language_step(config, sizes, arranged, tokens)
-
-    @classmethod
-    def micro_batch_lengths(cls, batch: EncodedBatch, left: Tensor) -> Tensor:
-        """The lengths by which a batch is split into micro-batches, `[n]`.
-
-        Args:
-            left: tokens of each sequence once its chain is cut, `[n]`.
-        """
-        return left
-
-    @classmethod
-    def rehearsed_loss(cls, config: RunConfig, model: Any, shape: Shape) -> Tensor:
-        """The loss of a micro-batch of zeros; a plan computes it on tensors without memory."""
-        inputs = shape.inputs(config.input_format.keep_positions)
-        return token_loss(logits_of(model, inputs), inputs)
-
-    @classmethod
-    def planned_test_stages(cls, config: RunConfig, longest: int, steps: int) -> list[int]:
-        """The removal stages that the final test will report."""
-        schedule = cls.make_schedule(config, longest)
-        return schedule.tested_after(steps) if cls.tested else []

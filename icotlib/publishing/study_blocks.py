@@ -284,6 +284,27 @@ def stability() -> str:
     return _by_group(table.assign(success=table.success.astype(str)), "arm", columns)
 
 
+@block
+def levers() -> str:
+    """Accuracy with one setting of the recipe changed at a time."""
+    table = _read("levers", "seed", "accuracy", "n")
+    seeds = sorted(table.seed.unique().astype(int))
+    columns: dict[str, Callable[..., Any]] = {
+        "setting": lambda rows: rows.lever.iloc[0],
+        "value": lambda rows: rows.value.iloc[0],
+        "exact match, mean (95% interval)": lambda rows: _words(over_seeds(rows)),
+        f"each seed, {seeds[0]} to {seeds[-1]}": _each,
+        "seeds that reach 95%": lambda rows: f"{(rows.accuracy >= 0.95).sum()} of {len(rows)}",
+    }
+    return _by_group(table.assign(arm=table.lever + table.value), "arm", columns)
+
+
+@block
+def levers_summary() -> str:
+    """What the study of these settings says."""
+    return _listed("levers")
+
+
 def _listed(name: str) -> str:
     """The sentences of a published table's study."""
     return "\n".join(f"- {one}" for one in published.words(name))

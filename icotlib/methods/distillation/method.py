@@ -21,7 +21,8 @@ from icotlib.data.layout import EncodedBatch
 from icotlib.data.written import Written
 from icotlib.errors import ConfigError
 from icotlib.evaluation.scoring import Score, score
-from icotlib.methods.base import MicroBatch, register
+from icotlib.methods.base import register
+from icotlib.methods.batches import MicroBatch
 from icotlib.methods.costs import Shape
 from icotlib.methods.distillation import costs
 from icotlib.methods.distillation.base import DistillationPhase, EmulatingPhase

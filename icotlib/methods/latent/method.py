@@ -15,8 +15,8 @@ from icotlib.data.layout import EncodedBatch
 from icotlib.errors import ConfigError
 from icotlib.evaluation.generation import matches
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.methods.base import Method, StageChange
-from icotlib.methods.batches import BatchAccuracy, MicroBatch, token_loss
+from icotlib.methods.base import Method
+from icotlib.methods.batches import BatchAccuracy, MicroBatch, StageChange, token_loss
 from icotlib.methods.costs import Shape, language_step, with_decoder
 from icotlib.methods.latent.config import LatentConfig
 from icotlib.methods.latent.model import LatentModel

@@ -11,7 +11,8 @@ import torch
 from icotlib.config import RunConfig
 from icotlib.data.inputs import InputFormat
 from icotlib.data.layout import EncodedBatch
-from icotlib.methods.base import StageChange, register
+from icotlib.methods.base import register
+from icotlib.methods.batches import StageChange
 from icotlib.methods.causal_lm import CausalLMMethod
 from icotlib.methods.schedule import Schedule
 from icotlib.methods.stepwise import rollback  # noqa: F401 (registers its schedule)
