@@ -135,6 +135,23 @@ def percent(ax: Axes, label: str = "exact match") -> None:
     ax.set_ylabel(label)
 
 
+def color_bar(
+    figure: Figure, image: Any, axes: Any, label: str, *, shares: bool = True, **placement: Any
+) -> None:
+    """What the colours of a map mean.
+
+    Args:
+        shares: of one, shown as percentages.
+        placement: arguments of `Figure.colorbar`.
+    """
+    bar = figure.colorbar(image, ax=axes, **placement)
+    if shares:
+        axis = bar.ax.xaxis if bar.orientation == "horizontal" else bar.ax.yaxis
+        axis.set_major_formatter(PercentFormatter(1))
+    bar.set_label(label)
+    bar.outline.set_visible(False)
+
+
 def beside(number: int, groups: int, width: float) -> float:
     """How far the marks of a group stand beside their tick, where all groups take up `width`."""
     return width * ((number + 0.5) / groups - 0.5)

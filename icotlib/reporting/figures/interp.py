@@ -16,6 +16,7 @@ from icotlib.reporting.figures.base import (
     ACCENT,
     CONTROL,
     PAGE,
+    color_bar,
     empty_figure,
     legend_outside,
     new_figure,
@@ -71,9 +72,7 @@ def probes_through_removal(table: pd.DataFrame) -> Figure:
         image = _draw_stages(ax, rows, variables)
         ax.set_title(title)
         ax.set_xlabel("chain tokens removed")
-    bar = figure.colorbar(image, ax=list(axes), fraction=0.03, pad=0.01)
-    bar.ax.yaxis.set_major_formatter(PercentFormatter(1))
-    bar.outline.set_visible(False)
+    color_bar(figure, image, list(axes), "probe accuracy", fraction=0.03, pad=0.01)
     return figure
 
 

@@ -10,11 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, Locator, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, Locator, MaxNLocator
 
 from icotlib.reporting.figures.base import (
     ACCENT,
     PAGE,
+    color_bar,
     empty_figure,
     is_narrow,
     new_figure,
@@ -109,11 +110,10 @@ def probe_map(table: pd.DataFrame, names: Sequence[str]) -> Figure:
         ax.set_title(title)
     for ax in axes[-1]:
         _position_names(ax, names)
-    for image, columns in ((images[0], axes[:, :2]), (images[2], axes[:, 2:])):
-        bar = figure.colorbar(
-            image, ax=columns, location="bottom", fraction=0.02, aspect=30, shrink=0.5, pad=0.02
-        )
-        bar.outline.set_visible(False)
+    bars = {"accuracy, or R²": (images[0], axes[:, :2]), "selectivity": (images[2], axes[:, 2:])}
+    for label, (image, columns) in bars.items():
+        placement: dict[str, Any] = {"location": "bottom", "fraction": 0.02, "aspect": 30}
+        color_bar(figure, image, columns, label, shares=False, shrink=0.5, pad=0.02, **placement)
     figure.supylabel("layer")
     return figure
 
@@ -141,9 +141,7 @@ def patching_map(table: pd.DataFrame, names: Sequence[str]) -> Figure:
         ax.set_title(f"s{symbol}")
     for ax in axes[-1]:
         _position_names(ax, names)
-    bar = figure.colorbar(image, ax=axes, fraction=0.03, aspect=40, pad=0.01)
-    bar.ax.yaxis.set_major_formatter(PercentFormatter(1))
-    bar.outline.set_visible(False)
+    color_bar(figure, image, axes, "pairs that follow", fraction=0.03, aspect=40, pad=0.01)
     figure.supylabel("digit changed; layer")
     return figure
 
@@ -176,9 +174,7 @@ def cell_maps(
         _position_names(ax, names)
         ax.set_title(title)
         ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-        bar = figure.colorbar(image, ax=ax, fraction=0.04, pad=0.02)
-        bar.ax.yaxis.set_major_formatter(PercentFormatter(1))
-        bar.outline.set_visible(False)
+        color_bar(figure, image, ax, "", fraction=0.04, pad=0.02)
     axes[0][0].set_ylabel("layer")
     return figure
 
@@ -200,10 +196,7 @@ def ablation_maps(tables: dict[str, pd.DataFrame], names: Sequence[str]) -> Figu
         ax.set_title(title)
         ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes[0][0].set_ylabel("layer")
-    bar = figure.colorbar(image, ax=list(axes[0]), fraction=0.04, pad=0.01)
-    bar.ax.yaxis.set_major_formatter(PercentFormatter(1))
-    bar.set_label("exact match left")
-    bar.outline.set_visible(False)
+    color_bar(figure, image, list(axes[0]), "exact match left", fraction=0.04, pad=0.01)
     return figure
 
 
@@ -225,8 +218,7 @@ def attention_map(weights: np.ndarray, names: Sequence[str]) -> Figure:
             ax.set_title(f"layer {layer}, head {head}", fontsize=small_type(), pad=2)
             _position_names(ax, names)
             _names_along(ax.yaxis, names)
-    bar = figure.colorbar(image, ax=axes, fraction=0.02, pad=0.01)
-    bar.outline.set_visible(False)
+    color_bar(figure, image, axes, "attention weight", shares=False, fraction=0.02, pad=0.01)
     figure.supxlabel("position attended to")
     figure.supylabel("position that attends")
     return figure
@@ -280,7 +272,5 @@ def cka_maps(tables: dict[tuple[str, str], pd.DataFrame]) -> Figure:
         ax.set_xlabel(second)
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(MaxNLocator(5, integer=True))
-    bar = figure.colorbar(image, ax=list(axes[0]), fraction=0.03, pad=0.01)
-    bar.set_label("CKA")
-    bar.outline.set_visible(False)
+    color_bar(figure, image, list(axes[0]), "CKA", shares=False, fraction=0.03, pad=0.01)
     return figure

@@ -10,6 +10,7 @@ from icotlib.reporting.figures.base import (
     ACCENT,
     CONTROL,
     PAGE,
+    color_bar,
     interval,
     legend_outside,
     new_figure,
@@ -43,9 +44,7 @@ def thought_readout(table: pd.DataFrame) -> Figure:
         ax.set_yticks(range(len(grid)), [f"thought {place}" for place in grid.index])
         ax.set_title(title)
         ax.grid(False)
-    bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02)
-    bar.set_label("share of questions")
-    bar.outline.set_visible(False)
+    color_bar(figure, image, axes, "share of questions", fraction=0.03, pad=0.02)
     return figure
 
 
