@@ -2,8 +2,9 @@
 
 import ast
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pandas as pd
@@ -28,18 +29,23 @@ def block(draw: Callable[[], str]) -> Callable[[], str]:
     return draw
 
 
+def markdown(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows with the same columns, by what these are called, as a table of Markdown; empty without
+    rows."""
+    rows = list(rows)
+    if not rows:
+        return ""
+    cells = [" | ".join(rows[0]), *(" | ".join(map(str, row.values())) for row in rows)]
+    head, *lines = (f"| {line} |" for line in cells)
+    return "\n".join([head, "|---" * len(rows[0]) + "|", *lines])
+
+
 def _last_stages() -> pd.DataFrame:
     """The last stage of every published run, numbers as numbers."""
     table = published.read("results")
     numbers = ["accuracy", "relative_speed", "train_examples", "train_seconds", "removed"]
     table = table.assign(**{column: pd.to_numeric(table[column]) for column in numbers})
     return final_rows(table)
-
-
-_COLUMNS = (
-    "| method | chain tokens removed | exact match, each seed | speed, No CoT = 1 "
-    "| training examples | training seconds |\n|---|---|---|---|---|---|"
-)
 
 
 @block
@@ -57,23 +63,23 @@ def distillation() -> str:
 
 def _table(rows: dict[str, RunConfig]) -> str:
     table = _last_stages()
-    lines = [_COLUMNS]
-    for name, config in rows.items():
-        group = published.rows_of(table, config)
-        if len(group):
-            lines.append(_line(name, group.sort_values("seed")))
-    return "\n".join(lines)
-
-
-def _line(name: str, group: pd.DataFrame) -> str:
-    """One method over its seeds; of seconds, which have outliers, the median."""
-    accuracies = ", ".join(f"{100 * value:.1f}" for value in group.accuracy)
-    speed = group.relative_speed.mean()
-    return (
-        f"| {name} | {group.removed.iloc[0]:.0f} of {group.chain_length.iloc[0]} "
-        f"| {accuracies} | {'-' if pd.isna(speed) else f'{speed:.2f}'} "
-        f"| {group.train_examples.mean():,.0f} | {group.train_seconds.median():,.0f} |"
+    groups = {name: published.rows_of(table, config) for name, config in rows.items()}
+    return markdown(
+        _row(name, group.sort_values("seed")) for name, group in groups.items() if len(group)
     )
+
+
+def _row(name: str, group: pd.DataFrame) -> dict[str, str]:
+    """One method over its seeds; of seconds, which have outliers, the median."""
+    speed = group.relative_speed.mean()
+    return {
+        "method": name,
+        "chain tokens removed": f"{group.removed.iloc[0]:.0f} of {group.chain_length.iloc[0]}",
+        "exact match, each seed": ", ".join(f"{100 * value:.1f}" for value in group.accuracy),
+        "speed, No CoT = 1": "-" if pd.isna(speed) else f"{speed:.2f}",
+        "training examples": f"{group.train_examples.mean():,.0f}",
+        "training seconds": f"{group.train_seconds.median():,.0f}",
+    }
 
 
 @block
@@ -87,34 +93,40 @@ def weak_model() -> str:
     )
 
 
-#: Columns of the table of speed: examples per second, and ratios of them.
-SPEEDS = ("ours", "reference", "ratio", "to_bare")
+#: Columns of the table of speed: examples per second, and ratios of them, by what pages call them.
+SPEEDS = {"ours": "ours", "reference": "reference", "ratio": "ratio", "ours to bare": "to_bare"}
 
 
 @block
 def benchmark() -> str:
     """Examples per second beside plain loops, all rows of the benchmark."""
-    lines = [
-        "| | method | model | threads | precision | ours | reference | ratio | ours to bare |",
-        "|---" * 9 + "|",
-    ]
+    rows = []
     for row in published.read("benchmark").to_dict("records"):
-        speeds = ["-" if row[x] == "" else f"{float(row[x]):,.2f}" for x in SPEEDS]
-        method = method_label(row["method"]) if row["what"] == "training" else "any"
-        cells = [row["what"], method, f"`{row['model']}`", str(row["threads"]), row["precision"]]
-        lines.append("| " + " | ".join([*cells, *speeds]) + " |")
-    return "\n".join(lines)
+        what = {
+            "what": row["what"],
+            "method": method_label(row["method"]) if row["what"] == "training" else "any",
+            "model": f"`{row['model']}`",
+            "threads": row["threads"],
+            "precision": row["precision"],
+        }
+        speeds = {name: row[column] for name, column in SPEEDS.items()}
+        shown = {name: "-" if x == "" else f"{float(x):,.2f}" for name, x in speeds.items()}
+        rows.append(what | shown)
+    return markdown(rows)
 
 
 @block
 def times() -> str:
     """Minutes of the commands of the workbook."""
-    lines = ["| command | minutes | machine | commit |", "|---|---|---|---|"]
-    for row in published.read("times").to_dict("records"):
-        lines.append(
-            f"| `{row['command']}` | {row['minutes']} | {row['device']} | `{row['commit']}` |"
-        )
-    return "\n".join(lines)
+    return markdown(
+        {
+            "command": f"`{row['command']}`",
+            "minutes": row["minutes"],
+            "machine": row["device"],
+            "commit": f"`{row['commit']}`",
+        }
+        for row in published.read("times").to_dict("records")
+    )
 
 
 @block
@@ -123,19 +135,26 @@ def series() -> str:
     table = published.read("series")
     keys = ["device", "date", "commit", "precision"]
     groups = {key: rows.set_index("seed") for key, rows in table.groupby(keys, sort=False)}
-    lines = [
-        "| machine | commit | precision | seconds by seed | one model for all k, exact match "
-        "| seconds at `b780830` | exact match there | share of the time |",
-        "|---" * 8 + "|",
-    ]
+    shown = []
     for (device, date, commit, precision), rows in groups.items():
         before = groups.get((device, date, "b780830", "fp32"))
         if commit == "b780830" or before is None:
             continue
         before = before.loc[rows.index]
-        cells = [device, f"`{commit}`", precision, *_by_seed(rows), *_by_seed(before)]
-        lines.append(f"| {' | '.join(cells)} | {rows.seconds.sum() / before.seconds.sum():.0%} |")
-    return "\n".join(lines)
+        (seconds, right), (seconds_before, right_before) = _by_seed(rows), _by_seed(before)
+        shown.append(
+            {
+                "machine": device,
+                "commit": f"`{commit}`",
+                "precision": precision,
+                "seconds by seed": seconds,
+                "one model for all k, exact match": right,
+                "seconds at `b780830`": seconds_before,
+                "exact match there": right_before,
+                "share of the time": f"{rows.seconds.sum() / before.seconds.sum():.0%}",
+            }
+        )
+    return markdown(shown)
 
 
 def _by_seed(rows: pd.DataFrame) -> tuple[str, str]:
@@ -147,20 +166,22 @@ def _by_seed(rows: pd.DataFrame) -> tuple[str, str]:
 @block
 def paper_results() -> str:
     """Every number of the papers' tables: its command, its value, and what it costs, calculated."""
-    lines = [
-        "| `icot train` | published | speed there | GPU memory, GiB | disk, GiB "
-        "| GPU hours until all is removed | in all |",
-        "|---" * 7 + "|",
-    ]
+    rows = []
     for result in papers.PAPER_RESULTS.values():
         memory, disk, removed, hours = _cost_of(result.config())
         doubt = " †" if result.doubtful else ""
-        lines.append(
-            f"| `{result.name}` | {100 * result.published:.1f}%{doubt} | {result.speed or '-'} "
-            f"| {memory:.0f} | {disk:.1f} | {'-' if removed is None else f'{removed:.1f}'} "
-            f"| {hours:.1f} |"
+        rows.append(
+            {
+                "`icot train`": f"`{result.name}`",
+                "published": f"{100 * result.published:.1f}%{doubt}",
+                "speed there": result.speed or "-",
+                "GPU memory, GiB": f"{memory:.0f}",
+                "disk, GiB": f"{disk:.1f}",
+                "GPU hours until all is removed": "-" if removed is None else f"{removed:.1f}",
+                "in all": f"{hours:.1f}",
+            }
         )
-    return "\n".join(lines)
+    return markdown(rows)
 
 
 def _cost_of(config: RunConfig) -> tuple[float, float, float | None, float]:
@@ -203,13 +224,13 @@ def h100_assumptions() -> str:
 @block
 def notebooks() -> str:
     """Every notebook with its question."""
-    lines = ["| notebook | question |", "|---|---|"]
+    rows = []
     for path in notebook_files():
         text = nbformat.read(path, as_version=4).cells[0].source
         asked = re.search(r"\*\*Question\.\*\*(.*?)(?:\n\n|\Z)", text, re.DOTALL)
         question = " ".join(asked[1].split()) if asked else ""
-        lines.append(f"| `{path.stem}` | {question} |")
-    return "\n".join(lines)
+        rows.append({"notebook": f"`{path.stem}`", "question": question})
+    return markdown(rows)
 
 
 @block
@@ -217,8 +238,9 @@ def targets() -> str:
     """Every target of the Makefile with its comment."""
     text = (paths.PROJECT / "Makefile").read_text()
     described = re.findall(r"^([a-z]+):.*?## (.*)$", text, re.MULTILINE)
-    lines = [f"| `make {name}` | {about} |" for name, about in described]
-    return "\n".join(["| command | what it does |", "|---|---|", *lines])
+    return markdown(
+        {"command": f"`make {name}`", "what it does": about} for name, about in described
+    )
 
 
 @block
@@ -242,8 +264,7 @@ _FOLDERS = {
 def modules() -> str:
     """The modules at the top of the package, on which its folders stand."""
     files = sorted((paths.PROJECT / "icotlib").glob("[a-z]*.py"))
-    lines = [f"| `{path.name}` | {_first_line(path)} |" for path in files]
-    return "\n".join(["| module | what it is |", "|---|---|", *lines])
+    return markdown({"module": f"`{path.name}`", "what it is": _first_line(path)} for path in files)
 
 
 @block

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from icotlib.publishing import published
-from icotlib.publishing.blocks import block
+from icotlib.publishing.blocks import block, markdown
 from icotlib.reporting.figures.style import arm_style, schedule_label
 from icotlib.reporting.results import method_label
 from icotlib.reporting.statistics import Interval, mean_over_seeds, over_seeds
@@ -20,6 +20,9 @@ ROWS = (
     ("no_cot", "examples of icot_si", "No CoT, equal examples", "none"),
     ("no_cot", "seconds of icot_si", "No CoT, about equal seconds", "none"),
 )
+
+#: What the column of an accuracy over seeds is called.
+MATCH = "exact match, mean (95% interval)"
 
 #: Budgets are called equal if they differ by no more than this share.
 EQUAL = 0.02
@@ -47,10 +50,10 @@ def _by_group(table: pd.DataFrame, group: str, columns: dict[str, Callable[..., 
     Args:
         columns: what each column is called, and its text, made of a group's rows.
     """
-    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    for _, rows in table.groupby(group, sort=False):
-        lines.append(f"| {' | '.join(str(text(rows)) for text in columns.values())} |")
-    return "\n".join(lines)
+    return markdown(
+        {name: text(rows) for name, text in columns.items()}
+        for _, rows in table.groupby(group, sort=False)
+    )
 
 
 def _rows_of(table: pd.DataFrame, method: str, budget: str) -> pd.DataFrame:
@@ -96,20 +99,22 @@ def headline() -> str:
 def results() -> str:
     """The methods beside each other, over seeds."""
     table = _budget()
-    lines = [
-        "| method | steps written | exact match, mean (95% interval) | each seed "
-        "| training examples | training seconds |",
-        "|---|---|---|---|---|---|",
-    ]
+    shown = []
     for method, budget, name, written in ROWS:
         rows = _rows_of(table, method, budget)
         if rows.empty:
             continue
-        lines.append(
-            f"| {name} | {written} | {_words(over_seeds(rows))} | {_each(rows)} "
-            f"| {rows.examples.mean():,.0f} | {rows.seconds.mean():,.0f} |"
+        shown.append(
+            {
+                "method": name,
+                "steps written": written,
+                MATCH: _words(over_seeds(rows)),
+                "each seed": _each(rows),
+                "training examples": _examples(rows),
+                "training seconds": f"{rows.seconds.mean():,.0f}",
+            }
         )
-    return "\n".join(lines)
+    return markdown(shown)
 
 
 @block
@@ -117,11 +122,7 @@ def routing() -> str:
     """What routing by confidence gives at each share of questions that are asked again."""
     table = _read("routing", "tokens", "accuracy", "n")
     kinds = table.rule.str.partition(",")[0]
-    lines = [
-        "| tokens a question | by confidence | at random | confidence less random, points "
-        "(95% interval) | seeds in which confidence is better by a question or more |",
-        "|---|---|---|---|---|",
-    ]
+    shown = []
     chosen, random = (
         table[kinds == kind].assign(point=lambda rows: rows.groupby("seed").cumcount())
         for kind in ("confidence", "random")
@@ -130,13 +131,22 @@ def routing() -> str:
         other = random[random.point == point].set_index("seed").accuracy
         mine = rows.set_index("seed").accuracy
         gain, question = mine - other, 1 / rows.n.max()
-        found = mean_over_seeds(gain.to_numpy(float))
-        lines.append(
-            f"| {rows.tokens.mean():.1f} | {mine.mean():.2%} | {other.mean():.2%} "
-            f"| {100 * found.value:.2f} ({100 * found.low:.2f} to {100 * found.high:.2f}) "
-            f"| {int((gain > 0.999 * question).sum())} of {len(gain)} |"
+        value, low, high = (100 * x for x in mean_over_seeds(gain.to_numpy(float)))
+        better = int((gain > 0.999 * question).sum())
+        shown.append(
+            {
+                "tokens a question": f"{rows.tokens.mean():.1f}",
+                "by confidence": f"{mine.mean():.2%}",
+                "at random": f"{other.mean():.2%}",
+                "confidence less random, points (95% interval)": (
+                    f"{value:.2f} ({low:.2f} to {high:.2f})"
+                ),
+                "seeds in which confidence is better by a question or more": (
+                    f"{better} of {len(gain)}"
+                ),
+            }
         )
-    return "\n".join(lines)
+    return markdown(shown)
 
 
 @block
@@ -144,34 +154,32 @@ def shifts() -> str:
     """Accuracy in and out of distribution."""
     table = _read("shifts", "accuracy", "n").dropna(subset="accuracy")
     names = list(dict.fromkeys(table["shift"]))
-    lines = ["| method | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    shown = []
     for method, rows in table.groupby("method", sort=False):
         found = {name: _words(over_seeds(one)) for name, one in rows.groupby("shift")}
-        shown = [found.get(name, "-") for name in names]
-        lines.append(f"| {method_label(str(method))} | " + " | ".join(shown) + " |")
-    return "\n".join(lines)
+        own = {name: found.get(name, "-") for name in names}
+        shown.append({"method": method_label(str(method))} | own)
+    return markdown(shown)
 
 
 @block
 def probing() -> str:
     """Every chain token: whether it can be decoded, and whether it is used, over seeds."""
-    shares = ["probe", "control", "patching", "steering", "steering_random"]
+    shares = {name: name for name in ("probe", "control", "patching", "steering")}
+    shares |= {"control": "best control", "steering_random": "random"}
     table = _read("probing", "layer", *shares)
-    lines = [
-        "| model | token | decoded best at | probe | best control | patching | steering | random "
-        "| decodable in | used in |",
-        "|---" * 10 + "|",
-    ]
+    shown = []
     for (model, token), rows in table.groupby(["model", "variable"], sort=False):
         cells = zip(rows.layer.astype(int), rows.position, strict=True)
         where = ", ".join(f"{layer} `{position}`" for layer, position in cells)
-        numbers = " | ".join(f"{100 * rows[name].mean():.0f}" for name in shares)
-        often = " | ".join(
-            f"{(rows[name].astype(str) == 'True').sum()} of {len(rows)}"
+        what = {"model": model, "token": token, "decoded best at": where}
+        percents = {name: f"{100 * rows[column].mean():.0f}" for column, name in shares.items()}
+        often = {
+            f"{name} in": f"{(rows[name].astype(str) == 'True').sum()} of {len(rows)}"
             for name in ("decodable", "used")
-        )
-        lines.append(f"| {model} | {token} | {where} | {numbers} | {often} |")
-    return "\n".join(lines)
+        }
+        shown.append(what | percents | often)
+    return markdown(shown)
 
 
 @block
@@ -185,15 +193,13 @@ def das() -> str:
     """How many answers follow when a learned subspace is exchanged: each variable, by model."""
     table = _read("das", "accuracy", "control")
     models = list(dict.fromkeys(table.model))
-    lines = [
-        "| variable | " + " | ".join(models) + " | random subspaces |",
-        "|---" * (len(models) + 2) + "|",
-    ]
+    shown = []
     for variable, rows in table.groupby("variable", sort=False):
         means = rows.groupby("model").accuracy.mean()
-        shown = " | ".join(f"{100 * means[name]:.1f}" for name in models)
-        lines.append(f"| {variable} | {shown} | {100 * rows.control.mean():.1f} |")
-    return "\n".join(lines)
+        followed = {model: f"{100 * means[model]:.1f}" for model in models}
+        random = {"random subspaces": f"{100 * rows.control.mean():.1f}"}
+        shown.append({"variable": variable} | followed | random)
+    return markdown(shown)
 
 
 @block
@@ -214,17 +220,19 @@ def quarrel() -> str:
     table = _read("quarrel", "seed", "accuracy", "n")
     table = table[table.split == "in distribution"].sort_values("seed", kind="stable")
     recycled = table[table.content == "recycled"].set_index("seed").accuracy
-    lines = [
-        "| places hold | forward passes | exact match, mean (95% interval) | each seed "
-        "| accuracy with recycled states less this row's, points by seed |",
-        "|---|---|---|---|---|",
-    ]
-    for content, rows in table.groupby("content", sort=False):
+
+    def less(rows: pd.DataFrame) -> str:
         apart = (recycled - rows.set_index("seed").accuracy).dropna()
-        less = ", ".join(f"{100 * value:+.1f}" for value in apart) if apart.any() else ""
-        words = _words(over_seeds(rows))
-        lines.append(f"| {content} | {rows.passes.iloc[0]} | {words} | {_each(rows)} | {less} |")
-    return "\n".join(lines)
+        return ", ".join(f"{100 * value:+.1f}" for value in apart) if apart.any() else ""
+
+    columns: dict[str, Callable[..., Any]] = {
+        "places hold": lambda rows: rows.content.iloc[0],
+        "forward passes": lambda rows: rows.passes.iloc[0],
+        MATCH: lambda rows: _words(over_seeds(rows)),
+        "each seed": _each,
+        "accuracy with recycled states less this row's, points by seed": less,
+    }
+    return _by_group(table, "content", columns)
 
 
 @block
@@ -235,25 +243,28 @@ def methods() -> str:
     )
     order = ["task", "budget", "seed"]
     table = table.sort_values(order, ascending=[False, False, True], kind="stable")
-    lines = [
-        "| task | budget | method | latent places | passes before the answer | tokens written "
-        "| ms an answer | training examples | training seconds "
-        "| exact match, mean (95% interval) | each seed |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    shown = []
     for (task, budget), rows in table.groupby(["task", "budget"], sort=False):
         best = rows.groupby("method").accuracy.mean().sort_values(ascending=False, kind="stable")
         for method in best.index:
             own = rows[rows.method == method]
-            first, means = own.iloc[0], own[["examples", "seconds", "tokens"]].mean()
-            unit = str(budget).partition(" ")[0]
-            lines.append(
-                f"| {task} | {unit if unit == 'own' else f'equal {unit}'} "
-                f"| {arm_style(method)['label']} | {first.latents} | {first.passes} "
-                f"| {means.tokens:.1f} | {first.milliseconds:.1f} | {means.examples:,.0f} "
-                f"| {means.seconds:,.0f} | {_words(over_seeds(own))} | {_each(own)} |"
+            first, unit = own.iloc[0], str(budget).partition(" ")[0]
+            shown.append(
+                {
+                    "task": task,
+                    "budget": unit if unit == "own" else f"equal {unit}",
+                    "method": arm_style(method)["label"],
+                    "latent places": first.latents,
+                    "passes before the answer": first.passes,
+                    "tokens written": f"{own.tokens.mean():.1f}",
+                    "ms an answer": f"{first.milliseconds:.1f}",
+                    "training examples": _examples(own),
+                    "training seconds": f"{own.seconds.mean():,.0f}",
+                    MATCH: _words(over_seeds(own)),
+                    "each seed": _each(own),
+                }
             )
-    return "\n".join(lines)
+    return markdown(shown)
 
 
 @block
@@ -263,7 +274,7 @@ def auxiliary() -> str:
         "loss on": lambda rows: rows.loss.iloc[0],
         "weight": lambda rows: rows.weight.iloc[0],
         "training examples": _examples,
-        "exact match, mean (95% interval)": lambda rows: _words(over_seeds(rows)),
+        MATCH: lambda rows: _words(over_seeds(rows)),
         "each seed": _each,
     }
     return _by_group(_read("auxiliary", "seed", "examples", "accuracy", "n"), "loss", columns)
@@ -292,7 +303,7 @@ def levers() -> str:
     columns: dict[str, Callable[..., Any]] = {
         "setting": lambda rows: rows.lever.iloc[0],
         "value": lambda rows: rows.value.iloc[0],
-        "exact match, mean (95% interval)": lambda rows: _words(over_seeds(rows)),
+        MATCH: lambda rows: _words(over_seeds(rows)),
         f"each seed, {seeds[0]} to {seeds[-1]}": _each,
         "seeds that reach 95%": lambda rows: f"{(rows.accuracy >= 0.95).sum()} of {len(rows)}",
     }
