@@ -140,6 +140,13 @@ def test_layers_of_every_shape_and_call():
     assert half.dtype == torch.bfloat16
 
 
+def test_sums_over_more_products_than_int32_holds():
+    rows = 140_000
+    x, w = torch.ones(2, rows), torch.full((rows, 2), 0.5)
+    found = product(QuantizedMatrix.by_row(x), QuantizedMatrix.by_column(w))
+    torch.testing.assert_close(found, torch.full((2, 2), rows / 2))
+
+
 def test_a_cpu_without_exact_products_is_refused(monkeypatch):
     check(torch.device("cpu"))
     with pytest.raises(ConfigError, match="leave it `auto`"):

@@ -379,6 +379,13 @@ def test_bad_adapters_say_what_is_wrong(pretrained, changes, message):
         build_model(ModelConfig(**({"pretrained": folder} | changes)), layout, 20)
 
 
+@pytest.mark.parametrize("method", ["coconut", "codi", "pause", "kd_student", "icot_kd"])
+def test_parts_trained_as_a_whole_are_refused_where_adapters_are_merged(method):
+    lora = {"r": 2, "modules_to_save": ["wte"]}
+    with pytest.raises(ConfigError, match="leave out modules_to_save"):
+        RunConfig().override({"method": method, "model.lora": lora, "model.pretrained": "gpt2"})
+
+
 def test_small_changes_survive_merging_into_weights_of_low_precision(pretrained, tmp_path):
     folder = pretrained("llama", torch.bfloat16)
     layout = Layout(AutoTokenizer.from_pretrained(folder))

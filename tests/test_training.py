@@ -533,6 +533,31 @@ def test_seeds_of_steps_differ():
 # --- what goes wrong ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("last", [8, 12])  # at an evaluation, and at the end
+def test_an_update_that_is_not_finite_is_neither_kept_nor_tested(
+    runs_folder, tiny, monkeypatch, last
+):
+    config = tiny.override({"train.eval_every": 4})
+    step = Trainer.step
+
+    def poisoned(self, number):
+        found = step(self, number)
+        if number == last - 1:  # behind its loss
+            with torch.no_grad():
+                next(self.model.parameters()).fill_(float("nan"))
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", poisoned)
+        with pytest.raises(TrainingError, match=f"step {last} has left weights"):
+            train(config)
+    run = Run.of(config)
+    assert not run.done
+    kept = [path.name for path in (run.folder / "checkpoint").iterdir()]
+    assert kept == [f"step-{last - 4:08d}"]
+    assert train(config).metrics.step.tolist() == [4, 8, 12]
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
     runs_folder, tiny, monkeypatch
 ):

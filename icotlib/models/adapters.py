@@ -41,6 +41,17 @@ def add_adapters(model: PreTrainedModel, settings: dict[str, Any]) -> PreTrained
     return model
 
 
+def check_mergeable(settings: dict[str, Any]) -> None:
+    """Raises `ConfigError` for adapters that `merged_weights` cannot merge: parts that are trained
+    as a whole beside those that stay frozen."""
+    for name in ("modules_to_save", "trainable_token_indices"):
+        if settings.get(name):
+            raise ConfigError(
+                f"model.lora: leave out {name}: this method saves its adapters merged into the "
+                "model, which such parts are not"
+            )
+
+
 def _peft() -> ModuleType:
     try:
         import peft

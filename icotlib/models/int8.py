@@ -27,6 +27,10 @@ from icotlib.models.parameters import split_parameters
 BLOCK = 2**18
 
 
+#: Products of two numbers in int8 that int32 can sum: 2^31 / 127^2 is a little more.
+DEEPEST = 2**17
+
+
 class QuantizedMatrix(NamedTuple):
     """A matrix in int8, and the scales that it is multiplied with to recover the original."""
 
@@ -102,7 +106,16 @@ def is_exact(device: torch.device) -> bool:
 
 def product(x: QuantizedMatrix, w: QuantizedMatrix) -> Tensor:
     """x w in fp32, for x `[m, k]` with a scale for each row and w `[k, n]` for each column."""
-    return torch._int_mm(x.numbers, w.numbers).float().mul_(x.scales).mul_(w.scales)
+    return _summed(x.numbers, w.numbers).mul_(x.scales).mul_(w.scales)
+
+
+def _summed(x: Tensor, w: Tensor) -> Tensor:
+    """x w in fp32 for int8 matrices, summed in int32 by so many products that none can overflow."""
+    parts = zip(x.split(DEEPEST, dim=1), w.split(DEEPEST, dim=0), strict=True)
+    first, *others = (torch._int_mm(one, other).float() for one, other in parts)
+    for part in others:
+        first.add_(part)
+    return first
 
 
 def output(x: Tensor, w: QuantizedMatrix, bias: Tensor | None) -> Tensor:
@@ -147,7 +160,7 @@ class Linear(torch.autograd.Function):
         to_x = to_bias = to_weight = None
         if ctx.needs_input_grad[0]:
             by_row = QuantizedMatrix.by_row(gradient, w_scales)
-            to_x = torch._int_mm(by_row.numbers, w.T).float().mul_(by_row.scales)
+            to_x = _summed(by_row.numbers, w.T).mul_(by_row.scales)
         if ctx.needs_input_grad[2]:
             to_bias = gradient.sum(dim=0)
         if ctx.needs_input_grad[3]:

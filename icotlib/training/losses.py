@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from icotlib.errors import TrainingError
 from icotlib.runs import Run
@@ -34,11 +35,7 @@ class Losses:
         losses = devices.total(block, self.accelerator).tolist()
         for number, loss in enumerate(losses, start=step - len(losses) + 1):
             if not math.isfinite(loss):
-                raise TrainingError(
-                    f"{self.run.name}: the loss at step {number} is {loss}. The last good "
-                    f"checkpoint is kept in {self.run.folder / 'checkpoint'}. Try a lower "
-                    "optim.lr or optim.muon_lr, more optim.warmup_steps, or train.precision=fp32."
-                )
+                raise _diverged(self.run, f"the loss at step {number} is {loss}")
         self.total += sum(losses)
         self.steps += len(losses)
         return losses[-1]
@@ -73,3 +70,23 @@ class Losses:
         device = self.accelerator.device
         share = float(self.accelerator.is_main_process)
         self.unread = [torch.tensor(share * loss, device=device) for loss in state["unread"]]
+
+
+def check_weights(run: Run, model: nn.Module, accelerator: Accelerator, step: int) -> None:
+    """Raises `TrainingError` if the update of a step has left a weight that is not finite.
+
+    The loss of a step is computed before its update, so that it cannot show this.
+    """
+    trained = [weight.detach() for weight in model.parameters() if weight.requires_grad]
+    local = [weight.to_local() if isinstance(weight, DTensor) else weight for weight in trained]
+    if local:
+        norms = torch.stack([norm.float() for norm in torch._foreach_norm(local)])
+        if not devices.total(norms.sum()[None], accelerator).isfinite().all():
+            raise _diverged(run, f"step {step} has left weights that are not finite")
+
+
+def _diverged(run: Run, what: str) -> TrainingError:
+    return TrainingError(
+        f"{run.name}: {what}. The last good checkpoint is kept in {run.folder / 'checkpoint'}. Try "
+        "a lower optim.lr or optim.muon_lr, more optim.warmup_steps, or train.precision=fp32."
+    )

@@ -30,7 +30,7 @@ from icotlib.system.timing import compute_seconds
 from icotlib.training import checkpoints, devices, optim, stages
 from icotlib.training.final_test import FinalTest
 from icotlib.training.interruption import Interruption
-from icotlib.training.losses import Losses
+from icotlib.training.losses import Losses, check_weights
 from icotlib.training.results import Counters, earlier_scores, save_metrics, save_results
 from icotlib.training.tracking import Tracking, trackers_asked_for
 
@@ -255,6 +255,7 @@ class Trainer:
         self.check_lease()
         self.count_tokens()
         losses = self.losses.state_dict(self.counters.step)
+        self._check_weights()
         self.interruption.saved = time.monotonic()
         if self.writes:
             save_metrics(self.run, rows)
@@ -269,6 +270,9 @@ class Trainer:
         if self.writes:
             checkpoints.save(self.run, self.counters.step, *tensors, state)
             stages.forget_others(self)
+
+    def _check_weights(self) -> None:
+        check_weights(self.run, self.method.model, self.accelerator, self.counters.step)
 
     def _resume(self) -> list[dict[str, Any]]:
         """Load the last checkpoint if there is one; the rows of metrics.csv up to it."""
@@ -288,6 +292,7 @@ class Trainer:
 
     def _finish(self) -> None:
         """Save the final weights, test them, and mark the run as finished."""
+        self._check_weights()
         run, model = self.run, self.method.model.eval()
         if self.method.keeps_every_stage:
             stages.end(self, self.method.stage()["removed"])
