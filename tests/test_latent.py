@@ -553,6 +553,13 @@ def test_every_position_is_read_named_and_patched(trained, method):
     assert set(table.position) == set(range(len(names)))
 
 
+def test_a_control_with_other_places_is_refused(trained):
+    model, other = (StageModel.of(trained[method]) for method in ("coconut", "pause"))
+    with pytest.raises(ConfigError, match="different latent places"):
+        other.with_inputs_of(model)
+    assert model.untrained().with_inputs_of(model).inserted == model.inserted
+
+
 @pytest.mark.parametrize(
     ("method", "architecture"), [*((method, "gpt2") for method in RUNS), ("coconut", "llama")]
 )

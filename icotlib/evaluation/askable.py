@@ -1,6 +1,7 @@
 """Whether a model can be asked: its vocabulary has the symbols, and it has the positions."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -87,3 +88,13 @@ def _named(question: str, number: int, of: int) -> str:
     """A question as a message names it."""
     shown = repr(shortened(question))
     return f"question {number}, {shown}," if of > 1 else f"the question {shown}"
+
+
+def check_same_positions(model: Any, other: Any) -> None:
+    """Raises `ConfigError` if one of two models puts latent places into its input that the other
+    lacks: the same position would be another token."""
+    if model.inserted != other.inserted:
+        raise ConfigError(
+            f"{model.name} and {other.name} have different latent places, so that their positions "
+            "cannot be compared: take a control with the same places, or leave it out"
+        )

@@ -156,7 +156,8 @@ class StageModel:
         return replace(self, name="untrained", model=model, run=None, folder=None)
 
     def with_inputs_of(self, other: "StageModel") -> "StageModel":
-        """This model, given the input that another one is given."""
+        """This model, given another one's input; `askable.check_same_positions` may refuse it."""
+        askable.check_same_positions(self, other)
         return replace(self, format=other.format, removed=other.removed, folder=None)
 
     # --- what goes in ---
