@@ -533,22 +533,27 @@ def test_seeds_of_steps_differ():
 # --- what goes wrong ---------------------------------------------------------------------------
 
 
+def break_weights(patch, at, behind=False):
+    """Make weights NaN in front of a step, or behind it, where its loss cannot show it."""
+    step = Trainer.step
+
+    def broken(self, number):
+        loss = step(self, number) if behind else None
+        if number == at:
+            with torch.no_grad():
+                next(self.model.parameters()).fill_(float("nan"))
+        return loss if behind else step(self, number)
+
+    patch.setattr(Trainer, "step", broken)
+
+
 @pytest.mark.parametrize("last", [8, 12])  # at an evaluation, and at the end
 def test_an_update_that_is_not_finite_is_neither_kept_nor_tested(
     runs_folder, tiny, monkeypatch, last
 ):
     config = tiny.override({"train.eval_every": 4})
-    step = Trainer.step
-
-    def poisoned(self, number):
-        found = step(self, number)
-        if number == last - 1:  # behind its loss
-            with torch.no_grad():
-                next(self.model.parameters()).fill_(float("nan"))
-        return found
-
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "step", poisoned)
+        break_weights(patch, last - 1, behind=True)
         with pytest.raises(TrainingError, match=f"step {last} has left weights"):
             train(config)
     run = Run.of(config)
@@ -558,20 +563,26 @@ def test_an_update_that_is_not_finite_is_neither_kept_nor_tested(
     assert train(config).metrics.step.tolist() == [4, 8, 12]
 
 
+def test_a_stage_does_not_end_with_weights_that_are_not_finite(runs_folder, tiny, monkeypatch):
+    linear = {"removal.schedule": "linear", "removal.pace": 1.0, "removal.steps_per_epoch": 3}
+    seldom = {"train.eval_every": 12, "removal.warmup_steps": 3}
+    config = tiny.override({"method": "icot_si"} | linear | seldom)
+    with monkeypatch.context() as patch:
+        break_weights(patch, 5, behind=True)  # the next step begins a stage
+        with pytest.raises(TrainingError, match="step 6 has left weights"):
+            train(config)
+    run = Run.of(config)
+    assert run.ended_stages == []
+    assert train(config).done
+    assert run.ended_stages
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
     runs_folder, tiny, monkeypatch
 ):
     config = tiny.override({"train.eval_every": 4})
-    step = Trainer.step
-
-    def poisoned(self, number):
-        if number == 6:
-            with torch.no_grad():
-                next(self.model.parameters()).fill_(float("nan"))
-        return step(self, number)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "step", poisoned)
+        break_weights(patch, 6)
         with pytest.raises(TrainingError, match=r"the loss at step 7 is nan.*optim\.lr"):
             train(config)
     run = Run.of(config)

@@ -3,7 +3,7 @@
 base          what a method is, and the loss
 batches       which rows of a batch go through the model together, and in which process
 checks        whether the model that a method has built can do what its run needs
-planned       what a method tells plans: its model without weights, the cost of a step
+plannable     what a method tells plans: its model without weights, the cost of a step
 costs         shapes and operations of a step, for plans
 schedule      how much of the chain is removed at each step: nothing, or everything
 causal_lm     what methods share that train one model to continue the question

@@ -31,8 +31,8 @@ from icotlib.methods.batches import (
     row_groups,
 )
 from icotlib.methods.checks import check_built
-from icotlib.methods.planned import Planned
-from icotlib.models.adapters import merged_weights
+from icotlib.methods.plannable import Plannable
+from icotlib.models.adapters import check_mergeable, merged_weights
 from icotlib.models.fastest import fastest_precision
 from icotlib.models.loading import load_stage
 from icotlib.models.parameters import count_parameters
@@ -50,7 +50,7 @@ def register(cls: M) -> M:
     return cls
 
 
-class Method(Planned, ABC):
+class Method(Plannable, ABC):
     """Base of all methods.
 
     The training loop (`Trainer.train`) calls the instance methods.
@@ -91,6 +91,8 @@ class Method(Planned, ABC):
     @classmethod
     def check(cls, config: RunConfig) -> None:
         """Raises `ConfigError` for settings that contradict each other."""
+        if not cls.saves_adapters:
+            check_mergeable(config.model.lora)
 
     @classmethod
     def input_format(cls, config: RunConfig) -> InputFormat:

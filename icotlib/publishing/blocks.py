@@ -13,6 +13,7 @@ from icotlib import experiments, paths
 from icotlib.config import RunConfig
 from icotlib.experiments import papers
 from icotlib.publishing import published
+from icotlib.reporting import tables
 from icotlib.reporting.results import final_rows, method_label
 from icotlib.running.costs import Cost, cost_of
 from icotlib.running.device_speed import H100_LAUNCH, H100_MEMORY, H100_SHARE, h100
@@ -33,11 +34,8 @@ def markdown(rows: Iterable[Mapping[str, Any]]) -> str:
     """Rows with the same columns, by what these are called, as a table of Markdown; empty without
     rows."""
     rows = list(rows)
-    if not rows:
-        return ""
-    cells = [" | ".join(rows[0]), *(" | ".join(map(str, row.values())) for row in rows)]
-    head, *lines = (f"| {line} |" for line in cells)
-    return "\n".join([head, "|---" * len(rows[0]) + "|", *lines])
+    cells = ([str(cell) for cell in row.values()] for row in rows)
+    return tables.markdown(list(rows[0]), cells) if rows else ""
 
 
 def _last_stages() -> pd.DataFrame:
@@ -251,7 +249,7 @@ def toy_method() -> str:
 
 #: Folders without a docstring of their own.
 _FOLDERS = {
-    "notebooks/": "the workbook, one question for each notebook, and in guide/ the guide",
+    "notebooks/": "the workbook, one question for each notebook; guide/ is the guide",
     "figures/": "published figures, each with its table and provenance",
     "data/": "a sample of each task; generated sets are cached here",
     "tests/": "tests of the library, the notebooks and these pages",

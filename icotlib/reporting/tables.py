@@ -1,5 +1,6 @@
 """Tables as files: CSV, Markdown and LaTeX of the same numbers, with the runs of every row."""
 
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -77,11 +78,17 @@ def as_csv(frame: pd.DataFrame) -> str:
 
 def as_markdown(frame: pd.DataFrame) -> str:
     """A table of Markdown, with a comment that names the runs of every row."""
-    shown = presented(frame)
-    rows = [list(shown), ["---"] * shown.shape[1], *shown.to_numpy().tolist()]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    comment = _comment(frame)
+    shown, comment = presented(frame), _comment(frame)
+    lines = [markdown(list(shown), shown.to_numpy().tolist())]
     return "\n".join([*lines, *(["", "<!--", *comment, "-->"] if comment else [])]) + "\n"
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Cells below the names of their columns as a table of Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
 
 
 def as_latex(frame: pd.DataFrame) -> str:

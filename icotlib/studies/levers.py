@@ -5,7 +5,7 @@ Where the whole recipe succeeds, a setting matters if the run fails, or falls be
 Every run sees as many examples, and has as many steps behind its last removal, apart from the arm
 that changes the pace. Removing from the right needs positions that are not kept, so that it is
 compared with the arm that only gives those up. At `fast` all train on a smaller problem than the
-workbook's, which the whole recipe solves in a minute.
+workbook's, which the whole recipe solves in minutes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,7 +56,8 @@ class Levers(Study):
     question = "Which settings of stepwise internalization matter, each changed alone?"
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
-        shared = SharedOverrides(problem_of(preset, overrides) | parse_overrides(overrides))
+        asked = parse_overrides(overrides)
+        shared = SharedOverrides(problem_of(preset, asked) | asked)
         changes = {_arm(lever): changes_of(lever, preset, shared) for lever in LEVERS}
         made = {arm: icot_si(preset, seed, of_arm(shared, one)) for arm, one in changes.items()}
         return distinct(made, _arm(RECIPE))
@@ -86,10 +87,9 @@ class Levers(Study):
         ]
 
 
-def problem_of(preset: str, overrides: Any) -> dict[str, Any]:
+def problem_of(preset: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of the smaller problem; none where other data are asked for."""
-    asked = parse_overrides(overrides)
-    return {} if {"data.task", "data.path"} & set(asked) else PROBLEM.get(preset, {})
+    return {} if overrides.keys() & {"data.task", "data.path"} else PROBLEM.get(preset, {})
 
 
 def _arm(lever: tuple[str, str]) -> str:

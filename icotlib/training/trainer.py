@@ -134,6 +134,8 @@ class Trainer:
     def _train_step(self, step: int) -> bool:
         """A step and what belongs to it; whether an evaluation is due."""
         change = self.method.begin_step(step)
+        if change.ended is not None or change.is_good:
+            self._check_weights()
         if change.ended is not None:
             stages.end(self, change.ended)
         if change.is_good:

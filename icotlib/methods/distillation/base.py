@@ -26,7 +26,7 @@ from icotlib.methods.distillation.states import (
     teacher_states,
 )
 from icotlib.methods.distillation.student import Student, ThoughtConfig, ThoughtModel
-from icotlib.models.adapters import add_adapters, check_mergeable
+from icotlib.models.adapters import add_adapters
 from icotlib.models.build import build_model
 from icotlib.models.hooks import recompute_layers
 from icotlib.models.loading import load_stage
@@ -50,7 +50,7 @@ class DistillationPhase(Method):
 
     @classmethod
     def check(cls, config: RunConfig) -> None:
-        check_mergeable(config.model.lora)
+        super().check(config)
         teachers = teachers_of(config)
         if any(teacher != teachers[0] for teacher in teachers):
             raise ConfigError("student, emulator and the run that couples them need one teacher")

@@ -27,7 +27,7 @@ from icotlib.methods.latent.step_decoder import (
     step_tokens,
 )
 from icotlib.methods.schedule import draw_removal
-from icotlib.models.adapters import add_adapters, check_mergeable
+from icotlib.models.adapters import add_adapters
 from icotlib.models.build import build_model
 from icotlib.models.decoding import kept_logits
 from icotlib.models.flops import RunSizes, StepCost
@@ -49,7 +49,7 @@ class LatentMethod(Method):
 
     @classmethod
     def check(cls, config: RunConfig) -> None:
-        check_mergeable(config.model.lora)
+        super().check(config)
         if config.train.gradient_checkpointing:
             raise ConfigError(
                 f"{cls.name} reads thoughts from a cache, which gradient checkpointing turns off: "

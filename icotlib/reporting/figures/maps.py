@@ -110,10 +110,10 @@ def probe_map(table: pd.DataFrame, names: Sequence[str]) -> Figure:
         ax.set_title(title)
     for ax in axes[-1]:
         _position_names(ax, names)
+    below: dict[str, Any] = {"location": "bottom", "aspect": 30, "fraction": 0.02, "pad": 0.02}
     bars = {"accuracy, or R²": (images[0], axes[:, :2]), "selectivity": (images[2], axes[:, 2:])}
     for label, (image, columns) in bars.items():
-        placement: dict[str, Any] = {"location": "bottom", "fraction": 0.02, "aspect": 30}
-        color_bar(figure, image, columns, label, shares=False, shrink=0.5, pad=0.02, **placement)
+        color_bar(figure, image, columns, label, shares=False, shrink=0.5, **below)
     figure.supylabel("layer")
     return figure
 

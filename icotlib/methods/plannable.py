@@ -18,8 +18,8 @@ from icotlib.models.adapters import add_adapters
 from icotlib.models.flops import RunSizes, StepCost
 
 
-class Planned:
-    """The part of a method that `icotlib.running.planning` reads."""
+class Plannable:
+    """The part of a method that plans need; training reads its schedule too."""
 
     #: Whether a run ends with a test of its answers.
     tested: ClassVar[bool] = True
