@@ -23,6 +23,7 @@ from icotlib.methods.distillation.coupling import Coupled
 from icotlib.methods.distillation.emulator import Emulator, EmulatorPass
 from icotlib.methods.distillation.states import (
     components_in_use,
+    coverage,
     diagonal,
     explained_variance,
     gold_tokens,
@@ -101,6 +102,9 @@ def test_a_fixed_delta_stops_at_the_second_separator():
     assert diagonal(batch, 4, delta=3).tolist() == [[3, 6, 9, 12], [3, 6, 6, 6]]
     # 3 + 1.5 l = 3, 4.5, 6, 7.5, halves to even
     assert diagonal(batch, 4, delta=1.5).tolist()[0] == [3, 4, 6, 8]
+    # Of the 11 positions from one separator to the other, the last layer looks at 4.5, at all, ...
+    found = [coverage(10, 4, delta) for delta in (1.5, 3, 5, None)]
+    assert found == [4 / 11, 9 / 11, 1.0, 1.0]
 
 
 def test_a_single_layer_has_no_diagonal():

@@ -110,6 +110,11 @@ DRAWN = {
             kind=["one model", "specialist"], budget=["fifth", "whole"], removed=[0, 6], seed=[1, 2]
         ).assign(n=10)
     ),
+    "depth_over_seeds": lambda: figures.depth_over_seeds(
+        made_scores(
+            method=["icot_kd", "icot_si"], layers=[9, 14], phase=["coupled", "none read"], seed=[1]
+        ).assign(coverage=1.0, n=10)
+    ),
     "levers": lambda: figures.levers(
         made_scores(lever=["recipe", "side"], value=["whole"], seed=[1, 2]).assign(n=10)
     ),

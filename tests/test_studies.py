@@ -430,6 +430,38 @@ def test_specialists_stand_beside_the_one_model_at_their_stage(runs_folder):
             get_study("anytime").members("smoke", [10], other)
 
 
+def test_depths_differ_in_layers_and_in_how_far_the_diagonal_goes(runs_folder):
+    members = get_study("depth").members("fast", [10])
+    config = {member.arm: member.config for member in members}
+    assert len({one.run_name for one in config.values()}) == len(members) == 4 + 2 + 2
+    own = get_study("main").members("fast", [10])
+    assert config["ICoT-KD, 14 layers"] in [member.config for member in own]
+    early = config["ICoT-KD, 14 layers, two thirds of the chain"]
+    assert early.phases["teacher"] == config["ICoT-KD, 14 layers"].phases["teacher"]
+    assert {early.distill.delta, early.phases["student"].distill.delta} == {2 / 3}
+    shapes = [(one.model.layers, one.model.width, one.model.options) for one in config.values()]
+    assert shapes[-1] == shapes[-2] == shapes[3] != shapes[0]
+    few = {"train.eval_every": 40, "data.test_examples": 20, "train.steps": 40}
+    trained = ("ICoT-KD, 3 layers, a third of the chain", "One model for all k, 3 layers")
+    asked = get_study("depth").members("smoke", [10], few)
+    asked = [member for member in asked if member.arm in trained]
+    icot.ensure([member.config for member in asked])
+    table = get_study("depth").answer(asked).table
+    columns = ["method", "layers", "coverage", "seed", "phase", "accuracy", "n"]
+    assert list(table.columns) == columns
+    # Of the seven steps between the separators of 1x2 digits, rounded.
+    distilled = table[table.method == "icot_kd"]
+    assert distilled.coverage.tolist() == [2 / 7] * 3
+    assert distilled.phase.tolist() == ["true states", "emulated states", "coupled"]
+    assert table[table.method == "one_model"].coverage.isna().all()
+    for changes, message in (
+        ({"model.layers": 5}, "differ in model.layers"),
+        ({"data.path": "mine"}, "chains of one length"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            get_study("depth").members("smoke", [10], changes)
+
+
 def settings_of(config):
     """The settings of a config by their dotted names."""
     found = {}

@@ -229,12 +229,24 @@ UNTRAINED_GPT2 = {"model.pretrained": None, "model.width": 768, "model.heads": 1
 def depths(preset: str, seed: int = 0, overrides: Any = None) -> dict[int, RunConfig]:
     """The method at other depths, each with a teacher of its own."""
     check(preset)
-    size = UNTRAINED_GPT2 if preset == "paper" else {}
-    made = {}
-    for layers in DEPTHS[preset]:
-        changes = {"model.layers": layers, "label": f"{layers}-layers"} | size
-        made[layers] = icot_kd(preset, seed, _merged(changes, overrides))
-    return made
+    return {layers: at_depth(preset, seed, layers, overrides) for layers in DEPTHS[preset]}
+
+
+def at_depth(preset: str, seed: int, layers: int, overrides: Any = None) -> RunConfig:
+    """The method in a model of so many layers, from random weights."""
+    check(preset)
+    changes = {"model.layers": layers, "label": f"{layers}-layers"}
+    return icot_kd(preset, seed, _merged(changes, _untrained(preset), overrides))
+
+
+def shape(preset: str, layers: int) -> dict[str, Any]:
+    """The settings by which another method has distillation's model, at some depth."""
+    common = {name: value for name, value in COMMON[preset].items() if name.startswith("model.")}
+    return common | _untrained(preset) | {"model.layers": layers}
+
+
+def _untrained(preset: str) -> dict[str, Any]:
+    return UNTRAINED_GPT2 if preset == "paper" else {}
 
 
 # --- several valid chains ----------------------------------------------------------------------

@@ -5,6 +5,7 @@ main       explicit, stepwise and distilled chains beside No CoT, at equal budge
 methods    these and the methods with latent places beside each other
 contents   what must stand in a latent place
 anytime    one model for every number of removed tokens beside specialists
+depth      how many layers distillation needs, and how much of the chain it must cover
 stability  in how many seeds removal succeeds, by its schedule
 levers     which settings of stepwise internalization matter, each changed alone
 auxiliary  what a loss on running sums teaches, with no chain at all

@@ -29,7 +29,21 @@ def diagonal(batch: EncodedBatch, layers: int, delta: float | None = None) -> Te
     """
     if layers < 2:
         raise ConfigError("distillation needs a model of at least two layers, this one has 1")
-    first, second = _separators(batch)
+    return _along(*_separators(batch), layers, delta)
+
+
+def coverage(chain: int, layers: int, delta: float | None = None) -> float:
+    """How far the last layer looks, as a share of the way from the first to the second separator.
+
+    Args:
+        chain: its length in tokens.
+    """
+    first, second = torch.zeros(1, 1).double(), torch.full((1, 1), chain + 1.0).double()
+    return int(_along(first, second, layers, delta)[0, -1]) / (chain + 1)
+
+
+def _along(first: Tensor, second: Tensor, layers: int, delta: float | None) -> Tensor:
+    """The diagonal `[n, layers]` between positions `[n, 1]`, in float64, of two separators."""
     layer = torch.arange(layers, dtype=torch.float64)[None]
     # Multiplied before it is divided: a half then comes out as exactly a half.
     moved = layer * (second - first) / (layers - 1) if delta is None else layer * delta

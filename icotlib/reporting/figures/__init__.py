@@ -7,11 +7,13 @@ learning      match in training against examples, seconds and tokens removed
 distillation  what the teacher's states hold, what is lost, what matters
 interp        what probes read and what states are used for
 studies       figures of the studies
+arms          those that have a row for each arm
 inside        those of the studies of hidden states
 thoughts      what latent thoughts hold, and what replacing them does
 ideas         schematic pictures of what notebooks are about
 predicted     measured seconds of steps beside predicted ones
 maps          the same by layer and position, and attention
+means         means over seeds with their intervals
 styled        the decorator that makes a function a figure
 drawings      how a figure was drawn, so that it can be drawn again at another size
 export        figures as files, for a paper and for `figures/`

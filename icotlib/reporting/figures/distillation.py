@@ -1,5 +1,8 @@
 """The figures of distillation (ICoT-KD): teacher states, emulation, coupling, ablations."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -17,8 +20,10 @@ from icotlib.reporting.figures.base import (
     new_figure,
     percent,
 )
-from icotlib.reporting.figures.style import CYCLE, color_of, marker_of
+from icotlib.reporting.figures.means import draw_mean
+from icotlib.reporting.figures.style import CYCLE, color_of, marker_of, seeds_text
 from icotlib.reporting.figures.styled import styled
+from icotlib.reporting.results import method_label
 
 
 def _layers(ax: Axes) -> None:
@@ -181,6 +186,55 @@ def depth(table: pd.DataFrame) -> Figure:
     percent(ax, WITH_BARS)
     ax.legend(loc="best")
     return figure
+
+
+@styled
+def depth_over_seeds(table: pd.DataFrame) -> Figure:
+    """Accuracy of distillation by depth, and by how far along the chain its last state is taken.
+
+    Points are means over seeds, bars their 95% intervals. Methods that read no states stand beside
+    distillation in the model of the same shape.
+
+    Args:
+        table: of the study `depth`.
+    """
+    figure, (left, right) = new_figure(PAGE, 3.0, 2, width_ratios=(1.4, 1), sharey=True)
+    distilled = table[table.phase != "none read"]
+    whole = distilled.groupby("layers").coverage.transform("max")
+    phases = dict.fromkeys(distilled.phase)
+    looks = [
+        {"color": color, "marker": marker, "label": phase}
+        for color, marker, phase in zip(phase_colors(), phase_markers(), phases, strict=False)
+    ]
+    by_depth, deepest = distilled[distilled.coverage == whole], distilled.layers.max()
+    _draw_groups(left, by_depth, "layers", looks, 0.12)
+    others = table[table.phase == "none read"]
+    for number, (method, rows) in enumerate(others.groupby("method", sort=False)):
+        look = {"color": color_of(str(method)), "marker": marker_of(str(method))}
+        look["label"] = method_label(str(method))
+        draw_mean(left, rows.layers.iloc[0] + 0.36 + 0.24 * number, rows, look)
+    left.set_xticks(sorted(table.layers.unique()))
+    left.set_xlabel("layers")
+    left.set_title(seeds_text(table))
+    _draw_groups(right, distilled[distilled.layers == deepest], "coverage", looks, 0.012)
+    right.xaxis.set_major_formatter(PercentFormatter(1))
+    right.set_xlabel("last state, as a share of the chain")
+    right.set_title(f"ICoT-KD, {deepest} layers")
+    percent(left, WITH_BARS)
+    entries = left.get_legend_handles_labels()
+    legend_outside(figure, *entries, loc="outside lower center", ncols=5)
+    return figure
+
+
+def _draw_groups(
+    ax: Axes, table: pd.DataFrame, column: str, looks: Sequence[dict[str, Any]], apart: float
+) -> None:
+    """Means by phase at each value of a column, the phases beside each other."""
+    for number, look in enumerate(looks):
+        own = dict(look)
+        for at, rows in table[table.phase == own["label"]].groupby(column):
+            draw_mean(ax, float(str(at)) + apart * (number - 1), rows, own)
+            own["label"] = "_"
 
 
 @styled

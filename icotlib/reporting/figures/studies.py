@@ -1,8 +1,6 @@
 """Figures of the studies, each over its seeds."""
 
 import textwrap
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,17 +19,16 @@ from icotlib.reporting.figures.base import (
     new_figure,
     percent,
 )
+from icotlib.reporting.figures.means import draw_mean, mean_and_error
 from icotlib.reporting.figures.style import (
     CYCLE,
     arm_style,
     color_of,
     marker_of,
-    schedule_label,
     seeds_text,
 )
 from icotlib.reporting.figures.styled import styled
 from icotlib.reporting.results import method_label
-from icotlib.reporting.statistics import over_seeds
 
 #: How the rules of routing look: label, colour, marker, line.
 _RULES = {
@@ -107,7 +104,7 @@ def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
             if method in named:  # the legend has each method once
                 look.pop("label")
             named.add(str(method))
-            _draw_mean(ax, at, each, look)
+            draw_mean(ax, at, each, look)
         ax.set_xlim(0, 1.05 * ax.get_xlim()[1])
         ax.set_xlabel("milliseconds an answer")
         lines = textwrap.wrap(_budget_text(rows), 72 // len(panels), break_on_hyphens=False)
@@ -143,11 +140,6 @@ def _budget_text(rows: pd.DataFrame) -> str:
     return f"{shares.min():.0%} to {shares.max():.0%} of {method_label(of)}'s {unit}"
 
 
-#: How the groups of the study `anytime` look.
-_MARKERS = ("o", "^", "s", "D", "v", "P")
-_COLORS = (ACCENT, CONTROL, *CYCLE[2:6])
-
-
 @styled
 def contents(table: pd.DataFrame) -> Figure:
     """Accuracy by what the latent places hold, a panel for each task and split.
@@ -170,7 +162,7 @@ def contents(table: pd.DataFrame) -> Figure:
             ax.plot(range(len(order)), each[seed], color=CONTROL, lw=0.8, marker=".", ms=4)
         for number, content in enumerate(order):
             look = {"marker": "o", "color": ACCENT}
-            _draw_mean(ax, number - 0.08, rows[rows.content == content], look)
+            draw_mean(ax, number - 0.08, rows[rows.content == content], look)
         ax.set_xticks(range(len(order)), [name.replace(" ", "\n") for name in order])
         ax.set_xlim(-0.4, len(order) - 0.6)
         ax.set_title(f"{task}, {split}, {seeds_text(rows)}")
@@ -178,92 +170,9 @@ def contents(table: pd.DataFrame) -> Figure:
     return figure
 
 
-@styled
-def success_by_arm(table: pd.DataFrame, success: float) -> Figure:
-    """Accuracy of every seed with the whole chain removed, by arm, and how many seeds succeed.
-
-    The seeds of an arm stand below each other, the lowest number on top.
-
-    Args:
-        table: of the study `stability`.
-        success: the accuracy from which a seed counts as one.
-    """
-    arms = list(dict.fromkeys(table.arm))
-    figure, ax = _rows_of([schedule_label(arm) for arm in arms])
-    for row, arm in enumerate(arms):
-        own = table[table.arm == arm].sort_values("seed", ignore_index=True)
-        own = own.assign(at=[row + beside(i, len(own), 0.6) for i in own.index])
-        looks = {True: (ACCENT, "o"), False: (CONTROL, "x")}
-        for reached, rows in own.groupby("success"):
-            color, marker = looks[bool(reached)]
-            ax.plot(rows.accuracy, rows["at"], ls="", marker=marker, ms=3, color=color)
-        ax.text(1.02, row, f"{own.success.sum()} of {len(own)}", va="center", clip_on=False)
-    ax.axvline(success, color=CONTROL, lw=0.8, ls=":")
-    ax.set_xlim(-0.02, 1.01)
-    ax.set_xlabel("exact match without any step, a mark for each seed")
-    ax.text(1.02, -0.6, f"reach {success:.0%}", va="bottom", clip_on=False)
-    return figure
-
-
-@styled
-def levers(table: pd.DataFrame) -> Figure:
-    """Accuracy with one setting changed at a time, beside the whole recipe.
-
-    Points are means over seeds, bars their 95% intervals, small dots single seeds.
-
-    Args:
-        table: of the study `levers`.
-    """
-    return _by_arm(table.assign(arm=table.lever + ": " + table.value), ["recipe: whole"])
-
-
-@styled
-def auxiliary(table: pd.DataFrame) -> Figure:
-    """Accuracy with the auxiliary loss, beside none and beside its control.
-
-    Points are means over seeds, bars their 95% intervals, small dots single seeds.
-
-    Args:
-        table: of the study `auxiliary`.
-    """
-    names = table.loss.map(lambda loss: _LOSSES.get(loss, loss))
-    controls = [_LOSSES[loss] for loss in ("none", "shuffled sums")]
-    return _by_arm(table.assign(arm=names), controls)
-
-
-#: What the figure calls the losses of the study `auxiliary`.
-_LOSSES = {
-    "none": "No CoT",
-    "running sums": "No CoT, loss on running sums",
-    "shuffled sums": "No CoT, loss on another question's sums",
-}
-
-
-def _by_arm(table: pd.DataFrame, controls: Sequence[str]) -> Figure:
-    """Accuracy by `arm`, a row for each; the first control, if it is there, on top."""
-    arms = sorted(dict.fromkeys(table.arm), key=lambda arm: arm != controls[0])
-    figure, ax = _rows_of(arms)
-    for row, arm in enumerate(arms):
-        own = table[table.arm == arm]
-        mean, error = _mean_and_error(own)
-        look: dict[str, Any] = {
-            "color": CONTROL if arm in controls else ACCENT,
-            "marker": "s" if arm in controls else "o",
-        }
-        at = np.full(len(own), row + 0.22)
-        ax.plot(own.accuracy, at, ls="", marker=".", ms=4, color=look["color"])
-        ax.errorbar([mean], [row], xerr=error, ls="", ms=5, capsize=2, **look)
-    ax.set_xlabel(f"exact match ({seeds_text(table)}: dots; bars: 95% intervals)")
-    return figure
-
-
-def _rows_of(arms: Sequence[str]) -> tuple[Figure, Axes]:
-    """A panel of shares with a row for each arm, the first one on top."""
-    figure, ax = new_figure(PAGE, 0.5 + 0.32 * len(arms))
-    ax.set_yticks(range(len(arms)), arms)
-    ax.set_ylim(len(arms) - 0.5, -0.5)
-    ax.xaxis.set_major_formatter(PercentFormatter(1))
-    return figure, ax
+#: How the groups of the study `anytime` look.
+_MARKERS = ("o", "^", "s", "D", "v", "P")
+_COLORS = (ACCENT, CONTROL, *CYCLE[2:6])
 
 
 @styled
@@ -283,25 +192,13 @@ def anytime(table: pd.DataFrame) -> Figure:
         look["label"] = kind if alone else f"{kind}, {budget} budget"
         offset = 0.15 * (number - (len(groups) - 1) / 2)
         for removed, own in rows.groupby("removed"):
-            _draw_mean(ax, removed + offset, own, look)
+            draw_mean(ax, removed + offset, own, look)
             look.pop("label", None)
     ax.set_xlabel("tokens removed")
     ax.set_title(seeds_text(table))
     percent(ax, WITH_BARS)
     legend_outside(figure, loc="outside lower center")
     return figure
-
-
-def _draw_mean(ax: Axes, at: float, rows: pd.DataFrame, look: dict[str, Any]) -> None:
-    """The mean accuracy of some rows over seeds, with its interval."""
-    mean, error = _mean_and_error(rows)
-    ax.errorbar([at], [mean], yerr=error, ls="", ms=5, capsize=2, **look)
-
-
-def _mean_and_error(rows: pd.DataFrame) -> tuple[float, list[list[float]]]:
-    """The mean accuracy of some rows over seeds, and how far its interval reaches down and up."""
-    found = over_seeds(rows)
-    return found.value, [[max(0.0, found.value - found.low)], [max(0.0, found.high - found.value)]]
 
 
 @styled
@@ -320,7 +217,7 @@ def shifts(table: pd.DataFrame) -> Figure:
         rows = table[table.method == method]
         offset = beside(number, len(methods), 0.7)
         at = {name: place + offset for place, name in enumerate(names)}
-        found = {name: _mean_and_error(one) for name, one in rows.groupby("shift", sort=False)}
+        found = {name: mean_and_error(one) for name, one in rows.groupby("shift", sort=False)}
         means, errors = zip(*found.values(), strict=True)
         look = {"color": color_of(method), "fmt": marker_of(method), "ms": 3.5, "capsize": 2}
         places, label = [at[name] for name in found], method_label(method)

@@ -1,0 +1,140 @@
+"""How many layers distillation needs, and how much of the chain its states must cover.
+
+The diagonal takes one state for each layer. In a model with fewer layers than the chain has
+positions it skips some; with a fixed `distill.delta` it ends before the chain does. ICoT-SI and the
+one model for all k are trained in distillation's model too: what they reach there is not due to the
+shape.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from icotlib.config import RunConfig
+from icotlib.errors import ConfigError
+from icotlib.experiments.distillation import COMMON, at_depth, icot_kd, shape
+from icotlib.experiments.stepwise import icot_si, one_model
+from icotlib.interp.distillation import accuracy_by_phase
+from icotlib.methods.distillation.settings import StateSettings
+from icotlib.methods.distillation.states import coverage
+from icotlib.reporting import figures
+from icotlib.reporting.results import final_rows, method_label
+from icotlib.runs import Run
+from icotlib.studies.base import Member, Study, compared, of_arm, register
+from icotlib.tasks import get_task
+
+#: Layers, by preset, the deepest last. ICoT-KD (Section 3.1) takes as many as fit the model.
+LAYERS: dict[str, tuple[int, ...]] = {
+    "smoke": (2, 3),
+    "fast": (9, 10, 12, 14),
+    "paper": (4, 6, 8, 12),
+}
+
+#: How far along the chain the deepest model's last layer looks.
+REACH = {"a third": 1 / 3, "two thirds": 2 / 3}
+
+#: The methods that are trained in the deepest model's shape too.
+OTHERS = {"icot_si": icot_si, "one_model": one_model}
+
+
+@register
+class Depth(Study):
+    name = "depth"
+    file = "depth"
+    question = (
+        "How many layers does ICoT-KD need, and must its states cover the whole chain; what do "
+        "ICoT-SI and one model for all k reach in a model of its shape?"
+    )
+    seeds = (10, 11, 12)
+
+    def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
+        chain, deepest = _chain(preset, overrides), max(LAYERS[preset])
+        arms = {_arm(layers): _of(layers, preset, seed, overrides) for layers in LAYERS[preset]}
+        for name, reach in REACH.items():
+            changes = _ends_early(reach * (chain + 1) / (deepest - 1), name)
+            arms[f"{_arm(deepest)}, {name} of the chain"] = _of(
+                deepest, preset, seed, of_arm(overrides, changes)
+            )
+        own = shape(preset, deepest) | {"label": f"{deepest}-layers"}
+        others = {name: make(preset, seed, of_arm(overrides, own)) for name, make in OTHERS.items()}
+        return arms | {
+            f"{method_label(name)}, {deepest} layers": one for name, one in others.items()
+        }
+
+    def table(self, members: Sequence[Member]) -> pd.DataFrame:
+        last = final_rows(self.rows(members)).set_index("run")
+        tables = [_phases(member.run, last.loc[member.config.run_name]) for member in members]
+        table = pd.concat(tables, ignore_index=True)
+        return table.sort_values(["method", "layers", "coverage", "seed"], ignore_index=True)
+
+    def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
+        return figures.depth_over_seeds(table)
+
+    def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
+        groups = self.rows_by_arm(members)
+        first = _arm(int(table[table.method == "icot_kd"].layers.max()))
+        if first not in groups:
+            return ["No run of ICoT-KD in its deepest model is finished."]
+        named = {arm: f"{arm} ({rows.accuracy.mean():.1%})" for arm, rows in groups.items()}
+        return [
+            compared(named[first], groups[first], named[arm], rows)
+            for arm, rows in groups.items()
+            if arm != first
+        ]
+
+
+def _arm(layers: int, method: str = "icot_kd") -> str:
+    return f"{method_label(method)}, {layers} layers"
+
+
+def _of(layers: int, preset: str, seed: int, overrides: Any) -> RunConfig:
+    """ICoT-KD at a depth; at the preset's own, the preset's runs, which other studies share."""
+    if layers == COMMON[preset].get("model.layers"):
+        return icot_kd(preset, seed, overrides)
+    return at_depth(preset, seed, layers, overrides)
+
+
+def _ends_early(delta: float, name: str) -> dict[str, Any]:
+    """The settings of a diagonal that ends early, in every phase that reads states."""
+    changes = {"distill.delta": delta, "label": name.replace(" ", "-")}
+    phases = ("student", "emulator", "coupled")
+    return {f"{phase}.{key}": value for phase in phases for key, value in changes.items()}
+
+
+def _chain(preset: str, overrides: Any) -> int:
+    """The chain's length in tokens.
+
+    Raises `ConfigError` for settings that would make arms equal, and for data from files, whose
+    chains differ in length.
+    """
+    if "model.layers" in overrides or "distill.delta" in overrides:
+        raise ConfigError(
+            "the runs of the study depth differ in model.layers and distill.delta: neither can be "
+            "set for all of them"
+        )
+    if "data.path" in overrides:
+        raise ConfigError(
+            "the study depth needs chains of one length: leave out data.path, or set data.task"
+        )
+    return get_task(icot_kd(preset, 0, overrides).data.task).widths[1]
+
+
+def _phases(run: Run, last: pd.Series) -> pd.DataFrame:
+    """The rows of one run: ICoT-KD has one for each kind of states, other methods one.
+
+    Args:
+        last: the run's last row of `results_table`.
+    """
+    config, distil = run.config, run.config.own.get("distill")
+    rows = pd.DataFrame({"states": ["none read"], "accuracy": [last.accuracy]})
+    share = float("nan")
+    if isinstance(distil, StateSettings):
+        rows = accuracy_by_phase(run)
+        share = coverage(last.chain_length, config.model.layers, distil.delta)
+    own = {"method": config.method, "layers": config.model.layers, "coverage": share}
+    found = rows.rename(columns={"states": "phase"})[["phase", "accuracy"]]
+    return pd.DataFrame(own | {"seed": config.seed} | dict(found), index=found.index).assign(
+        n=last.n_test
+    )
