@@ -20,7 +20,7 @@ from icotlib.data.files import write_examples
 from icotlib.data.inputs import remove
 from icotlib.data.layout import Layout
 from icotlib.data.prepare import prepare_cached
-from icotlib.errors import ConfigError, DataError
+from icotlib.errors import ConfigError, DataError, RunError
 from icotlib.evaluation.generation import generate, logits_of, matches
 from icotlib.evaluation.stage_model import load
 from icotlib.methods.batches import token_loss
@@ -464,6 +464,18 @@ def test_a_folder_without_a_tokenizer_is_no_pretrained_model(pretrained, own_dat
         (Path(folder) / name).unlink()
     with pytest.raises(ConfigError, match=r"tokenizer"):
         train(small(folder, own_data))
+
+
+def test_a_model_that_lacks_weights_is_named(pretrained, own_data):
+    """transformers draws what is missing at random, and only warns."""
+    folder = pretrained("gpt2")
+    whole = AutoModelForCausalLM.from_pretrained(folder)
+    part = {name: x for name, x in whole.state_dict().items() if "h.0.mlp.c_fc" not in name}
+    whole.save_pretrained(folder, state_dict=part)
+    with pytest.raises(ConfigError, match=r"lacks weights of GPT2LMHeadModel: transformer\.h\.0"):
+        train(small(folder, own_data))
+    with pytest.raises(RunError, match=r"lacks weights that its class has: transformer\.h\.0"):
+        load_model(Path(folder))
 
 
 def test_settings_of_new_models_are_refused_with_pretrained_ones(pretrained):

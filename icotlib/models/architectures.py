@@ -22,7 +22,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from icotlib.errors import ConfigError, did_you_mean
-from icotlib.system.pretrained import load_pretrained
+from icotlib.system.pretrained import load_pretrained, load_pretrained_model
 
 #: Models that are trained on permuted sequences and have no form that reads from left to right.
 PERMUTATION = ("xlnet",)
@@ -137,17 +137,17 @@ def load_language_model(source: str, dtype: Any) -> PreTrainedModel:
     Args:
         dtype: of the weights, or "auto" for that in which they are stored.
 
-    Raises `ConfigError` if it cannot be loaded, or holds none.
+    Raises `ConfigError` if it cannot be loaded, holds none, or lacks some of its weights.
     """
     config = load_pretrained(AutoConfig, source)
     text = language_config(config, f"model.pretrained={source!r}")
     if text_config(config) is config:
         changed = {} if text is config else {"config": text}
-        return load_pretrained(AutoModelForCausalLM, source, dtype=dtype, **changed)
+        return load_pretrained_model(AutoModelForCausalLM, source, dtype=dtype, **changed)
     whole: Any = AutoModelForCausalLM
     if config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
         whole = AutoModelForImageTextToText
-    return _language_model_of(load_pretrained(whole, source, dtype=dtype), text, source)
+    return _language_model_of(load_pretrained_model(whole, source, dtype=dtype), text, source)
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from icotlib.models.adapters import merged
 from icotlib.registry import METHODS
 from icotlib.runs import Run
 from icotlib.system import seals
+from icotlib.system.pretrained import lacking
 
 #: The file of the settings of a layout, beside the weights.
 LAYOUT = "layout.json"
@@ -82,16 +83,21 @@ def load_stage(run: Run, removed: int | None = None) -> tuple[Any, Layout]:
 def load_weights(model_class: Loadable[M], folder: Path) -> M:
     """A saved model of this class, in evaluation mode; adapters are merged into their model.
 
-    Raises `RunError` if it is damaged.
+    Raises `RunError` if it is damaged, or lacks weights.
     """
     seals.check_seal(Path(folder), "put it back from a copy, or train or export the model again")
     try:
         with _no_bars():
             if (Path(folder) / "adapter_config.json").is_file():
                 return merged(folder).eval()
-            return model_class.from_pretrained(folder, trust_remote_code=False).eval()
+            load: Any = model_class.from_pretrained
+            model, found = load(folder, trust_remote_code=False, output_loading_info=True)
     except Exception as error:  # safetensors raises types of its own
         raise RunError(f"{folder}: this model cannot be loaded: {error}") from None
+    if lacks := lacking(found):
+        raise RunError(f"{folder}: this model lacks weights that its class has: {lacks}")
+    whole: M = model.eval()
+    return whole
 
 
 @contextlib.contextmanager

@@ -37,6 +37,7 @@ class Anytime(Study):
         "that number alone?"
     )
     seeds = (10, 11, 12)
+    few = 1
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
         generalist = one_model(preset, seed, overrides)

@@ -43,6 +43,31 @@ def load_pretrained(auto: Any, source: str, **kwargs: Any) -> Any:
         ) from None
 
 
+def load_pretrained_model(auto: Any, source: str, **kwargs: Any) -> Any:
+    """The model that `auto.from_pretrained` loads, if it finds all of its weights.
+
+    Raises `ConfigError` as `load_pretrained` does, and for weights that would be drawn at random.
+    """
+    model, found = load_pretrained(auto, source, output_loading_info=True, **kwargs)
+    if lacks := lacking(found):
+        raise ConfigError(
+            f"model.pretrained={source!r} lacks weights of {type(model).__name__}: {lacks}. They "
+            "would be drawn at random; take a model that was saved whole, with its output head"
+        )
+    return model
+
+
+def lacking(found: dict[str, Any]) -> str:
+    """The weights that a load did not find, the first three by name; empty if it found all.
+
+    Args:
+        found: what `from_pretrained` reports with `output_loading_info=True`.
+    """
+    missing = sorted(found["missing_keys"])
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    return ", ".join(missing[:3]) + more
+
+
 def own_code(source: str) -> str:
     """The error of a model that brings Python code, which would run with the user's rights."""
     return (
