@@ -15,7 +15,7 @@ from icotlib.cli import main
 from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation import scoring
 from icotlib.evaluation.generation import logits_of
-from icotlib.methods.batches import token_loss
+from icotlib.methods.micro_batches import token_loss
 from icotlib.runs import Run
 from icotlib.system import memory
 from icotlib.system.devices import best_device

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from icotlib import experiments
 from icotlib.config import RunConfig, TrainConfig, to_dict
 from icotlib.errors import ConfigError, StoppedError
-from icotlib.methods.batches import length_groups
+from icotlib.methods.micro_batches import length_groups
 from icotlib.runs import Run
 from icotlib.training import devices
 from icotlib.training.trainer import Trainer, train
@@ -66,7 +66,7 @@ warnings.filterwarnings("ignore")
 from icotlib.config import from_dict
 from icotlib.errors import ConfigError
 from icotlib.methods.base import Method
-from icotlib.methods.batches import length_groups
+from icotlib.methods.micro_batches import length_groups
 from icotlib.training import devices
 from icotlib.training.trainer import train
 

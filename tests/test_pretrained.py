@@ -23,7 +23,7 @@ from icotlib.data.prepare import prepare_cached
 from icotlib.errors import ConfigError, DataError, RunError
 from icotlib.evaluation.generation import generate, logits_of, matches
 from icotlib.evaluation.stage_model import load
-from icotlib.methods.batches import token_loss
+from icotlib.methods.micro_batches import token_loss
 from icotlib.models.build import build_model
 from icotlib.models.decoding import left_padded_questions
 from icotlib.models.loading import load_model, save_model

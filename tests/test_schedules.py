@@ -11,7 +11,7 @@ from icotlib.config import RunConfig
 from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError
 from icotlib.experiments import run_config
-from icotlib.methods.batches import BatchAccuracy
+from icotlib.methods.micro_batches import BatchAccuracy
 from icotlib.methods.one_model import EveryStage, FixedStage, OneModelSettings
 from icotlib.methods.schedule import BLOCK, FullRemoval, NoRemoval
 from icotlib.methods.stepwise.method import StepwiseInternalization

@@ -15,7 +15,7 @@ from icotlib.data.corpus import examples_of, load_corpus
 from icotlib.data.files import write_examples
 from icotlib.errors import RunError, TrainingError
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.methods.batches import length_groups
+from icotlib.methods.micro_batches import length_groups
 from icotlib.methods.schedule import BLOCK
 from icotlib.methods.stepwise.rollback import Rollback
 from icotlib.models.loading import load_stage

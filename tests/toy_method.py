@@ -9,7 +9,7 @@ import torch
 from icotlib.data.layout import EncodedBatch
 from icotlib.evaluation.generation import logits_of, matches
 from icotlib.methods.base import Method, register
-from icotlib.methods.batches import BatchAccuracy, MicroBatch, token_loss
+from icotlib.methods.micro_batches import BatchAccuracy, MicroBatch, token_loss
 from icotlib.models.loading import load_stage
 from icotlib.runs import Run
 from icotlib.settings import Section, setting

@@ -23,8 +23,8 @@ from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.data.run_data import RunData
 from icotlib.evaluation.generation import generate, logits_of, reproduced
 from icotlib.evaluation.scoring import evaluate
-from icotlib.methods.batches import token_loss
 from icotlib.methods.causal_lm import CausalLMMethod, Part
+from icotlib.methods.micro_batches import token_loss
 from icotlib.methods.schedule import draw_removal
 from icotlib.models.build import build_model
 from icotlib.models.decoding import left_padded_questions

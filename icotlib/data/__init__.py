@@ -3,7 +3,7 @@
 text       one normal form of texts, for every file that is read
 files      the authors' text format, `question||chain #### answer`
 formats    the shapes in which data sets are published: which columns are what
-cells      cells as text: numbers as written, lists written into a cell, commas
+cell_text  cells as text: numbers as written, lists written into a cell, commas
 responses  answers that are marked in running text, and the steps in front of them
 forms      rows of other data sets as examples
 tables     rows of CSV, TSV and parquet

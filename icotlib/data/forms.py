@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from icotlib.data.cells import (
+from icotlib.data.cell_text import (
     MISSING,
     Number,
     cell_text,

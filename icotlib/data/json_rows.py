@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
 
-from icotlib.data.cells import Number, is_list
+from icotlib.data.cell_text import Number, is_list
 from icotlib.data.formats import Row
 from icotlib.data.formats.by_name import ANSWER, BEFORE, QUESTION, RESPONSE, STEPS
 from icotlib.data.formats.messages import CONVERSATIONS

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from icotlib.data.cells import has_decimal_commas, has_groups, plain_numbers
+from icotlib.data.cell_text import has_decimal_commas, has_groups, plain_numbers
 from icotlib.data.files import parse_line
 from icotlib.data.formats import BY_NAME, Columns, Habits, Row
 from icotlib.data.formats.messages import shared_system_prompt

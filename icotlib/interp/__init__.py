@@ -9,7 +9,7 @@ probes           linear and MLP probes of all positions at once
 probing          probe scores at every layer and position, also through removal
 report           probes with their controls; decodable beside used
 explorer         cells of a model's maps: read at a layer and position, for one question
-cells            what such a cell says, as data and in sentences
+map_cells        what such a cell says, as data and in sentences
 one_state        one state of one question, decoded and steered
 effects          what interventions share: cached layers and effect sizes
 patching         activation patching between clean and corrupted runs
@@ -26,9 +26,9 @@ time_spent       where a coupled model's time goes
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.ablation import ablate, knock_out
 from icotlib.interp.activations import discard_activations, stored_activations
-from icotlib.interp.cells import Cell
 from icotlib.interp.explorer import CellReader, cell
 from icotlib.interp.geometry import attention, attention_tree, cka, cka_table, digit_geometry
+from icotlib.interp.map_cells import Cell
 from icotlib.interp.patching import (
     effect_of_token,
     patch_entries,

@@ -9,8 +9,8 @@ import pandas as pd
 
 from icotlib.errors import ConfigError, did_you_mean
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.interp.cells import Cell, Patched
 from icotlib.interp.effects import answer_text
+from icotlib.interp.map_cells import Cell, Patched
 from icotlib.interp.one_state import OneState
 from icotlib.interp.patching import PairedRuns, patch_pairs
 from icotlib.interp.questions import check_state, draw_questions_of, minimal_pairs

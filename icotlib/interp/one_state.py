@@ -8,8 +8,8 @@ from torch import Tensor
 
 from icotlib.errors import ConfigError
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.interp.cells import Steered
 from icotlib.interp.effects import answer_text, forced_tokens
+from icotlib.interp.map_cells import Steered
 from icotlib.interp.probes import Probes, fit_linear, ridge_predictions
 from icotlib.interp.steering import shift
 from icotlib.interp.variables import Variable, counterfactual_answers, values_in

@@ -23,14 +23,14 @@ from icotlib.data.layout import EncodedBatch
 from icotlib.data.run_data import RunData
 from icotlib.evaluation.scoring import Score
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.methods.batches import (
+from icotlib.methods.checks import check_built
+from icotlib.methods.micro_batches import (
     BatchAccuracy,
     MicroBatch,
     StageChange,
     everyones_accuracy,
     row_groups,
 )
-from icotlib.methods.checks import check_built
 from icotlib.methods.plannable import Plannable
 from icotlib.models.adapters import check_mergeable, merged_weights
 from icotlib.models.fastest import fastest_precision

@@ -16,7 +16,7 @@ from icotlib.data.layout import EncodedBatch
 from icotlib.errors import ConfigError
 from icotlib.evaluation.generation import logits_of, matches
 from icotlib.methods.base import Method
-from icotlib.methods.batches import BatchAccuracy, MicroBatch, token_loss
+from icotlib.methods.micro_batches import BatchAccuracy, MicroBatch, token_loss
 from icotlib.methods.schedule import draw_removal
 from icotlib.models.build import build_model
 

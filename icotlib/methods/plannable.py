@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 from icotlib.config import RunConfig
 from icotlib.data.layout import EncodedBatch
 from icotlib.evaluation.generation import logits_of
-from icotlib.methods.batches import token_loss
 from icotlib.methods.costs import Shape, language_step
+from icotlib.methods.micro_batches import token_loss
 from icotlib.methods.schedule import FullRemoval, Schedule
 from icotlib.models.adapters import add_adapters
 from icotlib.models.flops import RunSizes, StepCost

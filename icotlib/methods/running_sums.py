@@ -21,8 +21,8 @@ from icotlib.data.inputs import IGNORE, LMBatch
 from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.errors import ConfigError
 from icotlib.methods.base import register
-from icotlib.methods.batches import MicroBatch
 from icotlib.methods.causal_lm import Part
+from icotlib.methods.micro_batches import MicroBatch
 from icotlib.methods.no_cot import NoCoT
 from icotlib.models.hooks import hook_residual_stream
 from icotlib.models.parameters import count_parameters, without_part

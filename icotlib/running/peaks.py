@@ -15,8 +15,8 @@ from transformers import PreTrainedConfig
 
 from icotlib.config import RunConfig
 from icotlib.evaluation.bounded import example_bytes, examples_at_once
-from icotlib.methods.batches import length_groups
 from icotlib.methods.costs import Shape
+from icotlib.methods.micro_batches import length_groups
 from icotlib.methods.schedule import draw_removal
 from icotlib.models.hooks import recompute_layers
 from icotlib.models.precision import DTYPES, mixed_precision

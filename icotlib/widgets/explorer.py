@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from icotlib.errors import IcotError
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp import best_positions
-from icotlib.interp.cells import Cell
 from icotlib.interp.explorer import CellReader, OneQuestion, reader_of
+from icotlib.interp.map_cells import Cell
 from icotlib.reporting import figures
 from icotlib.runs import Run
 from icotlib.widgets.parts import alert, is_headless, status

@@ -1,6 +1,6 @@
 """Instructions with an input, as in Alpaca and Dolly."""
 
-from icotlib.data.cells import has_content
+from icotlib.data.cell_text import has_content
 from icotlib.data.formats.base import Columns, Format, Habits, Parts, Row
 
 

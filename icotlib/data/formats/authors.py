@@ -1,6 +1,6 @@
 """The papers' lines, `question||chain #### answer`, in a column of texts."""
 
-from icotlib.data.cells import cell_text
+from icotlib.data.cell_text import cell_text
 from icotlib.data.files import parse_line
 from icotlib.data.formats.base import Columns, Final, Format, Habits, Parts, Row
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from icotlib.data.cells import cell_text, has_content, is_list
+from icotlib.data.cell_text import cell_text, has_content, is_list
 from icotlib.errors import ConfigError, did_you_mean
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from icotlib.data.cells import cell_text, has_content, unwritten
+from icotlib.data.cell_text import cell_text, has_content, unwritten
 from icotlib.data.formats.base import Columns, Format, Habits, Parts, Row, ambiguous
 from icotlib.data.responses import agree, final_answer, read_response
 

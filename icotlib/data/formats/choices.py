@@ -4,7 +4,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from icotlib.data.cells import Number, cell_text, has_content, is_list, unwritten
+from icotlib.data.cell_text import Number, cell_text, has_content, is_list, unwritten
 from icotlib.data.formats.base import (
     Columns,
     Final,

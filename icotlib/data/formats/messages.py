@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from icotlib.data.cells import cell_text, has_content, is_list, unwritten
+from icotlib.data.cell_text import cell_text, has_content, is_list, unwritten
 from icotlib.data.formats.base import Columns, Format, Habits, Parts, Row
 from icotlib.data.formats.by_name import ANSWER, QUESTION, RESPONSE
 

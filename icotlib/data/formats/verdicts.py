@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from icotlib.data.cells import cell_text, has_content, unwritten
+from icotlib.data.cell_text import cell_text, has_content, unwritten
 from icotlib.data.formats.base import Columns, Final, Format, Habits, Parts, Row
 from icotlib.data.formats.by_name import STEPS, ByName, question_of
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from icotlib.data.cells import cell_text, is_list, unwritten
+from icotlib.data.cell_text import cell_text, is_list, unwritten
 from icotlib.data.formats.base import Columns, Format, Habits, Parts, Row
 from icotlib.data.formats.by_name import ANSWER as ANSWERS
 from icotlib.data.formats.by_name import STEPS

@@ -16,7 +16,6 @@ from icotlib.errors import ConfigError, first_line
 from icotlib.evaluation.bounded import examples_at_once
 from icotlib.evaluation.generation import matches
 from icotlib.methods.base import Method
-from icotlib.methods.batches import BatchAccuracy, MicroBatch, token_loss
 from icotlib.methods.distillation.emulator import Emulated, Emulator
 from icotlib.methods.distillation.settings import MixtureSettings, StateSettings
 from icotlib.methods.distillation.states import (
@@ -26,6 +25,7 @@ from icotlib.methods.distillation.states import (
     teacher_states,
 )
 from icotlib.methods.distillation.student import Student, ThoughtConfig, ThoughtModel
+from icotlib.methods.micro_batches import BatchAccuracy, MicroBatch, token_loss
 from icotlib.models.adapters import add_adapters
 from icotlib.models.build import build_model
 from icotlib.models.hooks import recompute_layers

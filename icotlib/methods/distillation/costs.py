@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from icotlib.config import RunConfig
 from icotlib.data.inputs import LMBatch
 from icotlib.data.layout import EncodedBatch
-from icotlib.methods.batches import token_loss
 from icotlib.methods.costs import Shape, kept_per_token, passes
 from icotlib.methods.distillation.emulator import Emulator, mixture_loss
 from icotlib.methods.distillation.student import Student
+from icotlib.methods.micro_batches import token_loss
 from icotlib.models.flops import RunSizes, SequenceWork, StepCost, forward_flops
 from icotlib.models.parameters import count_parameters
 

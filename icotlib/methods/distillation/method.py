@@ -22,7 +22,6 @@ from icotlib.data.written import Written
 from icotlib.errors import ConfigError
 from icotlib.evaluation.scoring import Score, score
 from icotlib.methods.base import register
-from icotlib.methods.batches import MicroBatch
 from icotlib.methods.costs import Shape
 from icotlib.methods.distillation import costs
 from icotlib.methods.distillation.base import DistillationPhase, EmulatingPhase
@@ -31,6 +30,7 @@ from icotlib.methods.distillation.emulator import Emulator, mixture_loss
 from icotlib.methods.distillation.settings import CouplingSettings, EmulatorSettings
 from icotlib.methods.distillation.states import gold_tokens
 from icotlib.methods.distillation.student import Student, StudentWithStates
+from icotlib.methods.micro_batches import MicroBatch
 from icotlib.models.decoding import kept_logits
 from icotlib.models.flops import RunSizes, StepCost
 from icotlib.models.loading import load_weights

@@ -22,10 +22,10 @@ from icotlib.config import RunConfig
 from icotlib.data.inputs import LMBatch
 from icotlib.data.layout import EncodedBatch
 from icotlib.methods.base import register
-from icotlib.methods.batches import MicroBatch, token_loss
 from icotlib.methods.costs import language_step
 from icotlib.methods.latent.method import LatentMethod
 from icotlib.methods.latent.settings import CodiSettings
+from icotlib.methods.micro_batches import MicroBatch, token_loss
 from icotlib.models.decoding import kept_logits
 from icotlib.models.flops import RunSizes, StepCost
 

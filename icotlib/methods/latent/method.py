@@ -16,7 +16,6 @@ from icotlib.errors import ConfigError
 from icotlib.evaluation.generation import matches
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.methods.base import Method
-from icotlib.methods.batches import BatchAccuracy, MicroBatch, StageChange, token_loss
 from icotlib.methods.costs import Shape, language_step, with_decoder
 from icotlib.methods.latent.config import LatentConfig
 from icotlib.methods.latent.model import LatentModel
@@ -26,6 +25,7 @@ from icotlib.methods.latent.step_decoder import (
     step_lengths,
     step_tokens,
 )
+from icotlib.methods.micro_batches import BatchAccuracy, MicroBatch, StageChange, token_loss
 from icotlib.methods.schedule import draw_removal
 from icotlib.models.adapters import add_adapters
 from icotlib.models.build import build_model

@@ -12,8 +12,8 @@ from icotlib.config import RunConfig
 from icotlib.data.inputs import InputFormat
 from icotlib.data.layout import EncodedBatch
 from icotlib.methods.base import register
-from icotlib.methods.batches import StageChange
 from icotlib.methods.causal_lm import CausalLMMethod
+from icotlib.methods.micro_batches import StageChange
 from icotlib.methods.schedule import Schedule
 from icotlib.methods.stepwise import rollback  # noqa: F401 (registers its schedule)
 from icotlib.methods.stepwise.schedules import REMOVAL, make_schedule
