@@ -652,3 +652,19 @@ def test_two_processes_that_need_the_same_run_train_it_once(tmp_path, tiny, monk
     run = Run.of(tiny)
     assert run.done
     assert run.metrics.step.tolist() == [4, 8, 12]
+
+
+def test_no_forward_pass_looks_for_padding(runs_folder, tiny, monkeypatch):
+    """transformers would, wherever no mask comes with the input, and wait for the device."""
+
+    def looked(tensor, element):
+        raise AssertionError("looked for padding")
+
+    few = {"train.steps": 2, "train.eval_every": 2, "data.test_examples": 10}
+    distilled = experiments.icot_kd("smoke", 0, few)
+    monkeypatch.setattr(torch.Tensor, "__contains__", looked)
+    for config in (tiny, *distilled.phases.values(), distilled):
+        train(config)
+    model = StageModel.of(Run.of(tiny)).untrained().model
+    assert model.config.pad_token_id is not None
+    model(torch.full((1, 3), model.config.pad_token_id))

@@ -34,6 +34,7 @@ from icotlib.evaluation.asking import Answer, Asked, as_examples
 from icotlib.evaluation.generation import generate, teacher_forced_match
 from icotlib.models.hooks import decoder_layers
 from icotlib.models.loading import load_stage
+from icotlib.models.padding import unchecked_padding
 from icotlib.models.precision import training_precision
 from icotlib.runs import Run, find_run
 from icotlib.system.devices import best_device
@@ -138,9 +139,7 @@ class StageModel:
         return len(decoder_layers(self.decoder))
 
     def at(self, removed: int) -> "StageModel":
-        """The same run at another removal stage, with the weights of that stage.
-
-        Raises as `of` does."""
+        """The same run at another stage, with that stage's weights. Raises as `of` does."""
         if self.run is None or removed == self.removed:
             return replace(self, removed=removed)
         if removed in self.stages and self.run.weights(removed) == self.run.weights(self.removed):
@@ -152,7 +151,7 @@ class StageModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed if seed is None else seed)
             model = AutoModelForCausalLM.from_config(self.model.config, trust_remote_code=False)
-        model = model.eval().to(self.device)
+        model = unchecked_padding(model.eval().to(self.device))
         return replace(self, name="untrained", model=model, run=None, folder=None)
 
     def with_inputs_of(self, other: "StageModel") -> "StageModel":

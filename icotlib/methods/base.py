@@ -35,6 +35,7 @@ from icotlib.methods.plannable import Plannable
 from icotlib.models.adapters import check_mergeable, merged_weights
 from icotlib.models.fastest import fastest_precision
 from icotlib.models.loading import load_stage
+from icotlib.models.padding import unchecked_padding
 from icotlib.models.parameters import count_parameters
 from icotlib.models.precision import training_precision
 from icotlib.registry import METHODS
@@ -119,7 +120,7 @@ class Method(Plannable, ABC):
         #: Examples that matched and examples seen in training since the last evaluation.
         self.right, self.shown = 0, 0
         #: What the optimizer trains; in `micro_batches`, as accelerate has prepared it.
-        self.model: nn.Module = self.build()
+        self.model: nn.Module = unchecked_padding(self.build())
         if not accelerator.is_fsdp2:  # which moves each layer when it is sharded
             self.model.to(self.device)
         check_built(self, self.asked_model())

@@ -10,6 +10,7 @@ adapters       LoRA adapters on a pretrained model
 wrapped        models of our own around a language model
 loading        saving a model with its tokenizer, and loading it again
 parameters     counting parameters and positions; which parameters each optimizer gets
+padding        padding that a model need not look for
 hooks          reading and replacing hidden states, masking attention
 precision      the precision that a run trains and answers at
 fastest        the fastest precision of a model on this machine, measured

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
@@ -12,6 +12,7 @@ from transformers.utils import logging
 from icotlib.data.layout import Layout
 from icotlib.errors import RunError
 from icotlib.models.adapters import merged
+from icotlib.models.padding import unchecked_padding
 from icotlib.registry import METHODS
 from icotlib.runs import Run
 from icotlib.system import seals
@@ -89,14 +90,14 @@ def load_weights(model_class: Loadable[M], folder: Path) -> M:
     try:
         with _no_bars():
             if (Path(folder) / "adapter_config.json").is_file():
-                return merged(folder).eval()
+                return cast(M, unchecked_padding(merged(folder).eval()))
             load: Any = model_class.from_pretrained
             model, found = load(folder, trust_remote_code=False, output_loading_info=True)
     except Exception as error:  # safetensors raises types of its own
         raise RunError(f"{folder}: this model cannot be loaded: {error}") from None
     if lacks := lacking(found):
         raise RunError(f"{folder}: this model lacks weights that its class has: {lacks}")
-    whole: M = model.eval()
+    whole: M = unchecked_padding(model.eval())
     return whole
 
 

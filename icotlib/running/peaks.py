@@ -19,6 +19,7 @@ from icotlib.methods.costs import Shape
 from icotlib.methods.micro_batches import length_groups
 from icotlib.methods.schedule import draw_removal
 from icotlib.models.hooks import recompute_layers
+from icotlib.models.padding import unchecked_padding
 from icotlib.models.precision import DTYPES, mixed_precision
 from icotlib.running.costs import Cost, text_config
 from icotlib.running.lengths import LengthSource
@@ -111,7 +112,7 @@ def _step_bytes(config: RunConfig, source: LengthSource, text: PreTrainedConfig)
     if not config.model.lora:  # which leaves frozen weights at their stored type
         text.dtype = torch.float32
     with torch.device("meta"):
-        made = _trained_model(config, text)
+        made = unchecked_padding(_trained_model(config, text))
     with rehearsal() as allocations:
         model = without_memory(made).train()
         optimizers = make_optimizers(config, model)
