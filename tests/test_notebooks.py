@@ -204,7 +204,7 @@ def test_every_notebook_runs_at_smoke(series):
 
 #: Figures in the executed copies.
 FIGURES = {"00": 1, "01": 1, "02": 3, "03": 3, "04": 2, "05": 3, "06": 2, "07": 2, "08": 4}
-FIGURES |= {"09": 5, "10": 2, "11": 7, "12": 6, "13": 5, "15": 2, "16": 2}
+FIGURES |= {"09": 5, "10": 2, "11": 7, "12": 6, "13": 5, "15": 2, "16": 3}
 FIGURES |= {"17": 3, "18": 3, "19": 2, "20": 3, "99": 2}
 
 
@@ -247,8 +247,8 @@ def test_smoke_crosses_the_removal_stages(series):
 
 def test_smoke_runs_learn(series):
     for run in all_runs():
-        # A loss of latent places is added once there are some.
-        later = getattr(run.config.own.get("latent"), "step_weight", 0)
+        # A loss of latent places is added once there are some; a fifth of few steps has one row.
+        later = getattr(run.config.own.get("latent"), "step_weight", 0) or len(run.metrics) == 1
         assert later or run.metrics.loss.iloc[-1] < run.metrics.loss.iloc[0]
         if run.config.method == "kd_emulator":
             continue  # it gives no answers

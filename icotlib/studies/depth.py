@@ -35,6 +35,9 @@ LAYERS: dict[str, tuple[int, ...]] = {
 #: How far along the chain the deepest model's last layer looks.
 REACH = {"a third": 1 / 3, "two thirds": 2 / 3}
 
+#: The phase of methods that read no states.
+NO_STATES = "none read"
+
 #: The methods that are trained in the deepest model's shape too.
 OTHERS = {"icot_si": icot_si, "one_model": one_model}
 
@@ -74,7 +77,7 @@ class Depth(Study):
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
         groups = self.rows_by_arm(members)
-        first = _arm(int(table[table.method == "icot_kd"].layers.max()))
+        first = _arm(int(table[table.phase != NO_STATES].layers.max()))
         if first not in groups:
             return ["No run of ICoT-KD in its deepest model is finished."]
         named = {arm: f"{arm} ({rows.accuracy.mean():.1%})" for arm, rows in groups.items()}
@@ -128,7 +131,7 @@ def _phases(run: Run, last: pd.Series) -> pd.DataFrame:
         last: the run's last row of `results_table`.
     """
     config, distil = run.config, run.config.own.get("distill")
-    rows = pd.DataFrame({"states": ["none read"], "accuracy": [last.accuracy]})
+    rows = pd.DataFrame({"states": [NO_STATES], "accuracy": [last.accuracy]})
     share = float("nan")
     if isinstance(distil, StateSettings):
         rows = accuracy_by_phase(run)
