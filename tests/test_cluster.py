@@ -13,13 +13,16 @@ import time
 import dask
 import pandas as pd
 import pytest
+import torch
 from dask.utils import parse_timedelta
+from distributed import Client
 
 from icotlib import paths
 from icotlib.cli import main
 from icotlib.config import to_dict
 from icotlib.errors import ClusterError, RunError, StoppedError
 from icotlib.running import cluster, jobs, progress, worker
+from icotlib.running.forking import start_method
 from icotlib.running.jobs import ensure, run_jobs
 from icotlib.runs import Run
 from icotlib.training.trainer import train
@@ -421,3 +424,25 @@ def test_the_thread_that_trains_in_a_worker_keeps_its_memory():
     with cluster.connect(1) as connection:
         pages = connection.client.submit(new_pages, 10).result()
     assert pages < 40 * 2**20 * 4 / resource.getpagesize()  # less than one of the ten rounds
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every worker imports for itself")
+def test_workers_of_all_calls_are_copies_of_one_process(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    parents = set()
+    for mark in ("first", "second"):
+        monkeypatch.setenv("ICOT_MARK", mark)
+        with (
+            cluster.own_cluster(1, dashboard=False) as made,
+            Client(made, set_as_default=False) as client,
+        ):
+            parents |= set(client.run(os.getppid).values())
+            assert set(client.run(os.getenv, "ICOT_MARK").values()) == {mark}
+            assert set(client.run(torch.get_num_threads).values()) == {1}
+    assert len(parents) == 1
+    assert parents != {os.getpid()}
+
+
+def test_a_worker_with_a_gpu_imports_for_itself(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert start_method() == "spawn"

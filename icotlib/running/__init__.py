@@ -3,6 +3,7 @@
 jobs          finding finished runs and training missing ones, on a Dask cluster
 cluster       that cluster: workers of this process, or a running one
 worker        what happens in a worker
+forking       processes that start as copies of one that has imported what they need
 launched      training in the processes that a launcher has started, as one team
 background    training in a process of its own, to be started, paused, resumed and stopped
 progress      progress bars, or lines of text, from run directories

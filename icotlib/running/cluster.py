@@ -19,6 +19,7 @@ from distributed.utils import silence_logging_cmgr
 
 from icotlib.errors import ClusterError
 from icotlib.running import worker
+from icotlib.running.forking import METHOD, start_method
 from icotlib.system.processes import cores
 from icotlib.system.variables import whole_number
 
@@ -88,13 +89,14 @@ def own_cluster(workers: int, dashboard: bool) -> Iterator[SpecCluster]:
                 "dashboard": False,
                 "preload": [worker.__name__],
                 "silence_logs": "CRITICAL",
-                "env": share | _gpu(number),
+                "env": dict(os.environ) | share | _gpu(number),
             },
         }
         for number in range(workers)
     }
     with (
         dask.config.set(SETTINGS),
+        dask.config.set({METHOD: start_method()}),
         SpecCluster(
             specs, {"cls": Scheduler, "options": scheduler}, silence_logs="CRITICAL"
         ) as cluster,

@@ -15,6 +15,7 @@ from typing import Any
 
 from icotlib.config import RunConfig, from_dict, to_dict
 from icotlib.errors import IcotError
+from icotlib.running.forking import start_method
 from icotlib.running.planning import memory_lines, plan
 from icotlib.system.failures import readable
 from icotlib.system.isolated import end_with_parent
@@ -67,7 +68,7 @@ class Planner:
     def _begin(self) -> None:
         """Hand the next question to the process, which is started where there is none."""
         if self._pool is None:
-            context = multiprocessing.get_context("spawn")
+            context = multiprocessing.get_context(start_method())
             self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent)
         asked, self._current, self._next = self._next, self._next, None
         assert asked is not None

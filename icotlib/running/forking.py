@@ -1,0 +1,37 @@
+"""Processes that start as copies of one that has imported what they need."""
+
+import multiprocessing
+import os
+import sys
+from multiprocessing import forkserver
+
+import dask.config
+import torch
+from distributed.utils import get_mp_context
+
+from icotlib.system.processes import environment
+
+#: Dask's setting of how processes are started.
+METHOD = "distributed.worker.multiprocessing-method"
+
+#: What the process imports, of which all others are copies.
+IMPORTED = ["icotlib.running.worker", "icotlib.running.planning"]
+
+
+def start_method() -> str:
+    """How to start a process: `forkserver`, with the server running, or `spawn`.
+
+    The server stays for as long as this process, whose later calls then start at once. Where there
+    are GPUs each process imports for itself, because CUDA may not be forked; and beyond Linux,
+    because libraries of the system may not.
+    """
+    if torch.cuda.is_available() or sys.platform != "linux":
+        return "spawn"
+    with dask.config.set({METHOD: "forkserver"}):
+        get_mp_context()  # names modules to import, which the next line replaces
+    multiprocessing.set_forkserver_preload(IMPORTED)
+    # Libraries read these when they are loaded.
+    wanted = dask.config.get("distributed.nanny.pre-spawn-environ")
+    with environment(**{name: os.environ.get(name, str(x)) for name, x in wanted.items()}):
+        forkserver.ensure_running()
+    return "forkserver"
