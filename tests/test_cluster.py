@@ -439,6 +439,12 @@ def test_workers_of_all_calls_are_copies_of_one_process(monkeypatch):
             parents |= set(client.run(os.getppid).values())
             assert set(client.run(os.getenv, "ICOT_MARK").values()) == {mark}
             assert set(client.run(torch.get_num_threads).values()) == {1}
+        monkeypatch.delenv("ICOT_MARK")
+    with (
+        cluster.own_cluster(1, dashboard=False) as made,
+        Client(made, set_as_default=False) as client,
+    ):
+        assert set(client.run(os.getenv, "ICOT_MARK").values()) == {None}
     assert len(parents) == 1
     assert parents != {os.getpid()}
 

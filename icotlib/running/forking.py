@@ -32,6 +32,9 @@ def start_method() -> str:
     multiprocessing.set_forkserver_preload(IMPORTED)
     # Libraries read these when they are loaded.
     wanted = dask.config.get("distributed.nanny.pre-spawn-environ")
-    with environment(**{name: os.environ.get(name, str(x)) for name, x in wanted.items()}):
+    variables = {name: os.environ.get(name, str(x)) for name, x in wanted.items()}
+    # Each copy is told those of icotlib, which may change from call to call.
+    own = dict.fromkeys(name for name in os.environ if name.startswith("ICOT_"))
+    with environment(**variables, **own):
         forkserver.ensure_running()
     return "forkserver"

@@ -5,6 +5,7 @@ faster than they are planned, the last counts.
 """
 
 import multiprocessing
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -69,7 +70,10 @@ class Planner:
         """Hand the next question to the process, which is started where there is none."""
         if self._pool is None:
             context = multiprocessing.get_context(start_method())
-            self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent)
+            # A copy of another process has the variables that were set when that one began.
+            self._pool = ProcessPoolExecutor(
+                1, mp_context=context, initializer=_begin, initargs=(dict(os.environ),)
+            )
         asked, self._current, self._next = self._next, self._next, None
         assert asked is not None
         self._pool.submit(planned, *asked).add_done_callback(partial(self._ended, asked))
@@ -95,6 +99,11 @@ class Planner:
                 process.terminate()
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
+
+
+def _begin(variables: dict[str, str]) -> None:
+    os.environ.update(variables)
+    end_with_parent()
 
 
 def planned(values: dict[str, Any], speed: str | None, timed: bool) -> Planned:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 
@@ -23,18 +23,23 @@ def cores() -> int:
 
 
 @contextlib.contextmanager
-def environment(**values: str) -> Iterator[None]:
-    """While open, these environment variables are set, for processes that are started meanwhile."""
+def environment(**values: str | None) -> Iterator[None]:
+    """While open, these environment variables have these values, or are not set where it is None,
+    for processes that are started meanwhile."""
     before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+    _set_variables(values)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        _set_variables(before)
+
+
+def _set_variables(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 @contextlib.contextmanager
