@@ -5,6 +5,9 @@ published       reading the tables of figures/
 redrawn         published figures drawn again from their tables
 blocks          every number of README and guide, drawn from tables
 study_blocks    those that are drawn from the tables of studies
+inside_blocks   those of the page on hidden states
+latent_blocks   those of the page on latent thoughts
+study_tables    the tables of studies as text
 guide           README and guide: pages with blocks
 site            README, notebooks and guide as web pages
 """

@@ -1,7 +1,7 @@
 """README and guide: pages whose blocks are drawn from tables.
 
-A block stands between `<!-- NAME -->` and `<!-- end NAME -->`; `icotlib.publishing.blocks` and
-`study_blocks` say what is in it. `icot publish` rewrites all blocks, and a test compares them with
+A block stands between `<!-- NAME -->` and `<!-- end NAME -->`; the modules of `icotlib.publishing`
+that are called after blocks say what is in it. `icot publish` rewrites all blocks, and a test compares them with
 what they should say.
 """
 
@@ -10,7 +10,11 @@ import re
 from pathlib import Path
 
 from icotlib import paths
-from icotlib.publishing import study_blocks  # noqa: F401  (it registers blocks)
+from icotlib.publishing import (  # noqa: F401  (they register blocks)
+    inside_blocks,
+    latent_blocks,
+    study_blocks,
+)
 from icotlib.publishing.blocks import BLOCKS
 
 _BLOCK = re.compile(r"<!-- (\w+) -->\n(.*?)\n<!-- end \1 -->", re.DOTALL)

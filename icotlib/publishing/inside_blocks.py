@@ -1,0 +1,50 @@
+"""Blocks of the page on hidden states, drawn from the tables of its studies."""
+
+from icotlib.publishing.blocks import block, markdown
+from icotlib.publishing.study_tables import listed, read
+
+
+@block
+def probing() -> str:
+    """Every chain token: whether it can be decoded, and whether it is used, over seeds."""
+    shares = {name: name for name in ("probe", "control", "patching", "steering")}
+    shares |= {"control": "best control", "steering_random": "random"}
+    table = read("probing", "layer", *shares)
+    shown = []
+    for (model, token), rows in table.groupby(["model", "variable"], sort=False):
+        cells = zip(rows.layer.astype(int), rows.position, strict=True)
+        where = ", ".join(f"{layer} `{position}`" for layer, position in cells)
+        what = {"model": model, "token": token, "decoded best at": where}
+        percents = {name: f"{100 * rows[column].mean():.0f}" for column, name in shares.items()}
+        often = {
+            f"{name} in": f"{(rows[name].astype(str) == 'True').sum()} of {len(rows)}"
+            for name in ("decodable", "used")
+        }
+        shown.append(what | percents | often)
+    return markdown(shown)
+
+
+@block
+def probing_summary() -> str:
+    """What the study of hidden states found, in sentences."""
+    return listed("probing")
+
+
+@block
+def das() -> str:
+    """How many answers follow when a learned subspace is exchanged: each variable, by model."""
+    table = read("das", "accuracy", "control")
+    models = list(dict.fromkeys(table.model))
+    shown = []
+    for variable, rows in table.groupby("variable", sort=False):
+        means = rows.groupby("model").accuracy.mean()
+        followed = {model: f"{100 * means[model]:.1f}" for model in models}
+        random = {"random subspaces": f"{100 * rows.control.mean():.1f}"}
+        shown.append({"variable": variable} | followed | random)
+    return markdown(shown)
+
+
+@block
+def das_summary() -> str:
+    """What the study of exchanged subspaces found, in sentences."""
+    return listed("das")

@@ -1,0 +1,64 @@
+"""Blocks of the page on latent thoughts, drawn from the tables of its studies."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from icotlib.publishing.blocks import block, markdown
+from icotlib.publishing.study_tables import MATCH, by_group, each, examples, read, words
+from icotlib.reporting.figures.style import arm_style
+from icotlib.reporting.statistics import over_seeds
+
+
+@block
+def quarrel() -> str:
+    """What one curriculum gives with different contents of the latent places."""
+    table = read("quarrel", "seed", "accuracy", "n")
+    table = table[table.split == "in distribution"].sort_values("seed", kind="stable")
+    recycled = table[table.content == "recycled"].set_index("seed").accuracy
+
+    def less(rows: pd.DataFrame) -> str:
+        apart = (recycled - rows.set_index("seed").accuracy).dropna()
+        return ", ".join(f"{100 * value:+.1f}" for value in apart) if apart.any() else ""
+
+    columns: dict[str, Callable[..., Any]] = {
+        "places hold": lambda rows: rows.content.iloc[0],
+        "forward passes": lambda rows: rows.passes.iloc[0],
+        MATCH: lambda rows: words(over_seeds(rows)),
+        "each seed": each,
+        "accuracy with recycled states less this row's, points by seed": less,
+    }
+    return by_group(table, "content", columns)
+
+
+@block
+def methods() -> str:
+    """The methods of the field beside each other, the most accurate one of a budget first."""
+    table = read(
+        "methods", "seed", "examples", "seconds", "milliseconds", "tokens", "accuracy", "n"
+    )
+    order = ["task", "budget", "seed"]
+    table = table.sort_values(order, ascending=[False, False, True], kind="stable")
+    shown = []
+    for (task, budget), rows in table.groupby(["task", "budget"], sort=False):
+        best = rows.groupby("method").accuracy.mean().sort_values(ascending=False, kind="stable")
+        for method in best.index:
+            own = rows[rows.method == method]
+            first, unit = own.iloc[0], str(budget).partition(" ")[0]
+            shown.append(
+                {
+                    "task": task,
+                    "budget": unit if unit == "own" else f"equal {unit}",
+                    "method": arm_style(method)["label"],
+                    "latent places": first.latents,
+                    "passes before the answer": first.passes,
+                    "tokens written": f"{own.tokens.mean():.1f}",
+                    "ms an answer": f"{first.milliseconds:.1f}",
+                    "training examples": examples(own),
+                    "training seconds": f"{own.seconds.mean():,.0f}",
+                    MATCH: words(over_seeds(own)),
+                    "each seed": each(own),
+                }
+            )
+    return markdown(shown)

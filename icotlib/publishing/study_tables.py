@@ -1,0 +1,49 @@
+"""The tables of studies as text, for the blocks of pages."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from icotlib.publishing import published
+from icotlib.publishing.blocks import markdown
+from icotlib.reporting.statistics import Interval
+
+#: What the column of an accuracy over seeds is called.
+MATCH = "exact match, mean (95% interval)"
+
+
+def read(name: str, *numbers: str) -> pd.DataFrame:
+    """A published table, with these columns as numbers."""
+    table = published.read(name)
+    return table.assign(**{column: pd.to_numeric(table[column]) for column in numbers})
+
+
+def each(rows: pd.DataFrame) -> str:
+    """The accuracy of each seed, in percent, in the order of the seeds."""
+    return ", ".join(f"{100 * value:.1f}" for value in rows.sort_values("seed").accuracy)
+
+
+def by_group(table: pd.DataFrame, group: str, columns: dict[str, Callable[..., Any]]) -> str:
+    """A table with a row for each group, in the order in which they occur.
+
+    Args:
+        columns: what each column is called, and its text, made of a group's rows.
+    """
+    return markdown(
+        {name: text(rows) for name, text in columns.items()}
+        for _, rows in table.groupby(group, sort=False)
+    )
+
+
+def words(found: Interval) -> str:
+    return f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%})"
+
+
+def listed(name: str) -> str:
+    """The sentences of a published table's study."""
+    return "\n".join(f"- {one}" for one in published.words(name))
+
+
+def examples(rows: pd.DataFrame) -> str:
+    return f"{rows.examples.mean():,.0f}"
