@@ -1,8 +1,8 @@
 """README and guide: pages whose blocks are drawn from tables.
 
 A block stands between `<!-- NAME -->` and `<!-- end NAME -->`; the modules of `icotlib.publishing`
-that are called after blocks say what is in it. `icot publish` rewrites all blocks, and a test compares them with
-what they should say.
+that are called after blocks say what is in it. `icot publish` rewrites all blocks, and a test
+compares them with what they should say.
 """
 
 import contextlib
