@@ -264,3 +264,8 @@ def test_sentences_are_as_wide_as_the_terminal_and_a_hundred_at_most(
     monkeypatch.setattr(terminal, "sys", SimpleNamespace(stdout=out))
     longest = max(map(len, repr(sentences.Conclusion(["word " * 100])).splitlines()))
     assert width - 5 < longest <= width
+
+
+def test_no_difference_is_less_than_nothing():
+    found = sentences.points(Interval(-0.0001, -0.003, 0.002))
+    assert found == "0.0 points (95% interval -0.3 to 0.2)"

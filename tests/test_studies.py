@@ -424,6 +424,8 @@ def test_specialists_stand_beside_the_one_model_at_their_stage(runs_folder):
     }
     assert len(answer.words) == 10
     assert all("too few seeds for a claim" in said for said in answer.words)
+    removed = [int(re.search(r"(\d+) removed", said)[1]) for said in answer.words]
+    assert removed == sorted(removed)
     steps = {"removal.step_end": "+", "removal.keep_positions": False}
     for other in ({"data.path": "mine"}, steps):
         with pytest.raises(ConfigError, match="single symbols of a generated task"):

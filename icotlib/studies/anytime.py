@@ -76,7 +76,8 @@ class Anytime(Study):
         return figures.anytime(table)
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
-        groups = dict(list(self.rows(members).groupby(["arm", "removed"], sort=False)))
+        rows = self.rows(members).sort_values("removed", kind="stable")
+        groups = dict(list(rows.groupby(["arm", "removed"], sort=False)))
         said = []
         for (arm, removed), special in groups.items():
             general = groups.get((GENERALIST, removed))

@@ -37,7 +37,7 @@ def percent(found: Interval) -> str:
 
 def points(found: Interval) -> str:
     """A difference of shares with its interval, in points: `-2.0 points (95% interval ...)`."""
-    value, low, high = (100 * one for one in found)
+    value, low, high = (round(100 * one, 1) + 0.0 for one in found)  # no -0.0
     return f"{value:.1f} points (95% interval {low:.1f} to {high:.1f})"
 
 

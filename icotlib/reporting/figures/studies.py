@@ -194,6 +194,7 @@ def anytime(table: pd.DataFrame) -> Figure:
         for removed, own in rows.groupby("removed"):
             draw_mean(ax, removed + offset, own, look)
             look.pop("label", None)
+    ax.set_xticks(sorted(table.removed.unique()))
     ax.set_xlabel("tokens removed")
     ax.set_title(seeds_text(table))
     percent(ax, WITH_BARS)
