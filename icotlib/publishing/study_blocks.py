@@ -185,3 +185,24 @@ def levers() -> str:
 def levers_summary() -> str:
     """What the study of these settings says."""
     return listed("levers")
+
+
+@block
+def anytime() -> str:
+    """Accuracy of one model for all k beside specialists, by the number of removed tokens."""
+    table = read("anytime", "removed", "seed", "examples", "accuracy", "n")
+    shown = []
+    for removed, rows in table.groupby("removed"):
+        found: dict[str, Any] = {"tokens removed": removed}
+        for (kind, budget), own in rows.groupby(["kind", "budget"]):
+            alone = table[table.kind == kind].budget.nunique() == 1
+            name = str(kind) if alone else f"{kind}, {budget} budget"
+            found[f"{name} ({examples(own)} examples)"] = words(over_seeds(own))
+        shown.append(found)
+    return markdown(shown)
+
+
+@block
+def anytime_summary() -> str:
+    """What the study of specialists says."""
+    return listed("anytime")
