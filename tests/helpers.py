@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from icotlib.config import from_dict
 from icotlib.data.forms import BY_NAME, Columns, read_row
 from icotlib.registry import import_file
+from icotlib.running.forking import start_method
 from icotlib.tasks import Example
 from icotlib.training.trainer import train
 
@@ -121,10 +122,9 @@ def to_example(row: dict[str, Any], columns: Columns = BY_NAME) -> Example:
     return read_row(row, columns)[0][0]
 
 
-#: Processes of their own, all forked from one that has loaded the libraries and done nothing else:
-#: to load them takes longer than a run of a second.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([__name__])
+def trainer_in(*words: Any) -> BaseProcess:
+    """A process of its own that calls `train_in`, not started yet."""
+    return multiprocessing.get_context(start_method()).Process(target=train_in, args=words)
 
 
 def train_in(folder: str, config: dict[str, Any], *imported: str) -> None:

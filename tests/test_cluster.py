@@ -15,7 +15,6 @@ import pandas as pd
 import pytest
 import torch
 from dask.utils import parse_timedelta
-from distributed import Client
 
 from icotlib import paths
 from icotlib.cli import main
@@ -25,6 +24,7 @@ from icotlib.running import cluster, jobs, progress, worker
 from icotlib.running.forking import start_method
 from icotlib.running.jobs import ensure, run_jobs
 from icotlib.runs import Run
+from icotlib.system.processes import environment
 from icotlib.training.trainer import train
 from tests.clusters import job, log, new_pages
 from tests.helpers import wait_until
@@ -426,27 +426,49 @@ def test_the_thread_that_trains_in_a_worker_keeps_its_memory():
     assert pages < 40 * 2**20 * 4 / resource.getpagesize()  # less than one of the ten rounds
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every worker imports for itself")
-def test_workers_of_all_calls_are_copies_of_one_process(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    parents = set()
-    for mark in ("first", "second"):
-        monkeypatch.setenv("ICOT_MARK", mark)
+#: Starts clusters with a variable that changes from one to the next, and says what workers see.
+CLUSTERS = """
+import json, os, torch
+from distributed import Client
+from icotlib.running.cluster import own_cluster
+from icotlib.running.forking import start_method
+from icotlib.system.processes import environment
+
+def seen():
+    server = open(f"/proc/{os.getppid()}/environ").read().split(chr(0))
+    kept = "MALLOC_ARENA_MAX=1" in server
+    return [os.getppid(), os.environ.get("ICOT_MARK"), torch.get_num_threads(), kept]
+
+if __name__ == "__main__":
+    torch.cuda.is_available = lambda: False
+    start_method()  # as the planner of a form does, before any cluster
+    found = [os.getpid()]
+    for mark in ("first", "second", None):
         with (
-            cluster.own_cluster(1, dashboard=False) as made,
+            environment(ICOT_MARK=mark),
+            own_cluster(1, dashboard=False) as made,
             Client(made, set_as_default=False) as client,
         ):
-            parents |= set(client.run(os.getppid).values())
-            assert set(client.run(os.getenv, "ICOT_MARK").values()) == {mark}
-            assert set(client.run(torch.get_num_threads).values()) == {1}
-        monkeypatch.delenv("ICOT_MARK")
-    with (
-        cluster.own_cluster(1, dashboard=False) as made,
-        Client(made, set_as_default=False) as client,
-    ):
-        assert set(client.run(os.getenv, "ICOT_MARK").values()) == {None}
-    assert len(parents) == 1
-    assert parents != {os.getpid()}
+            found += client.run(seen).values()
+    print(json.dumps(found))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every worker imports for itself")
+def test_workers_of_all_calls_are_copies_of_one_process(tmp_path):
+    """glibc and OpenMP read variables when that process begins, so that no copy can set them."""
+    (tmp_path / "clusters.py").write_text(CLUSTERS)
+    said = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MALLOC_ARENA_MAX", "ICOT_MARK")
+    with environment(**dict.fromkeys(said)):
+        words = [sys.executable, str(tmp_path / "clusters.py")]
+        made = subprocess.run(words, capture_output=True, text=True, check=True)
+    asked, *seen = json.loads(made.stdout)
+    parents, marks, threads, kept = zip(*seen, strict=True)
+    assert len(set(parents)) == 1
+    assert asked not in parents
+    assert marks == ("first", "second", None)
+    assert set(threads) == {1}
+    assert set(kept) == {True}
 
 
 def test_a_worker_with_a_gpu_imports_for_itself(monkeypatch):

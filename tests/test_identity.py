@@ -24,7 +24,7 @@ from icotlib.system.names import as_name, check_name
 from icotlib.system.spreadsheets import inert
 from icotlib.tasks.base import SymbolBatch, Task
 from icotlib.training.trainer import Trainer, train
-from tests.helpers import PROCESSES, TINY, ended, train_in
+from tests.helpers import TINY, ended, trainer_in
 
 
 def written(folder: Path, add: int = 0) -> Path:
@@ -231,8 +231,7 @@ def test_a_run_of_a_users_task_without_its_code(tmp_path, runs_folder, monkeypat
 
     def trained() -> set[str]:
         """The runs there are once another process has trained this one."""
-        words = (str(runs_folder), config, str(file))
-        process = PROCESSES.Process(target=train_in, args=words)
+        process = trainer_in(str(runs_folder), config, str(file))
         process.start()
         assert ended(process) == 0
         return {run.name for run in all_runs()}

@@ -26,7 +26,7 @@ from icotlib.system.seeding import generator_for
 from icotlib.tasks import Example
 from icotlib.training import devices, optim
 from icotlib.training.trainer import Trainer, train
-from tests.helpers import PROCESSES, TINY, ended, train_in
+from tests.helpers import TINY, ended, trainer_in
 
 TIMING = ["seconds", "train_seconds"]
 ADAPTIVE = {
@@ -609,7 +609,7 @@ def test_a_damaged_checkpoint_is_named(runs_folder, tiny, monkeypatch):
 
 
 def start(config, runs):
-    process = PROCESSES.Process(target=train_in, args=(str(runs), to_dict(config)))
+    process = trainer_in(str(runs), to_dict(config))
     process.start()
     return process
 

@@ -130,8 +130,9 @@ def kd_skipped(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
 # --- ablations ---------------------------------------------------------------------------------
 
 
-def _subset(name: str) -> dict[str, Any]:
-    changes = {"distill.subset": name, "label": name.replace("_", "-")}
+def other_states(label: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """Overrides by which every phase that needs the teacher's states needs others."""
+    changes = changes | {"label": label}
     return {
         f"{s}.{key}": x for s in ("student", "emulator", "coupled") for key, x in changes.items()
     }
@@ -146,7 +147,8 @@ def ablations(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, Ru
     """
     rows: dict[str, dict[str, Any]] = {"full": {}}
     for subset in ("first_column", "last_column", "bottom_row", "top_row"):
-        rows[subset.replace("_", " ")] = _subset(subset)
+        states = other_states(subset.replace("_", "-"), {"distill.subset": subset})
+        rows[subset.replace("_", " ")] = states
     rows["fixed emulator"] = {
         "coupled.distill.train_emulator": False,
         "coupled.label": "fixed-emulator",
@@ -234,7 +236,6 @@ def depths(preset: str, seed: int = 0, overrides: Any = None) -> dict[int, RunCo
 
 def at_depth(preset: str, seed: int, layers: int, overrides: Any = None) -> RunConfig:
     """The method in a model of so many layers, from random weights."""
-    check(preset)
     changes = {"model.layers": layers, "label": f"{layers}-layers"}
     return icot_kd(preset, seed, _merged(changes, _untrained(preset), overrides))
 

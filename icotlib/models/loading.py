@@ -90,15 +90,16 @@ def load_weights(model_class: Loadable[M], folder: Path) -> M:
     try:
         with _no_bars():
             if (Path(folder) / "adapter_config.json").is_file():
-                return cast(M, unchecked_padding(merged(folder).eval()))
-            load: Any = model_class.from_pretrained
-            model, found = load(folder, trust_remote_code=False, output_loading_info=True)
+                model, lacks = cast(M, merged(folder)), ""
+            else:
+                load: Any = model_class.from_pretrained
+                model, found = load(folder, trust_remote_code=False, output_loading_info=True)
+                lacks = lacking(found)
     except Exception as error:  # safetensors raises types of its own
         raise RunError(f"{folder}: this model cannot be loaded: {error}") from None
-    if lacks := lacking(found):
+    if lacks:
         raise RunError(f"{folder}: this model lacks weights that its class has: {lacks}")
-    whole: M = unchecked_padding(model.eval())
-    return whole
+    return unchecked_padding(model.eval())
 
 
 @contextlib.contextmanager

@@ -40,10 +40,8 @@ def markdown(rows: Iterable[Mapping[str, Any]]) -> str:
 
 def _last_stages() -> pd.DataFrame:
     """The last stage of every published run, numbers as numbers."""
-    table = published.read("results")
-    numbers = ["accuracy", "relative_speed", "train_examples", "train_seconds", "removed"]
-    table = table.assign(**{column: pd.to_numeric(table[column]) for column in numbers})
-    return final_rows(table)
+    numbers = ("accuracy", "relative_speed", "train_examples", "train_seconds", "removed")
+    return final_rows(published.read("results", *numbers))
 
 
 @block
@@ -83,8 +81,8 @@ def _row(name: str, group: pd.DataFrame) -> dict[str, str]:
 @block
 def weak_model() -> str:
     """Coupling where emulation alone leaves much to be done."""
-    table = published.read("kd_harder")
-    coupled = {row.name: float(row.accuracy) for row in table.itertuples(index=False)}
+    table = published.read("kd_harder", "accuracy")
+    coupled = {row.name: row.accuracy for row in table.itertuples(index=False)}
     return (
         f"With two heads in place of four, coupling reaches {coupled['full']:.1%} (seed 0), and "
         f"{coupled['fixed emulator']:.1%} if the emulator stays fixed."

@@ -1,7 +1,7 @@
 """Blocks of the page on hidden states, drawn from the tables of its studies."""
 
+from icotlib.publishing import published
 from icotlib.publishing.blocks import block, markdown
-from icotlib.publishing.study_tables import listed, read
 
 
 @block
@@ -9,7 +9,7 @@ def probing() -> str:
     """Every chain token: whether it can be decoded, and whether it is used, over seeds."""
     shares = {name: name for name in ("probe", "control", "patching", "steering")}
     shares |= {"control": "best control", "steering_random": "random"}
-    table = read("probing", "layer", *shares)
+    table = published.read("probing", "layer", *shares)
     shown = []
     for (model, token), rows in table.groupby(["model", "variable"], sort=False):
         cells = zip(rows.layer.astype(int), rows.position, strict=True)
@@ -25,15 +25,9 @@ def probing() -> str:
 
 
 @block
-def probing_summary() -> str:
-    """What the study of hidden states found, in sentences."""
-    return listed("probing")
-
-
-@block
 def das() -> str:
     """How many answers follow when a learned subspace is exchanged: each variable, by model."""
-    table = read("das", "accuracy", "control")
+    table = published.read("das", "accuracy", "control")
     models = list(dict.fromkeys(table.model))
     shown = []
     for variable, rows in table.groupby("variable", sort=False):
@@ -42,9 +36,3 @@ def das() -> str:
         random = {"random subspaces": f"{100 * rows.control.mean():.1f}"}
         shown.append({"variable": variable} | followed | random)
     return markdown(shown)
-
-
-@block
-def das_summary() -> str:
-    """What the study of exchanged subspaces found, in sentences."""
-    return listed("das")

@@ -5,8 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from icotlib.publishing import published
 from icotlib.publishing.blocks import block, markdown
-from icotlib.publishing.study_tables import MATCH, by_group, each, examples, read, words
+from icotlib.publishing.study_tables import MATCH, by_group, each, examples, words
 from icotlib.reporting.figures.style import arm_style
 from icotlib.reporting.statistics import over_seeds
 
@@ -14,7 +15,7 @@ from icotlib.reporting.statistics import over_seeds
 @block
 def quarrel() -> str:
     """What one curriculum gives with different contents of the latent places."""
-    table = read("quarrel", "seed", "accuracy", "n")
+    table = published.read("quarrel", "seed", "accuracy", "n")
     table = table[table.split == "in distribution"].sort_values("seed", kind="stable")
     recycled = table[table.content == "recycled"].set_index("seed").accuracy
 
@@ -35,7 +36,7 @@ def quarrel() -> str:
 @block
 def methods() -> str:
     """The methods of the field beside each other, the most accurate one of a budget first."""
-    table = read(
+    table = published.read(
         "methods", "seed", "examples", "seconds", "milliseconds", "tokens", "accuracy", "n"
     )
     order = ["task", "budget", "seed"]

@@ -25,9 +25,10 @@ METHODS = {"mind_reading": "kd_student", "emulation": "kd_emulator"}
 SPLIT = {("icot_si", "random"): "one_model"}
 
 
-def read(name: str, folder: Path | None = None) -> pd.DataFrame:
-    """A published table by its name; empty cells are empty texts."""
-    return _of_today(pd.read_csv(_file(name, folder), keep_default_na=False))
+def read(name: str, *numbers: str) -> pd.DataFrame:
+    """A published table by its name: these columns as numbers, all others as text."""
+    table = _of_today(pd.read_csv(_file(name, None), keep_default_na=False))
+    return table.assign(**{column: pd.to_numeric(table[column]) for column in numbers})
 
 
 def read_numbers(name: str, folder: Path | None = None) -> pd.DataFrame:

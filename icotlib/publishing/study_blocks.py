@@ -1,13 +1,15 @@
 """Blocks of README and guide that are drawn from the tables of studies."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
-from icotlib.publishing.blocks import block, markdown
-from icotlib.publishing.study_tables import MATCH, by_group, each, examples, listed, read, words
-from icotlib.reporting.figures.style import schedule_label
+from icotlib.publishing import published
+from icotlib.publishing.blocks import BLOCKS, block, markdown
+from icotlib.publishing.study_tables import MATCH, by_group, each, examples, words
+from icotlib.reporting.figures.style import kinds_of, schedule_label
 from icotlib.reporting.results import method_label
 from icotlib.reporting.statistics import mean_over_seeds, over_seeds
 
@@ -27,7 +29,7 @@ EQUAL = 0.02
 
 def _budget() -> pd.DataFrame:
     """The table of the main study."""
-    return read("budget", "seed", "examples", "seconds", "accuracy", "n")
+    return published.read("budget", "seed", "examples", "seconds", "accuracy", "n")
 
 
 def _rows_of(table: pd.DataFrame, method: str, budget: str) -> pd.DataFrame:
@@ -90,7 +92,7 @@ def results() -> str:
 @block
 def routing() -> str:
     """What routing by confidence gives at each share of questions that are asked again."""
-    table = read("routing", "tokens", "accuracy", "n")
+    table = published.read("routing", "tokens", "accuracy", "n")
     kinds = table.rule.str.partition(",")[0]
     shown = []
     chosen, random = (
@@ -122,7 +124,7 @@ def routing() -> str:
 @block
 def shifts() -> str:
     """Accuracy in and out of distribution."""
-    table = read("shifts", "accuracy", "n").dropna(subset="accuracy")
+    table = published.read("shifts", "accuracy", "n").dropna(subset="accuracy")
     names = list(dict.fromkeys(table["shift"]))
     shown = []
     for method, rows in table.groupby("method", sort=False):
@@ -130,12 +132,6 @@ def shifts() -> str:
         own = {name: found.get(name, "-") for name in names}
         shown.append({"method": method_label(str(method))} | own)
     return markdown(shown)
-
-
-@block
-def shifts_summary() -> str:
-    """What the study of shifts found, in sentences."""
-    return listed("shifts")
 
 
 @block
@@ -148,13 +144,15 @@ def auxiliary() -> str:
         MATCH: lambda rows: words(over_seeds(rows)),
         "each seed": each,
     }
-    return by_group(read("auxiliary", "seed", "examples", "accuracy", "n"), "loss", columns)
+    return by_group(
+        published.read("auxiliary", "seed", "examples", "accuracy", "n"), "loss", columns
+    )
 
 
 @block
 def stability() -> str:
     """In how many seeds each schedule answers without any step."""
-    table = read("stability", "seed", "examples", "accuracy")
+    table = published.read("stability", "seed", "examples", "accuracy")
     seeds = sorted(table.seed.unique().astype(int))
     columns: dict[str, Callable[..., Any]] = {
         "schedule": lambda rows: schedule_label(rows.arm.iloc[0]),
@@ -169,7 +167,7 @@ def stability() -> str:
 @block
 def levers() -> str:
     """Accuracy with one setting of the recipe changed at a time."""
-    table = read("levers", "seed", "accuracy", "n")
+    table = published.read("levers", "seed", "accuracy", "n")
     seeds = sorted(table.seed.unique().astype(int))
     columns: dict[str, Callable[..., Any]] = {
         "setting": lambda rows: rows.lever.iloc[0],
@@ -182,27 +180,25 @@ def levers() -> str:
 
 
 @block
-def levers_summary() -> str:
-    """What the study of these settings says."""
-    return listed("levers")
-
-
-@block
 def anytime() -> str:
     """Accuracy of one model for all k beside specialists, by the number of removed tokens."""
-    table = read("anytime", "removed", "seed", "examples", "accuracy", "n")
+    table = published.read("anytime", "removed", "seed", "examples", "accuracy", "n")
     shown = []
     for removed, rows in table.groupby("removed"):
         found: dict[str, Any] = {"tokens removed": removed}
-        for (kind, budget), own in rows.groupby(["kind", "budget"]):
-            alone = table[table.kind == kind].budget.nunique() == 1
-            name = str(kind) if alone else f"{kind}, {budget} budget"
-            found[f"{name} ({examples(own)} examples)"] = words(over_seeds(own))
+        for kind, own in rows.groupby(kinds_of(table)):
+            found[f"{kind} ({examples(own)} examples)"] = words(over_seeds(own))
         shown.append(found)
     return markdown(shown)
 
 
-@block
-def anytime_summary() -> str:
-    """What the study of specialists says."""
-    return listed("anytime")
+#: Studies whose sentences stand on a page, each in the block `NAME_summary`.
+SAID = ("anytime", "das", "levers", "probing", "shifts")
+
+
+def _said(name: str) -> str:
+    """The sentences of a published study."""
+    return "\n".join(f"- {one}" for one in published.words(name))
+
+
+BLOCKS.update({f"{name}_summary": partial(_said, name) for name in SAID})

@@ -5,18 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from icotlib.publishing import published
 from icotlib.publishing.blocks import markdown
 from icotlib.reporting.statistics import Interval
 
 #: What the column of an accuracy over seeds is called.
 MATCH = "exact match, mean (95% interval)"
-
-
-def read(name: str, *numbers: str) -> pd.DataFrame:
-    """A published table, with these columns as numbers."""
-    table = published.read(name)
-    return table.assign(**{column: pd.to_numeric(table[column]) for column in numbers})
 
 
 def each(rows: pd.DataFrame) -> str:
@@ -38,11 +31,6 @@ def by_group(table: pd.DataFrame, group: str, columns: dict[str, Callable[..., A
 
 def words(found: Interval) -> str:
     return f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%})"
-
-
-def listed(name: str) -> str:
-    """The sentences of a published table's study."""
-    return "\n".join(f"- {one}" for one in published.words(name))
 
 
 def examples(rows: pd.DataFrame) -> str:

@@ -19,7 +19,7 @@ from distributed.utils import silence_logging_cmgr
 
 from icotlib.errors import ClusterError
 from icotlib.running import worker
-from icotlib.running.forking import METHOD, start_method
+from icotlib.running.forking import METHOD, VARIABLES, start_method
 from icotlib.system.processes import cores
 from icotlib.system.variables import whole_number
 
@@ -45,8 +45,6 @@ SETTINGS = {
     "distributed.admin.tick.interval": "1s",
     "distributed.scheduler.work-stealing": False,  # nothing queues at a worker
     "distributed.scheduler.active-memory-manager.start": False,  # nor are results replicated
-    # A job is done in a thread, whose own arena of memory would return what is freed to the system.
-    "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": "1",
 }
 
 
@@ -95,8 +93,7 @@ def own_cluster(workers: int, dashboard: bool) -> Iterator[SpecCluster]:
         for number in range(workers)
     }
     with (
-        dask.config.set(SETTINGS),
-        dask.config.set({METHOD: start_method()}),
+        dask.config.set(SETTINGS | VARIABLES | {METHOD: start_method()}),
         SpecCluster(
             specs, {"cls": Scheduler, "options": scheduler}, silence_logs="CRITICAL"
         ) as cluster,

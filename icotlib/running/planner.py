@@ -72,7 +72,7 @@ class Planner:
             context = multiprocessing.get_context(start_method())
             # A copy of another process has the variables that were set when that one began.
             self._pool = ProcessPoolExecutor(
-                1, mp_context=context, initializer=_begin, initargs=(dict(os.environ),)
+                1, mp_context=context, initializer=_started, initargs=(dict(os.environ),)
             )
         asked, self._current, self._next = self._next, self._next, None
         assert asked is not None
@@ -101,7 +101,7 @@ class Planner:
             self._pool = None
 
 
-def _begin(variables: dict[str, str]) -> None:
+def _started(variables: dict[str, str]) -> None:
     os.environ.update(variables)
     end_with_parent()
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from icotlib.config import RunConfig
 from icotlib.errors import ConfigError
-from icotlib.experiments.distillation import COMMON, at_depth, icot_kd, shape
+from icotlib.experiments.distillation import COMMON, at_depth, icot_kd, other_states, shape
 from icotlib.experiments.stepwise import icot_si, one_model
 from icotlib.interp.distillation import accuracy_by_phase
 from icotlib.methods.distillation.settings import StateSettings
@@ -25,7 +25,7 @@ from icotlib.runs import Run
 from icotlib.studies.base import Member, Study, compared, of_arm, register
 from icotlib.tasks import get_task
 
-#: Layers, by preset, the deepest last. ICoT-KD (Section 3.1) takes as many as fit the model.
+#: Layers, by preset.
 LAYERS: dict[str, tuple[int, ...]] = {
     "smoke": (2, 3),
     "fast": (9, 10, 12, 14),
@@ -35,8 +35,8 @@ LAYERS: dict[str, tuple[int, ...]] = {
 #: How far along the chain the deepest model's last layer looks.
 REACH = {"a third": 1 / 3, "two thirds": 2 / 3}
 
-#: The phase of methods that read no states.
-NO_STATES = "none read"
+#: Those of its table. Methods that read no states have no coverage.
+COLUMNS = ["method", "layers", "coverage", "seed", "phase", "accuracy", "n"]
 
 #: The methods that are trained in the deepest model's shape too.
 OTHERS = {"icot_si": icot_si, "one_model": one_model}
@@ -56,14 +56,12 @@ class Depth(Study):
         chain, deepest = _chain(preset, overrides), max(LAYERS[preset])
         arms = {_arm(layers): _of(layers, preset, seed, overrides) for layers in LAYERS[preset]}
         for name, reach in REACH.items():
-            changes = _ends_early(reach * (chain + 1) / (deepest - 1), name)
-            arms[f"{_arm(deepest)}, {name} of the chain"] = _of(
-                deepest, preset, seed, of_arm(overrides, changes)
-            )
-        own = shape(preset, deepest) | {"label": f"{deepest}-layers"}
-        others = {name: make(preset, seed, of_arm(overrides, own)) for name, make in OTHERS.items()}
+            delta = {"distill.delta": reach * (chain + 1) / (deepest - 1)}
+            changes = of_arm(overrides, other_states(name.replace(" ", "-"), delta))
+            arms[f"{_arm(deepest)}, {name} of the chain"] = _of(deepest, preset, seed, changes)
+        own = of_arm(overrides, shape(preset, deepest) | {"label": f"{deepest}-layers"})
         return arms | {
-            f"{method_label(name)}, {deepest} layers": one for name, one in others.items()
+            _arm(deepest, name): make(preset, seed, own) for name, make in OTHERS.items()
         }
 
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
@@ -77,7 +75,7 @@ class Depth(Study):
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
         groups = self.rows_by_arm(members)
-        first = _arm(int(table[table.phase != NO_STATES].layers.max()))
+        first = _arm(int(table[table.coverage.notna()].layers.max()))
         if first not in groups:
             return ["No run of ICoT-KD in its deepest model is finished."]
         named = {arm: f"{arm} ({rows.accuracy.mean():.1%})" for arm, rows in groups.items()}
@@ -97,13 +95,6 @@ def _of(layers: int, preset: str, seed: int, overrides: Any) -> RunConfig:
     if layers == COMMON[preset].get("model.layers"):
         return icot_kd(preset, seed, overrides)
     return at_depth(preset, seed, layers, overrides)
-
-
-def _ends_early(delta: float, name: str) -> dict[str, Any]:
-    """The settings of a diagonal that ends early, in every phase that reads states."""
-    changes = {"distill.delta": delta, "label": name.replace(" ", "-")}
-    phases = ("student", "emulator", "coupled")
-    return {f"{phase}.{key}": value for phase in phases for key, value in changes.items()}
 
 
 def _chain(preset: str, overrides: Any) -> int:
@@ -130,14 +121,11 @@ def _phases(run: Run, last: pd.Series) -> pd.DataFrame:
     Args:
         last: the run's last row of `results_table`.
     """
-    config, distil = run.config, run.config.own.get("distill")
-    rows = pd.DataFrame({"states": [NO_STATES], "accuracy": [last.accuracy]})
-    share = float("nan")
-    if isinstance(distil, StateSettings):
-        rows = accuracy_by_phase(run)
-        share = coverage(last.chain_length, config.model.layers, distil.delta)
-    own = {"method": config.method, "layers": config.model.layers, "coverage": share}
-    found = rows.rename(columns={"states": "phase"})[["phase", "accuracy"]]
-    return pd.DataFrame(own | {"seed": config.seed} | dict(found), index=found.index).assign(
-        n=last.n_test
-    )
+    config, reach = run.config, float("nan")
+    if isinstance(distil := config.own.get("distill"), StateSettings):
+        rows = accuracy_by_phase(run).rename(columns={"states": "phase"})
+        reach = coverage(last.chain_length, config.model.layers, distil.delta)
+    else:
+        rows = pd.DataFrame({"phase": ["none read"], "accuracy": [last.accuracy]})
+    rows = rows.assign(method=config.method, layers=config.model.layers, coverage=reach)
+    return rows.assign(seed=config.seed, n=last.n_test)[COLUMNS]

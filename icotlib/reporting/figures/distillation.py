@@ -199,7 +199,7 @@ def depth_over_seeds(table: pd.DataFrame) -> Figure:
         table: of the study `depth`.
     """
     figure, (left, right) = new_figure(PAGE, 3.0, 2, width_ratios=(1.4, 1), sharey=True)
-    distilled = table[table.phase != "none read"]
+    distilled, others = table[table.coverage.notna()], table[table.coverage.isna()]
     whole = distilled.groupby("layers").coverage.transform("max")
     phases = dict.fromkeys(distilled.phase)
     looks = [
@@ -208,7 +208,6 @@ def depth_over_seeds(table: pd.DataFrame) -> Figure:
     ]
     by_depth, deepest = distilled[distilled.coverage == whole], distilled.layers.max()
     _draw_groups(left, by_depth, "layers", looks, 0.12)
-    others = table[table.phase == "none read"]
     for number, (method, rows) in enumerate(others.groupby("method", sort=False)):
         look = {"color": color_of(str(method)), "marker": marker_of(str(method))}
         look["label"] = method_label(str(method))

@@ -24,6 +24,7 @@ from icotlib.reporting.figures.style import (
     CYCLE,
     arm_style,
     color_of,
+    kinds_of,
     marker_of,
     seeds_text,
 )
@@ -185,11 +186,9 @@ def anytime(table: pd.DataFrame) -> Figure:
         table: of the study `anytime`.
     """
     figure, ax = new_figure(COLUMN, 3.0)
-    groups = list(table.groupby(["kind", "budget"]))
-    for number, ((kind, budget), rows) in enumerate(groups):
-        alone = table[table.kind == kind].budget.nunique() == 1
-        look = {"color": _COLORS[number], "marker": _MARKERS[number]}
-        look["label"] = kind if alone else f"{kind}, {budget} budget"
+    groups = list(table.groupby(kinds_of(table)))
+    for number, (kind, rows) in enumerate(groups):
+        look = {"color": _COLORS[number], "marker": _MARKERS[number], "label": kind}
         offset = 0.15 * (number - (len(groups) - 1) / 2)
         for removed, own in rows.groupby("removed"):
             draw_mean(ax, removed + offset, own, look)

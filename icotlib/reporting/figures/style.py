@@ -56,6 +56,13 @@ def seeds_text(rows: pd.DataFrame) -> str:
     return f"{n} seeds" if n > 1 else "one seed"
 
 
+def kinds_of(table: pd.DataFrame) -> pd.Series:
+    """What each row of the study `anytime` is called: its kind, and its budget where a kind has
+    several."""
+    several = table.groupby("kind").budget.transform("nunique") > 1
+    return table.kind.mask(several, table.kind + ", " + table.budget + " budget")
+
+
 def color_of(method: str) -> str:
     """A method's colour; black for an unknown one."""
     known = METHODS.items()
