@@ -58,6 +58,7 @@ _HOMES = {
     "widgets.live": ["live_plot", "live_table"],
     "running.background": ["Training"],
     "running.jobs": ["ensure"],
+    "running.outlook": ["outlook"],
     "running.parameters": ["check_parameters"],
     "running.planning": ["plan"],
     "running.progress": ["is_live"],

@@ -4,7 +4,8 @@ import argparse
 from typing import Any
 
 from icotlib.cli.options import add_run_options, load_imports, overrides_of
-from icotlib.running.notebooks import find_notebook, manual, parameter_types, run_all
+from icotlib.cli.plans import add_plan, check_plan, print_outlook
+from icotlib.running.notebooks import asked_for, find_notebook, manual, parameter_types, run_all
 from icotlib.running.parameters import COMMON, located, read
 
 EXAMPLES = f"""\
@@ -22,13 +23,18 @@ notebooks:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="+", metavar="NAME", help="number or name of a notebook")
     add_run_options(parser)
+    add_plan(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     load_imports(options)
     pairs, values = parameters_of(options.set, options.names)
-    overrides = overrides_of(pairs)
-    run_all(options.preset, options.seed, overrides, options.names, options.jobs, values=values)
+    check_plan(options)
+    asked = (options.preset, options.seed, overrides_of(pairs), options.names)
+    if options.plan:
+        print_outlook(options, asked_for(*asked, values=values)[0])
+    else:
+        run_all(*asked, options.jobs, values=values)
 
 
 def parameters_of(pairs: list[str], names: list[str]) -> tuple[list[str], dict[str, Any]]:

@@ -15,6 +15,7 @@ from icotlib.cli.options import (
     refuse,
     seeds_of,
 )
+from icotlib.cli.plans import add_plan, check_plan, print_outlook
 from icotlib.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ examples:
         train its runs, write table and figure, say what is found
   icot study main --seeds 20..22
         the same with other seeds
+  icot study main --plan
+        how many runs are missing, and how long they will take
   icot study main --status
         which of its runs are finished
   icot study stability --arms linear --arms "linear, reset"
@@ -53,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--status", action="store_true", help="say what is finished, and stop")
     parser.add_argument("--out", type=Path, help="folder to write (default: in the folder of runs)")
     parser.add_argument("--publish", action="store_true", help="write to figures/ of the project")
+    add_plan(parser)
     add_run_options(parser, seed=None)
 
 
@@ -63,6 +67,7 @@ def run(options: argparse.Namespace) -> None:
     from icotlib.studies import get_study, study_names
 
     load_imports(options)
+    check_plan(options)
     check_publishable(options)
     if options.name is None:
         for name in study_names():
@@ -73,9 +78,13 @@ def run(options: argparse.Namespace) -> None:
     if options.status:
         _print_status(members)
         return
+    configs = [member.config for member in members]
+    if options.plan:
+        print_outlook(options, configs)
+        return
     folder = paths.FIGURES if options.publish else options.out or _folder(options)
     check_replaceable(folder, asked.file)
-    ensure([member.config for member in members], options.jobs)
+    ensure(configs, options.jobs)
     answer = asked.answer(members)
     answer.save(folder)
     print(asked.question)

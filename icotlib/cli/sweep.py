@@ -1,11 +1,13 @@
 """`icot sweep`: a run or a notebook over many settings."""
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from icotlib.cli.options import add_run_options, load_imports, overrides_of, refuse, whole
+from icotlib.cli.plans import add_plan, check_plan, print_outlook
 from icotlib.errors import ConfigError, IcotError
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ examples:
         the table of a sweep, also while it runs
   icot sweep --again icot_si-1a2b3c4d --retry
         what is left of a sweep, and its failed cells again
+  icot sweep 06 --grid seed=0..4 --plan
+        how many runs are missing, and how long they will take
 
 The same command again does what is left. Finished cells are never done again.
 """
@@ -60,18 +64,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--retry", action="store_true", help="do failed cells again")
     parser.add_argument("--show", metavar="NAME", help="print the table of a sweep, and stop")
     parser.add_argument("--again", metavar="NAME", help="do what is left of a sweep")
+    add_plan(parser)
     add_run_options(parser, preset=None, seed=None)
 
 
 def run(options: argparse.Namespace) -> None:
     check(options)
     load_imports(options)
-    from icotlib.running.sweeps import Sweep  # torch: not for --help
+    check_plan(options)
+    from icotlib.running.sweeps import Sweep, planned, planned_runs  # torch: not for --help
 
     if options.show:
         print_table(Sweep.named(options.show))
         return
-    sweep = Sweep.named(options.again) if options.again else make(options)
+    if options.plan:
+        plan = Sweep.named(options.again).plan if options.again else planned(*described(options))
+        print_outlook(options, planned_runs(plan))
+        return
+    if options.again:
+        sweep = Sweep.named(options.again)
+    else:
+        sweep = Sweep.make(*described(options), options.name)
     print(f"{sweep.folder.name}: {len(sweep.cells)} cells in {sweep.folder}", flush=True)
     run_with_bar(sweep, options)
     print_table(sweep)
@@ -99,17 +112,20 @@ def check(options: argparse.Namespace) -> None:
     }
     work = {"--again": options.again, "--retry": options.retry, "--jobs": options.jobs}
     work["--cluster"] = options.cluster
+    work["--plan"] = options.plan
     if options.show:
         refuse(work | made, "--show prints the table of a sweep as it was made")
     if options.again:
         refuse(made, "--again does what is left of a sweep as it was made")
 
 
-def make(options: argparse.Namespace) -> "Sweep":
-    """The sweep that the options describe."""
+def described(
+    options: argparse.Namespace,
+) -> tuple[str, Sequence[Mapping[str, Any]], dict[str, Any]]:
+    """The target of a sweep, what its cells vary, and what they have in common."""
     from icotlib.cli.notebook import parameters_of
     from icotlib.running.grids import draw_cells, grid_cells, parse_grid, read_cells
-    from icotlib.running.sweeps import Sweep, resolved
+    from icotlib.running.sweeps import resolved
 
     if not options.target:
         raise ConfigError("name a run or a notebook to sweep: icot sweep icot_si --grid seed=0..4")
@@ -132,7 +148,7 @@ def make(options: argparse.Namespace) -> "Sweep":
     target, is_notebook = resolved(options.target)
     own = [target] if is_notebook else []  # notebooks have parameters of their own
     pairs, values = parameters_of(options.set, own)
-    return Sweep.make(target, cells, fixed | overrides_of(pairs) | values, options.name)
+    return target, cells, fixed | overrides_of(pairs) | values
 
 
 def run_with_bar(sweep: "Sweep", options: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from icotlib.cli.options import add_run_options, load_imports, overrides_of, positive
+from icotlib.cli.plans import add_plan, check_plan
 from icotlib.config import RunConfig, settings_of
 from icotlib.errors import ConfigError
 from icotlib.experiments import RUNS, run_config
@@ -70,16 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(--set data.hold_out=FILE)",
     )
     parser.add_argument("--list", action="store_true", help="list the names, and stop")
-    parser.add_argument(
-        "--plan", action="store_true", help="say what it will take (steps, memory, time), and stop"
-    )
-    parser.add_argument(
-        "--speed",
-        metavar="DEVICE",
-        help="with --plan: calculate the time on a device: h100 (assumed speed), a number of "
-        "TFLOP/s, or a costs.csv of `icot benchmark --costs`; without it, a few real steps are "
-        "timed here",
-    )
+    add_plan(parser)
     parser.add_argument(
         "--memory",
         type=positive,
@@ -105,8 +97,7 @@ def run(options: argparse.Namespace) -> None:
     if options.fields:
         print(fields(config))
         return
-    if options.speed and not options.plan:
-        raise ConfigError("--speed says how long a run would take: add --plan")
+    check_plan(options)
     if options.memory and not options.plan:
         raise ConfigError("--memory says what a run would have to fit: add --plan")
     if not options.speed:

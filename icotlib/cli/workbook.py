@@ -3,7 +3,8 @@
 import argparse
 
 from icotlib.cli.options import add_run_options, load_imports, overrides_of
-from icotlib.running.notebooks import run_all
+from icotlib.cli.plans import add_plan, check_plan, print_outlook
+from icotlib.running.notebooks import asked_for, run_all
 
 EXAMPLES = """\
 examples:
@@ -11,6 +12,8 @@ examples:
         about half an hour on two cores
   icot workbook --preset smoke
         a minute, to see that everything runs
+  icot workbook --studies --plan
+        how many runs are missing, and how long they will take
   icot workbook --series --seed 1
         stepwise internalization and its baselines alone
 """
@@ -18,6 +21,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_options(parser)
+    add_plan(parser)
     part = parser.add_mutually_exclusive_group()
     part.add_argument(
         "--studies",
@@ -34,5 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     load_imports(options)
     parts = {"studies": options.studies, "series": options.series}
-    overrides = overrides_of(options.set)
-    run_all(options.preset, options.seed, overrides, jobs=options.jobs, **parts)
+    check_plan(options)
+    asked = (options.preset, options.seed, overrides_of(options.set))
+    if options.plan:
+        print_outlook(options, asked_for(*asked, **parts)[0])
+    else:
+        run_all(*asked, jobs=options.jobs, **parts)

@@ -15,6 +15,7 @@ parameters    the parameters of a notebook, and what was given for them
 lab           JupyterLab on copies of the notebooks
 admission     which runs may train side by side: those that memory holds together
 planning      what a run will take, before it starts
+outlook       what several runs will take together
 planner       plans while settings are typed, in a process of its own
 costs         operations, memory and disk of a run, calculated
 peaks         the peak memory of a run's process, calculated

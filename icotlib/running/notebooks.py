@@ -204,22 +204,38 @@ def run_all(
 
     Raises `ConfigError` for a setting in `overrides` that none of these notebooks reads.
     """
-    overrides = parse_overrides(overrides)
-    names_or_series = names or (STEPWISE_NOTEBOOKS if series else ())
-    chosen = [find_notebook(name) for name in names_or_series] or notebooks(studies)
-    executions = _executions(chosen, preset, seed, overrides, values or {})
-    if names:
-        configs = [run for path, own in executions.items() for run in needed(path, **own)]
-    else:
-        workbook = experiments.series if series else experiments.workbook
-        configs = workbook(preset, seed, overrides)
-        if studies:
-            configs = configs + experiments.all_studies(preset, seed, overrides)
+    configs, executions = asked_for(preset, seed, overrides, names, studies, series, values)
     if say is None:
         from tqdm import tqdm
 
         say = tqdm.write
     return _train_and_execute(configs, executions, jobs, say)
+
+
+def asked_for(
+    preset: str,
+    seed: int,
+    overrides: Any = None,
+    names: Sequence[str] = (),
+    studies: bool = False,
+    series: bool = False,
+    values: Mapping[str, Any] | None = None,
+) -> tuple[list[RunConfig], dict[Path, dict[str, Any]]]:
+    """The runs that notebooks need, and the arguments of `execute` for each notebook.
+
+    Args and errors as in `run_all`.
+    """
+    overrides = parse_overrides(overrides)
+    names_or_series = names or (STEPWISE_NOTEBOOKS if series else ())
+    chosen = [find_notebook(name) for name in names_or_series] or notebooks(studies)
+    executions = _executions(chosen, preset, seed, overrides, values or {})
+    if names:
+        return [run for path, own in executions.items() for run in needed(path, **own)], executions
+    workbook = experiments.series if series else experiments.workbook
+    configs = workbook(preset, seed, overrides)
+    if studies:
+        configs = configs + experiments.all_studies(preset, seed, overrides)
+    return configs, executions
 
 
 def _executions(

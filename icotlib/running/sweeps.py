@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from icotlib import paths
-from icotlib.config import is_path, parse_overrides
+from icotlib.config import RunConfig, is_path, parse_overrides
 from icotlib.errors import ConfigError, RunError, StoppedError, did_you_mean
 from icotlib.experiments.runs import RUNS
 from icotlib.overrides import absolute
@@ -75,24 +75,13 @@ class Sweep:
         Raises `ConfigError` for a setting that the target does not read, or that is both varied and
         fixed, and for a name under which there is another sweep.
         """
-        target, is_notebook = resolved(target)
-        known = notebooks.parameter_types(notebooks.find_notebook(target)) if is_notebook else {}
-        own = [_settings(cell, known) for cell in cells]
-        common = _settings(fixed, known)
-        twice = sorted({name for cell in own for name in cell if name in common})
-        if twice:
-            raise ConfigError(
-                f"{', '.join(twice)}: varied between the cells, and given for all of them too: "
-                "leave one out"
-            )
-        plan = {"target": target, "notebook": is_notebook, "fixed": common, "cells": own}
+        plan = planned(target, cells, fixed)
         text = json.dumps(plan, sort_keys=True)
         name = name and check_name(name, "the name of the sweep")
-        name = name or f"{target}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        name = name or f"{plan['target']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
         folder = sweeps_root() / name
         if not (folder / "plan.json").is_file():
-            for cell in _cells(_target(folder, plan), plan):
-                _ = cell.configs  # raises for a setting that is not read
+            planned_runs(plan)  # raises for a setting that is not read
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "plan.json", plan)
         sweep = cls(folder)
@@ -181,6 +170,32 @@ class Sweep:
         needs = tuple(config.run_name for config in unfinished(cell.configs))
         arguments = {"sweep": self.folder.name, "number": cell.number}
         return Job(cell.last_job, execute_cell, arguments, needs)
+
+
+def planned(
+    target: str, cells: Sequence[Mapping[str, Any]], fixed: Mapping[str, Any] = {}
+) -> dict[str, Any]:
+    """The plan of a sweep, as its file holds it. Args and errors as in `Sweep.make`."""
+    target, is_notebook = resolved(target)
+    known = notebooks.parameter_types(notebooks.find_notebook(target)) if is_notebook else {}
+    own = [_settings(cell, known) for cell in cells]
+    common = _settings(fixed, known)
+    twice = sorted({name for cell in own for name in cell if name in common})
+    if twice:
+        raise ConfigError(
+            f"{', '.join(twice)}: varied between the cells, and given for all of them too: "
+            "leave one out"
+        )
+    return {"target": target, "notebook": is_notebook, "fixed": common, "cells": own}
+
+
+def planned_runs(plan: dict[str, Any]) -> list[RunConfig]:
+    """The runs of all cells of a plan, without those that they build on.
+
+    Raises `ConfigError` for a setting that the target does not read.
+    """
+    cells = _cells(_target(sweeps_root(), plan), plan)
+    return [config for cell in cells for config in cell.configs]
 
 
 #: What a plan holds, each with its type.
