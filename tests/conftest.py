@@ -13,10 +13,11 @@ import torch
 
 from icotlib import paths
 from icotlib.config import RunConfig
+from icotlib.running.cluster import own_cluster
 from icotlib.runs import Run
+from icotlib.system import memory
 from icotlib.training.trainer import train
 from tests.browsing import started_browser, started_lab
-from tests.clusters import Cluster
 from tests.helpers import TINY, save_pretrained
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -25,6 +26,18 @@ torch.set_num_threads(1)
 # A shell starts what runs in the background with Ctrl-C ignored, and commands would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 paths.flush = lambda path: None  # tests survive no power cut, and disks are slow to flush
+
+#: Test files that take longest, which start first: xdist would start those with most tests.
+LONGEST = ("notebooks", "studies", "cluster", "browser", "devices", "sweeps", "background")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {f"test_{name}": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
+
+
+def pytest_collection_finish() -> None:
+    memory.spare_libraries()
 
 
 @pytest.fixture
@@ -73,18 +86,16 @@ def pretrained(tmp_path) -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def _cluster(tmp_path_factory) -> Iterator[Cluster]:
-    made = Cluster(tmp_path_factory.mktemp("cluster"), workers=1)
-    made.start()
-    yield made
-    made.stop()
+def _cluster() -> Iterator[str]:
+    with own_cluster(1, dashboard=False) as made:
+        yield made.scheduler_address
 
 
 @pytest.fixture
 def shared_worker(_cluster, monkeypatch) -> None:
     """What is asked for trains in one worker that stays for all tests: to start one takes longer
     than most runs of tests."""
-    monkeypatch.setenv("ICOT_CLUSTER", _cluster.address)
+    monkeypatch.setenv("ICOT_CLUSTER", _cluster)
 
 
 # --- JupyterLab in a browser (tests/browsing.py) -----------------------------------------------

@@ -22,6 +22,7 @@ from icotlib.system.devices import best_device
 from icotlib.system.isolated import IsolatedProcess
 from icotlib.tasks import get_task
 from icotlib.training.trainer import Trainer
+from tests.candidates import filling
 
 
 @pytest.mark.parametrize("method", ["explicit_cot", "no_cot"])
@@ -74,7 +75,8 @@ def test_a_benchmark_can_have_gpt2s_vocabulary():
     assert config.model.options == {"vocab_size": 50_257}
 
 
-def test_every_number_is_measured(tmp_path, capsys):
+def test_every_number_is_measured(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(speed, "WARM_UP", 0)
     command = ["benchmark", "--size", "smoke", "--rounds", "1", "--steps", "1"]
     command += ["--precision", "fp32", "int8", "--out", str(tmp_path / "table.csv")]
     pd.DataFrame([{"what": "measured before"}]).to_csv(tmp_path / "table.csv", index=False)
@@ -100,18 +102,6 @@ def test_every_number_is_measured(tmp_path, capsys):
     assert per_example.explicit_cot == pytest.approx(explicit)
     assert per_example.no_cot == pytest.approx(explicit - chain)
     assert explicit - chain < per_example.one_model < explicit
-
-
-def filling(mib):
-    """Candidates, one of which fills so much memory; `fail` raises an error."""
-
-    def fill(step):
-        torch.ones(mib * 2**18)
-
-    def fail():
-        raise ConfigError("always fails")
-
-    return {"fill": fill, "fail": fail, "end": lambda: os._exit(1), "pid": os.getpid}
 
 
 def test_isolated_processes_have_a_peak_of_their_own():

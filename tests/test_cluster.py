@@ -18,7 +18,7 @@ from dask.utils import parse_timedelta
 
 from icotlib import paths
 from icotlib.cli import main
-from icotlib.config import to_dict
+from icotlib.config import RunConfig, to_dict
 from icotlib.errors import ClusterError, RunError, StoppedError
 from icotlib.running import cluster, jobs, progress, worker
 from icotlib.running.forking import start_method
@@ -27,7 +27,7 @@ from icotlib.runs import Run
 from icotlib.system.processes import environment
 from icotlib.training.trainer import train
 from tests.clusters import job, log, new_pages
-from tests.helpers import wait_until
+from tests.helpers import TINY, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +44,10 @@ def shared(two_workers, runs_folder, monkeypatch):
     return runs_folder
 
 
-@pytest.fixture
-def slow(tiny):
+@pytest.fixture(scope="module")
+def slow():
     """A run of some seconds, which writes no checkpoint by itself before it is asked to stop."""
-    return tiny.override({"train.steps": 400, "train.eval_every": 400})
+    return RunConfig().override(TINY | {"train.steps": 400, "train.eval_every": 400})
 
 
 def same_numbers(run, other):
@@ -63,13 +63,11 @@ def same_numbers(run, other):
     assert (run.folder / weights).read_bytes() == (other.folder / weights).read_bytes()
 
 
-@pytest.fixture
-def undisturbed(slow, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def undisturbed(slow, tmp_path_factory):
     """The slow run, trained in this process into a folder of its own."""
-    monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "undisturbed"))
-    run = train(slow)
-    monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "runs"))
-    return run
+    with environment(ICOT_RUNS=str(tmp_path_factory.mktemp("undisturbed"))):
+        return train(slow)
 
 
 # --- order and failures ------------------------------------------------------------------------
@@ -309,7 +307,9 @@ def test_workers_end_with_the_process_that_asked(runs_folder, slow, ask):
 
 
 @pytest.mark.parametrize("kill", [os.killpg, os.kill])
-def test_an_interrupt_writes_a_checkpoint(runs_folder, slow, ask, undisturbed, kill):
+def test_an_interrupt_writes_a_checkpoint(
+    runs_folder, slow, ask, undisturbed, two_workers, monkeypatch, kill
+):
     """As Ctrl-C in a terminal, which reaches the workers too; and SIGTERM, as `kill` sends it."""
     run = Run.of(slow)
     process = ask(slow)
@@ -318,6 +318,7 @@ def test_an_interrupt_writes_a_checkpoint(runs_folder, slow, ask, undisturbed, k
     _, said = process.communicate()
     assert b"Interrupted: runs in training were stopped at a checkpoint" in said
     assert run.history.event.tolist() == ["started", "stopped"]
+    monkeypatch.setenv("ICOT_CLUSTER", two_workers)
     ensure(slow)
     same_numbers(run, undisturbed)
 
@@ -408,15 +409,15 @@ def test_each_gpu_has_a_worker(monkeypatch):
     assert [cluster._gpu(number)["CUDA_VISIBLE_DEVICES"] for number in (0, 1)] == ["5", "3"]
 
 
-def test_outside_a_worker_nothing_asks_for_a_stop():
-    assert not worker.stop_requested()
-
-
 def test_a_killed_worker_may_take_minutes_to_start_again():
     """Dask gives one up for good after 15 seconds, which imports alone can take."""
-    with cluster.own_cluster(1, dashboard=False):
+    with cluster.own_cluster(0, dashboard=False):
         given_up = dask.config.get("distributed.deploy.lost-worker-timeout")
         assert parse_timedelta(given_up) > 600
+
+
+def test_outside_a_worker_nothing_asks_for_a_stop():
+    assert not worker.stop_requested()
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked to keep memory")

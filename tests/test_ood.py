@@ -352,6 +352,7 @@ def test_training_keys_are_those_of_every_question_trained_on(runs_folder, fixed
     assert not np.isin(ood.encoded_keys(run_data.test), known).any()
 
 
+@pytest.mark.usefixtures("shared_worker")
 def test_the_command_trains_every_method_and_prints_its_accuracy(runs_folder, capsys):
     quick = ["train.steps=2", "data.task=mult-1x1", "data.valid_examples=8", "data.test_examples=8"]
     command = ["shifts", "--preset", "smoke", "--questions", "10", "--jobs", "1"]

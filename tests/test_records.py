@@ -46,6 +46,7 @@ def test_an_imported_run_has_no_date_and_one_without_a_target_no_record(runs_fol
         record_line(smoke_record(None))
 
 
+@pytest.mark.usefixtures("shared_worker")
 def test_the_command_prints_the_sentence_and_adds_the_line(runs_folder, tmp_path, capsys):
     table = tmp_path / "mine.csv"
     words = ["record", "--preset", "smoke", "--out", str(table), "--set", "train.precision=fp32"]

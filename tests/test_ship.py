@@ -20,8 +20,8 @@ from icotlib.training.trainer import train
 
 
 @pytest.fixture
-def run(runs_folder, tiny) -> Run:
-    return train(tiny.override({"method": "one_model"}))
+def run(tiny_run) -> Run:
+    return tiny_run
 
 
 @pytest.fixture

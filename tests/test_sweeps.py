@@ -184,6 +184,7 @@ def test_every_cell_is_a_run(swept):
     assert repr(swept).endswith(": 4 finished)")
 
 
+@pytest.mark.usefixtures("shared_worker")
 def test_the_seconds_of_a_cell_are_those_of_all_its_phases(runs_folder):
     table = icot.sweep("icot_kd", {"seed": [0]}, preset="smoke").table()
     run = Run.of(experiments.icot_kd("smoke", 0))

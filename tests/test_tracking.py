@@ -113,6 +113,7 @@ def test_an_unknown_tracker_is_named_before_anything_starts(runs_folder, monkeyp
         trackers_asked_for()
 
 
+@pytest.mark.usefixtures("shared_worker")
 def test_the_command_tracks_in_its_workers(runs_folder, monkeypatch):
     monkeypatch.setenv("ICOT_TRACK", "")
     small = ["--set", "train.steps=10", "--set", "data.test_examples=5"]

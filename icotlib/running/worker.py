@@ -90,6 +90,7 @@ def run_job(
             for path, text_hash in setup.imports:
                 _import(path, text_hash)
             METHODS.load()
+            memory.spare_libraries()
             try:
                 return function(**arguments)
             except StoppedError:

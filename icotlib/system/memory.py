@@ -60,6 +60,17 @@ def release() -> None:
     _return_to_system()
 
 
+@cache
+def spare_libraries() -> None:
+    """Have later searches for garbage pass over everything that is loaded by now.
+
+    Libraries make half a million objects that stay. To search them takes a quarter of a second, and
+    every run ends with two searches.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def _return_to_system() -> None:
     if glibc := _glibc():
         glibc.malloc_trim(0)
