@@ -228,6 +228,11 @@ class RunConfig(Section):
         return from_dict(values)
 
 
+def families(configs: Iterable[RunConfig]) -> dict[str, RunConfig]:
+    """Some runs and all that they build on, by name: a run after those that it builds on."""
+    return {name: one for config in configs for name, one in config.family().items()}
+
+
 #: Settings that must be equal in a run and in every run that it builds on: what one holds out, the
 #: other must hold out too.
 MUST_MATCH = (
@@ -323,17 +328,12 @@ def parse_overrides(changes: Mapping[str, Any] | str | None) -> dict[str, Any]:
 
     Raises `ConfigError` for what is no such thing (`icotlib.overrides.parse`).
     """
-    return parse(changes, _known(tuple(METHODS.items().items())))
+    return parse(changes, known_settings())
 
 
-def type_of(name: str) -> Any:
-    """The type of a setting, with or without a phase in front; None for any other name."""
-    return _known(tuple(METHODS.items().items())).type_of(name)
-
-
-def is_path(name: str) -> bool:
-    """Whether a setting, with or without a phase in front, names a file or a folder."""
-    return _known(tuple(METHODS.items().items())).is_path(name)
+def known_settings() -> Known:
+    """The settings of all methods, which tell the type of one, and whether it names a file."""
+    return _known(tuple(METHODS.items().items()))
 
 
 @functools.lru_cache(maxsize=4)

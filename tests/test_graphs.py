@@ -520,11 +520,11 @@ def test_no_question_of_a_file_is_drawn_in_any_form(name, tmp_path):
     held = set(task.canonical(batch).tolist())
     write_json(tmp_path / "held.json", task.text(task.render(batch)), task)
     corpus = load_corpus(DataConfig(task=name, hold_out=str(tmp_path / "held.json"), **SIZES))
-    assert corpus.hold_out.questions == 60
-    assert corpus.hold_out.foreign == 0
-    assert set(corpus.hold_out.keys.tolist()) == held
+    assert corpus.file_questions.questions == 60
+    assert corpus.file_questions.foreign == 0
+    assert set(corpus.file_questions.keys.tolist()) == held
     assert corpus.digest != before.digest
-    assert corpus.hold_out.met == 0  # nothing is trained on yet
+    assert corpus.file_questions.met == 0  # nothing is trained on yet
     for part in (corpus.valid, corpus.test):
         questions = np.concatenate([task.parse_question(x) for x in part["question"]])
         assert not held & set(task.canonical(questions).tolist())
@@ -536,9 +536,9 @@ def test_no_question_of_a_file_is_drawn_in_any_form(name, tmp_path):
 def test_the_published_file_is_held_out_of_both_forms(reference):
     path = str(reference / "prosqa" / "prosqa_valid.json")
     corpus = load_corpus(DataConfig(task="prosqa-23", hold_out=path, **SIZES))
-    assert (corpus.hold_out.questions, corpus.hold_out.foreign) == (300, 0)
+    assert (corpus.file_questions.questions, corpus.file_questions.foreign) == (300, 0)
     corpus = load_corpus(DataConfig(task="graph-23", hold_out=path, **SIZES))
-    assert (corpus.hold_out.questions, corpus.hold_out.foreign) == (257, 0)
+    assert (corpus.file_questions.questions, corpus.file_questions.foreign) == (257, 0)
 
 
 # --- published files ---------------------------------------------------------------------------

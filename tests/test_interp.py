@@ -1,9 +1,7 @@
 """Interpretability: every analysis finds what was planted, and reports nothing else."""
 
 import contextlib
-import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -58,12 +56,6 @@ def probed(planted):
     assert [one.name for one in tokens] == TOKENS
     assert [one.index for one in tokens] == list(range(BITS))
     return interp.probe_with_controls(model, questions, tokens, model.untrained(seed=5))
-
-
-def test_the_docstring_names_every_file():
-    folder = Path(interp.__file__).parent
-    files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
-    assert files == set(re.findall(r"^([a-z_]+)  ", interp.__doc__, re.MULTILINE))
 
 
 # --- what tasks say about their variables ------------------------------------------------------
@@ -904,9 +896,10 @@ def test_digits_on_a_circle_have_one_frequency():
 
 def test_analyses_use_every_core_and_restore_the_number_of_threads(planted, monkeypatch):
     monkeypatch.setattr(processes, "cores", lambda: 3)
-    before, seen = torch.get_num_threads(), []
-    with processes.all_cores():
-        seen.append(torch.get_num_threads())
-    interp.patch_entries(planted[0], planted[1][:20], entries=[0], layers=[0])
-    assert seen == [max(3, before)]
+    model, questions = planted
+    before, seen = torch.get_num_threads(), set()
+    watching = model.model.register_forward_pre_hook(lambda *_: seen.add(torch.get_num_threads()))
+    interp.patch_entries(model, questions[:20], entries=[0], layers=[0])
+    watching.remove()
+    assert seen == {max(3, before)}
     assert torch.get_num_threads() == before

@@ -399,9 +399,9 @@ def test_no_set_and_no_batch_has_a_question_of_the_file(held_file):
     batch, open_batch = stream(corpus, 500, 0), stream(before, 500, 0)
     assert not {x.question for x in corpus.task.text(batch(3))} & held
     assert {x.question for x in before.task.text(open_batch(3))} & held
-    assert 0 < fixed.hold_out.met <= 30  # once each
+    assert 0 < fixed.file_questions.met <= 30  # once each
     assert len({before.digest, corpus.digest}) == 2
-    assert str(fixed.hold_out) == "hold-out: 30 questions of benchmark.txt"
+    assert str(fixed.file_questions) == "hold-out: 30 questions of benchmark.txt"
 
 
 def test_what_training_would_have_been_shown_is_counted_and_nothing_else(held_file):
@@ -409,12 +409,12 @@ def test_what_training_would_have_been_shown_is_counted_and_nothing_else(held_fi
     held = {line.partition("||")[0] for line in held_file.read_text().splitlines()}
     before = load_corpus(DataConfig(**SIZES_OF_HOLD_OUT))
     corpus = load_corpus(DataConfig(**SIZES_OF_HOLD_OUT, hold_out=str(held_file)))
-    assert corpus.hold_out.met == 0
+    assert corpus.file_questions.met == 0
     batch, open_batch = stream(corpus, 20, 0), stream(before, 20, 0)
     shown = [x.question for step in range(40) for x in before.task.text(open_batch(step))]
     for step in range(40):
         batch(step)
-    assert corpus.hold_out.met == sum(question in held for question in shown) > 10
+    assert corpus.file_questions.met == sum(question in held for question in shown) > 10
 
 
 @pytest.mark.parametrize(

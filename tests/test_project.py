@@ -201,7 +201,7 @@ def test_the_functions_that_the_probing_page_lists_exist():
 
 
 @pytest.fixture(scope="module")
-def tiny_run(tmp_path_factory):
+def page_run(tmp_path_factory):
     """A tiny model for all k that the pages' code finds, on 4x2 digits."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ICOT_RUNS", str(tmp_path_factory.mktemp("runs")))
@@ -211,16 +211,16 @@ def tiny_run(tmp_path_factory):
         yield train(config)
 
 
-def test_the_code_of_the_readme_runs(tiny_run, capsys):
+def test_the_code_of_the_readme_runs(page_run, capsys):
     (code,) = fences(README, "python")
     exec(code, {})
     answer, _, accuracy, *patched = capsys.readouterr().out.splitlines()
     assert re.search(r" (True|False) \d+$", answer)
-    assert 0 <= float(accuracy) <= 1
+    assert float(accuracy) == icot.load(page_run, k=6).evaluate(n=20).accuracy
     assert patched[0].startswith("tensor([")
 
 
-def test_the_terminal_code_of_the_readme_runs(tiny_run, tmp_path, monkeypatch, capsys):
+def test_the_terminal_code_of_the_readme_runs(page_run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(paths.DATA.parent)
     lines = [words[1:] for words in commands(README) if words[0] == "icot"]
     assert [words[0] for words in lines] == ["ask", "evaluate"]
@@ -243,7 +243,7 @@ def test_the_code_of_the_index_runs(capsys, runs_folder, monkeypatch):
     assert capsys.readouterr().out.startswith("icot_si-linear-mult-4x2-s1-v")
 
 
-def test_the_code_of_the_probing_page_runs(tiny_run, capsys):
+def test_the_code_of_the_probing_page_runs(page_run, capsys):
     (code,) = fences(GUIDE / "probing.md", "python")
     fewer = {
         "m.config, 200": "m.config, 60",

@@ -8,7 +8,7 @@ import pytest
 
 from icotlib.cli import main
 from icotlib.cli.options import overrides_of
-from icotlib.config import RunConfig, parse_overrides, settings_of, type_of
+from icotlib.config import RunConfig, known_settings, parse_overrides, settings_of
 from icotlib.errors import ConfigError
 from icotlib.experiments import run_config
 from icotlib.methods.stepwise.schedules import SCHEDULES
@@ -290,7 +290,7 @@ def test_a_sweep_has_a_name_too(name, runs_folder, capsys):
 
 
 def test_text_settings_are_known_by_their_type():
-    assert is_text(type_of("student.removal.step_end"))
-    assert is_text(type_of("optim.name"))
-    assert not is_text(type_of("train.steps"))
-    assert type_of("train.stepz") is None
+    assert is_text(known_settings().type_of("student.removal.step_end"))
+    assert is_text(known_settings().type_of("optim.name"))
+    assert not is_text(known_settings().type_of("train.steps"))
+    assert known_settings().type_of("train.stepz") is None

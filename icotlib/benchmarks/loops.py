@@ -63,8 +63,8 @@ class Reference:
     def step(self, step: int) -> float:
         """One optimizer step on the same examples and removals as ours; the loss."""
         generator = generator_for(self.config.seed, step)
-        batch = self.run_data.batches(step)
-        _, batch, k = draw_removal(self.schedule, self.format, step, batch, generator)
+        drawn = self.run_data.batches(step)
+        _, batch, k = draw_removal(self.schedule, self.format, step, drawn, generator)
         k = k.to(self.device)
         ids, question = batch.ids.to(self.device), batch.question.to(self.device)
         total = batch.total.to(self.device)

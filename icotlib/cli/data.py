@@ -66,6 +66,6 @@ def run(options: argparse.Namespace) -> None:
         else:
             write_examples(path, examples)
         print(f"{path}: {len(examples)} examples")
-    if corpus.hold_out:
-        print(f"{corpus.hold_out}, met {corpus.hold_out.met:,} times and left out")
+    if corpus.file_questions:
+        print(f"{corpus.file_questions}, met {corpus.file_questions.met:,} times and left out")
     print(f"content hash {corpus.digest}; no question is in two files")

@@ -32,7 +32,7 @@ def drawing(
     corpus: Corpus, batch_size: int, seed: int
 ) -> Callable[[int], tuple[np.ndarray, np.random.Generator]]:
     """The questions of a stream by step, `[batch_size, entries]`, and what chooses their chains."""
-    draw = partial(draw_unseen, holdout=corpus.holdout, hold_out=corpus.hold_out)
+    draw = partial(draw_unseen, in_holdout=corpus.in_holdout, file_questions=corpus.file_questions)
     task = _task_of(corpus)
 
     def drawn(step: int) -> tuple[np.ndarray, np.random.Generator]:

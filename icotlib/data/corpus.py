@@ -35,20 +35,20 @@ def draw_unseen(
     task: Task,
     rng: np.random.Generator,
     n: int,
-    held_out: np.ndarray,
+    excluded: np.ndarray,
     distinct: bool = False,
-    holdout: bool | None = None,
-    hold_out: HoldOut | None = None,
+    in_holdout: bool | None = None,
+    file_questions: HoldOut | None = None,
     smaller: Callable[[np.random.Generator, int], np.ndarray] | None = None,
 ) -> np.ndarray:
     """Draw n questions, `[n, entries]`.
 
     Args:
-        held_out: sorted keys (`drawn_keys`) of questions that are excluded.
+        excluded: sorted keys (`drawn_keys`) of questions that are not drawn.
         distinct: whether all of them differ from each other.
-        holdout: True draws from the task's holdout alone, False from all other questions, None
+        in_holdout: True draws from the task's holdout alone, False from all other questions, None
             from both.
-        hold_out: the questions of a file, which are excluded. Those that would be among the n
+        file_questions: the questions of a file, which are excluded. Those that would be among the n
             without it are counted.
         smaller: what draws smaller questions (`Task.sample_up_to`), in the place of `Task.sample`.
 
@@ -59,20 +59,20 @@ def draw_unseen(
     while count < n:
         drawn = (smaller or task.sample)(rng, n - count + 16)
         keys = drawn_keys(task, drawn)
-        fresh = ~is_in_sorted(keys, held_out)
-        if holdout is not None:
-            fresh &= task.holdout(drawn) == holdout
+        fresh = ~is_in_sorted(keys, excluded)
+        if in_holdout is not None:
+            fresh &= task.holdout(drawn) == in_holdout
         if distinct:
             fresh &= first_of_each(keys)
-        if hold_out is not None:
-            held = hold_out.holds(task, drawn)
-            hold_out.met += int(held[fresh][: max(0, n - asked)].sum())
+        if file_questions is not None:
+            held = file_questions.holds(task, drawn)
+            file_questions.met += int(held[fresh][: max(0, n - asked)].sum())
             asked += int(fresh.sum())
             if distinct:
-                held_out = np.sort(np.concatenate([held_out, keys[fresh & held]]))
+                excluded = np.sort(np.concatenate([excluded, keys[fresh & held]]))
             fresh &= ~held
         if distinct:
-            held_out = np.sort(np.concatenate([held_out, keys[fresh][: n - count]]))
+            excluded = np.sort(np.concatenate([excluded, keys[fresh][: n - count]]))
         rows.append(drawn[fresh][: n - count])
         count += len(rows[-1])
         barren = 0 if len(rows[-1]) else barren + 1
@@ -120,9 +120,9 @@ class Corpus:
     #: not used count too, so that runs on more or fewer of them share a vocabulary.
     symbols: tuple[str, ...]
     #: The argument of `draw_unseen` for training examples: False excludes the task's holdout.
-    holdout: bool | None = None
-    #: The questions of a file that are never drawn.
-    hold_out: HoldOut | None = None
+    in_holdout: bool | None = None
+    #: The questions of a file that are never drawn (`data.hold_out`).
+    file_questions: HoldOut | None = None
     #: Steps over which training questions grow to the task's size; None: they have it at once.
     growth_steps: int | None = None
 
@@ -139,54 +139,54 @@ def load_corpus(config: DataConfig) -> Corpus:
 def _generate_corpus(config: DataConfig) -> Corpus:
     task = get_task(config.task)
     config.check_content()
-    hold_out = None if config.hold_out is None else HoldOut(config.hold_out, task)
-    _check_size(config, task, hold_out)
+    file_questions = None if config.hold_out is None else HoldOut(config.hold_out, task)
+    _check_size(config, task, file_questions)
     rng = np.random.default_rng([config.seed, 0])
     n_held_out = config.valid_examples + config.test_examples
-    holdout = False if config.holdout else None
-    draw = partial(draw_unseen, distinct=True, holdout=holdout, hold_out=hold_out)
+    in_holdout = False if config.holdout else None
+    draw = partial(draw_unseen, distinct=True, in_holdout=in_holdout, file_questions=file_questions)
     questions = draw(task, rng, n_held_out, NO_KEYS)
     held_out = np.sort(drawn_keys(task, questions))
     valid = _cached(config, "valid", task, questions[: config.valid_examples])
     test = _cached(config, "test", task, questions[config.valid_examples :])
-    if hold_out:
-        hold_out.met = 0  # nothing was trained on so far
+    if file_questions:
+        file_questions.met = 0  # nothing was trained on so far
     train = None
     if config.train_examples:
-        rows = _fixed_set(config, task, held_out, hold_out)
+        rows = _fixed_set(config, task, held_out, file_questions)
         train = _cached(config, "train", task, rows)
     rule = f"{task.name} holdout" if config.holdout else task.name
-    rule += f" without {hold_out.digest}" if hold_out else ""
+    rule += f" without {file_questions.digest}" if file_questions else ""
     rule += f" growing over {config.growth_steps} steps" if config.growth_steps else ""
     digest = _digest(valid, test, train, rule)
-    more = (holdout, hold_out, config.growth_steps)
+    more = (in_holdout, file_questions, config.growth_steps)
     return Corpus(valid, test, train, task, held_out, digest, task.symbols, *more)
 
 
 def _fixed_set(
-    config: DataConfig, task: Task, held_out: np.ndarray, hold_out: HoldOut | None
+    config: DataConfig, task: Task, held_out: np.ndarray, file_questions: HoldOut | None
 ) -> np.ndarray:
     """The questions of the fixed training set of a generated task, `[n, entries]`."""
-    rng, holdout = np.random.default_rng([config.seed, 1]), False if config.holdout else None
+    rng, in_holdout = np.random.default_rng([config.seed, 1]), False if config.holdout else None
     n = config.train_examples or 0
-    return draw_unseen(task, rng, n, held_out, True, holdout, hold_out)
+    return draw_unseen(task, rng, n, held_out, True, in_holdout, file_questions)
 
 
 def training_set(config: DataConfig, corpus: Corpus) -> np.ndarray:
     """The questions of the fixed training set of a generated task, `[n, entries]`."""
     assert corpus.task is not None, "files are read, not generated"
-    return _fixed_set(config, corpus.task, corpus.held_out, corpus.hold_out)
+    return _fixed_set(config, corpus.task, corpus.held_out, corpus.file_questions)
 
 
-def _check_size(config: DataConfig, task: Task, hold_out: HoldOut | None = None) -> None:
+def _check_size(config: DataConfig, task: Task, file_questions: HoldOut | None = None) -> None:
     """Raises `ConfigError` if a task has fewer questions than the sizes of the sets need."""
     held_out = config.valid_examples + config.test_examples
     needed = held_out + (config.train_examples or held_out)
     available = task.n_questions - (task.n_holdout if config.holdout else 0)
-    available -= len(hold_out.keys) if hold_out else 0
+    available -= len(file_questions.keys) if file_questions else 0
     if needed > available:
         kind = " that are not holdout" if config.holdout else ""
-        kind += " that are not in data.hold_out" if hold_out else ""
+        kind += " that are not in data.hold_out" if file_questions else ""
         raise ConfigError(
             f"{task.name} has only {available} questions{kind}, {needed} are needed "
             f"({config.valid_examples} valid, {config.test_examples} test, the rest to train on): "

@@ -236,23 +236,32 @@ def collect(
         report.notes.append(f"{source}: the system prompt that all share is left out: {text}")
     for where, row in rows:
         try:
-            if isinstance(row, ValueError):
-                raise row
-            if isinstance(row, Example):
-                examples, reading = [_plain(row, habits)], LINES
-            elif task is not None and _is_published(task, row):
-                examples = [_published(task, row)]
-                reading = Reading(task.name, ", ".join(task.json_columns))
-            else:
-                examples, reading = read_row(row, columns, habits)
+            examples, reading = _examples_of(row, columns, habits, task)
         except (ValueError, RecursionError) as error:
             reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
             report.drop(reason, where, getattr(error, "text", None) or row_text(row))
         else:
             report.read_as[source, reading] += 1
-            report.kept += examples if all_chains else examples[:1]
-            for _ in examples[1:] if not all_chains else ():
+            kept = examples if all_chains else examples[:1]
+            report.kept += kept
+            for _ in examples[len(kept) :]:
                 report.drop(FURTHER, where, row_text(row))
+
+
+def _examples_of(
+    row: Any, columns: Columns, habits: Habits, task: Task | None
+) -> tuple[list[Example], Reading]:
+    """The examples of a row of `collect`, one for each of its chains, and how it was read.
+
+    Raises `ValueError` with the reason for a row that holds none.
+    """
+    if isinstance(row, ValueError):
+        raise row
+    if isinstance(row, Example):
+        return [_plain(row, habits)], LINES
+    if task is not None and _is_published(task, row):
+        return [_published(task, row)], Reading(task.name, ", ".join(task.json_columns))
+    return read_row(row, columns, habits)
 
 
 def keeps_commas(examples: Iterable[Example]) -> bool:

@@ -80,5 +80,5 @@ def held_out_in_training(run: Run) -> str:
     if corpus.train is None:  # `load_corpus` has drawn a fixed set, and counted
         for _ in _source(run.config, corpus).questions():
             pass
-    met = corpus.hold_out.met if corpus.hold_out else 0
-    return f"{corpus.hold_out}, met {met:,} times and left out"
+    met = corpus.file_questions.met if corpus.file_questions else 0
+    return f"{corpus.file_questions}, met {met:,} times and left out"

@@ -78,11 +78,11 @@ def shifted_questions(
         rng, count = np.random.default_rng([seed, 5]), min(n, available)
         shifted[name] = (
             other,
-            draw_unseen(other, rng, count, NO_KEYS, distinct=True, holdout=holdout),
+            draw_unseen(other, rng, count, NO_KEYS, distinct=True, in_holdout=holdout),
         )
     if config.holdout:
         rng, count = np.random.default_rng([seed, 5]), min(n, task.n_holdout)
-        rows = draw_unseen(task, rng, count, NO_KEYS, distinct=True, holdout=True)
+        rows = draw_unseen(task, rng, count, NO_KEYS, distinct=True, in_holdout=True)
         shifted[COMBINATIONS] = task, rows
     return shifted
 

@@ -202,8 +202,7 @@ class StageModel:
         `icotlib.evaluation.positions` says what they mean."""
         encoded = self.encode(asked[:1])
         removed = int(self.format.tokens_removed(encoded, self.removed)[0])
-        given = (asked, encoded, removed, self.inserted)
-        return positions.names(self.layout, self.format, *given)
+        return positions.names(self.layout, self.format, asked, encoded, removed, self.inserted)
 
     @property
     def inserted(self) -> list[str]:
@@ -245,8 +244,9 @@ class StageModel:
     @cached_property
     def max_new_tokens(self) -> int:
         """Tokens that it may write after a question: one limit per run and stage."""
-        known, corpus = (self.run, self.run_data), lambda: self.corpus
-        return limits.max_new_tokens(self.format, self.removed, self.layout, corpus, *known)
+        form, layout, corpus = self.format, self.layout, lambda: self.corpus
+        removed, data = self.removed, self.run_data
+        return limits.max_new_tokens(form, removed, layout, corpus, self.run, data)
 
     # --- how good it is ---
 
@@ -287,15 +287,16 @@ class StageModel:
         more["max_new_tokens"] = limits.at_least(self.max_new_tokens, batch, tokens)
         longest = limits.longest_chain(batch, self.run, self.run_data)
         more |= {"shift": self.shift, "chain_limit": form.chain_limit(batch, units, longest)}
-        how = (batch, answers, tokens, form.keep_positions, form.side)
+        keep, side = form.keep_positions, form.side
         with training_precision(self.precision, self.model):
-            return scoring.evaluate(self.model, self.layout, *how, **more)
+            model, layout = self.model, self.layout
+            return scoring.evaluate(model, layout, batch, answers, tokens, keep, side, **more)
 
     def teacher_forced_match(self, batch: EncodedBatch, size: int | None = None) -> float:
         """The fraction of an arranged batch whose every learned token is the most likely one, as
         many examples in one forward pass as memory allows, or `size`."""
-        how = (self.removed, self.format.side, self.format.keep_positions, size)
-        return teacher_forced_match(self.model, batch, *how)
+        keep, side = self.format.keep_positions, self.format.side
+        return teacher_forced_match(self.model, batch, self.removed, side, keep, size)
 
     # --- what is inside ---
 
@@ -331,8 +332,8 @@ class StageModel:
         Args:
             positions: `[symbols]`, whose next token it is; states: put in first, as by `replaced`.
         """
-        asked = (inputs, positions, states)
-        return interventions.teacher_forced_answer(self.model, self.decoder, *asked)
+        model, decoder = self.model, self.decoder
+        return interventions.teacher_forced_answer(model, decoder, inputs, positions, states)
 
 
 def load(

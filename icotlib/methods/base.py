@@ -166,7 +166,8 @@ class Method(Plannable, ABC):
     def row_groups(self, lengths: Tensor) -> Iterator[Tensor]:
         """The rows of each micro-batch of a batch with these sequence lengths.
 
-        Of several processes that train one run, each gets its own rows (`batches.row_groups`).
+        Of several processes that train one run, each gets its own rows
+        (`micro_batches.row_groups`).
         """
         self.shares_batches = True
         return row_groups(lengths, self.config.train, self.model, self.accelerator)
@@ -254,8 +255,9 @@ class Method(Plannable, ABC):
 
     def test_stage(self, removed: int, model: Any = None) -> Score:
         """The test score of the model, or another, at a removal stage."""
-        asked = self.format.arrange(self.run_data.test), self.run_data.answers
-        return self.at_stage(removed, model).score(*asked, on_answers=self.on_answers)
+        questions = self.format.arrange(self.run_data.test)
+        stage = self.at_stage(removed, model)
+        return stage.score(questions, self.run_data.answers, on_answers=self.on_answers)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps besides weights, ready for JSON."""
@@ -274,6 +276,13 @@ class Method(Plannable, ABC):
 
     def at_stage(self, removed: int, model: Any = None) -> StageModel:
         """The model, or another, as it answers at a removal stage."""
-        model, data = self.model if model is None else model, self.run_data
-        asked = (self.config.run_name, model, data.layout, self.config, self.format, removed)
-        return StageModel(*asked, run_data=data)
+        shown: Any = self.model if model is None else model
+        return StageModel(
+            self.config.run_name,
+            shown,
+            self.run_data.layout,
+            self.config,
+            self.format,
+            removed,
+            run_data=self.run_data,
+        )

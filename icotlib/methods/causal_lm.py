@@ -65,13 +65,13 @@ class CausalLMMethod(Method):
 
     def parts(self, step: int, batch: EncodedBatch, generator: torch.Generator) -> Iterator[Part]:
         """A batch with chain tokens removed, in groups of similar length, on the device."""
-        units, batch, k = draw_removal(self.schedule, self.format, step, batch, generator)
+        units, arranged, k = draw_removal(self.schedule, self.format, step, batch, generator)
         shift = self.format.shift(units.clamp(max=self.schedule.longest))
-        self.saw_removal(batch, k)
-        kept = batch.total - k
-        learned = int((kept - batch.question).sum())
+        self.saw_removal(arranged, k)
+        kept = arranged.total - k
+        learned = int((kept - arranged.question).sum())
         for rows in self.row_groups(kept):
-            part, cut = batch[rows], k[rows]
+            part, cut = arranged[rows], k[rows]
             stage = self.schedule.eval_stage
             shown = cut == self.format.tokens_removed(part, stage)
             shown &= shift[rows] == self.format.shift(stage)

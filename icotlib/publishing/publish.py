@@ -1,13 +1,13 @@
 """Publishing: `figures/` and results.csv from finished runs, only when the user asks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from icotlib import experiments, interp, paths
-from icotlib.config import RunConfig
+from icotlib.config import RunConfig, families
 from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp import ablation_tables, distillation, time_spent
@@ -158,12 +158,13 @@ def publish_distillation(coupled: Sequence[Run], folder: Path) -> None:
     save("coupling", figures.coupling(phases, *ends), phases, config)
     spent = time_spent.time_by_part(run)
     save("time_spent", figures.time_spent(spent), spent, config)
-    if len(rows := finished(experiments.ablations(preset, seed, own))) > 1:
-        table = ablation_tables.ablation_table(rows)
-        save("ablations", figures.ablations(table), table, *rows.values())
-    if len(weak := finished(experiments.weak_model(preset, seed, own))) > 1:
-        table = ablation_tables.ablation_table(weak)
-        save("harder", figures.ablations(table), table, *weak.values())
+    for name, make in {
+        "ablations": experiments.ablations,
+        "harder": experiments.weak_model,
+    }.items():
+        if len(rows := finished(make(preset, seed, own))) > 1:
+            table = ablation_tables.ablation_table(rows)
+            save(name, figures.ablations(table), table, *rows.values())
     if deep := finished(experiments.depths(preset, seed, own)):
         deep |= {config.model.layers: config}
         table = ablation_tables.depth_table(deep)
@@ -183,16 +184,30 @@ def publish_interp(runs: Sequence[Run], folder: Path) -> None:
     configs = _analysed(runs)
     if configs is None:
         return
-    one = configs["One model"]
-    models = StageModel.all_of(configs)
+    one, models = configs["One model"], StageModel.all_of(configs)
     n, pairs = experiments.N_EXAMPLES[one.preset]
     questions = interp.draw_questions_of(configs.values(), n, one.seed)
-    variables, numbers = interp.variables_of(questions), {}
     every = family(configs.values())
 
-    def save(name: str, drawn: Any, table: pd.DataFrame, origin: Sequence[Run] = every) -> None:
-        figures.save_published(drawn, name, table, origin, folder)
+    def save(name: str, drawn: Any, table: pd.DataFrame) -> None:
+        figures.save_published(drawn, name, table, every, folder)
 
+    _publish_probes(models, questions, pairs, save)
+    models["One model, nothing removed"] = StageModel.of(Run.of(one), 0)
+    shapes = {name: digits_before(model, questions) for name, model in models.items()}
+    spectra = [spectrum.assign(model=name) for name, (_, spectrum) in shapes.items()]
+    save("digit_shapes", figures.digit_shapes(shapes), pd.concat(spectra))
+    _publish_removal(one, questions[: n // 2], folder)
+
+
+def _publish_probes(
+    models: Mapping[str, StageModel],
+    questions: QuestionSet,
+    pairs: int,
+    save: Callable[[str, Any, pd.DataFrame], None],
+) -> None:
+    """Probes of each model beside its control, and patching on so many pairs of questions."""
+    variables, numbers = interp.variables_of(questions), {}
     for name, control in experiments.NO_COT_CONTROL.items():
         model, short = models[name], experiments.SHORT_NAMES[name]
         names = model.position_names(questions)
@@ -202,19 +217,20 @@ def publish_interp(runs: Sequence[Run], folder: Path) -> None:
         save(f"probes_{short}", figures.probe_map(chain, names), read)
         patched = interp.patch_entries(model, questions[:pairs])
         save(f"patching_{short}", figures.patching_map(patched, names), patched)
-    models["One model, nothing removed"] = StageModel.of(Run.of(one), 0)
-    shapes = {name: digits_before(model, questions) for name, model in models.items()}
-    spectra = [spectrum.assign(model=name) for name, (_, spectrum) in shapes.items()]
-    save("digit_shapes", figures.digit_shapes(shapes), pd.concat(spectra))
     sums = pd.concat([t.assign(model=name) for name, t in numbers.items()], ignore_index=True)
     save("probed_numbers", figures.probe_scores(numbers), sums)
+
+
+def _publish_removal(one: RunConfig, questions: QuestionSet, folder: Path) -> None:
+    """Where digits are decoded at every stage of removal, of finished runs that keep them all."""
     paced = experiments.paper_pace(one.preset, one.seed, of_task(one.task))
     for name, config in {"moving_inside": one, "moving_inside_paper_pace": paced}.items():
         run = Run.of(config)
         if run.done:
             stages = (StageModel.of(run, removed) for removed in run.stages_with_weights)
-            moved = interp.through_removal(stages, questions[: n // 2])
-            save(name, figures.probes_through_removal(moved), moved, [run])
+            moved = interp.through_removal(stages, questions)
+            drawn = figures.probes_through_removal(moved)
+            figures.save_published(drawn, name, moved, [run], folder)
 
 
 def _analysed(runs: Sequence[Run]) -> dict[str, RunConfig] | None:
@@ -246,10 +262,7 @@ def finished(configs: dict[Any, RunConfig]) -> dict[Any, RunConfig]:
 
 def family(configs: Iterable[RunConfig]) -> list[Run]:
     """The runs of these configs and all they build on, each once."""
-    related: dict[str, RunConfig] = {}
-    for config in configs:
-        related |= {config.run_name: config} | config.ancestors()
-    return [Run.of(config) for config in related.values()]
+    return [Run.of(config) for config in families(configs).values()]
 
 
 def by_task_and_model(runs: Sequence[Run]) -> list[list[Run]]:

@@ -21,7 +21,7 @@ import pandas as pd
 import psutil
 
 from icotlib import paths
-from icotlib.config import RunConfig, from_dict, to_dict
+from icotlib.config import RunConfig, families, from_dict, to_dict
 from icotlib.errors import IcotError, RunError
 from icotlib.running import jobs
 from icotlib.runs import Run
@@ -65,7 +65,7 @@ class Training:
         self.asked = [config.pinned() for config in listed]
         self.workers = workers
         #: Every run, those that others build on before them.
-        self.configs = _families(self.asked)
+        self.configs = families(self.asked)
         self.runs = {name: Run.of(config) for name, config in self.configs.items()}
         #: Where each run was, and when, as this object first saw it in training.
         self._seen: dict[str, tuple[float, int]] = {}
@@ -217,7 +217,7 @@ def _start(configs: Sequence[RunConfig], workers: int | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     order = folder / f"{uuid.uuid4().hex}.json"
     content = {
-        "runs": list(_families(configs)),
+        "runs": list(families(configs)),
         "configs": [to_dict(config) for config in configs],
         "workers": workers,
     }
@@ -278,14 +278,6 @@ def _reap(pid: int) -> None:
 def _delete(order: Path) -> None:
     for path in order.parent.glob(f"{order.stem}.*"):
         path.unlink(missing_ok=True)
-
-
-def _families(configs: Sequence[RunConfig]) -> dict[str, RunConfig]:
-    """Configs and those of the runs that they build on, by name; these come before them."""
-    found: dict[str, RunConfig] = {}
-    for config in configs:
-        found |= config.family()
-    return found
 
 
 def main(order: Path) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from icotlib import experiments
-from icotlib.config import RunConfig, parse_overrides
+from icotlib.config import RunConfig, families, parse_overrides
 from icotlib.experiments.runs import run_config
 from icotlib.running import notebooks
 from icotlib.runs import Run
@@ -77,8 +77,7 @@ class Cell:
     @property
     def related(self) -> list[Run]:
         """Its runs and all that they build on, each once."""
-        configs = dict(pair for own in self.configs for pair in own.family().items())
-        return [Run.of(config) for config in configs.values()]
+        return [Run.of(config) for config in families(self.configs).values()]
 
     @property
     def last_job(self) -> str:

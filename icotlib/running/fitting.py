@@ -110,7 +110,7 @@ def per_device(config: RunConfig, cost: Cost, devices: int) -> float:
     """Bytes that each of some devices needs: of one, or of several by FSDP."""
     if devices == 1:
         return cost.state + cost.activations
-    parts = config.train.accumulation  # of which a process has fewer: `batches.length_groups`
+    parts = config.train.accumulation  # of which a process has fewer: `micro_batches.length_groups`
     share = parts / (devices * -(-parts // devices))
     training = share * (cost.activations - cost.copies) + cost.gathered
     evaluation = cost.whole + MAX_BYTES

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from icotlib.config import parse_overrides, type_of
+from icotlib.config import known_settings, parse_overrides
 from icotlib.errors import ConfigError, DataError
 from icotlib.system.spreadsheets import read_text_table
 from icotlib.values import Typed, is_text, typed_yaml
@@ -110,7 +110,7 @@ def _values(name: str, text: str, where: str) -> list[Any]:
 
     Of a text setting, the values are what stands between the commas.
     """
-    if is_text(type_of(name)):
+    if is_text(known_settings().type_of(name)):
         bracketed = text.startswith("[") and text.endswith("]")
         inner = text[1:-1] if bracketed else text
         values: list[Any] = [Typed(one.strip()) for one in inner.split(",")]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icotlib import experiments, paths
-from icotlib.config import RunConfig, parse_overrides
+from icotlib.config import RunConfig, families, parse_overrides
 from icotlib.errors import ConfigError, DataError, IcotError
 from icotlib.running import parameters as parameter_cells
 from icotlib.system.terminal import HELP
@@ -116,8 +116,7 @@ def _asked_for(copy: Path, changed: float) -> frozenset[str]:
         configs = needed(copy, values["preset"], values["seed"], values["overrides"])
     except (OSError, ValueError, KeyError, TypeError):  # also a `ConfigError` of older settings
         return frozenset()
-    every = (name for config in configs for name in config.family())
-    return frozenset(every)
+    return frozenset(families(configs))
 
 
 def execute(

@@ -19,7 +19,7 @@ from icotlib.errors import IcotError
 from icotlib.running.forking import start_method
 from icotlib.running.planning import memory_lines, plan
 from icotlib.system.failures import readable
-from icotlib.system.isolated import end_with_parent
+from icotlib.system.isolated import end_with_parent, terminate
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,7 @@ class Planner:
         """End the process in the middle of its work."""
         self._current = None
         if self._pool is not None:
-            for process in (self._pool._processes or {}).values():
-                process.terminate()
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            terminate(self._pool)
             self._pool = None
 
 

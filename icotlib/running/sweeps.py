@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from icotlib import paths
-from icotlib.config import RunConfig, is_path, parse_overrides
+from icotlib.config import RunConfig, known_settings, parse_overrides
 from icotlib.errors import ConfigError, RunError, StoppedError, did_you_mean
 from icotlib.experiments.runs import RUNS
 from icotlib.overrides import absolute
@@ -238,7 +238,7 @@ def _settings(given: Mapping[str, Any], known: Mapping[str, type]) -> dict[str, 
     """
     plain = {name: _plain(value, name) for name, value in given.items()}
     return {
-        name: absolute(value) if is_path(name) else value
+        name: absolute(value) if known_settings().is_path(name) else value
         for name, value in located(plain, known).items()
     }
 

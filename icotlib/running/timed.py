@@ -7,8 +7,7 @@ not lengthen them. Saving is calculated from the bytes written.
 import copy
 import math
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from transformers import PreTrainedModel
 from icotlib.config import RunConfig
 from icotlib.data.layout import EncodedBatch
 from icotlib.evaluation.bounded import examples_at_once
+from icotlib.methods.base import Method
 from icotlib.running.costs import Cost
 from icotlib.runs import Run
 from icotlib.system.devices import best_device
@@ -140,8 +140,7 @@ def _validation_seconds(trainer: Trainer) -> float:
     """Seconds of one validation."""
 
     def validate(examples: int) -> None:
-        with _sampled(trainer, examples):
-            trainer.method.validation_metrics()
+        _sampled(trainer, examples).validation_metrics()
 
     return _of_all(trainer, validate, len(trainer.run_data.valid), 0)
 
@@ -159,8 +158,7 @@ def _test_seconds(trainer: Trainer, validation: float) -> tuple[float, float]:
         return 0.0, 0.0
 
     def test(stage: int, examples: int) -> None:
-        with _sampled(trainer, examples):
-            trainer.method.test_stage(stage)
+        _sampled(trainer, examples).test_stage(stage)
 
     ends = sorted({min(stages), max(stages)})
     number, new = len(run_data.test), int((run_data.test.total - run_data.test.question).max())
@@ -198,22 +196,18 @@ def _of_all(trainer: Trainer, evaluate: Callable[[int], None], examples: int, ne
     return passes * max(0.0, seconds - each * last) + each * examples
 
 
-@contextmanager
-def _sampled(trainer: Trainer, examples: int) -> Iterator[None]:
-    """While open, the method is evaluated on so many examples of its sets, the longest included."""
-    method, run_data = trainer.method, trainer.run_data
-    before = dict(vars(method))
+def _sampled(trainer: Trainer, examples: int) -> Method:
+    """A copy of the method, to be evaluated on so many examples of its sets, the longest
+    included; whatever it keeps of them goes with the copy."""
+    run_data = trainer.run_data
     sampled = copy.copy(run_data)
     sampled.valid = run_data.valid[_rows(run_data.valid, examples)]
     rows = _rows(run_data.test, examples)
     sampled.test = run_data.test[rows]
     sampled.corpus = replace(run_data.corpus, test=run_data.corpus.test.select(rows.tolist()))
+    method = copy.copy(trainer.method)
     method.run_data = sampled
-    try:
-        yield
-    finally:  # whatever the method has kept of them goes too
-        vars(method).clear()
-        vars(method).update(before)
+    return method
 
 
 def _rows(batch: EncodedBatch, examples: int) -> Tensor:

@@ -235,8 +235,8 @@ class Answer:
     def save(self, folder: Path) -> None:
         """Write table, figure, provenance and sentences to a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        written = (self.figure, self.study.file, self.table, self.runs, folder)
-        figures.save_published(*written, words=self.words)
+        name, words = self.study.file, self.words
+        figures.save_published(self.figure, name, self.table, self.runs, folder, words=words)
 
     @property
     def runs(self) -> list[Run]:

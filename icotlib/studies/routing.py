@@ -73,12 +73,11 @@ def ask(model: StageModel, examples: Sequence[Example]) -> Replies:
     least, most = model.at(max(model.stages)), model.at(0)
     answers, written = least.answer(examples), most.answer(examples)
     return Replies(
-        log_probabilities(least, answers),
-        *(
-            np.array([bool(one.right) and not one.chain for one in answers]),
-            np.array([one.tokens for one in answers]),
-        ),
-        *(np.array([one.right for one in written]), np.array([one.tokens for one in written])),
+        sure=log_probabilities(least, answers),
+        implicit=np.array([bool(one.right) and not one.chain for one in answers]),
+        implicit_tokens=np.array([one.tokens for one in answers]),
+        explicit=np.array([one.right for one in written]),
+        explicit_tokens=np.array([one.tokens for one in written]),
     )
 
 

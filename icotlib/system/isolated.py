@@ -50,10 +50,17 @@ class IsolatedProcess:
         return self
 
     def __exit__(self, *raised: Any) -> None:
-        for process in self.pool._processes.values():
-            process.terminate()  # in the middle of its work
-            process.join(10)  # a killed process takes a moment to be gone
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        terminate(self.pool)
+
+
+def terminate(pool: ProcessPoolExecutor) -> None:
+    """End the processes of a pool in the middle of their work."""
+    processes = list((pool._processes or {}).values())
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(10)  # a killed process takes a moment to be gone
+    pool.shutdown(wait=False, cancel_futures=True)
 
 
 def end_with_parent() -> None:

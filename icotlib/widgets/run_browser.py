@@ -74,11 +74,21 @@ class Browser:
     """The list, its filters, and what is shown of the picked runs."""
 
     def __init__(self, runs: Iterable[Run] | None = None):
-        import ipywidgets as widgets  # a terminal does without
-        import traitlets
-
         self._given = None if runs is None else list(runs)
         self._look()
+        self._make()
+        self.box = self._arranged()
+        self._filling = Filling()
+        for widget in (self.text, self.sort, *self.pickers.values()):
+            widget.observe(self._filter, names="value")
+        self.list.observe(self._picked, names="value")
+        self._fill_pickers()
+        self._filter()
+
+    def _make(self) -> None:
+        """Make the widgets."""
+        import ipywidgets as widgets  # a terminal does without
+
         self.text = filter_field()
         self.pickers = {name: picker(name.capitalize(), [ANY]) for name in FILTERS}
         self.sort = picker("Sort by", list(ORDERS))
@@ -93,32 +103,23 @@ class Browser:
         self.said, self.settings, self.curves = (widgets.HTML() for _ in range(3))
         #: An output, not HTML: JupyterLab opens notebooks that are linked there.
         self.links = widgets.Output()
+
+    def _arranged(self) -> Any:
+        """The box that they stand in."""
+        import ipywidgets as widgets
+        import traitlets
+
         heads = html.escape(_columns(HEADINGS))
         head = widgets.HTML(f'{STYLE}<div class="icot-columns" aria-hidden="true">{heads}</div>')
         row = widgets.Layout(flex_flow="row wrap")
-        self.box = widgets.VBox(
-            [
-                widgets.HBox([self.text, self.reload], layout=row),
-                widgets.HBox([*self.pickers.values(), self.sort], layout=row),
-                *(
-                    head,
-                    self.list,
-                    widgets.HBox([self.all, self.none], layout=row),
-                    self.said,
-                    self.settings,
-                    self.curves,
-                    self.links,
-                ),
-            ]
-        )
-        self.box.add_class("icot-runs")
-        self.box.add_traits(value=traitlets.Tuple())
-        self._filling = Filling()
-        for widget in (self.text, self.sort, *self.pickers.values()):
-            widget.observe(self._filter, names="value")
-        self.list.observe(self._picked, names="value")
-        self._fill_pickers()
-        self._filter()
+        filters = widgets.HBox([*self.pickers.values(), self.sort], layout=row)
+        picking = widgets.HBox([self.all, self.none], layout=row)
+        shown = [self.said, self.settings, self.curves, self.links]
+        top = widgets.HBox([self.text, self.reload], layout=row)
+        box = widgets.VBox([top, filters, head, self.list, picking, *shown])
+        box.add_class("icot-runs")
+        box.add_traits(value=traitlets.Tuple())
+        return box
 
     @property
     def runs(self) -> list[Run]:

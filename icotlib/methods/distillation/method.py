@@ -147,8 +147,9 @@ class EmulatorPhase(EmulatingPhase):
     ) -> Iterator[MicroBatch]:
         distill, states, gold = self.config.distill, self.states(batch), None
         if distill.mixture_supervision:
-            where = (states.shape[1], distill.subset, distill.delta, distill.mixture_offset)
-            gold = gold_tokens(batch, *where).to(self.device)
+            layers, offset = states.shape[1], distill.mixture_offset
+            gold = gold_tokens(batch, layers, distill.subset, distill.delta, offset)
+            gold = gold.to(self.device)
         for rows in self.row_groups(batch.question):
             here = rows.to(self.device)
             own = gold if gold is None else gold[here]

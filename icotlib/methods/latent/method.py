@@ -205,14 +205,14 @@ class LatentMethod(Method):
     ) -> Iterator[MicroBatch]:
         self.show_stage(self.schedule.eval_stage)
         form, schedule = self.format, self.schedule
-        units, batch, k = draw_removal(schedule, form, step, batch, generator)
-        places = self.places(self.config, schedule.longest, units).expand(len(batch))
-        kept = batch.total - k
-        learned = int((kept - batch.question).sum())
-        steps = self.tokens_of_steps(batch, units, int(places.max()))
+        units, arranged, k = draw_removal(schedule, form, step, batch, generator)
+        places = self.places(self.config, schedule.longest, units).expand(len(arranged))
+        kept = arranged.total - k
+        learned = int((kept - arranged.question).sum())
+        steps = self.tokens_of_steps(arranged, units, int(places.max()))
         evaluated = int(self.places(self.config, schedule.longest, schedule.eval_stage))
         for rows in self.of_equal_places(self.row_groups(kept + places), places):
-            part, cut = batch[rows], k[rows]
+            part, cut = arranged[rows], k[rows]
             inputs = form.inputs(part, cut).to(self.device)
             here = places[rows]
             output = self.thinking(inputs, part, here)

@@ -2,5 +2,5 @@
 
 schedules  how many chain tokens are removed at each step, with removal smoothing
 rollback   the schedule that goes back after a collapse
-method     the method: its settings, and when the optimizer is reset (`Trainer.train` resets it)
+method     the method: its settings, and when the optimizer is reset (the trainer resets it)
 """

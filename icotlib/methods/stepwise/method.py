@@ -52,7 +52,7 @@ class StepwiseInternalization(CausalLMMethod):
         """Ask for cleared optimizer moments whenever s grows, as long as batches hold chain tokens,
         and whenever weights come back.
 
-        `Trainer.train` clears them (Section 3.2, optimizer reset).
+        The trainer clears them (Section 3.2, optimizer reset).
         """
         change = super().begin_step(step)
         if self.schedule.back_to is not None:  # to weights that these moments do not belong to
