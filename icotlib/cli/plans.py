@@ -31,4 +31,4 @@ def print_outlook(options: argparse.Namespace, configs: Sequence[RunConfig]) -> 
     """What the runs that are missing for some configs will take together."""
     from icotlib.running.outlook import outlook  # torch: not for --help
 
-    print("\n".join(outlook(configs, options.speed, options.jobs).lines()))
+    print(outlook(configs, options.speed, options.jobs))

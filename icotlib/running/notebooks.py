@@ -140,14 +140,14 @@ def execute(
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    from icotlib.system.processes import ONE_THREAD, environment  # torch: not for help texts
+    from icotlib.system.processes import BESIDE_OTHERS, environment  # torch: not for help texts
 
     parameter_cells.check(values, parameter_types(notebook), notebook.stem)
     output = output or executed_folder(**values) / notebook.name
     output.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     try:
-        with environment(**ONE_THREAD):
+        with environment(**BESIDE_OTHERS):
             papermill.execute_notebook(
                 str(notebook),
                 str(output),

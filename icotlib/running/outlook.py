@@ -34,9 +34,9 @@ NEUTRAL = ("seed", "label", "preset", "lr")
 NOTICED = 1.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Outlook:
-    """What some runs will take together."""
+    """What some runs will take together; shown as text."""
 
     #: The runs that are missing, in the order in which they would train.
     runs: Sequence[RunConfig]
@@ -65,6 +65,9 @@ class Outlook:
         counted = grouped.first().assign(runs=grouped.size()["size"])
         counted["together"] = counted.runs * counted.seconds
         return counted[["method", "task", "label", "runs", "steps", "seconds", "together"]]
+
+    def __repr__(self) -> str:
+        return "\n".join(self.lines())
 
     @property
     def seconds(self) -> float:
