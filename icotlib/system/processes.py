@@ -12,7 +12,7 @@ from icotlib.system.variables import whole_number
 
 #: Variables of notebook kernels, which are executed beside trainings. They start with one thread
 #: each; where an analysis uses more, threads that wait for each other sleep instead of spinning on
-#: a core that a training needs. Beside two trainings, it takes half of the time (LOG.md, 2026-11-29).
+#: a core that a training needs: it takes half of the time (LOG.md, 2026-11-29).
 BESIDE_OTHERS = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 
