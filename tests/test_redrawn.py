@@ -16,7 +16,7 @@ from icotlib.reporting import figures
 @pytest.fixture
 def copied(tmp_path):
     """A folder with one published figure."""
-    for file in paths.FIGURES.glob("kd_depth.*"):
+    for file in paths.FIGURES.glob("kd_explained.*"):
         shutil.copy(file, tmp_path)
     return tmp_path
 
@@ -32,26 +32,26 @@ def test_published_figures_are_those_that_todays_code_draws(name):
 
 def test_a_figure_drawn_again_keeps_its_table_and_its_runs(copied, capsys):
     before = {file.name: file.read_bytes() for file in copied.iterdir()}
-    origin = json.loads(before["kd_depth.json"])
-    broken = copied / "kd_depth.png"
+    origin = json.loads(before["kd_explained.json"])
+    broken = copied / "kd_explained.png"
     broken.write_bytes(b"")
-    main(["publish", "--redraw", "kd_depth", "--out", str(copied)])
+    main(["publish", "--redraw", "kd_explained", "--out", str(copied)])
     assert image.imread(broken).shape[2] == 4
-    assert (copied / "kd_depth.csv").read_bytes() == before["kd_depth.csv"]
-    assert json.loads((copied / "kd_depth.json").read_text())["runs"] == origin["runs"]
-    assert "kd_depth" in capsys.readouterr().out
+    assert (copied / "kd_explained.csv").read_bytes() == before["kd_explained.csv"]
+    assert json.loads((copied / "kd_explained.json").read_text())["runs"] == origin["runs"]
+    assert "kd_explained" in capsys.readouterr().out
 
 
 def test_without_names_every_figure_of_the_folder_is_drawn(copied):
-    assert redrawn.redraw(folder=copied) == ["kd_depth"]
+    assert redrawn.redraw(folder=copied) == ["kd_explained"]
 
 
-@pytest.mark.parametrize("name", ["kd_dept", "budget"])
+@pytest.mark.parametrize("name", ["kd_explaind", "budget"])
 def test_what_cannot_be_drawn_again_is_said_before_anything_is_written(name, copied):
-    before = (copied / "kd_depth.png").read_bytes()
-    with pytest.raises(ConfigError, match="kd_depth"):
-        redrawn.redraw(["kd_depth", name], copied)
-    assert (copied / "kd_depth.png").read_bytes() == before
+    before = (copied / "kd_explained.png").read_bytes()
+    with pytest.raises(ConfigError, match="kd_explained"):
+        redrawn.redraw(["kd_explained", name], copied)
+    assert (copied / "kd_explained.png").read_bytes() == before
 
 
 def test_names_of_positions_are_read_as_they_were_before_they_were_written():

@@ -456,6 +456,9 @@ def test_depths_differ_in_layers_and_in_how_far_the_diagonal_goes(runs_folder):
     assert distilled.coverage.tolist() == [2 / 7] * 3
     assert distilled.phase.tolist() == ["true states", "emulated states", "coupled"]
     assert table[table.method == "one_model"].coverage.isna().all()
+    for member in asked:
+        alone = get_study("depth").answer([member])
+        assert len(alone.words) == len(alone.figure.axes) - 1 == 1
     for changes, message in (
         ({"model.layers": 5}, "differ in model.layers"),
         ({"data.path": "mine"}, "chains of one length"),

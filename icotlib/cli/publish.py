@@ -13,7 +13,7 @@ examples:
         figures/ and the tables of README and guide
   icot publish --out mine --task mult-3x3
         figures and tables of another task, in a folder of yours
-  icot publish --redraw kd_depth
+  icot publish --redraw kd_explained
         a published figure again, from its table; without names, every one
 """
 

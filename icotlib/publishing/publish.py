@@ -165,10 +165,6 @@ def publish_distillation(coupled: Sequence[Run], folder: Path) -> None:
         if len(rows := finished(make(preset, seed, own))) > 1:
             table = ablation_tables.ablation_table(rows)
             save(name, figures.ablations(table), table, *rows.values())
-    if deep := finished(experiments.depths(preset, seed, own)):
-        deep |= {config.model.layers: config}
-        table = ablation_tables.depth_table(deep)
-        save("depth", figures.depth(table), table, *deep.values())
     if few := finished(experiments.few_examples(preset, seed, own)):
         table = ablation_tables.coupling_curves(few)
         save("overfitting", figures.overfitting(table), table, *few.values())

@@ -21,7 +21,6 @@ DRAWN_BY = {
     "accuracy_vs_speed": "accuracy_vs_speed",
     "costs": "costs",
     "kd_ablations": "ablations",
-    "kd_depth": "depth",
     "kd_explained": "explained",
     "kd_harder": "ablations",
     "kd_overfitting": "overfitting",

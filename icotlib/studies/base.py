@@ -225,8 +225,9 @@ class Answer:
 
     @property
     def words(self) -> list[str]:
-        """In sentences."""
-        return self.study.words(self.members, self.table)
+        """In sentences, one at least."""
+        alone = "No other arm is finished with which this one could be compared."
+        return self.study.words(self.members, self.table) or [alone]
 
     @property
     def figure(self) -> Figure:

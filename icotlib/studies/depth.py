@@ -75,7 +75,7 @@ class Depth(Study):
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
         groups = self.rows_by_arm(members)
-        first = _arm(int(table[table.coverage.notna()].layers.max()))
+        first = _arm(max(table.layers))
         if first not in groups:
             return ["No run of ICoT-KD in its deepest model is finished."]
         named = {arm: f"{arm} ({rows.accuracy.mean():.1%})" for arm, rows in groups.items()}

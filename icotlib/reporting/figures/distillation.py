@@ -218,7 +218,7 @@ def depth_over_seeds(table: pd.DataFrame) -> Figure:
     _draw_groups(right, distilled[distilled.layers == deepest], "coverage", looks, 0.012)
     right.xaxis.set_major_formatter(PercentFormatter(1))
     right.set_xlabel("last state, as a share of the chain")
-    right.set_title(f"ICoT-KD, {deepest} layers")
+    right.set_title(f"ICoT-KD, {deepest:.0f} layers" if len(distilled) else "no run of ICoT-KD")
     percent(left, WITH_BARS)
     entries = left.get_legend_handles_labels()
     legend_outside(figure, *entries, loc="outside lower center", ncols=5)
