@@ -32,6 +32,7 @@ from icotlib.evaluation.stage_model import load
 from icotlib.models.build import build_model
 from icotlib.models.checks import Requirements, check_model, check_tables
 from icotlib.models.decoding import uses_cache
+from icotlib.models.hooks import decoder_layers, mask_attention
 from icotlib.running.planning import plan
 from icotlib.tasks import Example
 from icotlib.training.trainer import Trainer, train
@@ -138,6 +139,18 @@ def test_an_architecture_passes_its_checks_and_writes_what_it_reads(architecture
 def test_positions_that_do_not_reach_a_model_cannot_be_kept(architecture):
     with pytest.raises(ConfigError, match=r"position ids.*set removal\.keep_positions=false"):
         check_model(make(architecture), requirements(keep_positions=True))
+
+
+def test_models_whose_layers_cannot_be_hooked_are_refused():
+    with pytest.raises(ConfigError, match="no list of 2 layers to hook"):
+        decoder_layers(make("xlm"))
+    with (
+        pytest.raises(ConfigError, match="take no attention mask"),
+        mask_attention(make("rwkv"), lambda layer: None),
+    ):
+        pass
+    with mask_attention(make("gpt2"), lambda layer: None):
+        pass
 
 
 def test_falcon_with_alibi_cannot_keep_positions():

@@ -172,6 +172,36 @@ def test_padding_changes_nothing(ids, content):
 
 
 @pytest.mark.parametrize("content", ["recycled", "fixed"])
+def test_roberta_numbers_positions_from_behind_its_padding(ids, content):
+    """In every pass, cached or not, padded or not."""
+    text = AutoConfig.for_model(
+        "roberta", vocab_size=20, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=64, pad_token_id=1, is_decoder=True,
+    )  # fmt: skip
+    config = LatentConfig(
+        text, separator=SEPARATOR, latents=3, reserved_positions=5, content=content
+    )
+    torch.manual_seed(0)
+    model = LatentModel.of(AutoModelForCausalLM.from_config(text), config).eval()
+    mixed = ids.clone()
+    mixed[2, :-2], mixed[2, -2:] = ids[2, 2:], 0
+    found = model(mixed).logits
+    torch.testing.assert_close(found[:2, QUESTION - 1 :], answers(model, ids)[:2])
+    alone = model(ids[2:, 2:]).logits
+    torch.testing.assert_close(found[2:, QUESTION - 3 : -2], alone[:, QUESTION - 3 :])
+
+
+def test_states_of_another_width_than_embeddings_are_not_recycled():
+    text = AutoConfig.for_model(
+        "electra", vocab_size=20, hidden_size=32, embedding_size=16, num_hidden_layers=2,
+        num_attention_heads=2, intermediate_size=64, is_decoder=True,
+    )  # fmt: skip
+    config = LatentConfig(text, separator=SEPARATOR, latents=3, reserved_positions=5)
+    with pytest.raises(ConfigError, match="have width 16, its hidden states 32"):
+        LatentModel.of(AutoModelForCausalLM.from_config(text), config)
+
+
+@pytest.mark.parametrize("content", ["recycled", "fixed"])
 def test_no_more_is_read_than_the_longest_question_and_the_longest_rest(ids, content):
     """Without lengths, padding behind short questions is read as if it followed them."""
     model, widths = latent_model(content=content), []

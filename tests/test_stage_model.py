@@ -469,6 +469,9 @@ def test_forced_answers_are_the_most_likely_next_tokens(model, questions):
             inputs.ids, position_ids=inputs.positions, attention_mask=torch.ones_like(inputs.ids)
         ).logits
     assert torch.equal(model.teacher_forced_answer(inputs, at), logits[:, at].argmax(dim=-1).cpu())
+    for layer, position in ((-1, 0), (99, 0), (0, -1), (0, inputs.ids.shape[1])):
+        with pytest.raises(ConfigError, match=f"not layer {layer} and position {position}"):
+            model.teacher_forced_answer(inputs, at, {(layer, position): torch.zeros(1, 1)})
 
 
 def test_an_untrained_model_has_the_same_architecture_and_other_weights(model):

@@ -460,11 +460,27 @@ def test_depths_differ_in_layers_and_in_how_far_the_diagonal_goes(runs_folder):
         alone = get_study("depth").answer([member])
         assert len(alone.words) == len(alone.figure.axes) - 1 == 1
     for changes, message in (
-        ({"model.layers": 5}, "differ in model.layers"),
+        ({"model.layers": 5}, "model.layers tells the runs of a study apart"),
         ({"data.path": "mine"}, "chains of one length"),
     ):
         with pytest.raises(ConfigError, match=message):
             get_study("depth").members("smoke", [10], changes)
+
+
+@pytest.mark.parametrize(
+    ("study", "changes"),
+    [
+        ("auxiliary", {"auxiliary.target": "shuffled"}),
+        ("anytime", {"removal.stage": 2}),
+        ("depth", {"distill.delta": 1.0}),
+        ("stability", {"removal.smoothing": None}),
+        ("stability", {"removal.reset_optimizer": False}),
+    ],
+)
+def test_settings_that_tell_arms_apart_are_not_set_for_all(study, changes):
+    """An arm would keep its name and its sentences, and be another."""
+    with pytest.raises(ConfigError, match=r"tells the runs of a study apart|switched off for all"):
+        get_study(study).members("fast", [10], changes)
 
 
 def settings_of(config):

@@ -77,6 +77,15 @@ def killed_at(killed, config, monkeypatch):
             train(config)
 
 
+@pytest.mark.parametrize("method", ["no_cot", "icot_si"])
+def test_layers_that_are_computed_again_attend_as_the_first_time(runs_folder, tiny, method):
+    """In bf16 on a CPU, whose short sequences have an attention of their own without that."""
+    config = tiny.override({"method": method, "train.precision": "bf16"})
+    plain = train(config).metrics.loss
+    again = train(config.override({"train.gradient_checkpointing": True})).metrics.loss
+    assert again.tolist() == pytest.approx(plain.tolist(), rel=0.02)
+
+
 def test_a_run_learns_and_describes_itself(runs_folder, tiny):
     config = tiny.override({"train.steps": 60, "train.batch_size": 32, "train.eval_every": 20})
     run = train(config)

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from icotlib.data.inputs import LMBatch
+from icotlib.errors import ConfigError
 from icotlib.evaluation.generation import logits_of
-from icotlib.models.hooks import hook_residual_stream
+from icotlib.models.hooks import decoder_layers, hook_residual_stream
 
 #: States `[n, d]` each, by layer of the residual stream and position.
 States = Mapping[tuple[int, int], Tensor]
@@ -80,6 +81,20 @@ def replaced(decoder: PreTrainedModel, states: States, rows: slice) -> Iterator[
         yield
 
 
+def _check_states(
+    model: nn.Module, decoder: PreTrainedModel, inputs: LMBatch, states: States
+) -> None:
+    """Raises `ConfigError` for a state that no pass over the inputs would meet."""
+    layers = len(decoder_layers(decoder))
+    end = inputs.ids.shape[1] + len(getattr(model, "inserted", []))
+    for layer, position in states:
+        if not (0 <= layer <= layers and 0 <= position < end):
+            raise ConfigError(
+                f"there are layers 0 to {layers} and positions 0 to {end - 1}, not layer {layer} "
+                f"and position {position}"
+            )
+
+
 @torch.no_grad()
 def teacher_forced_answer(
     model: nn.Module,
@@ -93,7 +108,10 @@ def teacher_forced_answer(
     Args:
         positions: `[symbols]`, behind the question.
         states: states to put in first.
+
+    Raises `ConfigError` for a state at a layer or a position that is not there.
     """
+    _check_states(model, decoder, inputs, states or {})
     tokens, back = [], columns(model, positions) - inputs.ids.shape[1]
     inputs = replace(inputs, logits_to_keep=int(-back.min()))
     for rows, part in split(inputs):

@@ -31,13 +31,18 @@ class _EnoughError(Exception):
 def decoder_layers(model: nn.Module) -> nn.ModuleList:
     """The decoder's layers from the lowest to the highest, in any architecture.
 
-    Raises `ConfigError` if the model has no list of `num_hidden_layers` modules.
+    Raises `ConfigError` if the model has no list of `num_hidden_layers` modules, or several beside
+    each other, as XLM has for the parts of its layers.
     """
     config: Any = model.config
     layers = config.get_text_config().num_hidden_layers
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == layers:
-            return module
+    for parent in model.modules():
+        lists = [one for one in parent.children() if isinstance(one, nn.ModuleList)]
+        whole = [one for one in lists if len(one) == layers]
+        if len(whole) == 1:
+            return whole[0]
+        if whole:
+            break
     raise ConfigError(f"{type(model).__name__} has no list of {layers} layers to hook")
 
 
@@ -159,9 +164,15 @@ def mask_attention(
 
         return before
 
+    layers = decoder_layers(model)
+    if "attention_mask" not in inspect.signature(layers[0].forward).parameters:
+        raise ConfigError(
+            f"the layers of {type(model).__name__} take no attention mask: attention in it cannot "
+            "be knocked out"
+        )
     handles = [
         layer.register_forward_pre_hook(hook(number), with_kwargs=True)
-        for number, layer in enumerate(decoder_layers(model))
+        for number, layer in enumerate(layers)
     ]
     with _removed_after(handles):
         yield

@@ -22,11 +22,18 @@ def mixed_precision(precision: str) -> str:
     return {"fp32": "no", "int8": "no"}.get(precision, precision)
 
 
-def step_mode(precision: str, model: nn.Module) -> AbstractContextManager:
+def step_mode(precision: str, model: nn.Module, recomputed: bool = False) -> AbstractContextManager:
     """What must be open in a training step so that a model multiplies and attends as suits its
-    precision on this device, autocast aside, which is accelerate's part. It can be opened again."""
+    precision on this device, autocast aside, which is accelerate's part. It can be opened again.
+
+    Args:
+        recomputed: whether layers are computed again in the backward pass, which torch keeps from
+            attention of our own: the second time, another one would attend.
+    """
     if precision == "int8":
         return int8.int8_matmuls(precision, model)
+    if recomputed:
+        return nullcontext()
     return short_attention(DTYPES.get(mixed_precision(precision)), model)
 
 

@@ -11,6 +11,9 @@ from icotlib.publishing.study_tables import MATCH, by_group, each, examples, wor
 from icotlib.reporting.figures.style import arm_style
 from icotlib.reporting.statistics import over_seeds
 
+#: How budgets are named: whole steps take about as many seconds.
+BUDGETS = {"own": "own", "examples": "equal examples", "seconds": "about equal seconds"}
+
 
 @block
 def quarrel() -> str:
@@ -50,7 +53,7 @@ def methods() -> str:
             shown.append(
                 {
                     "task": task,
-                    "budget": unit if unit == "own" else f"equal {unit}",
+                    "budget": BUDGETS[unit],
                     "method": arm_style(method)["label"],
                     "latent places": first.latents,
                     "passes before the answer": first.passes,

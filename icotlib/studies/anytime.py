@@ -38,6 +38,7 @@ class Anytime(Study):
     )
     seeds = (10, 11, 12)
     few = 1
+    apart = ("removal.stage",)
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
         generalist = one_model(preset, seed, overrides)

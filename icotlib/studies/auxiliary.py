@@ -38,6 +38,8 @@ class Auxiliary(Study):
         "otherwise trained on answers alone?"
     )
 
+    apart = ("auxiliary.target",)
+
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
         model = METHODS.get("running_sums").presets.get(preset, {})  # the paper's own, at `paper`
         model = {name: value for name, value in model.items() if name.startswith("model.")}

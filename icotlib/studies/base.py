@@ -63,6 +63,8 @@ class Study(ABC):
     few: ClassVar[int] = 2
     #: Whether its figure needs nothing but its table.
     drawn_from_table: ClassVar[bool] = True
+    #: Settings by which its arms differ, besides `OWN`.
+    apart: ClassVar[tuple[str, ...]] = ()
     #: Arms that have fewer seeds, the first so many.
     fewer: ClassVar[Mapping[str, int]] = {}
 
@@ -116,7 +118,7 @@ class Study(ABC):
         own = (seed + shift for seed in self._seeds(preset))
         chosen = tuple(dict.fromkeys(own if seeds is None else seeds))
         changes = dict(parse_overrides(overrides))
-        for name in OWN:
+        for name in (*OWN, *self.apart):
             if name in changes:
                 raise ConfigError(
                     f"{name} tells the runs of a study apart, and cannot be set for all of them"

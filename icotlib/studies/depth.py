@@ -51,6 +51,7 @@ class Depth(Study):
         "ICoT-SI and one model for all k reach in a model of its shape?"
     )
     seeds = (10, 11, 12)
+    apart = ("model.layers", "distill.delta")
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
         chain, deepest = _chain(preset, overrides), max(LAYERS[preset])
@@ -100,14 +101,8 @@ def _of(layers: int, preset: str, seed: int, overrides: Any) -> RunConfig:
 def _chain(preset: str, overrides: Any) -> int:
     """The chain's length in tokens.
 
-    Raises `ConfigError` for settings that would make arms equal, and for data from files, whose
-    chains differ in length.
+    Raises `ConfigError` for data from files, whose chains differ in length.
     """
-    if "model.layers" in overrides or "distill.delta" in overrides:
-        raise ConfigError(
-            "the runs of the study depth differ in model.layers and distill.delta: neither can be "
-            "set for all of them"
-        )
     if "data.path" in overrides:
         raise ConfigError(
             "the study depth needs chains of one length: leave out data.path, or set data.task"

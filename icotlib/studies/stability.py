@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from icotlib.config import RunConfig
+from icotlib.errors import ConfigError
 from icotlib.experiments.stepwise import REMOVAL, icot_si, one_model
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import capital, percent
@@ -67,6 +68,13 @@ class Stability(Study):
     seeds = tuple(range(10, 18))
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
+        if overrides.get("removal.smoothing", 0) is None or not overrides.get(
+            "removal.reset_optimizer", True
+        ):
+            raise ConfigError(
+                "the study stability compares the paper's schedule, which has smoothing and "
+                "optimizer reset, with others: neither can be switched off for all of them"
+            )
         changes = {arm: _changes(arm, preset, overrides) for arm in SCHEDULES}
         made = {
             arm: icot_si(preset, seed, of_arm(_read_by(arm, overrides), one))

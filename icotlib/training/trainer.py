@@ -189,7 +189,8 @@ class Trainer:
     @cached_property
     def step_mode(self) -> contextlib.AbstractContextManager:
         """How a step multiplies and attends, where accelerate does not see to it."""
-        return step_mode(self.config.train.precision, self.method.model)
+        recomputed = self.config.train.gradient_checkpointing
+        return step_mode(self.config.train.precision, self.method.model, recomputed)
 
     @property
     def steps(self) -> int:

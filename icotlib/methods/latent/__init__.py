@@ -1,6 +1,7 @@
 """Latent places instead of written tokens.
 
 config        the config of a model with latent places, in the hub's form
+checks        whether states of a language model can be recycled as embeddings
 reading       what such a model has read of a batch, and what its forward pass returns
 model         a language model with latent places between question and answer
 settings      settings that these methods share

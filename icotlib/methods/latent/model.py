@@ -22,10 +22,12 @@ from torch.nn.functional import pad
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from icotlib.errors import ConfigError
+from icotlib.methods.latent.checks import check_recycles
 from icotlib.methods.latent.config import LatentConfig
 from icotlib.methods.latent.reading import LatentOutput, Read, at_tokens
 from icotlib.models.cache import has_cache
-from icotlib.models.decoding import kept_logits
+from icotlib.models.decoding import kept_logits, position_ids
+from icotlib.models.parameters import position_offset
 from icotlib.models.questions import Halves, first_separator, halves
 from icotlib.models.wrapped import LanguageModelHolder
 
@@ -58,13 +60,9 @@ class LatentModel(LanguageModelHolder):
         """A language model with latent places, whose marks begin as the separator (Coconut begins
         them all as one known token).
 
-        Raises `ConfigError` for an architecture without a body of its own.
+        Raises `ConfigError` for a model whose states cannot be recycled.
         """
-        if language_model.base_model is language_model:
-            raise ConfigError(
-                f"{type(language_model).__name__} has no body apart from its output head, whose "
-                "states could be recycled: take another model"
-            )
+        check_recycles(language_model)
         model = cls(config)
         model.language_model.load_state_dict(language_model.state_dict())
         model._begin_marks()
@@ -326,11 +324,12 @@ class LatentModel(LanguageModelHolder):
     def _arguments(self, state: Read) -> dict[str, Any]:
         """How the language model is called to read what waits."""
         given = {"inputs_embeds": state.waiting, "past_key_values": state.cache}
-        if state.whole:
+        if state.whole and not position_offset(self.language_model):
             return given
         is_real = torch.cat([state.before, state.is_real], dim=1)
         positions = (is_real.cumsum(dim=1) - 1).clamp(min=0)[:, -state.waiting.shape[1] :]
-        return given | {"attention_mask": is_real.long(), "position_ids": positions}
+        ids = position_ids(self.language_model, positions)
+        return given | {"attention_mask": is_real.long(), "position_ids": ids}
 
     def _begins(self, state: Read) -> None:
         """Tell the hooks of analyses at which position the pass begins."""
