@@ -16,6 +16,7 @@ from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.activations import stored_activations
 from icotlib.runs import Run, all_runs, find_run, shipped, shipped_runs
 from icotlib.sharing import ship
+from icotlib.sharing.archive import export_runs
 from icotlib.training.trainer import train
 
 
@@ -147,3 +148,10 @@ def test_a_damaged_shipped_model_is_an_error_that_names_it(run, shelf):
     (copy.folder / "config.json").write_text("{}")
     with pytest.warns(RunWarning, match="config.json"), pytest.raises(RunError, match="none does"):
         shipped("one_model")
+
+
+def test_a_shipped_model_is_not_put_into_an_archive_of_runs(tmp_path):
+    """Whoever imports the archive has it already, and under a name that is not its settings'."""
+    with pytest.raises(RunError, match="one_model comes with the workbook"):
+        export_runs([Run(paths.SHIPPED / "one_model")], tmp_path / "runs.tar.gz")
+    assert not any(tmp_path.iterdir())

@@ -60,6 +60,8 @@ def export_runs(runs: Iterable[Run], path: str | Path, weights: bool = False) ->
     if path.exists():
         raise RunError(f"{path} exists: delete it, or give another name")
     every = _with_ancestors(runs)
+    if shipped := [run.name for run in every if paths.SHIPPED in run.folder.parents]:
+        raise RunError(f"{shipped[0]} comes with the workbook: it is there without an archive")
     if not every:
         raise RunError("no finished run is chosen, so that there is nothing to export")
     path.parent.mkdir(parents=True, exist_ok=True)
