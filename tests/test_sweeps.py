@@ -443,3 +443,8 @@ def test_files_in_cells_are_found_from_anywhere(runs_folder, tmp_path, monkeypat
     (tmp_path / "held.txt").write_text("1 2 * 3||4 #### 5\n")
     sweep = Sweep.make("one_model", [{"data.hold_out": "held.txt"}], {"preset": "smoke"})
     assert sweep.plan["cells"] == [{"data.hold_out": f"{tmp_path}/held.txt"}]
+
+
+def test_a_range_of_very_many_values_is_refused_at_once():
+    with pytest.raises(ConfigError, match="999,991 values, one for each whole number"):
+        parse_grid(["train.steps=10..1000000"])

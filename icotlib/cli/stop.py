@@ -29,12 +29,12 @@ def run(options: argparse.Namespace) -> None:
     if not (options.names or options.all):
         raise RunError("name the runs to stop, or use --all")
     training = runs_in_training()
+    if not training:
+        raise RunError("no run is in training")
     listed = "".join(f"\n  {one.name}" for one in training)
     for name in options.names:
         if not any(begins(one.name, name) for one in training):
             raise RunError(f"no run in training begins with {name!r}; in training are:{listed}")
-    if not training:
-        raise RunError("no run is in training")
     for one in training:
         if options.all or any(begins(one.name, name) for name in options.names):
             one.request_stop()

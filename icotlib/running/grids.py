@@ -17,6 +17,10 @@ from icotlib.values import Typed, is_text, typed_yaml
 _RANGE = re.compile(r"\s*(-?[\d.]+(?:e-?\d+)?)\s*\.\.\s*(-?[\d.]+(?:e-?\d+)?)\s*(:log)?\s*", re.I)
 
 
+#: Values of a range, at most.
+MOST = 10_000
+
+
 def parse_grid(pairs: Sequence[str]) -> dict[str, list[Any]]:
     """The values of each setting from texts such as `seed=0..4` and `removal.pace=1,2`.
 
@@ -32,6 +36,11 @@ def parse_grid(pairs: Sequence[str]) -> dict[str, list[Any]]:
             raise ConfigError(f"--grid {pair}: :log belongs to --draw; list the values: a,b,c")
         if bounds:
             low, high = _whole(bounds[1], pair), _whole(bounds[2], pair)
+            if high - low >= MOST:
+                raise ConfigError(
+                    f"--grid {pair}: {high - low + 1:,} values, one for each whole number, and at "
+                    f"most {MOST:,} are done: list single values with commas"
+                )
             grid[name] = list(range(low, high + 1))
         else:
             grid[name] = _values(name, text, f"--grid {pair}")
