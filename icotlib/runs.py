@@ -28,12 +28,12 @@ import re
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from icotlib import paths
-from icotlib.config import NUMERICS, RunConfig, to_dict
+from icotlib.config import NUMERICS, RunConfig, families, to_dict
 from icotlib.errors import IcotError, RunError, RunWarning
 from icotlib.run_files import FORMAT, RESULTS, RunFiles
 from icotlib.system import leases, seals
@@ -238,6 +238,11 @@ def _whole(folders: Iterator[Run], finished: bool) -> list[Run]:
 def _folders(root: Path) -> Iterator[Run]:
     markers = [*root.glob("*/config.json"), *root.glob("*/done.json")]
     return (Run(folder) for folder in sorted({path.parent for path in markers}))
+
+
+def runs_with_ancestors(configs: Iterable[RunConfig]) -> list[Run]:
+    """The runs of these configs and all that they build on, each once."""
+    return [Run.of(config) for config in families(configs).values()]
 
 
 def unfinished(configs: Sequence[RunConfig]) -> list[RunConfig]:

@@ -19,20 +19,19 @@ from icotlib.system import memory
 
 
 class Cluster:
-    """A scheduler and its workers, each a process of its own, as a user starts them.
+    """A scheduler and its two workers, each a process of its own, as a user starts them.
 
     Args:
         folder: for the workers' files.
         machines: whether each worker plays a machine: an address, a home and a working directory of
             its own, and a copy of the package.
-        workers: how many there are.
     """
 
-    def __init__(self, folder: Path, machines: bool = False, workers: int = 2):
+    def __init__(self, folder: Path, machines: bool = False):
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             self.port = taken.getsockname()[1]
-        self.folder, self.machines, self.workers = folder, machines, workers
+        self.folder, self.machines = folder, machines
         self.processes: dict[str, subprocess.Popen] = {}
 
     @property
@@ -41,8 +40,7 @@ class Cluster:
 
     def start(self) -> None:
         """Start whatever does not run."""
-        numbers = range(1, self.workers + 1)
-        commands = {"scheduler": self._scheduler()} | {str(n): self._worker(n) for n in numbers}
+        commands = {"scheduler": self._scheduler()} | {str(n): self._worker(n) for n in (1, 2)}
         for name, (options, environment) in commands.items():
             process = self.processes.get(name)
             if process is None or process.poll() is not None:

@@ -58,14 +58,28 @@ RUNS = {
 }
 
 
-def latent_model(architecture: str = "gpt2", **settings) -> LatentModel:
-    """A model of three places with random weights, in evaluation mode."""
+#: A small language model without special tokens.
+SMALL = {
+    "vocab_size": 20,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 64,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": None,
+}
+
+
+def latent_model(architecture: str = "gpt2", text_settings=(), **settings) -> LatentModel:
+    """A model of three places with random weights, in evaluation mode.
+
+    Args:
+        text_settings: of its language model, over `SMALL`.
+    """
     torch.manual_seed(0)
-    text = AutoConfig.for_model(
-        architecture, vocab_size=20, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=64, max_position_embeddings=64,
-        bos_token_id=None, eos_token_id=None, pad_token_id=None,
-    )  # fmt: skip
+    text = AutoConfig.for_model(architecture, **SMALL | dict(text_settings))
     own = {"separator": SEPARATOR, "latents": 3, "reserved_positions": 5} | settings
     model = LatentModel.of(AutoModelForCausalLM.from_config(text), LatentConfig(text, **own))
     torch.nn.init.normal_(model.marks)
@@ -162,7 +176,11 @@ def test_as_many_rounds_as_places_equal_thoughts_in_turn(ids):
 
 @pytest.mark.parametrize("content", ["recycled", "fixed"])
 def test_padding_changes_nothing(ids, content):
-    model = latent_model(content=content)
+    check_padding(latent_model(content=content), ids)
+
+
+def check_padding(model: LatentModel, ids: torch.Tensor) -> None:
+    """A shorter question has the same logits alone and behind the padding of longer ones."""
     mixed = ids.clone()
     mixed[2, :-2], mixed[2, -2:] = ids[2, 2:], 0
     found = model(mixed).logits
@@ -174,31 +192,13 @@ def test_padding_changes_nothing(ids, content):
 @pytest.mark.parametrize("content", ["recycled", "fixed"])
 def test_roberta_numbers_positions_from_behind_its_padding(ids, content):
     """In every pass, cached or not, padded or not."""
-    text = AutoConfig.for_model(
-        "roberta", vocab_size=20, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=64, max_position_embeddings=64, pad_token_id=1, is_decoder=True,
-    )  # fmt: skip
-    config = LatentConfig(
-        text, separator=SEPARATOR, latents=3, reserved_positions=5, content=content
-    )
-    torch.manual_seed(0)
-    model = LatentModel.of(AutoModelForCausalLM.from_config(text), config).eval()
-    mixed = ids.clone()
-    mixed[2, :-2], mixed[2, -2:] = ids[2, 2:], 0
-    found = model(mixed).logits
-    torch.testing.assert_close(found[:2, QUESTION - 1 :], answers(model, ids)[:2])
-    alone = model(ids[2:, 2:]).logits
-    torch.testing.assert_close(found[2:, QUESTION - 3 : -2], alone[:, QUESTION - 3 :])
+    own = {"pad_token_id": 1, "is_decoder": True}
+    check_padding(latent_model("roberta", own, content=content), ids)
 
 
 def test_states_of_another_width_than_embeddings_are_not_recycled():
-    text = AutoConfig.for_model(
-        "electra", vocab_size=20, hidden_size=32, embedding_size=16, num_hidden_layers=2,
-        num_attention_heads=2, intermediate_size=64, is_decoder=True,
-    )  # fmt: skip
-    config = LatentConfig(text, separator=SEPARATOR, latents=3, reserved_positions=5)
     with pytest.raises(ConfigError, match="have width 16, its hidden states 32"):
-        LatentModel.of(AutoModelForCausalLM.from_config(text), config)
+        latent_model("electra", {"embedding_size": 16, "is_decoder": True, "pad_token_id": 0})
 
 
 @pytest.mark.parametrize("content", ["recycled", "fixed"])

@@ -31,8 +31,9 @@ def run(options: argparse.Namespace) -> None:
     configs = experiments.shifted(options.preset, options.seed, overrides_of(options.set))
     if not configs:
         raise ConfigError("nothing to test: choose a task that has shifts (--set data.task=...)")
+    listed = list(configs.values())
     if options.plan:
-        print_outlook(options, list(configs.values()))
+        print_outlook(options, listed)
         return
-    runs = ensure(list(configs.values()), options.jobs)
+    runs = ensure(listed, options.jobs)
     print(shift_table(runs, options.questions).drop(columns="run").to_string(index=False))

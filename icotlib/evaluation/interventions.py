@@ -81,18 +81,17 @@ def replaced(decoder: PreTrainedModel, states: States, rows: slice) -> Iterator[
         yield
 
 
-def _check_states(
-    model: nn.Module, decoder: PreTrainedModel, inputs: LMBatch, states: States
-) -> None:
-    """Raises `ConfigError` for a state that no pass over the inputs would meet."""
-    layers = len(decoder_layers(decoder))
-    end = inputs.ids.shape[1] + len(getattr(model, "inserted", []))
-    for layer, position in states:
-        if not (0 <= layer <= layers and 0 <= position < end):
-            raise ConfigError(
-                f"there are layers 0 to {layers} and positions 0 to {end - 1}, not layer {layer} "
-                f"and position {position}"
-            )
+def check_state(name: str, layers: int, positions: int, layer: int, position: int) -> None:
+    """Raises `ConfigError` for a state that a model does not have.
+
+    Args:
+        name: what the model is called; layers, positions: how many it has.
+    """
+    if not (0 <= layer <= layers and 0 <= position < positions):
+        raise ConfigError(
+            f"{name} has layers 0 to {layers} and positions 0 to {positions - 1}, not layer "
+            f"{layer} and position {position}"
+        )
 
 
 @torch.no_grad()
@@ -111,7 +110,9 @@ def teacher_forced_answer(
 
     Raises `ConfigError` for a state at a layer or a position that is not there.
     """
-    _check_states(model, decoder, inputs, states or {})
+    end = inputs.ids.shape[1] + len(getattr(model, "inserted", []))
+    for state in states or {}:
+        check_state(type(decoder).__name__, len(decoder_layers(decoder)), end, *state)
     tokens, back = [], columns(model, positions) - inputs.ids.shape[1]
     inputs = replace(inputs, logits_to_keep=int(-back.min()))
     for rows, part in split(inputs):

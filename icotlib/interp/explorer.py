@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from icotlib.errors import ConfigError, did_you_mean
+from icotlib.evaluation.interventions import check_state
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.effects import answer_text
 from icotlib.interp.map_cells import Cell, Patched
 from icotlib.interp.one_state import OneState
 from icotlib.interp.patching import PairedRuns, patch_pairs
-from icotlib.interp.questions import check_state, draw_questions_of, minimal_pairs
+from icotlib.interp.questions import draw_questions_of, minimal_pairs
 from icotlib.interp.report import CONTROLS, compared, stands_out, states_and_controls
 from icotlib.interp.variables import Variable, variables_of
 from icotlib.system.processes import all_cores
@@ -211,7 +212,7 @@ class CellReader:
                     f"there is no position {position!r}; there are {', '.join(self.positions)}"
                 )
             position = self.positions.index(position)
-        check_state(self.model, layer, position, len(self.positions))
+        check_state(self.model.name, self.model.layers, len(self.positions), layer, position)
         return int(layer), int(position)
 
     def _state(self, asked: QuestionSet, index: tuple[int, int]) -> OneState:

@@ -90,19 +90,6 @@ def minimal_pairs(
     return questions[found], replace(questions, questions=corrupted[found])
 
 
-def check_state(model: StageModel, layer: int, position: int, positions: int) -> None:
-    """Raises `ConfigError` for a state that a model does not have.
-
-    Args:
-        positions: how many there are.
-    """
-    if not (0 <= layer <= model.layers and 0 <= position < positions):
-        raise ConfigError(
-            f"{model.name} has layers 0 to {model.layers} and positions 0 to {positions - 1}, not "
-            f"layer {layer} and position {position}"
-        )
-
-
 def separator_position(model: StageModel, questions: QuestionSet) -> int:
     """The position of the separator after the question, the last one before anything is written."""
     return int(model.encode(questions[:1]).question[0]) - 1

@@ -22,11 +22,11 @@ from tqdm.auto import tqdm
 from icotlib.errors import ConfigError
 from icotlib.evaluation import interventions
 from icotlib.evaluation.generation import logits_of
+from icotlib.evaluation.interventions import check_state
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.activations import stored_activations
 from icotlib.interp.effects import effect_size, forced_tokens
 from icotlib.interp.probing import split_60_20_20
-from icotlib.interp.questions import check_state
 from icotlib.interp.variables import Variable, counterfactual_answers
 from icotlib.models.hooks import hook_residual_stream
 from icotlib.system.processes import all_cores
@@ -109,7 +109,8 @@ class _StatesAt:
     ) -> "_StatesAt":
         """From the model's `stored_activations`, which may be at hand. Raises `ConfigError` for a
         state that the model does not have."""
-        check_state(model, layer, position, len(model.position_names(questions)))
+        positions = len(model.position_names(questions))
+        check_state(model.name, model.layers, positions, layer, position)
         states = stored_activations(model, questions) if states is None else states
         return cls(model, layer, position, torch.from_numpy(np.array(states[layer, position])))
 

@@ -1,20 +1,20 @@
 """Publishing: `figures/` and results.csv from finished runs, only when the user asks."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from icotlib import experiments, interp, paths
-from icotlib.config import RunConfig, families
+from icotlib.config import RunConfig
 from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp import ablation_tables, distillation, time_spent
 from icotlib.reporting import figures
 from icotlib.reporting.results import learning_table, model_name, results_table, with_ancestors
 from icotlib.reporting.speed import record_speed
-from icotlib.runs import Run, all_runs
+from icotlib.runs import Run, all_runs, runs_with_ancestors
 from icotlib.system.added_rows import check_addable
 from icotlib.system.spreadsheets import inert
 from icotlib.tasks.questions import QuestionSet
@@ -118,7 +118,7 @@ def publish_main(runs: Sequence[Run], table: pd.DataFrame, folder: Path) -> None
     coupled = select(runs, experiments.icot_kd, overrides=own)
     shown = table[table.run.isin([run.name for run in main])]
     every = table[table.run.isin([run.name for run in [*main, *coupled]])]
-    origin = [*main, *family(run.config for run in coupled)]
+    origin = [*main, *runs_with_ancestors(run.config for run in coupled)]
     learning = learning_table(main)
     quick = learning_table(select(runs, experiments.series, experiments.baselines, overrides=own))
     figures.save_published(figures.headline(shown, quick), "headline", shown, main, folder)
@@ -146,7 +146,7 @@ def publish_distillation(coupled: Sequence[Run], folder: Path) -> None:
     preset, seed, own = config.preset, config.seed, of_task(config.task)
 
     def save(name: str, drawn: Any, table: pd.DataFrame, *configs: RunConfig) -> None:
-        figures.save_published(drawn, f"kd_{name}", table, family(configs), folder)
+        figures.save_published(drawn, f"kd_{name}", table, runs_with_ancestors(configs), folder)
 
     teacher, emulator = config.phases["teacher"], config.phases["emulator"]
     probed = distillation.probe_teacher_states(Run.of(teacher))
@@ -183,7 +183,7 @@ def publish_interp(runs: Sequence[Run], folder: Path) -> None:
     one, models = configs["One model"], StageModel.all_of(configs)
     n, pairs = experiments.N_EXAMPLES[one.preset]
     questions = interp.draw_questions_of(configs.values(), n, one.seed)
-    every = family(configs.values())
+    every = runs_with_ancestors(configs.values())
 
     def save(name: str, drawn: Any, table: pd.DataFrame) -> None:
         figures.save_published(drawn, name, table, every, folder)
@@ -254,11 +254,6 @@ def finished(configs: dict[Any, RunConfig]) -> dict[Any, RunConfig]:
     runs = [run for run in map(Run.of, configs.values()) if run.done]
     whole = {run.name for run in with_ancestors(runs)}
     return {name: config for name, config in configs.items() if config.run_name in whole}
-
-
-def family(configs: Iterable[RunConfig]) -> list[Run]:
-    """The runs of these configs and all they build on, each once."""
-    return [Run.of(config) for config in families(configs).values()]
 
 
 def by_task_and_model(runs: Sequence[Run]) -> list[list[Run]]:

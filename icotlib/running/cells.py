@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from icotlib import experiments
-from icotlib.config import RunConfig, families, parse_overrides
+from icotlib.config import RunConfig, parse_overrides
 from icotlib.experiments.runs import run_config
 from icotlib.running import notebooks
-from icotlib.runs import Run
+from icotlib.runs import Run, runs_with_ancestors
 from icotlib.system import leases
 from icotlib.system.seals import write_json
 
@@ -77,7 +77,7 @@ class Cell:
     @property
     def related(self) -> list[Run]:
         """Its runs and all that they build on, each once."""
-        return [Run.of(config) for config in families(self.configs).values()]
+        return runs_with_ancestors(self.configs)
 
     @property
     def last_job(self) -> str:

@@ -26,9 +26,9 @@ def start_method() -> str:
     """How to start a process: `forkserver`, with the server running, or `spawn`.
 
     The server stays for as long as this process, whose later calls then start at once; one that
-    the user's own code has started is taken as it is. Where there
-    are GPUs each process imports for itself, because CUDA may not be forked; and beyond Linux,
-    because libraries of the system may not.
+    the user's own code has started is taken as it is. Where there are GPUs each process imports
+    for itself, because CUDA may not be forked; and beyond Linux, because libraries of the system
+    may not.
     """
     if torch.cuda.is_available() or sys.platform != "linux":
         return "spawn"

@@ -72,7 +72,7 @@ class Outlook:
     @property
     def seconds(self) -> float:
         """Seconds of computing, if every answer of the tests is right."""
-        return float(self.table.together.sum())
+        return sum(self.plans[config.run_name].times.least for config in self.runs)
 
     @property
     def most(self) -> float:
@@ -147,15 +147,17 @@ def outlook(
     runs = unfinished([config.pinned() for config in configs])
     if speed is None:
         check_sources(runs)
+    plans: dict[str, Plan] = {}
     like: dict[str, Plan] = {}
     with tempfile.TemporaryDirectory(prefix="icotlib-plan-") as folder:
         stand_ins = StandIns(Path(folder))
         for config in tqdm(runs, desc="planning", unit="run", leave=False, disable=not is_live()):
             if (key := _key(config)) not in like:
                 like[key] = plan_run(config, stand_ins, speed)
+            plans[config.run_name] = like[key]
     threads = max((config.train.threads for config in runs), default=1)
     workers = jobs or (1 if speed else default_workers(threads))
-    return Outlook(runs, {config.run_name: like[_key(config)] for config in runs}, workers)
+    return Outlook(runs, plans, workers)
 
 
 def _key(config: RunConfig) -> str:

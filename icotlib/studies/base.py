@@ -15,14 +15,13 @@ from icotlib.config import RunConfig, parse_overrides
 from icotlib.errors import ConfigError, RunError
 from icotlib.experiments.base import SharedOverrides, check
 from icotlib.experiments.workbook import shared
-from icotlib.publishing.publish import family
 from icotlib.registry import STUDIES
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import capital, less
 from icotlib.reporting.results import final_rows, results_table, with_ancestors
 from icotlib.reporting.samples import sample_of
 from icotlib.running.jobs import ensure
-from icotlib.runs import Run
+from icotlib.runs import Run, runs_with_ancestors
 
 #: Settings that published studies share, by preset. Their data are split by another seed than those
 #: on which settings were tuned.
@@ -244,7 +243,7 @@ class Answer:
     @property
     def runs(self) -> list[Run]:
         """Its runs and those that they build on, each once."""
-        return family(member.config for member in self.members)
+        return runs_with_ancestors(member.config for member in self.members)
 
 
 S = TypeVar("S", bound=type[Study])

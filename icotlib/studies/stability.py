@@ -30,6 +30,9 @@ SUCCESS, LEARNED = 0.95, 0.9
 #: The schedule that others are compared with: the paper's, with both of its remedies.
 PAPERS = "linear, smoothing and reset"
 
+#: The schedule without its remedies.
+BARE = {"removal.smoothing": None, "removal.reset_optimizer": False}
+
 #: The arms whose schedule differs from it in one setting, as that lever: both studies share their
 #: runs. `longer stages` takes twice the steps for each token, and leaves fewer behind the last
 #: removal.
@@ -68,9 +71,7 @@ class Stability(Study):
     seeds = tuple(range(10, 18))
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
-        if overrides.get("removal.smoothing", 0) is None or not overrides.get(
-            "removal.reset_optimizer", True
-        ):
+        if any(name in overrides and overrides[name] == off for name, off in BARE.items()):
             raise ConfigError(
                 "the study stability compares the paper's schedule, which has smoothing and "
                 "optimizer reset, with others: neither can be switched off for all of them"
@@ -123,15 +124,14 @@ def _changes(arm: str, preset: str, overrides: Mapping[str, Any]) -> dict[str, A
     """What differs from the paper's schedule, and the label that names the arm's runs."""
     if arm in LEVERS:
         return changes_of(LEVERS[arm], preset, overrides)
-    bare = {"removal.smoothing": None, "removal.reset_optimizer": False}
     if arm == "linear":
-        return {"label": "bare"} | bare
+        return {"label": "bare"} | BARE
     recipe = {**REMOVAL[preset], **overrides}
     stage = recipe["removal.steps_per_epoch"] / recipe["removal.pace"]
     if arm == "rollback":
         # In the place of both of the paper's remedies: is going back one?
         steps = {"removal.stage_steps": max(1, round(stage))}
-        return {"label": "rollback", "removal.schedule": "rollback"} | bare | steps
+        return {"label": "rollback", "removal.schedule": "rollback"} | BARE | steps
     if arm == "adaptive":
         most = {"removal.max_steps_per_stage": max(1, round(MOST * stage))}
         # Behind a true chain nearly every answer is right, whatever the model could write itself.
