@@ -292,23 +292,29 @@ def find_run(name: str) -> Run:
     if len(left) == 1:
         return left[0]
     if not found:
-        raise RunError(f"no run under {paths.runs_root()} begins with {name!r}; see `icot runs`")
+        raise RunError(not_found(name))
     listed = "".join(f"\n  {run.name}" for run in left)
     raise RunError(f"several runs begin with {name!r}; type more of the name:{listed}")
 
 
+def not_found(name: str) -> str:
+    """Why no run that begins with a name can be used: it is damaged, or there is none."""
+    here = (run for run in _folders(paths.runs_root()) if begins(run.name, name))
+    problems = filter(None, (run.problem for run in here))
+    root = paths.runs_root()
+    return next(problems, f"no run under {root} begins with {name!r}; see `icot runs`")
+
+
 def _say_shipped(run: Run, toys: Sequence[Run]) -> None:
     """Say that a model which comes with the workbook stands in for a run of the user's."""
-    name = run.name
-    why = (
-        f"only {toys[0].name} and the like begin with {name!r}, of the preset smoke or with a "
-        "label; type more of the name to have one"
-        if toys
-        else f"no run of yours begins with {name!r}"
-    )
+    yours = "you have no such run"
+    if toys:
+        kind = "of the preset smoke" if toys[0].config.preset == "smoke" else "labelled"
+        yours = f"for your own, {kind}, type more of its name: {toys[0].name}"
     warnings.warn(
-        f"{why}: this is the small model that comes with the workbook (trained at commit "
-        f"{run.provenance['commit']}, seed {run.config.seed}). `icot train {name}` trains your own",
+        f"{run.name!r} is the small model that comes with the workbook (seed {run.config.seed}, "
+        f"trained at commit {run.provenance['commit']}); {yours}. `icot train {run.name}` trains "
+        "one that takes its place",
         RunWarning,
         stacklevel=4,
     )

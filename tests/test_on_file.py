@@ -158,25 +158,35 @@ def test_every_answer_is_written(runs, tmp_path, suffix):
 
 
 @pytest.mark.parametrize(
-    ("name", "lines", "message"),
+    ("name", "line", "reason"),
     [
-        ("own", ["now 1 say||1 , #### 1", "now x say||1 , #### 1"],
-         r"question 2, 'now x say', cannot be asked: the tokenizer has no token for 'x'"),
-        ("own", ["now 1 say||1 , #### 1", "now 2 say||1 , #### two"],
-         r"question 2, 'now 2 say', cannot be asked: the tokenizer has no token for 'two'"),
-        ("own", ["now 1 say||1 , #### 1", f"now{' 1' * 90} say||1 , #### 1"],
-         r"question 2, 'now 1 1.*\.\.\.', needs \d+ positions .* and the model has \d+: leave it"),
-        ("stream", ["3 * 2 1||3 6 0 #### 3 6 0", "1 1 * 2||2 2 #### 2 2", "a * b|| #### 1"],
-         r"question 3, 'a \* b', cannot be asked"),
+        ("own", "now x say||1 , #### 1", "the tokenizer has no token for 'x'"),
+        ("own", "now 2 say||1 , #### two", "the tokenizer has no token for 'two'"),
+        ("own", f"now{' 1' * 90} say||1 , #### 1", r"it needs more than the model's \d+ positions"),
+        ("stream", "a * b|| #### 1", "the tokenizer has no token for 'a'"),
     ],
-)  # fmt: skip
-def test_the_question_that_cannot_be_asked_is_named(runs, tmp_path, capsys, name, lines, message):
+)
+def test_a_question_that_cannot_be_asked_is_left_out(runs, tmp_path, capsys, name, line, reason):
+    askable = {"own": "now 1 say||1 , #### 1", "stream": "3 * 2 1||3 6 0 #### 3 6 0"}[name]
     path = tmp_path / "file.txt"
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join([askable, line, askable]) + "\n")
+    assert main(["evaluate", runs[name].name, str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(rf"left out: 1 because {reason}.*\(first at question 2\): ", printed)
+    assert "of 2 answers right" in printed
+    path.write_text(line + "\n")
     assert main(["evaluate", runs[name].name, str(path)]) == 1
     error = capsys.readouterr().err
-    assert re.search(message, error)
+    assert re.search(rf"can be asked none of these 1 questions\. The first, '.*': {reason}", error)
     assert error.count("\n") == 1
+
+
+def test_columns_of_other_names_are_read_as_they_are_told(runs, tmp_path, capsys):
+    path = tmp_path / "file.csv"
+    path.write_text('asked,working,out\nnow 1 say,"1 ,",1\n')
+    columns = ["--question", "asked", "--steps", "working", "--answer", "out"]
+    assert main(["evaluate", runs["own"].name, str(path), *columns]) == 0
+    assert "of 1 answers right" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -232,7 +232,7 @@ def test_the_terminal_code_of_the_readme_runs(page_run, tmp_path, monkeypatch, c
 
 
 def test_the_code_of_the_index_runs(capsys, runs_folder, monkeypatch):
-    panel, code = fences(GUIDE / "index.md", "python")
+    panel, code, script = fences(GUIDE / "index.md", "python")
     started = []
     monkeypatch.setattr(icot.Training, "start", lambda training: started.append(training))
     exec(panel, {})
@@ -241,6 +241,11 @@ def test_the_code_of_the_index_runs(capsys, runs_folder, monkeypatch):
     ]
     exec(code, {})
     assert capsys.readouterr().out.startswith("icot_si-linear-mult-4x2-s1-v")
+    exec(
+        script.replace('"fast", seed=1', '"smoke", seed=1, overrides={"train.steps": 3}'),
+        {"__name__": "__main__"},
+    )
+    assert "removed" in capsys.readouterr().out
 
 
 def test_the_code_of_the_probing_page_runs(page_run, capsys):

@@ -190,7 +190,7 @@ row 2: r3
 LATEX = r"""
 % row 1: r1 r2
 % row 2: r3
-\begin{tabular}{llll}
+\begin{tabular}{lrrr}
 \toprule
 method & accuracy (\%) & speed, No CoT = 1 & training examples \\
 \midrule
@@ -212,6 +212,18 @@ def test_tables_of_every_kind(small, tmp_path, runs_folder):
     assert read.runs.tolist() == ["r1 r2", "r3"]
     with pytest.raises(ConfigError, match=r"a table ends in \.csv, \.md or \.tex"):
         icot.write_table(small, tmp_path / "t.xlsx")
+
+
+def test_a_table_for_a_terminal_says_what_is_shared_once(small):
+    small["unit"], small["removed"] = "tokens", [12, 3]
+    above, *rows = tables.as_text(small).splitlines()
+    assert above == "all rows: unit tokens"
+    assert len(rows) == 3
+    _, *narrow = tables.as_text(small, 50).splitlines()
+    assert max(map(len, narrow)) <= 50
+    blocks = [line.split()[0] for line in narrow if line[:1] in ("1", "2")]
+    assert blocks == ["1", "2"] * (len(blocks) // 2) != ["1", "2"]
+    assert "unit" in tables.as_text(small[:1]).splitlines()[0].split()  # a row by itself
 
 
 def test_a_table_without_runs_has_nothing_beside_it(small, tmp_path):
@@ -269,7 +281,7 @@ def test_a_filter_that_no_method_reads_is_a_mistake(trained, capsys):
     assert main(["runs", "--where", "removal.pace"]) == 1
     assert "--where needs SETTING=VALUE" in capsys.readouterr().err
     assert main(["runs", "--unfinished"]) == 0
-    assert "no such runs" in capsys.readouterr().out
+    assert "no such run among the" in capsys.readouterr().out
 
 
 def test_a_filter_that_is_given_twice_must_say_the_same(trained, capsys):
@@ -287,7 +299,7 @@ def test_runs_are_found_by_the_file_that_they_hold_out(runs_folder, tmp_path, ca
     for value in (str(held), "held.txt", config.data.hold_out):
         assert chosen("--where", f"data.hold_out={value}", capsys=capsys) == [config.run_name]
     assert main(["runs", "--where", "data.hold_out=other.txt"]) == 0
-    assert "no such runs" in capsys.readouterr().out
+    assert "no such run among the" in capsys.readouterr().out
 
 
 def test_runs_are_sorted(trained, capsys, monkeypatch):
@@ -321,7 +333,7 @@ def test_a_comparison_is_written_as_a_file(trained, tmp_path, capsys):
     assert (tmp_path / "c.md").read_text().startswith("| removed | ")
     assert "none but the seed" in capsys.readouterr().out
     assert main(["compare", "nothing", names[0]]) == 1
-    assert "no finished run begins with 'nothing'" in capsys.readouterr().err
+    assert "begins with 'nothing'; see `icot runs`" in capsys.readouterr().err
 
 
 def test_the_summary_is_printed_and_written(trained, tmp_path, capsys):

@@ -310,7 +310,12 @@ def test_runs_and_show_print_what_is_there(trained, capsys):
         (["train", "icot_si", "--set", "train.stepz=5"], "Did you mean 'train.steps'"),
         (["train", "icot_si", "--set", "train.steps"], "--set needs SETTING=VALUE"),
         (["show", "nothing"], "begins with 'nothing'"),
-        (["notebook", "77"], "names no single notebook; there are 00_tour"),
+        (["notebook", "77"], "names no notebook: 00_tour"),
+        (["notebook", "mine.ipynb"], "papermill mine.ipynb copy.ipynb -p seed 1"),
+        (["notebook", "14", "--set", "sorce=x"], "Did you mean 'source'?"),
+        (["notebook", "06", "--set", "sead=1"], "Did you mean 'seed'?"),
+        (["train"], "say which run"),
+        (["runs", "--summary", "--tex", "table.md"], "give a name that ends in .tex"),
         (["publish"], "smoke runs are never published"),
     ],
 )

@@ -78,7 +78,7 @@ def test_it_goes_before_toys_which_longer_names_find(runs_folder):
     toys = [icot.experiments.tour("fast"), icot.experiments.one_model("smoke")]
     for config in toys:
         Run.of(config).begin(config, "cpu", {"data": "hash"})
-    with pytest.warns(RunWarning, match="of the preset smoke or with a label; type more"):
+    with pytest.warns(RunWarning, match="for your own, of the preset smoke, type more of its name"):
         assert find_run("one_model").is_shipped
     assert find_run("one_model-mult-2x2").name == toys[0].run_name
 

@@ -279,7 +279,7 @@ def test_a_name_stands_for_all_seeds_or_for_one_run(trained):
     assert [run.config.seed for run in group.runs] == [0, 1, 2]
     assert names(find_group(group.key)) == names(group)
     assert names(find_group(bare.run_name)) == [bare.run_name]
-    with pytest.raises(RunError, match="no finished run begins with 'nothing'"):
+    with pytest.raises(RunError, match=r"no run under .* begins with 'nothing'"):
         find_group("nothing")
     with pytest.raises(RunError, match="several configurations") as error:
         find_group("no_cot")
@@ -295,9 +295,11 @@ def test_comparing_groups(trained):
     assert set(found.settings.setting) == {"method", "removal.warmup_steps"}
     assert found.stages.removed.tolist() == list(range(9))
     last = found.stages.iloc[-1]
-    assert last[f"{key}_seeds"] == 3
+    assert last.A_seeds == last.B_seeds == 3
+    shown = found.titled(found.stages)
+    assert {"A: One model for all k", "B: No CoT_low"} <= set(shown)
     assert len(last.runs.split()) == 6
-    assert found.stages["difference"].notna().tolist() == [False] * 8 + [True]
+    assert found.stages.A_less_B.notna().tolist() == [False] * 8 + [True]
     assert "3 seeds each" in found.words[1]
     assert "Both answered the same 24 questions" in found.words[2]
     assert "so few seeds cannot give less than 0.10" in found.words[3]
@@ -346,8 +348,8 @@ def test_a_run_without_single_answers_is_compared_by_its_accuracy(trained, monke
 
 
 WORDS = [
-    (0.9, 0.6, 5, "A is better by "),
-    (0.6, 0.9, 5, "B is better by "),
+    (0.9, 0.6, 5, "A is better: A less B is 3"),
+    (0.6, 0.9, 5, "B is better: A less B is -"),
     (0.6, 0.6, 5, "No difference is shown: "),
     (0.9, 0.6, 2, "takes at least 3 seeds"),
 ]

@@ -1,6 +1,7 @@
 """Studies: their runs, tables and sentences; how sure a model is; budgets."""
 
 import csv
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -15,7 +16,7 @@ import icotlib as icot
 from icotlib import experiments, paths, studies
 from icotlib.cli import main
 from icotlib.config import RunConfig, to_dict
-from icotlib.errors import ConfigError
+from icotlib.errors import ConfigError, DataError
 from icotlib.evaluation.confidence import log_probabilities
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.experiments import budgets
@@ -32,6 +33,8 @@ from icotlib.studies import (
     study_names,
     subspaces,
 )
+from icotlib.studies.additions import with_published
+from icotlib.studies.base import Answer
 from icotlib.studies.main import ARMS
 from icotlib.studies.routing import Replies, _decided
 from icotlib.training.trainer import train
@@ -620,6 +623,46 @@ def test_what_no_study_has_is_an_error_that_lists_what_there_is(runs_folder, cap
     assert len(get_study("routing").members("fast", [10, 10])) == 1
     with pytest.raises(ConfigError, match=r"train\.stepz"):
         get_study("main").members("fast", overrides={"train.stepz": 3})
+
+
+def stability_rows(members, accuracy):
+    row = {"success": True, "examples": 1, "seconds": 1.0, "seconds_to_90": 1.0}
+    rows = [{"arm": x.arm, "seed": x.seed, "accuracy": accuracy} | row for x in members]
+    return pd.DataFrame(rows)
+
+
+def test_arms_are_added_to_what_is_published(runs_folder, tmp_path):
+    study = get_study("stability")
+    members = study.members()
+    of = {arm: [x for x in members if x.arm == arm] for arm in ("linear", "adaptive", "rollback")}
+    names = [x.config.run_name for x in of["linear"] + of["rollback"]]
+    origin = {"runs": [{"run": name, "seed": 10} for name in names], "alt": "a figure"}
+    (tmp_path / "stability.json").write_text(json.dumps(origin))
+    published = stability_rows(of["linear"] + of["rollback"], 0.5)
+    published.to_csv(tmp_path / "stability.csv", index=False)
+
+    def added(arm):
+        return with_published(Answer(study, of[arm], stability_rows(of[arm], 0.9)), tmp_path)
+
+    answer = added("adaptive")
+    means = answer.table.groupby("arm", sort=False).accuracy.mean().round(3)
+    assert means.to_dict() == {"linear": 0.5, "adaptive": 0.9, "rollback": 0.5}
+    assert list(means.index) == ["linear", "adaptive", "rollback"]
+    assert sorted(row["run"] for row in answer.earlier) == sorted(names)
+    assert any(sentence.startswith("Adaptive: 8 of 8") for sentence in answer.words)
+    again = added("linear")
+    assert again.table.groupby("arm").accuracy.mean().round(3).to_dict() == {
+        "linear": 0.9,
+        "rollback": 0.5,
+    }
+    assert {row["run"] for row in again.earlier} == {x.config.run_name for x in of["rollback"]}
+    origin["runs"][0]["run"] = "a run of other settings"
+    (tmp_path / "stability.json").write_text(json.dumps(origin))
+    with pytest.raises(ConfigError, match="the published runs of 'linear' have other settings"):
+        added("adaptive")
+    (tmp_path / "stability.json").write_text("{}")
+    with pytest.raises(DataError, match=r"stability\.csv, or stability\.json beside it"):
+        added("adaptive")
 
 
 # --- budgets -----------------------------------------------------------------------------------

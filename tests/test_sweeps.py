@@ -57,6 +57,8 @@ def test_a_grid_is_every_combination():
         {"a": 2, "b": "x"},
         {"a": 2, "b": "y"},
     ]
+    with pytest.raises(ConfigError, match=r"200 of a times 51 of b has 10,200 cells, and at most"):
+        grid_cells({"a": range(200), "b": range(51)})
 
 
 @pytest.mark.parametrize(
@@ -95,6 +97,8 @@ def test_cells_are_read_from_files(tmp_path):
         ("header.csv", "seed\n", "holds no cell"),
         ("cells.yml", "seed: 1", "must hold a list of mappings"),
         ("cells.yml", "{a", "cannot be read"),
+        ("points.csv", "seed;optim.lr\n0;1e-3\n", r"its fields have ';' between them"),
+        ("tabs.csv", "seed\toptim.lr\n0\t1e-3\n", r"its fields have '\\t' between them"),
     ],
 )
 def test_a_wrong_list_of_cells_is_named(tmp_path, name, text, message):
@@ -102,6 +106,12 @@ def test_a_wrong_list_of_cells_is_named(tmp_path, name, text, message):
         (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=message):
         read_cells(tmp_path / name)
+
+
+def test_cells_in_another_encoding_are_refused(tmp_path):
+    (tmp_path / "cells.csv").write_text("label\n\xe9\n", encoding="utf-16")
+    with pytest.raises(DataError, match=r"cells\.csv: is no text in UTF-8"):
+        read_cells(tmp_path / "cells.csv")
 
 
 def test_a_row_with_a_field_too_many_is_named(tmp_path):
@@ -152,6 +162,8 @@ def test_draws_are_seeded_and_stay_in_their_range():
     assert (min(sizes), max(sizes)) >= (8, 100)
     with pytest.raises(ConfigError, match="positive for :log"):
         draw_cells(["optim.lr=0..1:log"], 1)
+    with pytest.raises(ConfigError, match=r"a range is low\.\.high or low\.\.high:log"):
+        draw_cells(["optim.lr=1e-3..1:lg"], 1)
 
 
 # --- sweeps ------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The command line: `icot`.
 
 options    options that several commands share
+columns    those that say which columns hold question, steps and answer
 plans      what --plan says of several runs
 train      one run
 workbook   the runs and notebooks of the workbook

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from icotlib.cli.options import add_import, load_imports, share, whole
-from icotlib.system.terminal import text_width
+from icotlib.system.terminal import table_width, text_width
 
 EXAMPLES = """\
 examples:
@@ -43,21 +43,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     load_imports(options)
-    from icotlib.reporting.comparison import compare  # scipy takes a moment to load
-    from icotlib.reporting.tables import presented, write_table
+    from icotlib.reporting.comparison import SIDES, compare  # scipy takes a moment to load
+    from icotlib.reporting.tables import as_text, write_table
 
     found = compare(options.first, options.second, options.removed, options.threshold)
-    for name, group in (("A", found.first), ("B", found.second)):
-        print(f"{name}  {group.key}  {', '.join(run.name for run in group.runs)}")
+    for side, group in zip(SIDES, (found.first, found.second), strict=True):
+        print(f"{side}  {group.key}  {', '.join(run.name for run in group.runs)}")
     print("\nsettings that differ")
-    print(found.settings.to_string(index=False) if len(found.settings) else "  none but the seed")
+    settings = found.titled(found.settings)
+    print(settings.to_string(index=False) if len(settings) else "  none but the seed")
     print("\nexact match in percent, with 95% intervals")
     for table in (found.stages, found.spent):
-        print(f"{presented(table).to_string(index=False)}\n")
+        print(f"{as_text(found.titled(table), table_width())}\n")
     for sentence in found.words:
         print(textwrap.fill(sentence, text_width(), subsequent_indent="  "))
     for path in filter(None, (options.csv, options.md, options.tex)):
-        print("written to " + " and ".join(map(str, write_table(found.stages, path))))
+        # Columns of CSV have equal names in every comparison.
+        table = found.stages if path.suffix == ".csv" else found.titled(found.stages)
+        print("written to " + " and ".join(map(str, write_table(table, path))))
 
 
 def file_ending(suffix: str) -> Callable[[str], Path]:

@@ -1,10 +1,13 @@
 """`icot notebook`: some notebooks."""
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from icotlib.cli.options import add_run_options, load_imports, overrides_of
 from icotlib.cli.plans import add_plan, check_plan, print_outlook
+from icotlib.config import field_names
+from icotlib.errors import ConfigError, did_you_mean
 from icotlib.running.notebooks import asked_for, find_notebook, manual, parameter_types, run_all
 from icotlib.running.parameters import COMMON, located, read
 
@@ -47,8 +50,22 @@ def parameters_of(pairs: list[str], names: list[str]) -> tuple[list[str], dict[s
     for pair in pairs:
         name, equals, text = pair.partition("=")
         name = name.strip()
+        _check_known(name, known)
         if name not in known or name in COMMON or not equals:
             settings.append(pair)  # `overrides_of` names one without a value
             continue
         values[name] = read(text, known[name], name)
     return settings, located(values, known)
+
+
+def _check_known(name: str, known: Mapping[str, type]) -> None:
+    """Raises `ConfigError` with the nearest name for one that is no parameter of the notebooks and
+    no setting. What has a dot is looked at where the runs are known."""
+    names = [*known, *field_names()]
+    if name and "." not in name and name not in names:
+        own = ", ".join(one for one in known if one not in COMMON)
+        raise ConfigError(
+            f"there is no setting {name!r}, and no parameter of these notebooks"
+            + f" (they have {own})" * bool(own)
+            + f".{did_you_mean(name, names)}"
+        )

@@ -1,23 +1,16 @@
 """`icot prepare`: your own questions with steps, as files to train on."""
 
 import argparse
-import textwrap
 from functools import partial
 from pathlib import Path
 
-from icotlib.data.formats import FORMATS, NAMES, Columns
+from icotlib.cli.columns import FORMATS_LISTED, add_columns, columns_of
 from icotlib.data.prepare import check_new, count_tokens, count_words, prepare, write
 from icotlib.errors import ConfigError
 
-_FORMATS = "\n".join(
-    textwrap.fill(form.about, 80, initial_indent=f"  {form.name:14}", subsequent_indent=" " * 16)
-    for form in FORMATS
-    if form.about
-)
-
 EXAMPLES = f"""\
 formats (--as NAME; without it, the columns of a row decide):
-{_FORMATS}
+{FORMATS_LISTED}
 
 examples:
   icot prepare gsm8k/train.jsonl --test gsm8k/test.jsonl --out gsm8k-text
@@ -45,20 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     for split in ("valid", "test"):
         parser.add_argument(f"--{split}", type=Path, help=f"the file of the {split} split")
-    for part in ("question", "steps", "answer"):
-        text = f"the column with the {part}"
-        more = ", or several joined by +" if part == "question" else ""
-        parser.add_argument(f"--{part}", metavar="COLUMN", help=text + more)
-    parser.add_argument(
-        "--as", dest="form", choices=NAMES, metavar="NAME", help="the format of the rows; see below"
-    )
-    parser.add_argument(
-        "--between",
-        default=" ",
-        metavar="TEXT",
-        help="text between steps, of a list or on lines of one cell; with ' ; ' for example "
-        "removal.step_end=';' can tell them apart (default: a space)",
-    )
+    add_columns(parser)
     parser.add_argument(
         "--all-chains",
         action="store_true",
@@ -79,9 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    columns = Columns(
-        options.question, options.steps, options.answer, options.between, options.form
-    )
+    columns = columns_of(options)
     for name, least in (("held_out", 0), ("seed", 0), ("max_tokens", 1)):
         value = getattr(options, name)
         if value is not None and value < least:

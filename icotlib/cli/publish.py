@@ -6,6 +6,7 @@ from pathlib import Path
 from icotlib import paths
 from icotlib.cli.options import add_import, load_imports
 from icotlib.errors import ConfigError
+from icotlib.system.terminal import table_width
 
 EXAMPLES = """\
 examples:
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
     from icotlib.publishing.guide import update_pages  # torch, matplotlib: not for --help
     from icotlib.publishing.publish import TASK, publish
     from icotlib.reporting.summary import summary
-    from icotlib.reporting.tables import presented
+    from icotlib.reporting.tables import as_text
 
     load_imports(options)
     if options.redraw is not None:
@@ -43,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
     table = publish(options.out, options.task or TASK)
     if options.out.resolve() == paths.FIGURES.resolve():
         update_pages()
-    print(presented(summary(table)).to_string(index=False))
+    print(as_text(summary(table), table_width()))
     print(f"\nwritten to {options.out}")
 
 

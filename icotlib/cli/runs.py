@@ -17,6 +17,7 @@ from icotlib.cli.options import (
 )
 from icotlib.errors import ConfigError, IcotError
 from icotlib.reporting.orders import ORDERS
+from icotlib.system.terminal import table_width
 
 if TYPE_CHECKING:
     from icotlib.runs import Run
@@ -176,8 +177,11 @@ def check(options: argparse.Namespace) -> None:
     if given(tables):
         refuse({"--sort": options.sort}, f"{given(tables)[0]} has an order of its own")
     for name in names[1:]:
-        if isinstance(tables[f"--{name}"], str):
-            check_file(Path(tables[f"--{name}"]), f"--{name}")
+        file = tables[f"--{name}"]
+        if isinstance(file, str):
+            if not file.endswith(f".{name}") and (name != "csv" or options.summary):
+                raise ConfigError(f"--{name} {file}: give a name that ends in .{name}")
+            check_file(Path(file), f"--{name}")
 
 
 def chosen(options: argparse.Namespace) -> "list[Run]":
@@ -204,10 +208,13 @@ def finished(options: argparse.Namespace) -> "list[Run]":
 
 def print_list(options: argparse.Namespace) -> None:
     from icotlib.reporting.selection import ordered
+    from icotlib.runs import all_runs
 
     runs = ordered(chosen(options), options.sort or "name")
     if not runs:
-        print(f"no such runs under {paths.runs_root()}; `icot workbook` makes some")
+        others = len(all_runs(finished=False))
+        which = f"no such run among the {others}" if others else "no run"
+        print(f"{which} under {paths.runs_root()}; `icot train NAME` makes one")
         return
     width = max(len(one.name) for one in runs)
     print(f"{'run':{width}} {'key':10} {'right':>6} {'trained':>9}")
@@ -247,7 +254,7 @@ def write_results(options: argparse.Namespace) -> None:
 
 def print_summary(options: argparse.Namespace) -> None:
     from icotlib.reporting.summary import summary  # scipy takes a moment to load
-    from icotlib.reporting.tables import as_csv, presented, write_table
+    from icotlib.reporting.tables import as_csv, as_text, write_table
 
     table = summary(finished(options))
     files = [name for name in (options.csv, options.md, options.tex) if isinstance(name, str)]
@@ -256,7 +263,7 @@ def print_summary(options: argparse.Namespace) -> None:
     if options.csv is True:
         print(as_csv(table), end="")
     elif not files:
-        print(presented(table).to_string(index=False) if len(table) else "no finished run")
+        print(as_text(table, table_width()) if len(table) else "no finished run")
 
 
 # --- actions -----------------------------------------------------------------------------------

@@ -37,6 +37,8 @@ examples:
         some arms of it; one whose name has a comma needs an --arms of its own
   icot study routing --publish
         write to figures/, for README and guide
+  icot study stability --publish --arms adaptive
+        add an arm to the published table
   icot study main --preset smoke
         a minute, to see that it works
 """
@@ -65,15 +67,16 @@ def run(options: argparse.Namespace) -> None:
     from icotlib.reporting.figures.export import check_replaceable
     from icotlib.running.jobs import ensure
     from icotlib.studies import get_study, study_names
+    from icotlib.studies.additions import with_published
 
     load_imports(options)
     check_plan(options)
-    check_publishable(options)
     if options.name is None:
         for name in study_names():
             print(f"{name:12}{get_study(name).question}")
         return
     asked = get_study(options.name)
+    check_publishable(options, asked)
     members = _members(asked, options)
     if options.status:
         _print_status(members)
@@ -86,6 +89,8 @@ def run(options: argparse.Namespace) -> None:
     check_replaceable(folder, asked.file)
     ensure(configs, options.jobs)
     answer = asked.answer(members)
+    if options.publish and options.arms:
+        answer = with_published(answer, folder)
     answer.save(folder)
     print(asked.question)
     for sentence in answer.words:
@@ -95,18 +100,23 @@ def run(options: argparse.Namespace) -> None:
     print(f"\nwritten to {folder}: {asked.file}.csv, its figure and its provenance")
 
 
-def check_publishable(options: argparse.Namespace) -> None:
-    """Raises `ConfigError` for what may not be published: some arms, other seeds or settings; and
-    where there is nothing to publish to."""
+def check_publishable(options: argparse.Namespace, study: "Study") -> None:
+    """Raises `ConfigError` for what may not be published: other seeds or settings, and some arms
+    of a study that cannot be added to; and where there is nothing to publish to."""
     if options.out and paths.is_published(options.out):
         raise ConfigError(
             f"--out {options.out} is the folder of published figures: say --publish, which writes "
             "the whole study there, or name another folder"
         )
     if options.publish:
+        from icotlib.studies.additions import check_addable  # torch: not for --help
+
         paths.check_checkout("icot study --publish")
         other = {"--out": options.out, f"--preset {options.preset}": options.preset != "fast"}
-        refuse(_narrowed(options) | other, "--publish writes the study as it is")
+        narrowed = _narrowed(options)
+        if narrowed.pop("--arms"):
+            check_addable(study.name, study.arm_column)
+        refuse(narrowed | other, "--publish writes the study as it is")
 
 
 def _narrowed(options: argparse.Namespace) -> dict[str, Any]:

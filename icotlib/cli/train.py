@@ -93,6 +93,8 @@ def run(options: argparse.Namespace) -> None:
         return
     if options.fields and not options.name:
         raise ConfigError("--fields needs the name of a run: icot train icot_si --fields")
+    if not options.name:
+        raise ConfigError("say which run: icot train icot_si, for example (icot train --list)")
     config = config_of(options)
     if options.fields:
         print(fields(config))

@@ -129,7 +129,7 @@ def _hold_out(reports: dict[str, Report], held_out: int, rng: np.random.Generato
             raise DataError(
                 f"{len(questions)} training questions are too few to draw {split} from, which is "
                 f"not given: it takes four for both valid and test. Give the file of {split}, or "
-                "more questions"
+                + "; ".join(["more questions", *(line.strip() for line in train.left_out())])
             )
         held_out = min(held_out, len(questions) // 3)
         drawn = {questions[i] for i in rng.permutation(len(questions))[:held_out].tolist()}

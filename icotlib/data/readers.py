@@ -82,6 +82,10 @@ class Report:
         if lengths:
             text = f"{min(lengths)} to {max(lengths)}, median {median(lengths):g}"
             yield f"  chain, symbols between spaces: {text}; {without:,} without any step"
+        yield from self.left_out()
+
+    def left_out(self) -> Iterator[str]:
+        """How many rows were left out for which reason, as text."""
         for reason, count in self.dropped.most_common():
             first, text = self.first[reason], self.shown[reason]
             yield f"  left out: {count:,} because {reason} (first at {first}){text and ': ' + text}"

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.data.readers import shortened
-from icotlib.errors import ConfigError
+from icotlib.errors import ConfigError, DataError
 from icotlib.models.parameters import max_positions
 from icotlib.tasks import Example
 
@@ -34,15 +34,46 @@ def encoded(layout: Layout, examples: Sequence[Example]) -> EncodedBatch:
     try:
         return layout.encode(examples)
     except ConfigError:
-        for number, example in enumerate(examples, start=1):
-            try:
-                layout.encode([example])
-            except ConfigError as error:
-                raise ConfigError(
-                    f"{_named(example.question, number, len(examples))} cannot be asked: {error}. "
-                    "The model knows the symbols of its own training data only"
-                ) from None
+        for row, problem in _unreadable(layout, examples).items():
+            raise ConfigError(
+                f"{_named(examples[row].question, row + 1, len(examples))} cannot be asked: "
+                f"{problem}. The model knows the symbols of its own training data only"
+            ) from None
         raise
+
+
+def not_askable(model: Any, examples: Sequence[Example]) -> dict[int, str]:
+    """The examples that a model lacks symbols or positions for, by row, each with the reason.
+
+    Args:
+        model: a `StageModel`.
+    """
+    try:
+        found = {}
+        model.layout.encode(examples)
+    except (ConfigError, DataError):
+        found = _unreadable(model.layout, examples)
+    rows = [row for row in range(len(examples)) if row not in found]
+    available = max_positions(model.model)
+    if not rows or available is None:
+        return found
+    batch = model.format.arrange(model.layout.encode([examples[row] for row in rows]))
+    removed = model.format.tokens_removed(batch, model.removed)
+    needed = positions_needed(batch, removed, model.shift)
+    too_long = (needed > available).nonzero().flatten().tolist()
+    reason = f"it needs more than the model's {available} positions (model.extra_positions)"
+    return found | {rows[row]: reason for row in too_long}
+
+
+def _unreadable(layout: Layout, examples: Sequence[Example]) -> dict[int, str]:
+    """The examples that the tokenizer cannot encode, by row, each with the reason."""
+    found = {}
+    for row, example in enumerate(examples):
+        try:
+            layout.encode([example])
+        except (ConfigError, DataError) as error:
+            found[row] = str(error)
+    return found
 
 
 def check_positions(

@@ -10,14 +10,14 @@ import pandas as pd
 from icotlib import paths
 from icotlib.config import RunConfig
 from icotlib.data.corpus import held_out_examples
-from icotlib.data.formats import Columns
+from icotlib.data.formats import BY_NAME, Columns
 from icotlib.data.hold_out import same_keys, same_keys_of_texts
 from icotlib.data.layout import Layout
-from icotlib.data.readers import Report, read_file
+from icotlib.data.readers import Report, read_file, shortened
 from icotlib.data.text import same_question
 from icotlib.data.training_questions import sources_of
 from icotlib.errors import ConfigError, DataError
-from icotlib.evaluation.askable import first
+from icotlib.evaluation.askable import first, not_askable
 from icotlib.evaluation.scoring import Score, wilson_interval
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.tasks import Example
@@ -76,24 +76,23 @@ def _share(table: pd.DataFrame) -> str:
 
 
 def evaluate_file(
-    model: StageModel, path: Path, n: int | None = None, between: str = " "
+    model: StageModel, path: Path, n: int | None = None, columns: Columns = BY_NAME
 ) -> FileResult:
     """Greedy answers of a model to the questions of a file, in any form that `icot prepare` reads.
 
     The published form of the run's own task is read as the task writes it (`Task.read_json`).
+    Questions for which the model has no symbols or positions are left out, and counted with the
+    reason.
 
     Args:
         n: the first n questions.
-        between: text to write between steps (`Columns.between`), as when the data of training were
-            prepared.
+        columns: as `icot prepare` was told them when the data of training were prepared.
 
-    Raises `DataError` if the file cannot be read, `ConfigError` that names the question if one
-    needs symbols or positions that the model does not have, and for n below 1.
+    Raises `DataError` if the file cannot be read, `ConfigError` if the model can be asked none of
+    its questions, and for n below 1.
     """
-    report = read_file(
-        path, model.task, Columns(between=between), held_out_examples(model.config.data)
-    )
-    examples = first(report.kept, n)
+    report = read_file(path, model.task, columns, held_out_examples(model.config.data))
+    examples = _asked(model, report, n)
     score = model.evaluate(examples)
     given = [Layout.answer(text) or "" for text in score.written]
     seen, unknown = _in_training(model.config, examples)
@@ -111,6 +110,23 @@ def evaluate_file(
         }
     )
     return FileResult(report, score, table, unknown)
+
+
+def _asked(model: StageModel, report: Report, n: int | None) -> list[Example]:
+    """The first n examples of a report without those that the model cannot be asked, of which the
+    report is told. Raises `ConfigError` if none is left."""
+    examples = first(report.kept, n)
+    left_out = not_askable(model, examples)
+    for row, reason in left_out.items():
+        report.drop(reason, f"question {row + 1}", examples[row].question)
+    report.kept = [x for row, x in enumerate(examples) if row not in left_out]
+    if not report.kept:
+        shown = shortened(examples[0].question)
+        raise ConfigError(
+            f"{model.name} can be asked none of these {len(examples):,} questions. The first, "
+            f"{shown!r}: {left_out[0]}"
+        )
+    return report.kept
 
 
 def _in_training(config: RunConfig, examples: list[Example]) -> tuple[Any, str]:

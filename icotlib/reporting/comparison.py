@@ -8,7 +8,7 @@ import pandas as pd
 
 from icotlib.errors import RunError
 from icotlib.reporting.groups import Group, difference_table, find_group
-from icotlib.reporting.results import final_rows, results_table, with_ancestors
+from icotlib.reporting.results import final_rows, method_label, results_table, with_ancestors
 from icotlib.reporting.samples import paired_answers, sample_of
 from icotlib.reporting.statistics import (
     ENOUGH_SEEDS,
@@ -19,6 +19,9 @@ from icotlib.reporting.statistics import (
     mcnemar,
     mean_interval,
 )
+
+#: What tables and sentences call the two sides.
+SIDES = ("A", "B")
 
 #: What two sides spent and how fast they are, as means over their runs.
 SPENT = {
@@ -32,13 +35,15 @@ SPENT = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """How two configurations compare. Accuracies of the tables are in percent."""
+    """How two configurations compare. Accuracies of the tables are in percent; in their columns the
+    first is A, and the second B."""
 
     first: Group
     second: Group
     #: One row per setting in which they differ: setting, and its value in each.
     settings: pd.DataFrame
-    #: One row per stage of either: both with intervals, the difference with its interval, runs.
+    #: One row per stage of either: both with intervals, the first less the second with its
+    #: interval, runs.
     stages: pd.DataFrame
     #: One row per quantity of `SPENT` at the last stage, as a mean over the runs of each.
     spent: pd.DataFrame
@@ -48,6 +53,14 @@ class Comparison:
     paired: bool
     #: What the tests say, in sentences.
     words: list[str]
+
+    def titled(self, table: pd.DataFrame) -> pd.DataFrame:
+        """One of its tables for readers: the columns of each side name its method."""
+        names: dict[str, str] = {}
+        for side, group in zip(SIDES, (self.first, self.second), strict=True):
+            title = f"{side}: {method_label(group.config.method)}"
+            names |= {side + end: title + end for end in ("", "_low", "_high")}
+        return table.rename(columns=names)
 
 
 def compare(
@@ -66,20 +79,19 @@ def compare(
     Raises `RunError` if a name stands for no finished run or for several configurations, if a side
     has no test scores, or no such stage.
     """
-    titles = _titles(first, second)
     found = [find_group(one) if isinstance(one, str) else one for one in (first, second)]
     groups = [_whole(group) for group in found]
     tables = [results_table(group.runs) for group in groups]
     tested = [_tested_rows(*one, removed) for one in zip(groups, tables, strict=True)]
     samples = [sample_of(rows) for rows in tested]
     difference = difference_interval(samples[0], samples[1])
-    settings = dict(zip(titles, (group.settings for group in groups), strict=True))
+    settings = dict(zip(SIDES, (group.settings for group in groups), strict=True))
     return Comparison(
         first=groups[0],
         second=groups[1],
         settings=difference_table(settings),
-        stages=stage_table(tables, titles),
-        spent=_spent_table(tables, titles),
+        stages=stage_table(tables),
+        spent=_spent_table(tables),
         difference=difference,
         paired=samples[0].asked_as(samples[1]),
         words=conclusions(groups, tested, samples, difference, threshold),
@@ -97,12 +109,6 @@ def _whole(group: Group) -> Group:
     return Group(group.key, runs)
 
 
-def _titles(first: str | Group, second: str | Group) -> tuple[str, str]:
-    """What tables call the two sides."""
-    names = [one if isinstance(one, str) else one.key for one in (first, second)]
-    return ("A", "B") if names[0] == names[1] else (names[0], names[1])
-
-
 def _tested_rows(group: Group, table: pd.DataFrame, removed: int | None) -> pd.DataFrame:
     """The rows of one stage, one for each run. Seeds may end at different stages."""
     if table.empty:
@@ -116,7 +122,7 @@ def _tested_rows(group: Group, table: pd.DataFrame, removed: int | None) -> pd.D
     return rows
 
 
-def stage_table(tables: Sequence[pd.DataFrame], titles: Sequence[str]) -> pd.DataFrame:
+def stage_table(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Both sides by stage, in percent; the difference where both have the stage.
 
     Args:
@@ -127,10 +133,10 @@ def stage_table(tables: Sequence[pd.DataFrame], titles: Sequence[str]) -> pd.Dat
         here = [table[table.removed == removed] for table in tables]
         units = dict.fromkeys(unit for rows in here for unit in rows.unit)
         row: dict[str, object] = {"removed": int(removed), "unit": " or ".join(units)}
-        for title, rows in zip(titles, here, strict=True):
-            measured = mean_interval(sample_of(rows)) if len(rows) else (np.nan,) * 3
-            row |= _cells(title, measured) | {f"{title}_seeds": len(rows)}
-        row |= _cells("difference", _difference_at(here))
+        for side, rows in zip(SIDES, here, strict=True):
+            row |= _cells(side, mean_interval(sample_of(rows)) if len(rows) else (np.nan,) * 3)
+        row |= _cells("A_less_B", _difference_at(here))
+        row |= {f"{side}_seeds": len(rows) for side, rows in zip(SIDES, here, strict=True)}
         found.append(row | {"runs": " ".join(name for rows in here for name in rows.run)})
     return pd.DataFrame(found)
 
@@ -143,18 +149,24 @@ def _difference_at(here: Sequence[pd.DataFrame]) -> Sequence[float]:
     return difference_interval(sample_of(here[0]), sample_of(here[1]))
 
 
-def _cells(title: str, interval: Sequence[float]) -> dict[str, float]:
-    names = (title, f"{title}_low", f"{title}_high")
+def _cells(name: str, interval: Sequence[float]) -> dict[str, float]:
+    names = (name, f"{name}_low", f"{name}_high")
     return {name: round(100 * x, 1) for name, x in zip(names, interval, strict=True)}
 
 
-def _spent_table(tables: Sequence[pd.DataFrame], titles: Sequence[str]) -> pd.DataFrame:
+def _spent_table(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     last = [final_rows(table) for table in tables]
     columns = {
-        title: [float(rows[column].mean()) for column in SPENT.values()]
-        for title, rows in zip(titles, last, strict=True)
+        side: [_rounded(float(rows[column].mean())) for column in SPENT.values()]
+        for side, rows in zip(SIDES, last, strict=True)
     }
-    return pd.DataFrame({"mean over runs": list(SPENT), **columns}).dropna()
+    # Objects: whole numbers stay whole beside fractions.
+    return pd.DataFrame({"mean over runs": list(SPENT), **columns}, dtype=object).dropna()
+
+
+def _rounded(mean: float) -> float:
+    """A mean of counts or of seconds; small ones keep their fraction."""
+    return round(mean) if mean >= 100 else mean
 
 
 # --- in words ----------------------------------------------------------------------------------
@@ -184,7 +196,7 @@ def conclusions(
 
 def _measured(tested: Sequence[pd.DataFrame], samples: Sequence[Sample]) -> str:
     parts = []
-    for name, rows, sample in zip("AB", tested, samples, strict=True):
+    for name, rows, sample in zip(SIDES, tested, samples, strict=True):
         mean, low, high = (100 * x for x in mean_interval(sample))
         stages = " or ".join(str(int(x)) for x in sorted(set(rows.removed)))
         of = "questions alone, one seed" if sample.seeds == 1 else f"{sample.seeds} seeds"
@@ -197,23 +209,20 @@ def _measured(tested: Sequence[pd.DataFrame], samples: Sequence[Sample]) -> str:
 
 def _difference(samples: Sequence[Sample], difference: Interval) -> str:
     value, low, high = (100 * x for x in difference)
-    if value < 0:
-        value, low, high = -value, -high, -low
-    better, worse = ("A", "B") if difference.value >= 0 else ("B", "A")
     numbers = [sample.seeds for sample in samples]
     seeds = f"{numbers[0]} seed{'s' * (numbers[0] > 1)} each"
     if numbers[0] != numbers[1]:
         seeds = f"{numbers[0]} and {numbers[1]} seeds"
-    measured = f"{value:.1f} points, 95% interval {low:.1f} to {high:.1f}, {seeds}"
+    measured = f"A less B is {value:.1f} points, 95% interval {low:.1f} to {high:.1f}, {seeds}"
     if min(numbers) < ENOUGH_SEEDS:
         return (
-            f"{better} less {worse} is {measured}. This supports no claim about the two "
+            f"{measured}. This supports no claim about the two "
             f"configurations, which takes at least {ENOUGH_SEEDS} seeds of each: another seed may "
             "differ by more."
         )
-    if low > 0:
-        return f"{better} is better by {measured}."
-    return f"No difference is shown: {better} less {worse} is {measured}."
+    if low <= 0 <= high:
+        return f"No difference is shown: {measured}."
+    return f"{SIDES[0] if low > 0 else SIDES[1]} is better: {measured}."
 
 
 def _not_paired(groups: Sequence[Group], tested: Sequence[pd.DataFrame]) -> str:

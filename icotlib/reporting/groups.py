@@ -16,7 +16,7 @@ import pandas as pd
 
 from icotlib.config import RunConfig, settings_of
 from icotlib.errors import ConfigError, RunError
-from icotlib.runs import Run, all_runs, begins
+from icotlib.runs import Run, all_runs, begins, not_found
 from icotlib.settings import flattened
 
 #: Settings that are no part of a configuration.
@@ -231,7 +231,9 @@ def find_group(name: str) -> Group:
         if len(choice) == 1:
             return choice[0]
     if not found:
-        raise RunError(f"no finished run begins with {name!r}; see `icot runs`")
+        unfinished = [run for run in all_runs(finished=False) if begins(run.name, name)]
+        not_yet = f"no finished run begins with {name!r}; see `icot runs`"
+        raise RunError(not_yet if unfinished else not_found(name))
     words = differences_in_words({group.key: group.settings for group in plain or found})
     listed = "".join(
         f"\n  {group.key}  {group.runs[0].name}, {len(group.runs)} seed(s): {words[group.key]}"

@@ -1,13 +1,12 @@
 """Tables below the cells of a notebook, for people: what fits a page, and the rest in a fold."""
 
 import html
-import re
 from typing import Any
 
 import pandas as pd
 
 from icotlib.reporting.scrolling import scrolling
-from icotlib.reporting.tables import presented
+from icotlib.reporting.tables import presented, side_of
 
 #: The width of a notebook's page, of a character and of the space around a cell, in pixels.
 PAGE_WIDTH, CHARACTER, PADDING = 900, 7, 18
@@ -17,9 +16,6 @@ BREAKS_AT = 40
 
 #: At most so many rows are shown outside the fold.
 ROWS = 25
-
-#: A number, or a number with its interval.
-_NUMBER = re.compile(r"-?[\d,.]*(e-?\d+)?( \(.* to .*\))?$")
 
 #: Columns that say where a row comes from: they stand in the fold.
 ORIGIN = ("run", "commit", "data", "device", "preset", "settings", "reason")
@@ -107,6 +103,5 @@ def _html(cells: pd.DataFrame) -> str:
 
 
 def _style(texts: pd.Series) -> str:
-    side = "right" if texts.map(lambda text: bool(_NUMBER.match(text))).all() else "left"
     breaks = "normal" if texts.map(len).max() > BREAKS_AT else "nowrap"
-    return f"max-width: 24em; white-space: {breaks}; padding: 2px 8px; text-align: {side}"
+    return f"max-width: 24em; white-space: {breaks}; padding: 2px 8px; text-align: {side_of(texts)}"

@@ -1,5 +1,6 @@
 """Tables as files: CSV, Markdown and LaTeX of the same numbers, with the runs of every row."""
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -41,7 +42,13 @@ HEADINGS = {
     "train_steps": "training steps",
     "train_seconds": "training seconds",
     "relative_speed": "speed, No CoT = 1",
+    "A_less_B": "A less B, points",
+    "A_seeds": "seeds of A",
+    "B_seeds": "seeds of B",
 }
+
+#: A number, or a number with its interval.
+_NUMBER = re.compile(r"-?[\d,.]*(e-?\d+)?( \(.* to .*\))?$")
 
 #: Columns that identify rows and are left to the file beside a table for readers.
 NOT_SHOWN = ("configuration", "runs")
@@ -92,9 +99,36 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def as_latex(frame: pd.DataFrame) -> str:
-    """A tabular for the package booktabs, below comments that name the runs of every row."""
-    text = presented(frame).to_latex(index=False, escape=True)
+    """A tabular for the package booktabs, below comments that name the runs of every row; columns
+    of numbers are flush right."""
+    shown = presented(frame)
+    sides = "".join(side_of(shown[name])[0] for name in shown)
+    text = shown.to_latex(index=False, escape=True, column_format=sides)
     return "\n".join([*(f"% {line}" for line in _comment(frame)), text])
+
+
+def side_of(texts: pd.Series) -> str:
+    """On which side the cells of a column stand: `right` for numbers."""
+    return "right" if texts.map(lambda text: bool(_NUMBER.match(text))).all() else "left"
+
+
+def as_text(frame: pd.DataFrame, width: int | None = None) -> str:
+    """A table for a terminal: what all rows share stands in a line above it.
+
+    Args:
+        width: characters of a line. A wider table continues below, its rows with their numbers;
+            None has no limit.
+    """
+    shown = presented(frame)
+    shared = [name for name in shown if len(shown) > 1 and shown[name].nunique() == 1]
+    above = "; ".join(f"{name} {shown[name].iloc[0]}" for name in shared if shown[name].iloc[0])
+    lines = [f"all rows: {above}"] if above else []
+    rows = shown.drop(columns=shared)
+    text = rows.to_string(index=False)
+    if width is not None and max(map(len, text.splitlines())) > width:
+        rows.index += 1
+        text = rows.to_string(line_width=width)
+    return "\n".join([*lines, text])
 
 
 def presented(frame: pd.DataFrame) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from distributed.utils import silence_logging_cmgr
 from icotlib.errors import ClusterError
 from icotlib.running import worker
 from icotlib.running.forking import METHOD, VARIABLES, start_method
+from icotlib.system.guard import check_guard
 from icotlib.system.processes import cores
 from icotlib.system.variables import whole_number
 
@@ -73,7 +74,11 @@ def connect(workers: int, dashboard: bool = False) -> Iterator["Connection"]:
 
 @contextlib.contextmanager
 def own_cluster(workers: int, dashboard: bool) -> Iterator[SpecCluster]:
-    """Worker processes on this machine; one for each GPU where there are GPUs."""
+    """Worker processes on this machine; one for each GPU where there are GPUs.
+
+    Raises `ConfigError` in a script that every worker would run once more (`check_guard`).
+    """
+    check_guard()
     local = {"host": "127.0.0.1", "port": 0}
     scheduler = local | {"dashboard": dashboard, "dashboard_address": "127.0.0.1:0"}
     share = {"ICOT_CORES": str(max(1, cores() // max(1, workers))), "ICOT_CLUSTER": ""}

@@ -1,6 +1,7 @@
 """The settings of a sweep's cells: a grid, the rows of a file, or random draws."""
 
 import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from icotlib.values import Typed, is_text, typed_yaml
 _RANGE = re.compile(r"\s*(-?[\d.]+(?:e-?\d+)?)\s*\.\.\s*(-?[\d.]+(?:e-?\d+)?)\s*(:log)?\s*", re.I)
 
 
-#: Values of a range, at most.
+#: Cells, and values of a range, at most.
 MOST = 10_000
 
 
@@ -50,7 +51,17 @@ def parse_grid(pairs: Sequence[str]) -> dict[str, list[Any]]:
 
 
 def grid_cells(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Every combination of the values; the first setting varies slowest."""
+    """Every combination of the values; the first setting varies slowest.
+
+    Raises `ConfigError` for more than `MOST`.
+    """
+    cells = math.prod(map(len, grid.values()))
+    if cells > MOST:
+        sizes = " times ".join(f"{len(values):,} of {name}" for name, values in grid.items())
+        raise ConfigError(
+            f"a grid of {sizes} has {cells:,} cells, and at most {MOST:,} are done: take fewer "
+            "values, or random draws (--random)"
+        )
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
@@ -74,6 +85,8 @@ def read_cells(path: str | Path) -> list[dict[str, Any]]:
                 read = [parse_overrides(row) for row in read]
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is no text in UTF-8: save it as UTF-8") from None
     except (ConfigError, ValueError, OSError) as error:  # also what is no text
         raise DataError(f"{path}: cannot be read as a list of cells: {error}") from None
     if not isinstance(read, list) or not all(isinstance(row, dict) for row in read):
@@ -97,6 +110,10 @@ def draw_cells(pairs: Sequence[str], n: int, seed: int = 0) -> list[dict[str, An
 def _draw(rng: np.random.Generator, name: str, text: str) -> Any:
     bounds = _RANGE.fullmatch(text)
     if not bounds:
+        if ".." in text:
+            raise ConfigError(
+                f"--draw {name}={text}: a range is low..high or low..high:log, of numbers"
+            )
         values = _values(name, text, f"--draw {name}={text}")
         return values[int(rng.integers(len(values)))]
     low, high = float(bounds[1]), float(bounds[2])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from icotlib import experiments, paths
 from icotlib.config import RunConfig, families, parse_overrides
-from icotlib.errors import ConfigError, DataError, IcotError
+from icotlib.errors import ConfigError, DataError, IcotError, did_you_mean
 from icotlib.running import parameters as parameter_cells
 from icotlib.system.terminal import HELP
 
@@ -44,11 +44,19 @@ def find_notebook(name: str) -> Path:
 
     Raises `ConfigError` if that is not exactly one.
     """
-    matches = [path for path in notebooks() if path.stem.startswith(name)]
-    matches = matches or [path for path in notebooks() if name in path.stem]
+    wanted = name.removesuffix(".ipynb")
+    matches = [path for path in notebooks() if path.stem.startswith(wanted)]
+    matches = matches or [path for path in notebooks() if wanted in path.stem]
     if len(matches) != 1:
-        known = ", ".join(path.stem for path in notebooks())
-        raise ConfigError(f"{name!r} names no single notebook; there are {known}")
+        known = [path.stem for path in notebooks()]
+        if name.endswith(".ipynb") and Path(name).stem not in known:
+            raise ConfigError(
+                f"{name} is no notebook of the workbook. One of your own is executed by papermill: "
+                f"papermill {name} copy.ipynb -p seed 1"
+            )
+        names = [path.stem for path in matches] or known
+        what = "several notebooks" if matches else "no notebook"
+        raise ConfigError(f"{name!r} names {what}: {', '.join(names)}.{did_you_mean(name, known)}")
     return matches[0]
 
 

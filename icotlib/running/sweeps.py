@@ -263,11 +263,14 @@ def resolved(target: str) -> tuple[str, bool]:
     if target in runs:
         return target, False
     try:
-        return notebooks.find_notebook(target.removesuffix(".ipynb")).stem, True
+        return notebooks.find_notebook(target).stem, True
     except ConfigError as error:
+        if target.endswith(".ipynb"):
+            raise
         raise ConfigError(
-            f"{target!r} names no run ({', '.join(runs)}); and {error}.{did_you_mean(target, runs)}"
-        ) from None
+            f"{target!r} names no run (icot train --list) and no single notebook (icot notebook "
+            f"--help).{did_you_mean(target, runs)}"
+        ) from error
 
 
 def execute_cell(sweep: str, number: int) -> str:

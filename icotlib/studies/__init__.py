@@ -1,6 +1,7 @@
 """A question each, over seeds, with controls at equal budgets.
 
 base       what a study is, and how its runs are asked for, tabulated and kept
+additions  arms that are added to a published table
 main       explicit, stepwise and distilled chains beside No CoT, at equal budgets
 methods    these and the methods with latent places beside each other
 contents   what must stand in a latent place

@@ -62,6 +62,9 @@ class Study(ABC):
     few: ClassVar[int] = 2
     #: Whether its figure needs nothing but its table.
     drawn_from_table: ClassVar[bool] = True
+    #: The column of its table that names the arm, where its sentences need nothing but the table
+    #: either: arms can be added to what is published (`additions`).
+    arm_column: ClassVar[str | None] = None
     #: Settings by which its arms differ, besides `OWN`.
     apart: ClassVar[tuple[str, ...]] = ()
     #: Arms that have fewer seeds, the first so many.
@@ -223,6 +226,8 @@ class Answer:
     study: Study
     members: Sequence[Member]
     table: pd.DataFrame
+    #: The origin of rows of the table that were published before, run by run.
+    earlier: Sequence[dict[str, Any]] = ()
 
     @property
     def words(self) -> list[str]:
@@ -238,7 +243,9 @@ class Answer:
         """Write table, figure, provenance and sentences to a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         name, words = self.study.file, self.words
-        figures.save_published(self.figure, name, self.table, self.runs, folder, words=words)
+        figures.save_published(
+            self.figure, name, self.table, self.runs, folder, words=words, earlier=self.earlier
+        )
 
     @property
     def runs(self) -> list[Run]:

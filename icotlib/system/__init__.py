@@ -5,6 +5,7 @@ allocations   the memory that operations would take, without the operations
 contents      hashes of what folders, models and code hold
 devices       where models run, and what tables call that device
 failures      errors of the machine, such as a full disk, as a sentence with a remedy
+guard         whether a script may start processes, each of which imports it
 isolated      functions in a process of their own, whose memory is measured apart
 launch        whether this process trains together with others
 leases        one process at a time, also where several machines share a folder

@@ -11,17 +11,19 @@ from typing import Any
 from icotlib.errors import RunError
 from icotlib.system import memory
 from icotlib.system.devices import best_device
+from icotlib.system.guard import check_guard
 from icotlib.system.timing import time_steps
 
 
 class IsolatedProcess:
     """A worker process that holds some candidates, functions by name, and calls them on request.
 
-    In a script, use it below `if __name__ == "__main__":`, because the process imports the script.
-    Raises what the called function raises, and `RunError` if the process dies.
+    In a script, use it below `if __name__ == "__main__":` (`check_guard`), because the process
+    imports the script. Raises what the called function raises, and `RunError` if the process dies.
     """
 
     def __init__(self) -> None:
+        check_guard()
         context = multiprocessing.get_context("spawn")
         self.pool = ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent)
         self.pool.submit(memory.release)  # several of them start up at the same time

@@ -29,7 +29,7 @@ def read_text_table(path: Path) -> pd.DataFrame:
     """A CSV file with every field as the text that it is; blank lines are skipped.
 
     Raises `ValueError` that names the line for a row with more or fewer fields than the header,
-    and for a name that two columns have.
+    and for a name that two columns have, or fields that are not separated by commas.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = csv.reader(file, strict=True)
@@ -41,6 +41,9 @@ def read_text_table(path: Path) -> pd.DataFrame:
         return pd.DataFrame()
     (_, first), *records = rows
     header = [name.strip() for name in first]
+    between = next((sign for sign in ";\t" if len(header) == 1 and sign in header[0]), None)
+    if between:
+        raise ValueError(f"its fields have {between!r} between them: save it with commas")
     twice = [name for name in header if header.count(name) > 1]
     if twice:
         raise ValueError(f"two columns are called {twice[0]!r}")

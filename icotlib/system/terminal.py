@@ -10,6 +10,11 @@ HELP = 80
 WIDEST = 100
 
 
+def table_width() -> int | None:
+    """Characters that a line of a table may have; None where it goes to a file."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def text_width() -> int:
     """Characters of a line of text: as many as the terminal has columns, at most `WIDEST`, which
     files and notebooks get."""

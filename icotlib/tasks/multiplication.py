@@ -67,8 +67,8 @@ class Multiplication(Task):
         a, b = match.groups() if match else ("", "")
         if (len(a), len(b)) != (self.n, self.m) or "0" in (a[0], b[0]):
             raise ValueError(
-                f"type a number of {self.n} digits, a *, and one of {self.m} digits, "
-                f"neither starting with 0: {self.example_question}"
+                f"type two numbers with a * between them, of {self.n} and {self.m} digits and "
+                f"without leading zeros: {self.example_question}"
             )
         return self.questions([int(a)], [int(b)])
 

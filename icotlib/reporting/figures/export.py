@@ -183,6 +183,7 @@ def save_published(
     folder: Path | None = None,
     measured: dict[str, Any] | None = None,
     words: Sequence[str] = (),
+    earlier: Sequence[dict[str, Any]] = (),
 ) -> list[Path]:
     """Write a figure of `figures/` as pdf, svg and png, its table as csv, its provenance as json.
 
@@ -194,13 +195,16 @@ def save_published(
         folder: by default the repository's `figures/`.
         measured: commit, device and versions of numbers that no run holds.
         words: what the table says, in sentences, which its provenance holds.
+        earlier: the origin of rows that were published before, run by run.
 
     Returns the paths of the files. Raises `ConfigError` where it would replace others.
     """
     folder = folder or paths.FIGURES
     check_replaceable(folder, name)
     folder.mkdir(parents=True, exist_ok=True)
-    origin = provenance_of(runs) | ({"measured": measured} if measured else {})
+    rows = [*provenance_of(runs)["runs"], *earlier]
+    origin: dict[str, Any] = {"runs": sorted(rows, key=lambda row: row["run"])}
+    origin |= {"measured": measured} if measured else {}
     origin |= {"words": list(words)} if words else {}
     origin |= {"alt": alt_text(figure)}
     written = _write(figure, folder, name, origin, crop=True)

@@ -1,0 +1,62 @@
+"""Arms that are added to a published table, whose other runs are no longer needed."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from icotlib.errors import ConfigError, DataError
+from icotlib.runs import runs_with_ancestors
+from icotlib.studies.base import Answer
+
+
+def check_addable(answer_of: str, column: str | None) -> str:
+    """The column that names the arms of a study. Raises `ConfigError` where there is none."""
+    if column is None:
+        raise ConfigError(
+            f"the study {answer_of} says more than its table holds, and is published as a whole: "
+            "leave out --arms"
+        )
+    return column
+
+
+def with_published(answer: Answer, folder: Path) -> Answer:
+    """An answer whose table has the published rows of the study's other arms too.
+
+    Rows are kept if their runs have the settings that the study has today; the rows of an arm that
+    is published again are replaced.
+
+    Args:
+        folder: with the published table and its provenance.
+
+    Raises `ConfigError` for a study that cannot be added to, and for published arms whose runs
+    have other settings; `DataError` if a published file is damaged.
+    """
+    study = answer.study
+    column = check_addable(study.name, study.arm_column)
+    table, origin = folder / f"{study.file}.csv", folder / f"{study.file}.json"
+    if not table.is_file():
+        return answer
+    try:
+        published = pd.read_csv(table)
+        known = {row["run"]: row for row in json.loads(origin.read_text(encoding="utf-8"))["runs"]}
+        kept = published[~published[column].isin(answer.table[column])]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{table}, or {origin.name} beside it, is damaged: {error}") from None
+    members = study.members()
+    order = list(dict.fromkeys(member.arm for member in members))
+    names = set()
+    for arm in kept[column].unique():
+        own = [member.config for member in members if member.arm == arm]
+        runs = [run.name for run in runs_with_ancestors(own)]
+        if not own or not set(runs) <= set(known):
+            raise ConfigError(
+                f"{table.name}: the published runs of {arm!r} have other settings than the study "
+                "has now: publish it as a whole, without --arms"
+            )
+        names |= set(runs)
+    rows = pd.concat([kept, answer.table], ignore_index=True)
+    rows = rows.sort_values(column, key=lambda arms: arms.map(order.index), kind="stable")
+    earlier = [known[name] for name in sorted(names - {run.name for run in answer.runs})]
+    return replace(answer, table=rows.reset_index(drop=True), earlier=earlier)
