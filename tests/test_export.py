@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import seaborn
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -157,6 +158,17 @@ def test_a_figure_of_others_is_saved_with_their_data(working_directory):
     origin = json.loads((folder / "theirs.json").read_text())
     assert origin["runs"] == []
     assert origin["runs not here"] == ["no-such-run"]
+
+
+def test_a_heatmap_of_seaborn_is_saved_as_it_is_laid_out(working_directory):
+    figure = Figure(figsize=(4, 3))
+    seaborn.heatmap(pd.DataFrame(np.eye(3)), ax=figure.subplots())  # labels that are numbers
+    for width in (None, "column"):
+        figures.save(figure, f"map-{width}", width=width)
+        assert figures.preview(figure, figures.Export(width=width)).png
+    assert figure.get_layout_engine() is None
+    assert "row 0, column 0" in figures.alt_text(figure)
+    assert inches(working_directory / "saved_figures" / "map-column.png")[0] == 3.35
 
 
 def test_nothing_is_written_over_what_differs(working_directory):

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import json
 import re
 import shlex
 import subprocess
@@ -261,6 +262,16 @@ def test_the_code_of_the_probing_page_runs(page_run, capsys):
     out = capsys.readouterr().out
     assert "control_score" in out
     assert "pattern" in out
+
+
+def test_the_analysis_of_the_guide_runs(page_run, tmp_path, monkeypatch, capsys):
+    (code,) = fences(GUIDE / "adding_an_analysis.md", "python")
+    assert "1000" in code
+    monkeypatch.chdir(tmp_path)
+    exec(code.replace("1000", "60"), {"__name__": "__main__"})
+    assert "control_score" in capsys.readouterr().out
+    origin = json.loads((tmp_path / "saved_figures" / "parity.json").read_text())
+    assert [run["run"] for run in origin["runs"]] == [page_run.name]
 
 
 @pytest.fixture

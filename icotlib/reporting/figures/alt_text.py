@@ -76,7 +76,7 @@ def _word(axis: Axis, value: float) -> str:
         ticks = np.asarray(axis.get_majorticklocs(), float)
         if _has_names(axis) and len(ticks):
             nearest = int(np.abs(ticks - value).argmin())
-            return formatter(ticks[nearest], nearest).replace("\n", " ")
+            return str(formatter(ticks[nearest], nearest)).replace("\n", " ")
         return formatter(value, 0)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 

@@ -65,6 +65,17 @@ def drawn_with(look: Look) -> Iterator[None]:
         _LOOK.reset(token)
 
 
+@contextlib.contextmanager
+def saved() -> Iterator[None]:
+    """The project's style for files of a figure that is drawn already.
+
+    Matplotlib would give the style's layout to a figure of others that has none, and fail where it
+    has a colour bar.
+    """
+    with drawn_with(Look()), mpl.rc_context({"figure.constrained_layout.use": False}):
+        yield
+
+
 def small_type() -> float:
     """The smallest type of a figure, in points: 6 where nothing else is asked for."""
     return 0.75 * mpl.rcParams["font.size"]

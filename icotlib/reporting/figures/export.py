@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from icotlib import paths
 from icotlib.errors import ConfigError, did_you_mean
-from icotlib.reporting.figures.base import COLUMN, FONTS, PAGE, Look, drawn_with
+from icotlib.reporting.figures.base import COLUMN, FONTS, PAGE, Look, saved
 from icotlib.reporting.figures.drawings import alt_text, drawing_of
 from icotlib.reporting.figures.resized import resized
 from icotlib.reporting.results import check_origin, provenance_of
@@ -301,7 +301,7 @@ def _write(
     }
     metadata["pdf"]["Title"] = about
     written = []
-    with drawn_with(Look()):
+    with saved():
         for kind in formats:
             written.append(folder / f"{name}.{kind}")
             box = "tight" if crop else figure.bbox_inches

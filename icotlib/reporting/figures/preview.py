@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from icotlib.reporting.figures.base import Look, drawn_with
+from icotlib.reporting.figures.base import saved
 from icotlib.reporting.figures.export import Export, prepared
 
 #: Pixels per inch of a preview: twice those of a browser, for screens of twice the density.
@@ -29,7 +29,7 @@ def preview(figure: Figure, export: Export | None = None) -> Preview:
     """
     figure, crop = prepared(figure, (export or Export()).look)
     file = io.BytesIO()
-    with drawn_with(Look()):
+    with saved():
         box = "tight" if crop else figure.bbox_inches
         figure.savefig(file, format="png", dpi=DENSITY, bbox_inches=box)
     png = file.getvalue()
