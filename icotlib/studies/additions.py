@@ -8,17 +8,20 @@ import pandas as pd
 
 from icotlib.errors import ConfigError, DataError
 from icotlib.runs import runs_with_ancestors
-from icotlib.studies.base import Answer
+from icotlib.studies.base import Answer, Study
 
 
-def check_addable(answer_of: str, column: str | None) -> str:
-    """The column that names the arms of a study. Raises `ConfigError` where there is none."""
-    if column is None:
+def arm_column(study: Study) -> str:
+    """The column that names the arms in the table of a study that arms can be added to.
+
+    Raises `ConfigError` for a study that must be published as a whole.
+    """
+    if study.arm_column is None:
         raise ConfigError(
-            f"the study {answer_of} says more than its table holds, and is published as a whole: "
+            f"the study {study.name} says more than its table holds, and is published as a whole: "
             "leave out --arms"
         )
-    return column
+    return study.arm_column
 
 
 def with_published(answer: Answer, folder: Path) -> Answer:
@@ -34,7 +37,7 @@ def with_published(answer: Answer, folder: Path) -> Answer:
     have other settings; `DataError` if a published file is damaged.
     """
     study = answer.study
-    column = check_addable(study.name, study.arm_column)
+    column = arm_column(study)
     table, origin = folder / f"{study.file}.csv", folder / f"{study.file}.json"
     if not table.is_file():
         return answer
