@@ -177,7 +177,7 @@ def test_a_question_that_cannot_be_asked_is_left_out(runs, tmp_path, capsys, nam
     path.write_text(line + "\n")
     assert main(["evaluate", runs[name].name, str(path)]) == 1
     error = capsys.readouterr().err
-    assert re.search(rf"can be asked none of these 1 questions\. The first, '.*': {reason}", error)
+    assert re.search(rf"can be asked no question of this file\. The first, '.*': {reason}", error)
     assert error.count("\n") == 1
 
 

@@ -312,6 +312,7 @@ def test_runs_and_show_print_what_is_there(trained, capsys):
         (["show", "nothing"], "begins with 'nothing'"),
         (["notebook", "77"], "names no notebook: 00_tour"),
         (["notebook", "mine.ipynb"], "papermill mine.ipynb copy.ipynb -p seed 1"),
+        (["notebook", "copies/06_stepwise.ipynb"], "is no notebook of the workbook"),
         (["notebook", "14", "--set", "sorce=x"], "Did you mean 'source'?"),
         (["notebook", "06", "--set", "sead=1"], "Did you mean 'seed'?"),
         (["train"], "say which run"),

@@ -123,8 +123,8 @@ def _asked(model: StageModel, report: Report, n: int | None) -> list[Example]:
     if not report.kept:
         shown = shortened(examples[0].question)
         raise ConfigError(
-            f"{model.name} can be asked none of these {len(examples):,} questions. The first, "
-            f"{shown!r}: {left_out[0]}"
+            f"{model.name} can be asked no question of this file. The first, {shown!r}: "
+            f"{left_out[0]}"
         )
     return report.kept
 

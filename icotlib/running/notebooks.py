@@ -40,20 +40,20 @@ def notebooks(studies: bool = True) -> list[Path]:
 
 
 def find_notebook(name: str) -> Path:
-    """The notebook whose name begins with this, or else contains it.
+    """The notebook of the workbook whose name begins with this, or else contains it.
 
-    Raises `ConfigError` if that is not exactly one.
+    Raises `ConfigError` if that is not exactly one, and for another file.
     """
-    wanted = name.removesuffix(".ipynb")
-    matches = [path for path in notebooks() if path.stem.startswith(wanted)]
-    matches = matches or [path for path in notebooks() if wanted in path.stem]
+    if name.endswith(".ipynb"):
+        given, own = Path(name), paths.NOTEBOOKS / Path(name).name
+        if not own.is_file() or (given.name != name and given.resolve() != own):
+            yours = f"papermill executes your own: papermill {name} copy.ipynb -p seed 1"
+            raise ConfigError(f"{name} is no notebook of the workbook; {yours}")
+        return own
+    matches = [path for path in notebooks() if path.stem.startswith(name)]
+    matches = matches or [path for path in notebooks() if name in path.stem]
     if len(matches) != 1:
         known = [path.stem for path in notebooks()]
-        if name.endswith(".ipynb") and Path(name).stem not in known:
-            raise ConfigError(
-                f"{name} is no notebook of the workbook. One of your own is executed by papermill: "
-                f"papermill {name} copy.ipynb -p seed 1"
-            )
         names = [path.stem for path in matches] or known
         what = "several notebooks" if matches else "no notebook"
         raise ConfigError(f"{name!r} names {what}: {', '.join(names)}.{did_you_mean(name, known)}")
