@@ -314,5 +314,5 @@ def test_a_run_is_explored(run, monkeypatch):
     assert run.name in said.value
     with pytest.raises(ConfigError, match="no variable"):
         icot.explorer(run, variable="t99")
-    with pytest.raises(ValueError, match="type a number of 2 digits"):
+    with pytest.raises(ValueError, match="type two numbers with"):
         icot.explorer(run, "1 * 2", headless=False)

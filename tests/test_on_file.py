@@ -199,8 +199,8 @@ def test_columns_of_other_names_are_read_as_they_are_told(runs, tmp_path, capsys
         ),
         ("own", "now 1 1 " * 60, r"the question 'now 1 1.*\.\.\.' needs \d+ positions"),
         ("own_kept", "now 77 say", "the tokenizer has no token for '77'"),
-        ("stream", "12 * 34", "type a number of 1 digits"),
-        ("stream", "x", "type a number of 1 digits"),
+        ("stream", "12 * 34", "type two numbers with"),
+        ("stream", "x", "type two numbers with"),
     ],
 )
 def test_asking_what_it_cannot_read_is_one_sentence(runs, capsys, name, question, message):

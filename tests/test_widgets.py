@@ -61,7 +61,7 @@ def test_the_dial_moves_and_explains_a_bad_question(run):
     assert slider.label == "1 token removed"
     assert (slider.description, named.description) == ("Removed", "The model")
     field.value = "12 * x"
-    assert "type a number of 2 digits" in output.value
+    assert "type two numbers with a * between them" in output.value
     field.value = "12 * 34"
     assert "<table" in output.value
 
