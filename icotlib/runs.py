@@ -298,11 +298,15 @@ def find_run(name: str) -> Run:
 
 
 def not_found(name: str) -> str:
-    """Why no run that begins with a name can be used: it is damaged, or there is none."""
-    here = (run for run in _folders(paths.runs_root()) if begins(run.name, name))
-    problems = filter(None, (run.problem for run in here))
+    """Why no run that begins with a name can be used: none is finished, or whole, or there."""
     root = paths.runs_root()
-    return next(problems, f"no run under {root} begins with {name!r}; see `icot runs`")
+    here = [run for run in _folders(root) if begins(run.name, name)]
+    problems = [run.problem for run in here]
+    if any(run.readable and not problem for run, problem in zip(here, problems, strict=True)):
+        return f"no finished run begins with {name!r}; see `icot runs`"
+    return next(
+        filter(None, problems), f"no run under {root} begins with {name!r}; see `icot runs`"
+    )
 
 
 def _say_shipped(run: Run, toys: Sequence[Run]) -> None:

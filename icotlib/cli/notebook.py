@@ -6,8 +6,8 @@ from typing import Any
 
 from icotlib.cli.options import add_run_options, load_imports, overrides_of
 from icotlib.cli.plans import add_plan, check_plan, print_outlook
-from icotlib.config import field_names
-from icotlib.errors import ConfigError, did_you_mean
+from icotlib.config import field_names, unknown_setting
+from icotlib.errors import ConfigError
 from icotlib.running.notebooks import asked_for, find_notebook, manual, parameter_types, run_all
 from icotlib.running.parameters import COMMON, located, read
 
@@ -64,8 +64,5 @@ def _check_known(name: str, known: Mapping[str, type]) -> None:
     names = [*known, *field_names()]
     if name and "." not in name and name not in names:
         own = ", ".join(one for one in known if one not in COMMON)
-        raise ConfigError(
-            f"there is no setting {name!r}, and no parameter of these notebooks"
-            + f" (they have {own})" * bool(own)
-            + f".{did_you_mean(name, names)}"
-        )
+        parameters = f" These notebooks have the parameters {own}." * bool(own)
+        raise ConfigError(unknown_setting(name, known=names) + parameters)

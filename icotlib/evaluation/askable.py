@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -54,15 +55,25 @@ def not_askable(model: Any, examples: Sequence[Example]) -> dict[int, str]:
     except (ConfigError, DataError):
         found = _unreadable(model.layout, examples)
     rows = [row for row in range(len(examples)) if row not in found]
-    available = max_positions(model.model)
-    if not rows or available is None:
+    if not rows:
         return found
     batch = model.format.arrange(model.layout.encode([examples[row] for row in rows]))
-    removed = model.format.tokens_removed(batch, model.removed)
-    needed = positions_needed(batch, removed, model.shift)
-    too_long = (needed > available).nonzero().flatten().tolist()
-    reason = f"it needs more than the model's {available} positions (model.extra_positions)"
-    return found | {rows[row]: reason for row in too_long}
+    fitting = fits(model, batch, model.format.tokens_removed(batch, model.removed)).tolist()
+    limit = max_positions(model.model)
+    reason = f"it needs more than the model's {limit} positions (model.extra_positions)"
+    return found | {row: reason for row, fit in zip(rows, fitting, strict=True) if not fit}
+
+
+def fits(model: Any, batch: EncodedBatch, removed: Tensor) -> Tensor:
+    """Which of some arranged examples a model has positions for, `[n]`.
+
+    Args:
+        model: a `StageModel`; removed: `[n]`, tokens removed from each chain.
+    """
+    available = max_positions(model.model)
+    if available is None:
+        return torch.ones(len(batch), dtype=torch.bool)
+    return positions_needed(batch, removed, model.shift) <= available
 
 
 def _unreadable(layout: Layout, examples: Sequence[Example]) -> dict[int, str]:

@@ -6,24 +6,13 @@ import numpy as np
 import torch
 
 from icotlib.data.inputs import IGNORE
-from icotlib.data.layout import EncodedBatch
 from icotlib.evaluation import askable
 from icotlib.evaluation.asking import Answer
 from icotlib.evaluation.bounded import examples_at_once
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.models.decoding import logits_of
-from icotlib.models.parameters import max_positions
 from icotlib.models.precision import training_precision
 from icotlib.tasks import Example
-
-
-def _fitting(model: StageModel, batch: EncodedBatch) -> torch.Tensor:
-    """Which of some arranged examples, nothing removed, the model has positions for, `[n]`."""
-    available = max_positions(model.model)
-    if available is None:
-        return torch.ones(len(batch), dtype=torch.bool)
-    nothing = torch.zeros(len(batch), dtype=torch.long)
-    return askable.positions_needed(batch, nothing, model.shift) <= available
 
 
 @torch.no_grad()
@@ -43,7 +32,8 @@ def log_probabilities(model: StageModel, answers: Sequence[Answer]) -> np.ndarra
         return found
     written = [Example(answers[n].question, answers[n].chain, answers[n].answer) for n in whole]
     batch = model.format.arrange(askable.encoded(model.layout, written))
-    fits = _fitting(model, batch)  # a text may be longer than the model's positions
+    # A text may be longer than the model's positions.
+    fits = askable.fits(model, batch, torch.zeros(len(batch), dtype=torch.long))
     whole, batch = [number for number, one in zip(whole, fits, strict=True) if one], batch[fits]
     if not whole:
         return found

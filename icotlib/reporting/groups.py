@@ -231,9 +231,7 @@ def find_group(name: str) -> Group:
         if len(choice) == 1:
             return choice[0]
     if not found:
-        unfinished = [run for run in all_runs(finished=False) if begins(run.name, name)]
-        not_yet = f"no finished run begins with {name!r}; see `icot runs`"
-        raise RunError(not_yet if unfinished else not_found(name))
+        raise RunError(not_found(name))
     words = differences_in_words({group.key: group.settings for group in plain or found})
     listed = "".join(
         f"\n  {group.key}  {group.runs[0].name}, {len(group.runs)} seed(s): {words[group.key]}"

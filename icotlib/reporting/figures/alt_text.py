@@ -77,7 +77,7 @@ def _word(axis: Axis, value: float) -> str:
         if _has_names(axis) and len(ticks):
             nearest = int(np.abs(ticks - value).argmin())
             return str(formatter(ticks[nearest], nearest)).replace("\n", " ")
-        return formatter(value, 0)
+        return str(formatter(value, 0))
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
