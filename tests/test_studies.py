@@ -212,10 +212,9 @@ def test_methods_stand_beside_each_other_with_what_they_cost(runs_folder):
     places = table.loc[["no_cot", "pause", "pause_as_thought", "coconut", "codi"]]
     assert places.latents.tolist() == [0, 6, 3, 3, 6]
     assert places.passes.tolist() == [1, 1, 1, 4, 7]
-    # Where all have as many steps, budgets are those of examples, and here ICoT-SI still writes.
+    # Where all have as many steps, budgets are those of examples.
     assert set(table.budget) == {"own", "examples of icot_si"}
-    assert any(said.startswith("ICoT-SI ended with ") for said in answer.words)
-    assert any(said.startswith("No CoT on graphs: ") for said in answer.words)
+    assert any(said.startswith("ICoT-SI on graphs: ") for said in answer.words)
     titles = [ax.get_title() for ax in answer.figure.axes]
     tasks = [title.partition(",")[0] for title in titles]
     assert tasks == ["mult-1x2", "graph-12-frontier"]
@@ -243,35 +242,67 @@ def test_methods_are_compared_at_equal_seconds_and_at_equal_examples(runs_folder
     titles = [ax.get_title() for ax in answer.figure.axes]
     assert ["as many examples" in title for title in titles] == [False, True]
     assert any(said.startswith("With as many examples: “ICoT-SI”") for said in answer.words)
-    rows = study.rows_by_arm(answer.members)
-    rows["pause"] = rows["pause"].assign(train_seconds=2 * rows["icot_si"].train_seconds.mean())
-    monkeypatch.setattr(methods.Methods, "rows_by_arm", lambda study, members: rows)
-    assert "Pause tokens took 200% of ICoT-SI's seconds." in answer.words
-    assert not any(said.startswith("With as many seconds") for said in answer.words)
+    table = answer.table.assign(tokens=3.0).set_index(["method", "budget"])
+    table.loc[("pause", "seconds of icot_si"), "seconds"] = 2 * table.seconds["icot_si", "own"]
+    table.loc[("pause", "examples of icot_si"), "tokens"] = 5.0
+    said = study.words([], table.reset_index())
+    assert "Pause tokens took 200% of ICoT-SI's seconds." in said
+    unequal = "Pause tokens writes 5.0 tokens for an answer, ICoT-SI 3.0: they are not compared."
+    assert unequal in said
+    assert not any(one.startswith("With as many") for one in said)
+
+
+@pytest.mark.parametrize("name", ["methods", "contents", "stability"])
+def test_rows_of_a_table_that_takes_arms_name_them(name):
+    study = get_study(name)
+    members = study.members()
+    rows = [
+        {
+            "arm": x.arm,
+            "task": x.config.task,
+            "method": methods.method_of(x.arm),
+            "budget": methods.budget_of(x.arm),
+            "content": x.arm.removesuffix(" on graphs"),
+        }
+        for x in members
+    ]
+    assert study.arms_of(pd.DataFrame(rows)).tolist() == [x.arm for x in members]
 
 
 def test_contents_of_places_share_one_curriculum(runs_folder):
     members = get_study("contents").members("fast", [10])
     plans = {
-        (x.config.train.steps, x.config.latent.first_steps, x.config.latent.steps_per_stage)
-        for x in members
+        (one.task, one.train.steps, one.latent.first_steps, one.latent.steps_per_stage)
+        for one in (member.config for member in members)
     }
-    assert len(plans) == 1
-    assert len({x.config.run_name for x in members}) == len(members) == 6
-    few = {"train.steps": 30, "data.test_examples": 20, "train.eval_every": 30}
+    assert len(plans) == 2  # on digits, and on graphs
+    assert len({x.config.run_name for x in members}) == len(members) == 12
+    of_methods = {x.config.run_name for x in get_study("methods").members("fast", [10])}
+    shared = {x.arm for x in members if x.config.run_name in of_methods}
+    assert shared == {"recycled on graphs", "fixed on graphs"}
+    few = {"train.steps": 40, "data.test_examples": 20, "train.eval_every": 40}
     answer = icot.study("contents", "smoke", seeds=[10], overrides=few)
-    table = answer.table[answer.table.split == "in distribution"].set_index("content")
-    assert table.passes.to_dict() == {
-        "recycled": 4,
-        "fixed": 1,
-        "noise": 2,
-        "others": 4,
-        "refined once": 2,
-        "refined twice": 3,
-    }
+    table = answer.table[answer.table.split == "in distribution"]
+    for task, recycled in (("mult-1x2", 4), ("graph-12-frontier", 5)):
+        assert table[table.task == task].set_index("content").passes.to_dict() == {
+            "recycled": recycled,
+            "fixed": 1,
+            "noise": 2,
+            "others": recycled,
+            "refined once": 2,
+            "refined twice": 3,
+        }
     assert set(answer.table.split) > {"in distribution"}
-    assert len(answer.words) == 5
+    assert len(answer.words) >= 2 * 5
     assert all("too few seeds" in said for said in answer.words)
+    shown = answer.table.assign(accuracy=0.5)
+    shown.loc[(shown.split == "in distribution") & (shown.content == "recycled"), "accuracy"] = 1.0
+    said = get_study("contents").words([], shown)
+    tests = shown[["task", "split"]].drop_duplicates()
+    assert len(said) == 5 * len(tests) > 5 * 2
+    for task in ("mult-1x2", "graph-12-frontier"):
+        start = f"On {task}, recycled states (100.0%) less "
+        assert sum(one.startswith(start) for one in said) == 5
 
 
 def test_the_schedules_of_stability_get_equal_examples(runs_folder):

@@ -109,13 +109,13 @@ def check_publishable(options: argparse.Namespace, study: "Study") -> None:
             "the whole study there, or name another folder"
         )
     if options.publish:
-        from icotlib.studies.additions import arm_column  # torch: not for --help
+        from icotlib.studies.additions import check_takes_arms  # torch: not for --help
 
         paths.check_checkout("icot study --publish")
         other = {"--out": options.out, f"--preset {options.preset}": options.preset != "fast"}
         narrowed = _narrowed(options)
         if narrowed.pop("--arms"):
-            arm_column(study)  # raises where there is none
+            check_takes_arms(study)
         refuse(narrowed | other, "--publish writes the study as it is")
 
 

@@ -19,6 +19,9 @@ from icotlib.config import RunConfig, parse_overrides
 from icotlib.experiments.base import PAPER_OPTIM, check, make
 from icotlib.experiments.latent import PAUSE_AS_THOUGHT, SIM_COT
 
+#: How studies call the arm of a method on graphs, and how the names of tasks on graphs begin.
+ON_GRAPHS, TASKS = " on graphs", "graph-"
+
 #: The data, the model and its rates.
 SHARED: dict[str, dict[str, Any]] = {
     "smoke": {
@@ -131,6 +134,11 @@ def on_graphs(method: str, preset: str, seed: int = 0, overrides: Any = None) ->
     if isinstance(steps, int) and settings.get(growth, 0) > steps:
         settings |= {growth: steps}  # graphs grow as long as there are steps
     return make(preset, seed, overrides, settings)
+
+
+def asks_for_other_data(overrides: Any) -> bool:
+    """Whether overrides name the data of all runs, so that none is to be about these graphs."""
+    return not {"data.task", "data.path"}.isdisjoint(parse_overrides(overrides))
 
 
 #: The runs here, by name.

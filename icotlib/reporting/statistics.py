@@ -84,9 +84,14 @@ def mean_interval(sample: Sample, draws: int = DRAWS, seed: int = SEED) -> Inter
     return Interval(sample.mean, max(0.0, low), min(1.0, high))
 
 
+def sample_of_rows(rows: pd.DataFrame) -> Sample:
+    """The sample of a published table's rows: columns accuracy and n, a row for each seed."""
+    return Sample(rows.accuracy.to_numpy(float), rows.n.to_numpy(int))
+
+
 def over_seeds(rows: pd.DataFrame) -> Interval:
-    """`mean_interval` of a published table's rows: columns accuracy and n, a row for each seed."""
-    return mean_interval(Sample(rows.accuracy.to_numpy(float), rows.n.to_numpy(int)))
+    """`mean_interval` of a published table's rows."""
+    return mean_interval(sample_of_rows(rows))
 
 
 def mean_over_seeds(values: np.ndarray, shared: float = 0.0) -> Interval:

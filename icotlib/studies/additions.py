@@ -11,17 +11,13 @@ from icotlib.runs import runs_with_ancestors
 from icotlib.studies.base import Answer, Study
 
 
-def arm_column(study: Study) -> str:
-    """The column that names the arms in the table of a study that arms can be added to.
-
-    Raises `ConfigError` for a study that must be published as a whole.
-    """
-    if study.arm_column is None:
+def check_takes_arms(study: Study) -> None:
+    """Raises `ConfigError` for a study that must be published as a whole."""
+    if not study.takes_arms:
         raise ConfigError(
             f"the study {study.name} says more than its table holds, and is published as a whole: "
             "leave out --arms"
         )
-    return study.arm_column
 
 
 def with_published(answer: Answer, folder: Path) -> Answer:
@@ -37,20 +33,20 @@ def with_published(answer: Answer, folder: Path) -> Answer:
     have other settings; `DataError` if a published file is damaged.
     """
     study = answer.study
-    column = arm_column(study)
+    check_takes_arms(study)
     table, origin = folder / f"{study.file}.csv", folder / f"{study.file}.json"
     if not table.is_file():
         return answer
     try:
         published = pd.read_csv(table)
         known = {row["run"]: row for row in json.loads(origin.read_text(encoding="utf-8"))["runs"]}
-        kept = published[~published[column].isin(answer.table[column])]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        kept = published[~study.arms_of(published).isin(study.arms_of(answer.table))]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{table}, or {origin.name} beside it, is damaged: {error}") from None
     members = study.members()
     order = list(dict.fromkeys(member.arm for member in members))
     names = set()
-    for arm in kept[column].unique():
+    for arm in study.arms_of(kept).unique():
         own = [member.config for member in members if member.arm == arm]
         runs = [run.name for run in runs_with_ancestors(own)]
         if not own or not set(runs) <= set(known):
@@ -60,6 +56,6 @@ def with_published(answer: Answer, folder: Path) -> Answer:
             )
         names |= set(runs)
     rows = pd.concat([kept, answer.table], ignore_index=True)
-    rows = rows.sort_values(column, key=lambda arms: arms.map(order.index), kind="stable")
+    rows = rows.loc[study.arms_of(rows).map(order.index).sort_values(kind="stable").index]
     earlier = [known[name] for name in sorted(names - {run.name for run in answer.runs})]
     return replace(answer, table=rows.reset_index(drop=True), earlier=earlier)

@@ -20,6 +20,7 @@ from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import capital, less
 from icotlib.reporting.results import final_rows, results_table, with_ancestors
 from icotlib.reporting.samples import sample_of
+from icotlib.reporting.statistics import Sample, sample_of_rows
 from icotlib.running.jobs import ensure
 from icotlib.runs import Run, runs_with_ancestors
 
@@ -62,9 +63,9 @@ class Study(ABC):
     few: ClassVar[int] = 2
     #: Whether its figure needs nothing but its table.
     drawn_from_table: ClassVar[bool] = True
-    #: The column of its table that names the arm, where its sentences need nothing but the table
-    #: either: arms can be added to what is published (`additions`).
-    arm_column: ClassVar[str | None] = None
+    #: Whether its sentences need nothing but its table either: arms can be added to what is
+    #: published (`additions`).
+    takes_arms: ClassVar[bool] = False
     #: Settings by which its arms differ, besides `OWN`.
     apart: ClassVar[tuple[str, ...]] = ()
     #: Arms that have fewer seeds, the first so many.
@@ -85,6 +86,19 @@ class Study(ABC):
     @abstractmethod
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
         """What it found, in sentences that say so where the data do not decide."""
+
+    def arms_of(self, table: pd.DataFrame) -> pd.Series:
+        """The arm of each row of its table, which arms can be added to."""
+        return table.arm
+
+    def samples(self, members: Sequence[Member], table: pd.DataFrame) -> dict[str, Sample]:
+        """What the seeds of each arm of some rows of its table answer, a row for each seed;
+        question by question where their runs are at hand."""
+        known = {arm: sample_of(rows) for arm, rows in self.rows_by_arm(members).items()}
+        return {
+            str(arm): known.get(str(arm)) or sample_of_rows(rows)
+            for arm, rows in table.groupby(self.arms_of(table), sort=False)
+        }
 
     def rows(self, members: Sequence[Member]) -> pd.DataFrame:
         """Every stage of finished runs (`results_table`), with a column arm."""

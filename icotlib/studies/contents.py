@@ -1,7 +1,7 @@
 """What must stand in a latent place: the model's own states, or anything?
 
 Coconut recycles the model's own states. Here its curriculum stays, and only what the places hold
-changes.
+changes: on digits, and on graphs.
 """
 
 from collections.abc import Sequence
@@ -11,10 +11,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from icotlib.config import RunConfig
-from icotlib.evaluation.ood import shift_table
+from icotlib.evaluation.ood import WITHIN, shift_table
+from icotlib.experiments.graphs import ON_GRAPHS, TASKS, asks_for_other_data, on_graphs
 from icotlib.experiments.latent import coconut
 from icotlib.reporting import figures
-from icotlib.studies.base import Member, Study, compared, of_arm, register
+from icotlib.reporting.conclusions.sentences import less
+from icotlib.reporting.statistics import Sample, sample_of_rows
+from icotlib.studies.base import Member, Study, all_removed, of_arm, register, still_writes
 
 #: What the places hold, by arm.
 CONTENTS: dict[str, dict[str, Any]] = {
@@ -26,6 +29,9 @@ CONTENTS: dict[str, dict[str, Any]] = {
     "refined twice": {"latent.rounds": 2},
 }
 
+#: Those that the study of methods has on graphs; its runs are these.
+METHODS = {"recycled": "coconut", "fixed": "pause_as_thought"}
+
 #: Questions of each test out of distribution.
 SHIFTED = 1000
 
@@ -34,6 +40,7 @@ SHIFTED = 1000
 class Contents(Study):
     name = "contents"
     file = "quarrel"
+    takes_arms = True
     question = (
         "Under one curriculum, does it matter whether latent places hold the model's own states, a "
         "fixed embedding, noise, or the states of another question?"
@@ -41,8 +48,16 @@ class Contents(Study):
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
         own = {arm: {"label": arm.replace(" ", "-")} | changes for arm, changes in CONTENTS.items()}
-        return {
+        on_digits = {
             arm: coconut(preset, seed, of_arm(overrides, changes)) for arm, changes in own.items()
+        }
+        if asks_for_other_data(overrides):
+            return on_digits
+        return on_digits | {
+            arm + ON_GRAPHS: on_graphs(METHODS[arm], preset, seed, overrides)
+            if arm in METHODS
+            else on_graphs("coconut", preset, seed, of_arm(overrides, changes))
+            for arm, changes in own.items()
         }
 
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
@@ -57,7 +72,7 @@ class Contents(Study):
             found.append(
                 {
                     "task": config.task,
-                    "content": member.arm,
+                    "content": member.arm.removesuffix(ON_GRAPHS),
                     "passes": config.spec.passes(config, places),
                     "seed": member.seed,
                     "split": row.shift,
@@ -72,14 +87,35 @@ class Contents(Study):
     def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
         return figures.contents(table)
 
+    def arms_of(self, table: pd.DataFrame) -> pd.Series:
+        graphs = table.task.str.startswith(TASKS)
+        return table.content + graphs.map({True: ON_GRAPHS, False: ""})
+
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
-        groups = self.rows_by_arm(members)
-        recycled = groups.pop("recycled", None)
-        if recycled is None:
-            return ["No run with recycled states is finished, with which others are compared."]
-        first = f"recycled states ({recycled.accuracy.mean():.1%})"
-        named = {
-            arm: f"{arm} ({rows.accuracy.mean():.1%}, {len(rows)} seeds)"
-            for arm, rows in groups.items()
-        }
-        return [compared(first, recycled, named[arm], rows) for arm, rows in groups.items()]
+        last = self.rows_by_arm(members)
+        writes = {arm: rows for arm, rows in last.items() if not all_removed(rows)}
+        said = [still_writes(arm, rows) for arm, rows in writes.items()]
+        within = self.samples(members, table[table.split == WITHIN])
+        table = table[~self.arms_of(table).isin(writes)]
+        for (task, split), rows in table.groupby(["task", "split"], sort=False):
+            own = split == WITHIN
+            if own or rows.accuracy.any():
+                samples = {
+                    str(one.content.iloc[0]): within[str(arm)] if own else sample_of_rows(one)
+                    for arm, one in rows.groupby(self.arms_of(rows), sort=False)
+                }
+                said += _beside_recycled(f"{task}{'' if own else f', {split}'}", samples)
+        return said
+
+
+def _beside_recycled(where: str, samples: dict[str, Sample]) -> list[str]:
+    """How recycled states compare with each other content, on one task or shift of it."""
+    recycled = samples.pop("recycled", None)
+    if recycled is None:
+        return [f"On {where}, no recycled states are finished, with which others are compared."]
+    first = f"On {where}, recycled states ({recycled.mean:.1%})"
+    named = {
+        content: f"{content} ({sample.mean:.1%}, {sample.seeds} seeds)"
+        for content, sample in samples.items()
+    }
+    return [less(first, named[one], recycled, sample) for one, sample in samples.items()]

@@ -8,21 +8,19 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from icotlib.config import RunConfig, parse_overrides
+from icotlib.config import RunConfig
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.experiments.distillation import icot_kd
-from icotlib.experiments.graphs import OWN, on_graphs
+from icotlib.experiments.graphs import ON_GRAPHS, OWN, TASKS, asks_for_other_data, on_graphs
 from icotlib.experiments.latent import LATENT, REFERENCE
 from icotlib.experiments.stepwise import explicit_cot, icot_si, no_cot, one_model
 from icotlib.methods.latent.method import LatentMethod
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import about_seeds, against_first, percent
 from icotlib.reporting.figures.style import arm_style
-from icotlib.reporting.results import final_rows, results_table
-from icotlib.reporting.samples import sample_of
 from icotlib.reporting.speed import measure_speed
 from icotlib.reporting.statistics import Sample, mean_interval
-from icotlib.studies.base import Member, Study, all_removed, register, spent, still_writes
+from icotlib.studies.base import Member, Study, register
 from icotlib.system.processes import torch_threads
 
 #: The methods that get the reference's budget.
@@ -34,11 +32,12 @@ MATCHED: dict[str, Callable[..., RunConfig]] = {
 #: What an arm is called that has the reference's examples; the others have its seconds.
 EXAMPLES = ", equal examples"
 
-#: What an arm is called that answers questions about graphs.
-ON_GRAPHS = " on graphs"
-
 #: Budgets are called equal, and methods compared, if they differ by no more than this share.
 EQUAL = 0.05
+
+#: Methods are compared if the tokens that they write for an answer differ by no more than this:
+#: one that writes steps is not compared with one that writes none.
+AS_SHORT = 0.5
 
 #: Milliseconds an answer are the median of so many rounds of so many questions, one at a time.
 ROUNDS, QUESTIONS = 3, 20
@@ -52,6 +51,7 @@ class Methods(Study):
         "How many unseen questions does each method of the field answer right after as many "
         "seconds of training, and after as many examples, and how long does an answer take?"
     )
+    takes_arms = True
     seeds = (10, 11, 12)
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
@@ -76,26 +76,40 @@ class Methods(Study):
 
     def _on_graphs(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
         """The arms on graphs; none where other data are asked for."""
-        if any(name in parse_overrides(overrides) for name in ("data.task", "data.path")):
+        if asks_for_other_data(overrides):
             return {}
         return {method + ON_GRAPHS: on_graphs(method, preset, seed, overrides) for method in OWN}
 
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
-        arms = {member.config.run_name: member for member in members}
-        rows = final_rows(results_table([member.run for member in members]))
         milliseconds = _milliseconds(members)
-        found = [_row(arms[row.run], row, milliseconds) for row in rows.itertuples()]
-        order = ["task", "method", "budget", "seed"]
-        return pd.DataFrame(found).sort_values(order, ignore_index=True)
+        of_run = {member.config.run_name: member for member in members}
+        return pd.DataFrame(
+            [
+                _row(of_run[row.run], row, milliseconds)
+                for rows in self.rows_by_arm(members).values()
+                for row in rows.sort_values("seed").itertuples()
+            ]
+        )
+
+    def arms_of(self, table: pd.DataFrame) -> pd.Series:
+        # On graphs no arm has a budget of seconds; where one has, the user asked for graphs.
+        asked = set(table.task[table.budget.str.startswith("seconds")])
+        graphs = table.task.str.startswith(TASKS) & ~table.task.isin(asked)
+        examples = table.budget.str.startswith("examples") & ~graphs
+        return (
+            table.method
+            + graphs.map({True: ON_GRAPHS, False: ""})
+            + examples.map({True: EXAMPLES, False: ""})
+        )
 
     def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
         return figures.accuracy_vs_milliseconds(table)
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
-        groups, said = self.rows_by_arm(members), []
-        for graphs in (False, True):
-            own = {arm: rows for arm, rows in groups.items() if arm.endswith(ON_GRAPHS) == graphs}
-            said += _beside_reference(own, REFERENCE + ON_GRAPHS * graphs)
+        said, samples = [], self.samples(members, table)
+        for _, rows in table.groupby("task", sort=False):
+            arms = dict(list(rows.groupby(self.arms_of(rows), sort=False)))
+            said += _beside_reference(arms, samples)
         return [*said, about_seeds(table.seed.nunique())]
 
 
@@ -118,18 +132,22 @@ def budget_of(arm: str) -> str:
     return f"{'examples' if arm.endswith(EXAMPLES) else 'seconds'} of {REFERENCE}"
 
 
-def _beside_reference(groups: Mapping[str, pd.DataFrame], first: str) -> list[str]:
-    """What each method has right on one task, and how its reference, the arm `first`, compares
-    where budgets are equal and both answer without any step."""
-    samples = {arm: sample_of(rows) for arm, rows in groups.items()}
-    said, reference = _shares(_of_budget(samples, "own")), groups.get(first)
-    if reference is not None and not all_removed(reference):
-        said.append(still_writes(_label(first), reference))
-        reference = None
+def _beside_reference(
+    groups: Mapping[str, pd.DataFrame], samples: Mapping[str, Sample]
+) -> list[str]:
+    """What each method has right on one task, and how its reference compares where budgets are
+    equal and answers as short.
+
+    Args:
+        groups: rows of the table by arm; samples: of these arms and others.
+    """
+    first = next((arm for arm in groups if method_of(arm) == REFERENCE), None)
+    said = _shares({arm: samples[arm] for arm in groups if budget_of(arm) == "own"})
     for unit in ("seconds", "examples"):
-        alone, why = _of_budget(samples, f"{unit} of {REFERENCE}"), {}
-        if reference is not None:
-            why = {arm: _not_compared(arm, groups[arm], reference, unit) for arm in alone}
+        alone = {arm: samples[arm] for arm in groups if budget_of(arm) == f"{unit} of {REFERENCE}"}
+        why = {}
+        if first is not None:
+            why = {arm: _not_compared(arm, groups[arm], groups[first], unit) for arm in alone}
             equal = {_label(arm): alone.pop(arm) for arm, reason in why.items() if not reason}
             if equal:
                 both = {_label(first): samples[first]} | equal
@@ -140,10 +158,16 @@ def _beside_reference(groups: Mapping[str, pd.DataFrame], first: str) -> list[st
 
 def _not_compared(arm: str, rows: pd.DataFrame, reference: pd.DataFrame, unit: str) -> str:
     """Why an arm is not compared with the reference; empty if it is."""
-    share = spent(rows, reference, unit)
+    share = rows[unit].mean() / reference[unit].mean()
     if abs(share - 1) > EQUAL:
         return f"{_label(arm)} took {share:.0%} of {_label(REFERENCE)}'s {unit}."
-    return "" if all_removed(rows) else still_writes(_label(arm), rows)
+    written = rows.tokens.mean(), reference.tokens.mean()
+    if abs(written[0] - written[1]) > AS_SHORT:
+        return (
+            f"{_label(arm)} writes {written[0]:.1f} tokens for an answer, {_label(REFERENCE)} "
+            f"{written[1]:.1f}: they are not compared."
+        )
+    return ""
 
 
 def _label(arm: str) -> str:
@@ -157,11 +181,6 @@ def _shares(samples: Mapping[str, Sample]) -> list[str]:
         f"{_label(arm)}: {percent(mean_interval(sample))} of unseen questions right."
         for arm, sample in samples.items()
     ]
-
-
-def _of_budget(samples: Mapping[str, Sample], budget: str) -> dict[str, Sample]:
-    """The samples of arms with a budget."""
-    return {arm: sample for arm, sample in samples.items() if budget_of(arm) == budget}
 
 
 def _milliseconds(members: Sequence[Member]) -> dict[str, float]:

@@ -64,7 +64,7 @@ MOST = 2
 class Stability(Study):
     name = "stability"
     file = "stability"
-    arm_column = "arm"
+    takes_arms = True
     question = (
         "In how many seeds does stepwise internalization answer without any step, and which "
         "schedule fails least?"
