@@ -12,11 +12,12 @@ from icotlib.data.files import write_examples
 from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.runs import Run
+from icotlib.system.wording import counted
 from icotlib.tasks import Example
 from icotlib.tasks.questions import QuestionSet
 from icotlib.training.trainer import train
 from icotlib.widgets import live
-from icotlib.widgets.dial import answers_by_stage, counted, dial, page, stage_in_words
+from icotlib.widgets.dial import answers_by_stage, dial, page, stage_in_words
 from icotlib.widgets.live import live_plot
 from tests.helpers import TINY_SIZES
 

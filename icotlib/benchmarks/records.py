@@ -5,6 +5,7 @@ from typing import Any
 
 from icotlib.errors import ConfigError
 from icotlib.runs import Run
+from icotlib.system.wording import counted
 
 
 def record_line(run: Run) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def sentence(line: dict[str, Any]) -> str:
     minutes, seconds = divmod(round(line["seconds"]), 60)
     return (
         f"{line['task']}: {line['target']:.0%} validation match with all "
-        f"{line['removed']} tokens removed after {minutes} min {seconds} s "
-        f"({line['examples']:,} examples, {line['precision']}, {line['threads']} thread"
-        f"{'s' * (line['threads'] > 1)} of {line['device']}); {tested}"
+        f"{counted(line['removed'], 'tokens')} removed after {minutes} min {seconds} s "
+        f"({counted(line['examples'], 'examples')}, {line['precision']}, "
+        f"{counted(line['threads'], 'threads')} of {line['device']}); {tested}"
     )

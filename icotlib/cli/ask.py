@@ -4,6 +4,7 @@ import argparse
 
 from icotlib.cli.options import add_import, load_imports, whole
 from icotlib.errors import ConfigError
+from icotlib.system.wording import counted
 
 EXAMPLES = """\
 examples:
@@ -32,5 +33,5 @@ def run(options: argparse.Namespace) -> None:
     print(f"question  {answer.question}")
     print(f"chain     {answer.chain or '-'}")
     print(f"answer    {answer.answer or '-'}  ({verdict})")
-    print(f"{answer.tokens} tokens in {1000 * answer.seconds:.0f} ms, by {model.name}")
-    print(f"with {model.removed} {model.format.unit} removed")
+    print(f"{counted(answer.tokens, 'tokens')} in {1000 * answer.seconds:.0f} ms, by {model.name}")
+    print(f"with {counted(model.removed, model.format.unit)} removed")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from icotlib.cli.options import add_import, load_imports
 from icotlib.errors import ConfigError
+from icotlib.system.wording import counted
 
 EXAMPLES = """\
 examples:
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
             write_json(path, examples, get_task(options.task))
         else:
             write_examples(path, examples)
-        print(f"{path}: {len(examples)} examples")
+        print(f"{path}: {counted(len(examples), 'examples')}")
     if corpus.file_questions:
         print(f"{corpus.file_questions}, met {corpus.file_questions.met:,} times and left out")
     print(f"content hash {corpus.digest}; no question is in two files")

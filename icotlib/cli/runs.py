@@ -18,6 +18,7 @@ from icotlib.cli.options import (
 from icotlib.errors import ConfigError, IcotError
 from icotlib.reporting.orders import ORDERS
 from icotlib.system.terminal import table_width
+from icotlib.system.wording import counted
 
 if TYPE_CHECKING:
     from icotlib.runs import Run
@@ -274,7 +275,7 @@ def export_archive(options: argparse.Namespace) -> None:
 
     runs = export_runs(finished(options), options.file, options.weights)
     size = megabytes(options.file.stat().st_size)
-    print(f"{options.file}: {len(runs)} runs, with those that they build on, {size}")
+    print(f"{options.file}: {counted(len(runs), 'runs')}, with those that they build on, {size}")
 
 
 def import_archive(file: Path) -> None:

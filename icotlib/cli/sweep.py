@@ -9,6 +9,7 @@ from tqdm import tqdm
 from icotlib.cli.options import add_run_options, load_imports, overrides_of, refuse, whole
 from icotlib.cli.plans import add_plan, check_plan, print_outlook
 from icotlib.errors import ConfigError, IcotError
+from icotlib.system.wording import counted
 
 if TYPE_CHECKING:
     from icotlib.running.sweeps import Sweep
@@ -85,15 +86,15 @@ def run(options: argparse.Namespace) -> None:
         sweep = Sweep.named(options.again)
     else:
         sweep = Sweep.make(*described(options), options.name)
-    print(f"{sweep.folder.name}: {len(sweep.cells)} cells in {sweep.folder}", flush=True)
+    cells = counted(len(sweep.cells), "cells")
+    print(f"{sweep.folder.name}: {cells} in {sweep.folder}", flush=True)
     run_with_bar(sweep, options)
     print_table(sweep)
     counts = sweep.counts()
     again = f"icot sweep --again {sweep.folder.name}"
     if counts["failed"]:
         raise IcotError(
-            f"{counts['failed']} of {len(sweep.cells)} cells failed; do them again with "
-            f"`{again} --retry`"
+            f"{counts['failed']} of {cells} failed; do them again with `{again} --retry`"
         )
     if counts["finished"] < len(sweep.cells):
         raise IcotError(f"not every cell is finished; do what is left with `{again}`")

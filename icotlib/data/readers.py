@@ -19,6 +19,7 @@ from icotlib.data.json_rows import UnreadableError, json_document, json_lines
 from icotlib.data.tables import SemicolonRow, parquet_rows, table_rows
 from icotlib.data.text import clean, decode, split_lines
 from icotlib.errors import DataError
+from icotlib.system.wording import counted
 from icotlib.tasks import Example, Task
 
 #: The kinds of files that are read.
@@ -70,7 +71,7 @@ class Report:
         """The report as text."""
         lengths = [len(example.chain.split()) for example in self.kept]
         without = sum(not length for length in lengths)
-        yield f"{split}: {len(self.kept):,} examples"
+        yield f"{split}: {counted(len(self.kept), 'examples')}"
         by_reading: dict[Any, list[str]] = {}
         for source, reading in self.read_as:
             by_reading.setdefault(reading, []).append(source)

@@ -15,6 +15,7 @@ from icotlib.config import RunConfig, families, parse_overrides
 from icotlib.errors import ConfigError, DataError, IcotError, did_you_mean
 from icotlib.running import parameters as parameter_cells
 from icotlib.system.terminal import HELP
+from icotlib.system.wording import counted
 
 if TYPE_CHECKING:
     from icotlib.running.jobs import Job, Outcome
@@ -292,7 +293,7 @@ def _train_and_execute(
     trainings = jobs.trainings(configs)
     if trainings:
         seed, preset = configs[0].seed, configs[0].preset
-        say(f"training {len(trainings)} runs at preset {preset}, seed {seed}")
+        say(f"training {counted(len(trainings), 'runs')} at preset {preset}, seed {seed}")
     paths_in_order = sorted(executions, key=lambda path: not path.stem.startswith(LONG_NOTEBOOKS))
     executing = [execution(path, **executions[path]) for path in paths_in_order]
     last = [job for job in executing if job.arguments["notebook"].startswith(RESULTS_NOTEBOOK)]

@@ -18,6 +18,7 @@ from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import less
 from icotlib.reporting.statistics import Sample, sample_of_rows
 from icotlib.studies.base import Member, Study, all_removed, of_arm, register, still_writes
+from icotlib.system.wording import counted
 
 #: What the places hold, by arm.
 CONTENTS: dict[str, dict[str, Any]] = {
@@ -115,7 +116,7 @@ def _beside_recycled(where: str, samples: dict[str, Sample]) -> list[str]:
         return [f"On {where}, no recycled states are finished, with which others are compared."]
     first = f"On {where}, recycled states ({recycled.mean:.1%})"
     named = {
-        content: f"{content} ({sample.mean:.1%}, {sample.seeds} seeds)"
+        content: f"{content} ({sample.mean:.1%}, {counted(sample.seeds, 'seeds')})"
         for content, sample in samples.items()
     }
     return [less(first, named[one], recycled, sample) for one, sample in samples.items()]

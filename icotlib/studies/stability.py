@@ -22,6 +22,7 @@ from icotlib.reporting.statistics import Interval, fisher, success_rate
 from icotlib.runs import Run
 from icotlib.studies.base import Member, Study, distinct, of_arm, register
 from icotlib.studies.levers import changes_of
+from icotlib.system.wording import counted
 
 #: The accuracy with the whole chain removed from which a run counts as a success, and the one that
 #: its validation set must show for `seconds_to_90`.
@@ -150,7 +151,7 @@ def _seconds_to_90(run: Run) -> float:
 
 
 def _success(arm: str, rows: pd.DataFrame) -> str:
-    reached, rate = f"{rows.success.sum()} of {len(rows)} seeds", percent(_rate(rows))
+    reached, rate = f"{rows.success.sum()} of {counted(len(rows), 'seeds')}", percent(_rate(rows))
     return (
         f"{capital(arm)}: {reached} reach {SUCCESS:.0%} with every step removed ({rate}); the "
         f"lowest is {rows.accuracy.min():.1%}."

@@ -16,6 +16,7 @@ from icotlib.evaluation import askable
 from icotlib.evaluation.asking import Answer, as_examples, example_of
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.runs import Run
+from icotlib.system.wording import counted
 from icotlib.tasks import Example
 from icotlib.widgets.parts import alert
 
@@ -233,11 +234,6 @@ def _in_words(stages: Sequence[int], removed: int, unit: str) -> str:
     if removed == stages[-1]:
         return "writes none"
     return f"{counted(removed, unit)} removed"
-
-
-def counted(number: int, unit: str) -> str:
-    """A number of things, such as `1 token` or `2 tokens`."""
-    return f"{number} {unit.removesuffix('s') if number == 1 else unit}"
 
 
 def removed_chain(model: StageModel, example: Example) -> str:
