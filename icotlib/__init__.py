@@ -43,6 +43,7 @@ _HOMES = {
     "widgets.explorer": ["explorer"],
     "widgets.figure_desk": ["figure_desk"],
     "sharing.hub": ["export"],
+    "reporting.on_file": ["over_seeds_on_file"],
     "reporting.overview": ["differences", "runs_table"],
     "reporting.readable": ["table"],
     "sharing.push": ["push"],

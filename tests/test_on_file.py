@@ -20,6 +20,7 @@ from icotlib.evaluation import on_file
 from icotlib.evaluation.grading import same_answer
 from icotlib.evaluation.scoring import wilson_interval
 from icotlib.evaluation.stage_model import StageModel
+from icotlib.reporting.on_file import over_seeds_on_file
 from icotlib.tasks import Example
 from icotlib.training.trainer import train
 from tests.helpers import TINY
@@ -147,7 +148,7 @@ def test_every_answer_is_written(runs, tmp_path, suffix):
     path.write_text(json.dumps([*rows, {"question": "", "answer": "3"}, {"question": "say"}]))
     result = on_file.evaluate_file(StageModel.of(runs["own"], device="cpu"), path)
     assert sum(result.report.dropped.values()) == 2
-    on_file.write_table(result, out := tmp_path / "new" / f"answers{suffix}")
+    on_file.write_table({"own": result}, out := tmp_path / "new" / f"answers{suffix}")
     read = {".jsonl": lambda x: pd.read_json(x, lines=True, dtype=False), ".csv": pd.read_csv,
             ".parquet": pd.read_parquet}  # fmt: skip
     stored = read[suffix](out)
@@ -155,6 +156,32 @@ def test_every_answer_is_written(runs, tmp_path, suffix):
     assert stored.written.fillna("").tolist() == list(result.score.written)
     assert stored.right.tolist() == list(result.score.right)
     assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def test_runs_stand_beside_each_other_each_configuration_over_its_seeds(runs, tmp_path, capsys):
+    path, out = tmp_path / "test.txt", tmp_path / "answers.parquet"
+    lines = [
+        format_line(example)
+        for example in examples_of(load_corpus(runs["stream"].config.data).test)
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    seed = train(runs["stream"].config.override({"seed": 1}))
+    names = [runs["stream"].name, seed.name, runs["fixed"].name]
+    assert main(["evaluate", *names, names[0], str(path), "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("answers right") == 3
+    assert printed.count(f"{path.name}: {len(lines)} examples") == 1  # they are asked the same
+    answers = pd.read_parquet(out)
+    assert answers.groupby("run").size().to_dict() == dict.fromkeys(names, len(lines))
+    models = [StageModel.of(run, device="cpu") for run in (runs["stream"], seed, runs["fixed"])]
+    tested = [(model, on_file.evaluate_file(model, path)) for model in models]
+    table = over_seeds_on_file(tested)
+    assert table.seeds.tolist() == [2, 1]
+    assert table.runs.tolist() == [" ".join(names[:2]), names[2]]
+    shares = answers.groupby("run").right.mean()
+    assert table.accuracy.tolist() == [shares[names[:2]].mean(), shares[names[2]]]
+    shorter = tested[1][0], on_file.evaluate_file(tested[1][0], path, n=3)
+    assert over_seeds_on_file([tested[0], shorter]).n.tolist() == [3]
 
 
 @pytest.mark.parametrize(

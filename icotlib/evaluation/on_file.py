@@ -1,5 +1,6 @@
 """A trained model on a file of questions: what it answers, and what of it stood in training."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,21 +167,30 @@ def check_table(path: Path) -> None:
         raise ConfigError(f"{path} exists; give --out another file")
 
 
-def write_table(result: FileResult, path: Path) -> None:
-    """Write a row for every answer, as CSV, JSON lines or parquet by the name of the file.
+def write_table(results: Mapping[str, FileResult], path: Path) -> None:
+    """Write a row for every answer, as CSV, JSON lines or parquet by the name of the file; where
+    there are several runs, with the number of the question and a column run.
+
+    Args:
+        results: by the name of the run.
 
     Raises `ConfigError` if there is such a file, or it cannot be written.
     """
     check_table(path)
+    table = next(iter(results.values())).table
+    if len(results) > 1:
+        parts = [result.table.assign(run=name) for name, result in results.items()]
+        table = pd.concat(parts)
+        table = table[["run", *table.columns.drop("run")]]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with paths.whole_file(path) as part:
             match path.suffix.lower():
                 case ".csv":
-                    result.table.to_csv(part, index_label="number")
+                    table.to_csv(part, index_label="number")
                 case ".jsonl":
-                    result.table.to_json(part, orient="records", lines=True, force_ascii=False)
+                    table.to_json(part, orient="records", lines=True, force_ascii=False)
                 case ".parquet":
-                    result.table.to_parquet(part)
+                    table.to_parquet(part)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from None

@@ -6,6 +6,7 @@ samples         what the seeds of a group answered, question by question
 statistics      intervals and tests over seeds and questions
 comparison      two groups or two runs side by side, and what the tests show
 summary         one row per configuration, with intervals over seeds
+on_file         one row per configuration, of several runs on one file of questions
 tables          CSV, Markdown and LaTeX, with the runs of every row
 readable        tables below the cells of a notebook
 scrolling       wide tables that scroll by keyboard

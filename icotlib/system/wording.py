@@ -1,0 +1,10 @@
+"""Numbers of things in words."""
+
+
+def counted(number: int, things: str) -> str:
+    """A number of things: `1 token` or `2,000 tokens`.
+
+    Args:
+        things: in the plural, which ends in s.
+    """
+    return f"{number:,} {things.removesuffix('s') if number == 1 else things}"
