@@ -336,7 +336,9 @@ def test_four_questions_are_the_fewest_to_draw_two_splits_from(tmp_path, questio
     path = tmp_path / "few.txt"
     path.write_text("".join(f"q {x}||s #### {x}\n" for x in range(questions)))
     if questions < 4:
-        with pytest.raises(DataError, match=r"are too few to draw (valid|test) from"):
+        with pytest.raises(
+            DataError, match=r"too few training questions \(\d\) to draw (valid|test) from"
+        ):
             prepare(path)
     else:
         reports = prepare(path)

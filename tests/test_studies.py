@@ -247,7 +247,7 @@ def test_methods_are_compared_at_equal_seconds_and_at_equal_examples(runs_folder
     table.loc[("pause", "examples of icot_si"), "tokens"] = 5.0
     said = study.words([], table.reset_index())
     assert "Pause tokens took 200% of ICoT-SI's seconds." in said
-    unequal = "Pause tokens writes 5.0 tokens for an answer, ICoT-SI 3.0: they are not compared."
+    unequal = "Pause tokens: 5.0 tokens written for an answer, ICoT-SI: 3.0; they are not compared."
     assert unequal in said
     assert not any(one.startswith("With as many") for one in said)
 

@@ -127,7 +127,7 @@ def _hold_out(reports: dict[str, Report], held_out: int, rng: np.random.Generato
         questions = list(dict.fromkeys(keys))
         if held_out and 0 < len(questions) < 3:
             raise DataError(
-                f"{len(questions)} training questions are too few to draw {split} from, which is "
+                f"too few training questions ({len(questions)}) to draw {split} from, which is "
                 f"not given: it takes four for both valid and test. Give the file of {split}, or "
                 + "; ".join(["more questions", *(line.strip() for line in train.left_out())])
             )

@@ -164,8 +164,8 @@ def _not_compared(arm: str, rows: pd.DataFrame, reference: pd.DataFrame, unit: s
     written = rows.tokens.mean(), reference.tokens.mean()
     if abs(written[0] - written[1]) > AS_SHORT:
         return (
-            f"{_label(arm)} writes {written[0]:.1f} tokens for an answer, {_label(REFERENCE)} "
-            f"{written[1]:.1f}: they are not compared."
+            f"{_label(arm)}: {written[0]:.1f} tokens written for an answer, {_label(REFERENCE)}: "
+            f"{written[1]:.1f}; they are not compared."
         )
     return ""
 
