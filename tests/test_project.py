@@ -137,12 +137,22 @@ def test_no_measured_number_stands_in_prose(page):
     assert re.findall(measured, prose(page)) == []
 
 
+def slug(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
 @pytest.mark.parametrize("page", [*PAGES, LOG, ROOT / "data" / "README.md"], ids=of_page)
 def test_links_point_to_something(page):
     targets = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
-    local = [one for one in targets if not re.match(r"https?://|#", one)]
-    missing = [one for one in local if not (page.parent / one.partition("#")[0]).exists()]
+    local = [one.partition("#") for one in targets if not re.match(r"https?://", one)]
+    missing = [file for file, _, _ in local if not (page.parent / file).exists()]
     assert missing == []
+    for file, _, anchor in local:
+        target = page.parent / file if file else page
+        if anchor and target.suffix == ".md":
+            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+            assert anchor in map(slug, headings), f"{target.name} has no heading #{anchor}"
 
 
 def test_the_index_names_every_page():
@@ -352,11 +362,6 @@ def test_the_top_level_holds_what_it_should():
 
 
 # --- log, results, automation ------------------------------------------------------------------
-
-
-def slug(heading: str) -> str:
-    """The anchor that GitHub gives a heading."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def test_the_log_has_one_dated_heading_for_each_experiment():

@@ -11,7 +11,7 @@ from icotlib.publishing.blocks import BLOCKS, block, markdown
 from icotlib.publishing.study_tables import MATCH, by_group, each, examples, words
 from icotlib.reporting.figures.style import kinds_of, schedule_label
 from icotlib.reporting.results import method_label
-from icotlib.reporting.statistics import mean_over_seeds, over_seeds
+from icotlib.reporting.statistics import better_by_a_question, mean_over_seeds, over_seeds
 
 #: The rows of the main study as pages show them: method, budget, and what they are called.
 ROWS = (
@@ -102,9 +102,9 @@ def routing() -> str:
     for point, rows in chosen.groupby("point"):
         other = random[random.point == point].set_index("seed").accuracy
         mine = rows.set_index("seed").accuracy
-        gain, question = mine - other, 1 / rows.n.max()
-        value, low, high = (100 * x for x in mean_over_seeds(gain.to_numpy(float)))
-        better = int((gain > 0.999 * question).sum())
+        gain = (mine - other).to_numpy(float)
+        value, low, high = (100 * x for x in mean_over_seeds(gain))
+        better = better_by_a_question(gain, int(rows.n.max()))
         shown.append(
             {
                 "tokens a question": f"{rows.tokens.mean():.1f}",

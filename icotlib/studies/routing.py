@@ -24,9 +24,10 @@ from icotlib.evaluation.stage_model import StageModel
 from icotlib.experiments.stepwise import one_model
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import doubt
-from icotlib.reporting.statistics import ENOUGH_SEEDS, mean_over_seeds
+from icotlib.reporting.statistics import ENOUGH_SEEDS, better_by_a_question, mean_over_seeds
 from icotlib.runs import Run
 from icotlib.studies.base import Member, Study, register
+from icotlib.system.wording import counted
 from icotlib.tasks import Example
 
 #: Shares of the validation set's questions, the least sure ones, that thresholds send back.
@@ -102,12 +103,13 @@ class Routing(Study):
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
         found = [compared(member.config) for member in members]
         gain = np.array([confident - random for confident, random, _ in found])
+        better = better_by_a_question(gain, int(table.n.max()))
         confident, random, tokens = (float(np.mean(column)) for column in zip(*found, strict=True))
         said = (
             f"With the {COMPARED:.0%} of least sure answers written out, routing by confidence "
             f"answers {confident:.1%} right at {tokens:.1f} tokens a question, and routing at "
-            f"random {random:.1%} at as many; confidence is better in {(gain > 0).sum()} of "
-            f"{len(gain)} seeds."
+            f"random {random:.1%} at as many; confidence is better by a question or more in "
+            f"{better} of {counted(len(gain), 'seeds')}."
         )
         return [said, _decided(gain)]
 
