@@ -687,6 +687,18 @@ def test_arms_are_added_to_what_is_published(runs_folder, tmp_path):
         "rollback": 0.5,
     }
     assert {row["run"] for row in again.earlier} == {x.config.run_name for x in of["rollback"]}
+    # Of an arm some seeds may be published; one that its rows have and no run is another study's.
+    stability_rows(of["linear"][:3], 0.5).to_csv(tmp_path / "stability.csv", index=False)
+    assert added("adaptive").table.groupby("arm", sort=False).size().to_dict() == {
+        "linear": 3,
+        "adaptive": 8,
+    }
+    stability_rows(of["linear"], 0.5).replace({"seed": {10: 99}}).to_csv(
+        tmp_path / "stability.csv", index=False
+    )
+    with pytest.raises(ConfigError, match="the published runs of 'linear' have other settings"):
+        added("adaptive")
+    published.to_csv(tmp_path / "stability.csv", index=False)
     origin["runs"][0]["run"] = "a run of other settings"
     (tmp_path / "stability.json").write_text(json.dumps(origin))
     with pytest.raises(ConfigError, match="the published runs of 'linear' have other settings"):

@@ -8,7 +8,7 @@ Latent places have no marks around them, as published: with marks, nothing was l
 behind a thought.
 
 The settings of `fast` were found for SIM-CoT, at seed 100. Those of the other methods follow from
-them, and are not tuned.
+them, and are not tuned; their rate decays over a shorter part of training.
 """
 
 from collections.abc import Callable
@@ -94,6 +94,11 @@ def _coconut(preset: str, stages: dict[str, tuple[int, int]] = STAGES) -> dict[s
     return own
 
 
+def _sim_cot(preset: str) -> dict[str, Any]:
+    longer = {"optim.decay_fraction": 0.5} if preset == "fast" else {}
+    return _coconut(preset, TOLD) | SIM_COT | longer
+
+
 def _icot_si(preset: str) -> dict[str, Any]:
     """A token at each of Coconut's stages, by the paper's linear schedule."""
     first, each = STAGES[preset]
@@ -118,7 +123,7 @@ OWN: dict[str, Callable[[str], dict[str, Any]]] = {
     "pause": lambda preset: {"method": "pause", "latent.tokens": 4},
     "pause_as_thought": lambda preset: _coconut(preset) | PAUSE_AS_THOUGHT,
     "coconut": _coconut,
-    "sim_cot": lambda preset: _coconut(preset, TOLD) | SIM_COT,
+    "sim_cot": _sim_cot,
     "codi": lambda preset: {"method": "codi", "latent.places": 4},
 }
 

@@ -19,21 +19,37 @@ BUDGETS = {"own": "own", "examples": "equal examples", "seconds": "about equal s
 def quarrel() -> str:
     """What one curriculum gives with different contents of the latent places."""
     table = published.read("quarrel", "seed", "accuracy", "n")
-    table = table[table.split == "in distribution"].sort_values("seed", kind="stable")
-    recycled = table[table.content == "recycled"].set_index("seed").accuracy
+    table = table[table.accuracy.groupby([table.task, table.split]).transform("max") > 0]
+    recycled = table[table.content == "recycled"].set_index(["task", "split", "seed"]).accuracy
 
     def less(rows: pd.DataFrame) -> str:
-        apart = (recycled - rows.set_index("seed").accuracy).dropna()
+        apart = (recycled - rows.set_index(["task", "split", "seed"]).accuracy).dropna()
         return ", ".join(f"{100 * value:+.1f}" for value in apart) if apart.any() else ""
 
     columns: dict[str, Callable[..., Any]] = {
+        "task": lambda rows: rows.task.iloc[0],
+        "test": lambda rows: rows.split.iloc[0],
         "places hold": lambda rows: rows.content.iloc[0],
         "forward passes": lambda rows: rows.passes.iloc[0],
         MATCH: lambda rows: words(over_seeds(rows)),
         "each seed": each,
         "accuracy with recycled states less this row's, points by seed": less,
     }
-    return by_group(table, "content", columns)
+    return by_group(table, ["task", "split", "content"], columns)
+
+
+@block
+def graph_file() -> str:
+    """What each method answers of the published file of graphs, the most accurate one first."""
+    table = published.read("graph_file", "seed", "accuracy", "n")
+    best = table.groupby("method").accuracy.mean().sort_values(ascending=False, kind="stable")
+    columns: dict[str, Callable[..., Any]] = {
+        "method": lambda rows: arm_style(rows.method.iloc[0])["label"],
+        MATCH: lambda rows: words(over_seeds(rows)),
+        "each seed": each,
+    }
+    ordered = table.set_index("method").loc[list(best.index)].reset_index()
+    return by_group(ordered, "method", columns)
 
 
 @block

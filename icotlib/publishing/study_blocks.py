@@ -193,7 +193,7 @@ def anytime() -> str:
 
 
 #: Studies whose sentences stand on a page, each in the block `NAME_summary`.
-SAID = ("anytime", "das", "depth", "levers", "probing", "shifts")
+SAID = ("anytime", "das", "depth", "levers", "probing", "quarrel", "shifts")
 
 
 def _said(name: str) -> str:

@@ -17,7 +17,9 @@ def each(rows: pd.DataFrame) -> str:
     return ", ".join(f"{100 * value:.1f}" for value in rows.sort_values("seed").accuracy)
 
 
-def by_group(table: pd.DataFrame, group: str, columns: dict[str, Callable[..., Any]]) -> str:
+def by_group(
+    table: pd.DataFrame, group: str | list[str], columns: dict[str, Callable[..., Any]]
+) -> str:
     """A table with a row for each group, in the order in which they occur.
 
     Args:

@@ -46,10 +46,10 @@ def with_published(answer: Answer, folder: Path) -> Answer:
     members = study.members()
     order = list(dict.fromkeys(member.arm for member in members))
     names = set()
-    for arm in study.arms_of(kept).unique():
-        own = [member.config for member in members if member.arm == arm]
-        runs = [run.name for run in runs_with_ancestors(own)]
-        if not own or not set(runs) <= set(known):
+    for arm, rows in kept.groupby(study.arms_of(kept), sort=False):
+        own = {x.seed: x.config for x in members if x.arm == arm and x.seed in set(rows.seed)}
+        runs = [run.name for run in runs_with_ancestors(own.values())]
+        if set(own) != set(rows.seed) or not set(runs) <= set(known):
             raise ConfigError(
                 f"{table.name}: the published runs of {arm!r} have other settings than the study "
                 "has now: publish it as a whole, without --arms"

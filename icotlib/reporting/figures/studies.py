@@ -31,6 +31,9 @@ from icotlib.reporting.figures.style import (
 from icotlib.reporting.figures.styled import styled
 from icotlib.reporting.results import method_label
 
+#: More contents of latent places than this have their names upright.
+FEW = 3
+
 #: How the rules of routing look: label, colour, marker, line.
 _RULES = {
     "confidence": ("asked again where it is unsure", ACCENT, "o", "-"),
@@ -154,21 +157,30 @@ def contents(table: pd.DataFrame) -> Figure:
     right = table.groupby(["task", "split"], sort=False).accuracy.max()
     panels = [place for place, most in right.items() if most > 0] or list(right.index[:1])
     width = PAGE if len(panels) > 1 else COLUMN
-    figure, axes = new_figure(width, 3.2, columns=len(panels), squeeze=False)
+    apart = "\n" if len(panels) > 1 else ", "
+    figure, axes = new_figure(width, 3.2, columns=len(panels), squeeze=False, sharey=True)
     for ax, (task, split) in zip(axes.flat, panels, strict=True):
         rows = table[(table.task == task) & (table.split == split)]
-        order = list(dict.fromkeys(rows.content))
-        each = rows.pivot(index="content", columns="seed", values="accuracy").loc[order]
-        for seed in each:
-            ax.plot(range(len(order)), each[seed], color=CONTROL, lw=0.8, marker=".", ms=4)
-        for number, content in enumerate(order):
-            look = {"marker": "o", "color": ACCENT}
-            draw_mean(ax, number - 0.08, rows[rows.content == content], look)
-        ax.set_xticks(range(len(order)), [name.replace(" ", "\n") for name in order])
-        ax.set_xlim(-0.4, len(order) - 0.6)
-        ax.set_title(f"{task}, {split}, {seeds_text(rows)}")
-        percent(ax, WITH_BARS)
+        _contents_panel(ax, rows)
+        ax.set_title(apart.join([task, split, seeds_text(rows)]))
+        ax.label_outer(remove_inner_ticks=False)
     return figure
+
+
+def _contents_panel(ax: Axes, rows: pd.DataFrame) -> None:
+    """Accuracy by content on one test."""
+    order = list(dict.fromkeys(rows.content))
+    each = rows.pivot(index="content", columns="seed", values="accuracy").loc[order]
+    for seed in each:
+        ax.plot(range(len(order)), each[seed], color=CONTROL, lw=0.8, marker=".", ms=4)
+    for number, content in enumerate(order):
+        look = {"marker": "o", "color": ACCENT}
+        draw_mean(ax, number - 0.08, rows[rows.content == content], look)
+    upright = len(order) > FEW
+    names = order if upright else [name.replace(" ", "\n") for name in order]
+    ax.set_xticks(range(len(order)), names, rotation=90 if upright else 0)
+    ax.set_xlim(-0.4, len(order) - 0.6)
+    percent(ax, WITH_BARS)
 
 
 #: How the groups of the study `anytime` look.
