@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -711,8 +712,11 @@ def test_generated_json_is_prepared_into_the_same_examples(name, tmp_path, capsy
 def test_methods_on_graphs_share_data_model_examples_and_stages(preset):
     configs = {name: make(preset) for name, make in GRAPHS.items()}
     assert len({config.run_name for config in configs.values()}) == len(configs)
-    shared = {(one.data, repr(one.model), repr(one.optim), one.train) for one in configs.values()}
-    assert len(shared) == 1
+    decays = {one.optim.decay_fraction for one in configs.values()}
+    assert len(decays) == (2 if preset == "fast" else 1)  # SIM-CoT's was tuned
+    alike = [replace(one.optim, decay_fraction=0.0) for one in configs.values()]
+    assert all(one == alike[0] for one in alike)
+    assert len({(one.data, repr(one.model), one.train) for one in configs.values()}) == 1
     stages = {
         name: config.spec.make_schedule(config, 4).stages(config.train.steps)
         for name, config in configs.items()
