@@ -431,9 +431,12 @@ def test_a_shift_that_helps_is_no_cost_and_one_or_two_questions_decide_nothing()
     (said, _) = study.words([], made_shifts((0.99, 0.98, 0.99), seen=(0.8, 0.79, 0.8)))
     assert "It answers 19.0 points" in said
     assert "more of those with unseen combinations" in said
-    # Every seed answers the same questions: one more of 2,000 may be due to these questions.
-    (said, _) = study.words([], made_shifts((0.9995, 0.9995, 0.9995)))
+    # Every seed answers the same questions: two more of 2,000 may be due to these questions.
+    (said, _) = study.words([], made_shifts((0.999, 0.999, 0.999)))
     assert "do not decide" in said
+    (said, _) = study.words([], made_shifts((0.9995, 1.0, 0.9995)))
+    assert "less than a tenth of a point in every seed" in said
+    assert "decide" not in said
 
 
 def test_specialists_stand_beside_the_one_model_at_their_stage(runs_folder):
