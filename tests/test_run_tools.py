@@ -559,7 +559,7 @@ def test_a_run_that_cannot_be_read_is_not_imported(
 def test_the_commands_export_and_import(trained, tmp_path, monkeypatch, capsys):
     file = str(tmp_path / "out.tar.gz")
     assert main(["runs", "export", file, "--where", "removal.pace=0.5"]) == 0
-    assert "1 runs" in capsys.readouterr().out
+    assert ": 1 run, with" in capsys.readouterr().out
     monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "there"))
     assert main(["runs", "import", file]) == 0
     assert capsys.readouterr().out == f"imported  {trained['slow'].name}\n"
