@@ -148,7 +148,7 @@ def test_every_answer_is_written(runs, tmp_path, suffix):
     path.write_text(json.dumps([*rows, {"question": "", "answer": "3"}, {"question": "say"}]))
     result = on_file.evaluate_file(StageModel.of(runs["own"], device="cpu"), path)
     assert sum(result.report.dropped.values()) == 2
-    on_file.write_table({"own": result}, out := tmp_path / "new" / f"answers{suffix}")
+    on_file.write_table([result], out := tmp_path / "new" / f"answers{suffix}")
     read = {".jsonl": lambda x: pd.read_json(x, lines=True, dtype=False), ".csv": pd.read_csv,
             ".parquet": pd.read_parquet}  # fmt: skip
     stored = read[suffix](out)
@@ -174,14 +174,14 @@ def test_runs_stand_beside_each_other_each_configuration_over_its_seeds(runs, tm
     answers = pd.read_parquet(out)
     assert answers.groupby("run").size().to_dict() == dict.fromkeys(names, len(lines))
     models = [StageModel.of(run, device="cpu") for run in (runs["stream"], seed, runs["fixed"])]
-    tested = [(model, on_file.evaluate_file(model, path)) for model in models]
-    table = over_seeds_on_file(tested)
+    results = [on_file.evaluate_file(model, path) for model in models]
+    table = over_seeds_on_file(results)
     assert table.seeds.tolist() == [2, 1]
     assert table.runs.tolist() == [" ".join(names[:2]), names[2]]
     shares = answers.groupby("run").right.mean()
     assert table.accuracy.tolist() == [shares[names[:2]].mean(), shares[names[2]]]
-    shorter = tested[1][0], on_file.evaluate_file(tested[1][0], path, n=3)
-    assert over_seeds_on_file([tested[0], shorter]).n.tolist() == [3]
+    shorter = on_file.evaluate_file(models[1], path, n=3)
+    assert over_seeds_on_file([results[0], shorter]).n.tolist() == [3]
 
 
 @pytest.mark.parametrize(

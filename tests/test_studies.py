@@ -212,9 +212,10 @@ def test_methods_stand_beside_each_other_with_what_they_cost(runs_folder):
     places = table.loc[["no_cot", "pause", "pause_as_thought", "coconut", "codi"]]
     assert places.latents.tolist() == [0, 6, 3, 3, 6]
     assert places.passes.tolist() == [1, 1, 1, 4, 7]
-    # Where all have as many steps, budgets are those of examples.
+    # Where all have as many steps, budgets are those of examples, and here ICoT-SI still writes.
     assert set(table.budget) == {"own", "examples of icot_si"}
-    assert any(said.startswith("ICoT-SI on graphs: ") for said in answer.words)
+    assert any(said.startswith("ICoT-SI ended with ") for said in answer.words)
+    assert any(said.startswith("No CoT on graphs: ") for said in answer.words)
     titles = [ax.get_title() for ax in answer.figure.axes]
     tasks = [title.partition(",")[0] for title in titles]
     assert tasks == ["mult-1x2", "graph-12-frontier"]
@@ -223,7 +224,7 @@ def test_methods_stand_beside_each_other_with_what_they_cost(runs_folder):
     assert {"Coconut", "SIM-CoT (Coconut)", "Pause as thought", "No CoT"} <= labels
 
 
-def test_methods_are_compared_at_equal_seconds_and_at_equal_examples(runs_folder, monkeypatch):
+def test_methods_are_compared_at_equal_seconds_and_at_equal_examples(runs_folder):
     members = get_study("methods").members("fast", [10])
     steps = {member.arm: member.config.train.steps for member in members}
     for method in methods.MATCHED:
@@ -431,12 +432,9 @@ def test_a_shift_that_helps_is_no_cost_and_one_or_two_questions_decide_nothing()
     (said, _) = study.words([], made_shifts((0.99, 0.98, 0.99), seen=(0.8, 0.79, 0.8)))
     assert "It answers 19.0 points" in said
     assert "more of those with unseen combinations" in said
-    # Every seed answers the same questions: two more of 2,000 may be due to these questions.
-    (said, _) = study.words([], made_shifts((0.999, 0.999, 0.999)))
+    # Every seed answers the same questions: one more of 2,000 may be due to these questions.
+    (said, _) = study.words([], made_shifts((0.9995, 0.9995, 0.9995)))
     assert "do not decide" in said
-    (said, _) = study.words([], made_shifts((0.9995, 1.0, 0.9995)))
-    assert "less than a tenth of a point in every seed" in said
-    assert "decide" not in said
 
 
 def test_specialists_stand_beside_the_one_model_at_their_stage(runs_folder):

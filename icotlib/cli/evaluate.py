@@ -2,15 +2,10 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from icotlib.cli.columns import add_columns, columns_of
 from icotlib.cli.options import add_import, load_imports, whole
 from icotlib.system.terminal import table_width
-
-if TYPE_CHECKING:
-    from icotlib.evaluation.on_file import FileResult
-    from icotlib.evaluation.stage_model import StageModel
 
 EXAMPLES = """\
 examples:
@@ -44,26 +39,23 @@ def run(options: argparse.Namespace) -> None:
     from icotlib.evaluation.stage_model import load
     from icotlib.reporting.on_file import over_seeds_on_file
     from icotlib.reporting.tables import as_text
+    from icotlib.runs import find_run
 
     load_imports(options)
     if options.out:
         check_table(options.out)
-    columns, read = columns_of(options), ""
-    tested: dict[str, tuple[StageModel, FileResult]] = {}
-    for model in [load(name, options.removed) for name in options.runs]:
-        if model.name in tested:
-            continue
-        result = evaluate_file(model, options.file, options.n, columns)
+    columns, results, read = columns_of(options), [], ""
+    for run in {run.name: run for run in map(find_run, options.runs)}.values():
+        result = evaluate_file(load(run, options.removed), options.file, options.n, columns)
         report = "\n".join(result.report.lines(options.file.name))
         if report != read:  # that of the next run, if it can be asked the same questions
             print(report)
         read = report
-        stage = f"{model.name} with {model.removed} {model.format.unit} removed"
-        print("\n".join(result.lines(stage)), flush=True)
-        tested[model.name] = model, result
-    if len(tested) > 1:
-        found = over_seeds_on_file(list(tested.values())).drop(columns="runs")
+        print("\n".join(result.lines()), flush=True)
+        results.append(result)
+    if len(results) > 1:
+        found = over_seeds_on_file(results).drop(columns="runs")
         print(f"\n{as_text(found, table_width())}")
     if options.out:
-        write_table({name: result for name, (_, result) in tested.items()}, options.out)
+        write_table(results, options.out)
         print(f"{options.out}: every answer")

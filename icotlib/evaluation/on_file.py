@@ -1,6 +1,6 @@
 """A trained model on a file of questions: what it answers, and what of it stood in training."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from icotlib.errors import ConfigError, DataError
 from icotlib.evaluation.askable import first, not_askable
 from icotlib.evaluation.scoring import Score, wilson_interval
 from icotlib.evaluation.stage_model import StageModel
+from icotlib.runs import Run
 from icotlib.tasks import Example
 
 #: The kinds of files that a table of answers is written to.
@@ -31,6 +32,11 @@ KINDS = (".csv", ".jsonl", ".parquet")
 class FileResult:
     """What a model answered to the questions of a file."""
 
+    #: The model, the finished run that it belongs to if there is one, and its removal stage.
+    name: str
+    config: RunConfig
+    run: Run | None
+    removed: int
     #: Rows that were read, and those that were left out with the reason.
     report: Report
     score: Score
@@ -40,13 +46,10 @@ class FileResult:
     #: Why it is unknown which questions stood in training; empty where it is known.
     unknown: str = ""
 
-    def lines(self, name: str) -> list[str]:
-        """The result as text.
-
-        Args:
-            name: of the model and its stage.
-        """
-        lines = [f"{_share(self.table)}, {name}"]
+    def lines(self) -> list[str]:
+        """The result as text."""
+        unit = self.config.input_format.unit
+        lines = [f"{_share(self.table)}, {self.name} with {self.removed} {unit} removed"]
         seen = self.table.in_training
         if self.unknown:
             lines.append(f"  how many of them stood in training is unknown: {self.unknown}")
@@ -110,7 +113,8 @@ def evaluate_file(
             "written": score.written,
         }
     )
-    return FileResult(report, score, table, unknown)
+    whose = (model.name, model.config, model.run, model.removed)
+    return FileResult(*whose, report, score, table, unknown)
 
 
 def _asked(model: StageModel, report: Report, n: int | None) -> list[Example]:
@@ -167,21 +171,17 @@ def check_table(path: Path) -> None:
         raise ConfigError(f"{path} exists; give --out another file")
 
 
-def write_table(results: Mapping[str, FileResult], path: Path) -> None:
+def write_table(results: Sequence[FileResult], path: Path) -> None:
     """Write a row for every answer, as CSV, JSON lines or parquet by the name of the file; where
-    there are several runs, with the number of the question and a column run.
-
-    Args:
-        results: by the name of the run.
+    there are several results, with a column run.
 
     Raises `ConfigError` if there is such a file, or it cannot be written.
     """
     check_table(path)
-    table = next(iter(results.values())).table
+    table = results[0].table
     if len(results) > 1:
-        parts = [result.table.assign(run=name) for name, result in results.items()]
-        table = pd.concat(parts)
-        table = table[["run", *table.columns.drop("run")]]
+        by_run = {result.name: result.table for result in results}
+        table = pd.concat(by_run, names=["run"]).reset_index(level="run")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with paths.whole_file(path) as part:

@@ -35,23 +35,26 @@ def quarrel() -> str:
         "each seed": each,
         "accuracy with recycled states less this row's, points by seed": less,
     }
-    tests = table.groupby(["task", "split"], sort=False).ngroup()
-    ordered = table.loc[tests.sort_values(kind="stable").index]
-    return by_group(ordered, ["task", "split", "content"], columns)
+    tests = pd.concat(rows for _, rows in table.groupby(["task", "split"], sort=False))
+    return by_group(tests, ["task", "split", "content"], columns)
 
 
 @block
 def graph_file() -> str:
     """What each method answers of the published file of graphs, the most accurate one first."""
     table = published.read("graph_file", "seed", "accuracy", "n")
-    best = table.groupby("method").accuracy.mean().sort_values(ascending=False, kind="stable")
     columns: dict[str, Callable[..., Any]] = {
         "method": lambda rows: arm_style(rows.method.iloc[0])["label"],
         MATCH: lambda rows: words(over_seeds(rows)),
         "each seed": each,
     }
-    ordered = table.set_index("method").loc[list(best.index)].reset_index()
-    return by_group(ordered, "method", columns)
+    return by_group(_best_first(table), "method", columns)
+
+
+def _best_first(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows by method, the one with the highest mean accuracy first."""
+    means = table.groupby("method").accuracy.mean().sort_values(ascending=False, kind="stable")
+    return table.set_index("method").loc[list(means.index)].reset_index()
 
 
 @block
@@ -64,9 +67,7 @@ def methods() -> str:
     table = table.sort_values(order, ascending=[False, False, True], kind="stable")
     shown = []
     for (task, budget), rows in table.groupby(["task", "budget"], sort=False):
-        best = rows.groupby("method").accuracy.mean().sort_values(ascending=False, kind="stable")
-        for method in best.index:
-            own = rows[rows.method == method]
+        for method, own in _best_first(rows).groupby("method", sort=False):
             first, unit = own.iloc[0], str(budget).partition(" ")[0]
             shown.append(
                 {

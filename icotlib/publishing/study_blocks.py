@@ -11,7 +11,7 @@ from icotlib.publishing.blocks import BLOCKS, block, markdown
 from icotlib.publishing.study_tables import MATCH, by_group, each, examples, words
 from icotlib.reporting.figures.style import kinds_of, schedule_label
 from icotlib.reporting.results import method_label
-from icotlib.reporting.statistics import better_by_a_question, mean_over_seeds, over_seeds
+from icotlib.reporting.statistics import better_by_a_question, mean_over_seeds, over_seeds, spent
 
 #: The rows of the main study as pages show them: method, budget, and what they are called.
 ROWS = (
@@ -39,7 +39,7 @@ def _rows_of(table: pd.DataFrame, method: str, budget: str) -> pd.DataFrame:
 
 def _share(rows: pd.DataFrame, reference: pd.DataFrame, unit: str) -> str:
     """How much of a reference's examples or seconds was spent, in words."""
-    share = rows[unit].mean() / reference[unit].mean()
+    share = spent(rows, reference, unit)
     same = f"as many {unit}"
     return same if abs(share - 1) <= EQUAL else f"{share:.0%} of {method_label('icot_si')}'s {unit}"
 

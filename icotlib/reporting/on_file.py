@@ -7,40 +7,35 @@ import numpy as np
 import pandas as pd
 
 from icotlib.evaluation.on_file import FileResult
-from icotlib.evaluation.stage_model import StageModel
 from icotlib.reporting.figures.style import method_label
 from icotlib.reporting.groups import configuration
 from icotlib.reporting.statistics import Sample, mean_interval
 
-#: One model and what it answered.
-Tested = tuple[StageModel, FileResult]
 
-
-def over_seeds_on_file(tested: Sequence[Tested]) -> pd.DataFrame:
+def over_seeds_on_file(results: Sequence[FileResult]) -> pd.DataFrame:
     """Accuracy on a file by configuration and stage, in the order of their first runs.
 
     Columns: method, label, removed, seeds, accuracy with its 95% interval over seeds and questions
     (of one seed: over questions alone), lowest and highest seed, n, tokens written, runs.
 
     Args:
-        tested: models, each once, and their results on the same file.
+        results: of different models on the same file (`evaluate_file`).
     """
-    groups: dict[tuple[str, int], list[Tested]] = {}
-    for model, result in tested:
-        own = configuration(model.run) if model.run else model.name
-        groups.setdefault((own, model.removed), []).append((model, result))
+    groups: dict[tuple[str, int], list[FileResult]] = {}
+    for result in results:
+        own = configuration(result.run) if result.run else result.name
+        groups.setdefault((own, result.removed), []).append(result)
     return pd.DataFrame([_row(group) for group in groups.values()])
 
 
-def _row(group: Sequence[Tested]) -> dict[str, Any]:
-    model = group[0][0]
-    tables = [result.table for _, result in group]
+def _row(group: Sequence[FileResult]) -> dict[str, Any]:
+    first, tables = group[0], [result.table for result in group]
     sample = _sample(tables)
     found = mean_interval(sample)
     return {
-        "method": method_label(model.config.method),
-        "label": model.config.label,
-        "removed": model.removed,
+        "method": method_label(first.config.method),
+        "label": first.config.label,
+        "removed": first.removed,
         "seeds": sample.seeds,
         "accuracy": found.value,
         "ci_low": found.low,
@@ -49,7 +44,7 @@ def _row(group: Sequence[Tested]) -> dict[str, Any]:
         "highest": sample.accuracy.max(),
         "n": int(sample.n.min()),
         "tokens": float(np.mean([table.tokens.mean() for table in tables])),
-        "runs": " ".join(model.name for model, _ in group),
+        "runs": " ".join(result.name for result in group),
     }
 
 

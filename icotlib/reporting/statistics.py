@@ -94,6 +94,11 @@ def over_seeds(rows: pd.DataFrame) -> Interval:
     return mean_interval(sample_of_rows(rows))
 
 
+def spent(rows: pd.DataFrame, reference: pd.DataFrame, column: str) -> float:
+    """What an arm spent, as a share of a reference's: a column that both have, over seeds."""
+    return float(rows[column].mean() / reference[column].mean())
+
+
 def mean_over_seeds(values: np.ndarray, shared: float = 0.0) -> Interval:
     """The mean of a number for each seed, with its 95% interval over seeds (Student's t).
 

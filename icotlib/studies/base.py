@@ -91,10 +91,14 @@ class Study(ABC):
         """The arm of each row of its table, which arms can be added to."""
         return table.arm
 
-    def samples(self, members: Sequence[Member], table: pd.DataFrame) -> dict[str, Sample]:
+    def samples(self, last: Mapping[str, pd.DataFrame], table: pd.DataFrame) -> dict[str, Sample]:
         """What the seeds of each arm of some rows of its table answer, a row for each seed;
-        question by question where their runs are at hand."""
-        known = {arm: sample_of(rows) for arm, rows in self.rows_by_arm(members).items()}
+        question by question where their runs are at hand.
+
+        Args:
+            last: `rows_by_arm` of the runs at hand.
+        """
+        known = {arm: sample_of(rows) for arm, rows in last.items()}
         return {
             str(arm): known.get(str(arm)) or sample_of_rows(rows)
             for arm, rows in table.groupby(self.arms_of(table), sort=False)
@@ -196,15 +200,6 @@ def all_removed(rows: pd.DataFrame) -> bool:
         rows: the last stages of one arm (`Study.rows_by_arm`).
     """
     return bool((rows.removed == rows.chain_length).all())
-
-
-def spent(rows: pd.DataFrame, reference: pd.DataFrame, unit: str) -> float:
-    """What an arm spent, as a share of a reference's.
-
-    Args:
-        rows, reference: last stages of two arms; unit: `seconds` or `examples`.
-    """
-    return float(rows[f"train_{unit}"].mean() / reference[f"train_{unit}"].mean())
 
 
 def compared(first: str, rows: pd.DataFrame, second: str, others: pd.DataFrame) -> str:

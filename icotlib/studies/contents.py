@@ -90,13 +90,13 @@ class Contents(Study):
 
     def arms_of(self, table: pd.DataFrame) -> pd.Series:
         graphs = table.task.str.startswith(TASKS)
-        return table.content + graphs.map({True: ON_GRAPHS, False: ""})
+        return table.content.where(~graphs, table.content + ON_GRAPHS)
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
         last = self.rows_by_arm(members)
         writes = {arm: rows for arm, rows in last.items() if not all_removed(rows)}
         said = [still_writes(arm, rows) for arm, rows in writes.items()]
-        within = self.samples(members, table[table.split == WITHIN])
+        within = self.samples(last, table[table.split == WITHIN])
         table = table[~self.arms_of(table).isin(writes)]
         for (task, split), rows in table.groupby(["task", "split"], sort=False):
             own = split == WITHIN

@@ -13,8 +13,8 @@ from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import less, percent
 from icotlib.reporting.results import final_rows, learning_table, method_label, results_table
 from icotlib.reporting.samples import sample_of
-from icotlib.reporting.statistics import mean_interval
-from icotlib.studies.base import Member, Study, all_removed, register, spent
+from icotlib.reporting.statistics import mean_interval, spent
+from icotlib.studies.base import Member, Study, all_removed, register
 
 #: Each arm: the method, and by what its budget is measured.
 ARMS = {
@@ -111,7 +111,8 @@ def _named(arm: str) -> str:
 def _spent(arm: str, rows: pd.DataFrame, reference: pd.DataFrame) -> str:
     """How equal a budget is."""
     unit = ARMS[arm][1].partition(" ")[0]
-    return f"{_named(arm)} took {spent(rows, reference, unit):.1%} of its {unit}."
+    share = spent(rows, reference, f"train_{unit}")
+    return f"{_named(arm)} took {share:.1%} of its {unit}."
 
 
 def _accuracy(arm: str, rows: pd.DataFrame) -> str:

@@ -19,8 +19,8 @@ from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import about_seeds, against_first, percent
 from icotlib.reporting.figures.style import arm_style
 from icotlib.reporting.speed import measure_speed
-from icotlib.reporting.statistics import Sample, mean_interval
-from icotlib.studies.base import Member, Study, register
+from icotlib.reporting.statistics import Sample, mean_interval, spent
+from icotlib.studies.base import Member, Study, all_removed, register, still_writes
 from icotlib.system.processes import torch_threads
 
 #: The methods that get the reference's budget.
@@ -35,8 +35,8 @@ EXAMPLES = ", equal examples"
 #: Budgets are called equal, and methods compared, if they differ by no more than this share.
 EQUAL = 0.05
 
-#: Methods are compared if the tokens that they write for an answer differ by no more than this:
-#: one that writes steps is not compared with one that writes none.
+#: Methods are compared if the tokens that they write for an answer differ by no more than this: of
+#: published rows nothing else says whether they write steps.
 AS_SHORT = 0.5
 
 #: Milliseconds an answer are the median of so many rounds of so many questions, one at a time.
@@ -96,20 +96,23 @@ class Methods(Study):
         asked = set(table.task[table.budget.str.startswith("seconds")])
         graphs = table.task.str.startswith(TASKS) & ~table.task.isin(asked)
         examples = table.budget.str.startswith("examples") & ~graphs
-        return (
-            table.method
-            + graphs.map({True: ON_GRAPHS, False: ""})
-            + examples.map({True: EXAMPLES, False: ""})
-        )
+        named = table.method.where(~graphs, table.method + ON_GRAPHS)
+        return named.where(~examples, named + EXAMPLES)
 
     def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
         return figures.accuracy_vs_milliseconds(table)
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
-        said, samples = [], self.samples(members, table)
+        last = self.rows_by_arm(members)
+        samples, said = self.samples(last, table), []
+        writes = {
+            arm: still_writes(_label(arm), rows)
+            for arm, rows in last.items()
+            if not all_removed(rows)
+        }
         for _, rows in table.groupby("task", sort=False):
             arms = dict(list(rows.groupby(self.arms_of(rows), sort=False)))
-            said += _beside_reference(arms, samples)
+            said += _beside_reference(arms, samples, writes)
         return [*said, about_seeds(table.seed.nunique())]
 
 
@@ -133,21 +136,28 @@ def budget_of(arm: str) -> str:
 
 
 def _beside_reference(
-    groups: Mapping[str, pd.DataFrame], samples: Mapping[str, Sample]
+    groups: Mapping[str, pd.DataFrame], samples: Mapping[str, Sample], writes: Mapping[str, str]
 ) -> list[str]:
     """What each method has right on one task, and how its reference compares where budgets are
-    equal and answers as short.
+    equal and both answer without any step.
 
     Args:
         groups: rows of the table by arm; samples: of these arms and others.
+        writes: of arms that still write steps, the sentence that says so.
     """
     first = next((arm for arm in groups if method_of(arm) == REFERENCE), None)
     said = _shares({arm: samples[arm] for arm in groups if budget_of(arm) == "own"})
+    if first is not None and first in writes:
+        said.append(writes[first])
+        first = None
     for unit in ("seconds", "examples"):
         alone = {arm: samples[arm] for arm in groups if budget_of(arm) == f"{unit} of {REFERENCE}"}
         why = {}
         if first is not None:
-            why = {arm: _not_compared(arm, groups[arm], groups[first], unit) for arm in alone}
+            why = {
+                arm: _not_compared(arm, groups[arm], groups[first], unit) or writes.get(arm, "")
+                for arm in alone
+            }
             equal = {_label(arm): alone.pop(arm) for arm, reason in why.items() if not reason}
             if equal:
                 both = {_label(first): samples[first]} | equal
@@ -158,7 +168,7 @@ def _beside_reference(
 
 def _not_compared(arm: str, rows: pd.DataFrame, reference: pd.DataFrame, unit: str) -> str:
     """Why an arm is not compared with the reference; empty if it is."""
-    share = rows[unit].mean() / reference[unit].mean()
+    share = spent(rows, reference, unit)
     if abs(share - 1) > EQUAL:
         return f"{_label(arm)} took {share:.0%} of {_label(REFERENCE)}'s {unit}."
     written = rows.tokens.mean(), reference.tokens.mean()

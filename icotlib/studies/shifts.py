@@ -17,9 +17,6 @@ from icotlib.reporting.results import method_label
 from icotlib.reporting.statistics import ENOUGH_SEEDS, mean_over_seeds, over_seeds
 from icotlib.studies.base import Member, Study, register
 
-#: A tenth of a point: smaller differences are not told by seed.
-TENTH = 0.001
-
 #: Questions of each shift, by preset.
 QUESTIONS = {"smoke": 50, "fast": 2000, "paper": 2000}
 
@@ -70,8 +67,6 @@ def _combinations(method: str, rows: pd.DataFrame) -> str:
     apart = unseen.set_index("seed").accuracy - seen.set_index("seed").accuracy
     if len(apart) < ENOUGH_SEEDS:
         return said
-    if apart.abs().max() < TENTH:
-        return f"{said} The two differ by less than a tenth of a point in every seed."
     each = ", ".join(f"{100 * value:+.1f}" for value in apart)
     said = f"{said} Unseen less seen, by seed: {each} points."
     # Every seed answers the same questions, so that seeds do not show what other ones would change.
