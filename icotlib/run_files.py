@@ -104,6 +104,14 @@ class RunFiles:
         return self._table("stages.csv", pd.read_csv)
 
     @property
+    def scores(self) -> pd.DataFrame:
+        """`stages` of a run that is tested. Raises `RunError` if it is not yet."""
+        stages = self.stages
+        if stages.empty:
+            raise RunError(f"{self.name} has no test scores: it is not finished yet")
+        return stages
+
+    @property
     def samples(self) -> pd.DataFrame:
         """Question, truth and what the model wrote, by removal stage."""
         return self._table("samples.jsonl", pd.read_json, lines=True, dtype=False)

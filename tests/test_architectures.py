@@ -1,6 +1,9 @@
 """Architectures of transformers, each of which trains and answers or is refused in a sentence."""
 
+import importlib.metadata
+import importlib.util
 import json
+import logging
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +32,7 @@ from icotlib.data.symbols import symbol_tokenizer
 from icotlib.errors import ConfigError
 from icotlib.evaluation.generation import generate, logits_of
 from icotlib.evaluation.stage_model import load
+from icotlib.models.advice import ADVICE, SOURCE, without_advice_on_kernels
 from icotlib.models.build import build_model
 from icotlib.models.checks import Requirements, check_model, check_tables
 from icotlib.models.decoding import uses_cache
@@ -517,3 +521,27 @@ def test_a_known_architecture_is_loaded_without_the_code_beside_it(
 ):
     folder = with_code("config.json", {"AutoModelForCausalLM": "own.OwnModel"})
     assert isinstance(Trainer(own_run(folder, own_data), run=None).method.model, LlamaForCausalLM)
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_kernels_for_a_gpu_are_recommended_only_where_there_is_one(gpu, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    without_advice_on_kernels()
+    without_advice_on_kernels()  # once is enough
+    logger, heard = logging.getLogger(SOURCE), []
+    handler = logging.Handler()
+    handler.emit = lambda record: heard.append(record.getMessage())
+    logger.addHandler(handler)
+    try:
+        logger.warning("`f` is %s implementation because `g` is not installed", ADVICE)
+        logger.warning("something else")
+    finally:
+        logger.removeHandler(handler)
+    assert len(heard) == 1 + gpu
+
+
+def test_the_advice_on_kernels_is_still_worded_as_it_is_here():
+    pinned = Path(__file__).parents[1] / "constraints.txt"
+    if f"transformers=={importlib.metadata.version('transformers')}" not in pinned.read_text():
+        pytest.skip("another version of transformers than the pinned one is installed")
+    assert ADVICE in Path(importlib.util.find_spec(SOURCE).origin).read_text(encoding="utf-8")

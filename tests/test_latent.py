@@ -14,9 +14,11 @@ from icotlib.config import RunConfig, field_names
 from icotlib.data.corpus import examples_of
 from icotlib.data.files import write_examples
 from icotlib.data.layout import EncodedBatch
+from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError, StoppedError
 from icotlib.evaluation.scoring import FIRST_CHECK, wilson_interval
 from icotlib.evaluation.stage_model import StageModel
+from icotlib.experiments.graphs import on_graphs
 from icotlib.interp.activations import stored_activations
 from icotlib.interp.effects import effect_over_questions
 from icotlib.interp.geometry import attention
@@ -623,6 +625,16 @@ def test_a_decoder_of_steps_trains_in_one_process():
     method.config, method.run_data = config_of("codi"), None
     method.accelerator = SimpleNamespace(num_processes=2)
     with pytest.raises(ConfigError, match=r"latent\.step_weight=0"):
+        method.build()
+
+
+def test_questions_that_are_read_apart_train_in_one_process(runs_folder):
+    """Each process would have as many backward passes as its questions have numbers of places."""
+    method = object.__new__(registry.METHODS.get("coconut"))
+    method.config = on_graphs("coconut", "smoke", 0, {"latent.uniform_prob": 0.5})
+    method.run_data = RunData(method.config)
+    method.accelerator = SimpleNamespace(num_processes=2)
+    with pytest.raises(ConfigError, match=r"in one process only: set latent\.uniform_prob=0"):
         method.build()
 
 

@@ -148,7 +148,7 @@ def test_generated_text_ends_at_the_end_token(layout):
     batch = layout.encode([Example("2 1 * 4 3", "8 4 0", "8 0 4 0")])
     written = torch.cat([batch.ids[:, 6:], batch.ids[:, :3]], dim=1)  # and continues after it
     assert layout.texts(written) == ["8 4 0 #### 8 0 4 0"]
-    assert layout.lengths(written) == [10]  # 3 + <sep> + #### + 4 + <eos>
+    assert layout.measured(written).tokens.tolist() == [10]  # 3 + <sep> + #### + 4 + <eos>
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def test_a_model_that_never_ends_stops_at_the_limit():
     written = generate(model, LAYOUT, batch, max_new_tokens=60)  # more than its 24 positions
     assert written.shape == (4, 60)
     assert (written != LAYOUT.eos).all()
-    assert LAYOUT.lengths(written) == [60] * 4
+    assert LAYOUT.measured(written).tokens.tolist() == [60] * 4
 
 
 def test_a_saved_model_gives_the_same_logits(tmp_path):

@@ -1,5 +1,6 @@
 """A trained model on a file of questions, and questions that it cannot be asked."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -20,7 +21,7 @@ from icotlib.evaluation import on_file
 from icotlib.evaluation.grading import same_answer
 from icotlib.evaluation.scoring import wilson_interval
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.reporting.on_file import over_seeds_on_file
+from icotlib.reporting.on_file import add_scores, over_seeds_on_file
 from icotlib.tasks import Example
 from icotlib.training.trainer import train
 from tests.helpers import TINY
@@ -42,7 +43,7 @@ def runs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ICOT_RUNS", str(home / "runs"))
         config = RunConfig().override(TINY | {"data.task": "mult-1x2", "train.steps": 6})
-        shifting = {"removal.keep_positions": False}
+        shifting = {"method": "icot_si", "removal.keep_positions": False}
         yield {
             "stream": train(config),
             "fixed": train(config.override({"data.train_examples": 40} | shifting)),
@@ -104,8 +105,7 @@ def test_the_questions_that_stood_in_training_are_counted(runs, name, tmp_path, 
 def test_data_that_have_changed_since_training_are_said_to_have(tmp_path, runs_folder, capsys):
     for split, examples in OWN.items():
         write_examples(tmp_path / "own" / f"{split}.txt", examples)
-    small = {"data.path": str(tmp_path / "own"), "removal.keep_positions": False}
-    run = train(RunConfig().override(TINY | small))
+    run = train(RunConfig().override(TINY | {"data.path": str(tmp_path / "own")}))
     file = tmp_path / "asked.txt"
     write_examples(file, OWN["test"])
     (tmp_path / "own" / "train.txt").unlink()
@@ -171,6 +171,7 @@ def test_runs_stand_beside_each_other_each_configuration_over_its_seeds(runs, tm
     printed = capsys.readouterr().out
     assert printed.count("answers right") == 3
     assert printed.count(f"{path.name}: {len(lines)} examples") == 1  # they are asked the same
+    assert "lowest (%)" in printed  # shares as the accuracy beside them
     answers = pd.read_parquet(out)
     assert answers.groupby("run").size().to_dict() == dict.fromkeys(names, len(lines))
     models = [StageModel.of(run, device="cpu") for run in (runs["stream"], seed, runs["fixed"])]
@@ -182,6 +183,84 @@ def test_runs_stand_beside_each_other_each_configuration_over_its_seeds(runs, tm
     assert table.accuracy.tolist() == [shares[names[:2]].mean(), shares[names[2]]]
     shorter = on_file.evaluate_file(models[1], path, n=3)
     assert over_seeds_on_file([results[0], shorter]).n.tolist() == [3]
+    labelled = train(runs["stream"].config.override({"label": "again"}))
+    twice = on_file.evaluate_file(StageModel.of(labelled, device="cpu"), path)
+    both = over_seeds_on_file([twice, *results])  # one seed under two labels is one seed
+    assert (both.seeds.tolist(), both.runs.tolist()) == ([2, 1], table.runs.tolist())
+
+
+def test_the_answers_of_one_model_at_two_stages_are_all_written(runs, tmp_path):
+    path, model = tmp_path / "test.txt", StageModel.of(runs["stream"], device="cpu")
+    path.write_text("3 * 2 1||3 6 0 #### 3 6 0\n")
+    results = [on_file.evaluate_file(model.at(k), path) for k in (0, model.removed)]
+    on_file.write_table(results, out := tmp_path / "answers.csv")
+    assert pd.read_csv(out).removed.tolist() == [0, model.removed]
+    for write in (on_file.write_table, lambda *paths: add_scores([], path, paths[1])):
+        with pytest.raises(ConfigError, match="no result to write"):
+            write([], tmp_path / "none.csv")
+
+
+def test_a_table_of_runs_grows_and_says_where_each_comes_from(runs, tmp_path, capsys):
+    questions, scores = tmp_path / "test.txt", tmp_path / "new" / "scores.csv"
+    corpus = load_corpus(runs["stream"].config.data)
+    lines = [format_line(example) for example in examples_of(corpus.test)]
+    questions.write_text("\n".join(lines) + "\n")
+
+    def add(*names, removed=()):
+        command = ["evaluate", *names, str(questions), "--scores", str(scores), *removed]
+        assert main(command) == 0, capsys.readouterr().err
+        return pd.read_csv(scores, keep_default_na=False), json.loads(
+            scores.with_suffix(".json").read_text()
+        )
+
+    first, origin = add(runs["stream"].name)
+    model = StageModel.of(runs["stream"], device="cpu")
+    asked = on_file.evaluate_file(model, questions)
+    assert first.accuracy.tolist() == [asked.table.right.mean()]
+    assert first.in_training.tolist() == [0]
+    assert origin["file"]["sha256"] == hashlib.sha256(questions.read_bytes()).hexdigest()
+    both, origin = add(runs["fixed"].name)
+    assert set(both.run) == {runs["stream"].name, runs["fixed"].name}
+    assert both[both.run == runs["stream"].name].equals(
+        first.set_axis(both.index[both.run == runs["stream"].name])
+    )
+    assert [row["run"] for row in origin["runs"]] == sorted(both.run)
+    assert all(row["commit"] and row["device"] for row in origin["runs"])
+    again, _ = add(runs["fixed"].name)
+    assert again.equals(both)
+    more, _ = add(runs["stream"].name, removed=("--removed", "0"))
+    assert sorted(more[more.run == runs["stream"].name].removed) == [0, model.removed]
+
+
+def test_a_table_of_runs_is_not_mixed_with_other_files(runs, tmp_path, capsys):
+    scores, origin = tmp_path / "scores.csv", tmp_path / "scores.json"
+    name = runs["own"].name
+    for file, number in (("a.txt", 1), ("b.txt", 2)):
+        (tmp_path / file).write_text(f"now {number} say||{number} , #### {number}\n")
+
+    def refused(file, to=scores):
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        assert main(["evaluate", name, str(tmp_path / file), "--scores", str(to)]) == 1
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+        output = capsys.readouterr()
+        assert "answers right" not in output.out  # nothing was asked in vain
+        return output.err
+
+    assert "ends in .csv" in refused("a.txt", tmp_path / "scores.txt")
+    scores.write_text("mine\n1\n")
+    assert "without the scores.json" in refused("a.txt")
+    scores.unlink()
+    origin.write_text("[]")
+    assert "does not say where" in refused("a.txt")
+    origin.unlink()
+    assert main(["evaluate", name, str(tmp_path / "a.txt"), "--scores", str(scores)]) == 0
+    capsys.readouterr()
+    assert "other questions than those of" in refused("b.txt")
+    assert "nowhere.txt cannot be read" in refused("nowhere.txt")
+    scores.write_text(scores.read_text().replace(name, "another"))
+    assert "does not say where another" in refused("a.txt")
+    scores.write_text("mine\n1\n")
+    assert "is damaged" in refused("a.txt")
 
 
 @pytest.mark.parametrize(

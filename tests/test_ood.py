@@ -18,11 +18,12 @@ from icotlib.data.corpus import load_corpus
 from icotlib.data.layout import Layout
 from icotlib.data.run_data import RunData
 from icotlib.data.symbols import symbol_tokenizer
-from icotlib.errors import ConfigError, DataError
+from icotlib.errors import ConfigError, DataError, RunError
 from icotlib.evaluation import ood
 from icotlib.evaluation.generation import generate
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.models.loading import load_stage
+from icotlib.reporting.speed import measure_speed, record_speed
 from icotlib.runs import Run
 from icotlib.tasks import get_task
 from icotlib.tasks.multiplication import Multiplication
@@ -252,6 +253,16 @@ def ask_oracle(monkeypatch, available):
     monkeypatch.setattr(StageModel, "of", with_oracle)
 
 
+def test_a_run_without_a_test_is_named(runs_folder):
+    run = finished()
+    (run.folder / "stages.csv").unlink()
+    for measure in (lambda: ood.shift_table([run]), lambda: record_speed([run], run)):
+        with pytest.raises(RunError, match=rf"{run.name}.*(no test scores|missing)"):
+            measure()
+    with pytest.raises(ConfigError, match="no model to time"):
+        measure_speed({})
+
+
 def test_longer_questions_are_asked_with_the_shift_of_training(runs_folder, monkeypatch):
     run = finished(**{"data.holdout": True})
     with monkeypatch.context() as patch:
@@ -383,6 +394,12 @@ def held_file(tmp_path):
     file = tmp_path / "benchmark.txt"
     file.write_text("\n".join(lines[:30]) + "\n")
     return file
+
+
+def test_a_row_that_cannot_be_kept_out_is_an_error(held_file):
+    held_file.write_text(held_file.read_text() + "1 2 * 3 4\n")
+    with pytest.raises(DataError, match=r"1 row .* could not be kept out .*benchmark\.txt:31"):
+        load_corpus(DataConfig(**SIZES_OF_HOLD_OUT, hold_out=str(held_file)))
 
 
 def test_no_set_and_no_batch_has_a_question_of_the_file(held_file):

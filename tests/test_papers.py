@@ -71,6 +71,11 @@ def test_multiplication_by_stepwise_internalization():
     assert config.model.pretrained == "openai-community/gpt2"
 
 
+@pytest.mark.parametrize("name", ["no-cot/4x4/gpt2", "no-cot/gsm8k/gpt2", "icot-si/4x4/gpt2"])
+def test_no_chain_stands_where_stepwise_internalization_ends(name):
+    assert not get_paper_result(name).config().input_format.keep_positions
+
+
 def test_eleven_digits_end_with_320_tokens_removed():
     config = get_paper_result("icot-si/11x11/gpt2").config()
     schedule = make_schedule(config.removal, 369)

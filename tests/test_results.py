@@ -29,7 +29,7 @@ def test_tokens_are_counted_at_every_stage(run, capsys):
     for removed, rows in answers.groupby("removed"):
         model = StageModel.of(run, int(removed))
         written = model.generate(model.encode(examples_of(model.corpus.test)), None)
-        assert rows.tokens.tolist() == model.layout.lengths(written)
+        assert rows.tokens.tolist() == model.layout.measured(written).tokens.tolist()
         stage = stages.set_index("removed").loc[removed]
         assert stage.tokens_mean == pytest.approx(rows.tokens.mean())
         assert (stage.tokens_max, stage.cut) == (rows.tokens.max(), rows.cut.sum())

@@ -19,7 +19,12 @@ from icotlib.config import RunConfig
 from icotlib.errors import ConfigError, RunError, RunWarning
 from icotlib.reporting import figures, tables
 from icotlib.reporting.cleanup import delete, removable
-from icotlib.reporting.groups import compared_settings, differences_in_words, group_runs
+from icotlib.reporting.groups import (
+    compared_settings,
+    differences_in_words,
+    distinct_variants,
+    group_runs,
+)
 from icotlib.reporting.results import learning_table, results_table
 from icotlib.reporting.selection import matching
 from icotlib.reporting.statistics import wilson_interval
@@ -85,6 +90,13 @@ def test_a_summary_of_rows_is_that_of_the_runs(trained, monkeypatch, tmp_path):
     pd.testing.assert_frame_equal(summary(pd.read_csv(tmp_path / "table.csv")), summary(table))
     with pytest.raises(ConfigError, match=r"make it with icot\.results_table"):
         summary(table.drop(columns="configuration"))
+    for stages in (99, "first"):
+        with pytest.raises(ConfigError, match=rf"stages={stages!r}: give 'last', 'all' or a stage"):
+            summary(table, stages=stages)
+    read = pd.read_csv(tmp_path / "table.csv")
+    pd.testing.assert_series_equal(
+        distinct_variants(read).variant, distinct_variants(table).variant, check_dtype=False
+    )
 
 
 def test_a_summary_by_a_setting_has_its_column(trained):

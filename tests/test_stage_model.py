@@ -190,7 +190,11 @@ def test_answers_are_greedy_generation_in_the_runs_format(runs):
         answers = stage.answer(examples)
         assert [one.question for one in answers] == [x.question for x in examples]
         for text, tokens, answer, example in zip(
-            layout.texts(written), layout.lengths(written), answers, examples, strict=True
+            layout.texts(written),
+            layout.measured(written).tokens.tolist(),
+            answers,
+            examples,
+            strict=True,
         ):
             chain, _, rest = text.partition("####")
             assert (answer.chain, answer.answer) == (chain.strip(), rest.strip())
@@ -264,6 +268,25 @@ def test_evaluation_of_files_and_examples(model, tmp_path):
     assert (first.n, first.right) == (7, score.right[:7])
 
 
+def test_an_accuracy_needs_true_answers(model):
+    known = examples_of(model.corpus.test)[:2]
+    with pytest.raises(ConfigError, match=r"question 3, .* has no true answer"):
+        model.evaluate([*known, Example(known[0].question, "", "")])
+
+
+def test_a_true_answer_after_too_much_chain_is_not_right(model, monkeypatch):
+    """As in the test of a run: a stage claims an answer after so many written tokens."""
+    whole, last = model.at(0), model.at(max(model.stages))
+    example = examples_of(model.corpus.test)[0]
+    batch = whole.encode([example])
+    written = batch.ids[:, int(batch.question[0]) : int(batch.total[0])]
+    for stage, right in ((whole, True), (last, False)):
+        monkeypatch.setattr(StageModel, "generate", lambda self, *_, **__: written)
+        [answer] = stage.answer([example])
+        assert (answer.answer_right, answer.right) == (True, right)
+    assert "more chain than this stage leaves" in answer.verdict()
+
+
 def test_evaluation_of_a_question_set(model, questions):
     score = model.evaluate(questions)
     answers = model.answer(questions)
@@ -299,9 +322,18 @@ def on_files(runs_folder, tiny, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("keep", [False, True])
-def test_a_question_of_the_data_is_answered_with_its_truth(on_files, keep):
-    run = on_files(**{"removal.keep_positions": keep})
+#: A run whose positions shift, and that is tested at every stage.
+SHIFTING = {
+    "method": "icot_si",
+    "removal.keep_positions": False,
+    "removal.pace": 1.0,
+    "removal.steps_per_epoch": 15,
+}
+
+
+@pytest.mark.parametrize("settings", [{}, SHIFTING])
+def test_a_question_of_the_data_is_answered_with_its_truth(on_files, settings):
+    run = on_files(**settings)
     for removed in (0, 1, 3):
         model = StageModel.of(run, removed)
         assert model.task is None
@@ -316,7 +348,7 @@ def test_a_question_of_the_data_is_answered_with_its_truth(on_files, keep):
 
 
 def test_a_new_question_is_answered_without_a_truth(on_files):
-    run = on_files(**{"removal.keep_positions": False})
+    run = on_files(**SHIFTING)
     for removed in (0, 3):
         model = StageModel.of(run, removed)
         answer = model.answer("  2 3 1 ")
@@ -353,9 +385,9 @@ def test_kept_positions_tell_nothing_of_the_chain(on_files):
 def test_what_stands_before_the_last_delimiter_is_chain(model):
     layout = model.layout
     example = Example("1 2 * 3 4", "", "5 6")
-    answer = Answer._of(layout, example, "1 #### 2 #### 5 6", 7, False, 0.1)
+    answer = Answer._of(layout, example, "1 #### 2 #### 5 6", 7, 0.1, False, True)
     assert (answer.answer, answer.chain) == ("5 6", "1 #### 2")
-    assert Answer._of(layout, example, "1 2", 2, True, 0.1).chain == "1 2"
+    assert Answer._of(layout, example, "1 2", 2, 0.1, True, True).chain == "1 2"
 
 
 def test_examples_of_different_length_have_no_common_positions(on_files):

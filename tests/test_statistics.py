@@ -128,6 +128,12 @@ def test_success_is_a_share_of_seeds():
 # --- two configurations ------------------------------------------------------------------------
 
 
+def test_no_seed_has_no_mean():
+    for measure in (lambda: success_rate([]), lambda: Sample(np.array([]), np.array([]))):
+        with pytest.raises(RunError, match="there is no seed"):
+            measure()
+
+
 def test_a_planted_difference_is_found_and_none_is_invented():
     hard = RNG.normal(size=1000)
 

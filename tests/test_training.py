@@ -156,6 +156,7 @@ def test_a_stage_that_no_step_has_trained_is_neither_kept_nor_tested(runs_folder
         "method": "icot_si",
         "removal.schedule": "linear",
         "removal.remove_all_at": 0,
+        "removal.warmup_steps": 0,
         "train.stage_weights": kept,
     }
     config = tiny.override(at_once)

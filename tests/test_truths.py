@@ -103,16 +103,16 @@ def test_answers_that_the_limit_cut_are_known(rows, cut):
     ids = [layout.tokenizer.convert_tokens_to_ids(row.split()) for row in rows]
     width = max(map(len, ids))
     ids = [row + [layout.pad] * (width - len(row)) for row in ids]
-    assert layout.cut(torch.tensor(ids)) == cut
+    assert layout.measured(torch.tensor(ids)).cut.tolist() == cut
 
 
 def test_with_one_token_for_separator_and_end_the_chain_may_end_and_the_answer_be_cut():
     layout = Layout(bytes_tokenizer(["1 2 3 ####"] * 5))
     batch = layout.encode([Example("1", "2 # 3", "3")])
     rest = batch.ids[:, int(batch.question[0]) :]
-    assert layout.cut(rest) == [False]
-    assert layout.cut(rest[:, :-1]) == [True]
-    assert layout.cut(rest[:, : int(batch.chain[0]) + 1]) == [True]
+    assert layout.measured(rest).cut.tolist() == [False]
+    assert layout.measured(rest[:, :-1]).cut.tolist() == [True]
+    assert layout.measured(rest[:, : int(batch.chain[0]) + 1]).cut.tolist() == [True]
 
 
 def test_a_part_of_the_delimiter_in_the_chain_does_not_let_the_separator_end_the_answer():

@@ -21,6 +21,14 @@ from icotlib.widgets.dial import answers_by_stage, dial, page, stage_in_words
 from icotlib.widgets.live import live_plot
 from tests.helpers import TINY_SIZES
 
+#: A run that removes tokens one by one, whose positions shift.
+SHIFTING = {
+    "method": "icot_si",
+    "removal.keep_positions": False,
+    "removal.pace": 1.0,
+    "removal.steps_per_epoch": 1,
+}
+
 
 @pytest.fixture
 def run(tiny_run):
@@ -85,7 +93,7 @@ def test_the_dial_shows_what_the_model_writes_there(run):
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_removed_tokens_are_struck_through(runs_folder, tiny, side):
-    run = train(tiny.override({"removal.side": side, "removal.keep_positions": False}))
+    run = train(tiny.override(SHIFTING | {"removal.side": side}))
     model = StageModel.of(run)
     chain = QuestionSet.parse(model.task, "12 * 34").examples()[0].chain
     for removed in model.stages:
@@ -143,7 +151,7 @@ def test_the_dial_refuses_runs_that_cannot_answer_one_question(run, tiny):
     other = train(tiny.override({"data.task": "mult-1x2"}))
     with pytest.raises(ConfigError, match=r"learned mult-2x2, .* learned mult-1x2"):
         dial([run, other])
-    steps = train(tiny.override({"removal.step_end": "+", "removal.keep_positions": False}))
+    steps = train(tiny.override(SHIFTING | {"removal.step_end": "+"}))
     with pytest.raises(ConfigError, match="in steps and tokens"):
         dial([run, steps])
     with pytest.raises(ConfigError, match="none was given"):
@@ -156,7 +164,7 @@ def test_a_model_of_one_stage_says_what_it_writes(runs_folder):
 
 
 def test_on_own_data_the_dial_asks_ones_own_question(runs_folder, tiny, tmp_path):
-    run = on_own_data(tiny, tmp_path, **{"removal.keep_positions": False})
+    run = on_own_data(tiny, tmp_path, **SHIFTING)
     field, slider, _, output = dial(run).children
     assert field.value == "2 6"  # the first test question, whose truth is known
     assert "✔ right" in output.value or "✖ wrong" in output.value

@@ -29,9 +29,8 @@ def run(options: argparse.Namespace) -> None:
         answer = model.answer(options.question)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    verdict = {None: "truth unknown", True: "right", False: f"wrong: {answer.truth}"}[answer.right]
     print(f"question  {answer.question}")
     print(f"chain     {answer.chain or '-'}")
-    print(f"answer    {answer.answer or '-'}  ({verdict})")
+    print(f"answer    {answer.answer or '-'}  ({answer.verdict()})")
     print(f"{counted(answer.tokens, 'tokens')} in {1000 * answer.seconds:.0f} ms, by {model.name}")
     print(f"with {counted(model.removed, model.format.unit)} removed")

@@ -21,6 +21,9 @@ examples:
         the published form of the run's own task
   icot evaluate icot_si-mult-4x2-s10 icot_si-mult-4x2-s11 test.txt
         several runs; each configuration with its interval over seeds
+  icot evaluate icot_si-mult-4x2-s12 test.txt --scores scores.csv
+        add the run to a table with a row for each run; scores.json holds the
+        hash of the file and the origin of each run
 """
 
 
@@ -31,19 +34,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", type=whole(1), help="the first n questions of the file")
     add_columns(parser)
     parser.add_argument("--out", type=Path, metavar="TABLE", help="write every answer to a file")
+    parser.add_argument(
+        "--scores", type=Path, metavar="TABLE", help="add a row for each run to a table (.csv)"
+    )
     add_import(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     from icotlib.evaluation.on_file import check_table, evaluate_file, write_table
     from icotlib.evaluation.stage_model import load
-    from icotlib.reporting.on_file import over_seeds_on_file
+    from icotlib.reporting.on_file import add_scores, check_scores, over_seeds_on_file
     from icotlib.reporting.tables import as_text
     from icotlib.runs import find_run
 
     load_imports(options)
     if options.out:
         check_table(options.out)
+    if options.scores:
+        check_scores(options.scores, options.file)
     columns, results, read = columns_of(options), [], ""
     for run in {run.name: run for run in map(find_run, options.runs)}.values():
         result = evaluate_file(load(run, options.removed), options.file, options.n, columns)
@@ -59,3 +67,6 @@ def run(options: argparse.Namespace) -> None:
     if options.out:
         write_table(results, options.out)
         print(f"{options.out}: every answer")
+    if options.scores:
+        add_scores(results, options.file, options.scores)
+        print(f"{options.scores}: a row for each run")

@@ -12,7 +12,7 @@ import numpy as np
 from datasets import Dataset, load_from_disk
 
 from icotlib import paths
-from icotlib.config import DataConfig
+from icotlib.config import NUMERICS, DataConfig
 from icotlib.data.files import SPLITS, format_line, numbered_examples
 from icotlib.data.hold_out import HoldOut, drawn_keys, is_in_sorted
 from icotlib.data.text import same_question
@@ -281,8 +281,9 @@ def _cached(config: DataConfig, split: str, task: Task, questions: np.ndarray) -
     if len(questions) < MANY:
         return _dataset(_text(config, task, questions))
     digest = hashlib.sha256(questions.astype(np.int8).tobytes()).hexdigest()[:10]
-    parts = [task.name, split, str(len(questions)), digest, code_hash(type(task))]
-    folder = paths.data_cache() / "-".join(part for part in parts if part)
+    code = code_hash(type(task)) or f"v{NUMERICS}"
+    parts = [task.name, split, str(len(questions)), digest, code]
+    folder = paths.data_cache() / "-".join(parts)
 
     def make(part: Path) -> None:
         _dataset(_text(config, task, questions)).save_to_disk(part)

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from icotlib.data.readers import read_file
+from icotlib.data.readers import FURTHER, read_file
 from icotlib.data.text import clean, same_question
 from icotlib.errors import DataError
 from icotlib.sources import HELD_OUT_FILE, file_digest
+from icotlib.system.wording import counted
 from icotlib.tasks import Task
 from icotlib.tasks.base import PADDING
 
@@ -127,8 +128,8 @@ class HoldOut:
     Args:
         setting: the value of `data.hold_out`: the file and, behind `#`, the hash of its content.
 
-    Raises `DataError` if the file is missing, has changed since the config was made, or holds no
-    question of the task.
+    Raises `DataError` if the file is missing, has changed since the config was made, has a row that
+    cannot be read, or holds no question of the task.
     """
 
     def __init__(self, setting: str, task: Task):
@@ -142,7 +143,16 @@ class HoldOut:
                 f"data.hold_out: {path} has changed since this run was configured (hash {digest} "
                 f"then, {file_digest(self.path)} now): put it back, or train a new run"
             )
-        questions = [example.question for example in read_file(self.path, task).kept]
+        report = read_file(self.path, task)
+        lost = {reason: n for reason, n in report.dropped.items() if reason != FURTHER}
+        if lost:
+            reason = next(iter(lost))
+            raise DataError(
+                f"data.hold_out: {path} has {counted(sum(lost.values()), 'rows')} whose questions "
+                f"could not be kept out of training: {reason} (at {report.first[reason]}). Mend or "
+                "delete them"
+            )
+        questions = [example.question for example in report.kept]
         keys, known = same_keys_of_texts(task, questions)
         if not known.any():
             raise DataError(

@@ -300,14 +300,6 @@ class Layout:
         ends = self._ends(rows).text.tolist()
         return [row[:end] for row, end in zip(rows.tolist(), ends, strict=True)]
 
-    def lengths(self, rows: Tensor) -> list[int]:
-        """The number of tokens that each row of `[n, width]` holds, its end token included."""
-        return self._ends(rows).written.tolist()
-
-    def cut(self, rows: Tensor) -> list[bool]:
-        """Which rows of generated tokens `[n, width]` end before their answer does."""
-        return (~self._ends(rows).ended).tolist()
-
     def measured(self, rows: Tensor) -> Written:
         """How much generated tokens `[n, width]` hold, the chain in the units of removal."""
         ends = self._ends(rows)

@@ -24,6 +24,16 @@ def first(examples: Sequence[Example], n: int | None) -> list[Example]:
     return list(examples[:n])
 
 
+def check_truths(examples: Sequence[Example]) -> None:
+    """Raises `ConfigError` for an example without an answer, which is neither right nor wrong."""
+    without = [row for row, example in enumerate(examples) if not example.answer]
+    if without:
+        named = _named(examples[without[0]].question, without[0] + 1, len(examples))
+        raise ConfigError(
+            f"{named} has no true answer here: an accuracy needs one; `answer` asks without"
+        )
+
+
 def encoded(layout: Layout, examples: Sequence[Example]) -> EncodedBatch:
     """Encoded examples.
 

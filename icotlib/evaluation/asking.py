@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from icotlib.data.corpus import Corpus, examples_of
@@ -25,38 +26,70 @@ class Answer:
     #: The chain that it wrote, and its answer; empty where it wrote no answer delimiter.
     chain: str
     answer: str
-    #: The true answer and whether the model's is right; None where the truth is unknown.
+    #: The true answer; None where it is unknown.
     truth: str | None
+    #: Whether the model's answer is right (`icotlib.evaluation.scoring`): true, after no more chain
+    #: than the removal stage leaves; None where the truth is unknown.
     right: bool | None
     #: Tokens written, and seconds of generation (of its batch, divided by the batch's size).
     tokens: int
     seconds: float
     #: Whether the limit of what it may write cut it before its answer ended.
     cut: bool = False
+    #: Whether the answer is the true one, whatever stands before it; None where that is unknown.
+    answer_right: bool | None = None
 
     @classmethod
     def all_of(
-        cls, layout: Layout, examples: Sequence[Example], written: Tensor, seconds: float
+        cls,
+        layout: Layout,
+        examples: Sequence[Example],
+        written: Tensor,
+        seconds: float,
+        chain_limit: Tensor | None = None,
     ) -> "list[Answer]":
         """The answers that a model wrote after these questions.
 
         Args:
             written: tokens `[n, width]`.
             seconds: for each of them.
+            chain_limit: `[n]`, units of chain that may stand before a right answer; None for no
+                limit.
         """
-        texts, tokens = layout.texts(written), layout.lengths(written)
-        rows = zip(examples, texts, tokens, layout.cut(written), strict=True)
-        return [cls._of(layout, *row, seconds) for row in rows]
+        found, texts = layout.measured(written), layout.texts(written)
+        short = np.ones(len(examples), dtype=bool)
+        if chain_limit is not None:
+            short = found.chain <= chain_limit.numpy()
+        rows = zip(examples, texts, found.tokens, found.cut, short, strict=True)
+        return [
+            cls._of(layout, example, text, int(tokens), seconds, bool(cut), bool(fits))
+            for example, text, tokens, cut, fits in rows
+        ]
 
     @classmethod
     def _of(
-        cls, layout: Layout, example: Example, text: str, tokens: int, cut: bool, seconds: float
+        cls,
+        layout: Layout,
+        example: Example,
+        text: str,
+        tokens: int,
+        seconds: float,
+        cut: bool,
+        fits: bool,
     ) -> "Answer":
         given, truth = layout.answer(text), example.answer or None
-        right = None if truth is None else graded(layout, [given], [truth])[0]
+        true = None if truth is None else graded(layout, [given], [truth])[0]
         before, delimiter, _ = text.rpartition(ANSWER_DELIMITER)  # the last one: see `answer`
-        chain = (before if delimiter else text).strip()
-        return cls(example.question, chain, given or "", truth, right, tokens, seconds, cut)
+        chain, right = (before if delimiter else text).strip(), true and fits
+        return cls(example.question, chain, given or "", truth, right, tokens, seconds, cut, true)
+
+    def verdict(self) -> str:
+        """Whether it is right, in words."""
+        if self.right is None:
+            return "truth unknown"
+        if self.answer_right and not self.right:
+            return "wrong: true, but after more chain than this stage leaves"
+        return "right" if self.right else f"wrong: {self.truth}"
 
 
 def as_examples(

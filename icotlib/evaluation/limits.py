@@ -4,6 +4,7 @@ How much of it may be chain, `InputFormat.chain_limit` says for each question.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -44,7 +45,18 @@ def max_new_tokens(
     return form.longest_rest(sets, removed) + MORE
 
 
-def longest_chain(batch: EncodedBatch, run: Run | None, run_data: RunData | None) -> int:
+def chain_limit(model: Any, batch: EncodedBatch, removed: Tensor | int) -> Tensor | None:
+    """Units of chain that may stand before a right answer (`InputFormat.chain_limit`): `[n]`.
+
+    Args:
+        model: a `StageModel`.
+    """
+    longest = _longest_chain(batch, model.run, model.run_data)
+    limit: Tensor | None = model.format.chain_limit(batch, removed, longest)
+    return limit
+
+
+def _longest_chain(batch: EncodedBatch, run: Run | None, run_data: RunData | None) -> int:
     """Removal units of the longest chain of a run, or of some examples where there is none."""
     if run_data is not None:
         return run_data.longest_chain

@@ -173,15 +173,17 @@ def check_table(path: Path) -> None:
 
 def write_table(results: Sequence[FileResult], path: Path) -> None:
     """Write a row for every answer, as CSV, JSON lines or parquet by the name of the file; where
-    there are several results, with a column run.
+    there are several results, with columns run and removed.
 
-    Raises `ConfigError` if there is such a file, or it cannot be written.
+    Raises `ConfigError` if there is such a file, it cannot be written, or there is no result.
     """
     check_table(path)
+    if not results:
+        raise ConfigError("there is no result to write: evaluate a run on the file first")
     table = results[0].table
     if len(results) > 1:
-        by_run = {result.name: result.table for result in results}
-        table = pd.concat(by_run, names=["run"]).reset_index(level="run")
+        each = {(result.name, result.removed): result.table for result in results}
+        table = pd.concat(each, names=["run", "removed"]).reset_index(level=["run", "removed"])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with paths.whole_file(path) as part:

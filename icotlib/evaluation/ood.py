@@ -93,7 +93,7 @@ def _rows(run: Run, n: int, seed: int, drawn: Drawn) -> Iterator[dict[str, Any]]
     Args:
         drawn: as for `training_keys`.
     """
-    config, stages = run.config, run.stages
+    config, stages = run.config, run.scores
     last = stages.loc[stages.removed.idxmax()]
     yield {
         "shift": WITHIN,

@@ -238,7 +238,8 @@ class StageModel:
         start = time.perf_counter()
         written = self.generate(batch, None if known else self.max_new_tokens)
         seconds = (time.perf_counter() - start) / len(examples)
-        answers = Answer.all_of(self.layout, examples, written, seconds)
+        limit = limits.chain_limit(self, batch, self.removed)
+        answers = Answer.all_of(self.layout, examples, written, seconds, limit)
         return answers[0] if isinstance(asked, str) else answers
 
     @cached_property
@@ -261,13 +262,15 @@ class StageModel:
             asked: examples with answers, or a file (`icot prepare`); by default the test set.
             n: the first n of them.
 
-        Raises `DataError` if the file cannot be read or holds no example, `ConfigError` for none.
+        Raises `DataError` if the file cannot be read or holds no example, `ConfigError` for no
+        example, and for one without an answer.
         """
         if isinstance(asked, (str, Path)):
             found = read_file(asked, self.task, like=held_out_examples(self.config.data)).kept
         else:
             found = examples_of(self.corpus.test) if asked is None else self._examples(asked)
         examples = askable.first(found, n)
+        askable.check_truths(examples)
         batch = self.format.arrange(askable.encoded(self.layout, examples))
         return self.score(batch, [example.answer for example in examples])
 
@@ -280,17 +283,14 @@ class StageModel:
             units: `[n]`, units removed of each chain; by default those of the stage.
             more: `on_answers` of `scoring.evaluate`.
         """
-        form = self.format
         units = torch.full((len(batch),), self.removed) if units is None else units
-        tokens = form.tokens_removed(batch, units)
+        tokens = self.format.tokens_removed(batch, units)
         askable.check_positions(self.model, self.layout, batch, tokens, self.shift)
         more["max_new_tokens"] = limits.at_least(self.max_new_tokens, batch, tokens)
-        longest = limits.longest_chain(batch, self.run, self.run_data)
-        more |= {"shift": self.shift, "chain_limit": form.chain_limit(batch, units, longest)}
-        keep, side = form.keep_positions, form.side
+        more |= {"shift": self.shift, "chain_limit": limits.chain_limit(self, batch, units)}
+        how = tokens, self.format.keep_positions, self.format.side
         with training_precision(self.precision, self.model):
-            model, layout = self.model, self.layout
-            return scoring.evaluate(model, layout, batch, answers, tokens, keep, side, **more)
+            return scoring.evaluate(self.model, self.layout, batch, answers, *how, **more)
 
     def teacher_forced_match(self, batch: EncodedBatch, size: int | None = None) -> float:
         """The fraction of an arranged batch whose every learned token is the most likely one, as

@@ -76,6 +76,13 @@ SHARED: dict[str, dict[str, Any]] = {
 #: Steps on the whole chain, and on each later stage but the last.
 STAGES = {"smoke": (20, 4), "fast": (700, 350), "paper": (25 * 58, 25 * 58)}
 
+#: Positions of what follows a removed chain, as published where it is removed step by step.
+POSITIONS: dict[str, dict[str, Any]] = {
+    "smoke": {},
+    "fast": {},
+    "paper": {"removal.keep_positions": False},
+}
+
 #: The same where each thought is told the node that it stands for, and needs no stage of its own.
 TOLD = STAGES | {"fast": (400, 30)}
 
@@ -100,11 +107,14 @@ def _sim_cot(preset: str) -> dict[str, Any]:
 
 
 def _icot_si(preset: str) -> dict[str, Any]:
-    """A token at each of Coconut's stages, by the paper's linear schedule."""
+    """A token at each of Coconut's stages, by the paper's linear schedule, with its smoothing and
+    reset."""
     first, each = STAGES[preset]
-    return {
+    return POSITIONS[preset] | {
         "method": "icot_si",
         "removal.pace": 1.0,
+        "removal.reset_optimizer": True,
+        "removal.smoothing": 4.0,
         "removal.steps_per_epoch": each,
         "removal.warmup_steps": max(0, first - each),
     }
@@ -117,7 +127,7 @@ def _one_model(preset: str) -> dict[str, Any]:
 #: What each method sets beside what all share.
 OWN: dict[str, Callable[[str], dict[str, Any]]] = {
     "explicit_cot": lambda preset: {"method": "explicit_cot"},
-    "no_cot": lambda preset: {"method": "no_cot"},
+    "no_cot": lambda preset: {"method": "no_cot"} | POSITIONS[preset],
     "icot_si": _icot_si,
     "one_model": _one_model,
     "pause": lambda preset: {"method": "pause", "latent.tokens": 4},

@@ -113,7 +113,8 @@ class PaperResult:
             steps = self._epoch * (15 if self.task == "gsm8k" else 1)
             return {"method": "explicit_cot", "train.steps": steps}
         if self.method == "no-cot":
-            return {"method": "no_cot"} | self._no_cot_steps(gsm8k=15)
+            own = {"method": "no_cot", "removal.keep_positions": False}
+            return own | self._no_cot_steps(gsm8k=15)
         settings = PAPER_REMOVAL | {"removal.steps_per_epoch": self._epoch}
         settings["removal.warmup_steps"] = 0
         settings["train.steps"] = 200 * self._epoch

@@ -94,6 +94,7 @@ class RelativeResult(PaperResult):
 _FIRST = "the explicit CoT model that GSM8K starts from (here: as many epochs on the whole chain)"
 _PAUSES = "number of pause tokens (as many as Coconut's places)"
 _DECAY = "linear decay in place of the cosine"
+_ALL_ANSWERS = "questions with negative answers, or answers that are no number, are trained on too"
 _GENERATED = "the generated task in place of the published file (icot evaluate reads that)"
 _BF16 = "precision (bf16)"
 
@@ -112,7 +113,7 @@ def _results() -> list[RelativeResult]:
             assumed += [_FIRST] if task == "gsm8k" and "pause" != method != "codi" else []
             assumed += [_GENERATED] if task != "gsm8k" else []
             assumed += [_PAUSES] if method == "pause" else []
-            assumed += [_DECAY] if method == "codi" else []
+            assumed += [_DECAY, _ALL_ANSWERS] if method == "codi" else []
             named = (method, task, "gpt2", published)
             found.append(RelativeResult(*named, doubtful=True, assumed=tuple(assumed)))
     return found

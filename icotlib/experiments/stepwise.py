@@ -67,14 +67,15 @@ REMOVAL: dict[str, dict[str, Any]] = {
 EVERY_STAGE: dict[str, dict[str, Any]] = {
     "smoke": {"removal.warmup_steps": 10},
     "fast": {},
-    "paper": {"removal.keep_positions": False, "removal.warmup_steps": 25_250},
+    "paper": {"removal.warmup_steps": 25_250},
 }
 
-#: How each preset trains on answers alone: at the best of four rates (LOG.md).
+#: How each preset trains on answers alone: at the best of four rates (LOG.md), in the positions
+#: that its ICoT-SI ends with.
 ANSWERS: dict[str, dict[str, Any]] = {
     "smoke": {},
     "fast": {"optim.muon_lr": 1.5e-2},
-    "paper": {},
+    "paper": {"removal.keep_positions": False},
 }
 
 #: A problem that takes a minute, with a model and rates that suit it (AdamW is too slow).

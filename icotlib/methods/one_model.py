@@ -12,6 +12,7 @@ from torch import Tensor
 
 from icotlib.config import RunConfig
 from icotlib.data.inputs import InputFormat
+from icotlib.errors import ConfigError
 from icotlib.methods.base import register
 from icotlib.methods.causal_lm import CausalLMMethod
 from icotlib.methods.removal import RemovalSettings
@@ -37,6 +38,21 @@ class OneModelSettings(RemovalSettings):
         high=1_000_000,
     )
 
+    def __post_init__(self) -> None:
+        # First what this method cannot do: kept positions are not to be switched off for it.
+        if self.stage is None and (self.step_end is not None or self.side == "right"):
+            raise ConfigError(
+                "one model for all k removes tokens from the left alone (removal.side=left, "
+                "removal.step_end=null): only kept positions tell it how many are removed. "
+                "icot_si removes steps, and from the right"
+            )
+        if self.stage is None and not self.keep_positions:
+            raise ConfigError(
+                "one model for all k needs removal.keep_positions=true: nothing else tells it how "
+                "many tokens are removed, and it would answer alike at every stage"
+            )
+        super().__post_init__()
+
 
 class FixedStage(Schedule):
     """Each example loses the same number of tokens: a specialist for one stage."""
@@ -46,12 +62,17 @@ class FixedStage(Schedule):
 
     def __init__(self, config: Any, longest: int):
         super().__init__(longest)
+        if config.stage > longest:
+            raise ConfigError(
+                f"removal.stage={config.stage}: the longest chain of the data has {longest}, so "
+                "that a specialist removes at most so many"
+            )
         self.config = config
         self.removed = self.removed_at(0)
 
     @property
     def final_stage(self) -> int:
-        return min(self.config.stage, self.longest)
+        return int(self.config.stage)
 
     def removed_at(self, step: int) -> int:
         return 0 if step < self.config.warmup_steps else self.final_stage
@@ -84,10 +105,9 @@ class EveryStage(Schedule):
         if step < self.config.warmup_steps:
             return torch.zeros_like(chain)
         uniform, all_of_it = torch.rand(2, len(chain), generator=generator)
-        whole = chain.clamp(min=self.longest)
         # Drawn up to the chain's own length, kept positions would tell something of that length.
-        most = whole if self.config.keep_positions else chain
-        k = (uniform * (most + 1)).long()
+        whole = chain.clamp(min=self.longest)
+        k = (uniform * (whole + 1)).long()
         return torch.where(all_of_it < self.config.all_fraction, whole, k)
 
     def test_stages(self) -> list[int]:

@@ -11,6 +11,7 @@ wrapped        models of our own around a language model
 loading        saving a model with its tokenizer, and loading it again
 parameters     counting parameters and positions; which parameters each optimizer gets
 padding        padding that a model need not look for
+advice         advice of transformers that does not hold on this machine
 hooks          reading and replacing hidden states, masking attention
 precision      the precision that a run trains and answers at
 fastest        the fastest precision of a model on this machine, measured

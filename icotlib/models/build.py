@@ -10,6 +10,7 @@ from icotlib.config import ModelConfig
 from icotlib.data.layout import Layout
 from icotlib.errors import ConfigError, did_you_mean, first_line
 from icotlib.models.adapters import add_adapters
+from icotlib.models.advice import without_advice_on_kernels
 from icotlib.models.architectures import (
     DECODER_SWITCHES,
     load_config,
@@ -29,6 +30,7 @@ def build_model(config: ModelConfig, layout: Layout, longest: int) -> PreTrained
     Raises `ConfigError` for an unknown architecture or option, and for weights that cannot be
     loaded.
     """
+    without_advice_on_kernels()
     longest += config.extra_positions
     if config.pretrained is None:
         return _new_model(config, layout, longest)

@@ -12,6 +12,7 @@ from transformers.utils import logging
 from icotlib.data.layout import Layout
 from icotlib.errors import RunError
 from icotlib.models.adapters import merged
+from icotlib.models.advice import without_advice_on_kernels
 from icotlib.models.padding import unchecked_padding
 from icotlib.registry import METHODS
 from icotlib.runs import Run
@@ -86,6 +87,7 @@ def load_weights(model_class: Loadable[M], folder: Path) -> M:
 
     Raises `RunError` if it is damaged, or lacks weights.
     """
+    without_advice_on_kernels()
     seals.check_seal(Path(folder), "put it back from a copy, or train or export the model again")
     try:
         with _no_bars():

@@ -9,6 +9,7 @@ from icotlib.publishing import published
 from icotlib.publishing.blocks import block, markdown
 from icotlib.publishing.study_tables import MATCH, by_group, each, examples, words
 from icotlib.reporting.figures.style import arm_style
+from icotlib.reporting.results import named
 from icotlib.reporting.statistics import over_seeds
 
 #: How budgets are named: whole steps take about as many seconds.
@@ -43,6 +44,7 @@ def quarrel() -> str:
 def graph_file() -> str:
     """What each method answers of the published file of graphs, the most accurate one first."""
     table = published.read("graph_file", "seed", "accuracy", "n")
+    table["method"] = [named(row.method, row.label) for row in table.itertuples()]
     columns: dict[str, Callable[..., Any]] = {
         "method": lambda rows: arm_style(rows.method.iloc[0])["label"],
         MATCH: lambda rows: words(over_seeds(rows)),

@@ -190,6 +190,7 @@ def distinct_variants(table: pd.DataFrame) -> pd.DataFrame:
     """
     if not {"configuration", "settings"} <= set(table.columns):
         return table
+    table = table.fillna({"variant": ""})  # empty text, as CSV was read
     apart = [
         words if len(words) <= LEGEND else f"configuration {key}"
         for words, key in zip(

@@ -60,6 +60,12 @@ NAMED = {
 }
 
 
+def named(method: str, label: str) -> str:
+    """What studies call a method with the settings of a label, if they have a name in `NAMED`."""
+    name = label.replace("-", "_")
+    return name if name in NAMED else method
+
+
 def method_label(method: str) -> str:
     """A method, or one of `NAMED`, as figures and tables name it; an unknown one by its id."""
     known = METHODS.items()

@@ -8,7 +8,7 @@ import pandas as pd
 
 from icotlib.data.corpus import examples_of
 from icotlib.data.layout import EncodedBatch
-from icotlib.errors import RunError
+from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.reporting.results import speed_reference, speed_table
 from icotlib.runs import Run
@@ -33,7 +33,11 @@ def measure_speed(
 
     Args:
         batch_size, examples: fewer where a model's test set has fewer questions.
+
+    Raises `ConfigError` if there is no model.
     """
+    if not models:
+        raise ConfigError("there is no model to time")
     turns: dict[Any, Callable[[], tuple[float, float]]] = {}
     tests = {key: examples_of(model.corpus.test)[:EXAMPLES] for key, model in models.items()}
     examples = min(examples, *map(len, tests.values()))
@@ -67,7 +71,7 @@ def record_speed(
     Raises `RunError` if the reference writes a chain, or belongs to another task.
     """
     runs = [run for run in runs if run.config.spec.answers]
-    if reference.stages.removed.min() < reference.totals["chain_length"]:
+    if reference.scores.removed.min() < reference.totals["chain_length"]:
         raise RunError(f"the reference of relative speed writes no chain; {reference.name} does")
     for run in runs:
         if run.config.task != reference.config.task:

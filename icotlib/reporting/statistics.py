@@ -50,6 +50,10 @@ class Sample:
     #: A hash of the questions in their order; empty where `right` is None.
     questions: str = ""
 
+    def __post_init__(self) -> None:
+        if not len(self.accuracy):
+            raise RunError("there is no seed to take a mean over: no such run is finished")
+
     @classmethod
     def of(cls, right: np.ndarray, questions: str = "same") -> "Sample":
         """The sample of answers `[seeds, questions]`."""
@@ -207,7 +211,12 @@ def _widening(variances: np.ndarray, freedom: np.ndarray) -> float:
 
 
 def success_rate(accuracy: np.ndarray, threshold: float = 0.9) -> Interval:
-    """The share of seeds that reach a threshold, with Wilson's interval."""
+    """The share of seeds that reach a threshold, with Wilson's interval.
+
+    Raises `RunError` if there is no seed.
+    """
+    if not len(accuracy):
+        raise RunError("there is no seed to count: no such run is finished")
     reached = int((np.asarray(accuracy) >= threshold).sum())
     return Interval(reached / len(accuracy), *wilson_interval(reached, len(accuracy)))
 

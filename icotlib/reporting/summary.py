@@ -36,8 +36,8 @@ def summary(
         stages: the last removal stage of each run, all of them, or one.
         threshold: the accuracy from which a seed counts as a success.
 
-    Raises `ConfigError` for a setting that none of these runs reads, and for a table that is older
-    than the column `configuration`.
+    Raises `ConfigError` for a setting that none of these runs reads, for a stage that none has, and
+    for a table that is older than the column `configuration`.
     """
     table = _table(runs)
     by = [by] if isinstance(by, str) else list(by)
@@ -51,6 +51,12 @@ def summary(
     elif stages == "all":
         keys.append("removed")
     else:
+        known = sorted(table.removed.unique())
+        if stages not in known:
+            raise ConfigError(
+                f"stages={stages!r}: give 'last', 'all' or a stage that these runs have, one of "
+                f"{', '.join(map(str, known))}"
+            )
         table = table[table.removed == stages]
     groups = table.groupby(keys, sort=False)
     rows = [_row(group.sort_values("seed"), by, threshold) for _, group in groups]

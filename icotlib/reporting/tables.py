@@ -23,7 +23,8 @@ DECIMALS = {"relative_speed": 2}
 #: Columns of shares, from 0 to 1 in every table but a summary, where those named below are in
 #: percent.
 SHARES = (
-    *("accuracy", "train_match", "valid_match", "explained", "drifted", "student"),
+    *("accuracy", "lowest", "highest", "train_match", "valid_match", "explained", "drifted"),
+    "student",
     *("probe", "control_score", "selectivity", "mlp", "mlp_input", "patching"),
     *("steering", "steering_random", "steering_pattern", "steering_weights"),
 )

@@ -75,7 +75,7 @@ def ask(model: StageModel, examples: Sequence[Example]) -> Replies:
     answers, written = least.answer(examples), most.answer(examples)
     return Replies(
         sure=log_probabilities(least, answers),
-        implicit=np.array([bool(one.right) and not one.chain for one in answers]),
+        implicit=np.array([one.right for one in answers]),
         implicit_tokens=np.array([one.tokens for one in answers]),
         explicit=np.array([one.right for one in written]),
         explicit_tokens=np.array([one.tokens for one in written]),

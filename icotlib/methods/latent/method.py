@@ -132,6 +132,13 @@ class LatentMethod(Method):
         donor = self.donor() if self.contents(config).get("content") == "others" else None
         own = self.latent_config(config, language.config, longest, donor=donor, **tokens)
         model = LatentModel.of(language, own)
+        mixed = getattr(config.latent, "uniform_prob", 0.0) and not own.mixes_places
+        if mixed and self.accelerator.num_processes > 1:
+            raise ConfigError(  # each would have its own number of backward passes
+                "with latent.uniform_prob this model reads questions with another number of places "
+                "apart, in one process only: set latent.uniform_prob=0, or take attention layers "
+                "alone, with latent.markers=true"
+            )
         if self.takes_thoughts_of_the_batch(config) and not own.mixes_places:
             raise ConfigError(
                 "latent.content=others takes the thoughts of another question of the batch, and "

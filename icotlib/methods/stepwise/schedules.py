@@ -38,7 +38,8 @@ class GradualSettings(RemovalSettings):
     )
     remove_all_at: int | None = setting(
         None,
-        "Remove everything at once when s reaches this (the paper: 39 on GSM8K).",
+        "Remove everything at once when s reaches this (the paper: 39 on GSM8K), "
+        "after the warm-up.",
         low=0,
         high=1_000_000,
     )
@@ -140,7 +141,8 @@ class Gradual(Schedule):
 
     def removed_at(self, step: int) -> int:
         target, limit = min(self.target(step), self.longest), self.config.remove_all_at
-        return self.longest if limit is not None and target >= limit else target
+        at_once = limit is not None and target >= limit and step >= self.config.warmup_steps
+        return self.longest if at_once else target
 
     def target(self, step: int) -> int:
         """s at this step, before `remove_all_at` and the length of the chain are applied."""
