@@ -18,12 +18,13 @@ REFERENCES: dict[str, Callable[..., RunConfig]] = {
     "one_model": stepwise.one_model,
 }
 
-#: The runs that get them, of as many examples: what makes each, by the reference.
+#: The runs that get them, with the steps that are known so far: what makes each, by the reference.
+#: They take about as long as the reference, so that the ratio of the two is near one.
 METHODS: dict[str, dict[str, Callable[..., RunConfig]]] = {
     "no_cot": {
-        name: partial(stepwise.no_cot, budget="examples", reference=name) for name in REFERENCES
+        name: partial(stepwise.no_cot, budget="seconds", reference=name) for name in REFERENCES
     },
-    **{name: {REFERENCE: make} for name, make in LATENT.items()},
+    **{name: {REFERENCE: partial(make, budget="seconds")} for name, make in LATENT.items()},
 }
 
 
@@ -36,9 +37,9 @@ def calibrate(
 ) -> list[dict[str, str]]:
     """Rows of `budgets.csv`: steps of each method that take as long as its references.
 
-    Seconds of training are those of whole runs, the mean over seeds: a method has as many steps as
-    the reference for that, and gets more or fewer in the ratio of the two. Runs that are missing
-    are trained.
+    Seconds of training are those of whole runs, the mean over seeds: a method is trained for the
+    steps that were measured before, and gets more or fewer in the ratio of the two. Runs that are
+    missing are trained.
 
     Raises `ConfigError` for a method that has no budget, and for runs that would end early.
     """
