@@ -75,11 +75,15 @@ class Registry(Generic[T]):
         """Import whatever registers something; once."""
         if self._loaded:
             return
-        self._loaded = True
-        package = importlib.import_module(self.package)
-        for found in pkgutil.walk_packages(package.__path__, f"{self.package}."):
-            importlib.import_module(found.name)
-        load_plugins()
+        self._loaded = True  # already: what is imported may ask for a name
+        try:
+            package = importlib.import_module(self.package)
+            for found in pkgutil.walk_packages(package.__path__, f"{self.package}."):
+                importlib.import_module(found.name)
+            load_plugins()
+        except BaseException:
+            self._loaded = False  # the next question fails too, and does not leave out names
+            raise
 
 
 def _source(item: Any) -> str:
@@ -100,11 +104,23 @@ STUDIES: Registry[Any] = Registry("study", "icotlib.studies")
 
 
 def load_plugins() -> None:
-    """Import what users have added: the files of `ICOT_IMPORT`, and entry points."""
+    """Import what users have added: the files of `ICOT_IMPORT`, and entry points.
+
+    Raises `ConfigError` for one that cannot be imported.
+    """
     for point in importlib.metadata.entry_points(group="icotlib.plugins"):
-        point.load()
+        try:
+            point.load()
+        except ConfigError:
+            raise
+        except (Exception, SystemExit) as error:
+            package = point.dist.name if point.dist else "a package"
+            raise ConfigError(
+                f"the plugin {point.name} of {package} cannot be imported: "
+                f"{type(error).__name__}: {error}"
+            ) from error
     for path in imported_files():
-        _import_path(Path(path))
+        _import_path(Path(path), IMPORTS)
 
 
 def imported_files() -> list[str]:
@@ -124,15 +140,15 @@ def import_file(path: str | Path) -> None:
         os.environ[IMPORTS] = os.pathsep.join([*known, str(file)])
 
 
-def _import_path(path: Path) -> None:
+def _import_path(path: Path, asked_by: str = "--import") -> None:
     name = f"icotlib_user_{path.stem}"
     if name in sys.modules and getattr(sys.modules[name], "__file__", None) == str(path):
         return
     if not path.is_file():
-        raise ConfigError(f"--import {path}: no such file")
+        raise ConfigError(f"{asked_by} {path}: no such file")
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ConfigError(f"--import {path}: no Python file")
+        raise ConfigError(f"{asked_by} {path}: no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -140,6 +156,6 @@ def _import_path(path: Path) -> None:
     except ConfigError:
         del sys.modules[name]
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise ConfigError(f"--import {path}: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"{asked_by} {path}: {type(error).__name__}: {error}") from error

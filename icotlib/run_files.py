@@ -56,11 +56,6 @@ class RunFiles:
         return (self.folder / "config.json").is_file()
 
     @property
-    def readable(self) -> bool:
-        """Whether this version of icotlib stored it."""
-        return self._fields("config.json").get("format") == FORMAT
-
-    @property
     def config(self) -> RunConfig:
         """Every setting. Raises `RunError` if the run was stored by another version."""
         values = self._fields("config.json")
@@ -144,12 +139,11 @@ class RunFiles:
         try:
             if not self.started and (self.folder / "done.json").is_file():
                 raise RunError(f"{self.folder / 'config.json'} is missing: {self.remedy}")
-            if self.readable:
-                _ = self.config, self.provenance["data"]
-                if self.done:
-                    _ = self.totals, self.stages, self.metrics
-                    for name in RESULTS:
-                        self.verified(name)
+            _ = self.config, self.provenance["data"]  # also one of another version
+            if self.done:
+                _ = self.totals, self.stages, self.metrics
+                for name in RESULTS:
+                    self.verified(name)
         except IcotError as error:
             return f"{self.name}: {error}"
         except KeyError as error:
@@ -174,9 +168,10 @@ class RunFiles:
     def progress(self) -> dict[str, Any]:
         """The last report of a run in training; empty if there is none."""
         try:
-            return json.loads((self.folder / "progress.json").read_text())
+            found = json.loads((self.folder / "progress.json").read_text())
         except (OSError, ValueError):
             return {}
+        return found if isinstance(found, dict) else {}
 
     @property
     def history(self) -> pd.DataFrame:
@@ -205,8 +200,8 @@ class RunFiles:
         if not folder.is_dir() and self.done:
             raise RunError(
                 f"{self.name} is finished and has no weights, perhaps because it was imported "
-                "without them: import them (icot runs export --weights), or delete its folder and "
-                "train it again"
+                "without them: delete its folder, and import an archive that has them (icot runs "
+                "export --weights) or train it again"
             )
         if not folder.is_dir():
             raise RunError(f"{self.name} has no saved weights yet; train it with icot.ensure")

@@ -224,13 +224,13 @@ def shipped(name: str) -> Run:
 
 
 def _whole(folders: Iterator[Run], finished: bool) -> list[Run]:
-    """Those of this format that are not damaged; a `RunWarning` names the others."""
+    """Those that are not damaged; a `RunWarning` names the others."""
     runs = []
     for run in folders:
         problem = run.problem
         if problem is not None:
             warnings.warn(f"left out: {problem}", RunWarning, stacklevel=3)
-        elif run.readable and (run.done or not finished):
+        elif run.done or not finished:
             runs.append(run)
     return runs
 
@@ -258,7 +258,9 @@ def unfinished(configs: Sequence[RunConfig]) -> list[RunConfig]:
 
 def begins(name: str, text: str) -> bool:
     """Whether a run's name begins with a text; one that ends with a seed, as `...-s1` does, is not
-    the beginning of seed 10."""
+    the beginning of seed 10. Raises `RunError` for an empty text, with which every name begins."""
+    if not text.strip():
+        raise RunError("the name of a run is empty: was a variable not set?")
     within_seed = re.search(r"-s\d+$", text) and re.match(r"\d", name[len(text) :])
     return name.startswith(text) and not within_seed
 
@@ -300,13 +302,11 @@ def find_run(name: str) -> Run:
 def not_found(name: str) -> str:
     """Why no run that begins with a name can be used: none is finished, or whole, or there."""
     root = paths.runs_root()
-    here = [run for run in _folders(root) if begins(run.name, name)]
-    problems = [run.problem for run in here]
-    if any(run.readable and not problem for run, problem in zip(here, problems, strict=True)):
+    problems = [run.problem for run in _folders(root) if begins(run.name, name)]
+    if None in problems:
         return f"no finished run begins with {name!r}; see `icot runs`"
-    return next(
-        filter(None, problems), f"no run under {root} begins with {name!r}; see `icot runs`"
-    )
+    nothing = f"no run under {root} begins with {name!r}; see `icot runs`"
+    return next(filter(None, problems), nothing)
 
 
 def _say_shipped(run: Run, toys: Sequence[Run]) -> None:

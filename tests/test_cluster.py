@@ -306,15 +306,19 @@ def test_workers_end_with_the_process_that_asked(runs_folder, slow, ask):
     assert run.progress["step"] == reached < 100_000
 
 
-@pytest.mark.parametrize("kill", [os.killpg, os.kill])
+@pytest.mark.parametrize(
+    ("kill", "kind"),
+    [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM), (os.killpg, signal.SIGTERM)],
+)
 def test_an_interrupt_writes_a_checkpoint(
-    runs_folder, slow, ask, undisturbed, two_workers, monkeypatch, kill
+    runs_folder, slow, ask, undisturbed, two_workers, monkeypatch, kill, kind
 ):
-    """As Ctrl-C in a terminal, which reaches the workers too; and SIGTERM, as `kill` sends it."""
+    """As Ctrl-C in a terminal, which reaches the workers too; and SIGTERM, as `kill` sends it, or
+    `timeout` and schedulers, to the whole group."""
     run = Run.of(slow)
     process = ask(slow)
     wait_until(lambda: run.progress.get("step", 0) > 0)
-    kill(process.pid, signal.SIGINT if kill is os.killpg else signal.SIGTERM)
+    kill(process.pid, kind)
     _, said = process.communicate()
     assert b"Interrupted: runs in training were stopped at a checkpoint" in said
     assert run.history.event.tolist() == ["started", "stopped"]

@@ -8,13 +8,16 @@ import pytest
 
 from icotlib import config as config_module
 from icotlib import experiments
+from icotlib.asked import as_configs
+from icotlib.cli import main
 from icotlib.config import RunConfig, field_names, from_dict, settings_of, to_dict
-from icotlib.errors import ConfigError, RunError
+from icotlib.errors import ConfigError, RunError, RunWarning
 from icotlib.experiments import base, distillation, stepwise
 from icotlib.experiments.base import names_read
 from icotlib.experiments.own import FIRST_TRY, OWN, SIZES
 from icotlib.methods.stepwise.schedules import SCHEDULES
 from icotlib.registry import METHODS
+from icotlib.reporting.groups import find_group
 from icotlib.runs import FORMAT, Run, all_runs, find_run
 
 #: The methods of the library; `METHODS` may hold those of other tests besides.
@@ -354,8 +357,37 @@ def test_a_run_stored_in_another_format_is_refused_and_left_out(begun):
         _ = old.config
     del stored["format"]  # as before formats were numbered
     path.write_text(json.dumps(stored))
-    assert not old.readable
-    assert [one.name for one in all_runs(finished=False)] == [run.name]
+    with pytest.warns(RunWarning, match=rf"left out: {old.name}: .*by another version of icotlib"):
+        assert [one.name for one in all_runs(finished=False)] == [run.name]
+    with pytest.raises(RunError, match="by another version of icotlib"):
+        find_run(old.name)
+
+
+def test_an_empty_name_stands_for_no_run(begun, capsys):
+    begun()
+    for words in (["show", ""], ["stop", " "], ["runs", "ship", ""], ["ask", "", "1 * 2"]):
+        assert main(words) == 1
+        error = capsys.readouterr().err
+        assert "the name of a run is empty" in error or "no run is in training" in error
+    with pytest.raises(RunError, match="was a variable not set"):
+        find_group("")
+
+
+@pytest.mark.parametrize("name", ["preset", "seed"])
+def test_preset_and_seed_are_said_once(name):
+    other = {"preset": "smoke", "seed": 2}[name]
+    with pytest.raises(ConfigError, match=rf"{name}={other!r} among the settings.* --{name}"):
+        experiments.icot_si("fast", 1, {name: other})
+    same = {"preset": "fast", "seed": 1}
+    assert experiments.icot_si("fast", 1, same) == experiments.icot_si("fast", 1)
+
+
+def test_what_is_no_config_is_named():
+    config = experiments.icot_si("smoke")
+    assert as_configs(config) == as_configs([config]) == [config]
+    for asked in ("icot_si", ["icot_si"], [None]):
+        with pytest.raises(ConfigError, match="is no config: make one"):
+            as_configs(asked)
 
 
 def test_a_run_is_found_by_how_its_name_begins(begun):

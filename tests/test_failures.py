@@ -1,5 +1,6 @@
 """What goes wrong outside the library: disks, files, variables, interrupts, closed pipes."""
 
+import argparse
 import contextlib
 import errno
 import os
@@ -15,12 +16,13 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from icotlib import cli, paths
 from icotlib.cli import COMMANDS, main
+from icotlib.cli.options import to_path
 from icotlib.errors import ConfigError, IcotError, RunError, TrainingError
 from icotlib.running import jobs, notebooks
 from icotlib.running.cluster import default_workers
 from icotlib.running.progress import is_live
 from icotlib.system.failures import explained
-from icotlib.system.processes import cores
+from icotlib.system.processes import cores, interrupts_delayed
 
 HEAVY = ("torch", "transformers", "nbformat", "datasets", "pandas", "distributed", "matplotlib")
 
@@ -300,3 +302,25 @@ def test_help_loads_no_heavy_library():
 def test_every_help_shows_how_to_call_it(name):
     text = cli.command_parser(name).format_help()
     assert f"icot {name} " in text.partition("options:")[2] or name == "notebook"
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_waits_until_what_is_half_made_is_whole(kind):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    whole = []
+
+    def make():
+        with interrupts_delayed():
+            os.kill(os.getpid(), kind)
+            whole.append(kind)
+
+    with pytest.raises(KeyboardInterrupt):
+        make()
+    assert whole == [kind]
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_the_home_folder_is_meant_where_the_shell_left_its_sign():
+    assert to_path("~/x") == Path.home() / "x"
+    with pytest.raises(argparse.ArgumentTypeError, match="was a variable not set"):
+        to_path(" ")

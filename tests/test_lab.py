@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,7 +51,12 @@ def test_executed_copies_are_in_reach_wherever_runs_are(tmp_path, runs_folder, m
 
 def test_options_are_passed_on_and_the_project_is_the_root(monkeypatch):
     started = []
-    monkeypatch.setattr(subprocess, "run", lambda words, check: started.append(words))
+
+    def run(words, **how):
+        started.append(words)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(lab, "working_copies", lambda folder: [])
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert main(["lab", "--no-browser", "--port", "9000"]) == 0
@@ -64,3 +71,22 @@ def test_root_is_told_why_jupyterlab_refuses(monkeypatch):
     with pytest.raises(IcotError, match="whoever reaches its page could do anything"):
         lab.command([])
     assert "--allow-root" in lab.command(["--allow-root"])
+
+
+def test_notebooks_in_the_lab_use_the_same_folder_of_runs(monkeypatch, tmp_path):
+    """Kernels start in the folder of the notebooks, where a relative path is another one."""
+    called = {}
+
+    def run(words, env, **how):
+        called.update(env)
+        return SimpleNamespace(returncode=2)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ICOT_RUNS", "mine")
+    monkeypatch.setattr(lab, "working_copies", lambda folder: None)
+    monkeypatch.setattr(lab.subprocess, "run", run)
+    monkeypatch.setattr(lab, "command", lambda options: [])
+    assert lab.open_lab([]) == 2
+    assert Path(called["ICOT_RUNS"]) == tmp_path / "mine"
+    with pytest.raises(SystemExit, match="2"):
+        main(["lab"])

@@ -16,7 +16,7 @@ from icotlib.data.files import format_line, write_examples
 from icotlib.data.formats import Columns
 from icotlib.data.readers import read_file
 from icotlib.data.run_data import RunData
-from icotlib.errors import ConfigError
+from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation import on_file
 from icotlib.evaluation.grading import same_answer
 from icotlib.evaluation.scoring import wilson_interval
@@ -200,6 +200,40 @@ def test_the_answers_of_one_model_at_two_stages_are_all_written(runs, tmp_path):
             write([], tmp_path / "none.csv")
 
 
+def test_what_was_answered_is_kept_whatever_becomes_of_the_next_run(runs, tmp_path, monkeypatch):
+    path, out = tmp_path / "test.txt", tmp_path / "answers.csv"
+    path.write_text("3 * 2 1||3 6 0 #### 3 6 0\n")
+    names = [runs["stream"].name, runs["fixed"].name]
+    command = ["evaluate", *names, str(path), "--out", str(out)]
+    assert main([*command, "--removed", "3"]) == 1  # the second has no such stage
+    assert not out.exists()
+    ask = on_file.evaluate_file
+
+    def fails(model, *rest):
+        if model.name == names[1]:
+            raise RunError("its weights are damaged")
+        return ask(model, *rest)
+
+    monkeypatch.setattr(on_file, "evaluate_file", fails)
+    assert main(command) == 1
+    assert len(pd.read_csv(out)) == 1
+    for option, place in (("--out", "x.csv"), ("--scores", "x.csv")):
+        nowhere = ["evaluate", names[0], str(path), option, f"/proc/nope/{place}"]
+        monkeypatch.setattr(on_file, "evaluate_file", None)  # nothing is asked
+        assert main(nowhere) == 1
+
+
+def test_a_run_is_asked_the_same_questions_as_before(runs, tmp_path, capsys):
+    path, scores = tmp_path / "test.txt", tmp_path / "scores.csv"
+    path.write_text("3 * 2 1||3 6 0 #### 3 6 0\n4 * 2 1||4 8 0 #### 4 8 0\n")
+    command = ["evaluate", runs["stream"].name, str(path), "--scores", str(scores)]
+    assert main(command) == 0
+    before = scores.read_text()
+    assert main([*command, "-n", "1"]) == 1
+    assert "with 2 questions of this file, and now 1 were asked" in capsys.readouterr().err
+    assert scores.read_text() == before
+
+
 def test_a_table_of_runs_grows_and_says_where_each_comes_from(runs, tmp_path, capsys):
     questions, scores = tmp_path / "test.txt", tmp_path / "new" / "scores.csv"
     corpus = load_corpus(runs["stream"].config.data)
@@ -317,7 +351,7 @@ def test_asking_what_it_cannot_read_is_one_sentence(runs, capsys, name, question
 
 
 def test_a_table_that_cannot_be_written_is_refused_before_anything_is_asked(runs, tmp_path, capsys):
-    for out, message in (("x.xlsx", "ends in .csv, .jsonl, .parquet"), ("", "give a file that")):
+    for out, message in (("x.xlsx", "ends in .csv, .jsonl, .parquet"), ("", "is a folder")):
         command = ["evaluate", runs["own"].name, "nowhere.txt", "--out", str(tmp_path / out)]
         assert main(command) == 1
         assert message in capsys.readouterr().err

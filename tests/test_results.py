@@ -42,7 +42,7 @@ def test_tokens_are_counted_at_every_stage(run, capsys):
     columns = ["answer_accuracy", "tokens_mean", "tokens_max", "cut"]
     pd.testing.assert_frame_equal(results_table([run])[columns], stages[columns])
     assert main(["show", run.name]) == 0
-    assert "tokens_mean" in capsys.readouterr().out
+    assert "tokens mean" in capsys.readouterr().out
 
 
 def test_results_of_an_older_version_are_read(run):
@@ -107,3 +107,14 @@ def test_stages_are_in_the_order_of_what_is_removed_however_many_digits_it_has(r
         values = seals.sealed(asdict(score))
         seals.write_json(run.stage_folder(removed) / "score.json", values)
     assert [removed for removed, _ in earlier_scores(run)] == [9, 127, 1000]
+
+
+def test_an_unfinished_run_says_how_far_it_is(runs_folder, tiny, capsys):
+    run = Run.of(tiny)
+    run.begin(tiny, "cpu", {"data": "data"})
+    (run.folder / "progress.json").write_text("null")  # of another program
+    assert run.progress == {}
+    assert main(["show", run.name]) == 0
+    assert f"unfinished: 0 of {tiny.train.steps} steps" in capsys.readouterr().out
+    assert main(["runs"]) == 0
+    assert f"unfinished, step 0 of {tiny.train.steps}" in capsys.readouterr().out

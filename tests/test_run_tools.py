@@ -390,6 +390,44 @@ def test_a_file_of_the_users_beside_a_table_is_never_replaced(trained, tmp_path,
         assert not (tmp_path / "package.md").exists()
     for _ in range(2):  # its own it may replace
         assert main(["runs", "--summary", "--md", str(tmp_path / "mine.md")]) == 0
+        assert main(["runs", "--csv", str(tmp_path / "results.csv")]) == 0
+    mine = {tmp_path / "notes.md": "my notes", tmp_path / "data.csv": "mine\n1\n"}
+    names = [trained["seed 0"].name, trained["seed 1"].name]
+    for path, text in mine.items():
+        path.write_text(text)
+    for words in (
+        ["runs", "--summary", "--md", "notes.md"],
+        ["compare", *names, "--md", "notes"],
+        ["runs", "--csv", "data.csv"],
+        ["runs", "--summary", "--csv", "data.csv"],
+    ):
+        *rest, name = words
+        assert main([*rest, str(tmp_path / name)]) == 1
+        assert "another" in capsys.readouterr().err
+    assert {path: path.read_text() for path in mine} == mine
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--method", "icot-si"], "no method is called 'icot-si'.* Did you mean 'icot_si'"),
+        (["--where", "method=icotsi"], "no method is called 'icotsi'"),
+        (["--preset", "smok"], "no preset is called 'smok'.* Did you mean 'smoke'"),
+    ],
+)
+def test_a_filter_that_is_misspelt_is_an_error(trained, capsys, words, message):
+    assert main(["runs", *words]) == 1
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_table_of_no_run_replaces_nothing(trained, tmp_path, capsys):
+    for words, file in ((["--summary", "--csv"], "s.csv"), (["--csv"], "r.csv")):
+        path = tmp_path / file
+        assert main(["runs", *words, str(path)]) == 0
+        before = path.read_text()
+        assert main(["runs", "--preset", "paper", *words, str(path)]) == 1
+        assert "is not written" in capsys.readouterr().err
+        assert path.read_text() == before
 
 
 # --- archives ----------------------------------------------------------------------------------

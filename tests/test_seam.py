@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -228,3 +229,32 @@ def test_a_task_of_ones_own_is_one_file_too(runs_folder, tmp_path, monkeypatch):
     assert [run.config.data.task for run in all_runs()] == ["echo-8"]
     del registry.TASKS._items["echo"]
     del sys.modules["icotlib_user_echo_task"]
+
+
+# --- files and packages that cannot be imported ------------------------------------------------
+
+
+def test_a_missing_file_of_the_users_fails_each_time_and_by_its_name(monkeypatch, tmp_path):
+    """Names would be missing without a word if the second question were answered."""
+    monkeypatch.setenv(registry.IMPORTS, str(tmp_path / "nowhere.py"))
+    fresh = registry.Registry("task", "icotlib.tasks")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"ICOT_IMPORT .*nowhere\.py: no such file"):
+            fresh.names()
+
+
+@pytest.mark.parametrize("error", [ModuleNotFoundError("No module named 'x'"), SystemExit(3)])
+def test_a_plugin_that_cannot_be_imported_is_named(monkeypatch, error):
+    def load():
+        raise error
+
+    point = SimpleNamespace(name="mine", dist=SimpleNamespace(name="my-package"), load=load)
+    monkeypatch.setattr(registry.importlib.metadata, "entry_points", lambda group: [point])
+    with pytest.raises(ConfigError, match=f"plugin mine of my-package .*{type(error).__name__}"):
+        registry.load_plugins()
+
+
+def test_a_file_that_ends_the_process_is_an_error(tmp_path):
+    (tmp_path / "ends.py").write_text("import sys\nsys.exit(3)\n")
+    with pytest.raises(ConfigError, match=r"ends\.py: SystemExit: 3"):
+        registry.import_file(tmp_path / "ends.py")

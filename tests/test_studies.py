@@ -709,6 +709,15 @@ def test_arms_are_added_to_what_is_published(runs_folder, tmp_path):
         added("adaptive")
 
 
+def test_a_method_takes_the_time_that_was_measured_last_whatever_its_budget():
+    columns = ["task", "method", "budget", "milliseconds"]
+    published = pd.DataFrame([("t", "coconut", "examples", 9.0), ("t", "codi", "examples", 8.0),
+                              ("u", "coconut", "examples", 7.0)], columns=columns)  # fmt: skip
+    table = pd.DataFrame([("t", "coconut", "seconds", 5.0)], columns=columns)
+    joined = get_study("methods").joined(published, table)
+    assert joined.milliseconds.tolist() == [5.0, 8.0, 7.0, 5.0]
+
+
 # --- budgets -----------------------------------------------------------------------------------
 
 

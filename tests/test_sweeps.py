@@ -21,7 +21,7 @@ from icotlib.errors import ConfigError, DataError, RunError
 from icotlib.reporting.results import final_rows, results_table
 from icotlib.running import notebooks, sweeps
 from icotlib.running.grids import draw_cells, grid_cells, parse_grid, read_cells
-from icotlib.running.sweeps import Sweep, execute_cell, sweep_names, sweeps_root
+from icotlib.running.sweeps import Sweep, execute_cell, several, sweep_names, sweeps_root
 from icotlib.runs import Run, all_runs
 from icotlib.widgets import live
 from tests.clusters import Cluster
@@ -164,6 +164,20 @@ def test_draws_are_seeded_and_stay_in_their_range():
         draw_cells(["optim.lr=0..1:log"], 1)
     with pytest.raises(ConfigError, match=r"a range is low\.\.high or low\.\.high:log"):
         draw_cells(["optim.lr=1e-3..1:lg"], 1)
+    with pytest.raises(ConfigError, match=r"optim\.lr is given twice"):
+        draw_cells(["optim.lr=1e-4..1e-2", "optim.lr=1..2"], 1)
+
+
+def test_a_grid_of_values_that_stand_alone(runs_folder):
+    assert several(3) == [3]
+    assert several("mult-1x2") == ["mult-1x2"]
+    assert several(range(2)) == [0, 1]
+    for wrong in ({"grid": {}}, {"grid": {"seed": []}}, {"cells": []}):
+        with pytest.raises(ConfigError, match="the sweep has no cell"):
+            icot.sweep("icot_si", **wrong, preset="smoke")
+    with pytest.raises(ConfigError, match="each cell of a sweep is a mapping"):
+        icot.sweep("icot_si", cells=["seed"], preset="smoke")
+    assert sweep_names() == []
 
 
 # --- sweeps ------------------------------------------------------------------------------------

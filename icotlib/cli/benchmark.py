@@ -1,7 +1,6 @@
 """`icot benchmark`: speed beside plain loops, and runs beside their plans."""
 
 import argparse
-from pathlib import Path
 
 from icotlib import paths
 from icotlib.cli.options import (
@@ -13,6 +12,7 @@ from icotlib.cli.options import (
     load_imports,
     overrides_of,
     refuse,
+    to_path,
     whole,
 )
 from icotlib.errors import ConfigError
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_import(parser)
     parser.add_argument(
         "--out",
-        type=Path,
+        type=to_path,
         help="a CSV file to add the rows to; with --costs a folder (default: figures/)",
     )
 

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
-from icotlib.cli.options import add_import, load_imports, share, whole
+from icotlib.cli.options import add_import, load_imports, share, to_path, whole
 from icotlib.system.terminal import table_width, text_width
 
 EXAMPLES = """\
@@ -65,4 +65,4 @@ def run(options: argparse.Namespace) -> None:
 
 def file_ending(suffix: str) -> Callable[[str], Path]:
     """Argparse's type of a file whose name gets this ending unless it has it."""
-    return lambda name: Path(name if name.endswith(suffix) else name + suffix)
+    return lambda name: to_path(name if name.endswith(suffix) else name + suffix)

@@ -1,9 +1,9 @@
 """`icot data`: a generated data set as files."""
 
 import argparse
-from pathlib import Path
+import re
 
-from icotlib.cli.options import add_import, load_imports
+from icotlib.cli.options import add_import, load_imports, to_path
 from icotlib.errors import ConfigError
 from icotlib.system.wording import counted
 
@@ -21,7 +21,7 @@ SPLITS = ("train", "valid", "test")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", help="mult-4x4, parity-8, prosqa-23, graph-23, prontoqa-5, ...")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--out", type=to_path, required=True, help="folder to write")
     parser.add_argument("--train", type=int, default=10_000, help="training examples")
     parser.add_argument("--valid", type=int, default=1000, help="validation examples")
     parser.add_argument("--test", type=int, default=1000, help="test examples")
@@ -55,10 +55,15 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         hold_out=options.hold_out,
     )
-    corpus = load_corpus(config)
+    try:
+        corpus = load_corpus(config)
+    except ConfigError as error:  # it names settings, which are options here
+        raise ConfigError(
+            re.sub(r"data\.(valid|test|train)_examples", r"--\1", str(error))
+        ) from None
     files = {split: options.out / f"{split}.{options.format}" for split in SPLITS}
-    for path in files.values():
-        if path.exists():
+    for split in SPLITS:
+        for path in options.out.glob(f"{split}.*"):
             raise ConfigError(f"{path} exists; give --out another folder")
     for split, path in files.items():
         examples = examples_of(getattr(corpus, split))

@@ -1,10 +1,9 @@
 """`icot export`: a model as a folder for the hub."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from icotlib.cli.options import add_import, load_imports, whole
+from icotlib.cli.options import add_import, load_imports, to_path, whole
 from icotlib.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_name", metavar="RUN", help="name of a run, or how it begins")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--out", type=to_path, required=True, help="folder to write")
     parser.add_argument("--removed", type=whole(0), help="tokens or steps removed; by default all")
     parser.add_argument(
         "--license", metavar="ID", help="licence in the card (default: that of the base model)"

@@ -26,4 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     from icotlib.running.lab import open_lab
 
-    open_lab(options.passed_on)
+    status = open_lab(options.passed_on)
+    if status:
+        raise SystemExit(status)

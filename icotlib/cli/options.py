@@ -10,7 +10,7 @@ from typing import Any
 from icotlib.config import parse_overrides
 from icotlib.errors import ConfigError
 from icotlib.experiments.base import PRESETS
-from icotlib.registry import import_file
+from icotlib.registry import import_file, load_plugins
 from icotlib.settings import LARGEST_SEED
 from icotlib.values import Typed, coerce, in_range, shown
 
@@ -51,6 +51,21 @@ def add_settings(
         metavar="SETTING=VALUE",
         help="change any setting, e.g. train.steps=200 (icot train icot_si --fields lists them)",
     )
+
+
+def to_path(text: str) -> Path:
+    """Argparse's type of a path; `~` is the home folder, also where the shell left it as it is.
+
+    Raises argparse's error for an empty text.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty: was a variable not set?")
+    return Path(text).expanduser()
+
+
+def path_text(text: str) -> str:
+    """Argparse's type of a path that stays text. Raises as `to_path`."""
+    return str(to_path(text))
 
 
 def whole(low: int, high: int = 10**9) -> Callable[[str], int]:
@@ -115,9 +130,13 @@ def add_import(parser: argparse.ArgumentParser, dest: str = "imports") -> None:
 
 
 def load_imports(options: argparse.Namespace) -> None:
-    """Import the user's files and choose the cluster, for every process started from here too."""
+    """Import the user's files and choose the cluster, for every process started from here too.
+
+    Raises `ConfigError` for a file, or a package with a plugin, that cannot be imported.
+    """
     if getattr(options, "cluster", None):
         os.environ["ICOT_CLUSTER"] = options.cluster
+    load_plugins()
     for path in options.imports:
         import_file(path)
 

@@ -2,9 +2,9 @@
 
 import argparse
 from functools import partial
-from pathlib import Path
 
 from icotlib.cli.columns import FORMATS_LISTED, add_columns, columns_of
+from icotlib.cli.options import to_path
 from icotlib.data.prepare import check_new, count_tokens, count_words, prepare, write
 from icotlib.errors import ConfigError
 
@@ -35,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a file, a folder with files or folders named after splits, a folder of save_to_disk, "
         "or owner/name[:config] on the hub",
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--out", type=to_path, required=True, help="folder to write")
     for split in ("valid", "test"):
-        parser.add_argument(f"--{split}", type=Path, help=f"the file of the {split} split")
+        parser.add_argument(f"--{split}", type=to_path, help=f"the file of the {split} split")
     add_columns(parser)
     parser.add_argument(
         "--all-chains",

@@ -1,10 +1,9 @@
 """`icot publish`: figures and tables from finished runs."""
 
 import argparse
-from pathlib import Path
 
 from icotlib import paths
-from icotlib.cli.options import add_import, load_imports
+from icotlib.cli.options import add_import, load_imports, to_path
 from icotlib.errors import ConfigError
 from icotlib.system.terminal import table_width
 
@@ -20,7 +19,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, default=paths.FIGURES, help="folder to write")
+    parser.add_argument("--out", type=to_path, default=paths.FIGURES, help="folder to write")
     parser.add_argument("--task", help="the task of the headline figures (mult-4x2)")
     parser.add_argument(
         "--redraw",

@@ -1,9 +1,8 @@
 """`icot record`: seconds until a model answers without writing any step, on this machine."""
 
 import argparse
-from pathlib import Path
 
-from icotlib.cli.options import add_run_options, check_file, load_imports, overrides_of
+from icotlib.cli.options import add_run_options, check_file, load_imports, overrides_of, to_path
 
 EXAMPLES = """\
 examples:
@@ -18,7 +17,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", nargs="?", default="mult-4x2", help="mult-4x2 or mult-4x4")
-    parser.add_argument("--out", type=Path, help="a CSV file to add the line to")
+    parser.add_argument("--out", type=to_path, help="a CSV file to add the line to")
     add_run_options(parser)
 
 

@@ -13,10 +13,14 @@ from icotlib.cli.options import (
     load_imports,
     number,
     overrides_of,
+    path_text,
     refuse,
+    to_path,
 )
-from icotlib.errors import ConfigError, IcotError
+from icotlib.errors import ConfigError, IcotError, RunError
+from icotlib.experiments.base import PRESETS
 from icotlib.reporting.orders import ORDERS
+from icotlib.system.added_rows import check_addable
 from icotlib.system.terminal import table_width
 from icotlib.system.wording import counted
 
@@ -58,13 +62,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--csv",
         nargs="?",
+        type=path_text,
         const=True,
         metavar="FILE",
         help="the results table as CSV, printed or written to FILE; with --summary, that table",
     )
     for kind in ("md", "tex"):
         parser.add_argument(
-            f"--{kind}", metavar="FILE", help=f"write the summary to a file that ends in .{kind}"
+            f"--{kind}",
+            type=path_text,
+            metavar="FILE",
+            help=f"write the summary to a file that ends in .{kind}",
         )
     add_actions(parser)
 
@@ -116,11 +124,11 @@ def add_actions(parser: argparse.ArgumentParser) -> None:
         )
 
     export = action("export", "write finished runs into one archive")
-    export.add_argument("file", type=Path, help="ends in .tar.gz")
+    export.add_argument("file", type=to_path, help="ends in .tar.gz")
     export.add_argument("--weights", action="store_true", default=False, help="with their weights")
     add_filters(export, OF_ACTION)
     read = action("import", "put the runs of an archive into the folder of runs")
-    read.add_argument("file", type=Path, help="what `icot runs export` wrote")
+    read.add_argument("file", type=to_path, help="what `icot runs export` wrote")
     clean = action("clean", "list what no result needs, and delete it with --yes")
     clean.add_argument("--yes", action="store_true", default=False, help="delete it")
     clean.add_argument(
@@ -166,6 +174,9 @@ def run(options: argparse.Namespace) -> None:
 def check(options: argparse.Namespace) -> None:
     """Raises `ConfigError` for options that this action or table does not read, and for files that
     could not be written."""
+    from icotlib.reporting.results import COLUMNS as RESULTS  # pandas: not for --help
+    from icotlib.reporting.tables import check_replaceable
+
     names = ("summary", "csv", "md", "tex")
     tables = {f"--{name}": getattr(options, name) for name in names}
     if options.action:
@@ -180,14 +191,18 @@ def check(options: argparse.Namespace) -> None:
     for name in names[1:]:
         file = tables[f"--{name}"]
         if isinstance(file, str):
-            if not file.endswith(f".{name}") and (name != "csv" or options.summary):
+            if not file.endswith(f".{name}"):
                 raise ConfigError(f"--{name} {file}: give a name that ends in .{name}")
             check_file(Path(file), f"--{name}")
+            if name == "csv" and not options.summary:
+                check_addable(Path(file), RESULTS, "--csv")
+            else:
+                check_replaceable(Path(file))
 
 
 def chosen(options: argparse.Namespace) -> "list[Run]":
     """The runs that the filters leave. Raises `ConfigError` for an unknown setting."""
-    from icotlib.reporting.selection import matching
+    from icotlib.reporting.selection import check_names, matching
     from icotlib.runs import all_runs
 
     where = overrides_of(options.where or [], "--where")
@@ -197,7 +212,9 @@ def chosen(options: argparse.Namespace) -> "list[Run]":
             raise ConfigError(
                 f"--{name} {value} and --where {name}={where[name]} leave no run: leave one out"
             )
-    return matching(all_runs(finished=False), where, options.finished)
+    runs = all_runs(finished=False)
+    check_names(where, runs, PRESETS)
+    return matching(runs, where, options.finished)
 
 
 def finished(options: argparse.Namespace) -> "list[Run]":
@@ -236,8 +253,8 @@ def key_of(run: "Run") -> str:
 def state(run: "Run") -> str:
     """How far a run is, and how good."""
     if not run.done:
-        step = run.progress.get("step", 0)
-        return f"unfinished at step {step} of {run.config.train.steps}"
+        state = "in training" if run.in_training else "unfinished"
+        return f"{state}, step {run.progress.get('step', 0)} of {run.config.train.steps}"
     from icotlib.reporting.selection import last_accuracy
 
     accuracy = last_accuracy(run)
@@ -249,8 +266,15 @@ def write_results(options: argparse.Namespace) -> None:
     from icotlib.reporting.results import results_table
     from icotlib.system.spreadsheets import inert
 
-    table = results_table(finished(options))
-    inert(table).to_csv(sys.stdout if options.csv is True else options.csv, index=False)
+    table = inert(results_table(finished(options)))
+    if options.csv is True:
+        table.to_csv(sys.stdout, index=False)
+        return
+    if not len(table):
+        raise RunError(f"no finished run is left by these filters: {options.csv} is not written")
+    with paths.whole_file(Path(options.csv)) as part:
+        table.to_csv(part, index=False)
+    print(f"written to {options.csv}")
 
 
 def print_summary(options: argparse.Namespace) -> None:

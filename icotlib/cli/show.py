@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from icotlib.cli.options import add_import, load_imports
+from icotlib.system.terminal import table_width
 
 if TYPE_CHECKING:
     from icotlib.runs import Run
@@ -39,9 +40,12 @@ def run(options: argparse.Namespace) -> None:
 
 def print_run(run: "Run") -> None:
     """Accuracy by removal stage; of an unfinished run, its last evaluations."""
+    from icotlib.reporting.tables import as_text  # pandas: not for --help
+
     if run.done and len(run.stages):
         stages = run.stages
-        print(stages[[name for name in COLUMNS if name in stages]].to_string(index=False))
+        shown = stages[[name for name in COLUMNS if name in stages]]
+        print(as_text(shown, table_width()))
         asked, tested = run.stages_with_weights, len(stages)
         if len(asked) < tested:
             listed = ", ".join(map(str, asked)) or "no stage"
@@ -50,4 +54,6 @@ def print_run(run: "Run") -> None:
                 "(train.stage_weights=last) or were deleted (icot runs clean --stage-weights)"
             )
     else:
-        print(run.metrics.tail().to_string(index=False))
+        print(f"unfinished: {run.progress.get('step', 0):,} of {run.config.train.steps:,} steps")
+        if len(run.metrics):
+            print(as_text(run.metrics.tail(), table_width()))

@@ -1,10 +1,9 @@
 """`icot site`: README, notebooks, guide and log as web pages."""
 
 import argparse
-from pathlib import Path
 
 from icotlib import paths
-from icotlib.cli.options import whole
+from icotlib.cli.options import to_path, whole
 from icotlib.experiments.base import PRESETS
 from icotlib.settings import LARGEST_SEED
 
@@ -28,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=whole(0, LARGEST_SEED), default=0, help="seed of the executed notebooks (0)"
     )
-    parser.add_argument("--out", type=Path, default=paths.PROJECT / "site", help="folder to write")
+    parser.add_argument(
+        "--out", type=to_path, default=paths.PROJECT / "site", help="folder to write"
+    )
     parser.add_argument("--links", action="store_true", help="check links to other sites too")
 
 

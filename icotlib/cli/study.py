@@ -14,6 +14,7 @@ from icotlib.cli.options import (
     overrides_of,
     refuse,
     seeds_of,
+    to_path,
 )
 from icotlib.cli.plans import add_plan, check_plan, print_outlook
 from icotlib.errors import ConfigError
@@ -56,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only these, such as icot_si,one_model; for names with commas, once for each",
     )
     parser.add_argument("--status", action="store_true", help="say what is finished, and stop")
-    parser.add_argument("--out", type=Path, help="folder to write (default: in the folder of runs)")
+    parser.add_argument(
+        "--out", type=to_path, help="folder to write (default: in the folder of runs)"
+    )
     parser.add_argument("--publish", action="store_true", help="write to figures/ of the project")
     add_plan(parser)
     add_run_options(parser, seed=None)
@@ -72,6 +75,9 @@ def run(options: argparse.Namespace) -> None:
     load_imports(options)
     check_plan(options)
     if options.name is None:
+        ignored = {"--seeds": options.seeds, "--arms": options.arms, "--status": options.status}
+        ignored |= {"--publish": options.publish, "--plan": options.plan, "--out": options.out}
+        refuse(ignored, "icot study without a name lists the studies")
         for name in study_names():
             print(f"{name:12}{get_study(name).question}")
         return

@@ -1,6 +1,7 @@
 """`icot sweep`: a run or a notebook over many settings."""
 
 import argparse
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from tqdm import tqdm
 from icotlib.cli.options import add_run_options, load_imports, overrides_of, refuse, whole
 from icotlib.cli.plans import add_plan, check_plan, print_outlook
 from icotlib.errors import ConfigError, IcotError
+from icotlib.system.terminal import text_width
 from icotlib.system.wording import counted
 
 if TYPE_CHECKING:
@@ -168,12 +170,15 @@ def run_with_bar(sweep: "Sweep", options: argparse.Namespace) -> None:
 
 
 def print_table(sweep: "Sweep") -> None:
-    """Every cell without its runs' names, and the number of cells in each state."""
+    """Every cell without its runs' names, the number of cells in each state, and each error."""
     table = sweep.table().drop(columns="runs")
     table["accuracy"] = table.accuracy.map("{:.1%}".format, na_action="ignore")
     table["seconds"] = table.seconds.map("{:.0f}".format)
-    table["error"] = table.error.str.slice(0, 60)
-    if not table.error.any():
+    errors = list(dict.fromkeys(filter(None, table.error)))
+    table["error"] = table.error.map(lambda text: f"({errors.index(text) + 1})" if text else "")
+    if not errors:
         table = table.drop(columns="error")
     print(table.to_string(index=False, na_rep=""))
+    for number, error in enumerate(errors, 1):
+        print(textwrap.fill(f"({number}) {error}", text_width(), subsequent_indent="    "))
     print(sweep)

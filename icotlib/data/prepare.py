@@ -156,7 +156,7 @@ def count_tokens(tokenizer: str, examples: list[Example]) -> list[int]:
     from icotlib.data.layout import Layout
     from icotlib.system.pretrained import load_pretrained
 
-    layout = Layout(load_pretrained(AutoTokenizer, tokenizer))
+    layout = Layout(load_pretrained(AutoTokenizer, tokenizer, "--tokenizer"))
     blocks = [examples[start : start + 1000] for start in range(0, len(examples), 1000)]
     return [length for block in blocks for length in layout.encode(block).total.tolist()]
 

@@ -99,8 +99,8 @@ def _folder(folder: Path) -> Sources:
         return Sources([_file("train", data[0])], _names(files, data, folder))
     if not whole:
         raise DataError(
-            f"{folder}: no file is named after the training split, such as train.jsonl"
-            f" ({_listed([str(x.relative_to(folder)) for x in files])})"
+            f"{folder}: no file is named after the training split, such as train.jsonl (there are: "
+            f"{_listed([str(x.relative_to(folder)) for x in files]) or 'no files'})"
         )
     preferred = [home for home in (Path(), Path("data")) if home in whole]
     if not preferred and len(whole) > 1:

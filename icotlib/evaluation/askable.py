@@ -9,9 +9,33 @@ from transformers import PreTrainedModel
 
 from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.data.readers import shortened
-from icotlib.errors import ConfigError, DataError
+from icotlib.errors import ConfigError, DataError, RunError
 from icotlib.models.parameters import max_positions
+from icotlib.runs import Run
 from icotlib.tasks import Example
+
+
+def stage_of(run: Run, removed: int | None) -> int:
+    """The removal stage at which a run can be asked, by default its last.
+
+    Raises `RunError` if the run is not finished, answers no questions by itself or kept no weights
+    of this stage, `ConfigError` if it has no such stage.
+    """
+    if not run.done:
+        raise RunError(f"{run.name} is not finished: train it first (icot train)")
+    config = run.config
+    if not config.spec.answers:
+        raise RunError(
+            f"{run.name} answers no questions by itself: it is one phase of a method "
+            f"({config.spec.label})"
+        )
+    stages = [int(stage) for stage in run.stages.removed]
+    removed = stages[-1] if removed is None else removed
+    if removed not in stages:
+        asked = f"stage with {removed} {config.input_format.unit} removed"
+        raise ConfigError(f"{run.name} has no {asked}, but {stages}")
+    run.weights(removed)
+    return removed
 
 
 def first(examples: Sequence[Example], n: int | None) -> list[Example]:

@@ -28,7 +28,7 @@ from icotlib.data.inputs import InputFormat, LMBatch
 from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.data.readers import read_file
 from icotlib.data.run_data import RunData
-from icotlib.errors import ConfigError, RunError
+from icotlib.errors import ConfigError
 from icotlib.evaluation import askable, interventions, limits, positions, scoring
 from icotlib.evaluation.asking import Answer, Asked, as_examples
 from icotlib.evaluation.generation import generate, teacher_forced_match
@@ -72,21 +72,10 @@ class StageModel:
     ) -> "StageModel":
         """A finished run's model at a removal stage, by default its last.
 
-        Raises `RunError` if the run is not finished, answers no questions by itself or kept no
-        weights of this stage, `ConfigError` if it has no such stage."""
-        if not run.done:
-            raise RunError(f"{run.name} is not finished: train it first (icot train)")
-        config = run.config
-        if not config.spec.answers:
-            raise RunError(
-                f"{run.name} answers no questions by itself: it is one phase of a method "
-                f"({config.spec.label})"
-            )
-        stages, form = [int(stage) for stage in run.stages.removed], config.input_format
-        removed = stages[-1] if removed is None else removed
-        if removed not in stages:
-            asked = f"stage with {removed} {form.unit} removed"
-            raise ConfigError(f"{run.name} has no {asked}, but {stages}")
+        Raises as `askable.stage_of`.
+        """
+        config, removed = run.config, askable.stage_of(run, removed)
+        form = config.input_format
         model, layout = load_stage(run, removed)
         model = model.to(best_device() if device is None else device)
         folder = run.activations_folder(removed)

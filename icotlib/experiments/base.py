@@ -125,14 +125,20 @@ def make(preset: str, seed: int, overrides: Any, *changes: dict[str, Any]) -> Ru
 
     Settings of the preset that an overriding method or schedule does not read are left out.
 
-    Raises `ConfigError` for an unknown preset or setting, and for an override that the run does
-    not read.
+    Raises `ConfigError` for an unknown preset or setting, for another preset or seed among the
+    overrides, and for an override that the run does not read.
     """
     check(preset)
     merged: dict[str, Any] = {"preset": preset, "seed": seed, **MAIN[preset]}
     for change in changes:
         merged |= change
     overrides = parse_overrides(overrides)
+    for name, own in {"preset": preset, "seed": seed}.items():
+        if overrides.get(name, own) != own:
+            raise ConfigError(
+                f"{name}={overrides[name]!r} among the settings, but the run is made with "
+                f"{name}={own!r}: say it once, by --{name} ({name}=... in Python)"
+            )
     if isinstance(overrides, SharedOverrides):
         overrides = overrides.for_method(merged.get("method", RunConfig.method))
     read = names_read(merged | overrides)

@@ -17,6 +17,7 @@ from icotlib.reporting.figures.style import method_label
 from icotlib.reporting.groups import configuration
 from icotlib.reporting.results import check_origin, provenance_of
 from icotlib.reporting.statistics import Sample, mean_interval
+from icotlib.system import leases
 from icotlib.system.contents import file_hash
 from icotlib.system.seals import write_json
 
@@ -92,30 +93,48 @@ def add_scores(results: Sequence[FileResult], file: Path, path: Path) -> None:
         file: the questions; path: the table, a .csv, its origin the .json of the same name.
 
     Raises `ConfigError` and `DataError` as `check_scores`, and `ConfigError` for a model that is no
-    finished run.
+    finished run, and for a run that the table has with another number of questions.
     """
-    check_scores(path, file)
     if not results:
         raise ConfigError("there is no result to write: evaluate a run on the file first")
     unknown = [result.name for result in results if result.run is None]
     if unknown:
         raise ConfigError(f"--scores: {unknown[0]} is no finished run, and has no origin")
     table = pd.DataFrame([_scores(result) for result in results])
-    earlier, origins = _earlier(path, file)
-    if len(earlier):
-        others = earlier.set_index(KEY).drop(table.set_index(KEY).index, errors="ignore")
-        table = pd.concat([others.reset_index(), table])[list(table)]
-    table = table.sort_values(["method", "label", "removed", "seed", "run"], kind="stable")
     runs = provenance_of(result.run for result in results if result.run)["runs"]
-    of_run = {row["run"]: row for row in [*origins, *runs]}
-    about = {"file": _about(file), "runs": [of_run[name] for name in sorted(of_run)]}
+    path = path.resolve()  # a link stays one, and its lock is that of the file
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with paths.whole_file(path) as part:
-            table.to_csv(part, index=False)
-        write_json(path.with_suffix(".json"), about)
+        with leases.hold(path.with_name(f".{path.name}.lock")):
+            check_scores(path, file)
+            earlier, origins = _earlier(path, file)
+            table = _with_earlier(earlier, table, path)
+            of_run = {row["run"]: row for row in [*origins, *runs]}
+            about = {"file": _about(file), "runs": [of_run[name] for name in sorted(of_run)]}
+            # The origin first: it may know of more runs than the table, and not of fewer.
+            write_json(path.with_suffix(".json"), about)
+            with paths.whole_file(path) as part:
+                table.to_csv(part, index=False)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def _with_earlier(earlier: pd.DataFrame, table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The rows of a table that is there and those that are added, which replace theirs.
+
+    Raises `ConfigError` for a run that was asked another number of questions before.
+    """
+    if len(earlier):
+        before = earlier.set_index(KEY)
+        both = table.set_index(KEY).join(before.n.rename("before"), how="inner")
+        for (run, _), row in both[both.n != both.before].iterrows():
+            raise ConfigError(
+                f"{path} has {run} with {row.before} questions of this file, and now {row.n} were "
+                "asked: choose another name"
+            )
+        others = before.drop(both.index).reset_index()
+        table = pd.concat([others, table])[list(table)]
+    return table.sort_values(["method", "label", "removed", "seed", "run"], kind="stable")
 
 
 def _scores(result: FileResult) -> dict[str, Any]:

@@ -1,14 +1,34 @@
 """Choosing and ordering runs by what their configs say."""
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from icotlib.config import RunConfig, field_names, unknown_setting
-from icotlib.errors import ConfigError
+from icotlib.errors import ConfigError, did_you_mean
 from icotlib.registry import METHODS
 from icotlib.reporting.orders import ORDERS
 from icotlib.runs import Run
+
+
+def check_names(where: Mapping[str, Any], runs: Sequence[Run], presets: Sequence[str]) -> None:
+    """Raises `ConfigError` for a method or a preset that neither the library nor a run has: it is
+    misspelt, and would leave no run.
+
+    Args:
+        where: settings by name, as for `matching`; presets: those that the library has.
+    """
+    known = {
+        "method": {*METHODS.names(), *(run.config.method for run in runs)},
+        "preset": {*presets, *(run.config.preset for run in runs)} - {""},
+    }
+    for name, names in known.items():
+        value = where.get(name)
+        if value is not None and value not in names:
+            hint = did_you_mean(str(value), names)
+            raise ConfigError(
+                f"no {name} is called {value!r}; there are {', '.join(sorted(names))}.{hint}"
+            )
 
 
 def matching(

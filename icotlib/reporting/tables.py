@@ -62,22 +62,40 @@ def write_table(frame: pd.DataFrame, path: str | Path) -> list[Path]:
     Where the table has a column `runs`, every row names its runs, in a comment below the table or
     in the column itself, and a JSON file beside it holds commit, device and data hash of each.
 
-    Returns the paths of the files. Raises `ConfigError` for another ending, and where the JSON file
-    would replace another one than of such a table.
+    Returns the paths of the files. Raises `ConfigError` for a table without rows, for another
+    ending, and where a file would be replaced that is no such table.
     """
     path = Path(path)
-    if path.suffix not in KINDS:
-        raise ConfigError(f"{path}: a table ends in {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+    check_kind(path)
+    if "runs" in frame:
+        check_replaceable(path)
+    if not len(frame):
+        raise ConfigError(f"the table has no row: {path} is not written")
     text = {".csv": as_csv, ".md": as_markdown, ".tex": as_latex}[path.suffix](frame)
     beside = path.with_suffix(".json")
-    if "runs" in frame:
-        check_origin(beside)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    if "runs" not in frame:
-        return [path]
-    write_json(beside, _origin(frame))
-    return [path, beside]
+    if "runs" in frame:  # first, so that no table stands there without its origin
+        write_json(beside, _origin(frame))
+    with paths.whole_file(path) as part:
+        part.write_text(text)
+    return [path, beside] if "runs" in frame else [path]
+
+
+def check_kind(path: Path) -> None:
+    """Raises `ConfigError` for a path whose ending is of no kind."""
+    if path.suffix not in KINDS:
+        raise ConfigError(f"{path}: a table ends in {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+
+
+def check_replaceable(path: Path) -> None:
+    """Raises `ConfigError` where a file would be lost that is no table beside its origin."""
+    beside = path.with_suffix(".json")
+    check_origin(beside)
+    if path.exists() and not beside.exists():
+        raise ConfigError(
+            f"{path} is there already, without the {beside.name} that is written beside such a "
+            "table: choose another name, or delete it"
+        )
 
 
 def as_csv(frame: pd.DataFrame) -> str:

@@ -21,6 +21,7 @@ import pandas as pd
 import psutil
 
 from icotlib import paths
+from icotlib.asked import as_configs
 from icotlib.config import RunConfig, families, from_dict, to_dict
 from icotlib.errors import IcotError, RunError
 from icotlib.running import jobs
@@ -61,8 +62,7 @@ class Training:
 
     def __init__(self, configs: RunConfig | Sequence[RunConfig], workers: int | None = None):
         """Args: workers: runs side by side, as in `ensure`."""
-        listed = [configs] if isinstance(configs, RunConfig) else list(configs)
-        self.asked = [config.pinned() for config in listed]
+        self.asked = [config.pinned() for config in as_configs(configs)]
         self.workers = workers
         #: Every run, those that others build on before them.
         self.configs = families(self.asked)

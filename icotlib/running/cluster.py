@@ -21,7 +21,7 @@ from icotlib.errors import ClusterError
 from icotlib.running import worker
 from icotlib.running.forking import METHOD, VARIABLES, start_method
 from icotlib.system.guard import check_guard
-from icotlib.system.processes import cores
+from icotlib.system.processes import cores, interrupts_delayed
 from icotlib.system.variables import whole_number
 
 #: The environment variable with the address of a running cluster's scheduler.
@@ -97,12 +97,11 @@ def own_cluster(workers: int, dashboard: bool) -> Iterator[SpecCluster]:
         }
         for number in range(workers)
     }
-    with (
-        dask.config.set(SETTINGS | VARIABLES | {METHOD: start_method()}),
-        SpecCluster(
-            specs, {"cls": Scheduler, "options": scheduler}, silence_logs="CRITICAL"
-        ) as cluster,
-    ):
+    whole = {"cls": Scheduler, "options": scheduler}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set(SETTINGS | VARIABLES | {METHOD: start_method()}))
+        with interrupts_delayed():
+            cluster = stack.enter_context(SpecCluster(specs, whole, silence_logs="CRITICAL"))
         yield cluster
 
 

@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def read_cells(path: str | Path) -> list[dict[str, Any]]:
     """
     path = Path(path)
     try:
-        if path.suffix == ".csv":
+        if path.suffix.lower() == ".csv":
             read = [
                 parse_overrides({name: Typed(text) for name, text in row.items() if text.strip()})
                 for row in read_text_table(path).to_dict("records")
@@ -104,6 +105,9 @@ def draw_cells(pairs: Sequence[str], n: int, seed: int = 0) -> list[dict[str, An
     """
     rng = np.random.default_rng(seed)
     ranges = [_named(pair, "--draw", "optim.lr=1e-4..1e-2:log") for pair in pairs]
+    twice = [name for name, count in Counter(name for name, _ in ranges).items() if count > 1]
+    if twice:
+        raise ConfigError(f"--draw {twice[0]} is given twice: say one range")
     return [{name: _draw(rng, name, text) for name, text in ranges} for _ in range(n)]
 
 

@@ -20,6 +20,7 @@ from distributed import CancelledError, Future, KilledWorker
 from distributed.comm import CommClosedError
 from tqdm import tqdm
 
+from icotlib.asked import as_configs
 from icotlib.config import RunConfig, to_dict
 from icotlib.data.run_data import check_sources
 from icotlib.errors import IcotError, Interrupted, RunError
@@ -62,8 +63,7 @@ def ensure(
     Raises `DataError` or `ConfigError` before anything starts if a model or data cannot be found,
     and the error of a failed training, such as `TrainingError`, after the other runs have finished.
     """
-    configs = [configs] if isinstance(configs, RunConfig) else list(configs)
-    configs = [config.pinned() for config in configs]
+    configs = [config.pinned() for config in as_configs(configs)]
     if launched():
         return [train_launched(config) for config in configs]
     runs = [Run.of(config) for config in configs]

@@ -73,8 +73,13 @@ def command(options: Sequence[str]) -> list[str]:
     ]
 
 
-def open_lab(options: Sequence[str]) -> None:
-    """Run JupyterLab until it is closed. Raises as `command` does."""
+def open_lab(options: Sequence[str]) -> int:
+    """Run JupyterLab until it is closed; its exit status. Raises as `command` does.
+
+    Kernels start in the folder of the notebooks: a folder of runs is the same there if its path is
+    absolute.
+    """
     words = command(options)
     working_copies(paths.LAB)
-    subprocess.run(words, check=False)
+    environment = os.environ | {"ICOT_RUNS": str(paths.runs_root())}
+    return subprocess.run(words, check=False, env=environment).returncode

@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from icotlib.asked import as_configs
 from icotlib.config import RunConfig, to_dict
 from icotlib.data.run_data import check_sources
 from icotlib.running.cluster import default_workers
@@ -129,7 +130,7 @@ class Outlook:
 
 
 def outlook(
-    configs: Sequence[RunConfig], speed: str | None = None, jobs: int | None = None
+    configs: RunConfig | Sequence[RunConfig], speed: str | None = None, jobs: int | None = None
 ) -> Outlook:
     """What the runs that are missing for some configs will take together.
 
@@ -144,7 +145,7 @@ def outlook(
     Raises `DataError` or `ConfigError` if a model or data cannot be found, which times that are
     calculated need not have.
     """
-    runs = unfinished([config.pinned() for config in configs])
+    runs = unfinished([config.pinned() for config in as_configs(configs)])
     if speed is None:
         check_sources(runs)
     plans: dict[str, Plan] = {}

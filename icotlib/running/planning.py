@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from icotlib.asked import as_configs
 from icotlib.config import RunConfig
 from icotlib.data.run_data import RunData
 from icotlib.running.cluster import default_workers
@@ -131,7 +132,7 @@ def plan(
         stand_ins = StandIns(Path(folder))
         return [
             plan_run(missing, stand_ins, speed, device_memory, with_times)
-            for missing in unfinished([config])
+            for missing in unfinished(as_configs(config))
         ]
 
 

@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,10 @@ class Sweep:
         Raises `ConfigError` for a setting that the target does not read, or that is both varied and
         fixed, and for a name under which there is another sweep.
         """
+        if not cells:
+            raise ConfigError("the sweep has no cell: give at least one value for each setting")
+        if not all(isinstance(cell, Mapping) for cell in cells):
+            raise ConfigError("each cell of a sweep is a mapping from settings to values")
         plan = planned(target, cells, fixed)
         text = json.dumps(plan, sort_keys=True)
         name = name and check_name(name, "the name of the sweep")
@@ -329,6 +333,12 @@ def sweep(
     """
     if (grid is None) == (cells is None):
         raise ConfigError("a sweep needs either a grid or a list of cells")
-    chosen = grid_cells({key: list(values) for key, values in grid.items()}) if grid else cells
+    chosen = cells if grid is None else grid_cells({key: several(x) for key, x in grid.items()})
     fixed |= parse_overrides(fixed.pop("overrides", None))
     return Sweep.make(target, chosen or [], fixed, name).run(jobs, retry, on_change)
+
+
+def several(values: Any) -> list[Any]:
+    """The values of one setting of a grid: several, or one alone, which text is."""
+    is_many = isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping))
+    return list(values) if is_many else [values]

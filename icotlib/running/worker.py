@@ -158,7 +158,7 @@ def stop_requested() -> bool:
 
     False outside a worker.
     """
-    if _is_closing():
+    if _is_closing() or _terminated.is_set():
         return True
     try:
         worker = distributed.get_worker()
@@ -216,6 +216,12 @@ def _is_full(error: BaseException, folder: Path) -> bool:
     return False
 
 
+#: Set once this process has been asked to end.
+_terminated = threading.Event()
+
+
 def dask_setup(worker: Any) -> None:
-    """Called by Dask when a worker starts: Ctrl-C in the client's terminal is for the client."""
+    """Called by Dask when a worker starts: Ctrl-C in the client's terminal is for the client, and
+    SIGTERM, which reaches the whole group of processes, asks runs for a checkpoint."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: _terminated.set())

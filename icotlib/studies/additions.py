@@ -55,7 +55,7 @@ def with_published(answer: Answer, folder: Path) -> Answer:
                 "has now: publish it as a whole, without --arms"
             )
         names |= set(runs)
-    rows = pd.concat([kept, answer.table], ignore_index=True)
+    rows = study.joined(kept, answer.table)
     rows = rows.loc[study.arms_of(rows).map(order.index).sort_values(kind="stable").index]
     earlier = [known[name] for name in sorted(names - {run.name for run in answer.runs})]
     return replace(answer, table=rows.reset_index(drop=True), earlier=earlier)

@@ -91,6 +91,10 @@ class Study(ABC):
         """The arm of each row of its table, which arms can be added to."""
         return table.arm
 
+    def joined(self, published: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+        """Published rows of other arms, and the rows of its table that are added to them."""
+        return pd.concat([published, table], ignore_index=True)
+
     def samples(self, last: Mapping[str, pd.DataFrame], table: pd.DataFrame) -> dict[str, Sample]:
         """What the seeds of each arm of some rows of its table answer, a row for each seed;
         question by question where their runs are at hand.

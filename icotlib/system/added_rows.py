@@ -1,5 +1,6 @@
 """Rows that commands add to a CSV file of the user's, such as records and benchmarks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,14 @@ from icotlib.errors import ConfigError
 from icotlib.system import leases
 
 
-def check_addable(path: Path, columns: tuple[str, ...]) -> None:
+def check_addable(path: Path, columns: Sequence[str], option: str = "--out") -> None:
     """Raises `ConfigError` for a file that is there and is no table with these columns, before
     anything is measured for it."""
     if path.is_file() and path.stat().st_size:
-        missing = [name for name in columns if name not in _read(path).columns]
+        missing = [name for name in columns if name not in _read(path, option).columns]
         if missing:
             raise ConfigError(
-                f"--out {path}: is another table, without the columns {', '.join(missing)}; "
+                f"{option} {path}: is another table, without the columns {', '.join(missing)}; "
                 "give another file"
             )
 
@@ -35,10 +36,10 @@ def add_rows(path: Path, table: Any) -> None:
             table.to_csv(part, index=False)
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, option: str = "--out") -> Any:
     from icotlib.system.spreadsheets import read_text_table
 
     try:
         return read_text_table(path)  # rows stay as they are
     except (ValueError, OSError) as error:  # also what is no text
-        raise ConfigError(f"--out {path}: cannot be read as a CSV table: {error}") from None
+        raise ConfigError(f"{option} {path}: cannot be read as a CSV table: {error}") from None

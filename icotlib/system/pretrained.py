@@ -12,12 +12,15 @@ from transformers import AutoConfig, AutoTokenizer
 from icotlib.errors import ConfigError
 
 
-def load_pretrained(auto: Any, source: str, **kwargs: Any) -> Any:
+def load_pretrained(
+    auto: Any, source: str, setting: str = "model.pretrained", **kwargs: Any
+) -> Any:
     """What `auto.from_pretrained` loads: a config, a tokenizer or a model.
 
     Args:
         auto: a class such as `AutoTokenizer`.
         source: an id on the hub, or a folder.
+        setting: what named it, for errors.
 
     Raises `ConfigError` that says what to do if it cannot be loaded.
     """
@@ -35,12 +38,10 @@ def load_pretrained(auto: Any, source: str, **kwargs: Any) -> Any:
             advice = (
                 "There is no such folder. If it is an id on the hub that this machine cannot "
                 f"reach, download it elsewhere (hf download {source} --local-dir "
-                f"{Path(source).name}), copy the folder to this machine and set model.pretrained "
-                "to its path."
+                f"{Path(source).name}), copy the folder to this machine and set {setting} to its "
+                "path."
             )
-        raise ConfigError(
-            f"model.pretrained={source!r} cannot be loaded: {error}\n{advice}"
-        ) from None
+        raise ConfigError(f"{setting}={source!r} cannot be loaded: {error}\n{advice}") from None
 
 
 def load_pretrained_model(auto: Any, source: str, **kwargs: Any) -> Any:

@@ -66,6 +66,28 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def interrupts_delayed() -> Iterator[None]:
+    """While open, Ctrl-C and SIGTERM wait: what is half made could not be closed. At the end they
+    interrupt, if they came.
+
+    Signals reach the main thread alone; in any other one, nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(kind, lambda number, _: came.append(number)) for kind in kinds]
+    try:
+        yield
+    finally:
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
     """While open, SIGTERM interrupts as Ctrl-C does, so that runs write their checkpoints.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from icotlib.asked import as_configs
 from icotlib.config import RunConfig
 from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError, StoppedError
@@ -52,6 +53,7 @@ def train(config: RunConfig, should_stop: Callable[[], bool] = lambda: False) ->
         RunError: the checkpoint of an unfinished run is damaged.
         DataError, ConfigError: the data cannot be used.
     """
+    [config] = as_configs(config)
     config = config.pinned()
     run = Run.of(config)
     if devices.agreed(run.done):

@@ -123,7 +123,7 @@ class Row:
             return self.cells[same[0]]
         known = ", ".join(map(str, self.cells))
         hint = did_you_mean(column, map(str, self.cells))
-        raise ValueError(f"there is no column {column!r} but {known}{hint}")
+        raise ValueError(f"there is no column {column!r} but {known}{hint and '.' + hint}")
 
     def joined(self, columns: str) -> list[Any]:
         """The cells of columns whose names are joined by `+`."""
