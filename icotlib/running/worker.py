@@ -37,6 +37,9 @@ PASSED_ON = ("ICOT_TRACK",)
 #: Training sets the random state and the threads of its whole process.
 _one_at_a_time = threading.Lock()
 
+#: Set once this process has been asked to end.
+_terminated = threading.Event()
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -158,7 +161,7 @@ def stop_requested() -> bool:
 
     False outside a worker.
     """
-    if _is_closing() or _terminated.is_set():
+    if _is_closing():
         return True
     try:
         worker = distributed.get_worker()
@@ -171,6 +174,8 @@ def stop_requested() -> bool:
 
 def _is_closing() -> bool:
     """Whether the worker of this process is about to end; False outside a worker."""
+    if _terminated.is_set():
+        return True
     try:
         status = distributed.get_worker().status
     except ValueError:
@@ -216,12 +221,20 @@ def _is_full(error: BaseException, folder: Path) -> bool:
     return False
 
 
-#: Set once this process has been asked to end.
-_terminated = threading.Event()
-
-
 def dask_setup(worker: Any) -> None:
     """Called by Dask when a worker starts: Ctrl-C in the client's terminal is for the client, and
-    SIGTERM, which reaches the whole group of processes, asks runs for a checkpoint."""
+    SIGTERM, which `timeout` and schedulers send to all processes, ends a worker after a checkpoint.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: _terminated.set())
+    signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(*_: object) -> None:
+    """Stop the job in hand at a checkpoint, and end this process behind it."""
+    _terminated.set()
+    threading.Thread(target=_end_after_job, daemon=True).start()
+
+
+def _end_after_job() -> None:
+    with _one_at_a_time:
+        os._exit(128 + signal.SIGTERM)
