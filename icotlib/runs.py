@@ -190,7 +190,7 @@ class Run(RunFiles):
 
 
 def all_runs(finished: bool = True) -> list[Run]:
-    """Every run directory of this format, by name; only finished ones unless told otherwise.
+    """Every run directory, by name; only finished ones unless told otherwise.
 
     A run that is damaged is left out, with a `RunWarning` that names it and says what to do.
     """
@@ -276,7 +276,7 @@ def find_run(name: str) -> Run:
 
     Raises `RunError` listing the choices if none or several are left.
     """
-    found = [run for run in all_runs(finished=False) if begins(run.name, name)]
+    found = _whole((x for x in _folders(paths.runs_root()) if begins(x.name, name)), False)
     if all(run.config.preset == "smoke" or run.config.label for run in found):
         instead = next((run for run in shipped_runs() if run.name == name), None)
         if instead is not None:

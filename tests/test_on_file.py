@@ -290,6 +290,14 @@ def test_a_table_of_runs_is_not_mixed_with_other_files(runs, tmp_path, capsys):
     assert main(["evaluate", name, str(tmp_path / "a.txt"), "--scores", str(scores)]) == 0
     capsys.readouterr()
     assert "other questions than those of" in refused("b.txt")
+    begun = scores.read_text()
+    scores.unlink()  # as where its first writing was interrupted
+    assert main(["evaluate", name, str(tmp_path / "a.txt"), "--scores", str(scores)]) == 0
+    capsys.readouterr()
+    assert scores.read_text() == begun
+    figure = {"runs": [], "alt": "a figure"}
+    (tmp_path / "figure.json").write_text(json.dumps(figure))
+    assert "is damaged" in refused("a.txt", tmp_path / "figure.csv")
     assert "nowhere.txt cannot be read" in refused("nowhere.txt")
     scores.write_text(scores.read_text().replace(name, "another"))
     assert "does not say where another" in refused("a.txt")

@@ -190,7 +190,7 @@ def test_runs_are_found_by_the_beginning_of_their_name(trained):
     assert find_run("no_cot").name == trained[1].name
     with pytest.raises(RunError, match=r"no run under .* begins with 'nothing'"):
         find_run("nothing")
-    with pytest.raises(RunError, match="several runs begin with ''"):
+    with pytest.raises(RunError, match="the name of a run is empty"):
         find_run("")
 
 

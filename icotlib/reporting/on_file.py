@@ -171,17 +171,18 @@ def _earlier(path: Path, file: Path) -> tuple[pd.DataFrame, list[dict[str, Any]]
     check_origin(origin)
     if not path.exists() and not origin.exists():
         return pd.DataFrame(), []
-    if not (path.exists() and origin.exists()):
-        there, missing = (path, origin) if path.exists() else (origin, path)
+    if not origin.exists():
         raise ConfigError(
-            f"{there} is there already, without the {missing.name} that belongs to it: choose "
+            f"{path} is there already, without the {origin.name} that belongs to it: choose "
             "another name"
         )
     try:
-        table = pd.read_csv(path, keep_default_na=False, na_values={"in_training": [""]})
         known = json.loads(origin.read_text(encoding="utf-8"))
-        nowhere = set(table.run) - {row["run"] for row in known["runs"]}
         about = known["file"]["sha256"]
+        if not path.exists():  # its first writing was interrupted
+            return pd.DataFrame(), []
+        table = pd.read_csv(path, keep_default_na=False, na_values={"in_training": [""]})
+        nowhere = set(table.run) - {row["run"] for row in known["runs"]}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}, or {origin.name} beside it, is damaged: {error}") from None
     if nowhere:
