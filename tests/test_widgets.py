@@ -4,6 +4,7 @@ import re
 import sys
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from icotlib import experiments
@@ -119,6 +120,15 @@ def test_a_coupled_run_answers_and_its_phases_alone_do_not(runs_folder):
 
 def test_without_anybody_to_slide_the_dial_is_a_table(run):
     assert len(dial(run, headless=True)) == 9
+
+
+def test_a_run_may_be_its_name(run):
+    asked = [StageModel.of(run.name), StageModel.of(run)]
+    assert [model.run.name for model in asked] == [run.name] * 2
+    drop = ["milliseconds"]
+    by_name, by_run = (answers_by_stage(one).drop(columns=drop) for one in (run.name, run))
+    pd.testing.assert_frame_equal(by_name, by_run)
+    assert dial(run.name).children[0].value == dial(run).children[0].value
 
 
 def test_several_methods_answer_side_by_side(run):

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from icotlib.asked import as_run
 from icotlib.config import RunConfig
 from icotlib.data.corpus import Corpus, examples_of, held_out_examples, load_corpus
 from icotlib.data.inputs import InputFormat, LMBatch
@@ -36,7 +37,7 @@ from icotlib.models.hooks import decoder_layers
 from icotlib.models.loading import load_stage
 from icotlib.models.padding import unchecked_padding
 from icotlib.models.precision import training_precision
-from icotlib.runs import Run, find_run
+from icotlib.runs import Run
 from icotlib.system.devices import best_device
 from icotlib.tasks import Example, Task, get_task
 from icotlib.tasks.questions import QuestionSet
@@ -65,15 +66,19 @@ class StageModel:
     @classmethod
     def of(
         cls,
-        run: Run,
+        run: Run | str,
         removed: int | None = None,
         name: str | None = None,
         device: torch.device | str | None = None,
     ) -> "StageModel":
         """A finished run's model at a removal stage, by default its last.
 
-        Raises as `askable.stage_of`.
+        Args:
+            run: a run, or its name or how that begins (`icotlib.runs.find_run`).
+
+        Raises as `askable.stage_of`, and as `find_run`.
         """
+        run = as_run(run)
         config, removed = run.config, askable.stage_of(run, removed)
         form = config.input_format
         model, layout = load_stage(run, removed)
@@ -336,4 +341,4 @@ def load(
 
     Raises `RunError` if no finished run has that name, `ConfigError` if it has no such stage.
     """
-    return StageModel.of(run if isinstance(run, Run) else find_run(run), k, device=device)
+    return StageModel.of(run, k, device=device)

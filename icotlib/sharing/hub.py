@@ -29,7 +29,7 @@ _MODULE = '"""The classes of this model are in icotlib."""\n\nfrom {module} impo
 
 
 def export(
-    run: Run,
+    run: Run | str,
     folder: str | Path,
     removed: int | None = None,
     name: str | None = None,
@@ -61,7 +61,7 @@ def export(
         script = usage(model, name, folder.name)
         (part / "example.py").write_text(script, encoding="utf-8")
         files = {path.name: file_hash(path) for path in sorted(part.iterdir())}
-        about = {"run": run.name, "removed": model.removed, "name": name}
+        about = {"run": model.name, "removed": model.removed, "name": name}
         about |= {"licence": licence, "auto_map": auto_map}
         write_json(part / RECORD, about | {"files": files})
     return folder

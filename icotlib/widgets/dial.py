@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from icotlib.asked import as_run
 from icotlib.data.corpus import examples_of
 from icotlib.errors import ConfigError
 from icotlib.evaluation import askable
@@ -40,7 +41,7 @@ STYLE = """<style>
 </style>"""
 
 
-def answers_by_stage(run: Run, question: str | None = None) -> pd.DataFrame:
+def answers_by_stage(run: Run | str, question: str | None = None) -> pd.DataFrame:
     """What a run writes after one question at each of its removal stages.
 
     Args:
@@ -75,8 +76,8 @@ def _row(stage: StageModel, answer: Answer) -> dict[str, object]:
     }
 
 
-#: One run, or several: each by its method's name, or by names of one's own.
-Runs = Run | Sequence[Run] | Mapping[str, Run]
+#: One run, or several: each by its method's name, or by names of one's own. A run may be its name.
+Runs = Run | str | Sequence[Run | str] | Mapping[str, Run | str]
 
 
 def dial(runs: Runs, question: str | None = None, headless: bool = False) -> Any:
@@ -95,7 +96,7 @@ def dial(runs: Runs, question: str | None = None, headless: bool = False) -> Any
     Raises `ConfigError` for runs of different tasks, or that count what is removed in different
     units.
     """
-    if headless and isinstance(runs, Run):
+    if headless and isinstance(runs, (Run, str)):
         return answers_by_stage(runs, question)
     named = _named(runs)
     if headless:
@@ -137,20 +138,24 @@ def _named(runs: Runs) -> dict[str, Run]:
 
     Raises `ConfigError` if there is none, or if they are of different tasks.
     """
-    if isinstance(runs, Run):
-        return {runs.name: runs}
-    if not isinstance(runs, Mapping):
-        labels = [run.config.spec.label for run in runs]
+    if isinstance(runs, (Run, str)):
+        run = as_run(runs)
+        return {run.name: run}
+    if isinstance(runs, Mapping):
+        named = {name: as_run(run) for name, run in runs.items()}
+    else:
+        several = list(map(as_run, runs))
+        labels = [run.config.spec.label for run in several]
         often = Counter(labels)
-        pairs = zip(labels, runs, strict=True)
-        runs = {label if often[label] == 1 else run.name: run for label, run in pairs}
-    if not runs:
+        pairs = zip(labels, several, strict=True)
+        named = {label if often[label] == 1 else run.name: run for label, run in pairs}
+    if not named:
         raise ConfigError("the dial needs a run: none was given")
-    tasks = {name: run.config.data.path or run.config.data.task for name, run in runs.items()}
+    tasks = {name: run.config.data.path or run.config.data.task for name, run in named.items()}
     if len(set(tasks.values())) > 1:
         found = ", ".join(f"{name} learned {task}" for name, task in tasks.items())
         raise ConfigError(f"the dial asks all its runs one question, and {found}: name runs of one")
-    return dict(runs)
+    return named
 
 
 class SideBySide:

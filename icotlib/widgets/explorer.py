@@ -42,7 +42,7 @@ STYLE = """<style>
 
 
 def explorer(
-    asked: StageModel | Run | CellReader,
+    asked: StageModel | Run | str | CellReader,
     question: str | None = None,
     variable: str | None = None,
     headless: bool | None = None,
@@ -68,7 +68,7 @@ def explorer(
     return Explorer(reader, question, variable).box
 
 
-def _reader(asked: StageModel | Run | CellReader) -> CellReader:
+def _reader(asked: StageModel | Run | str | CellReader) -> CellReader:
     if isinstance(asked, CellReader):
         return asked
     return reader_of(asked if isinstance(asked, StageModel) else StageModel.of(asked))
