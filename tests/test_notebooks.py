@@ -341,15 +341,15 @@ def test_the_series_is_stepwise_internalization_and_what_it_is_compared_with(pla
 
 
 #: Settings of stepwise internalization, the second of which No CoT has too.
-RIGHT = {"removal.side": "right", "removal.keep_positions": False}
+OF_REMOVAL = {"removal.smoothing": 2.0, "removal.keep_positions": True}
 
 
 def test_a_notebook_gets_the_overrides_that_its_runs_read(planned):
     trained, executed = planned
-    overrides = RIGHT | {"train.steps": 30}
+    overrides = OF_REMOVAL | {"train.steps": 30}
     copies = notebooks.run_all("smoke", overrides=overrides, series=True)
     read = {number: job.arguments["values"]["overrides"] for number, job in executed.items()}
-    assert read.pop("02") == {"removal.keep_positions": False, "train.steps": 30}
+    assert read.pop("02") == {"removal.keep_positions": True, "train.steps": 30}
     assert read == dict.fromkeys(("01", "06", "08", "99"), overrides)
     folder = notebooks.executed_folder("smoke", 0, overrides)
     assert {job.arguments["folder"] for job in executed.values()} == {folder.name}
@@ -359,9 +359,9 @@ def test_a_notebook_gets_the_overrides_that_its_runs_read(planned):
 
 def test_the_results_notebook_gets_every_override():
     """It reads all main runs, and names its folder after the overrides."""
-    overrides = RIGHT | {"distill.delta": 2.0, "student.train.steps": 9}
+    overrides = OF_REMOVAL | {"distill.delta": 2.0, "student.train.steps": 9}
     assert experiments.overrides_for("99_results", "smoke", overrides) == overrides
-    assert experiments.overrides_for("14_your_own", "smoke", overrides) == RIGHT
+    assert experiments.overrides_for("14_your_own", "smoke", overrides) == OF_REMOVAL
 
 
 def test_notebooks_of_studies_take_the_settings_that_their_studies_read():
@@ -373,12 +373,12 @@ def test_notebooks_of_studies_take_the_settings_that_their_studies_read():
 
 def test_an_override_that_no_run_of_a_notebook_reads_is_refused(planned):
     trained, executed = planned
-    with pytest.raises(ConfigError, match=r"no run of 03_mind_reading reads removal\.side"):
-        notebooks.run_all("smoke", overrides=RIGHT, names=["03"])
+    with pytest.raises(ConfigError, match=r"no run of 03_mind_reading reads removal\.smoothing"):
+        notebooks.run_all("smoke", overrides=OF_REMOVAL, names=["03"])
     assert not executed
-    notebooks.run_all("smoke", overrides=RIGHT, names=["03", "06"])
+    notebooks.run_all("smoke", overrides=OF_REMOVAL, names=["03", "06"])
     read = {number: job.arguments["values"]["overrides"] for number, job in executed.items()}
-    assert read == {"03": {}, "06": RIGHT}
+    assert read == {"03": {}, "06": OF_REMOVAL}
     methods = {config.method for config in trained.values()}
     assert methods == {"explicit_cot", "kd_student", "icot_si", "one_model"}  # what these two need
 

@@ -462,8 +462,11 @@ def test_specialists_stand_beside_the_one_model_at_their_stage(runs_folder):
     removed = [int(re.search(r"(\d+) removed", said)[1]) for said in answer.words]
     assert removed == sorted(removed)
     steps = {"removal.step_end": "+", "removal.keep_positions": False}
-    for other in ({"data.path": "mine"}, steps):
-        with pytest.raises(ConfigError, match="single symbols of a generated task"):
+    for other, message in (
+        ({"data.path": "mine"}, "single symbols of a generated task"),
+        (steps, "removes tokens from the left alone"),
+    ):
+        with pytest.raises(ConfigError, match=message):
             get_study("anytime").members("smoke", [10], other)
 
 

@@ -93,13 +93,12 @@ class Anytime(Study):
 def stages_of(config: RunConfig) -> list[int]:
     """The stages that are compared on a run's task.
 
-    Raises `ConfigError` where what is removed is not a symbol of a task: for data from files, and
-    whole steps.
+    Raises `ConfigError` where what is removed is not a symbol of a task: for data from files.
     """
-    if config.data.path is not None or config.input_format.step_end is not None:
+    if config.data.path is not None:
         raise ConfigError(
-            "the study anytime removes single symbols of a generated task: leave out data.path and "
-            "removal.step_end, or set data.task"
+            "the study anytime removes single symbols of a generated task: leave out data.path, or "
+            "set data.task"
         )
     chain = get_task(config.data.task).widths[1]
     return sorted({round(share * chain) for share in SHARES})
