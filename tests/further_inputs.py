@@ -191,16 +191,19 @@ DATA = [
               [("1\u202f000 + 1?", "1\u202f000+1=1\u202f001", "1\u202f001")])),
 ]  # fmt: skip
 
+#: Positions that shift where tokens are removed, which one model for all k cannot do.
+SHIFTING = {"method": "icot_si", "removal.keep_positions": False}
+
 MODELS = [
-    ModelCase("gpt_bigcode", {"removal.keep_positions": False}, ("trains",)),
+    ModelCase("gpt_bigcode", SHIFTING, ("trains",)),
     ModelCase(
         "falcon",
         {"model.options": {"alibi": True}, "removal.keep_positions": True},
         ("refused",),
     ),
-    ModelCase("t5", {"removal.keep_positions": False}, ("refused",)),
-    ModelCase("xlnet", {"removal.keep_positions": False}, ("refused",)),
-    ModelCase("mamba2", {"removal.keep_positions": False}, ("trains", "refused")),
+    ModelCase("t5", SHIFTING, ("refused",)),
+    ModelCase("xlnet", SHIFTING, ("refused",)),
+    ModelCase("mamba2", SHIFTING, ("trains", "refused")),
     ModelCase("gemma2", {}, ("trains",)),
 ]
 

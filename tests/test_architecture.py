@@ -19,7 +19,7 @@ PACKAGE = paths.PROJECT / "icotlib"
 #: Modules and folders of the package in the order of imports: each from those before it alone.
 ORDER = [
     *("errors", "paths", "system", "registry", "values", "settings", "overrides", "tasks"),
-    *("sources", "sections", "config", "run_files", "runs"),
+    *("sources", "sections", "config", "run_files", "runs", "asked"),
     *("data", "models", "evaluation", "methods", "training", "interp", "experiments"),
     *("running", "reporting", "publishing", "sharing", "widgets", "benchmarks"),
     *("studies", "cli", "__main__"),

@@ -214,7 +214,7 @@ def test_overrides_may_be_yaml_text():
     [
         ({"train": {"steps": 3}}, {"train.steps": 3}),
         ({"train": {"steps": 3, "threads": 2}}, {"train.steps": 3, "train.threads": 2}),
-        ("{train: {steps: 3}, seed: 2}", {"train.steps": 3, "seed": 2}),
+        ("{train: {steps: 3}, label: wide}", {"train.steps": 3, "label": "wide"}),
         ({"model": {"options": {"n_inner": 3}}}, {"model.options": {"n_inner": 3}}),
         (
             {"removal": {"schedule": "linear", "pace": 2.5}},
@@ -523,19 +523,19 @@ def test_an_override_may_concern_one_phase_of_distillation():
 
 
 def test_shared_overrides_give_each_run_what_it_reads():
-    changes = {"train.steps": 3, "removal.keep_positions": False, "distill.mixture": 2}
+    changes = {"train.steps": 3, "removal.keep_positions": True, "distill.mixture": 2}
     shared = experiments.SharedOverrides.of(changes, BUILT_IN)
     assert shared.for_method("explicit_cot") == {"train.steps": 3}
-    assert shared.for_method("no_cot") == {"train.steps": 3, "removal.keep_positions": False}
+    assert shared.for_method("no_cot") == {"train.steps": 3, "removal.keep_positions": True}
     assert shared.for_method("kd_student") == {"train.steps": 3}
     assert shared.for_method("icot_kd") == {"train.steps": 3, "distill.mixture": 2}
     assert experiments.explicit_cot("fast", overrides=shared).train.steps == 3
     bare = experiments.no_cot("fast", overrides=shared)
-    assert (bare.train.steps, bare.removal.keep_positions) == (3, False)
+    assert (bare.train.steps, bare.removal.keep_positions) == (3, True)
     coupled = experiments.icot_kd("fast", overrides=shared)
     assert (coupled.train.steps, coupled.distill.mixture) == (3, 2)
     assert experiments.icot_si("fast", overrides=shared) == experiments.icot_si(
-        "fast", overrides={"train.steps": 3, "removal.keep_positions": False}
+        "fast", overrides={"train.steps": 3, "removal.keep_positions": True}
     )
     for config in experiments.workbook("fast", overrides=changes):
         assert config.train.steps == 3

@@ -68,6 +68,7 @@ def runs(tmp_path_factory):
         # Large random weights: what such a model writes depends on every position and token.
         quick |= {"model.options": {"initializer_range": 0.5}}
         shifting = {"removal.keep_positions": False}
+        all_removed = {"method": "icot_si", "removal.remove_all_at": 0, "removal.warmup_steps": 0}
         config = RunConfig().override(quick | {"removal.warmup_steps": 1})
         own = quick | {"data.path": str(write_own(home / "my <b>data</b>"))}
         own |= {"removal.warmup_steps": 1, "model.options": {}}
@@ -85,16 +86,24 @@ def runs(tmp_path_factory):
             "no_cot_plain": train(config.override({"method": "no_cot"} | shifting)),
             "explicit": train(config.override({"method": "explicit_cot"})),
             "kept": train(config),
-            "plain": train(config.override(shifting)),
+            "plain": train(
+                config.override(
+                    shifting | {"method": "icot_si", "removal.pace": 2.0, "train.steps": 4,
+                                "removal.steps_per_epoch": 1, "removal.warmup_steps": 0}
+                )
+            ),
             "bytes_kept": train(RunConfig().override(own | {"model.pretrained": for_bytes})),
             "bytes_steps": train(
                 RunConfig().override(
-                    own | shifting | {"model.pretrained": for_bytes, "removal.step_end": ">>",
-                                      "model.spaced_separators": True}
+                    own | all_removed | shifting
+                    | {"model.pretrained": for_bytes, "removal.step_end": ">>",
+                       "model.spaced_separators": True}
                 )
             ),
             "unigram": train(
-                RunConfig().override(own | shifting | {"model.pretrained": for_unigram})
+                RunConfig().override(
+                    own | all_removed | shifting | {"model.pretrained": for_unigram}
+                )
             ),
             "coupled": train(
                 experiments.icot_kd(

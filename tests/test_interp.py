@@ -200,7 +200,7 @@ def made(task, method, removed, architecture="gpt2", **overrides):
 
 def test_positions_are_named_rightly_where_whole_steps_are_removed():
     steps = {"removal.step_end": "+", "removal.keep_positions": False}
-    model, config = made("mult-3x3", "one_model", 1, **steps)
+    model, config = made("mult-3x3", "icot_si", 1, **steps)
     questions = interp.draw_questions_of(config, 3)
     names, inputs = model.position_names(questions), model.inputs(questions)
     assert len(names) == inputs.ids.shape[1]
@@ -231,7 +231,7 @@ def test_positions_of_a_tokenizer_that_adds_spaces(pretrained, spaced):
     ],
 )
 def test_positions_have_the_names_of_their_tokens(removed, overrides, names):
-    method = "no_cot" if overrides is NO_CHAIN else "one_model"
+    method = {id(NO_CHAIN): "no_cot", id(RIGHT): "icot_si"}.get(id(overrides), "one_model")
     model, config = made("mult-2x2", method, removed, **overrides)
     questions = interp.draw_questions_of(config, 3)
     names = names.split()

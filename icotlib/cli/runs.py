@@ -191,9 +191,9 @@ def check(options: argparse.Namespace) -> None:
     for name in names[1:]:
         file = tables[f"--{name}"]
         if isinstance(file, str):
+            check_file(Path(file), f"--{name}")
             if not file.endswith(f".{name}"):
                 raise ConfigError(f"--{name} {file}: give a name that ends in .{name}")
-            check_file(Path(file), f"--{name}")
             if name == "csv" and not options.summary:
                 check_addable(Path(file), RESULTS, "--csv")
             else:

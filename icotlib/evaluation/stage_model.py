@@ -79,8 +79,8 @@ class StageModel:
         Raises as `askable.stage_of`, and as `find_run`.
         """
         run = as_run(run)
-        config, removed = run.config, askable.stage_of(run, removed)
-        form = config.input_format
+        removed = askable.stage_of(run, removed)
+        config, form = run.config, run.config.input_format
         model, layout = load_stage(run, removed)
         model = model.to(best_device() if device is None else device)
         folder = run.activations_folder(removed)

@@ -333,7 +333,9 @@ def sweep(
     """
     if (grid is None) == (cells is None):
         raise ConfigError("a sweep needs either a grid or a list of cells")
-    chosen = cells if grid is None else grid_cells({key: several(x) for key, x in grid.items()})
+    chosen = cells
+    if grid:
+        chosen = grid_cells({key: several(values) for key, values in grid.items()})
     fixed |= parse_overrides(fixed.pop("overrides", None))
     return Sweep.make(target, chosen or [], fixed, name).run(jobs, retry, on_change)
 
