@@ -175,7 +175,7 @@ def test_a_damaged_run_does_not_hide_the_others(file, damage, copied, capsys):
         if command[0] == "show":  # of another run nothing needs to be said
             assert err == ""
             continue
-        assert err.startswith(f"icot: left out: {copied.name}: ")
+        assert err.startswith(f"icot: left out: {copied.name}: "), command
         assert file in err
         assert "train the run again" in err
     assert main(["compare", other.name, other.name]) == 0
