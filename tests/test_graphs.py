@@ -18,7 +18,7 @@ from icotlib.data.readers import read_file
 from icotlib.data.run_data import RunData
 from icotlib.data.symbols import symbol_tokenizer
 from icotlib.data.training_questions import trained_on
-from icotlib.errors import ConfigError
+from icotlib.errors import ConfigError, DataError
 from icotlib.evaluation.on_file import evaluate_file, stood_in_training
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.experiments import GRAPHS, PRESETS
@@ -540,6 +540,19 @@ def test_the_published_file_is_held_out_of_both_forms(reference):
     assert (corpus.file_questions.questions, corpus.file_questions.foreign) == (300, 0)
     corpus = load_corpus(DataConfig(task="graph-23", hold_out=path, **SIZES))
     assert (corpus.file_questions.questions, corpus.file_questions.foreign) == (257, 0)
+
+
+def test_a_file_may_hold_graphs_that_a_smaller_task_never_draws(tmp_path):
+    """They are no questions of it, and need not be kept out; a row without a question must be."""
+    larger, smaller = get_task("graph-23"), DataConfig(task="graph-12", **SIZES)
+    rows = get_task("graph-12").to_json(examples(get_task("graph-12"), 5))
+    path = tmp_path / "graphs.json"
+    path.write_text(json.dumps(rows + larger.to_json(examples(larger, 5))))
+    corpus = load_corpus(replace(smaller, hold_out=str(path)))
+    assert corpus.file_questions.questions >= 5
+    path.write_text(json.dumps([*rows, {"question": "of some other form"}]))
+    with pytest.raises(DataError, match=r"1 row whose questions could not be kept out"):
+        load_corpus(replace(smaller, hold_out=str(path)))
 
 
 # --- published files ---------------------------------------------------------------------------

@@ -63,11 +63,6 @@ def to_path(text: str) -> Path:
     return Path(text).expanduser()
 
 
-def path_text(text: str) -> str:
-    """Argparse's type of a path that stays text. Raises as `to_path`."""
-    return str(to_path(text))
-
-
 def whole(low: int, high: int = 10**9) -> Callable[[str], int]:
     """Argparse's type of a whole number in a range."""
     return partial(_ranged, int, low, high)

@@ -13,7 +13,6 @@ from icotlib.cli.options import (
     load_imports,
     number,
     overrides_of,
-    path_text,
     refuse,
     to_path,
 )
@@ -62,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--csv",
         nargs="?",
-        type=path_text,
+        type=to_path,
         const=True,
         metavar="FILE",
         help="the results table as CSV, printed or written to FILE; with --summary, that table",
@@ -70,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for kind in ("md", "tex"):
         parser.add_argument(
             f"--{kind}",
-            type=path_text,
+            type=to_path,
             metavar="FILE",
             help=f"write the summary to a file that ends in .{kind}",
         )
@@ -190,14 +189,14 @@ def check(options: argparse.Namespace) -> None:
         refuse({"--sort": options.sort}, f"{given(tables)[0]} has an order of its own")
     for name in names[1:]:
         file = tables[f"--{name}"]
-        if isinstance(file, str):
-            check_file(Path(file), f"--{name}")
-            if not file.endswith(f".{name}"):
+        if isinstance(file, Path):
+            check_file(file, f"--{name}")
+            if file.suffix != f".{name}":
                 raise ConfigError(f"--{name} {file}: give a name that ends in .{name}")
             if name == "csv" and not options.summary:
-                check_addable(Path(file), RESULTS, "--csv")
+                check_addable(file, RESULTS, "--csv")
             else:
-                check_replaceable(Path(file))
+                check_replaceable(file)
 
 
 def chosen(options: argparse.Namespace) -> "list[Run]":
@@ -272,7 +271,7 @@ def write_results(options: argparse.Namespace) -> None:
         return
     if not len(table):
         raise RunError(f"no finished run is left by these filters: {options.csv} is not written")
-    with paths.whole_file(Path(options.csv)) as part:
+    with paths.whole_file(options.csv) as part:
         table.to_csv(part, index=False)
     print(f"written to {options.csv}")
 
@@ -282,7 +281,7 @@ def print_summary(options: argparse.Namespace) -> None:
     from icotlib.reporting.tables import as_csv, as_text, write_table
 
     table = summary(finished(options))
-    files = [name for name in (options.csv, options.md, options.tex) if isinstance(name, str)]
+    files = [name for name in (options.csv, options.md, options.tex) if isinstance(name, Path)]
     for name in files:
         print("written to " + " and ".join(map(str, write_table(table, name))))
     if options.csv is True:

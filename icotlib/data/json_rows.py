@@ -23,6 +23,10 @@ class UnreadableError(ValueError):
         self.text = text
 
 
+class ForeignError(ValueError):
+    """Why a row in the published form of a task is no question of the task."""
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | ValueError:
     row = dict(pairs)
     if len(row) < len(pairs):

@@ -15,7 +15,7 @@ from icotlib.data.files import parse_line
 from icotlib.data.formats import BY_NAME, Columns, Habits, Row
 from icotlib.data.formats.messages import shared_system_prompt
 from icotlib.data.forms import Reading, read_row
-from icotlib.data.json_rows import UnreadableError, json_document, json_lines
+from icotlib.data.json_rows import ForeignError, UnreadableError, json_document, json_lines
 from icotlib.data.tables import SemicolonRow, parquet_rows, table_rows
 from icotlib.data.text import clean, decode, split_lines
 from icotlib.errors import DataError
@@ -52,6 +52,8 @@ class Report:
     kept: list[Example] = field(default_factory=list)
     #: The number of rows left out, by reason.
     dropped: Counter = field(default_factory=Counter)
+    #: The reasons for which rows are no questions of the task.
+    foreign: set[str] = field(default_factory=set)
     #: The first row left out for each reason, as `file:line`.
     first: dict[str, str] = field(default_factory=dict)
     #: The start of the text of that row.
@@ -245,6 +247,7 @@ def collect(
         except (ValueError, RecursionError) as error:
             reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
             report.drop(reason, where, getattr(error, "text", None) or row_text(row))
+            report.foreign |= {reason} if isinstance(error, ForeignError) else set()
         else:
             report.read_as[source, reading] += 1
             kept = examples if all_chains else examples[:1]
@@ -284,6 +287,8 @@ def _published(task: Task, row: dict[str, Any]) -> Example:
         return task.read_json(row)
     except (TypeError, LookupError) as error:  # a cell of another type
         raise ValueError(f"{task.name} cannot read its columns: {error}") from None
+    except ValueError as error:
+        raise ForeignError(str(error)) from None
 
 
 def _plain(example: Example, habits: Habits) -> Example:

@@ -83,11 +83,16 @@ class Answer:
         chain, right = (before if delimiter else text).strip(), true and fits
         return cls(example.question, chain, given or "", truth, right, tokens, seconds, cut, true)
 
+    @property
+    def is_late(self) -> bool:
+        """Whether it is true, but after more chain than the removal stage leaves."""
+        return bool(self.answer_right and not self.right)
+
     def verdict(self) -> str:
         """Whether it is right, in words."""
         if self.right is None:
             return "truth unknown"
-        if self.answer_right and not self.right:
+        if self.is_late:
             return "wrong: true, but after more chain than this stage leaves"
         return "right" if self.right else f"wrong: {self.truth}"
 

@@ -76,15 +76,15 @@ SHARED: dict[str, dict[str, Any]] = {
 #: Steps on the whole chain, and on each later stage but the last.
 STAGES = {"smoke": (20, 4), "fast": (700, 350), "paper": (25 * 58, 25 * 58)}
 
+#: The same where each thought is told the node that it stands for, and needs no stage of its own.
+TOLD = STAGES | {"fast": (400, 30)}
+
 #: Positions of what follows a removed chain, as published where it is removed step by step.
 POSITIONS: dict[str, dict[str, Any]] = {
     "smoke": {},
     "fast": {},
     "paper": {"removal.keep_positions": False},
 }
-
-#: The same where each thought is told the node that it stands for, and needs no stage of its own.
-TOLD = STAGES | {"fast": (400, 30)}
 
 
 def _coconut(preset: str, stages: dict[str, tuple[int, int]] = STAGES) -> dict[str, Any]:

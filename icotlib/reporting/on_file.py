@@ -15,8 +15,9 @@ from icotlib.evaluation.on_file import FileResult
 from icotlib.evaluation.scoring import wilson_interval
 from icotlib.reporting.figures.style import method_label
 from icotlib.reporting.groups import configuration
-from icotlib.reporting.results import check_origin, provenance_of
+from icotlib.reporting.results import provenance_of
 from icotlib.reporting.statistics import Sample, mean_interval
+from icotlib.reporting.tables import check_replaceable
 from icotlib.system import leases
 from icotlib.system.contents import file_hash
 from icotlib.system.seals import write_json
@@ -76,8 +77,6 @@ def _sample(tables: Sequence[pd.DataFrame]) -> Sample:
 def check_scores(path: Path, file: Path) -> None:
     """Raises `ConfigError` for a table of runs that could not be written or is about another file
     of questions, and for files that are no such table; `DataError` if it is damaged."""
-    if path.suffix.lower() != ".csv":
-        raise ConfigError(f"--scores {path}: give a file that ends in .csv")
     _earlier(path, file)
 
 
@@ -106,7 +105,6 @@ def add_scores(results: Sequence[FileResult], file: Path, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with leases.hold(path.with_name(f".{path.name}.lock")):
-            check_scores(path, file)
             earlier, origins = _earlier(path, file)
             table = _with_earlier(earlier, table, path)
             of_run = {row["run"]: row for row in [*origins, *runs]}
@@ -167,15 +165,12 @@ def _earlier(path: Path, file: Path) -> tuple[pd.DataFrame, list[dict[str, Any]]
 
     Raises as `check_scores`.
     """
+    if path.suffix.lower() != ".csv":
+        raise ConfigError(f"--scores {path}: give a file that ends in .csv")
+    check_replaceable(path)
     origin = path.with_suffix(".json")
-    check_origin(origin)
-    if not path.exists() and not origin.exists():
-        return pd.DataFrame(), []
     if not origin.exists():
-        raise ConfigError(
-            f"{path} is there already, without the {origin.name} that belongs to it: choose "
-            "another name"
-        )
+        return pd.DataFrame(), []
     try:
         known = json.loads(origin.read_text(encoding="utf-8"))
         about = known["file"]["sha256"]

@@ -2,10 +2,9 @@
 
 import atexit
 import contextlib
-import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from transformers.utils import logging
@@ -15,6 +14,7 @@ from icotlib.data.run_data import check_sources
 from icotlib.running.progress import progress_bars
 from icotlib.runs import Run, unfinished
 from icotlib.system.launch import is_main
+from icotlib.system.processes import interrupts_noted
 from icotlib.training.trainer import train
 
 
@@ -29,8 +29,8 @@ def train_launched(config: RunConfig) -> Run:
     warnings.filterwarnings("ignore")
     logging.set_verbosity_error()
     shown = _shown(missing) if is_main() else contextlib.nullcontext()
-    with shown, _asked_to_stop() as should_stop:
-        run = train(config, should_stop)
+    with shown, interrupts_noted() as asked:
+        run = train(config, asked.is_set)
     atexit.register(_leave)  # not before: another run may follow
     return run
 
@@ -39,19 +39,6 @@ def _leave() -> None:
     """Disconnect from the other processes of the launch."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-
-
-@contextlib.contextmanager
-def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """While open, Ctrl-C and SIGTERM ask for a checkpoint; whether one of them has come."""
-    asked = threading.Event()
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {one: signal.signal(one, lambda *_: asked.set()) for one in signals}
-    try:
-        yield asked.is_set
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
 
 
 @contextlib.contextmanager

@@ -66,6 +66,19 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def interrupts_noted() -> Iterator[threading.Event]:
+    """While open, Ctrl-C and SIGTERM do nothing but set the event."""
+    came = threading.Event()
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = {kind: signal.signal(kind, lambda *_: came.set()) for kind in kinds}
+    try:
+        yield came
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+@contextlib.contextmanager
 def interrupts_delayed() -> Iterator[None]:
     """While open, Ctrl-C and SIGTERM wait: what is half made could not be closed. At the end they
     interrupt, if they came.
@@ -75,15 +88,9 @@ def interrupts_delayed() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(kind, lambda number, _: came.append(number)) for kind in kinds]
-    try:
+    with interrupts_noted() as came:
         yield
-    finally:
-        for kind, handler in zip(kinds, before, strict=True):
-            signal.signal(kind, handler)
-    if came:
+    if came.is_set():
         raise KeyboardInterrupt
 
 

@@ -290,9 +290,7 @@ def _parts(
     struck = f'<del aria-label="removed: {gone}">{gone}</del>' if gone else ""
     parts = (written, struck) if model.format.side == "right" else (struck, written)
     verdict = {True: "✔ right", False: "✖ wrong", None: "truth unknown"}[answer.right]
-    verdict += ": more chain than this stage leaves" * bool(
-        answer.answer_right and not answer.right
-    )
+    verdict += ": more chain than this stage leaves" * answer.is_late
     return {
         "chain": " ".join(filter(None, parts)) or "<i>nothing</i>",
         "answer": f"<b>{html.escape(answer.answer) or 'nothing'}</b> ({verdict})",

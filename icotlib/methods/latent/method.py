@@ -132,8 +132,8 @@ class LatentMethod(Method):
         donor = self.donor() if self.contents(config).get("content") == "others" else None
         own = self.latent_config(config, language.config, longest, donor=donor, **tokens)
         model = LatentModel.of(language, own)
-        mixed = getattr(config.latent, "uniform_prob", 0.0) and not own.mixes_places
-        if mixed and self.accelerator.num_processes > 1:
+        apart = getattr(config.latent, "uniform_prob", 0.0) and not own.mixes_places
+        if apart and self.accelerator.num_processes > 1:
             raise ConfigError(  # each would have its own number of backward passes
                 "with latent.uniform_prob this model reads questions with another number of places "
                 "apart, in one process only: set latent.uniform_prob=0, or take attention layers "
