@@ -95,9 +95,16 @@ SPEEDS = {"ours": "ours", "reference": "reference", "ratio": "ratio", "ours to b
 
 @block
 def benchmark() -> str:
-    """Examples per second beside plain loops, all rows of the benchmark."""
+    """Examples per second beside plain loops: a table for each machine and commit."""
+    groups = published.read("benchmark").groupby(["device", "commit"], sort=False)
+    return "\n\n".join(
+        f"{device}, commit `{commit[:7]}`:\n\n{_speeds(rows)}" for (device, commit), rows in groups
+    )
+
+
+def _speeds(table: pd.DataFrame) -> str:
     rows = []
-    for row in published.read("benchmark").to_dict("records"):
+    for row in table.to_dict("records"):
         what = {
             "what": row["what"],
             "method": method_label(row["method"]) if row["what"] == "training" else "any",
