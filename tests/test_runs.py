@@ -1,6 +1,7 @@
 """Runs are found by their config, trained when missing, and listed."""
 
 import io
+import itertools
 import json
 import os
 import re
@@ -12,8 +13,8 @@ from jupyter_client.manager import start_new_kernel
 
 from icotlib import experiments, paths
 from icotlib.cli import main
-from icotlib.config import RunConfig, to_dict
-from icotlib.errors import ConfigError, RunError, TrainingError
+from icotlib.config import RunConfig, settings_of, to_dict
+from icotlib.errors import ConfigError, RunError, StoppedError, TrainingError
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.reporting.results import final_rows, learning_table, results_table
 from icotlib.reporting.speed import measure_speed, record_speed
@@ -254,6 +255,16 @@ def test_the_results_table_has_a_row_per_stage(trained):
     assert set(summary(table).method) == {"One model for all k", "No CoT", "Explicit CoT"}
 
 
+def test_the_learning_table_knows_the_last_stage_of_a_run_in_training(tiny, runs_folder):
+    steps = itertools.count(1)
+    with pytest.raises(StoppedError):
+        train(tiny, should_stop=lambda: next(steps) == 5)
+    begun, finished = learning_table([Run.of(tiny)]), learning_table([train(tiny)])
+    assert len(begun) == 1
+    columns = ["chain_length", "final_stage"]
+    assert begun[columns].iloc[0].tolist() == finished[columns].iloc[0].tolist() == [8, 8]
+
+
 def test_the_learning_table_has_a_row_per_evaluation(trained):
     learning = learning_table(trained)
     assert len(learning) == 9
@@ -316,6 +327,7 @@ def test_runs_and_show_print_what_is_there(trained, capsys):
         (["notebook", "14", "--set", "sorce=x"], "Did you mean 'source'?"),
         (["notebook", "06", "--set", "sead=1"], "Did you mean 'seed'?"),
         (["train"], "say which run"),
+        (["train", "--fields"], "--fields needs the name of a run"),
         (["runs", "--summary", "--tex", "table.md"], "give a name that ends in .tex"),
         (["publish"], "smoke runs are never published"),
     ],
@@ -342,6 +354,19 @@ def test_help_teaches(capsys):
     text = capsys.readouterr().out
     assert "examples:" in text
     assert "icot workbook" in text
+
+
+def test_the_command_explains_every_setting_of_a_run(runs_folder, capsys):
+    command = ["train", "icot_si", "--preset", "smoke", "--set", "train.steps=7", "--fields"]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    settings = settings_of("icot_si")
+    headings = re.findall(r"^(\S+)  \((.*)\)$", printed, re.MULTILINE)
+    assert [name for name, _ in headings] == [one.name for one in settings]
+    assert "; here 7; 1 to " in dict(headings)["train.steps"]
+    words = " ".join(printed.split())
+    assert all(" ".join(one.help.split()) in words for one in settings)
+    assert not runs_folder.exists()  # and trains nothing
 
 
 @pytest.mark.usefixtures("shared_worker")

@@ -57,6 +57,20 @@ def test_remove_all_at_a_threshold():
     assert removed_by_step(5, "linear", **after_warm_up) == [0, 0, 0, 10, 10]
 
 
+def test_schedules_that_accuracy_drives_remove_all_at_a_threshold():
+    settings = {"stage_steps": BLOCK, "good": 0.5, "collapsed": 0.1, "remove_all_at": 2}
+    seen, _ = rolling_back([0.9] * 3, warmup_steps=BLOCK, longest=7, **settings)
+    assert seen == [0, 1, 7]
+    adaptive = schedule("adaptive", longest=7, remove_all_at=2, max_steps_per_stage=BLOCK)
+    right, here = torch.zeros(4, dtype=torch.bool), torch.ones(4, dtype=torch.bool)
+    stages = []
+    for step in range(3 * BLOCK):
+        adaptive.advance(step)
+        stages.append(adaptive.removed)
+        adaptive.note(step, right, here)
+    assert stages == [0] * BLOCK + [1] * BLOCK + [7] * BLOCK
+
+
 def test_geometric_chunks_double():
     seen = removed_by_step(10, "geometric", steps_per_chunk=2, longest=10)
     assert seen == [0, 0, 1, 1, 3, 3, 7, 7, 10, 10]

@@ -1,6 +1,7 @@
 """Statistics over seeds and questions, against hand-worked numbers, scipy and planted effects."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -354,15 +355,15 @@ def test_a_run_without_single_answers_is_compared_by_its_accuracy(trained, monke
 
 
 WORDS = [
-    (0.9, 0.6, 5, "A is better: A less B is 3"),
-    (0.6, 0.9, 5, "B is better: A less B is -"),
-    (0.6, 0.6, 5, "No difference is shown: "),
-    (0.9, 0.6, 2, "takes at least 3 seeds"),
+    (0.9, 0.6, 5, "A is better: A less B is 3", r"A: (89|90)\.\d%"),
+    (0.6, 0.9, 5, "B is better: A less B is -", r"A: (59|60)\.\d%"),
+    (0.6, 0.6, 5, "No difference is shown: ", r"A: (59|60)\.\d%"),
+    (0.9, 0.6, 2, "takes at least 3 seeds", r"A: (89|90)\.\d%"),
 ]
 
 
-@pytest.mark.parametrize(("first", "second", "seeds", "expected"), WORDS)
-def test_conclusions_in_words(first, second, seeds, expected, trained, monkeypatch):
+@pytest.mark.parametrize(("first", "second", "seeds", "expected", "of_first"), WORDS)
+def test_conclusions_in_words(first, second, seeds, expected, of_first, trained, monkeypatch):
     made = {"one_model": first, "no_cot": second}
 
     def sample(rows: pd.DataFrame) -> Sample:
@@ -375,7 +376,7 @@ def test_conclusions_in_words(first, second, seeds, expected, trained, monkeypat
     in_order = sorted(groups_, key=lambda group: list(made).index(group.config.method))
     found = comparison.compare(*in_order)
     assert expected in found.words[1]
-    assert "A: 90" in found.words[0] or first != 0.9
+    assert re.search(of_first, found.words[0])
 
 
 def test_the_mean_over_seeds_has_students_interval():

@@ -37,6 +37,7 @@ from icotlib.studies.additions import with_published
 from icotlib.studies.base import Answer
 from icotlib.studies.main import ARMS
 from icotlib.studies.routing import Replies, _decided
+from icotlib.system.seals import sealed, write_json
 from icotlib.training.trainer import train
 from tests.helpers import TINY
 
@@ -724,9 +725,16 @@ def test_a_method_takes_the_time_that_was_measured_last_whatever_its_budget():
 # --- budgets -----------------------------------------------------------------------------------
 
 
-def test_measured_budgets_are_the_steps_of_no_cot(tmp_path, monkeypatch):
+@pytest.fixture
+def empty_budgets(tmp_path, monkeypatch):
+    """A file of budgets that is not there yet."""
     monkeypatch.setattr(budgets, "FILE", tmp_path / "budgets.csv")
     budgets.rows.cache_clear()
+    yield
+    budgets.rows.cache_clear()
+
+
+def test_measured_budgets_are_the_steps_of_no_cot(empty_budgets):
     unmeasured = experiments.no_cot("fast").train.steps
     row = dict.fromkeys(budgets.COLUMNS, "x")
     row |= {"method": "no_cot", "preset": "fast", "reference": "one_model"}
@@ -747,8 +755,6 @@ def test_measured_budgets_are_the_steps_of_no_cot(tmp_path, monkeypatch):
     fp32 = {"train.precision": "fp32"}
     assert experiments.codi("fast", overrides=fp32, budget="seconds").train.steps == 430
     assert experiments.no_cot("smoke").train.steps == 52  # not measured
-    monkeypatch.undo()
-    budgets.rows.cache_clear()
 
 
 def test_a_budget_is_the_ratio_of_seconds(runs_folder, monkeypatch):
@@ -765,6 +771,43 @@ def test_a_budget_is_the_ratio_of_seconds(runs_folder, monkeypatch):
         calibration.calibrate("smoke", [0], QUICK, methods=["cody"])
     with pytest.raises(ConfigError, match=r"train\.stop_accuracy ends early"):
         calibration.calibrate("smoke", [0], QUICK | {"train.stop_accuracy": 0.9})
+
+
+def test_seconds_are_the_mean_over_runs(tiny_run, tiny):
+    runs = [tiny_run, train(tiny.override(seed=1))]
+    for run, seconds in zip(runs, (3.5, 9.0), strict=True):
+        write_json(run.folder / "done.json", sealed(run.totals | {"seconds": seconds}))
+    assert calibration._seconds(runs) == 6.25
+    assert calibration._seconds(runs[1:]) == 9.0
+
+
+def test_the_command_prints_budgets_and_keeps_them_only_where_it_is_told_to(
+    empty_budgets, monkeypatch, capsys
+):
+    """Without a training: seconds that depend on method and seed."""
+    seconds = {"icot_si": 30.0, "one_model": 20.0, "no_cot": 10.0}
+
+    def finished(configs, jobs):
+        return [
+            SimpleNamespace(
+                config=config,
+                totals={"seconds": seconds[config.method] * (1 + config.seed)},
+                provenance={"device": "a device", "commit": "abc"},
+            )
+            for config in configs
+        ]
+
+    monkeypatch.setattr(calibration, "ensure", finished)
+    command = ["calibrate", "--preset", "smoke", "--seeds", "0,2"]
+    assert main([*command, "--set", "train.steps=12"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "no_cot takes as many seconds as icot_si (smoke, auto) with 36 steps",
+        "no_cot takes as many seconds as one_model (smoke, auto) with 24 steps",
+    ]
+    assert not budgets.FILE.exists()
+    assert main([*command, "--write"]) == 0
+    assert capsys.readouterr().out.splitlines()[2].startswith("kept in ")
+    assert [row["reference"] for row in budgets.rows()] == ["icot_si", "one_model"]
 
 
 def test_the_study_of_the_guide_runs_as_it_stands_there(runs_folder, tmp_path, monkeypatch):

@@ -24,7 +24,8 @@ from icotlib.runs import Run
 from icotlib.sharing.hub import export
 from icotlib.system.seeding import generator_for
 from icotlib.tasks import Example
-from icotlib.training import devices, optim
+from icotlib.training import checkpoints, devices, interruption, optim
+from icotlib.training import trainer as trainer_module
 from icotlib.training.trainer import Trainer, train
 from tests.helpers import TINY, ended, trainer_in
 
@@ -396,6 +397,28 @@ def test_the_optimizer_is_reset_at_each_removal_until_nothing_is_left(
     assert resets == []
 
 
+def test_a_resumed_run_knows_that_nothing_is_left_to_reset_for(tmp_path, tiny, monkeypatch):
+    """Strong smoothing empties every chain; the run stops right before s grows, at step 7."""
+    linear = {
+        "method": "icot_si",
+        "model.dropout": 0.1,
+        "removal.pace": 1,
+        "removal.reset_optimizer": True,
+        "removal.schedule": "linear",
+        "removal.smoothing": 1e-4,
+        "removal.steps_per_epoch": 5,
+        "train.eval_every": 7,
+    }
+    config = tiny.override(linear)
+    monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "stopped"))
+    resets = watch_resets(monkeypatch)
+    killed_at(8, config, monkeypatch)
+    run = train(config)
+    assert run.history.step.tolist() == [0, 7, 12]
+    assert resets == []
+    assert_same_numbers(run, elsewhere(config, tmp_path, monkeypatch))
+
+
 def test_no_reset_unless_asked(runs_folder, tiny, monkeypatch):
     resets = watch_resets(monkeypatch)
     train(
@@ -601,6 +624,40 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
     assert train(config).metrics.step.tolist() == [4, 8, 12]
 
 
+def test_a_checkpoint_is_written_in_time_between_evaluations(tmp_path, tiny, monkeypatch):
+    config = tiny.override({**ADAPTIVE, "train.eval_every": 12})
+    monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "killed"))
+    run = Run.of(config)
+    with monkeypatch.context() as patch:
+        patch.setattr(interruption, "CHECKPOINT", -1.0)  # one is always due
+        killed_at(7, config, monkeypatch)
+    assert [path.name for path in (run.folder / "checkpoint").iterdir()] == ["step-00000007"]
+    assert run.metrics.empty
+    train(config)
+    assert run.history.step.tolist() == [0, 7, 12]
+    assert_same_numbers(run, elsewhere(config, tmp_path, monkeypatch))
+
+
+def test_a_checkpoint_is_due_once_in_its_time(runs_folder, tiny, monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    ours = SimpleNamespace(**vars(time) | {"monotonic": lambda: clock.now})
+    for module in (interruption, trainer_module):
+        monkeypatch.setattr(module, "time", ours)
+    written, save = [], checkpoints.save
+    monkeypatch.setattr(
+        checkpoints, "save", lambda run, step, *own: (written.append(step), save(run, step, *own))
+    )
+    step = Trainer.step
+
+    def long(self, number):
+        clock.now += interruption.CHECKPOINT * 0.3  # the fourth step is beyond the limit
+        step(self, number)
+
+    monkeypatch.setattr(Trainer, "step", long)
+    train(tiny.override({"train.eval_every": 12}))
+    assert written == [4, 8, 12]
+
+
 def test_a_damaged_checkpoint_is_named(runs_folder, tiny, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_finish", lambda self: None)
@@ -639,7 +696,7 @@ def test_a_run_killed_several_times_ends_with_the_same_numbers(tmp_path, tiny, m
     monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "killed"))
     run = Run.of(config)
     moments = [
-        lambda: (run.folder / "checkpoint" / "step-00000010").exists(),
+        lambda: any((run.folder / "checkpoint").glob("step-*")),
         lambda: run.progress.get("step", 0) >= 30 and len(run.metrics) >= 2,
         lambda: "testing" in run.progress,
     ]
