@@ -148,6 +148,7 @@ def test_the_costliest_removal_is_one_that_the_data_show(of_runs):
     [run] = of_runs(table)
     text = said(conclusions.removal_curve(run, table))
     assert "The costliest of its 3 removals is number 2: 28.0 points" in text
+    assert "chosen as the largest of them" in text
     assert "4.0 times as many questions in the same time" in text
     table = made_rows([0.99, 0.98, 0.99])
     [run] = of_runs(table)

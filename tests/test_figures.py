@@ -123,7 +123,7 @@ DRAWN = {
     ),
     "decoded_and_used": lambda: figures.decoded_and_used(
         made_scores(model=["ICoT-SI", "No CoT"], seed=[1, 2], variable=["t2", "t10"]).assign(
-            selectivity=-0.1, steering=0.4, steering_random=0.1
+            selectivity=-0.1, steering=0.4, steering_random=0.1, steering_chance=0.2
         )
     ),
     "exchanged": lambda: figures.exchanged(

@@ -20,7 +20,7 @@ from icotlib.evaluation import interventions
 from icotlib.evaluation.generation import logits_of
 from icotlib.evaluation.ood import encoded_keys
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.interp import ablation, patching, probes, probing, steering
+from icotlib.interp import ablation, patching, probes, probing, report, steering
 from icotlib.interp.probes import ridge_predictions
 from icotlib.interp.variables import Variable, first_affected
 from icotlib.models.build import build_model
@@ -34,7 +34,7 @@ from icotlib.system import processes
 from icotlib.tasks import Task, get_task
 from icotlib.tasks.base import PADDING
 from icotlib.tasks.parity import Parity
-from icotlib.tasks.questions import QuestionSet
+from icotlib.tasks.questions import QuestionSet, draw_questions
 from icotlib.training.trainer import train
 from tests.planted import ANSWER_DELIMITER, BITS, SEPARATOR, every_question, plant
 
@@ -683,6 +683,32 @@ def test_minimal_pairs_differ_in_one_entry(planted):
     differ = clean.questions != corrupted.questions
     assert differ[:, 4].all()
     assert not np.delete(differ, 4, axis=1).any()
+
+
+def test_variables_that_tell_a_symbol_of_the_answer_are_left_out():
+    questions = draw_questions(get_task("mult-4x2"), 2000, seed=0)
+    kept = {one.name for one in interp.not_in_answer(questions, "chain", "number")}
+    every = {one.name for one in interp.variables_of(questions, "chain", "number")}
+    assert every - kept == {"t1", "c5", "carry5"}  # the first digit, and the last one twice
+    assert interp.not_in_answer(questions, "answer") == []
+
+
+def test_a_shift_that_hits_no_more_than_a_guess_is_no_use(planted, probed, monkeypatch):
+    model, questions = planted
+    steered = pd.DataFrame(
+        {
+            "direction": steering.DIRECTIONS,
+            "effect": [0.52, 0, 0, 0],
+            "low": [0.5, 0, 0, 0],
+            "high": 0.0,
+        }
+    )
+    monkeypatch.setattr(report, "steer", lambda *_: steered)
+    table = interp.probing_table(model, questions, probed, pairs=20)
+    assert (table.steering_chance == 0.5).all()  # two symbols
+    assert not table.used.any()
+    monkeypatch.setattr(report, "steer", lambda *_: steered.assign(low=0.56))
+    assert interp.probing_table(model, questions, probed, pairs=20).used.all()
 
 
 def test_steering_changes_the_answer_where_the_state_is_used(planted):

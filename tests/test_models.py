@@ -246,6 +246,9 @@ def test_wilson_interval_at_known_points():
     assert wilson_interval(0, 100) == pytest.approx((0, 0.0370), abs=1e-4)
     assert wilson_interval(50, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
     assert wilson_interval(100, 100) == pytest.approx((0.9630, 1), abs=1e-4)
+    for n in range(1, 300):  # none is off by a rounding error
+        assert wilson_interval(0, n)[0] == 0.0
+        assert wilson_interval(n, n)[1] == 1.0
 
 
 def test_evaluate_scores_every_batch_in_order():

@@ -234,4 +234,8 @@ def wilson_interval(right: float, n: int) -> tuple[float, float]:
     p, scale = right / n, 1 + z * z / n
     centre = (p + z * z / (2 * n)) / scale
     half = z / scale * float(np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # At the ends rounding would leave an interval that excludes its own share.
+    return (
+        0.0 if right == 0 else max(0.0, centre - half),
+        1.0 if right == n else min(1.0, centre + half),
+    )

@@ -54,7 +54,7 @@ from icotlib.interp.thoughts import (
     thought_probes,
     thoughts_of,
 )
-from icotlib.interp.variables import Variable, chain_tokens_not_in_answer, variables_of
+from icotlib.interp.variables import Variable, not_in_answer, variables_of
 from icotlib.tasks.questions import QuestionSet
 
 __all__ = [
@@ -71,7 +71,6 @@ __all__ = [
     "best_positions",
     "best_thoughts",
     "cell",
-    "chain_tokens_not_in_answer",
     "cka",
     "cka_table",
     "digit_geometry",
@@ -86,6 +85,7 @@ __all__ = [
     "knock_out",
     "learn_subspace",
     "minimal_pairs",
+    "not_in_answer",
     "patch_entries",
     "patch_pairs",
     "patched_answers",

@@ -217,8 +217,11 @@ def probing_table(
     control_score, selectivity; decodable, whether the probe's interval lies above the best control
     by 5 points; patching with patching_low and patching_high (`effect_of_token`); steering with
     steering_low and steering_high, along the difference of means, and steering_pattern,
-    steering_weights, steering_random (`steer`); used, whether the steering's interval lies above
-    that of a random direction by 5 points; mlp and mlp_input, the scores of an MLP on the same
+    steering_weights, steering_random (`steer`); steering_chance, the share that a symbol of the
+    answer hits which is drawn at random; used, whether the steering's interval lies above that of a
+    random direction, and above chance, by 5 points: a random direction seldom leaves the states
+    that the model knows, and changes no answer, while a shift that only scrambles the symbol hits
+    the right one by chance; mlp and mlp_input, the scores of an MLP on the same
     state and on the input.
 
     Args:
@@ -242,7 +245,9 @@ def probing_table(
         row["patching_high"] = patched["high"]
         steered = steer(model, questions, token, layer, position).set_index("direction")
         row |= _steering_columns(steered)
-        row["used"] = stands_out(steered.low["means"], steered.high["random"])
+        row["steering_chance"] = 1 / len(np.unique(questions.rendered.answer))
+        beside = max(steered.high["random"], row["steering_chance"])
+        row["used"] = stands_out(steered.low["means"], beside)
         state = states[layer : layer + 1, position : position + 1]
         row["mlp"] = probe_grid(state, [variables[best["variable"]]], "mlp").score.iloc[0]
         row["mlp_input"] = probed.loc[best["row"], "input, MLP"]

@@ -64,15 +64,22 @@ def variables_of(questions: QuestionSet, *kinds: str) -> list[Variable]:
     ]
 
 
-def chain_tokens_not_in_answer(questions: QuestionSet) -> list[Variable]:
-    """The chain tokens that differ between questions, without those that equal one symbol of the
-    answer in all of them: a model writes that symbol, so that its states show it anyway."""
-    answers = questions.rendered.answer
+def not_in_answer(questions: QuestionSet, *kinds: str) -> list[Variable]:
+    """The variables of some kinds that differ between questions, without those that one symbol of
+    the answer tells in all of them, and that tell this symbol: a model writes it, so that its
+    states show them anyway."""
+    symbols = questions.rendered.answer.T
     return [
         one
-        for one in variables_of(questions, "chain")
-        if not (one.values[:, None] == answers).all(axis=0).any()
+        for one in variables_of(questions, *kinds)
+        if not any(_tell_each_other(one.values, symbol) for symbol in symbols)
     ]
+
+
+def _tell_each_other(values: np.ndarray, others: np.ndarray) -> bool:
+    """Whether two columns `[n]` are the same but for the names of their values."""
+    pairs = len(np.unique(np.stack([values, others]), axis=1).T)
+    return len(np.unique(values)) == len(np.unique(others)) == pairs
 
 
 def _all_of(task: Task, questions: np.ndarray) -> list[Variable]:

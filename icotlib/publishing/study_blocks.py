@@ -57,6 +57,8 @@ def headline() -> str:
         for unit, rows in baselines.items()
         if len(rows)
     )
+    # Not as many as the one model, which stands between.
+    reached += f" as {method_label('icot_si')}" if reached.endswith("as many seconds") else ""
     one = over_seeds(_rows_of(table, "one_model", "own"))
     return (
         "On 4x2-digit multiplication, a small transformer whose steps were removed one token at a "
@@ -110,7 +112,7 @@ def routing() -> str:
                 "tokens a question": f"{rows.tokens.mean():.1f}",
                 "by confidence": f"{mine.mean():.2%}",
                 "at random": f"{other.mean():.2%}",
-                "confidence less random, points (95% interval)": (
+                "confidence less random, points (95% interval over seeds)": (
                     f"{value:.2f} ({low:.2f} to {high:.2f})"
                 ),
                 "seeds in which confidence is better by a question or more": (

@@ -24,6 +24,7 @@ from icotlib.running.progress import is_live
 from icotlib.studies.base import Member, measured_once, register
 from icotlib.studies.states import (
     CONTROL,
+    OWN_STATES,
     OfStates,
     asked,
     less_accurate,
@@ -47,7 +48,7 @@ RENAMED = {
 COLUMNS = [
     *("model", "seed", "variable", "layer", "position", "probe", "control", "patching", "steering"),
     *("ci_low", "ci_high", "best_control", "selectivity"),
-    *("steering_low", "steering_high", "steering_random", "decodable", "used"),
+    *("steering_low", "steering_high", "steering_random", "steering_chance", "decodable", "used"),
 ]
 
 
@@ -63,7 +64,7 @@ class Inside(OfStates):
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
         found = []
         for own, questions in asked(members, QUESTIONS):
-            tokens = [one.name for one in interp.chain_tokens_not_in_answer(questions)]
+            tokens = [one.name for one in interp.not_in_answer(questions, "chain")]
             for arm, member in own.items():
                 rows = _kept(member, own.get(CONTROL.get(arm, "")), questions)
                 found.append(rows[rows.variable.isin(tokens)])
@@ -80,7 +81,8 @@ class Inside(OfStates):
             return [*said, "Too few seeds to compare models.", about_seeds(table.seed.nunique())]
         for name, control in pairs_among(list(models)):
             said += _beside(name, models[name], control, models[control])
-        return [*said, *less_accurate(self, members), about_seeds(table.seed.nunique())]
+        said += [*less_accurate(self, members), OWN_STATES]
+        return [*said, about_seeds(table.seed.nunique())]
 
 
 def _kept(member: Member, control: Member | None, questions: QuestionSet) -> pd.DataFrame:
@@ -95,7 +97,7 @@ def _measured(member: Member, control: Member | None, questions: QuestionSet) ->
     _, pairs = N_EXAMPLES[member.config.preset]
     model = StageModel.of(member.run, name=member.arm)
     beside = StageModel.of(control.run) if control else None
-    tokens = interp.chain_tokens_not_in_answer(questions)
+    tokens = interp.not_in_answer(questions, "chain")
     probed = interp.probe_with_controls(model, questions, tokens, beside, progress=is_live())
     table = interp.probing_table(model, questions, probed, pairs).assign(seed=member.seed)
     interp.discard_activations(model, questions)  # gigabytes, and the rows are kept

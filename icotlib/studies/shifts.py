@@ -64,7 +64,7 @@ def _combinations(method: str, rows: pd.DataFrame) -> str:
         f"{method}: {percent(over_seeds(unseen))} of questions with unseen "
         f"combinations right, {percent(over_seeds(seen))} in distribution."
     )
-    apart = unseen.set_index("seed").accuracy - seen.set_index("seed").accuracy
+    apart = (unseen.set_index("seed").accuracy - seen.set_index("seed").accuracy).dropna()
     if len(apart) < ENOUGH_SEEDS:
         return said
     each = ", ".join(f"{100 * value:+.1f}" for value in apart)

@@ -22,6 +22,12 @@ CONTROL = {"ICoT-SI": "No CoT"} | NO_COT_CONTROL
 #: A model without chains that answers as many questions right as those with them.
 ACCURATE = "Running sums"
 
+#: What a difference between two models may come from, beside the models.
+OWN_STATES = (
+    "Each model and seed is read and changed at the state that its own probe prefers, and effects "
+    "differ from state to state: a difference between models may be one of positions."
+)
+
 #: Which models are compared, each with one that never saw a chain, of its shape.
 PAIRS = [*CONTROL.items(), *((name, ACCURATE) for name in ("ICoT-SI", "One model"))]
 

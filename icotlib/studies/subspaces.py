@@ -1,9 +1,10 @@
 """Whether answers are computed from what a subspace of a hidden state holds (DAS).
 
-For each chain token, column sum, carry and product of digits, a subspace is learned whose exchange
-with another question makes the answer follow (arXiv 2303.02536, `icotlib.interp.subspaces`). It is
-learned at the state in which a linear probe decodes the variable best. Random subspaces of the same
-rank, the same model with random weights, and models that never saw a chain stand beside it.
+For each chain token, column sum, carry and product of digits that is no symbol of the answer, a
+subspace is learned whose exchange with another question makes the answer follow (arXiv 2303.02536,
+`icotlib.interp.subspaces`). It is learned at the state in which a linear probe decodes the variable
+best. Random subspaces of the same rank, the same model with random weights, and models that never
+saw a chain stand beside it.
 """
 
 import re
@@ -21,6 +22,7 @@ from icotlib.running.progress import is_live
 from icotlib.studies.base import Member, measured_once, register
 from icotlib.studies.states import (
     CONTROL,
+    OWN_STATES,
     OfStates,
     asked,
     less_accurate,
@@ -72,8 +74,13 @@ class Subspaces(OfStates):
         seeds = table.seed.nunique()
         models = [name for name in dict.fromkeys(table.model) if not name.endswith(UNTRAINED)]
         said = [_followed(name, table) for name in models]
-        said += filter(None, (_beside(*pair, table) for pair in pairs_among(models)))
-        return [*said, *less_accurate(self, members), about_seeds(seeds)]
+        compared = [one for pair in pairs_among(models) if (one := _beside(*pair, table))]
+        if compared:
+            compared.append("Of so many intervals, one in twenty leaves out zero by chance.")
+        return [
+            *(*said, *compared, *less_accurate(self, members)),
+            *(OWN_STATES, about_seeds(seeds)),
+        ]
 
 
 def kind_of(variable: str) -> str:
@@ -92,8 +99,7 @@ def _measured(member: Member, questions: QuestionSet) -> pd.DataFrame:
     """Interchange interventions of one model: a row for each variable, and where the model is
     implicit one for its untrained twin."""
     model = StageModel.of(member.run, name=member.arm)
-    variables = interp.chain_tokens_not_in_answer(questions)
-    variables += interp.variables_of(questions, "number")
+    variables = interp.not_in_answer(questions, "chain", "number")
     rank = min(RANK, interp.stored_activations(model, questions).shape[-1])
     twins = [model.untrained()] if member.arm in CONTROL else []
     where, steps = _states(model, questions, variables), STEPS[member.config.preset]
@@ -132,7 +138,9 @@ def _followed(name: str, table: pd.DataFrame) -> str:
             )
     beside = f"random subspaces {own.control.mean():.1%}"
     if len(twin):
-        beside += f", the untrained model {twin.accuracy.mean():.1%}"
+        right = twin.accuracy.mean()
+        beside += f", the untrained model {right:.1%}"
+        beside += "" if right else " (it answers nothing right, so that no answer can follow)"
     return f"{capital(name)}, answers that follow: {', '.join(parts)}; {beside}."
 
 

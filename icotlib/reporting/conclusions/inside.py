@@ -47,7 +47,8 @@ def _decoded(name: str, rows: pd.DataFrame) -> list[str]:
         f"{int(rows.used.sum())} are used by the answer, and {both} both.",
         f"The clearest is {top.variable}, in layer {top.layer} at {top.position}: the probe is "
         f"right in {percent(Interval(top.probe, top.low, top.high))}, the best control "
-        f"({top.control}) in {top.control_score:.1%}.",
+        f"({top.control}) in {top.control_score:.1%}; chosen as the clearest of {total}, that is "
+        "likely too much.",
         f"What can be decoded anyway: the best control is right in "
         f"{rows.control_score.median():.1%} (median over tokens), most often “{often}”; the probe "
         f"in {rows.probe.median():.1%}.",
@@ -87,7 +88,7 @@ def _carried(model: str, table: pd.DataFrame, names: Sequence[str]) -> list[str]
         f"{capital(model)}: of the {len(pairs)} states elsewhere than at the changed digit, the "
         f"one in layer {top.layer} at {top.position_name} carries most: with it, s{top.symbol} "
         f"follows {top.changed} in {percent(Interval(top.effect, top.low, top.high))} of {top.n} "
-        "pairs."
+        f"pairs (the best of {len(known):,} states, changed digits and symbols)."
     )
     if undecided:
         strongest += " The pairs are too few to tell that from none."
@@ -106,7 +107,7 @@ def _without(model: str, table: pd.DataFrame, names: Sequence[str]) -> list[str]
     else:
         said = f"Without the state of {model} in layer {int(worst.layer)} at "
         said += f"{names[int(worst.position)]}, {found} of its answers are right instead of "
-        said += f"{worst.intact:.1%}."
+        said += f"{worst.intact:.1%} (the worst of {len(rows)} states)."
     return [
         said,
         f"{idle:.0%} of its states can be replaced by their mean at a cost below 2 points.",

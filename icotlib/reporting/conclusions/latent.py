@@ -34,8 +34,8 @@ def thoughts(read: pd.DataFrame, probed: pd.DataFrame, replaced: pd.DataFrame) -
     for name, label in SAID.items():
         own, other = (_share(whole.loc[(name, answers)]) for answers in ("own", "other"))
         said.append(
-            f"With {label} in all places, {own} of answer symbols stay as they were, and {other} "
-            "become the other question's."
+            f"With {label} in all places, {own} of the answer symbols in which the two questions "
+            f"differ stay as they were, and {other} become the other question's."
         )
     return Conclusion([*said, "This is one model: it says nothing about other seeds."])
 

@@ -48,8 +48,8 @@ def size(found: Interval) -> str:
 
 
 def decided(found: Interval) -> bool:
-    """Whether an interval of a difference leaves out 0."""
-    return not found.low <= 0 <= found.high
+    """Whether an interval of a difference leaves out 0; not if its ends are unknown."""
+    return found.low > 0 or found.high < 0
 
 
 def doubt(found: Interval) -> str:

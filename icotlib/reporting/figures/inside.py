@@ -23,7 +23,7 @@ from icotlib.reporting.figures.styled import styled
 #: What `decoded_and_used` shows of each chain token, and how the panels are called.
 _PANELS = {
     "selectivity": "decoded: probe less\nbest control (points)",
-    "above_random": "used: steered answers\nless random ones (points)",
+    "above_chance": "used: steered answers\nless chance (points)",
 }
 
 
@@ -32,12 +32,14 @@ def decoded_and_used(table: pd.DataFrame) -> Figure:
     """For each chain token, how far it is decoded beyond its controls, and how often it is used.
 
     Points are means over seeds, lines reach from the lowest seed to the highest. The dashed lines
-    are the margin above which a token counts as decodable, or as used.
+    are the margin above which a token counts as decodable, or as used. Chance is what a random
+    direction gives, or a symbol drawn at random, whichever is more.
 
     Args:
         table: of the study `inside`.
     """
-    table = table.assign(above_random=table.steering - table.steering_random)
+    chance = table[["steering_random", "steering_chance"]].max(axis=1)
+    table = table.assign(above_chance=table.steering - chance)
     tokens = _in_order(table.variable)
     figure = empty_figure(PAGE, 4.2)
     axes = figure.subplots(len(_PANELS), 1, sharex=True)
