@@ -337,6 +337,16 @@ def test_columns_of_other_names_are_read_as_they_are_told(runs, tmp_path, capsys
     assert "of 1 answers right" in capsys.readouterr().out
 
 
+def test_a_file_is_read_in_the_format_that_the_command_names(runs, tmp_path):
+    path = tmp_path / "file.csv"
+    path.write_text('instruction,reasoning,output,answer\nnow 1 say,"1 ,",1,2\n')
+    for words, answer in (([], 2), (["--as", "alpaca"], 1)):
+        out = tmp_path / f"answers-{answer}.csv"
+        command = ["evaluate", runs["own"].name, str(path), "--out", str(out), *words]
+        assert main(command) == 0
+        assert pd.read_csv(out).answer.tolist() == [answer]
+
+
 @pytest.mark.parametrize(
     ("name", "question", "message"),
     [

@@ -316,6 +316,18 @@ def test_one_command_prepares_what_training_reads(tmp_path, capsys):
     assert "exists; give --out another folder" in capsys.readouterr().err
 
 
+def test_the_command_reads_rows_in_the_format_that_it_is_told(tmp_path):
+    rows = [f"q{x},<<{x}+1={x + 1}>>,{x + 1},7" for x in range(9)]
+    source = tmp_path / "mine.csv"
+    source.write_text("\n".join(["instruction,reasoning,output,answer", *rows]))
+    for words, ending in (([], "#### 7"), (["--as", "alpaca"], "<<3+1=4>> #### 4")):
+        out = tmp_path / f"out-{len(words)}"
+        assert main(["prepare", str(source), "--out", str(out), *words]) == 0
+        lines = "".join(path.read_text() for path in out.glob("*.txt")).splitlines()
+        (one,) = (line for line in lines if line.startswith("q3||"))
+        assert one.endswith(ending)
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

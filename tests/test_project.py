@@ -22,6 +22,7 @@ from icotlib.cli import COMMANDS, command_parser, main
 from icotlib.cli.train import config_of
 from icotlib.config import NUMERICS, DataConfig
 from icotlib.data.corpus import load_corpus
+from icotlib.publishing import guide
 from icotlib.publishing.blocks import BLOCKS
 from icotlib.publishing.guide import blocks_of, pages
 from icotlib.tasks import get_task
@@ -122,6 +123,32 @@ def test_every_block_says_what_its_table_says(page):
 
 def test_every_block_stands_on_a_page():
     assert set().union(*map(blocks_of, PAGES)) == set(BLOCKS)
+
+
+def test_pages_are_rewritten_in_their_blocks_alone(tmp_path, monkeypatch):
+    def unpublished():
+        raise FileNotFoundError("figures/pears.csv")
+
+    drawn_anew = {"apples": lambda: "| 7\\1 |\n| - |", "plums": lambda: "", "pears": unpublished}
+    for name, draw in drawn_anew.items():
+        monkeypatch.setitem(BLOCKS, name, draw)
+
+    def text(apples, plums):
+        return (
+            f"# Fruit \u00e9\n\n<!-- apples -->\n{apples}\n<!-- end apples -->\t\n\n  between\n"
+            f"<!-- plums -->\n{plums}\n<!-- end plums --> <!-- a remark -->\n\n"
+            "<!-- pears -->\nas published\n<!-- end pears -->\n"
+            "<!-- figs -->\nof nobody: apples\n<!-- end figs -->\n\n\nend"
+        )
+
+    first, second = tmp_path / "first.md", tmp_path / "second.md"
+    first.write_text(text("old", "old\n\nand long"), encoding="utf-8")
+    second.write_text("<!-- apples -->\n| 7\\1 |\n| - |\n<!-- end apples -->", encoding="utf-8")
+    wanted = {first: text("| 7\\1 |\n| - |", "").encode(), second: second.read_bytes()}
+    monkeypatch.setattr(guide, "pages", lambda: [first, second])
+    for _ in range(2):  # the second time nothing is left to change
+        guide.update_pages()
+        assert {page: page.read_bytes() for page in (first, second)} == wanted
 
 
 def prose(page: Path) -> str:

@@ -1,5 +1,6 @@
 """Tools around a folder of runs: summaries, tables as files, filters, archives, cleaning up."""
 
+import errno
 import io
 import json
 import os
@@ -7,7 +8,9 @@ import re
 import shutil
 import tarfile
 import time
+from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -348,6 +351,20 @@ def test_a_comparison_is_written_as_a_file(trained, tmp_path, capsys):
     assert "begins with 'nothing'; see `icot runs`" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--threshold", "0"], "2 of 2 seeds of A and 1 of 1 of B reach 0%: no difference"),
+        ([], "0 of 2 seeds of A and 0 of 1 of B reach 90%: no difference"),
+    ],
+)
+def test_the_accuracy_at_which_a_seed_succeeds_can_be_set(trained, capsys, words, said):
+    assert main(["runs", "--method", "icot_si", "--seed", "1"]) == 0
+    key = capsys.readouterr().out.splitlines()[1].split()[1]
+    assert main(["compare", key, trained["slow"].name, *words]) == 0
+    assert said in " ".join(capsys.readouterr().out.split())
+
+
 def test_the_summary_is_printed_and_written(trained, tmp_path, capsys):
     assert main(["runs", "--method", "icot_si", "--summary"]) == 0
     assert "removal.pace=0.5" in capsys.readouterr().out
@@ -507,10 +524,10 @@ def test_only_finished_runs_are_exported_to_a_new_file(trained, tmp_path, archiv
     assert [path.name for path in tmp_path.iterdir()] == ["runs.tar.gz"]
 
 
-def packed(path: Path, members: dict[str, bytes | tarfile.TarInfo]) -> Path:
+def packed(path: Path, *members: dict[str, bytes | tarfile.TarInfo]) -> Path:
     """An archive of these members."""
     with tarfile.open(path, "w:gz") as made:
-        for name, content in members.items():
+        for name, content in chain.from_iterable(one.items() for one in members):
             if isinstance(content, tarfile.TarInfo):
                 content.name = name
                 made.addfile(content)
@@ -604,6 +621,83 @@ def test_a_run_that_cannot_be_read_is_not_imported(
     with pytest.raises(RunError, match=message):
         import_runs(packed(tmp_path / "changed.tar.gz", members))
     assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "free", "message"),
+    [
+        (lambda name, members: [{}], 2**40, "changed.tar.gz holds no run"),
+        (
+            lambda name, members: [members, {f"{name}/done.json": b"{}"}],
+            2**40,
+            "changed.tar.gz holds '{name}/done.json' twice",
+        ),
+        (
+            lambda name, members: [members, {f"{name}/speed.json": b" " * 10**6}],
+            10**6 - 1,
+            "changed.tar.gz: {name}/speed.json does not fit on this disk",
+        ),
+        (
+            lambda name, members: [{x.replace(name, "mine"): y for x, y in members.items()}],
+            2**40,
+            "mine holds the settings of {name}",
+        ),
+    ],
+    ids=["empty", "twice", "too large", "renamed"],
+)
+def test_an_archive_that_is_not_as_it_was_exported_says_what_is_wrong(
+    change, free, message, archive, tmp_path, trained, elsewhere, monkeypatch
+):
+    name = trained["seed 0"].name
+    changed = packed(tmp_path / "changed.tar.gz", *change(name, contents(archive)))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    with pytest.raises(RunError, match=message.format(name=name)):
+        import_runs(changed)
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_runs_that_were_moved_go_back_where_another_cannot_be(
+    archive, trained, elsewhere, monkeypatch
+):
+    present = elsewhere / trained["teacher"].name
+    shutil.copytree(trained["teacher"].folder, present)
+
+    def stored():
+        return {one: one.read_bytes() for one in present.rglob("*") if one.is_file()}
+
+    listed, before = everything(elsewhere), stored()
+    moved, rename = [], Path.rename
+
+    def fails(self, target):
+        if self.parent.name.startswith(".import-"):
+            moved.append(self.name)
+            if len(moved) == 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", fails)
+        with pytest.raises(RunError, match=r"elsewhere cannot be written: .*No space left"):
+            import_runs(archive)
+    names = [trained[name].name for name in ("seed 0", "student")]
+    assert sorted(moved) == sorted(names)
+    assert everything(elsewhere) == listed
+    assert stored() == before
+    imported, left = import_runs(archive)
+    assert sorted(run.name for run in imported) == sorted(names)
+    assert [run.folder for run in left] == [present]
+    assert stored() == before
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_the_command_exports_weights_where_it_is_told_to(weights, trained, tmp_path):
+    file, name = tmp_path / "out.tar.gz", trained["slow"].name
+    more = ["--weights"] * weights
+    assert main(["runs", "export", str(file), "--where", "removal.pace=0.5", *more]) == 0
+    members = contents(file)
+    assert f"{name}/stages.csv" in members
+    assert (f"{name}/model/model.safetensors" in members) == weights
+    assert any(member.startswith(f"{name}/stages/") for member in members) == weights
 
 
 def test_the_commands_export_and_import(trained, tmp_path, monkeypatch, capsys):
@@ -733,6 +827,22 @@ def test_stage_weights_are_deleted_on_request(littered, tmp_path, monkeypatch):
     with pytest.raises(RunError, match="the weights of stage 2 were deleted"):
         icot.load(imported, 2)
     assert run.stages.removed.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_cleaning_up_lists_stage_weights_where_it_is_told_to(littered, runs_folder, capsys):
+    run, before = Run(littered["done"]), everything(runs_folder)
+    stages = {f"{run.name}/stages/removed-{removed:03d}" for removed in range(5)}
+    of_last = max(stages)
+    files = {f"{stage}/model.safetensors" for stage in stages - {of_last}}
+    assert files <= before
+    listed = []
+    for words in ([], ["--stage-weights"]):
+        assert main(["runs", "clean", *words]) == 0
+        lines = capsys.readouterr().out.splitlines()[:-1]
+        listed.append({line.split(maxsplit=2)[2].split(": ")[0] for line in lines})
+    assert listed[1] - listed[0] == files | {of_last}
+    assert listed[0] < listed[1]
+    assert everything(runs_folder) == before
 
 
 def test_a_seed_is_not_the_beginning_of_a_longer_one():

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -101,6 +102,35 @@ def test_without_its_packages_the_site_says_how_to_get_them(monkeypatch, tmp_pat
     monkeypatch.setattr(site, "NEEDED", ("a_package_that_nobody_has",))
     assert main(["site", "--out", str(tmp_path / "site")]) == 1
     assert "make site, or pip install" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_addresses_outside_the_site_are_asked_where_they_are_to_be(
+    broken, tmp_path, runs_folder, monkeypatch, capsys
+):
+    built = []
+
+    def sphinx(command, **options):
+        """Writes what Sphinx would; an address is gone."""
+        builder, out = command[command.index("-b") + 1], Path(command[-1])
+        built.append(builder)
+        out.mkdir()
+        for name in ("index.html", "searchindex.js"):
+            (out / name).touch()
+        if builder == "linkcheck":
+            (out / "output.txt").write_text("LOG.md:7: [broken] https://gone.example\n" * broken)
+        return SimpleNamespace(returncode=int(builder == "linkcheck" and broken), stderr="")
+
+    monkeypatch.setattr(site, "NEEDED", ())
+    monkeypatch.setattr(site, "subprocess", SimpleNamespace(run=sphinx))
+    command = ["site", "--out", str(tmp_path / "site")]
+    assert main([*command, "--links"]) == int(broken)
+    assert built == (["linkcheck"] if broken else ["linkcheck", "html"])
+    assert ("LOG.md:7: [broken] https://gone.example" in capsys.readouterr().err) == broken
+    assert (tmp_path / "site").exists() == (not broken)
+    built.clear()
+    assert main(command) == 0
+    assert built == ["html"]
 
 
 # --- what is shown -----------------------------------------------------------------------------
