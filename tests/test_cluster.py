@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from dask.utils import parse_timedelta
+from distributed import Client
 
 from icotlib import paths
 from icotlib.cli import main
@@ -149,11 +150,19 @@ def test_a_run_goes_on_while_another_client_wants_it(shared, slow):
     first.start()
     wait_until(lambda: Run.of(slow).progress.get("step", 0) > 0)
     second.start()
-    time.sleep(1)  # the second client has asked
+    with Client(os.environ[cluster.CLUSTER]) as client:
+        wait_until(lambda: client.run_on_scheduler(most_that_want, Run.of(slow).name) == 2)
+    assert not Run.of(slow).done
     interrupted.set()
     first.join()
     second.join()
     assert Run.of(slow).history.event.tolist() == ["started", "finished"]
+
+
+def most_that_want(name, dask_scheduler):
+    """The clients that wait for a run."""
+    tasks = [task for key, task in dask_scheduler.tasks.items() if name in str(key)]
+    return max((len(task.who_wants) for task in tasks), default=0)
 
 
 def ask_until(config, event):

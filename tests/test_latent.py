@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate import Accelerator
+from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from icotlib import registry
@@ -618,6 +620,44 @@ def test_it_overfits_a_batch(method, architecture, runs_folder):
 
 def readable(method: str) -> set[str]:
     return set(field_names(method))
+
+
+def test_codi_adds_the_distance_of_states_at_the_token_before_the_answer(runs_folder):
+    """Both passes by hand, one question of its own length after another."""
+    own = {"data.task": "graph-12", "latent.step_weight": 0.0, "train.length_groups": 2}
+    config = config_of("codi", **own)
+    found = {}
+    for weight in (0.0, 3.0):
+        torch.manual_seed(0)
+        changed = config.override({"latent.distill_weight": weight})
+        method = registry.METHODS.get("codi")(changed, RunData(changed), Accelerator(cpu=True))
+        parts = method.micro_batches(0, method.run_data.batches(0), torch.Generator())
+        found[weight] = sum(part.loss.item() for part in parts)
+    layout, batch = method.run_data.layout, method.format.arrange(method.run_data.batches(0))
+    assert len(batch.total.unique()) > 1
+    losses, states = torch.zeros(2), ([], [])
+    for row, question, chain, total in zip(
+        batch.ids, batch.question.tolist(), batch.chain.tolist(), batch.total.tolist(), strict=True
+    ):
+        whole = row[:total]
+        short = torch.cat([whole[:question], whole[question + chain :]])
+        thinking = {"at": torch.tensor([question - 1]), "latents": torch.tensor([3])}
+        for number, (ids, how) in enumerate([(whole, {"plain": True}), (short, thinking)]):
+            output = method.model(ids[None], output_hidden_states=True, **how)
+            learned = output.logits[0, question - 1 : -1], ids[question:]
+            losses[number] += cross_entropy(*learned, reduction="sum")
+            # The second separator, the delimiter; then the answer.
+            before = len(ids) - (total - question - chain) + len(layout.answer_delimiter)
+            assert ids[: before + 1].tolist()[-len(layout.answer_delimiter) :] == [
+                *layout.answer_delimiter
+            ]
+            states[number].append(torch.stack([x[0, before] for x in output.hidden_states[1:]]))
+    counts = torch.stack([batch.total - batch.question, batch.total - batch.question - batch.chain])
+    assert found[0.0] == pytest.approx((losses / counts.sum(dim=1)).sum().item(), rel=1e-4)
+    teacher, student = (torch.stack(one, dim=1) for one in states)  # [levels, n, d]
+    apart = torch.nn.functional.smooth_l1_loss(student, teacher, reduction="none")
+    near = (apart.mean(dim=(1, 2)) / teacher.flatten(1).std(dim=1)).mean()
+    assert found[3.0] - found[0.0] == pytest.approx(3 * near.item(), rel=1e-3)
 
 
 def test_a_decoder_of_steps_trains_in_one_process():

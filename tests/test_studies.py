@@ -30,6 +30,7 @@ from icotlib.studies import (
     methods,
     routing,
     stability,
+    states,
     study_names,
     subspaces,
 )
@@ -639,6 +640,91 @@ def test_subspaces_of_every_kind_of_variable_are_exchanged_and_kept(
     assert "less" not in said  # one seed compares no models
     monkeypatch.setattr(subspaces, "_measured", None)  # nothing is measured once more
     pd.testing.assert_frame_equal(study.answer(members).table, answer.table)
+
+
+def made_seeds(values: dict[int, float], **columns) -> pd.DataFrame:
+    """A row for each seed, in this order."""
+    return pd.DataFrame({"seed": list(values), "accuracy": list(values.values())} | columns)
+
+
+def test_models_are_compared_seed_by_seed_whatever_the_order_of_rows():
+    one = made_seeds({10: 0.5, 11: 0.7, 12: 0.9})
+    other = made_seeds({12: 0.8, 10: 0.3, 11: 0.6, 13: 0.0})
+    found = states.less_by_seed(one, other, "accuracy")
+    assert found.value == pytest.approx((0.2 + 0.1 + 0.1) / 3)
+    half = 4.302653 * np.std([0.2, 0.1, 0.1], ddof=1) / np.sqrt(3)
+    assert (found.low, found.high) == pytest.approx((found.value - half, found.value + half))
+    assert states.less_by_seed(one[:2], other, "accuracy") is None
+
+
+def test_sentences_on_subspaces_say_which_model_is_ahead_and_what_is_undecided():
+    follows = {
+        ("One model", "t2"): {10: 0.50, 11: 0.52, 12: 0.51},
+        ("One model", "c1"): {10: 0.50, 11: 0.10, 12: 0.30},
+        ("Running sums", "t2"): {12: 0.11, 11: 0.12, 10: 0.10},
+        ("Running sums", "c1"): {12: 0.60, 11: 0.20, 10: 0.10},
+    }
+    table = pd.concat(
+        made_seeds(values, model=model, variable=variable, control=0.0)
+        for (model, variable), values in follows.items()
+    )
+    said = get_study("das").words([], table)
+    (beside,) = [one for one in said if one.startswith("One model less Running sums")]
+    assert "chain tokens 40.0 points" in beside
+    assert re.search(r"sums of columns -?0\.0 points \(.*\), undecided", beside)
+    assert not re.search(r"chain tokens [^;]*undecided", beside)
+    assert states.OWN_STATES in said
+
+
+def test_sentences_on_states_say_by_how_much_and_whether_it_is_decided():
+    columns = {"decodable": True, "used": False, "control": 0.99, "steering_random": 0.1}
+    rows = []
+    for model, steering in (("ICoT-SI", 0.6), ("Running sums", 0.3)):
+        for variable in ("t2", "t3"):
+            one = made_seeds({10: 0.0, 11: 0.01, 12: 0.02}, model=model, variable=variable)
+            one["steering"] = steering + one.accuracy * (1 if model == "ICoT-SI" else 2)
+            one["selectivity"] = {"ICoT-SI": [0.1, 0.2, 0.0]}.get(model, [0.0, 0.1, 0.2])
+            rows.append(one.assign(**columns))
+    said = get_study("inside").words([], pd.concat(rows))
+    first = "ICoT-SI less Running sums, "
+    steered, selective = (
+        next(one for one in said if one.startswith(first + what))
+        for what in ("steered answers", "selectivity")
+    )
+    assert "29.0 points" in steered
+    assert "do not decide" not in steered
+    assert "0.0 points" in selective
+    assert "do not decide" in selective
+
+
+@pytest.mark.parametrize(
+    ("successes", "expected"),
+    [
+        ([0, 0, 0, 0, 0, 0, 0, 0], "differ (Fisher's test, p = 0.00016)"),
+        ([1, 1, 1, 1, 1, 1, 1, 0], "are not told apart by the data (Fisher's test, p = 1)"),
+        ([0, 0], "too few seeds"),
+    ],
+)
+def test_schedules_are_told_apart_by_the_seeds_that_succeed(successes, expected):
+    rows = [
+        pd.DataFrame({"success": one}).astype(bool) for one in (successes, [1] * len(successes))
+    ]
+    assert expected in stability._compared("adaptive", *rows)
+
+
+def test_seconds_to_90_count_from_where_everything_is_removed(monkeypatch):
+    table = pd.DataFrame(
+        {
+            "removed": [11, 12, 12, 12],
+            "chain_length": 12,
+            "valid_match": [0.95, 0.5, 0.9, 0.99],
+            "seconds": [10.0, 20.0, 30.04, 40.0],
+        }
+    )
+    monkeypatch.setattr(stability, "learning_table", lambda runs: table)
+    assert stability._seconds_to_90(None) == 30.0
+    monkeypatch.setattr(stability, "learning_table", lambda runs: table[:2])
+    assert np.isnan(stability._seconds_to_90(None))
 
 
 def test_what_no_study_has_is_an_error_that_lists_what_there_is(runs_folder, capsys):

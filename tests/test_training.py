@@ -14,6 +14,7 @@ from icotlib.config import OptimConfig, RunConfig, TrainConfig, to_dict
 from icotlib.data.corpus import examples_of, load_corpus
 from icotlib.data.files import write_examples
 from icotlib.errors import RunError, TrainingError
+from icotlib.evaluation.generation import MORE
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.methods.micro_batches import length_groups
 from icotlib.methods.schedule import BLOCK
@@ -344,6 +345,35 @@ def test_own_files_train_for_epochs(runs_folder, tiny, tmp_path):
     run = train(tiny.override({"data.path": str(tmp_path / "own")}))
     assert run.name.startswith("one_model-own-s0")
     assert run.stages.removed.tolist() == [0, 1, 2, 3]
+
+
+def test_what_a_model_may_write_is_what_the_longest_chain_of_its_training_needs(
+    runs_folder, tiny, tmp_path, monkeypatch
+):
+    short, long = "1 2 3", " ".join("3" * 23)
+    for split, digits in {"train": "12345678", "valid": "9", "test": "0"}.items():
+        chains = [long if digit == "1" else short for digit in digits]
+        examples = [
+            Example(digit, chain, digit) for digit, chain in zip(digits, chains, strict=True)
+        ]
+        write_examples(tmp_path / "own" / f"{split}.txt", examples)
+    own = {"data.path": str(tmp_path / "own"), "method": "explicit_cot"}
+    run = train(tiny.override(own | {"model.extra_positions": 40}))
+    limit = int(run.stages.max_new_tokens.iloc[0])
+    model = StageModel.of(run)
+    rest = model.encode([Example("9", short, "9")])
+    held_out = int((rest.total - rest.question)[0]) + MORE
+    assert limit == held_out + 20
+    assert model.max_new_tokens == limit
+    longer = model.evaluate([Example("9", " ".join("3" * 43), "9")])
+    assert longer.max_new_tokens == limit + 20
+    assert model.evaluate([Example("9", short, "9")]).max_new_tokens == limit
+    older = run.stages.drop(columns="max_new_tokens")
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "stages", property(lambda self: older))
+        assert StageModel.of(run).max_new_tokens == held_out
+    (tmp_path / "own" / "train.txt").unlink()
+    assert StageModel.of(run).max_new_tokens == limit
 
 
 def test_the_paper_preset_runs_on_a_pretrained_model_from_a_folder(runs_folder, pretrained):
