@@ -239,7 +239,7 @@ def notebooks() -> str:
 @block
 def targets() -> str:
     """Every target of the Makefile with its comment."""
-    text = (paths.PROJECT / "Makefile").read_text()
+    text = (paths.PROJECT / "Makefile").read_text(encoding="utf-8")
     described = re.findall(r"^([a-z]+):.*?## (.*)$", text, re.MULTILINE)
     return markdown(
         {"command": f"`make {name}`", "what it does": about} for name, about in described
@@ -249,7 +249,8 @@ def targets() -> str:
 @block
 def toy_method() -> str:
     """The complete file of a method, which the tests train."""
-    return f"```python\n{(paths.PROJECT / 'tests' / 'toy_method.py').read_text().strip()}\n```"
+    code = (paths.PROJECT / "tests" / "toy_method.py").read_text(encoding="utf-8")
+    return f"```python\n{code.strip()}\n```"
 
 
 #: Folders without a docstring of their own.
@@ -288,4 +289,4 @@ def _described(folder: Path, indent: str) -> Iterator[tuple[str, str]]:
 
 
 def _first_line(path: Path) -> str:
-    return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]

@@ -27,7 +27,7 @@ def pages() -> list[Path]:
 
 def blocks_of(page: Path) -> dict[str, str]:
     """The blocks of a page, by name, as they stand there."""
-    return dict(_BLOCK.findall(page.read_text()))
+    return dict(_BLOCK.findall(page.read_text(encoding="utf-8")))
 
 
 def update_pages() -> None:
@@ -40,4 +40,5 @@ def update_pages() -> None:
                 text = BLOCKS[name]() if name in BLOCKS else text
             return f"<!-- {name} -->\n{text}\n<!-- end {name} -->"
 
-        page.write_text(_BLOCK.sub(redraw, page.read_text()))
+        before = page.read_text(encoding="utf-8")
+        page.write_text(_BLOCK.sub(redraw, before), encoding="utf-8")

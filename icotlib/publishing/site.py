@@ -243,10 +243,10 @@ def _sphinx(source: Path, out: Path, builder: str) -> None:
     options = ["-q", "-b", builder, "-d", f"{out}.doctrees", "-w", str(complaints)]
     command = [sys.executable, "-m", "sphinx", *options, str(source), str(out)]
     ended = subprocess.run(command, capture_output=True, text=True)
-    found = complaints.read_text() if complaints.is_file() else ""
+    found = complaints.read_text(encoding="utf-8") if complaints.is_file() else ""
     found = found.replace(f"{source.resolve()}/", "").strip()
     if builder == "linkcheck" and (out / "output.txt").is_file():
-        found = (out / "output.txt").read_text().strip() if ended.returncode else ""
+        found = (out / "output.txt").read_text(encoding="utf-8").strip() if ended.returncode else ""
     if found:
         raise IcotError(f"the site has pages to mend:\n{found}")
     if ended.returncode:

@@ -81,7 +81,7 @@ def read_cells(path: str | Path) -> list[dict[str, Any]]:
                 for row in read_text_table(path).to_dict("records")
             ]
         else:
-            read = typed_yaml(path.read_text(), str(path))
+            read = typed_yaml(path.read_text(encoding="utf-8"), str(path))
             if isinstance(read, list) and all(isinstance(row, dict) for row in read):
                 read = [parse_overrides(row) for row in read]
     except FileNotFoundError:

@@ -135,7 +135,7 @@ def _code(kind: type) -> str:
         files = {function.__code__.co_filename for function in functions.values()}
         source = min(files) if files else inspect.getsourcefile(kind)
         if source is not None and os.path.isfile(source):
-            return _plain(Path(source).read_text())
+            return _plain(Path(source).read_text(encoding="utf-8"))
     values = [
         f"{name} {ADDRESS.sub('', repr(value))}"
         for name, value in sorted(vars(kind).items())
