@@ -88,7 +88,7 @@ class Inside(OfStates):
 def _kept(member: Member, control: Member | None, questions: QuestionSet) -> pd.DataFrame:
     """The rows of one model, which stay with its run."""
     beside = control.config.run_name if control else ""
-    key = questions.questions.tobytes() + beside.encode()
+    key = questions.questions.tobytes() + repr([beside, *COLUMNS]).encode()
     return measured_once(member.run, "inside", key, lambda: _measured(member, control, questions))
 
 

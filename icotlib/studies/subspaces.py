@@ -90,16 +90,18 @@ def kind_of(variable: str) -> str:
 
 def _kept(member: Member, questions: QuestionSet) -> pd.DataFrame:
     """The rows of one model, which stay with its run."""
-    preset = member.config.preset
-    key = questions.questions.tobytes() + f"{STEPS[preset]} {RANK}".encode()
-    return measured_once(member.run, "das", key, lambda: _measured(member, questions))
+    variables = interp.not_in_answer(questions, "chain", "number")
+    what = [STEPS[member.config.preset], RANK, *(one.name for one in variables)]
+    key = questions.questions.tobytes() + repr(what).encode()
+    return measured_once(member.run, "das", key, lambda: _measured(member, questions, variables))
 
 
-def _measured(member: Member, questions: QuestionSet) -> pd.DataFrame:
+def _measured(
+    member: Member, questions: QuestionSet, variables: Sequence[Variable]
+) -> pd.DataFrame:
     """Interchange interventions of one model: a row for each variable, and where the model is
     implicit one for its untrained twin."""
     model = StageModel.of(member.run, name=member.arm)
-    variables = interp.not_in_answer(questions, "chain", "number")
     rank = min(RANK, interp.stored_activations(model, questions).shape[-1])
     twins = [model.untrained()] if member.arm in CONTROL else []
     where, steps = _states(model, questions, variables), STEPS[member.config.preset]
