@@ -5,10 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pandas as pd
 import pytest
 
-from icotlib import experiments
+from icotlib import experiments, paths
 from icotlib.benchmarks.records import record_line, sentence
 from icotlib.cli import main
 from icotlib.errors import ConfigError
+from icotlib.publishing.blocks import BLOCKS
 from icotlib.system.added_rows import add_rows
 from icotlib.training.trainer import train
 
@@ -44,6 +45,18 @@ def test_an_imported_run_has_no_date_and_one_without_a_target_no_record(runs_fol
     assert record_line(run)["date"] == ""
     with pytest.raises(ConfigError, match=r"train\.stop_accuracy"):
         record_line(smoke_record(None))
+
+
+def test_the_page_shows_the_records_of_a_machine_together(runs_folder, tmp_path, monkeypatch):
+    lines = [record_line(smoke_record(target)) for target in (0.0, 1.0)]
+    table = pd.DataFrame([lines[0], lines[1] | {"target": 0.0, "seed": 1}])
+    add_rows(tmp_path / "records.csv", table)
+    monkeypatch.setattr(paths, "FIGURES", tmp_path)
+    header, _, row = BLOCKS["records"]().splitlines()
+    shown = dict(zip(header.split(" | "), row.split(" | "), strict=True))
+    assert shown["seconds by seed"] == f"{lines[0]['seconds']:,.0f}, not reached"
+    assert shown["examples by seed"] == f"{lines[0]['examples']:,}"
+    assert shown["test at the end"].count("%") == 2
 
 
 @pytest.mark.usefixtures("shared_worker")

@@ -19,6 +19,7 @@ from icotlib.running.costs import Cost, cost_of
 from icotlib.running.device_speed import H100_LAUNCH, H100_MEMORY, H100_SHARE, h100
 from icotlib.running.lengths import NominalLengths
 from icotlib.running.notebooks import notebooks as notebook_files
+from icotlib.system.wording import counted
 
 #: Every block by the name in its markers.
 BLOCKS: dict[str, Callable[[], str]] = {}
@@ -116,6 +117,34 @@ def _speeds(table: pd.DataFrame) -> str:
         shown = {name: "-" if x == "" else f"{float(x):,.2f}" for name, x in speeds.items()}
         rows.append(what | shown)
     return markdown(rows)
+
+
+@block
+def records() -> str:
+    """Minutes until a model answers with all chain tokens removed, by task, machine and setting."""
+    table = published.read("records", "seconds", "accuracy", "examples")
+    keys = ["task", "target", "removed", "precision", "threads", "device", "commit", "date"]
+    shown = []
+    for of_group, rows in table.groupby(keys, sort=False):
+        one = dict(zip(keys, of_group, strict=True))
+        shown.append(
+            {
+                "task": f"`{one['task']}`",
+                "tokens removed": one["removed"],
+                "match": f"{float(one['target']):.0%}",
+                "seconds by seed": ", ".join(map(_seconds, rows.seconds)),
+                "examples by seed": ", ".join(f"{x:,.0f}" for x in rows.examples.dropna()),
+                "test at the end": ", ".join(f"{x:.1%}" for x in rows.accuracy),
+                "precision": one["precision"],
+                "machine": f"{one['device']}, {counted(int(one['threads']), 'threads')} used",
+                "commit": f"`{one['commit'][:7]}`, {one['date']}",
+            }
+        )
+    return markdown(shown)
+
+
+def _seconds(seconds: float) -> str:
+    return "not reached" if pd.isna(seconds) else f"{seconds:,.0f}"
 
 
 @block

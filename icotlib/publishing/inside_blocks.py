@@ -2,7 +2,7 @@
 
 from icotlib.publishing import published
 from icotlib.publishing.blocks import block, markdown
-from icotlib.studies.subspaces import UNTRAINED
+from icotlib.reporting.figures.inside import UNTRAINED
 
 
 @block

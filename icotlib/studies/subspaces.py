@@ -18,6 +18,7 @@ from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.variables import Variable
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import about_seeds, capital, decided, points
+from icotlib.reporting.figures.inside import UNTRAINED
 from icotlib.running.progress import is_live
 from icotlib.studies.base import Member, measured_once, register
 from icotlib.studies.states import (
@@ -43,9 +44,6 @@ KINDS = {
     "carries": r"carry",
     "products of digits": r"a\d+ b",
 }
-
-#: What follows the name of a model with random weights.
-UNTRAINED = ", untrained"
 
 
 @register

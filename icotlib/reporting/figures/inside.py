@@ -20,6 +20,9 @@ from icotlib.reporting.figures.base import (
 from icotlib.reporting.figures.style import color_of, marker_of, seeds_text
 from icotlib.reporting.figures.styled import styled
 
+#: What follows the name of a model with random weights.
+UNTRAINED = ", untrained"
+
 #: What `decoded_and_used` shows of each chain token, and how the panels are called.
 _PANELS = {
     "selectivity": "decoded: probe less\nbest control (points)",
