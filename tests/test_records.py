@@ -9,7 +9,7 @@ from icotlib import experiments, paths
 from icotlib.benchmarks.records import record_line, sentence
 from icotlib.cli import main
 from icotlib.errors import ConfigError
-from icotlib.publishing.blocks import BLOCKS
+from icotlib.publishing.speed_blocks import records
 from icotlib.system.added_rows import add_rows
 from icotlib.training.trainer import train
 
@@ -52,7 +52,7 @@ def test_the_page_shows_the_records_of_a_machine_together(runs_folder, tmp_path,
     table = pd.DataFrame([lines[0], lines[1] | {"target": 0.0, "seed": 1}])
     add_rows(tmp_path / "records.csv", table)
     monkeypatch.setattr(paths, "FIGURES", tmp_path)
-    header, _, row = BLOCKS["records"]().splitlines()
+    header, _, row = records().splitlines()
     shown = dict(zip(header.split(" | "), row.split(" | "), strict=True))
     assert shown["seconds by seed"] == f"{lines[0]['seconds']:,.0f}, not reached"
     assert shown["examples by seed"] == f"{lines[0]['examples']:,}"

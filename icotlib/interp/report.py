@@ -233,6 +233,7 @@ def probing_table(
     tokens = variables_of(questions, "chain")
     able = able_to_matter(model, questions, tokens, probed[probed.kind == "chain"])
     variables, rows = {one.name: one for one in tokens}, []
+    chance = 1 / len(np.unique(questions.rendered.answer))
     for best in best_positions(able).to_dict("records"):
         token, layer, position = best["index"], best["layer"], best["position"]
         row = {"model": model.name, "removed": model.removed, "variable": best["variable"]}
@@ -245,9 +246,8 @@ def probing_table(
         row["patching_high"] = patched["high"]
         steered = steer(model, questions, token, layer, position).set_index("direction")
         row |= _steering_columns(steered)
-        row["steering_chance"] = 1 / len(np.unique(questions.rendered.answer))
-        beside = max(steered.high["random"], row["steering_chance"])
-        row["used"] = stands_out(steered.low["means"], beside)
+        row["steering_chance"] = chance
+        row["used"] = stands_out(steered.low["means"], max(steered.high["random"], chance))
         state = states[layer : layer + 1, position : position + 1]
         row["mlp"] = probe_grid(state, [variables[best["variable"]]], "mlp").score.iloc[0]
         row["mlp_input"] = probed.loc[best["row"], "input, MLP"]

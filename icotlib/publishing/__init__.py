@@ -7,7 +7,8 @@ blocks          every number of README and guide, drawn from tables
 study_blocks    those that are drawn from the tables of studies
 inside_blocks   those of the page on hidden states
 latent_blocks   those of the page on latent thoughts
-study_tables    the tables of studies as text
+speed_blocks    those of the page on speed
+study_tables    tables over seeds as text
 guide           README and guide: pages with blocks
 site            README, notebooks and guide as web pages
 """

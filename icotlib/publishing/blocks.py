@@ -14,12 +14,11 @@ from icotlib.config import RunConfig
 from icotlib.experiments import papers
 from icotlib.publishing import published
 from icotlib.reporting import tables
-from icotlib.reporting.results import final_rows, method_label
+from icotlib.reporting.results import final_rows
 from icotlib.running.costs import Cost, cost_of
 from icotlib.running.device_speed import H100_LAUNCH, H100_MEMORY, H100_SHARE, h100
 from icotlib.running.lengths import NominalLengths
 from icotlib.running.notebooks import notebooks as notebook_files
-from icotlib.system.wording import counted
 
 #: Every block by the name in its markers.
 BLOCKS: dict[str, Callable[[], str]] = {}
@@ -88,111 +87,6 @@ def weak_model() -> str:
         f"With two heads in place of four, coupling reaches {coupled['full']:.1%} (seed 0), and "
         f"{coupled['fixed emulator']:.1%} if the emulator stays fixed."
     )
-
-
-#: Columns of the table of speed: examples per second, and ratios of them, by what pages call them.
-SPEEDS = {"ours": "ours", "reference": "reference", "ratio": "ratio", "ours to bare": "to_bare"}
-
-
-@block
-def benchmark() -> str:
-    """Examples per second beside plain loops: a table for each machine and commit."""
-    groups = published.read("benchmark").groupby(["device", "commit"], sort=False)
-    return "\n\n".join(
-        f"{device}, commit `{commit[:7]}`:\n\n{_speeds(rows)}" for (device, commit), rows in groups
-    )
-
-
-def _speeds(table: pd.DataFrame) -> str:
-    rows = []
-    for row in table.to_dict("records"):
-        what = {
-            "what": row["what"],
-            "method": method_label(row["method"]) if row["what"] == "training" else "any",
-            "model": f"`{row['model']}`",
-            "threads": row["threads"],
-            "precision": row["precision"],
-        }
-        speeds = {name: row[column] for name, column in SPEEDS.items()}
-        shown = {name: "-" if x == "" else f"{float(x):,.2f}" for name, x in speeds.items()}
-        rows.append(what | shown)
-    return markdown(rows)
-
-
-@block
-def records() -> str:
-    """Minutes until a model answers with all chain tokens removed, by task, machine and setting."""
-    table = published.read("records", "seconds", "accuracy", "examples")
-    keys = ["task", "target", "removed", "precision", "threads", "device", "commit", "date"]
-    shown = []
-    for of_group, rows in table.groupby(keys, sort=False):
-        one = dict(zip(keys, of_group, strict=True))
-        shown.append(
-            {
-                "task": f"`{one['task']}`",
-                "tokens removed": one["removed"],
-                "match": f"{float(one['target']):.0%}",
-                "seconds by seed": ", ".join(map(_seconds, rows.seconds)),
-                "examples by seed": ", ".join(f"{x:,.0f}" for x in rows.examples.dropna()),
-                "test at the end": ", ".join(f"{x:.1%}" for x in rows.accuracy),
-                "precision": one["precision"],
-                "machine": f"{one['device']}, {counted(int(one['threads']), 'threads')} used",
-                "commit": f"`{one['commit'][:7]}`, {one['date']}",
-            }
-        )
-    return markdown(shown)
-
-
-def _seconds(seconds: float) -> str:
-    return "not reached" if pd.isna(seconds) else f"{seconds:,.0f}"
-
-
-@block
-def times() -> str:
-    """Minutes of the commands of the workbook."""
-    return markdown(
-        {
-            "command": f"`{row['command']}`",
-            "minutes": row["minutes"],
-            "machine": row["device"],
-            "commit": f"`{row['commit']}`",
-        }
-        for row in published.read("times").to_dict("records")
-    )
-
-
-@block
-def series() -> str:
-    """Seconds of the series beside those of an earlier commit, on each machine, seed by seed."""
-    table = published.read("series")
-    keys = ["device", "date", "commit", "precision"]
-    groups = {key: rows.set_index("seed") for key, rows in table.groupby(keys, sort=False)}
-    shown = []
-    for (device, date, commit, precision), rows in groups.items():
-        before = groups.get((device, date, "b780830", "fp32"))
-        if commit == "b780830" or before is None:
-            continue
-        before = before.loc[rows.index]
-        (seconds, right), (seconds_before, right_before) = _by_seed(rows), _by_seed(before)
-        shown.append(
-            {
-                "machine": device,
-                "commit": f"`{commit}`",
-                "precision": precision,
-                "seconds by seed": seconds,
-                "one model for all k, exact match": right,
-                "seconds at `b780830`": seconds_before,
-                "exact match there": right_before,
-                "share of the time": f"{rows.seconds.sum() / before.seconds.sum():.0%}",
-            }
-        )
-    return markdown(shown)
-
-
-def _by_seed(rows: pd.DataFrame) -> tuple[str, str]:
-    """Seconds and accuracy of each seed."""
-    seconds = ", ".join(f"{one:.0f}" for one in rows.seconds)
-    return seconds, ", ".join(f"{one:.1%}" for one in rows.one_model)
 
 
 @block

@@ -13,6 +13,7 @@ from icotlib import paths
 from icotlib.publishing import (  # noqa: F401  (they register blocks)
     inside_blocks,
     latent_blocks,
+    speed_blocks,
     study_blocks,
 )
 from icotlib.publishing.blocks import BLOCKS

@@ -2,7 +2,7 @@
 
 from icotlib.publishing import published
 from icotlib.publishing.blocks import block, markdown
-from icotlib.reporting.figures.inside import UNTRAINED
+from icotlib.reporting.figures.inside import of_trained
 
 
 @block
@@ -34,7 +34,6 @@ def das() -> str:
     for variable, rows in table.groupby("variable", sort=False):
         means = rows.groupby("model").accuracy.mean()
         followed = {model: f"{100 * means[model]:.1f}" for model in models}
-        trained = rows[~rows.model.str.endswith(UNTRAINED)]
-        random = {"random subspaces": f"{100 * trained.control.mean():.1f}"}
+        random = {"random subspaces": f"{100 * of_trained(rows).control.mean():.1f}"}
         shown.append({"variable": variable} | followed | random)
     return markdown(shown)

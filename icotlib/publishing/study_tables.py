@@ -1,4 +1,4 @@
-"""The tables of studies as text, for the blocks of pages."""
+"""Tables over seeds as text, for the blocks of pages."""
 
 from collections.abc import Callable
 from typing import Any

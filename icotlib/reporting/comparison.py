@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from icotlib.errors import RunError
+from icotlib.reporting.conclusions.sentences import decided
 from icotlib.reporting.groups import Group, difference_table, find_group
 from icotlib.reporting.results import final_rows, method_label, results_table, with_ancestors
 from icotlib.reporting.samples import paired_answers, sample_of
@@ -220,7 +221,7 @@ def _difference(samples: Sequence[Sample], difference: Interval) -> str:
             f"configurations, which takes at least {ENOUGH_SEEDS} seeds of each: another seed may "
             "differ by more."
         )
-    if low <= 0 <= high:
+    if not decided(difference):
         return f"No difference is shown: {measured}."
     return f"{SIDES[0] if low > 0 else SIDES[1]} is better: {measured}."
 

@@ -17,6 +17,7 @@ from icotlib import interp
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.experiments.interp import N_EXAMPLES
 from icotlib.interp.report import MARGIN
+from icotlib.interp.variables import Variable
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import about_seeds, capital, doubt, points
 from icotlib.reporting.statistics import ENOUGH_SEEDS
@@ -62,13 +63,12 @@ class Inside(OfStates):
     )
 
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
-        found = []
-        for own, questions in asked(members, QUESTIONS):
-            tokens = [one.name for one in interp.not_in_answer(questions, "chain")]
-            for arm, member in own.items():
-                rows = _kept(member, own.get(CONTROL.get(arm, "")), questions)
-                found.append(rows[rows.variable.isin(tokens)])
-        return pd.concat(found, ignore_index=True)
+        kept = (
+            _kept(member, own.get(CONTROL.get(arm, "")), questions)
+            for own, questions in asked(members, QUESTIONS)
+            for arm, member in own.items()
+        )
+        return pd.concat(kept, ignore_index=True)
 
     def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
         return figures.decoded_and_used(table)
@@ -87,17 +87,22 @@ class Inside(OfStates):
 
 def _kept(member: Member, control: Member | None, questions: QuestionSet) -> pd.DataFrame:
     """The rows of one model, which stay with its run."""
+    tokens = interp.not_in_answer(questions, "chain")
     beside = control.config.run_name if control else ""
-    key = questions.questions.tobytes() + repr([beside, *COLUMNS]).encode()
-    return measured_once(member.run, "inside", key, lambda: _measured(member, control, questions))
+    what = [beside, *COLUMNS, *(one.name for one in tokens)]
+    key = questions.questions.tobytes() + repr(what).encode()
+    return measured_once(
+        member.run, "inside", key, lambda: _measured(member, control, questions, tokens)
+    )
 
 
-def _measured(member: Member, control: Member | None, questions: QuestionSet) -> pd.DataFrame:
+def _measured(
+    member: Member, control: Member | None, questions: QuestionSet, tokens: Sequence[Variable]
+) -> pd.DataFrame:
     """Probes, patching and steering of one model: a row for each chain token."""
     _, pairs = N_EXAMPLES[member.config.preset]
     model = StageModel.of(member.run, name=member.arm)
     beside = StageModel.of(control.run) if control else None
-    tokens = interp.not_in_answer(questions, "chain")
     probed = interp.probe_with_controls(model, questions, tokens, beside, progress=is_live())
     table = interp.probing_table(model, questions, probed, pairs).assign(seed=member.seed)
     interp.discard_activations(model, questions)  # gigabytes, and the rows are kept

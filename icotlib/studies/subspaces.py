@@ -18,7 +18,7 @@ from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.variables import Variable
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import about_seeds, capital, decided, points
-from icotlib.reporting.figures.inside import UNTRAINED
+from icotlib.reporting.figures.inside import UNTRAINED, of_trained
 from icotlib.running.progress import is_live
 from icotlib.studies.base import Member, measured_once, register
 from icotlib.studies.states import (
@@ -64,21 +64,18 @@ class Subspaces(OfStates):
         return pd.concat(kept, ignore_index=True)
 
     def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
-        trained = table[~table.model.str.endswith(UNTRAINED)]
-        return figures.exchanged(trained, trained.variable.map(kind_of))
+        return figures.exchanged(table, table.variable.map(kind_of))
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
         table = table.assign(kind=table.variable.map(kind_of))
         seeds = table.seed.nunique()
-        models = [name for name in dict.fromkeys(table.model) if not name.endswith(UNTRAINED)]
+        models = list(dict.fromkeys(of_trained(table).model))
         said = [_followed(name, table) for name in models]
         compared = [one for pair in pairs_among(models) if (one := _beside(*pair, table))]
         if compared:
             compared.append("Of so many intervals, one in twenty leaves out zero by chance.")
-        return [
-            *(*said, *compared, *less_accurate(self, members)),
-            *(OWN_STATES, about_seeds(seeds)),
-        ]
+        said += [*compared, *less_accurate(self, members)]
+        return [*said, OWN_STATES, about_seeds(seeds)]
 
 
 def kind_of(variable: str) -> str:

@@ -228,8 +228,10 @@ def _largest_drop(drops: Mapping[int, Interval]) -> str:
         return f"None of its {len(drops)} removals by itself costs accuracy that the data can show."
     stage = min(costly, key=lambda one: costly[one].value)
     found = costly[stage]
-    said = f"The costliest of its {len(drops)} removals is number {stage}: {size(found)}."
-    return f"{said[:-1]}; chosen as the largest of them, that is likely too much."
+    return (
+        f"The costliest of its {len(drops)} removals is number {stage}: {size(found)}; chosen as "
+        "the largest of them, that is likely too much."
+    )
 
 
 # --- all runs ----------------------------------------------------------------------------------

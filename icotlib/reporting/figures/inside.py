@@ -20,7 +20,7 @@ from icotlib.reporting.figures.base import (
 from icotlib.reporting.figures.style import color_of, marker_of, seeds_text
 from icotlib.reporting.figures.styled import styled
 
-#: What follows the name of a model with random weights.
+#: What follows the name of a model with random weights, in the table of the study `das`.
 UNTRAINED = ", untrained"
 
 #: What `decoded_and_used` shows of each chain token, and how the panels are called.
@@ -60,16 +60,24 @@ def decoded_and_used(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def of_trained(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the study `das` that are of trained models."""
+    return table[~table.model.str.endswith(UNTRAINED)]
+
+
 @styled
 def exchanged(table: pd.DataFrame, kinds: pd.Series) -> Figure:
     """For each variable, how many answers follow when a learned subspace is exchanged.
 
     Points are means over seeds, lines reach from the lowest seed to the highest; the dashed line
-    is the mean of random subspaces. A panel for each kind of variable.
+    is the mean of random subspaces. A panel for each kind of variable. Models with random weights
+    are left out.
 
     Args:
         table: of the study `das`; kinds: of its rows.
     """
+    table = of_trained(table)
+    kinds = kinds[table.index]
     shown = list(dict.fromkeys(kinds))
     figure = empty_figure(PAGE, 4.2)
     rows = -(-len(shown) // 2)
