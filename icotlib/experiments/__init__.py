@@ -3,6 +3,7 @@
 base          the three presets, and how a config is made from them
 stepwise      explicit CoT, No CoT, running sums, stepwise internalization, one model for all k
 latent        latent places: pause tokens, Coconut, SIM-CoT, CODI
+four_digits   4x4 digits from random weights, all chain tokens removed
 graphs        methods on graphs of ProsQA, from random weights
 budgets       steps of a method that take as long as a run of another, as measured
 distillation  distillation's phases, baselines, ablations and studies

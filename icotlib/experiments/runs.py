@@ -15,6 +15,7 @@ from icotlib.experiments.distillation import (
     kd_student,
     kd_teacher,
 )
+from icotlib.experiments.four_digits import FOUR_DIGITS
 from icotlib.experiments.graphs import GRAPHS
 from icotlib.experiments.latent import LATENT
 from icotlib.experiments.own import own_kd, own_si
@@ -50,6 +51,7 @@ RUNS: dict[str, Callable[..., RunConfig]] = {
     "tour": tour,
     **LATENT,
     **GRAPHS,
+    **FOUR_DIGITS,
 }
 
 
