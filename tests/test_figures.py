@@ -110,6 +110,11 @@ DRAWN = {
             kind=["one model", "specialist"], budget=["fifth", "whole"], removed=[0, 6], seed=[1, 2]
         ).assign(n=10)
     ),
+    "long_removal": lambda: figures.long_removal(
+        made_scores(method=["icot_si", "no_cot"], removed=[0, 4], seed=[1, 2]).assign(
+            examples=[1000, 1000, 2000, 2000] * 2, chain_length=4, n=10
+        )
+    ),
     "depth_over_seeds": lambda: figures.depth_over_seeds(
         made_scores(
             method=["icot_kd", "icot_si"], layers=[9, 14], phase=["coupled", "none read"], seed=[1]

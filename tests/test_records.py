@@ -103,6 +103,13 @@ def test_rows_of_two_processes_are_all_added_and_older_ones_stay_as_they_are(tmp
     assert table.read_text() == "a,b\n1,2,\n"
 
 
+def test_every_record_ends_with_the_whole_chain_removed():
+    for task, steps in {"mult-4x2": 12, "mult-4x4": 46}.items():
+        config = experiments.record(task, "fast", 3)
+        assert (config.task, config.seed, config.train.stop_accuracy) == (task, 3, 0.95)
+        assert config.spec.make_schedule(config, steps).final_stage == steps
+
+
 def test_only_known_tasks_have_a_record():
     with pytest.raises(ConfigError, match=r"no record is kept of 'mult-4x5'.*mult-4x4"):
         experiments.record("mult-4x5", "fast")

@@ -255,7 +255,7 @@ def test_methods_are_compared_at_equal_seconds_and_at_equal_examples(runs_folder
     assert not any(one.startswith("With as many") for one in said)
 
 
-@pytest.mark.parametrize("name", ["methods", "contents", "stability"])
+@pytest.mark.parametrize("name", ["methods", "contents", "stability", "four_digits"])
 def test_rows_of_a_table_that_takes_arms_name_them(name):
     study = get_study(name)
     members = study.members()
@@ -437,6 +437,62 @@ def test_a_shift_that_helps_is_no_cost_and_one_or_two_questions_decide_nothing()
     # Every seed answers the same questions: one more of 2,000 may be due to these questions.
     (said, _) = study.words([], made_shifts((0.9995, 0.9995, 0.9995)))
     assert "do not decide" in said
+
+
+def four_digit_rows(method, seed, stages, n=1000):
+    """Rows of the study `four_digits`, one for each stage.
+
+    Args:
+        stages: tokens removed, of 3, with the examples at the end of the stage and the accuracy.
+    """
+    return [
+        {
+            "method": method,
+            "removed": removed,
+            "chain_length": 3,
+            "seed": seed,
+            "examples": examples,
+            "seconds": examples / 100,
+            "accuracy": accuracy,
+            "n": n,
+        }
+        for removed, examples, accuracy in stages
+    ]
+
+
+def test_sentences_on_four_digits_are_of_the_last_stages_and_name_the_longest_before():
+    study = get_study("four_digits")
+    stages = [(0, 400, 0.9), (1, 500, 0.5), (2, 1500, 0.4), (3, 4000, 0.96)]
+    later = [(0, 400, 0.9), (1, 700, 0.6), (2, 1600, 0.5), (3, 4000, 0.98)]
+    rows = four_digit_rows("icot_si", 10, stages) + four_digit_rows("icot_si", 11, later)
+    rows += four_digit_rows("no_cot", 10, [(3, 4000, 0.01)])
+    said = study.words([], pd.DataFrame(rows))
+    assert said[0].startswith("ICoT-SI: 97.0% ")
+    assert "3 of 3 tokens removed (2 seeds, lowest 96.0%), after 4,000 examples" in said[0]
+    assert said[1].startswith("No CoT: 1.0% ")
+    assert said[2] == (
+        "The last token was removed after 1,500 and 1,600 examples. The longest stage before took "
+        "1,000, with 2 removed."
+    )
+    assert said[3].startswith("ICoT-SI less No CoT: 96.0 points")
+    assert said[-1].startswith("This is one seed")  # of No CoT
+    short = study.words(
+        [], pd.DataFrame([row for row in rows if row["removed"] != 3 or row["method"] == "no_cot"])
+    )
+    assert not any("less No CoT" in one or "last token" in one for one in short)
+
+
+def test_four_digits_show_every_stage_of_the_chain_and_the_ends_of_the_others(runs_folder):
+    answer = icot.study("four_digits", "smoke", seeds=[10])
+    table = answer.table
+    chain = table.chain_length.iloc[0]
+    removed = {method: rows.removed.tolist() for method, rows in table.groupby("method")}
+    assert removed["no_cot"] == [chain]
+    assert removed["explicit_cot"] == [0]
+    assert removed["icot_si"] == list(range(len(removed["icot_si"])))
+    spent = table[table.method == "icot_si"].examples
+    assert spent.is_monotonic_increasing
+    assert spent.max() == table[table.method == "no_cot"].examples.item()
 
 
 def test_specialists_stand_beside_the_one_model_at_their_stage(runs_folder):

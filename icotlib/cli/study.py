@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> None:
         ignored |= {"--publish": options.publish, "--plan": options.plan, "--out": options.out}
         refuse(ignored, "icot study without a name lists the studies")
         for name in study_names():
-            print(f"{name:12}{get_study(name).question}")
+            print(f"{name:13}{get_study(name).question}")
         return
     asked = get_study(options.name)
     check_publishable(options, asked)

@@ -13,6 +13,7 @@ own           your own model and data
 papers        every number of the two papers' tables as a run
 relatives     numbers of Coconut's and CODI's tables as runs
 published     all of these, found by name
+records       runs that are timed until they answer without any step
 workbook      which runs the workbook consists of, and what each notebook asks for
 runs          the runs that `icot train NAME` knows
 drafts        settings as they are typed: what is wrong with each, and the overrides they make
@@ -40,6 +41,7 @@ from icotlib.experiments.interp import N_EXAMPLES, NO_COT_CONTROL, SHORT_NAMES, 
 from icotlib.experiments.latent import LATENT, coconut, codi, pause, pause_as_thought, sim_cot
 from icotlib.experiments.ood import shifted
 from icotlib.experiments.own import PROBLEMS, own, own_kd, own_si
+from icotlib.experiments.records import record
 from icotlib.experiments.runs import RUNS, plain, run_config
 from icotlib.experiments.stepwise import (
     SCHEDULE_ABLATIONS,
@@ -48,7 +50,6 @@ from icotlib.experiments.stepwise import (
     no_cot,
     one_model,
     paper_pace,
-    record,
     running_sums,
     schedule_ablations,
     tour,

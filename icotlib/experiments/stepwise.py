@@ -4,7 +4,6 @@ and one model for all k."""
 from typing import Any
 
 from icotlib.config import RunConfig, parse_overrides
-from icotlib.errors import ConfigError, did_you_mean
 from icotlib.experiments import budgets
 from icotlib.experiments.base import PAPER_OPTIM, PAPER_REMOVAL, check, make
 from icotlib.registry import METHODS
@@ -123,15 +122,6 @@ SCHEDULE_ABLATIONS: dict[str, dict[str, Any]] = {
 }
 
 
-#: The papers' smallest cell, 4x4 digits, on a laptop.
-LARGE: dict[str, Any] = {
-    "data.task": "mult-4x4",
-    "removal.warmup_steps": 500,
-    "train.length_groups": 4,
-    "train.steps": 16_000,
-}
-
-
 def explicit_cot(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """The teacher: it writes every step."""
     changes: dict[str, Any] = {"method": "explicit_cot"}
@@ -230,30 +220,6 @@ def tour(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
         preset = "fast"
         changes |= SMALL | {"train.steps": 1000, "optim.decay_fraction": 0.6}
     return make(preset, seed, overrides, changes)
-
-
-#: Tasks with a record, and what differs there from `one_model` at `fast`.
-RECORDS: dict[str, dict[str, Any]] = {
-    "mult-4x2": {"train.eval_every": 25},
-    "mult-4x4": LARGE | {"train.eval_every": 250},
-}
-
-
-def record(task: str, preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
-    """One model for every stage, trained until 95% of validation answers are right with all tokens
-    removed, in the fastest precision of this machine.
-
-    Raises `ConfigError` for a task without a record.
-    """
-    if task not in RECORDS:
-        raise ConfigError(
-            f"no record is kept of {task!r}: one of {', '.join(RECORDS)}."
-            f"{did_you_mean(task, RECORDS)}"
-        )
-    changes = {"label": "record", "train.stop_accuracy": 0.95, "train.precision": "fastest"}
-    if preset != "smoke":
-        changes |= {"data.task": task} | RECORDS[task]
-    return one_model(preset, seed, changes | parse_overrides(overrides))
 
 
 def _size(preset: str, run: str) -> dict[str, Any]:

@@ -97,6 +97,7 @@ NEEDED: dict[str, tuple[Callable[..., Any], ...]] = {
     "18": (),
     "19": (),
     "20": (),
+    "21": (),
     "99": (series,),
 }
 
@@ -110,6 +111,7 @@ READ: dict[str, tuple[Callable[..., Any], ...]] = {
     "18": (series, icot_kd, coconut, pause, codi),
     "19": (no_cot, running_sums),
     "20": (series, icot_kd, running_sums),
+    "21": (icot_si, no_cot, explicit_cot),
     "99": (icot_kd, shifted),  # which it shows where they are finished
 }
 

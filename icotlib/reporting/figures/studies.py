@@ -20,6 +20,7 @@ from icotlib.reporting.figures.base import (
     percent,
 )
 from icotlib.reporting.figures.means import draw_mean, mean_and_error
+from icotlib.reporting.figures.methods import draw_removed
 from icotlib.reporting.figures.style import (
     CYCLE,
     arm_style,
@@ -210,6 +211,32 @@ def anytime(table: pd.DataFrame) -> Figure:
     ax.set_title(seeds_text(table))
     percent(ax, WITH_BARS)
     legend_outside(figure, loc="outside lower center")
+    return figure
+
+
+@styled
+def long_removal(table: pd.DataFrame) -> Figure:
+    """Accuracy while a long chain is removed, and after how many examples each token went.
+
+    Thin lines are single seeds.
+
+    Args:
+        table: of the study `four_digits`.
+    """
+    figure, (left, right) = new_figure(PAGE, 2.7, 2)
+    run = table.method + " " + table.seed.astype(str)
+    stages = table.rename(columns={"n": "n_test"}).assign(run=run, variant="", schedule="")
+    draw_removed(left, stages.assign(unit="tokens"))
+    left.set_title("Accuracy while the chain is removed")
+    for (method, seed), rows in table.groupby(["method", "seed"]):
+        if len(rows) > 1:
+            look = {"color": color_of(str(method)), "lw": 1, "drawstyle": "steps-pre"}
+            rows = rows.sort_values("removed")
+            right.plot([0, *rows.examples / 1e6], [0, *rows.removed], label=f"seed {seed}", **look)
+    right.set_title("When each token went, for each seed")
+    right.set_xlabel("training examples, millions")
+    right.set_ylabel("tokens removed")
+    legend_outside(figure, *left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
