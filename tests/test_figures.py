@@ -112,7 +112,7 @@ DRAWN = {
     ),
     "long_removal": lambda: figures.long_removal(
         made_scores(method=["icot_si", "no_cot"], removed=[0, 4], seed=[1, 2]).assign(
-            examples=[1000, 1000, 2000, 2000] * 2, chain_length=4, n=10
+            examples=[1000, 1000, 2000, 2000] * 2, chain_length=4, n=10, unit="tokens"
         )
     ),
     "depth_over_seeds": lambda: figures.depth_over_seeds(

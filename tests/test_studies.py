@@ -22,6 +22,7 @@ from icotlib.evaluation.stage_model import StageModel
 from icotlib.experiments import budgets
 from icotlib.experiments.graphs import OWN
 from icotlib.models.decoding import decoding
+from icotlib.publishing.guide import BLOCKS
 from icotlib.registry import STUDIES, import_file
 from icotlib.running import calibration
 from icotlib.studies import (
@@ -450,6 +451,7 @@ def four_digit_rows(method, seed, stages, n=1000):
             "method": method,
             "removed": removed,
             "chain_length": 3,
+            "unit": "tokens",
             "seed": seed,
             "examples": examples,
             "seconds": examples / 100,
@@ -470,16 +472,39 @@ def test_sentences_on_four_digits_are_of_the_last_stages_and_name_the_longest_be
     assert said[0].startswith("ICoT-SI: 97.0% ")
     assert "3 of 3 tokens removed (2 seeds, lowest 96.0%), after 4,000 examples" in said[0]
     assert said[1].startswith("No CoT: 1.0% ")
+    assert "(one seed), after" in said[1]
     assert said[2] == (
         "The last token was removed after 1,500 and 1,600 examples. The longest stage before took "
         "1,000, with 2 removed."
     )
     assert said[3].startswith("ICoT-SI less No CoT: 96.0 points")
-    assert said[-1].startswith("This is one seed")  # of No CoT
-    short = study.words(
-        [], pd.DataFrame([row for row in rows if row["removed"] != 3 or row["method"] == "no_cot"])
-    )
-    assert not any("less No CoT" in one or "last token" in one for one in short)
+    assert said[4] == "2 seeds are too few for a claim about others."
+
+
+def test_four_digits_of_a_seed_that_still_writes_are_compared_with_nothing():
+    rows = four_digit_rows("icot_si", 10, [(0, 400, 0.9), (3, 4000, 0.96)])
+    rows += four_digit_rows("icot_si", 11, [(0, 400, 0.9), (1, 4000, 0.8)])
+    rows += four_digit_rows("no_cot", 10, [(3, 4000, 0.01)])
+    said = get_study("four_digits").words([], pd.DataFrame(rows))
+    assert "right with 3 and 1 of 3 tokens removed" in said[0]
+    assert said[2].startswith("ICoT-SI ended with 1 of 3 tokens removed: it is not compared")
+    assert len(said) == 4
+
+
+def test_the_page_of_a_published_file_takes_the_last_stage_of_each_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "FIGURES", tmp_path)
+    columns = ["run", "method", "label", "seed", "removed", "accuracy", "n"]
+    rows = [
+        ["a", "icot_si", "", 10, 0, 1.0, 100],
+        ["a", "icot_si", "", 10, 3, 0.5, 100],
+        ["b", "icot_si", "", 11, 3, 0.7, 100],
+        ["c", "explicit_cot", "", 10, 0, 0.9, 100],
+    ]
+    table = pd.DataFrame(rows, columns=columns)
+    table.to_csv(tmp_path / "graph_file.csv", index=False)
+    _, _, first, second = BLOCKS["graph_file"]().splitlines()
+    assert first.startswith("| Explicit CoT | 90.0%")
+    assert second.endswith("| 50.0, 70.0 |")
 
 
 def test_four_digits_show_every_stage_of_the_chain_and_the_ends_of_the_others(runs_folder):
@@ -489,10 +514,14 @@ def test_four_digits_show_every_stage_of_the_chain_and_the_ends_of_the_others(ru
     removed = {method: rows.removed.tolist() for method, rows in table.groupby("method")}
     assert removed["no_cot"] == [chain]
     assert removed["explicit_cot"] == [0]
-    assert removed["icot_si"] == list(range(len(removed["icot_si"])))
+    assert removed["icot_si"] == list(range(chain + 1))
     spent = table[table.method == "icot_si"].examples
     assert spent.is_monotonic_increasing
     assert spent.max() == table[table.method == "no_cot"].examples.item()
+    assert any(said.startswith("ICoT-SI less No CoT") for said in answer.words)
+    left, right = answer.figure.axes[:2]
+    assert len(left.get_lines()) == 3
+    assert len(right.get_lines()) == 1
 
 
 def test_specialists_stand_beside_the_one_model_at_their_stage(runs_folder):

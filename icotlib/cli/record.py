@@ -9,7 +9,7 @@ examples:
   icot record
         4x2 digits: minutes until 95% with all 12 tokens removed
   icot record mult-4x4
-        the papers' smallest cell, all 46 tokens: hours
+        4x4 digits: over an hour until 95% with all 46 tokens removed
   icot record --seed 3 --out mine.csv
         add the line to a table of your own
 """

@@ -7,9 +7,8 @@ import pandas as pd
 
 from icotlib.publishing import published
 from icotlib.publishing.blocks import block, markdown
-from icotlib.publishing.study_tables import MATCH, by_group, each, examples, words
+from icotlib.publishing.study_tables import MATCH, best_first, by_group, each, examples, words
 from icotlib.reporting.figures.style import arm_style
-from icotlib.reporting.results import named
 from icotlib.reporting.statistics import over_seeds
 
 #: How budgets are named: whole steps take about as many seconds.
@@ -41,25 +40,6 @@ def quarrel() -> str:
 
 
 @block
-def graph_file() -> str:
-    """What each method answers of the published file of graphs, the most accurate one first."""
-    table = published.read("graph_file", "seed", "accuracy", "n")
-    table["method"] = [named(row.method, row.label) for row in table.itertuples()]
-    columns: dict[str, Callable[..., Any]] = {
-        "method": lambda rows: arm_style(rows.method.iloc[0])["label"],
-        MATCH: lambda rows: words(over_seeds(rows)),
-        "each seed": each,
-    }
-    return by_group(_best_first(table), "method", columns)
-
-
-def _best_first(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows by method, the one with the highest mean accuracy first."""
-    means = table.groupby("method").accuracy.mean().sort_values(ascending=False, kind="stable")
-    return table.set_index("method").loc[list(means.index)].reset_index()
-
-
-@block
 def methods() -> str:
     """The methods of the field beside each other, the most accurate one of a budget first."""
     table = published.read(
@@ -69,7 +49,7 @@ def methods() -> str:
     table = table.sort_values(order, ascending=[False, False, True], kind="stable")
     shown = []
     for (task, budget), rows in table.groupby(["task", "budget"], sort=False):
-        for method, own in _best_first(rows).groupby("method", sort=False):
+        for method, own in best_first(rows).groupby("method", sort=False):
             first, unit = own.iloc[0], str(budget).partition(" ")[0]
             shown.append(
                 {

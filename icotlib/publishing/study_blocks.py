@@ -8,9 +8,9 @@ import pandas as pd
 
 from icotlib.publishing import published
 from icotlib.publishing.blocks import BLOCKS, block, markdown
-from icotlib.publishing.study_tables import MATCH, by_group, each, examples, words
+from icotlib.publishing.study_tables import MATCH, best_first, by_group, each, examples, words
 from icotlib.reporting.figures.style import kinds_of, schedule_label
-from icotlib.reporting.results import method_label
+from icotlib.reporting.results import final_rows, method_label, named
 from icotlib.reporting.statistics import better_by_a_question, mean_over_seeds, over_seeds, spent
 
 #: The rows of the main study as pages show them: method, budget, and what they are called.
@@ -193,6 +193,23 @@ def anytime() -> str:
         shown.append(found)
     return markdown(shown)
 
+
+def _on_file(name: str) -> str:
+    """What each method answers of a published file at its last stage, the most accurate first."""
+    table = final_rows(published.read(name, "seed", "removed", "accuracy", "n"))
+    table["method"] = [named(row.method, row.label) for row in table.itertuples()]
+    columns: dict[str, Callable[..., Any]] = {
+        "method": lambda rows: method_label(rows.method.iloc[0]),
+        MATCH: lambda rows: words(over_seeds(rows)),
+        "each seed": each,
+    }
+    return by_group(best_first(table), "method", columns)
+
+
+#: Tables of `icot evaluate --scores` on published files.
+FILES = ("graph_file",)
+
+BLOCKS.update({name: partial(_on_file, name) for name in FILES})
 
 #: Studies whose sentences stand on a page, each in the block `NAME_summary`.
 SAID = ("anytime", "das", "depth", "levers", "probing", "quarrel", "shifts")

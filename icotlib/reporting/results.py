@@ -194,9 +194,13 @@ def learning_table(runs: Iterable[Run]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=LEARNING)
 
 
-def final_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The last removal stage of each run."""
-    return table.loc[table.groupby("run")["removed"].idxmax()].reset_index(drop=True)
+def final_rows(table: pd.DataFrame, of: str | list[str] = "run") -> pd.DataFrame:
+    """The last removal stage of each run.
+
+    Args:
+        of: the columns that tell runs apart.
+    """
+    return table.loc[table.groupby(of)["removed"].idxmax()].reset_index(drop=True)
 
 
 #: What a user does with a damaged `speed.json`.

@@ -1,4 +1,4 @@
-"""4x4 digits, the papers' smallest cell, from random weights and without any of 46 chain tokens."""
+"""4x4 digits, the papers' smallest problem, from random weights: all 46 chain tokens removed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +10,9 @@ from icotlib.config import RunConfig
 from icotlib.experiments.four_digits import OWN, on_four_digits
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import about_seeds, less, listed, percent
-from icotlib.reporting.results import method_label
-from icotlib.reporting.statistics import over_seeds, sample_of_rows
-from icotlib.studies.base import Member, Study, register
+from icotlib.reporting.results import final_rows, method_label
+from icotlib.reporting.statistics import over_seeds
+from icotlib.studies.base import Member, Study, all_removed, register, still_writes
 from icotlib.system.wording import counted
 
 #: The method whose chain goes, and the one that never saw a chain.
@@ -27,7 +27,7 @@ class FourDigits(Study):
         "Does a small model with random weights learn to multiply four digits by four without "
         "writing any of the 46 chain tokens, and does it from answers alone?"
     )
-    seeds = (10, 11, 12)
+    seeds = (20, 21, 22)  # settings were tuned on 10 and 11 among others
     takes_arms = True
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
@@ -38,12 +38,13 @@ class FourDigits(Study):
 
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
         """Every stage that was tested: with the weights at its end, and what they had cost."""
-        rows = self.rows(members).sort_values(["arm", "seed", "removed"])
-        table = pd.DataFrame(
+        rows = self.rows(members).sort_values(["arm", "seed", "removed"], ignore_index=True)
+        return pd.DataFrame(
             {
                 "method": rows.arm,
                 "removed": rows.removed,
                 "chain_length": rows.chain_length,
+                "unit": rows.unit,
                 "seed": rows.seed,
                 "examples": rows.train_examples,
                 "seconds": rows.train_seconds.round(1),
@@ -53,47 +54,39 @@ class FourDigits(Study):
                 "n": rows.n_test,
             }
         )
-        place = table.method.map(list(OWN).index)
-        return table.loc[place.sort_values(kind="stable").index].reset_index(drop=True)
 
     def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
         return figures.long_removal(table)
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
-        ends = {method: _last(rows) for method, rows in table.groupby("method", sort=False)}
-        said = [_accuracy(str(method), rows) for method, rows in ends.items()]
-        if IMPLICIT in ends:
+        last = final_rows(table, ["method", "seed"])
+        ends = {str(method): rows for method, rows in last.groupby("method")}
+        said = [_accuracy(method, rows) for method, rows in ends.items()]
+        if IMPLICIT in ends and not all_removed(ends[IMPLICIT]):
+            said.append(still_writes(method_label(IMPLICIT), ends[IMPLICIT]))
+        elif IMPLICIT in ends:
             said += _on_the_way(table[table.method == IMPLICIT])
-            if ANSWERS_ALONE in ends and _all_removed(ends[IMPLICIT]):
-                first, second = (sample_of_rows(ends[x]) for x in (IMPLICIT, ANSWERS_ALONE))
+            if ANSWERS_ALONE in ends:
+                samples = self.samples(self.rows_by_arm(members), last)
                 names = method_label(IMPLICIT), method_label(ANSWERS_ALONE)
-                said.append(less(*names, first, second))
-        return [*said, about_seeds(min(len(rows) for rows in ends.values()))]
-
-
-def _last(rows: pd.DataFrame) -> pd.DataFrame:
-    """The last stage of each seed of one method."""
-    return rows.loc[rows.groupby("seed").removed.idxmax()]
-
-
-def _all_removed(last: pd.DataFrame) -> bool:
-    return bool((last.removed == last.chain_length).all())
+                said.append(less(*names, samples[IMPLICIT], samples[ANSWERS_ALONE]))
+        return [*said, about_seeds(table.seed.nunique())]
 
 
 def _accuracy(method: str, last: pd.DataFrame) -> str:
-    removed = f"{last.removed.min()} of {last.chain_length.max()} tokens"
+    """What a method answers at its last stage."""
+    removed = listed(dict.fromkeys(f"{stage}" for stage in last.removed))
+    lowest = f"{counted(len(last), 'seeds')}, lowest {last.accuracy.min():.1%}"
     return (
         f"{method_label(method)}: {percent(over_seeds(last))} of {last.n.min():,} unseen questions "
-        f"right with {removed} removed ({counted(len(last), 'seeds')}, lowest "
-        f"{last.accuracy.min():.1%}), after {last.examples.mean():,.0f} examples and "
-        f"{last.seconds.mean():,.0f} seconds of one thread."
+        f"right with {removed} of {last.chain_length.max()} {last.unit.iloc[0]} removed "
+        f"({lowest if len(last) > 1 else 'one seed'}), after {last.examples.mean():,.0f} examples "
+        f"and {last.seconds.mean():,.0f} training seconds."
     )
 
 
 def _on_the_way(rows: pd.DataFrame) -> list[str]:
     """When everything was removed, and at which stage a seed stayed longest until then."""
-    if not _all_removed(_last(rows)):
-        return []
     rows = rows.sort_values(["seed", "removed"])
     rows = rows.assign(spent=rows.groupby("seed").examples.diff())
     between = rows[(rows.removed > 0) & (rows.removed < rows.chain_length)]

@@ -1,5 +1,6 @@
 """Figures of the studies, each over its seeds."""
 
+import itertools
 import textwrap
 
 import numpy as np
@@ -20,9 +21,9 @@ from icotlib.reporting.figures.base import (
     percent,
 )
 from icotlib.reporting.figures.means import draw_mean, mean_and_error
-from icotlib.reporting.figures.methods import draw_removed
 from icotlib.reporting.figures.style import (
     CYCLE,
+    LINES,
     arm_style,
     color_of,
     kinds_of,
@@ -31,6 +32,7 @@ from icotlib.reporting.figures.style import (
 )
 from icotlib.reporting.figures.styled import styled
 from icotlib.reporting.results import method_label
+from icotlib.reporting.statistics import over_seeds
 
 #: More contents of latent places than this have their names upright.
 FEW = 3
@@ -218,24 +220,34 @@ def anytime(table: pd.DataFrame) -> Figure:
 def long_removal(table: pd.DataFrame) -> Figure:
     """Accuracy while a long chain is removed, and after how many examples each token went.
 
-    Thin lines are single seeds.
+    Each seed of a method with several stages has a line; others are lines at their mean over seeds,
+    in a band of its 95% interval.
 
     Args:
         table: of the study `four_digits`.
     """
     figure, (left, right) = new_figure(PAGE, 2.7, 2)
-    run = table.method + " " + table.seed.astype(str)
-    stages = table.rename(columns={"n": "n_test"}).assign(run=run, variant="", schedule="")
-    draw_removed(left, stages.assign(unit="tokens"))
+    for name, rows in table.groupby("method"):
+        method, look = str(name), {"color": color_of(str(name)), "lw": 1}
+        if rows.groupby("seed").size().max() == 1:
+            mean, low, high = over_seeds(rows)
+            left.axhline(mean, label=f"{method_label(method)} ({seeds_text(rows)})", **look)
+            left.axhspan(low, high, color=look["color"], alpha=0.12, lw=0)
+            continue
+        for line, (seed, own) in zip(itertools.cycle(LINES), rows.groupby("seed")):
+            own, look["ls"] = own.sort_values("removed"), line
+            left.plot(
+                own.removed, own.accuracy, label=f"{method_label(method)}, seed {seed}", **look
+            )
+            went = [0, *own.examples / 1e6], [0, *own.removed]
+            right.plot(*went, label=f"seed {seed}", drawstyle="steps-pre", **look)
+    unit = table.unit.iloc[0]
     left.set_title("Accuracy while the chain is removed")
-    for (method, seed), rows in table.groupby(["method", "seed"]):
-        if len(rows) > 1:
-            look = {"color": color_of(str(method)), "lw": 1, "drawstyle": "steps-pre"}
-            rows = rows.sort_values("removed")
-            right.plot([0, *rows.examples / 1e6], [0, *rows.removed], label=f"seed {seed}", **look)
-    right.set_title("When each token went, for each seed")
+    left.set_xlabel(f"chain {unit} removed (of {table.chain_length.max()})")
+    percent(left)
+    right.set_title("Removed during training")
     right.set_xlabel("training examples, millions")
-    right.set_ylabel("tokens removed")
+    right.set_ylabel(f"{unit} removed")
     legend_outside(figure, *left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
