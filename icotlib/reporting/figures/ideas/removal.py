@@ -33,6 +33,25 @@ def stepwise(canvas: Canvas) -> None:
     canvas.words(3.62, 0.2, "one set of weights", small=True)
 
 
+@picture(2.2)
+def smoothing(canvas: Canvas) -> None:
+    """Two columns of training examples at a stage that removes one of 4 chain tokens. With the
+    paper's removal smoothing, on the left, all five examples lose one token. With a broad one, on
+    the right, two of them lose one, and three lose two or three."""
+    step, side = 0.215, 0.185
+    rows = [1.7, 1.38, 1.06, 0.74, 0.42]
+    for left, title, removed in (
+        (0.56, "the paper's smoothing", [1] * 5),
+        (2.76, "broad smoothing", [1, 2, 1, 3, 2]),
+    ):
+        canvas.title(left + 0.86, 2.02, title)
+        for y, count in zip(rows, removed, strict=True):
+            canvas.tokens(left, y, SEQUENCE, _looks(count), step, side)
+    canvas.words(0.22, 1.06, "examples of a batch", rotation=90)
+    canvas.words(1.42, 0.14, "the stage's token alone", small=True)
+    canvas.words(3.62, 0.14, "three of five lose more", small=True)
+
+
 @picture(2.35)
 def schedule(canvas: Canvas) -> None:
     """Tokens removed against training steps: a staircase, and a second one of twice the pace.
