@@ -1,17 +1,18 @@
 """Runs that are timed until they answer without writing any step (`icot record`)."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from icotlib.config import RunConfig, parse_overrides
 from icotlib.errors import ConfigError, did_you_mean
-from icotlib.experiments.four_digits import FOUR_DIGITS
+from icotlib.experiments.four_digits import on_four_digits
 from icotlib.experiments.stepwise import one_model
 
 #: Tasks with a record: the run, and what it sets besides.
 RECORDS: dict[str, tuple[Callable[..., RunConfig], dict[str, Any]]] = {
     "mult-4x2": (one_model, {"train.eval_every": 25}),
-    "mult-4x4": (FOUR_DIGITS["four_digits_icot_si"], {}),
+    "mult-4x4": (partial(on_four_digits, "icot_si"), {}),
 }
 
 

@@ -194,8 +194,14 @@ def anytime() -> str:
     return markdown(shown)
 
 
+@block
+def graph_file() -> str:
+    """What each method answers of the published file of graphs, the most accurate one first."""
+    return _on_file("graph_file")
+
+
 def _on_file(name: str) -> str:
-    """What each method answers of a published file at its last stage, the most accurate first."""
+    """A table of `icot evaluate --scores`: each method at its last stage."""
     table = final_rows(published.read(name, "seed", "removed", "accuracy", "n"))
     table["method"] = [named(row.method, row.label) for row in table.itertuples()]
     columns: dict[str, Callable[..., Any]] = {
@@ -205,11 +211,6 @@ def _on_file(name: str) -> str:
     }
     return by_group(best_first(table), "method", columns)
 
-
-#: Tables of `icot evaluate --scores` on published files.
-FILES = ("graph_file",)
-
-BLOCKS.update({name: partial(_on_file, name) for name in FILES})
 
 #: Studies whose sentences stand on a page, each in the block `NAME_summary`.
 SAID = ("anytime", "das", "depth", "levers", "probing", "quarrel", "shifts")

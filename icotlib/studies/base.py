@@ -197,6 +197,14 @@ def distinct(arms: dict[str, RunConfig], first: str) -> dict[str, RunConfig]:
     return {arm: one for arm, one in arms.items() if arm == first or plain[arm] != plain[first]}
 
 
+def outcomes(rows: pd.DataFrame) -> pd.DataFrame:
+    """What each row of `results_table` cost and answered, by the names that tables of studies have:
+    seed, examples, seconds, accuracy, ci_low, ci_high, n."""
+    names = {"train_examples": "examples", "train_seconds": "seconds", "n_test": "n"}
+    columns = ["seed", "examples", "seconds", "accuracy", "ci_low", "ci_high", "n"]
+    return rows.rename(columns=names)[columns].round({"seconds": 1})
+
+
 def all_removed(rows: pd.DataFrame) -> bool:
     """Whether every seed answers without any step.
 

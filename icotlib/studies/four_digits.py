@@ -12,7 +12,7 @@ from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import about_seeds, less, listed, percent
 from icotlib.reporting.results import final_rows, method_label
 from icotlib.reporting.statistics import over_seeds
-from icotlib.studies.base import Member, Study, all_removed, register, still_writes
+from icotlib.studies.base import Member, Study, all_removed, outcomes, register, still_writes
 from icotlib.system.wording import counted
 
 #: The method whose chain goes, and the one that never saw a chain.
@@ -39,21 +39,7 @@ class FourDigits(Study):
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
         """Every stage that was tested: with the weights at its end, and what they had cost."""
         rows = self.rows(members).sort_values(["arm", "seed", "removed"], ignore_index=True)
-        return pd.DataFrame(
-            {
-                "method": rows.arm,
-                "removed": rows.removed,
-                "chain_length": rows.chain_length,
-                "unit": rows.unit,
-                "seed": rows.seed,
-                "examples": rows.train_examples,
-                "seconds": rows.train_seconds.round(1),
-                "accuracy": rows.accuracy,
-                "ci_low": rows.ci_low,
-                "ci_high": rows.ci_high,
-                "n": rows.n_test,
-            }
-        )
+        return rows[["method", "removed", "chain_length", "unit"]].join(outcomes(rows))
 
     def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
         return figures.long_removal(table)

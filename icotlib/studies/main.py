@@ -14,7 +14,7 @@ from icotlib.reporting.conclusions.sentences import less, percent
 from icotlib.reporting.results import final_rows, learning_table, method_label, results_table
 from icotlib.reporting.samples import sample_of
 from icotlib.reporting.statistics import mean_interval, spent
-from icotlib.studies.base import Member, Study, all_removed, register
+from icotlib.studies.base import Member, Study, all_removed, outcomes, register
 
 #: Each arm: the method, and by what its budget is measured.
 ARMS = {
@@ -65,19 +65,7 @@ class Main(Study):
         rows = final_rows(results_table([member.run for member in members]))
         arms = {member.config.run_name: member.arm for member in members}
         kinds = [ARMS[arms[run]] for run in rows.run]
-        table = pd.DataFrame(
-            {
-                "method": [method for method, _ in kinds],
-                "budget": [budget for _, budget in kinds],
-                "seed": rows.seed,
-                "examples": rows.train_examples,
-                "seconds": rows.train_seconds.round(1),
-                "accuracy": rows.accuracy,
-                "ci_low": rows.ci_low,
-                "ci_high": rows.ci_high,
-                "n": rows.n_test,
-            }
-        )
+        table = pd.DataFrame(kinds, columns=["method", "budget"]).join(outcomes(rows))
         return table.sort_values(["method", "budget", "seed"], ignore_index=True)
 
     def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:

@@ -227,18 +227,17 @@ def long_removal(table: pd.DataFrame) -> Figure:
         table: of the study `four_digits`.
     """
     figure, (left, right) = new_figure(PAGE, 2.7, 2)
-    for name, rows in table.groupby("method"):
-        method, look = str(name), {"color": color_of(str(name)), "lw": 1}
+    for method, rows in table.groupby("method"):
+        name, look = method_label(str(method)), {"color": color_of(str(method)), "lw": 1}
         if rows.groupby("seed").size().max() == 1:
             mean, low, high = over_seeds(rows)
-            left.axhline(mean, label=f"{method_label(method)} ({seeds_text(rows)})", **look)
+            left.axhline(mean, label=f"{name} ({seeds_text(rows)})", **look)
             left.axhspan(low, high, color=look["color"], alpha=0.12, lw=0)
             continue
-        for line, (seed, own) in zip(itertools.cycle(LINES), rows.groupby("seed")):
-            own, look["ls"] = own.sort_values("removed"), line
-            left.plot(
-                own.removed, own.accuracy, label=f"{method_label(method)}, seed {seed}", **look
-            )
+        stages = rows.sort_values("removed").groupby("seed")
+        for line, (seed, own) in zip(itertools.cycle(LINES), stages):
+            look["ls"] = line
+            left.plot(own.removed, own.accuracy, label=f"{name}, seed {seed}", **look)
             went = [0, *own.examples / 1e6], [0, *own.removed]
             right.plot(*went, label=f"seed {seed}", drawstyle="steps-pre", **look)
     unit = table.unit.iloc[0]
