@@ -1,5 +1,6 @@
 """How an example becomes model input: which chain tokens are removed, worked by hand."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from icotlib.config import RunConfig
+from icotlib.data.chains import with_chains
 from icotlib.data.inputs import IGNORE, InputFormat, remove
 from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.data.symbols import symbol_tokenizer
@@ -24,6 +26,34 @@ BATCH = EncodedBatch(
     total=torch.tensor([10, 7]),
 )
 _ = IGNORE
+
+
+# --- chains in the place of a question's own ------------------------------------------------------
+
+
+def test_each_question_gets_the_chain_and_the_steps_of_the_one_before():
+    batch = replace(BATCH, step_ends=torch.tensor([[2, 3], [1, 1]]))
+    found = with_chains(batch, "shuffled", 9)
+    rows = [row[:total] for row, total in zip(found.ids.tolist(), found.total, strict=True)]
+    assert rows == [[1, 2, 9, 3, 9, 8, 7, 6], [1, 9, 3, 4, 5, 9, 8, 7, 6]]
+    assert found.chain.tolist() == [1, 3]
+    assert found.step_ends.tolist() == [[1, 1], [2, 3]]
+    again = with_chains(found, "shuffled", 9)  # of two questions, each gets its own back
+    assert (again.chain == BATCH.chain).all()
+    assert all(
+        (a == b)[:t].all() for a, b, t in zip(again.ids, BATCH.ids, BATCH.total, strict=True)
+    )
+
+
+def test_fillers_are_as_many_as_the_chain_has_tokens():
+    found = with_chains(BATCH, "filler", 9)
+    assert found.ids.tolist() == [[1, 2, 9, 9, 9, 9, 9, 8, 7, 6], [1, 9, 9, 9, 8, 7, 6, 0, 0, 0]]
+    assert (found.chain == BATCH.chain).all()
+
+
+def test_one_question_has_no_other_chain():
+    with pytest.raises(ConfigError, match=r"set train\.batch_size"):
+        with_chains(BATCH[:1], "shuffled", 9)
 
 
 # --- removing chain tokens ---------------------------------------------------------------------

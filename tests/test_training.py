@@ -13,6 +13,7 @@ from icotlib.cli import main
 from icotlib.config import OptimConfig, RunConfig, TrainConfig, to_dict
 from icotlib.data.corpus import examples_of, load_corpus
 from icotlib.data.files import write_examples
+from icotlib.data.run_data import RunData
 from icotlib.errors import RunError, TrainingError
 from icotlib.evaluation.generation import MORE
 from icotlib.evaluation.stage_model import StageModel
@@ -336,6 +337,25 @@ def test_a_target_counts_only_where_it_was_measured_at_the_last_stage(runs_folde
     assert run.metrics.step.tolist() == [4, 8]
     assert run.metrics.removed.iloc[-1] == 8 > run.metrics.removed.iloc[0]
     assert run.totals["step"] == 8
+
+
+@pytest.mark.parametrize("chains", ["filler", "shuffled"])
+def test_a_control_reads_other_chains_and_the_same_questions_and_answers(chains, tiny):
+    own, other = (RunData(one) for one in (tiny, tiny.override({"removal.chains": chains})))
+    for a, b in ((own.batches(0), other.batches(0)), (own.valid, other.valid)):
+        q, c = int(a.question[0]), int(a.chain[0])
+        assert torch.equal(a.ids[:, :q], b.ids[:, :q])
+        assert torch.equal(a.ids[:, q + c :], b.ids[:, q + c :])
+        true, read = a.ids[:, q : q + c], b.ids[:, q : q + c]
+        wanted = true.roll(1, 0) if chains == "shuffled" else torch.full_like(true, own.layout.sep)
+        assert torch.equal(read, wanted)
+
+
+def test_fillers_are_written_until_they_are_removed(runs_folder, tiny):
+    run = train(tiny.override({"removal.chains": "filler", "train.steps": 120}))
+    chain = run.totals["chain_length"]
+    written = run.stages.tokens_mean
+    assert (written.iloc[0], written.iloc[-1]) == (chain + written.iloc[-1], written.iloc[-1])
 
 
 def test_own_files_train_for_epochs(runs_folder, tiny, tmp_path):

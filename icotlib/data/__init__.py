@@ -19,6 +19,7 @@ symbols    the layout's own symbols, and the symbol tokenizer
 steps      where the steps of a chain end
 written    generated tokens: where their chain, their answer and their text end
 layout     the sequence layout: examples as tokens, tokens as text
+chains     controls: chains of other questions, or fillers, in the place of a question's own
 training_questions  the questions that runs were trained on, drawn once more
 run_data   all that a run reads, encoded
 inputs     model input and labels, with a part of the chain removed

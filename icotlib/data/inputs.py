@@ -132,6 +132,8 @@ class InputFormat:
     keep_positions: bool = False
     #: The text that ends every step, where whole steps are removed.
     step_end: str | None = None
+    #: What stands in the place of chains (`icotlib.data.chains`).
+    chains: Literal["own", "shuffled", "filler"] = "own"
 
     @property
     def unit(self) -> str:

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig
 from icotlib import paths
 from icotlib.config import RunConfig
 from icotlib.data.batches import epochs, stream
+from icotlib.data.chains import with_chains
 from icotlib.data.corpus import Corpus, check_folder, examples_of, load_corpus
 from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.data.symbols import ANSWER_DELIMITER, EOS, SEP, symbol_tokenizer
@@ -35,8 +36,8 @@ class RunData:
         self.config = config
         self.corpus = load_corpus(config.data)
         self.layout = build_layout(config, self.corpus.symbols)
-        self.valid = self.layout.encode(examples_of(self.corpus.valid))
-        self.test = self.layout.encode(examples_of(self.corpus.test))
+        self.valid = self._read(self.layout.encode(examples_of(self.corpus.valid)))
+        self.test = self._read(self.layout.encode(examples_of(self.corpus.test)))
         #: The fixed training set, or None where every batch is drawn afresh.
         self.train = _training_set(self.corpus, self.layout)
         sets = [encoded for encoded in (self.valid, self.test, self.train) if encoded is not None]
@@ -49,7 +50,11 @@ class RunData:
 
     def batches(self, step: int, /) -> EncodedBatch:
         """The training batch of a step: a function of config and step, so that a run can resume."""
-        return self._batches(step)
+        return self._read(self._batches(step))
+
+    def _read(self, batch: EncodedBatch) -> EncodedBatch:
+        """Encoded examples with the chains that the run reads."""
+        return with_chains(batch, self.config.input_format.chains, self.layout.sep)
 
     @property
     def answers(self) -> Sequence[str]:

@@ -26,6 +26,12 @@ class RemovalSettings(Section):
         "the removal stage, the same for chains of every length, so that they do not tell how long "
         "a question's chain is. Left side only.",
     )
+    chains: Literal["own", "shuffled", "filler"] = setting(
+        "own",
+        "own: each question has its own chain. Two controls for what chains say: shuffled gives it "
+        "that of another question of the batch, filler repeats the separator as often as its chain "
+        "has tokens.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,7 +46,12 @@ class RemovalSettings(Section):
                 "kept positions would leak how many tokens were removed"
             )
 
+        if self.chains == "filler" and self.step_end is not None:
+            raise ConfigError(
+                "removal.chains=filler needs removal.step_end=null: fillers have no steps"
+            )
+
     @property
     def input_format(self) -> InputFormat:
         """How examples with some of their chain removed become input."""
-        return InputFormat(True, self.side, self.keep_positions, self.step_end)
+        return InputFormat(True, self.side, self.keep_positions, self.step_end, self.chains)

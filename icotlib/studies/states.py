@@ -13,7 +13,7 @@ from icotlib.experiments.stepwise import icot_si, no_cot, one_model, running_sum
 from icotlib.interp.report import MARGIN
 from icotlib.reporting.conclusions.sentences import capital, listed
 from icotlib.reporting.statistics import ENOUGH_SEEDS, Interval, mean_over_seeds
-from icotlib.studies.base import Member, Study
+from icotlib.studies.base import Member, Study, of_arm
 from icotlib.tasks.questions import QuestionSet
 
 #: The No CoT model that each implicit model stands beside: of its shape.
@@ -22,14 +22,24 @@ CONTROL = {"ICoT-SI": "No CoT"} | NO_COT_CONTROL
 #: A model without chains that answers as many questions right as those with them.
 ACCURATE = "Running sums"
 
+#: Models that lost chains which say nothing of their questions, by the curriculum of ICoT-SI.
+WITHOUT_CONTENT = {
+    "ICoT-SI, fillers": {"label": "fillers", "removal.chains": "filler"},
+    "ICoT-SI, shuffled chains": {"label": "shuffled-chains", "removal.chains": "shuffled"},
+}
+
 #: What a difference between two models may come from, beside the models.
 OWN_STATES = (
     "Each model and seed is read and changed at the state that its own probe prefers, and effects "
     "differ from state to state: a difference between models may be one of positions."
 )
 
-#: Which models are compared, each with one that never saw a chain, of its shape.
-PAIRS = [*CONTROL.items(), *((name, ACCURATE) for name in ("ICoT-SI", "One model"))]
+#: Which models are compared, each with one of its shape that saw no chain of its questions.
+PAIRS = [
+    *CONTROL.items(),
+    *((name, ACCURATE) for name in ("ICoT-SI", "One model")),
+    *(("ICoT-SI", name) for name in WITHOUT_CONTENT),
+]
 
 
 class OfStates(Study):
@@ -37,6 +47,7 @@ class OfStates(Study):
 
     seeds = (10, 11, 12)
     few = 1  # analyses take longer than training at `smoke`
+    apart = ("removal.chains",)
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
         return {
@@ -46,6 +57,9 @@ class OfStates(Study):
             ACCURATE: running_sums(preset, seed, overrides),
             "ICoT-KD": icot_kd(preset, seed, overrides),
             "No CoT, as ICoT-KD": kd_no_cot(preset, seed, overrides),
+        } | {
+            name: icot_si(preset, seed, of_arm(overrides, changes))
+            for name, changes in WITHOUT_CONTENT.items()
         }
 
 

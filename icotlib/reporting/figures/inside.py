@@ -23,6 +23,9 @@ from icotlib.reporting.figures.styled import styled
 #: What follows the name of a model with random weights, in the table of the study `das`.
 UNTRAINED = ", untrained"
 
+#: How marks of models are filled: those of a method, and of its controls in their order.
+_FILLED = ("full", "none", "top", "bottom")
+
 #: What `decoded_and_used` shows of each chain token, and how the panels are called.
 _PANELS = {
     "selectivity": "decoded: probe less\nbest control (points)",
@@ -106,15 +109,14 @@ def _in_order(variables: pd.Series) -> list[str]:
 def _draw_models(ax: Axes, table: pd.DataFrame, column: str, variables: list[str]) -> None:
     """A point for each model above each variable, with the range of its seeds."""
     models = list(dict.fromkeys(table.model))
-    for number, model in enumerate(models):
+    methods = [_method_of(model) for model in models]
+    for number, (model, method) in enumerate(zip(models, methods, strict=True)):
         own = table[table.model == model].groupby("variable")[column]
         found = own.agg(["mean", "min", "max"]).reindex(variables)
         at = np.arange(len(variables)) + beside(number, len(models), 0.7)
-        method = _method_of(model)
-        color = color_of(method)
-        inner = "white" if "," in model else color  # hollow: a control of another shape
+        color, fill = color_of(method), _FILLED[methods[:number].count(method)]
         ax.vlines(at, found["min"], found["max"], color=color, lw=0.8)
-        marks = ax.plot(at, found["mean"], marker_of(method), color=color, mfc=inner, ms=4)
+        marks = ax.plot(at, found["mean"], marker_of(method), color=color, fillstyle=fill, ms=4)
         marks[0].set_label(model)
     ax.set_xticks(range(len(variables)), variables)
 
