@@ -560,14 +560,17 @@ def test_specialists_stand_beside_the_one_model_at_their_stage(runs_folder):
 def test_depths_differ_in_layers_and_in_how_far_the_diagonal_goes(runs_folder):
     members = get_study("depth").members("fast", [10])
     config = {member.arm: member.config for member in members}
-    assert len({one.run_name for one in config.values()}) == len(members) == 4 + 2 + 2
+    assert len({one.run_name for one in config.values()}) == len(members) == 4 + 2 + 3
     own = get_study("main").members("fast", [10])
     assert config["ICoT-KD, 14 layers"] in [member.config for member in own]
     early = config["ICoT-KD, 14 layers, two thirds of the chain"]
     assert early.phases["teacher"] == config["ICoT-KD, 14 layers"].phases["teacher"]
     assert {early.distill.delta, early.phases["student"].distill.delta} == {2 / 3}
     shapes = [(one.model.layers, one.model.width, one.model.options) for one in config.values()]
-    assert shapes[-1] == shapes[-2] == shapes[3] != shapes[0]
+    assert shapes[-1] == shapes[-2] == shapes[-3] == shapes[3] != shapes[0]
+    distilled, alone = config["ICoT-KD, 14 layers"], config["No CoT, 14 layers"]
+    phases = (distilled, *distilled.phases.values())
+    assert alone.train.steps == sum(one.train.steps for one in phases)
     few = {"train.eval_every": 40, "data.test_examples": 20, "train.steps": 40}
     trained = ("ICoT-KD, 3 layers, a third of the chain", "One model for all k, 3 layers")
     asked = get_study("depth").members("smoke", [10], few)
@@ -581,6 +584,7 @@ def test_depths_differ_in_layers_and_in_how_far_the_diagonal_goes(runs_folder):
     assert distilled.coverage.tolist() == [2 / 7] * 3
     assert distilled.phase.tolist() == ["true states", "emulated states", "coupled"]
     assert table[table.method == "one_model"].coverage.isna().all()
+    assert set(get_study("depth").arms_of(table)) == set(trained)
     for member in asked:
         alone = get_study("depth").answer([member])
         assert len(alone.words) == len(alone.figure.axes) - 1 == 1
