@@ -235,7 +235,8 @@ def test_a_cache_that_gives_other_logits_is_not_used():
             return super().forward(*args, **named, **kwargs)
 
     model = Forgetful(make("gpt2").config)
-    check_model(model, requirements())
+    with pytest.warns(UserWarning, match="generated without one, which takes longer"):
+        check_model(model, requirements())
     assert model.config.use_cache is False
     right = make("gpt2")
     right.load_state_dict(model.state_dict())

@@ -371,9 +371,29 @@ def test_choices_join_the_question(row, expected):
 
 
 @pytest.mark.parametrize(
+    ("numbers", "labels"),
+    [
+        (["1", "2", "4"], ["A", "B", "D"]),  # nothing is 0, and 4 is the last of four
+        ([0, 2, 3], ["A", "C", "D"]),
+        (["1", "2", "3"], ["B", "C", "D"]),  # nothing shows it: from 0
+    ],
+)
+def test_numbers_of_choices_count_as_in_the_whole_file(numbers, labels):
+    report = Report()
+    rows = [
+        {"question": f"q{i}", "choices": ["w", "x", "y", "z"], "answer": x, "rationale": "s"}
+        for i, x in enumerate(numbers)
+    ]
+    collect([(f"f:{i}", row) for i, row in enumerate(rows)], report, Columns(), "f")
+    assert [example.answer for example in report.kept] == labels
+    first = int(labels[0] == "A" and str(numbers[0]) == "1")
+    assert f"f: answers number the choices from {first}" in report.notes
+
+
+@pytest.mark.parametrize(
     ("answer", "choices", "reason"),
     [
-        (1, ["5", "1"], "may be a choice's text, or its place"),
+        (1, ["5", "1"], "may be a choice's text, or its number"),
         (3, ["x", "y"], "not a label"),
         ("z", ["x", "y"], "not a label"),
         ("A", ["x"], "fewer than two"),

@@ -111,6 +111,7 @@ def test_a_run_that_was_stopped_never_goes_on_with_other_data(tmp_path, runs_fol
         ({"data": "another"}, "the data changed since"),
         ({"numerics": 0}, "the numerics version changed since"),
         ({"trained_with": {"tokenizer": "another"}}, "the tokenizer changed since"),
+        ({"trained_with": {"precision": "bf16"}}, "the precision changed since"),
         ({"trained_with": {"pretrained model": "another"}}, None),  # this run has none
         ({"trained_with": {"code of the task": "another"}}, None),
     ],

@@ -622,7 +622,7 @@ def test_a_patched_answer_follows_the_state_that_was_put_in(planted):
     one_bit = interp.patched_answers(model, *pair, 0, 0)
     differs = pair[0].questions[:, 0] != pair[1].questions[:, 0]
     assert ((one_bit.patched != one_bit.answer) == differs).all()
-    with pytest.raises(ConfigError, match="no state in layer 9 at position 0: layers go from 0 to"):
+    with pytest.raises(ConfigError, match=r"has layers 0 to 2 and positions 0 to .*, not layer 9"):
         interp.patched_answers(model, *pair, 9, 0)
 
 
@@ -674,6 +674,13 @@ def test_caching_the_emulation_changes_no_result(runs_folder, monkeypatch):
     for one, other in zip(ours, expected, strict=True):
         pd.testing.assert_frame_equal(one, other)
     assert few < many / 3
+
+
+def test_one_entry_is_not_changed_where_entries_depend_on_each_other():
+    task = get_task("prontoqa-2")
+    questions = QuestionSet(task, task.sample(np.random.default_rng(0), 5))
+    with pytest.raises(ConfigError, match="entries of prontoqa-2 depend on each other"):
+        interp.minimal_pairs(questions, 0)
 
 
 def test_minimal_pairs_differ_in_one_entry(planted):
@@ -850,7 +857,7 @@ def test_attention_can_be_masked_in_any_architecture(architecture):
 
 def test_attention_and_its_tree(planted):
     model, questions = planted
-    weights = interp.attention(model, questions[:60], batch_size=25)
+    weights = interp.attention(model, questions[:60])
     assert weights.shape == (2, 1, ANSWER_DELIMITER + 2, ANSWER_DELIMITER + 2)
     assert np.allclose(weights.sum(axis=-1), 1)
     names = model.position_names(questions)
@@ -862,11 +869,14 @@ def test_attention_and_its_tree(planted):
     assert not len(interp.attention_tree(weights * 0, ANSWER_DELIMITER, names))
 
 
-def test_attention_of_a_transformer_is_what_it_reports():
+def test_attention_of_a_transformer_is_what_it_reports(monkeypatch):
     model, config = made("mult-2x2", "one_model", 8)
     questions = interp.draw_questions_of(config, 7)
     before = logits_of(model.model, model.inputs(questions))
-    weights = interp.attention(model, questions, batch_size=3)
+    whole = interp.attention(model, questions)
+    monkeypatch.setattr(interventions, "BATCH", 3)
+    weights = interp.attention(model, questions)
+    np.testing.assert_allclose(weights, whole, atol=1e-6)
     assert weights.shape[:2] == (2, 2)
     assert np.allclose(np.triu(weights[0, 0], 1), 0)
     assert model.model.config._attn_implementation != "eager"

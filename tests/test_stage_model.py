@@ -5,14 +5,19 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast
 
 import icotlib as icot
 from icotlib import experiments
 from icotlib.config import RunConfig
 from icotlib.data.corpus import examples_of, load_corpus
 from icotlib.data.files import write_examples
+from icotlib.data.inputs import InputFormat
+from icotlib.data.layout import Layout
 from icotlib.errors import ConfigError, DataError, RunError
-from icotlib.evaluation import stage_model
+from icotlib.evaluation import positions, stage_model
 from icotlib.evaluation.asking import Answer
 from icotlib.evaluation.generation import generate, logits_of
 from icotlib.evaluation.grading import same_answer
@@ -22,7 +27,7 @@ from icotlib.models.loading import load_stage
 from icotlib.models.parameters import split_parameters
 from icotlib.runs import Run
 from icotlib.system.devices import best_device
-from icotlib.tasks import Example
+from icotlib.tasks import Example, get_task
 from icotlib.tasks.questions import draw_questions
 from icotlib.training.trainer import train
 from tests.helpers import TINY
@@ -444,6 +449,46 @@ def test_a_coupled_models_activations_are_its_students(runs):
         emulated = model.model.emulator(inputs.ids[:, : separator + 1], at).states
         for layer, mlp in enumerate(model.model.student.state_mlps):
             torch.testing.assert_close(states[layer, separator], mlp(emulated[:, layer]))
+
+
+def test_a_token_at_the_start_of_every_text_has_a_name_of_its_own():
+    task, form = get_task("mult-2x2"), InputFormat()
+    words = [*task.symbols, "####", "<s>", "</s>"]
+    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token=None))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.post_processor = TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", words.index("<s>"))]
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>")
+    layout, questions = Layout(tokenizer), draw_questions(task, 1)
+    encoded = layout.encode(questions.examples())
+    names = positions.names(layout, form, questions, encoded, 0)
+    assert names[:7] == ["<bos>", "a0", "a1", "*", "b0", "b1", "="]
+    assert len(names) == int(encoded.total[0]) - 1
+    (example,) = questions.examples()
+    answer = positions.answer(names, questions)
+    after = [words[token] for token in encoded.ids[0, answer + 1]]
+    assert after == example.answer.split()
+
+
+def test_an_answer_in_other_tokens_than_its_symbols_has_no_positions(questions):
+    with pytest.raises(ConfigError, match="no position predicts a symbol"):
+        positions.answer(["a0", "=", "####", "s.0"], questions)
+
+
+@pytest.mark.parametrize("chains", ["filler", "shuffled"])
+def test_a_control_is_read_with_the_chains_of_its_training(model, questions, chains):
+    form = replace(model.format, chains=chains)
+    control, own = replace(model, format=form), model.encode(questions)
+    read = control.encode(questions)
+    q, c = int(own.question[0]), int(own.chain[0])
+    true, found = own.ids[:, q : q + c], read.ids[:, q : q + c]
+    sep = torch.full_like(true, model.layout.sep)
+    assert torch.equal(found, sep if chains == "filler" else true.roll(1, 0))
+    assert control.position_names(questions) == model.position_names(questions)
+    last = replace(control, removed=c)  # nothing of a chain is left
+    one = questions[:1]
+    assert torch.equal(last.inputs(one).ids, replace(model, removed=c).inputs(one).ids)
 
 
 def test_positions_have_the_names_of_what_stands_there(model, questions):

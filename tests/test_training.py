@@ -351,6 +351,24 @@ def test_a_control_reads_other_chains_and_the_same_questions_and_answers(chains,
         assert torch.equal(read, wanted)
 
 
+def test_positions_suffice_for_the_longest_chain_behind_any_question(tiny, tmp_path):
+    for split, number in {"train": 40, "valid": 4, "test": 4}.items():
+        examples = [
+            Example(" ".join([f"{split[:2]}{i}"] * (1 + i % 9)), " ".join("1" * (1 + i % 7)), "2")
+            for i in range(number)
+        ]
+        write_examples(tmp_path / f"{split}.txt", examples)
+    config = tiny.override(
+        {"data.path": str(tmp_path), "method": "icot_si", "removal.chains": "shuffled"}
+        | {"removal.keep_positions": False}
+    )
+    data = RunData(config)
+    widths = [int(data.batches(step).total.max()) for step in range(20)]
+    assert max(widths) <= data.longest_total
+    own = RunData(config.override({"removal.chains": "own"}))
+    assert own.longest_total < data.longest_total
+
+
 def test_fillers_are_written_until_they_are_removed(runs_folder, tiny):
     run = train(tiny.override({"removal.chains": "filler", "train.steps": 120}))
     chain = run.totals["chain_length"]

@@ -6,6 +6,7 @@ formats    the shapes in which data sets are published: which columns are what
 cell_text  cells as text: numbers as written, lists written into a cell, commas
 responses  answers that are marked in running text, and the steps in front of them
 forms      rows of other data sets as examples
+habits     what holds in the whole of a file, seen in its first rows
 tables     rows of CSV, TSV and parquet
 json_rows  rows of JSON
 readers    rows of files of every kind, and a report on those left out

@@ -41,8 +41,8 @@ def _of_the_row_before(batch: EncodedBatch) -> EncodedBatch:
     the last."""
     if len(batch) < 2:
         raise ConfigError(
-            "removal.chains=shuffled exchanges chains between questions: set train.batch_size, "
-            "data.valid_examples and data.test_examples to 2 or more"
+            "removal.chains=shuffled exchanges chains between questions: ask two or more, and set "
+            "train.batch_size, data.valid_examples and data.test_examples to 2 or more"
         )
     other = torch.arange(len(batch)).roll(1)
     start, own, chain = batch.question[:, None], batch.chain[:, None], batch.chain[other][:, None]

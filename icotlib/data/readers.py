@@ -10,13 +10,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from icotlib.data.cell_text import has_decimal_commas, has_groups, plain_numbers
+from icotlib.data.cell_text import plain_numbers
 from icotlib.data.files import parse_line
-from icotlib.data.formats import BY_NAME, Columns, Habits, Row
-from icotlib.data.formats.messages import shared_system_prompt
+from icotlib.data.formats import BY_NAME, Columns, Habits
 from icotlib.data.forms import Reading, read_row
+from icotlib.data.habits import habits_of, plain_text
 from icotlib.data.json_rows import ForeignError, UnreadableError, json_document, json_lines
-from icotlib.data.tables import SemicolonRow, parquet_rows, table_rows
+from icotlib.data.tables import parquet_rows, table_rows
 from icotlib.data.text import clean, decode, split_lines
 from icotlib.errors import DataError
 from icotlib.system.wording import counted
@@ -34,9 +34,6 @@ COMPRESSED: dict[str, Callable[[bytes], bytes]] = {
 
 #: The longest line that is read, in characters.
 LONGEST = 100_000
-
-#: So many rows at the start of a file show its habits.
-SEEN = 2_000
 
 #: Why a chain is left out whose question is kept with another one.
 FURTHER = "the question has further chains (--all-chains keeps them)"
@@ -232,7 +229,7 @@ def collect(
         commas: whether the commas in numbers stay, whatever these rows look like.
     """
     rows = list(rows)
-    habits = _habits(rows)
+    habits = habits_of([row for _, row in rows], columns)
     if commas and not habits.decimal_commas:
         habits = replace(habits, decimal_commas=True)
         report.notes.append(f"{source}: commas in numbers stay, as in the data of training")
@@ -241,6 +238,8 @@ def collect(
     if habits.system_prompt is not None:
         text = shortened(habits.system_prompt)
         report.notes.append(f"{source}: the system prompt that all share is left out: {text}")
+    if habits.first_choice is not None:
+        report.notes.append(f"{source}: answers number the choices from {habits.first_choice}")
     for where, row in rows:
         try:
             examples, reading = _examples_of(row, columns, habits, task)
@@ -300,31 +299,9 @@ def _plain(example: Example, habits: Habits) -> Example:
 def row_text(row: Any) -> str:
     """A row as text for a report: its cells that are not empty."""
     if isinstance(row, dict):
-        cells = ((name, _text(cell)) for name, cell in row.items())
+        cells = ((name, plain_text(cell)) for name, cell in row.items())
         return " | ".join(f"{name}: {cell}" for name, cell in cells if cell.strip())
-    return _text(row)
-
-
-def _text(cell: Any) -> str:
-    try:
-        return str(cell)
-    except RecursionError:
-        return "[[...]]"
-
-
-def _habits(rows: list[tuple[str, Any]]) -> Habits:
-    """What the first rows of a file have in common."""
-    seen = [row for _, row in rows[:SEEN] if isinstance(row, (dict, Example))]
-    cells = [
-        [_text(cell) for cell in (row.values() if isinstance(row, dict) else row)] for row in seen
-    ]
-    texts = [text for row in cells for text in row]
-    return Habits(
-        equations=any("<<" in text and "####" in text for text in texts),
-        decimal_commas=has_decimal_commas(texts)
-        or (isinstance(seen[0] if seen else None, SemicolonRow) and any(map(has_groups, texts))),
-        system_prompt=shared_system_prompt([Row(row) for row in seen if isinstance(row, dict)]),
-    )
+    return plain_text(row)
 
 
 def read_file(

@@ -148,16 +148,18 @@ def _longest_total(
 ) -> int:
     """Tokens of the longest sequence: of the task's, where a token is a symbol, or of these.
 
-    With kept positions every sequence reaches as far as if its chain were the longest.
+    With kept positions every sequence reaches as far as if its chain were the longest, and with
+    chains of other questions any may have the longest one.
     """
     widths = _task_widths(config, corpus)
     if widths:
         return sum(widths) + len([SEP, SEP, ANSWER_DELIMITER, EOS])
     last_stage = config.spec.make_schedule(config, longest_chain).final_stage
-    longest = max(int(encoded.total.max()) for encoded in sets)
-    if not config.input_format.shift(last_stage):
+    form, longest = config.input_format, max(int(encoded.total.max()) for encoded in sets)
+    if not form.shift(last_stage) and form.chains != "shuffled":
         return longest
-    return max(longest, *(int((x.total - x.chain).max()) + longest_chain for x in sets))
+    chain = max(int(encoded.chain.max()) for encoded in sets)
+    return max(longest, chain + max(int((x.total - x.chain).max()) for x in sets))
 
 
 def _task_widths(config: RunConfig, corpus: Corpus) -> tuple[int, int, int] | None:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from icotlib.data.inputs import IGNORE
+from icotlib.errors import ConfigError
 from icotlib.evaluation import askable
 from icotlib.evaluation.asking import Answer
 from icotlib.evaluation.bounded import examples_at_once
@@ -25,7 +26,14 @@ def log_probabilities(model: StageModel, answers: Sequence[Answer]) -> np.ndarra
 
     Args:
         model: at the stage at which it wrote them.
+
+    Raises `ConfigError` for a run whose chains are fillers, which the text of a chain leaves out.
     """
+    if model.format.chains == "filler":
+        raise ConfigError(
+            f"{model.name} writes fillers (removal.chains=filler), which are no text that could be "
+            "read again: its confidence is unknown"
+        )
     found = np.full(len(answers), -np.inf)
     whole = [number for number, one in enumerate(answers) if one.answer and not one.cut]
     if not whole:

@@ -29,12 +29,18 @@ def split(inputs: LMBatch) -> Iterator[tuple[slice, LMBatch]]:
 
 @torch.no_grad()
 def residual_stream(model: nn.Module, decoder: PreTrainedModel, inputs: LMBatch) -> Tensor:
-    """The residual stream of one forward pass, `[layers + 1, positions, n, d]`, fp32, on the CPU.
+    """The residual stream over some inputs, `[layers + 1, positions, n, d]`, on the CPU: in fp32,
+    in whatever precision a run was trained.
 
     Args:
         model: what is called with the inputs.
         decoder: the model in it whose stream is read.
     """
+    return torch.cat([_stream_of_pass(model, decoder, part) for _, part in split(inputs)], dim=2)
+
+
+def _stream_of_pass(model: nn.Module, decoder: PreTrainedModel, inputs: LMBatch) -> Tensor:
+    """The residual stream of one forward pass, `[layers + 1, positions, n, d]`."""
     streams: dict[int, Tensor] = {}
 
     def keep(layer: int, hidden: Tensor) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from icotlib.data.inputs import InputFormat
 from icotlib.data.layout import EncodedBatch, Layout
+from icotlib.errors import ConfigError
 from icotlib.tasks.questions import QuestionSet
 
 
@@ -20,7 +21,8 @@ def names(
 ) -> list[str]:
     """A name for every position of the input: `a0`, `=`, `t3`, `=`, `####`, `s0`, ...
 
-    t counts the chain's tokens from 1, s the answer's symbols from 0; `=` is a separator.
+    t counts the chain's tokens from 1, s the answer's symbols from 0; `=` is a separator, `<bos>` a
+    token that the tokenizer puts at the start of every text.
 
     Args:
         encoded: one of the questions in the method's format.
@@ -33,16 +35,27 @@ def names(
     answer = total - question - chain - delimiter - separators
     kept = slice(removed, chain) if form.side == "left" else slice(0, chain - removed)
     tokens = [f"t{i + 1}" for i in range(rendered.chain.shape[1])] if chain else []
-    before = [*_named(questions.task.question_names, question - 1, "q"), "=", *inserted]
+    first = ["<bos>"] * len(layout.bos_ids)
+    asked = _named(questions.task.question_names, question - 1 - len(first), "q")
+    before = [*first, *asked, "=", *inserted]
     between = _named(tokens, chain, "t")[kept] + ["="] * (separators - 1)
     symbols = [f"s{i}" for i in range(rendered.answer.shape[1])]
     return [*before, *between, *["####"] * delimiter, *_named(symbols, answer, "s")]
 
 
 def answer(names: Sequence[str], questions: QuestionSet) -> Tensor:
-    """The positions whose next token is a symbol of the answer, `[symbols]`."""
+    """The positions whose next token is a symbol of the answer, `[symbols]`.
+
+    Raises `ConfigError` where a symbol is not one token.
+    """
     symbols = [f"s{i}" for i in range(questions[:1].rendered.answer.shape[1])]
-    return torch.tensor([names.index(symbol) for symbol in symbols if symbol in names]) - 1
+    if not set(symbols) <= set(names):
+        raise ConfigError(
+            f"the tokenizer writes an answer of {questions.task.name} in other tokens than its "
+            f"{len(symbols)} symbols, so that no position predicts a symbol: take a model with one "
+            "token for each (model.pretrained=null)"
+        )
+    return torch.tensor([names.index(symbol) for symbol in symbols]) - 1
 
 
 def _named(names: Sequence[str], count: int, letter: str) -> list[str]:

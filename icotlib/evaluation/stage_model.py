@@ -24,6 +24,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from icotlib.asked import as_run
 from icotlib.config import RunConfig
+from icotlib.data.chains import with_chains
 from icotlib.data.corpus import Corpus, examples_of, held_out_examples, load_corpus
 from icotlib.data.inputs import InputFormat, LMBatch
 from icotlib.data.layout import EncodedBatch, Layout
@@ -100,7 +101,7 @@ class StageModel:
 
     @property
     def precision(self) -> str:
-        """The precision that it was trained at; it answers at the same one."""
+        """The precision of its run, at which it answers; `auto` is what suits this machine."""
         return self.config.train.precision
 
     @cached_property
@@ -156,13 +157,23 @@ class StageModel:
     # --- what goes in ---
 
     def encode(self, asked: Asked, answer: np.ndarray | None = None) -> EncodedBatch:
-        """Questions in the method's format, with their chains, nothing removed yet.
+        """Questions in the method's format, with the chains that the run reads, all of them.
 
         Args:
             answer: symbols `[n, width]` to put in the place of the true answers (question sets).
 
         Raises `ValueError` for text that is no question of the run's task.
         """
+        return self._as_read(self._encoded(asked, answer))
+
+    def _as_read(self, batch: EncodedBatch) -> EncodedBatch:
+        """An arranged batch with the chains that the run reads, where any of them is left."""
+        if (batch.chain <= self.format.tokens_removed(batch, self.removed)).all():
+            return batch
+        return with_chains(batch, self.format.chains, self.layout.sep)
+
+    def _encoded(self, asked: Asked, answer: np.ndarray | None = None) -> EncodedBatch:
+        """Questions in the method's format, with their own chains."""
         if isinstance(asked, QuestionSet):
             rendered = asked.rendered
             if answer is not None:
@@ -182,8 +193,7 @@ class StageModel:
     def inputs(self, asked: Asked, answer: np.ndarray | None = None) -> LMBatch:
         """Teacher-forced token ids on the model's device: question, the chain that is left, answer.
 
-        Raises `ConfigError` where sequences differ in length, so that positions do not compare.
-        """
+        Raises `ConfigError` where sequences differ in length: positions would not compare."""
         batch = self.encode(asked, answer)
         if torch.stack([batch.question, batch.chain, batch.total]).unique(dim=1).shape[1] > 1:
             raise ConfigError("these examples differ in length: use questions of one form")
@@ -194,7 +204,7 @@ class StageModel:
         """A name for every position of `inputs`: `a0`, `=`, `t3`, `=`, `####`, `s0`, ...
 
         `icotlib.evaluation.positions` says what they mean."""
-        encoded = self.encode(asked[:1])
+        encoded = self._encoded(asked[:1])
         removed = int(self.format.tokens_removed(encoded, self.removed)[0])
         return positions.names(self.layout, self.format, asked, encoded, removed, self.inserted)
 
@@ -265,7 +275,7 @@ class StageModel:
             found = examples_of(self.corpus.test) if asked is None else self._examples(asked)
         examples = askable.first(found, n)
         askable.check_truths(examples)
-        batch = self.format.arrange(askable.encoded(self.layout, examples))
+        batch = self._as_read(self.format.arrange(askable.encoded(self.layout, examples)))
         return self.score(batch, [example.answer for example in examples])
 
     def score(
@@ -295,24 +305,20 @@ class StageModel:
     # --- what is inside ---
 
     def residual_stream(self, inputs: LMBatch) -> Tensor:
-        """The residual stream over some inputs, `[layers + 1, positions, n, d]`, fp32, on the CPU:
-        the input of every layer, then the output of the last."""
+        """The residual stream over some inputs, `[layers + 1, positions, n, d]`, on the CPU, always
+        computed in fp32: the input of every layer, then the output of the last."""
         return interventions.residual_stream(self.model, self.decoder, inputs)
 
     def activations(self, asked: Asked) -> Tensor:
         """The residual stream over teacher-forced questions, in memory:
         `[layers + 1, positions, n, d]`. `icotlib.interp.activations` keeps it on disk."""
-        parts = interventions.split(self.inputs(asked))
-        return torch.cat([self.residual_stream(part) for _, part in parts], dim=2)
+        return self.residual_stream(self.inputs(asked))
 
     def replaced(
         self, states: interventions.States, rows: slice = slice(None)
     ) -> AbstractContextManager[None]:
-        """While open, forward passes have these states put into the residual stream.
-
-        Args:
-            states: `[n, d]` each, by layer and position; `rows` are those of the pass.
-        """
+        """While open, forward passes have these states put into the residual stream: `[n, d]` each,
+        by layer and position; `rows` are those of the pass."""
         return interventions.replaced(self.decoder, states, rows)
 
     def teacher_forced_answer(

@@ -16,7 +16,7 @@ from icotlib.data.layout import EncodedBatch
 from icotlib.data.run_data import RunData
 from icotlib.errors import RunError
 from icotlib.evaluation.scoring import Score, wilson_interval
-from icotlib.evaluation.stage_model import StageModel, load_stage
+from icotlib.evaluation.stage_model import StageModel
 from icotlib.methods.distillation.base import teacher_of
 from icotlib.methods.distillation.coupling import Coupled
 from icotlib.methods.distillation.emulator import Emulator
@@ -27,7 +27,7 @@ from icotlib.methods.distillation.states import (
     teacher_states,
 )
 from icotlib.methods.distillation.student import Student
-from icotlib.models.loading import load_weights
+from icotlib.models.loading import load_stage, load_weights
 from icotlib.models.precision import training_precision
 from icotlib.runs import Run
 from icotlib.system.devices import best_device

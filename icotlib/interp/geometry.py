@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from icotlib.errors import ConfigError
+from icotlib.evaluation import interventions
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.activations import stored_activations
 from icotlib.interp.questions import separator_position
@@ -17,7 +18,7 @@ from icotlib.tasks.questions import QuestionSet
 
 
 @torch.no_grad()
-def attention(model: StageModel, questions: QuestionSet, batch_size: int = 250) -> np.ndarray:
+def attention(model: StageModel, questions: QuestionSet) -> np.ndarray:
     """Attention averaged over questions, `[layers, heads, queries, keys]`.
 
     Raises `ConfigError` for a model with latent places.
@@ -31,8 +32,7 @@ def attention(model: StageModel, questions: QuestionSet, batch_size: int = 250) 
     implementation = model.decoder.config._attn_implementation
     model.decoder.set_attn_implementation("eager")  # the others never form the matrix
     try:
-        for start in range(0, len(questions), batch_size):
-            batch = inputs.rows(slice(start, start + batch_size))
+        for _, batch in interventions.split(inputs):
             mask = None if batch.positions is None else torch.ones_like(batch.ids)
             by_layer = model.model(
                 input_ids=batch.ids,

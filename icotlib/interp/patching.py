@@ -18,6 +18,7 @@ from torch import Tensor
 
 from icotlib.data.inputs import LMBatch
 from icotlib.errors import ConfigError
+from icotlib.evaluation.interventions import check_state
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.effects import answer_text, cache_unchanged, effect_size
 from icotlib.interp.questions import minimal_pairs, separator_position
@@ -105,11 +106,7 @@ def patched_answers(
     """
     runs = PairedRuns(model, clean, corrupted)
     layers, positions = runs.clean_states.shape[:2]
-    if not (0 <= layer < layers and 0 <= position < positions):
-        raise ConfigError(
-            f"there is no state in layer {layer} at position {position}: layers go from 0 to "
-            f"{layers - 1}, positions from 0 to {positions - 1}"
-        )
+    check_state(model.name, layers - 1, positions, layer, position)
     tokens = {
         "answer": runs.clean_answers,
         "patched": runs.patched(layer, position),

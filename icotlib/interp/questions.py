@@ -75,7 +75,15 @@ def minimal_pairs(
 
     Args:
         entry: number of the entry, in the order of `Task.entry_names`.
+
+    Raises `ConfigError` for a task whose entries depend on each other: with one of them changed,
+    most questions are none of the task.
     """
+    if not questions.task.independent_entries:
+        raise ConfigError(
+            f"the entries of {questions.task.name} depend on each other, so that one alone cannot "
+            "be changed: give two sets of questions to patch_pairs"
+        )
     rng, clean = np.random.default_rng([seed, entry]), questions.questions
     corrupted, found = clean.copy(), np.zeros(len(clean), dtype=bool)
     for _ in range(TRIES):
@@ -92,4 +100,4 @@ def minimal_pairs(
 
 def separator_position(model: StageModel, questions: QuestionSet) -> int:
     """The position of the separator after the question, the last one before anything is written."""
-    return int(model.encode(questions[:1]).question[0]) - 1
+    return int(model.encode(questions[:2]).question[0]) - 1

@@ -14,9 +14,9 @@ from transformers import PreTrainedModel
 from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.data.run_data import RunData
 from icotlib.evaluation.generation import generate
-from icotlib.evaluation.stage_model import load_stage
 from icotlib.methods.distillation.coupling import Coupled
 from icotlib.models.flops import ATTENTION
+from icotlib.models.loading import load_stage
 from icotlib.models.parameters import count_parameters
 from icotlib.runs import Run
 from icotlib.system.devices import best_device

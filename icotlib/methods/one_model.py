@@ -88,7 +88,8 @@ class FixedStage(Schedule):
 class EveryStage(Schedule):
     """Each example loses its own number of tokens, so that one model serves every stage.
 
-    With probability `all_fraction` the whole chain is removed, otherwise k is uniform on 0..chain.
+    With probability `all_fraction` the whole chain is removed, otherwise k is uniform from 0 to the
+    length of the run's longest chain; a shorter chain goes whole where k is more than it holds.
     """
 
     name = "every"

@@ -173,6 +173,7 @@ class RunningSumsHead(nn.Module):
         super().__init__()
         sums = moments.shape[1]
         self.register_buffer("moments", torch.from_numpy(moments).float())
+        self.on_cpu = self.moments.clone()  # to scale batches without waiting for the device
         # Three axes, so that AdamW trains it, as it does vectors: Muon is for hidden matrices.
         self.weight = nn.Parameter(torch.zeros(sums, width, 1))
         self.bias = nn.Parameter(torch.zeros(sums))
@@ -183,7 +184,7 @@ class RunningSumsHead(nn.Module):
 
     def scaled(self, numbers: Tensor) -> Tensor:
         """Numbers `[n, sums]` with mean 0 and variance 1, on the CPU."""
-        mean, spread = self.moments.cpu()
+        mean, spread = self.on_cpu
         return (numbers - mean) / spread
 
 

@@ -9,6 +9,7 @@ Three forward passes over two examples, less than a step of training. They leave
 weights as they are.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -169,17 +170,22 @@ def _check_decoding(model: Any, needs: Requirements) -> None:
 
     Raises `ConfigError` if neither way gives them.
     """
-    written = Written.of(model, needs)
-    batch, shift, pad = needs.batch, written.shift, needs.layout.pad
+    again = _Decoded.of(model, needs)
+    batch, shift, pad = needs.batch, again.shift, needs.layout.pad
     text = model.config.get_text_config()
     if needs.pretrained and getattr(text, "use_cache", None) is False:
         text.use_cache = True  # it is often published with the cache off
     if uses_cache(model):
         width = _tight_width(model, needs)
-        if written.error(lambda: CachedDecoding(model, batch, shift, pad, width)) is None:
+        if again.error(lambda: CachedDecoding(model, batch, shift, pad, width)) is None:
             return
         text.use_cache = False
-    error = written.error(lambda: WholeDecoding(model, batch, shift, pad))
+        warnings.warn(
+            f"{needs.source} gives other logits with a key-value cache than without: its answers "
+            "are generated without one, which takes longer",
+            stacklevel=2,
+        )
+    error = again.error(lambda: WholeDecoding(model, batch, shift, pad))
     if error is not None:
         raise ConfigError(f"{needs.source} cannot be decoded: {error}. Take another model")
 
@@ -194,8 +200,8 @@ def _tight_width(model: Any, needs: Requirements) -> int:
 
 
 @dataclass(frozen=True)
-class Written:
-    """Tokens of two examples, to be written again one by one."""
+class _Decoded:
+    """Tokens of two examples, to be decoded one by one."""
 
     inputs: LMBatch
     #: By how much the separators' positions are shifted, `[n]`; None without kept positions.
@@ -207,7 +213,7 @@ class Written:
     rounding: float
 
     @classmethod
-    def of(cls, model: Any, needs: Requirements) -> "Written":
+    def of(cls, model: Any, needs: Requirements) -> "_Decoded":
         batch, keep = needs.batch, needs.keep_positions
         removed = batch.chain // 2 * needs.removes
         inputs = remove(batch, removed, needs.side, keep).to(model.device)

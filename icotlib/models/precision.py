@@ -22,6 +22,13 @@ def mixed_precision(precision: str) -> str:
     return {"fp32": "no", "int8": "no"}.get(precision, precision)
 
 
+def precision_here(precision: str) -> str:
+    """The precision of a config on this machine, by its name there."""
+    if precision == "auto":
+        return {"no": "fp32"}.get(found := mixed_precision(precision), found)
+    return precision
+
+
 def step_mode(precision: str, model: nn.Module, recomputed: bool = False) -> AbstractContextManager:
     """What must be open in a training step so that a model multiplies and attends as suits its
     precision on this device, autocast aside, which is accelerate's part. It can be opened again.

@@ -19,6 +19,7 @@ from icotlib import paths
 from icotlib.config import NUMERICS
 from icotlib.errors import RunError
 from icotlib.models.loading import save_model
+from icotlib.models.precision import precision_here
 from icotlib.run_files import RENAMED
 from icotlib.runs import Run
 from icotlib.system import seals
@@ -54,7 +55,8 @@ def tensors_of(
 
 def origin_of(method: Any) -> dict[str, Any]:
     """What must stay as it is while a run is interrupted, for `Run.check_continued`: the hashes of
-    its data, its tokenizer, its pretrained model, and of a user's code.
+    its data, its tokenizer, its pretrained model and a user's code, and the precision in which this
+    machine computes.
 
     Args:
         method: the `Method` that is trained.
@@ -66,6 +68,7 @@ def origin_of(method: Any) -> dict[str, Any]:
         "trained_with": {
             "tokenizer": data.layout.fingerprint,
             "pretrained model": config.model.identity,
+            "precision": precision_here(config.train.precision),
             "code of the method": code_hash(method.__class__),
             "code of the task": config.data.identity if config.data.path is None else None,
         },

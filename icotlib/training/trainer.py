@@ -27,7 +27,7 @@ from icotlib.runs import Run
 from icotlib.system import memory
 from icotlib.system.devices import device_name
 from icotlib.system.seeding import generator_for
-from icotlib.system.timing import compute_seconds
+from icotlib.system.timing import compute_seconds, wait
 from icotlib.training import checkpoints, devices, optim, stages
 from icotlib.training.final_test import FinalTest
 from icotlib.training.interruption import Interruption
@@ -136,6 +136,10 @@ class Trainer:
     def _train_step(self, step: int) -> bool:
         """A step and what belongs to it; whether an evaluation is due."""
         change = self.method.begin_step(step)
+        if change.ended is not None or change.is_good or change.back_to is not None:
+            start = self.clock()
+            wait(self.accelerator.device)  # for steps in the queue, whose seconds are training's
+            self.counters.seconds += self.clock() - start
         if change.ended is not None or change.is_good:
             self._check_weights()
         if change.ended is not None:

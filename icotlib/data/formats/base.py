@@ -56,6 +56,8 @@ class Habits:
     equations: bool = False
     #: Numbers have decimal commas, so that no comma parts thousands.
     decimal_commas: bool = False
+    #: Where answers number choices: the number of the first one.
+    first_choice: int | None = None
     #: The system prompt that all messages share; it is left out.
     system_prompt: str | None = None
 

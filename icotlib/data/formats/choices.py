@@ -1,6 +1,7 @@
 """Multiple choice: labelled choices join the question, and the answer is a label."""
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -59,16 +60,9 @@ class Choices(Format):
         )
 
     def read(self, row: Row, columns: Columns, habits: Habits) -> Parts:
-        asked = columns.question or next(iter(row.columns(_STEMS)), None)
-        if asked is None:
-            raise ValueError("no column looks like the question: name it (--question COLUMN)")
-        stem, choices = row.named(asked), row.get("choices", "options")
-        if isinstance(stem, dict):
-            choices = stem.get("choices", choices)
-            stem = stem.get("stem")
-        labels, texts = _choices((_choice_columns(row) or None) if choices is None else choices)
+        asked, stem, labels, texts = self._asked(row, columns)
         answer = columns.answer or self._answer_column(row)
-        label = _label(row.named(answer), labels, texts)
+        label = _label(row.named(answer), labels, texts, habits.first_choice or 0)
         if not has_content(stem):
             raise ValueError("the question is empty")
         steps = columns.steps or row.one("steps", (*STEPS, "task_b"))
@@ -85,6 +79,29 @@ class Choices(Format):
             (names, steps, answer),
         )
 
+    def answer_number(self, row: Row, columns: Columns) -> tuple[int, int] | None:
+        """The number by which an answer chooses, and how many choices there are; None where it
+        chooses by a label or a text, or the row cannot be read."""
+        try:
+            _, _, labels, texts = self._asked(row, columns)
+            cell = cell_text(unwritten(row.named(columns.answer or self._answer_column(row))))
+        except ValueError:
+            return None
+        chooses = cell.isdecimal() and len(cell) < 3 and cell not in (*labels, *texts)
+        return (int(cell), len(labels)) if chooses else None
+
+    def _asked(self, row: Row, columns: Columns) -> tuple[str, Any, list[str], list[str]]:
+        """The column of the question, its text, and labels and texts of the choices."""
+        asked = columns.question or next(iter(row.columns(_STEMS)), None)
+        if asked is None:
+            raise ValueError("no column looks like the question: name it (--question COLUMN)")
+        stem, choices = row.named(asked), row.get("choices", "options")
+        if isinstance(stem, dict):
+            choices = stem.get("choices", choices)
+            stem = stem.get("stem")
+        labels, texts = _choices((_choice_columns(row) or None) if choices is None else choices)
+        return asked, stem, labels, texts
+
     def _answer_column(self, row: Row) -> str:
         found = row.distinct(_KEYS[:3]) or row.distinct(_KEYS[3:])
         if len(found) > 1:
@@ -100,6 +117,15 @@ class Aqua(Choices):
 
     def fits(self, row: Row) -> bool:
         return row.has("options", "correct")
+
+
+def first_choice(rows: Iterable[Row], columns: Columns) -> int | None:
+    """The number of the first choice, where answers of a file number the choices: 1 if some answer
+    is the number of its choices and none is 0, else 0; None if no answer numbers them."""
+    form = Choices()
+    found = [number for row in rows if (number := form.answer_number(row, columns))]
+    from_one = any(answer == choices for answer, choices in found)
+    return int(from_one and all(answer > 0 for answer, _ in found)) if found else None
 
 
 def _choice_columns(row: Row) -> dict[str, Any]:
@@ -164,8 +190,11 @@ def _labelled(texts: list[str]) -> tuple[list[str], list[str]]:
     return list(_LETTERS[: len(texts)]), texts
 
 
-def _label(cell: Any, labels: list[str], texts: list[str]) -> str:
-    """The label that an answer gives by itself, by its text, or by its place from 0 on.
+def _label(cell: Any, labels: list[str], texts: list[str], first: int) -> str:
+    """The label that an answer gives by itself, by its text, or by its number.
+
+    Args:
+        first: the number of the first choice.
 
     Raises `ValueError` if it does not, or could be two of them.
     """
@@ -175,14 +204,13 @@ def _label(cell: Any, labels: list[str], texts: list[str]) -> str:
     if isinstance(cell, (int, Number)):
         number = cell_text(cell)
         if number in labels or number in texts:
-            place = number.isdecimal() and len(number) < 3 and int(number) < len(labels)
-            if number not in labels and place:
+            if number not in labels and _numbered(number, labels, first):
                 raise ValueError(
-                    f"the answer {number} may be a choice's text, or its place from 0 on"
+                    f"the answer {number} may be a choice's text, or its number from {first} on"
                 )
             return number if number in labels else labels[texts.index(number)]
-        if number.isdecimal() and int(number) < len(labels):
-            return labels[int(number)]
+        if (label := _numbered(number, labels, first)) is not None:
+            return label
         raise ValueError("the answer is not a label of the choices")
     given = cell_text(cell)
     if not given:
@@ -192,9 +220,16 @@ def _label(cell: Any, labels: list[str], texts: list[str]) -> str:
             return name
     if given in texts:
         return labels[texts.index(given)]
-    if given.isdecimal() and int(given) < len(labels) and not set(labels) & set("0123456789"):
-        return labels[int(given)]  # a table has text for numbers
+    label = _numbered(given, labels, first)  # a table has text for numbers
+    if label is not None and not set(labels) & set("0123456789"):
+        return label
     marked = final_answer(cell, False).answer if isinstance(cell, str) else given
     if marked and marked != given:
-        return _label(marked, labels, texts)
+        return _label(marked, labels, texts, first)
     raise ValueError("the answer is not a label of the choices")
+
+
+def _numbered(text: str, labels: list[str], first: int) -> str | None:
+    """The label of the choice with a number; None for a text that is no choice's number."""
+    place = int(text) - first if text.isdecimal() and len(text) < 3 else -1
+    return labels[place] if 0 <= place < len(labels) else None

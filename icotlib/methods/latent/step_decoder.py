@@ -39,11 +39,11 @@ class StepDecoder(nn.Module):
             end: token that ends a step.
         """
         ids, labels = steps_of(part, units, thoughts.shape[1], per_place, end)
-        has_step = (labels != IGNORE).any(dim=1)
-        if not has_step.any():
+        with_step = (labels != IGNORE).any(dim=1).nonzero()[:, 0]
+        if not len(with_step):
             return thoughts.sum() * 0
-        ids, labels = (x[has_step].to(thoughts.device) for x in (ids, labels))
-        first = thoughts.flatten(0, 1)[has_step.to(thoughts.device)]
+        ids, labels = (x[with_step].to(thoughts.device) for x in (ids, labels))
+        first = thoughts.flatten(0, 1)[with_step.to(thoughts.device, non_blocking=True)]
         table: Any = self.language_model.get_input_embeddings()
         embeddings = torch.cat([first[:, None], table(ids[:, :-1])], dim=1)
         logits = self.language_model(inputs_embeds=embeddings, use_cache=False).logits
