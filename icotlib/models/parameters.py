@@ -50,8 +50,8 @@ def split_parameters(
 ) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
     """Trainable parameters as hidden matrices, embedding tables, and vectors.
 
-    The model's output head counts as an embedding table: both have a row per token, for which Muon's
-    orthogonalised update is unsuitable. The head of a model inside it does not.
+    The model's output head counts as an embedding table: both have a row per token, for which
+    Muon's orthogonalised update is unsuitable. The head of a model inside it does not.
     """
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     head = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
