@@ -14,8 +14,8 @@ def as_configs(configs: RunConfig | Iterable[RunConfig]) -> list[RunConfig]:
     for one in listed:
         if not isinstance(one, RunConfig):
             raise ConfigError(
-                f"{one!r} is no config: make one, as icot.icot_si('fast') does, or take that of a "
-                "run, icot.find_run(NAME).config"
+                f"{one!r} is no config: make one, as icot.experiments.icot_si('fast') does, or "
+                "take that of a run, icot.find_run(NAME).config"
             )
     return listed
 

@@ -227,8 +227,7 @@ def _whole(folders: Iterator[Run], finished: bool) -> list[Run]:
     """Those that are not damaged; a `RunWarning` names the others."""
     runs = []
     for run in folders:
-        problem = run.problem
-        if problem is not None:
+        if (problem := run.problem) is not None:
             warnings.warn(f"left out: {problem}", RunWarning, stacklevel=3)
         elif run.done or not finished:
             runs.append(run)
@@ -258,7 +257,7 @@ def unfinished(configs: Sequence[RunConfig]) -> list[RunConfig]:
 
 def begins(name: str, text: str) -> bool:
     """Whether a run's name begins with a text; one that ends with a seed, as `...-s1` does, is not
-    the beginning of seed 10. Raises `RunError` for an empty text, with which every name begins."""
+    the beginning of seed 10. Raises `RunError` for an empty text."""
     if not text.strip():
         raise RunError("the name of a run is empty: was a variable not set?")
     within_seed = re.search(r"-s\d+$", text) and re.match(r"\d", name[len(text) :])
@@ -270,13 +269,14 @@ def find_run(name: str) -> Run:
 
     Where several begin so, those of the method of this name go before others, a run without a
     label before labelled variants, the preset `fast` before others, and seed 0 before other seeds.
-    A model of exactly this name that comes with the workbook answers where none begins so, or only
-    toys do: runs of the preset `smoke`, and labelled variants such as the tour's. A `RunWarning`
-    says so.
+    A model of this name that comes with the workbook answers, with a `RunWarning`, where no run
+    begins so, or only toys do: of the preset `smoke`, or labelled variants such as the tour's.
 
     Raises `RunError` listing the choices if none or several are left.
     """
-    found = _whole((x for x in _folders(paths.runs_root()) if begins(x.name, name)), False)
+    begun = [run for run in _folders(paths.runs_root()) if begins(run.name, name)]
+    whole = any(run.problem is None for run in begun)
+    found = _whole(iter(begun), False) if whole else []  # or else the error names the problem
     if all(run.config.preset == "smoke" or run.config.label for run in found):
         instead = next((run for run in shipped_runs() if run.name == name), None)
         if instead is not None:

@@ -247,9 +247,29 @@ def test_speeds_as_a_user_names_them(tmp_path):
     measured = device_speed.read_speed(str(tmp_path / "costs.csv"), "fp32")
     assert measured.per_flop == pytest.approx(2e-14, rel=1e-3)
     assert measured.name == "a device as measured in bf16, costs.csv"
-    for wrong in ("h1000", "-3", "nan", str(tmp_path / "none.csv")):
+    for wrong in ("h1000", "-3", "nan"):
         with pytest.raises(ConfigError, match="neither h100"):
             device_speed.read_speed(wrong, "fp32")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "no such file"),
+        ("", "not a table"),
+        ("device,precision,flops,seconds,parameters\n", "at least three kinds of step"),
+        ("device,precision,flops\na,b,1\n", "not a table"),
+        ("device,precision,flops,seconds,parameters\n" + "a,b,1,soon,1\n" * 3, "not a table"),
+        ("device,precision,flops,seconds,parameters\n" + "a,b,1,1,1\n" * 2, "at least three"),
+        ("flops,seconds,parameters\n" + "1,1,1\n" * 3, "which has a device"),
+    ],
+)
+def test_a_file_that_measures_no_speed_is_named(text, message, tmp_path):
+    path = tmp_path / "costs.csv"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=f"--speed {path}: {message}|--speed {path}: .*{message}"):
+        device_speed.read_speed(str(path), "fp32")
 
 
 def test_steps_are_measured_beside_their_cost(tmp_path, capsys):

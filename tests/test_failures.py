@@ -276,6 +276,32 @@ def test_a_kernel_that_ends_or_is_missing_is_said(kind, runs_folder, monkeypatch
         notebooks.execute(notebooks.find_notebook("01"), preset="smoke")
 
 
+def test_an_executed_copy_stays_until_another_one_is_whole(runs_folder, tmp_path, monkeypatch):
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    output, notebook = tmp_path / "01_task.ipynb", notebooks.find_notebook("01")
+    output.write_text("whole")
+    ends = [KeyboardInterrupt(), PapermillExecutionError(0, 1, "x", "KeyError", "a", []), None]
+
+    def execute(path, to, **options):
+        Path(to).write_text("begun")
+        if (error := ends.pop(0)) is not None:
+            raise error
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    with pytest.raises(KeyboardInterrupt):
+        notebooks.execute(notebook, output, preset="smoke")
+    assert [path.name for path in tmp_path.iterdir()] == ["01_task.ipynb"]
+    with pytest.raises(IcotError, match=r"KeyError: a\nIts copy shows where: .*failed-01_task"):
+        notebooks.execute(notebook, output, preset="smoke")
+    assert output.read_text() == "whole"
+    assert (tmp_path / "failed-01_task.ipynb").read_text() == "begun"
+    notebooks.execute(notebook, output, preset="smoke", say=lambda line: None)
+    assert output.read_text() == "begun"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 # --- start-up ----------------------------------------------------------------------------------
 
 

@@ -40,6 +40,16 @@ def test_a_notebook_that_has_changed_since_is_named(tmp_path, runs_folder, monke
     ]
 
 
+@pytest.mark.parametrize("text", ["{", "[1]", None])
+def test_copies_whose_origins_are_lost_are_compared_with_the_notebooks(text, tmp_path, runs_folder):
+    lab.working_copies(tmp_path / "lab")
+    origins = tmp_path / "lab" / lab.ORIGINS
+    origins.unlink() if text is None else origins.write_text(text)
+    said: list[str] = []
+    lab.working_copies(tmp_path / "lab", said.append)
+    assert said == []
+
+
 def test_executed_copies_are_in_reach_wherever_runs_are(tmp_path, runs_folder, monkeypatch):
     lab.working_copies(tmp_path / "lab")
     assert (tmp_path / "lab" / "executed").resolve() == paths.executed_root()

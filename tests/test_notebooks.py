@@ -25,7 +25,7 @@ from icotlib.errors import ConfigError, IcotError
 from icotlib.publishing import publish
 from icotlib.reporting.figures.ideas.pictures import PICTURES
 from icotlib.reporting.figures.notebook import _as_html as figure_as_html
-from icotlib.running import jobs, notebooks, progress
+from icotlib.running import copies, jobs, notebooks, progress
 from icotlib.runs import Run, all_runs
 from icotlib.studies import get_study
 from tests.browsing import Page, needs_browser, started_lab, write_notebook
@@ -348,13 +348,13 @@ OF_REMOVAL = {"removal.smoothing": 2.0, "removal.keep_positions": True}
 def test_a_notebook_gets_the_overrides_that_its_runs_read(planned):
     trained, executed = planned
     overrides = OF_REMOVAL | {"train.steps": 30}
-    copies = notebooks.run_all("smoke", overrides=overrides, series=True)
+    made = notebooks.run_all("smoke", overrides=overrides, series=True)
     read = {number: job.arguments["values"]["overrides"] for number, job in executed.items()}
     assert read.pop("02") == {"removal.keep_positions": True, "train.steps": 30}
     assert read == dict.fromkeys(("01", "06", "08", "99"), overrides)
-    folder = notebooks.executed_folder("smoke", 0, overrides)
+    folder = copies.executed_folder("smoke", 0, overrides)
     assert {job.arguments["folder"] for job in executed.values()} == {folder.name}
-    assert {copy.parent for copy in copies} == {folder}
+    assert {copy.parent for copy in made} == {folder}
     assert {config.train.steps for config in trained.values()} == {30}
 
 
@@ -576,7 +576,7 @@ def test_what_the_other_notebooks_show_can_be_read_in_a_browser(series, lab, lab
 
 def test_notebooks_are_found_by_number_and_by_name():
     assert notebooks.find_notebook("06") == notebooks.find_notebook("stepwise")
-    assert notebooks.executed_folder("smoke", 1) != notebooks.executed_folder(
+    assert copies.executed_folder("smoke", 1) != copies.executed_folder(
         "smoke", 1, {"train.steps": 2}
     )
     assert NOTEBOOKS[0].parent == paths.NOTEBOOKS

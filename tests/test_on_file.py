@@ -262,6 +262,9 @@ def test_a_table_of_runs_grows_and_says_where_each_comes_from(runs, tmp_path, ca
     assert all(row["commit"] and row["device"] for row in origin["runs"])
     again, _ = add(runs["fixed"].name)
     assert again.equals(both)
+    scores.write_text(scores.read_text().replace(f"{runs['fixed'].config.method},,", "x,007,"))
+    add(runs["stream"].name)
+    assert "007" in list(pd.read_csv(scores, dtype=str).label)
     more, _ = add(runs["stream"].name, removed=("--removed", "0"))
     assert sorted(more[more.run == runs["stream"].name].removed) == [0, model.removed]
 
@@ -297,7 +300,7 @@ def test_a_table_of_runs_is_not_mixed_with_other_files(runs, tmp_path, capsys):
     assert scores.read_text() == begun
     figure = {"runs": [], "alt": "a figure"}
     (tmp_path / "figure.json").write_text(json.dumps(figure))
-    assert "is damaged" in refused("a.txt", tmp_path / "figure.csv")
+    assert "is no table of `icot evaluate --scores`" in refused("a.txt", tmp_path / "figure.csv")
     assert "nowhere.txt cannot be read" in refused("nowhere.txt")
     scores.write_text(scores.read_text().replace(name, "another"))
     assert "does not say where another" in refused("a.txt")

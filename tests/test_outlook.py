@@ -10,9 +10,11 @@ import icotlib as icot
 from icotlib import experiments
 from icotlib.cli import main
 from icotlib.running import outlook as module
+from icotlib.running.notebooks import notebooks
 from icotlib.running.outlook import Outlook, outlook
 from icotlib.running.planning import plan
 from icotlib.running.timed import Seconds
+from icotlib.studies.of_notebooks import STUDIES_OF
 from icotlib.training.trainer import train
 
 
@@ -67,6 +69,8 @@ def test_a_run_waits_for_those_that_it_builds_on(runs_folder, workers, hours):
         (["study", "depth", "--seeds", "10", "--arms", "ICoT-KD, 3 layers"], 4),
         (["sweep", "no_cot", "--grid", "seed=0..2", "--grid", "optim.lr=0.1,0.2"], 6),
         (["notebook", "02"], 2),
+        (["notebook", "21"], 2 * 3),  # two seeds of its study
+        (["sweep", "21", "--grid", "seed=0..1"], 3 * 3),  # of four, two are the same
         (["shifts"], 8),
     ],
 )
@@ -74,6 +78,21 @@ def test_commands_say_what_they_would_train(runs_folder, capsys, words, runs):
     assert main([*words, "--preset", "smoke", "--plan", "--speed", "1"]) == 0
     assert f"{runs} runs to train" in capsys.readouterr().out
     assert not runs_folder.exists()
+
+
+def test_notebooks_ask_for_the_studies_whose_runs_are_planned():
+    asked = {}
+    for path in notebooks():
+        names = re.findall(r'icot\.study\(\\"(\w+)', path.read_text())
+        asked |= {path.stem[:2]: tuple(names)} if names else {}
+    assert asked == STUDIES_OF
+
+
+def test_a_plan_says_what_it_does_not_count(runs_folder, capsys):
+    assert main(["notebook", "14", "--plan"]) == 0
+    printed = capsys.readouterr().out
+    assert "which 14_your_own makes, is not counted" in printed
+    assert "finished" not in printed
 
 
 def test_a_plan_of_the_workbook_has_its_runs(runs_folder, capsys):

@@ -130,6 +130,13 @@ def test_a_plan_says_what_does_not_fit_at_all():
     found = fitting.fit(small, source, cost_of(small, source), memory=24)
     assert (found.sharded, found.lora) == (None, None)
     assert "gradient_checkpointing" in "\n".join(found.lines("x"))
+    recomputed = small.override({"train.gradient_checkpointing": True})
+    found = fitting.fit(recomputed, source, cost_of(recomputed, source), memory=24)
+    assert "gradient_checkpointing" not in "\n".join(found.lines("x"))
+    source = NominalLengths(config)
+    found = fitting.fit(config, source, cost_of(config, source), memory=24)
+    assert (found.sharded, found.lora) == (None, None)
+    assert "train x --set train.stage_weights=last" in "\n".join(found.lines("x"))
     muon = fitting.Fit(80, 2e11, (4, 6e10), None, needs_adamw=True)
     assert "icotlib train x --set optim.name=adamw" in "\n".join(muon.lines("x"))
 

@@ -8,7 +8,7 @@ from matplotlib import image
 
 from icotlib import paths
 from icotlib.cli import main
-from icotlib.errors import ConfigError
+from icotlib.errors import ConfigError, DataError
 from icotlib.publishing import published, redrawn
 from icotlib.reporting import figures
 
@@ -44,6 +44,14 @@ def test_a_figure_drawn_again_keeps_its_table_and_its_runs(copied, capsys):
 
 def test_without_names_every_figure_of_the_folder_is_drawn(copied):
     assert redrawn.redraw(folder=copied) == ["kd_explained"]
+
+
+def test_a_folder_without_figures_and_a_table_of_other_columns_are_named(copied, tmp_path):
+    with pytest.raises(ConfigError, match="holds no table"):
+        redrawn.redraw(folder=tmp_path / "nowhere")
+    (copied / "kd_explained.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match=r"kd_explained\.csv of .* has no column"):
+        redrawn.redraw(folder=copied)
 
 
 @pytest.mark.parametrize("name", ["kd_explaind", "budget"])

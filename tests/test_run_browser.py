@@ -10,7 +10,7 @@ from icotlib import experiments, paths
 from icotlib.config import RunConfig
 from icotlib.errors import ConfigError
 from icotlib.reporting.overview import filtered, runs_table
-from icotlib.running.notebooks import executed_copies
+from icotlib.running.copies import executed_copies
 from icotlib.runs import Run
 from icotlib.training.trainer import train
 from icotlib.widgets.run_browser import Browser, line_of, links_html

@@ -241,6 +241,29 @@ def test_a_table_for_a_terminal_says_what_is_shared_once(small):
     assert "unit" in tables.as_text(small[:1]).splitlines()[0].split()  # a row by itself
 
 
+def test_a_table_keeps_its_origin_where_another_has_its_name(small, tmp_path, runs_folder):
+    icot.write_table(small, tmp_path / "t.md")
+    icot.write_table(small, tmp_path / "t.tex")  # the same rows
+    before = (tmp_path / "t.json").read_text()
+    with pytest.raises(ConfigError, match=r"t\.json says where the rows of t\.(md|tex) come from"):
+        icot.write_table(small[:1], tmp_path / "t.csv")
+    assert (tmp_path / "t.json").read_text() == before
+
+
+def test_quantities_in_one_column_are_each_rounded_as_they_need():
+    rows = pd.DataFrame({"mean": ["speed", "steps", "seconds"], "A": [0.38, 1200, 151.37]})
+    rows["A"] = pd.Series([0.384, 1200, 151.37], dtype=object)
+    assert tables.presented(rows).A.tolist() == ["0.384", "1,200", "151.4"]
+
+
+def test_both_accuracies_of_a_stage_are_in_percent():
+    rows = pd.DataFrame({"accuracy": [0.5], "answer_accuracy": [0.75]})
+    assert tables.presented(rows).loc[0].to_dict() == {
+        "accuracy (%)": "50.0",
+        "answer accuracy (%)": "75.0",
+    }
+
+
 def test_a_table_without_runs_has_nothing_beside_it(small, tmp_path):
     assert icot.write_table(small.drop(columns="runs"), tmp_path / "t.md") == [tmp_path / "t.md"]
     assert "<!--" not in (tmp_path / "t.md").read_text()

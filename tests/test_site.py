@@ -138,7 +138,12 @@ def test_addresses_outside_the_site_are_asked_where_they_are_to_be(
 
 def test_executed_copies_are_shown_where_there_are_any(tmp_path):
     executed = tmp_path / "executed"
-    small_notebook(executed / "06_stepwise.ipynb")
+    for name, ended in (("02_baselines", None), ("06_stepwise", "2026-01-01T00:00:00")):
+        path = executed / f"{name}.ipynb"
+        small_notebook(path)
+        notebook = nbformat.read(path, 4)
+        notebook.metadata["papermill"] = {"end_time": ended, "exception": None}
+        nbformat.write(notebook, path)
     assert site.collect(tmp_path / "pages", executed) == ["06_stepwise"]
     folder = tmp_path / "pages" / "notebooks"
     assert {path.name for path in folder.glob("*.ipynb")} == {path.name for path in notebooks()}

@@ -293,6 +293,15 @@ def test_grids_hold_numbers_of_numpy_and_nothing_that_json_cannot(runs_folder):
         Sweep.make("icot_si", [{"seed": {1}}])
 
 
+@pytest.mark.parametrize("text", ["optim.lr=1.2.3..4", "train.steps=1..1e400"])
+def test_bounds_that_are_no_numbers_are_named(text):
+    name, bounds = text.split("=")
+    with pytest.raises(
+        ConfigError, match=f"--draw {name}={bounds}: .* are no two numbers|a range is"
+    ):
+        draw_cells([text], 2)
+
+
 def test_random_cells_need_draws(runs_folder, capsys):
     assert main(["sweep", "icot_si", "--random", "3"]) == 1
     assert "--random needs --draw" in capsys.readouterr().err

@@ -49,7 +49,7 @@ COMMANDS = {
     "lab": "open copies of the notebooks in JupyterLab",
     "sweep": "do a run or a notebook over a grid of settings and seeds",
     "study": "answer a question over seeds: trainings, one table, one figure, sentences",
-    "calibrate": "measure how many steps of a method take as many seconds as ICoT-SI",
+    "calibrate": "measure how many steps of a method take as many seconds as a run of another",
     "stop": "end runs in training, which write a checkpoint first",
     "runs": "list the runs, summarise them over seeds, export and import them, clean up",
     "show": "show one run: settings, provenance, accuracy by removal stage",

@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
             "leave it out, or leave --write out"
         )
     seeds = seeds_of(options) or [0]
-    methods = options.methods.split(",")
+    methods = [name.strip() for name in options.methods.split(",")]
     rows = calibration.calibrate(options.preset, seeds, overrides, options.jobs, methods)
     for row in rows:
         print(calibration.sentence(row))

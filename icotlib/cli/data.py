@@ -22,10 +22,10 @@ SPLITS = ("train", "valid", "test")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", help="mult-4x4, parity-8, prosqa-23, graph-23, prontoqa-5, ...")
     parser.add_argument("--out", type=to_path, required=True, help="folder to write")
-    parser.add_argument("--train", type=int, default=10_000, help="training examples")
-    parser.add_argument("--valid", type=int, default=1000, help="validation examples")
-    parser.add_argument("--test", type=int, default=1000, help="test examples")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the splits")
+    parser.add_argument("--train", type=int, default=10_000, help="training examples (10,000)")
+    parser.add_argument("--valid", type=int, default=1000, help="validation examples (1,000)")
+    parser.add_argument("--test", type=int, default=1000, help="test examples (1,000)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the splits (0)")
     parser.add_argument(
         "--hold-out",
         metavar="FILE",
@@ -47,19 +47,19 @@ def run(options: argparse.Namespace) -> None:
     from icotlib.tasks import get_task
 
     load_imports(options)
-    config = DataConfig(
-        task=options.task,
-        train_examples=options.train,
-        valid_examples=options.valid,
-        test_examples=options.test,
-        seed=options.seed,
-        hold_out=options.hold_out,
-    )
     try:
+        config = DataConfig(
+            task=options.task,
+            train_examples=options.train,
+            valid_examples=options.valid,
+            test_examples=options.test,
+            seed=options.seed,
+            hold_out=options.hold_out,
+        )
         corpus = load_corpus(config)
     except ConfigError as error:  # it names settings, which are options here
         raise ConfigError(
-            re.sub(r"data\.(valid|test|train)_examples", r"--\1", str(error))
+            re.sub(r"data\.(?:(valid|test|train)_examples|(seed))", r"--\1\2", str(error))
         ) from None
     files = {split: options.out / f"{split}.{options.format}" for split in SPLITS}
     for split in SPLITS:

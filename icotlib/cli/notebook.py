@@ -35,7 +35,8 @@ def run(options: argparse.Namespace) -> None:
     check_plan(options)
     asked = (options.preset, options.seed, overrides_of(pairs), options.names)
     if options.plan:
-        print_outlook(options, asked_for(*asked, values=values)[0])
+        configs, executions = asked_for(*asked, values=values)
+        print_outlook(options, configs, [(path.stem, own) for path, own in executions.items()])
     else:
         run_all(*asked, options.jobs, values=values)
 

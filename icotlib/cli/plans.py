@@ -1,10 +1,12 @@
 """`--plan` of the commands that train several runs: what all of them will take together."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from icotlib.config import RunConfig
 from icotlib.errors import ConfigError
+from icotlib.running.notebooks import OWN_DATA_NOTEBOOK
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +29,27 @@ def check_plan(options: argparse.Namespace) -> None:
         raise ConfigError("--speed says how long a run would take: add --plan")
 
 
-def print_outlook(options: argparse.Namespace, configs: Sequence[RunConfig]) -> None:
-    """What the runs that are missing for some configs will take together."""
-    from icotlib.running.outlook import outlook  # torch: not for --help
+def print_outlook(
+    options: argparse.Namespace,
+    configs: Sequence[RunConfig],
+    notebooks: Iterable[tuple[str, Mapping[str, Any]]] = (),
+) -> None:
+    """What the runs that are missing for some configs will take together.
 
-    print(outlook(configs, options.speed, options.jobs))
+    Args:
+        notebooks: names of notebooks that are to be executed, each with its parameters; the runs
+            of their studies count too.
+    """
+    from icotlib.running.outlook import outlook  # torch: not for --help
+    from icotlib.studies.of_notebooks import runs_of_studies
+
+    executed = list(notebooks)
+    runs = [*configs, *(run for name, own in executed for run in runs_of_studies(name, **own))]
+    on_own_data = next((name for name, _ in executed if name.startswith(OWN_DATA_NOTEBOOK)), None)
+    if runs or not on_own_data:
+        print(outlook(runs, options.speed, options.jobs))
+    if on_own_data:
+        print(
+            f"The run on your own data, which {on_own_data} makes, is not counted: plan it by "
+            "`icot train --set data.path=FOLDER --plan`."
+        )

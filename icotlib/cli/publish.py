@@ -54,4 +54,4 @@ def _redraw(options: argparse.Namespace) -> None:
     if options.task:
         raise ConfigError("--redraw takes figures as they are: leave out --task")
     names = redraw(options.redraw, options.out)
-    print(f"drawn again in {options.out}: {', '.join(names) or 'nothing'}")
+    print(f"drawn again in {options.out}: {', '.join(names)}")

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from icotlib.cli.options import (
     refuse,
     to_path,
 )
-from icotlib.errors import ConfigError, IcotError, RunError
+from icotlib.errors import ConfigError, IcotError, RunError, RunWarning
 from icotlib.experiments.base import PRESETS
 from icotlib.reporting.orders import ORDERS
 from icotlib.system.added_rows import check_addable
@@ -128,6 +129,7 @@ def add_actions(parser: argparse.ArgumentParser) -> None:
     add_filters(export, OF_ACTION)
     read = action("import", "put the runs of an archive into the folder of runs")
     read.add_argument("file", type=to_path, help="what `icot runs export` wrote")
+    add_import(read, f"{OF_ACTION}imports")
     clean = action("clean", "list what no result needs, and delete it with --yes")
     clean.add_argument("--yes", action="store_true", default=False, help="delete it")
     clean.add_argument(
@@ -146,6 +148,7 @@ def add_actions(parser: argparse.ArgumentParser) -> None:
     add_filters(clean, OF_ACTION)
     ship = action("ship", "write a finished run to data/models/, which comes with the workbook")
     ship.add_argument("run_name", metavar="RUN", help="name of a run, or how it begins")
+    add_import(ship, f"{OF_ACTION}imports")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -229,7 +232,9 @@ def print_list(options: argparse.Namespace) -> None:
 
     runs = ordered(chosen(options), options.sort or "name")
     if not runs:
-        others = len(all_runs(finished=False))
+        with warnings.catch_warnings():  # `chosen` has named the damaged ones
+            warnings.simplefilter("ignore", RunWarning)
+            others = len(all_runs(finished=False))
         which = f"no such run among the {others}" if others else "no run"
         print(f"{which} under {paths.runs_root()}; `icot train NAME` makes one")
         return

@@ -75,14 +75,21 @@ def run(options: argparse.Namespace) -> None:
     check(options)
     load_imports(options)
     check_plan(options)
-    from icotlib.running.sweeps import Sweep, planned, planned_runs  # torch: not for --help
+    from icotlib.running.sweeps import (
+        Sweep,
+        planned,
+        planned_cells,
+        planned_runs,
+    )  # not for --help: torch
 
     if options.show:
         print_table(Sweep.named(options.show))
         return
     if options.plan:
         plan = Sweep.named(options.again).plan if options.again else planned(*described(options))
-        print_outlook(options, planned_runs(plan))
+        notebooks = planned_cells(plan) if plan["notebook"] else []
+        executed = [(cell.target.name, cell.parameters) for cell in notebooks]
+        print_outlook(options, planned_runs(plan), executed)
         return
     if options.again:
         sweep = Sweep.named(options.again)

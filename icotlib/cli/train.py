@@ -102,7 +102,7 @@ def run(options: argparse.Namespace) -> None:
     check_plan(options)
     if options.memory and not options.plan:
         raise ConfigError("--memory says what a run would have to fit: add --plan")
-    if not options.speed:
+    if not options.speed or not _is_known_without_data(config):
         check_data(config)
     if options.plan:
         print_plan(options, config)
@@ -122,6 +122,12 @@ def run(options: argparse.Namespace) -> None:
             from icotlib.data.training_questions import held_out_in_training
 
             print(held_out_in_training(finished))
+
+
+def _is_known_without_data(config: RunConfig) -> bool:
+    from icotlib.running.lengths import has_nominal_lengths  # torch: not for --help
+
+    return has_nominal_lengths(config)
 
 
 def finish(config: RunConfig, jobs: int | None) -> "Run":

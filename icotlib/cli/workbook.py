@@ -41,6 +41,7 @@ def run(options: argparse.Namespace) -> None:
     check_plan(options)
     asked = (options.preset, options.seed, overrides_of(options.set))
     if options.plan:
-        print_outlook(options, asked_for(*asked, **parts)[0])
+        configs, executions = asked_for(*asked, **parts)
+        print_outlook(options, configs, [(path.stem, own) for path, own in executions.items()])
     else:
         run_all(*asked, jobs=options.jobs, **parts)

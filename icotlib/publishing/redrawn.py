@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from icotlib import paths
-from icotlib.errors import ConfigError, did_you_mean
+from icotlib.errors import ConfigError, DataError, did_you_mean
 from icotlib.publishing import published
 from icotlib.registry import STUDIES
 from icotlib.reporting import figures
@@ -41,7 +41,8 @@ def redrawable(folder: Path | None = None) -> list[str]:
 def drawn_again(name: str, folder: Path | None = None) -> Figure:
     """A published figure as today's code draws it from its table.
 
-    Raises `ConfigError` for a figure that is not there, or that needs more than its table.
+    Raises `ConfigError` for a figure that is not there, or that needs more than its table,
+    `DataError` for a table of other columns.
     """
     known = redrawable(folder)
     if name not in known:
@@ -49,7 +50,11 @@ def drawn_again(name: str, folder: Path | None = None) -> Figure:
             f"{name!r} is no figure of {folder or paths.FIGURES} that its table alone gives; those "
             f"are {', '.join(known) or 'none'}.{did_you_mean(name, known)}"
         )
-    return _drawings()[name](published.read_numbers(name, folder))
+    table = published.read_numbers(name, folder)
+    try:
+        return _drawings()[name](table)
+    except (KeyError, AttributeError) as error:
+        raise DataError(f"{name}.csv of {folder or paths.FIGURES} has no column {error}") from None
 
 
 def redraw(names: Sequence[str] = (), folder: Path | None = None) -> list[str]:
@@ -57,9 +62,14 @@ def redraw(names: Sequence[str] = (), folder: Path | None = None) -> list[str]:
 
     Tables and provenance stay; the description (alt text) is written anew. Returns their names.
 
-    Raises `ConfigError` as `drawn_again` does, before anything is written.
+    Raises `ConfigError` as `drawn_again` does, and where there is nothing to draw, before anything
+    is written.
     """
     chosen = list(names) or redrawable(folder)
+    if not chosen:
+        raise ConfigError(
+            f"{folder or paths.FIGURES} holds no table of a figure that its table alone gives"
+        )
     drawn = {name: drawn_again(name, folder) for name in chosen}
     for name, figure in drawn.items():
         figures.replace_published(figure, name, folder)

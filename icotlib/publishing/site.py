@@ -17,7 +17,8 @@ from typing import Any
 
 from icotlib import paths
 from icotlib.errors import ConfigError, IcotError
-from icotlib.running.notebooks import executed_folder, notebooks
+from icotlib.running.copies import executed_folder, is_executed
+from icotlib.running.notebooks import notebooks
 
 #: What the site is made with: the packages of the optional group `site`, as Python imports them.
 NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx-mathjax-offline")
@@ -125,7 +126,7 @@ def collect(folder: Path, executed: Path) -> list[str]:
     """Copy everything that the site shows into a folder, laid out as the project is.
 
     Args:
-        executed: the folder of executed notebooks.
+        executed: the folder of executed notebooks, of which those count that came to their end.
 
     Returns the names of the notebooks that are shown as executed.
     """
@@ -133,9 +134,9 @@ def collect(folder: Path, executed: Path) -> list[str]:
     shown = []
     for original in notebooks():
         copy = executed / original.name
-        if copy.is_file():
+        if whole := is_executed(copy):
             shown.append(original.stem)
-        _copy_notebook(copy if copy.is_file() else original, folder / "notebooks" / original.name)
+        _copy_notebook(copy if whole else original, folder / "notebooks" / original.name)
     for page in [*guide, paths.PROJECT / "LOG.md", paths.DATA / "README.md"]:
         _copy_page(page, folder / page.relative_to(paths.PROJECT), folder)
     readme = _copy_page(paths.PROJECT / "README.md", folder / "index.md", folder)
@@ -163,7 +164,6 @@ def _copy_page(page: Path, to: Path, folder: Path) -> str:
     The README is the first page of the site, and names of notebooks in tables become links.
     """
     text = page.read_text(encoding="utf-8")
-    above = "" if page.parent == paths.PROJECT else "../"
 
     def relinked(match: re.Match[str]) -> str:
         start, target, end = match.groups()

@@ -116,10 +116,9 @@ def _tested_rows(group: Group, table: pd.DataFrame, removed: int | None) -> pd.D
         raise RunError(f"{group.runs[0].name} answers no questions, so that nothing is compared")
     rows = final_rows(table) if removed is None else table[table.removed == removed]
     if len(rows) < len(group.runs):
-        raise RunError(
-            f"{group.runs[0].name}: not every seed has a stage with {removed} removed, but "
-            f"{sorted(set(table.removed))}"
-        )
+        stages = ", ".join(map(str, sorted(set(table.removed))))
+        which = "not every seed has a stage" if len(rows) else "there is no stage"
+        raise RunError(f"{group.runs[0].name}: {which} with {removed} removed; there are {stages}")
     return rows
 
 

@@ -13,14 +13,16 @@ from icotlib import paths
 from icotlib.errors import ConfigError, DataError
 from icotlib.evaluation.on_file import FileResult
 from icotlib.evaluation.scoring import wilson_interval
-from icotlib.reporting.figures.style import method_label
 from icotlib.reporting.groups import configuration
-from icotlib.reporting.results import provenance_of
+from icotlib.reporting.results import method_label, provenance_of
 from icotlib.reporting.statistics import Sample, mean_interval
 from icotlib.reporting.tables import check_replaceable
 from icotlib.system import leases
 from icotlib.system.contents import file_hash
 from icotlib.system.seals import write_json
+
+#: Columns that are text, whatever it looks like.
+TEXTS = dict.fromkeys(("run", "method", "label"), str)
 
 #: What tells a row of a table of runs from the others.
 KEY = ["run", "removed"]
@@ -173,10 +175,16 @@ def _earlier(path: Path, file: Path) -> tuple[pd.DataFrame, list[dict[str, Any]]
         return pd.DataFrame(), []
     try:
         known = json.loads(origin.read_text(encoding="utf-8"))
+        if "file" not in known:
+            raise ConfigError(
+                f"{path} is no table of `icot evaluate --scores`: choose another name"
+            )
         about = known["file"]["sha256"]
         if not path.exists():  # its first writing was interrupted
             return pd.DataFrame(), []
-        table = pd.read_csv(path, keep_default_na=False, na_values={"in_training": [""]})
+        table = pd.read_csv(
+            path, keep_default_na=False, na_values={"in_training": [""]}, dtype=TEXTS
+        )
         nowhere = set(table.run) - {row["run"] for row in known["runs"]}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}, or {origin.name} beside it, is damaged: {error}") from None

@@ -1,5 +1,6 @@
 """Tables as files: CSV, Markdown and LaTeX of the same numbers, with the runs of every row."""
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -23,7 +24,16 @@ DECIMALS = {"relative_speed": 2}
 #: Columns of shares, from 0 to 1 in every table but a summary, where those named below are in
 #: percent.
 SHARES = (
-    *("accuracy", "lowest", "highest", "train_match", "valid_match", "explained", "drifted"),
+    *(
+        "accuracy",
+        "answer_accuracy",
+        "lowest",
+        "highest",
+        "train_match",
+        "valid_match",
+        "explained",
+        "drifted",
+    ),
     "student",
     *("probe", "control_score", "selectivity", "mlp", "mlp_input", "patching"),
     *("steering", "steering_random", "steering_pattern", "steering_weights"),
@@ -63,12 +73,13 @@ def write_table(frame: pd.DataFrame, path: str | Path) -> list[Path]:
     in the column itself, and a JSON file beside it holds commit, device and data hash of each.
 
     Returns the paths of the files. Raises `ConfigError` for a table without rows, for another
-    ending, and where a file would be replaced that is no such table.
+    ending, and where a file would be replaced that is no such table, or is the origin of another.
     """
     path = Path(path)
     check_kind(path)
     if "runs" in frame:
         check_replaceable(path)
+        _check_other_tables(path, _rows_of(frame))
     if not len(frame):
         raise ConfigError(f"the table has no row: {path} is not written")
     text = {".csv": as_csv, ".md": as_markdown, ".tex": as_latex}[path.suffix](frame)
@@ -95,6 +106,19 @@ def check_replaceable(path: Path) -> None:
         raise ConfigError(
             f"{path} is there already, without the {beside.name} that is written beside such a "
             "table: choose another name, or delete it"
+        )
+
+
+def _check_other_tables(path: Path, rows: list[list[str]]) -> None:
+    """Raises `ConfigError` where the origin beside a table is that of one with other rows, which
+    has another ending."""
+    beside = path.with_suffix(".json")
+    others = [path.with_suffix(kind) for kind in KINDS if kind != path.suffix]
+    other = next((one for one in others if one.exists()), None)
+    if other and beside.exists() and json.loads(beside.read_text())["rows"] != rows:
+        raise ConfigError(
+            f"{beside} says where the rows of {other.name} come from, and {path.name} has others: "
+            "choose another name"
         )
 
 
@@ -163,6 +187,8 @@ def presented(frame: pd.DataFrame) -> pd.DataFrame:
             continue
         factor = 100 if _is_share(frame, name) else 1
         write = _digits if _is_small(frame, name) else partial(shown, column=name)
+        if pd.api.types.is_object_dtype(frame[name]):  # a quantity in each row
+            write = _shown_alone
         texts = [write(_scaled(value, factor)) for value in frame[name]]
         if name == "method":
             texts = [method_label(text) for text in texts]
@@ -214,6 +240,12 @@ def _digits(value: Any) -> str:
     return shown(value) if pd.isna(value) or float(value).is_integer() else f"{value:.3g}"
 
 
+def _shown_alone(value: Any) -> str:
+    """A value that shares no unit with others of its column: a small number keeps its digits."""
+    small = isinstance(value, float) and abs(value) < 10
+    return _digits(value) if small else shown(value)
+
+
 def _scaled(value: Any, factor: int) -> Any:
     return value if factor == 1 or value is None else factor * value
 
@@ -233,9 +265,14 @@ def _comment(frame: pd.DataFrame) -> list[str]:
     return [f"row {number}: {names}" for number, names in enumerate(frame["runs"], 1)]
 
 
+def _rows_of(frame: pd.DataFrame) -> list[list[str]]:
+    """The names of the runs of every row."""
+    return [names.split() for names in frame["runs"]]
+
+
 def _origin(frame: pd.DataFrame) -> dict[str, Any]:
     """The runs of every row, and where each comes from as far as its folder is here."""
-    rows = [names.split() for names in frame["runs"]]
+    rows = _rows_of(frame)
     names = sorted({name for row in rows for name in row})
     runs = [Run(paths.runs_root() / name) for name in names]
     return {"rows": rows} | provenance_of(run for run in runs if run.started)

@@ -11,6 +11,7 @@ sweeps        a run or a notebook over many settings
 cells         what a cell of a sweep consists of, and what has become of it
 grids         the settings of a sweep's cells
 notebooks     executing notebooks, and training the runs that they need
+copies        executed copies: where they are, which are whole, what runs they asked for
 parameters    the parameters of a notebook, and what was given for them
 lab           JupyterLab on copies of the notebooks
 admission     which runs may train side by side: those that memory holds together

@@ -69,10 +69,8 @@ def read_speed(text: str, precision: str) -> DeviceSpeed:
     """
     if text.lower() == "h100":
         return h100(precision)
-    if Path(text).suffix == ".csv" and Path(text).is_file():
-        table = pd.read_csv(text)
-        if not {"device", "precision", "flops"} <= set(table.columns):
-            raise ConfigError(f"--speed {text}: not a table of `icot benchmark --costs`")
+    if Path(text).suffix == ".csv":
+        table = _measured_table(text)
         device, measured = table.device.iloc[0], table.precision.iloc[0]
         return fit(table, f"{device} as measured in {measured}, {Path(text).name}")
     try:
@@ -85,6 +83,30 @@ def read_speed(text: str, precision: str) -> DeviceSpeed:
             f"`icot benchmark --costs`.{did_you_mean(text, ['h100'])}"
         )
     return DeviceSpeed(f"{rate:g} TFLOP/s", 0.0, 1e-12 / rate, 0.0)
+
+
+#: The columns of a table of measured steps.
+_NUMBERS = ("seconds", "flops", "parameters")
+
+
+def _measured_table(path: str) -> pd.DataFrame:
+    """A table that `icot benchmark --costs` wrote. Raises `ConfigError` for anything else."""
+    try:
+        table = pd.read_csv(path)
+        numbers = table[[*_NUMBERS]].apply(pd.to_numeric)
+        known = {"device", "precision"} <= set(table.columns)
+    except FileNotFoundError:
+        raise ConfigError(f"--speed {path}: no such file") from None
+    except (OSError, ValueError, KeyError) as error:  # pandas' own errors are ValueErrors
+        raise ConfigError(
+            f"--speed {path}: not a table of `icot benchmark --costs` ({error})"
+        ) from None
+    if not known or len(table) < 3 or not (numbers > 0).all(axis=None):
+        raise ConfigError(
+            f"--speed {path}: not a table of `icot benchmark --costs`, which has a device, a "
+            "precision, and at least three kinds of step with their seconds, flops and parameters"
+        )
+    return table.assign(**{name: numbers[name] for name in _NUMBERS})
 
 
 def fit(table: pd.DataFrame, name: str = "fitted") -> DeviceSpeed:

@@ -5,10 +5,9 @@ holds whole a few layers at a time, in evaluation all weights at the precision o
 frozen teacher of distillation.
 """
 
-import dataclasses
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from icotlib.config import RunConfig
 from icotlib.errors import ConfigError
@@ -44,6 +43,10 @@ class Fit:
     lora: float | None
     #: Whether only AdamW can be sharded, and this run has another optimizer.
     needs_adamw: bool
+    #: As `sharded`, if only the last removal stage's weights are kept.
+    last_alone: tuple[int, float] | None = None
+    #: Whether gradient checkpointing is on.
+    recomputes: bool = False
 
     @property
     def fits(self) -> bool:
@@ -63,19 +66,31 @@ class Fit:
         room = f"{device} has {usable(self.memory) / 1e9:,.1f} for tensors (assumed)"
         yield f"  needs {self.alone / 1e9:,.1f} GB and {room}; what fits, calculated:"
         if self.sharded is not None:
-            devices, each = self.sharded
-            adamw = " --set optim.name=adamw" if self.needs_adamw else ""
-            yield f"    FSDP over {devices} devices, {each / 1e9:,.1f} GB each:"
-            yield (
-                f"      accelerate launch --use_fsdp --fsdp_version 2 --num_processes {devices} "
-                f"-m icotlib train {arguments}{adamw}"
-            )
+            yield from self._sharded_lines(self.sharded, arguments)
         if self.lora is not None:
             yield f"    adapters on one device, {self.lora / 1e9:,.1f} GB:"
             rank = shlex.quote(f"model.lora={{r: {LORA['r']}}}")
             yield f"      icot train {arguments} --set {rank}"
-        if self.sharded is None and self.lora is None:
-            yield "    neither FSDP nor adapters; try train.gradient_checkpointing=true"
+        if self.sharded is None and self.lora is None and self.last_alone is not None:
+            yield "    if only the last removal stage's weights are kept:"
+            yield from self._sharded_lines(
+                self.last_alone, f"{arguments} --set train.stage_weights=last"
+            )
+        elif self.sharded is None and self.lora is None:
+            remedy = "a smaller model, or shorter data"
+            if not self.recomputes:
+                remedy = "train.gradient_checkpointing=true"
+            yield f"    neither FSDP over up to {DEVICES[-1]} devices nor adapters; try {remedy}"
+
+    def _sharded_lines(self, sharded: tuple[int, float], arguments: str) -> Iterator[str]:
+        """How to divide the run among devices, and what each needs."""
+        devices, each = sharded
+        adamw = " --set optim.name=adamw" if self.needs_adamw else ""
+        yield f"    FSDP over {devices} devices, {each / 1e9:,.1f} GB each:"
+        yield (
+            f"      accelerate launch --use_fsdp --fsdp_version 2 --num_processes {devices} "
+            f"-m icotlib train {arguments}{adamw}"
+        )
 
 
 def usable(memory: float) -> float:
@@ -92,18 +107,25 @@ def fit(config: RunConfig, source: LengthSource, cost: Cost, memory: float = MEM
     """
     alone = per_device(config, cost, 1)
     if alone <= usable(memory):
-        return Fit(memory, alone, None, None, False)
-    group = config.train.batch_size // config.train.length_groups
-    sizes = {n: per_device(config, cost, n) for n in DEVICES if n <= group}
-    fitting = [(n, size) for n, size in sizes.items() if size <= usable(memory)]
+        return Fit(memory, alone, None, None, needs_adamw=False)
     lora = _with_adapters(config, source)
     return Fit(
         memory,
         alone,
-        fitting[0] if fitting else None,
+        _fewest_devices(config, cost, memory),
         lora if lora is not None and lora <= usable(memory) else None,
         needs_adamw=config.optim.name != "adamw",
+        last_alone=_fewest_devices(config, replace(cost, disk=cost.final_disk), memory),
+        recomputes=config.train.gradient_checkpointing,
     )
+
+
+def _fewest_devices(config: RunConfig, cost: Cost, memory: float) -> tuple[int, float] | None:
+    """The fewest of `DEVICES` among which FSDP divides a run so that it fits, and what each needs;
+    None if all are too few."""
+    group = config.train.batch_size // config.train.length_groups
+    sizes = ((n, per_device(config, cost, n)) for n in DEVICES if n <= group)
+    return next(((n, size) for n, size in sizes if size <= usable(memory)), None)
 
 
 def per_device(config: RunConfig, cost: Cost, devices: int) -> float:
@@ -125,8 +147,8 @@ def _with_adapters(config: RunConfig, source: LengthSource) -> float | None:
     if config.model.lora or config.phases:  # phases would need them too
         return None
     try:
-        model = dataclasses.replace(config.model, lora=LORA)
-        adapted = dataclasses.replace(config, model=model)
+        model = replace(config.model, lora=LORA)
+        adapted = replace(config, model=model)
     except ConfigError:
         return None
     return per_device(adapted, cost_of(adapted, source), 1)

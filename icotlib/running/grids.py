@@ -120,7 +120,12 @@ def _draw(rng: np.random.Generator, name: str, text: str) -> Any:
             )
         values = _values(name, text, f"--draw {name}={text}")
         return values[int(rng.integers(len(values)))]
-    low, high = float(bounds[1]), float(bounds[2])
+    try:
+        low, high = float(bounds[1]), float(bounds[2])
+    except ValueError:
+        low = high = np.nan
+    if not np.isfinite([low, high]).all():
+        raise ConfigError(f"--draw {name}={text}: {bounds[1]} to {bounds[2]} are no two numbers")
     if high < low or (bounds[3] and low <= 0):
         raise ConfigError(f"--draw {text}: the bounds must rise, and be positive for :log")
     is_whole = not set(bounds[1] + bounds[2]) & set(".eE")

@@ -3,7 +3,6 @@
 The copies are in `lab/`, beside what they lead to: README, guide, figures and executed copies.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -15,6 +14,8 @@ from pathlib import Path
 from icotlib import paths
 from icotlib.errors import IcotError
 from icotlib.running.notebooks import notebooks
+from icotlib.system.contents import file_hash
+from icotlib.system.seals import write_json
 
 #: The file with the hash of each notebook at the time it was copied.
 ORIGINS = ".origins.json"
@@ -28,19 +29,29 @@ def working_copies(folder: Path, say: Callable[[str], None] = print) -> list[Pat
     """
     folder.mkdir(parents=True, exist_ok=True)
     origins_file = folder / ORIGINS
-    origins = json.loads(origins_file.read_text()) if origins_file.is_file() else {}
+    origins = _read_origins(origins_file)
     copies = []
     for notebook in notebooks():
-        copy, text_hash = folder / notebook.name, hashlib.sha256(notebook.read_bytes()).hexdigest()
+        copy, text_hash = folder / notebook.name, file_hash(notebook)
         if not copy.is_file():
             shutil.copyfile(notebook, copy)
-            origins[notebook.name] = text_hash
-        elif origins.get(notebook.name) != text_hash:
+        if notebook.name not in origins or file_hash(copy) == text_hash:
+            origins[notebook.name] = file_hash(copy)
+        if origins[notebook.name] != text_hash:
             say(f"{copy}: the notebook has changed since; move this copy away to get the new one")
         copies.append(copy)
-    origins_file.write_text(json.dumps(origins, indent=1))
+    write_json(origins_file, origins)
     _link_executed(folder / "executed")
     return copies
+
+
+def _read_origins(file: Path) -> dict[str, str]:
+    """The hash of each notebook at the time it was copied, where it is known."""
+    try:
+        origins = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return origins if isinstance(origins, dict) else {}
 
 
 def _link_executed(link: Path) -> None:

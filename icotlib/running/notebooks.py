@@ -1,9 +1,8 @@
 """The notebooks of the workbook: executing them by papermill, and training the runs they need."""
 
 import dataclasses
-import functools
-import hashlib
 import json
+import os
 import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icotlib import experiments, paths
-from icotlib.config import RunConfig, families, parse_overrides
+from icotlib.config import RunConfig, parse_overrides
 from icotlib.errors import ConfigError, DataError, IcotError, did_you_mean
 from icotlib.running import parameters as parameter_cells
+from icotlib.running.copies import executed_folder
 from icotlib.system.terminal import HELP
 from icotlib.system.wording import counted
 
@@ -29,6 +29,9 @@ STEPWISE_NOTEBOOKS = ("01", "02", "06", "08", "99")
 
 #: Those that execute longest at `fast`: they start before others whose runs are finished.
 LONG_NOTEBOOKS = ("08", "11", "12", "14")
+
+#: The one that trains a run on the user's own data.
+OWN_DATA_NOTEBOOK = "14"
 
 #: The one that collects the results of all runs, so that it is executed last.
 RESULTS_NOTEBOOK = "99"
@@ -93,41 +96,6 @@ def _cells(notebook: Path) -> list[dict[str, Any]]:
         raise DataError(f"{notebook}: is no notebook of format 4 ({error})") from None
 
 
-def executed_folder(
-    preset: str = "fast", seed: int = 0, overrides: dict[str, Any] | None = None, **values: Any
-) -> Path:
-    """The folder of executed copies, a different one for each choice of parameters."""
-    parts = [preset, f"s{seed}"]
-    if changed := {**(overrides or {}), **values}:
-        text = json.dumps(changed, sort_keys=True)
-        parts.append(hashlib.sha256(text.encode()).hexdigest()[:8])
-    return paths.executed_root() / "-".join(parts)
-
-
-def executed_copies(run: str) -> list[Path]:
-    """The executed notebooks that ask for a run, or for one that builds on it.
-
-    Notebooks that make runs of their own, such as that of your own data, name none.
-
-    Args:
-        run: its name.
-    """
-    found = sorted(paths.executed_root().glob("*/[0-9][0-9]_*.ipynb"))
-    return [copy for copy in found if run in _asked_for(copy, copy.stat().st_mtime)]
-
-
-@functools.lru_cache(maxsize=1024)
-def _asked_for(copy: Path, changed: float) -> frozenset[str]:
-    """The names of the runs that an executed notebook asked for, by the parameters that it got."""
-    try:
-        given = json.loads(copy.read_text(encoding="utf-8"))["metadata"]["papermill"]["parameters"]
-        values = {"preset": "fast", "seed": 0, "overrides": {}} | given
-        configs = needed(copy, values["preset"], values["seed"], values["overrides"])
-    except (OSError, ValueError, KeyError, TypeError):  # also a `ConfigError` of older settings
-        return frozenset()
-    return frozenset(families(configs))
-
-
 def execute(
     notebook: Path,
     output: Path | None = None,
@@ -136,13 +104,15 @@ def execute(
 ) -> Path:
     """Execute a notebook with parameters; returns the executed copy.
 
+    An earlier copy stays until this one is whole.
+
     Args:
         output: the copy; by default in `executed_folder`.
         say: called with a line of text at the end.
         values: parameters, by name.
 
     Raises `ConfigError` for a parameter that the notebook does not have, `IcotError` if a cell
-    fails, naming the copy, or if its kernel does not start or ends.
+    fails, or if its kernel does not start or ends; it names a copy that shows how far it came.
     """
     import papermill
     from jupyter_client.kernelspec import NoSuchKernel
@@ -154,22 +124,26 @@ def execute(
     parameter_cells.check(values, parameter_types(notebook), notebook.stem)
     output = output or executed_folder(**values) / notebook.name
     output.parent.mkdir(parents=True, exist_ok=True)
+    part = output.with_name(f".{output.stem}-{os.getpid()}.ipynb")
+    failed = output.with_name(f"failed-{output.name}")
     start = time.perf_counter()
     try:
         with environment(**BESIDE_OTHERS):
             papermill.execute_notebook(
                 str(notebook),
-                str(output),
+                str(part),
                 parameters=values,
                 kernel_name="python3",
                 progress_bar=False,
                 cwd=str(paths.WORK),
                 extra_arguments=["--log-level=CRITICAL"],
             )
+        part.replace(output)
+        failed.unlink(missing_ok=True)
     except PapermillExecutionError as error:
+        _keep(part, failed)
         raise IcotError(
-            f"{notebook.name} failed: {error.ename}: {error.evalue}\n"
-            f"The executed copy shows where: {output}"
+            f"{notebook.name} failed: {error.ename}: {error.evalue}\nIts copy shows where: {failed}"
         ) from None
     except NoSuchKernel:
         raise IcotError(
@@ -179,13 +153,22 @@ def execute(
     except (DeadKernelError, RuntimeError) as error:
         if not isinstance(error, DeadKernelError) and "ernel" not in str(error):
             raise
+        _keep(part, failed)
         raise IcotError(
             f"{notebook.name}: its kernel ended before the notebook did, killed from outside or "
             "for lack of memory (fewer --jobs need less). Ask for the same again: finished runs "
-            f"stay. The executed copy shows how far it came: {output}"
+            f"stay. Its copy shows how far it came: {failed}"
         ) from None
+    finally:
+        part.unlink(missing_ok=True)
     say(f"{notebook.stem}  done in {time.perf_counter() - start:.0f} s  ->  {output}")
     return output
+
+
+def _keep(part: Path, failed: Path) -> None:
+    """Keep what a notebook that failed has written, if it has come so far."""
+    if part.is_file():
+        part.replace(failed)
 
 
 def run_all(

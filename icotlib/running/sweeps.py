@@ -193,13 +193,17 @@ def planned(
     return {"target": target, "notebook": is_notebook, "fixed": common, "cells": own}
 
 
+def planned_cells(plan: dict[str, Any]) -> list[Cell]:
+    """The cells of a plan."""
+    return _cells(_target(sweeps_root(), plan), plan)
+
+
 def planned_runs(plan: dict[str, Any]) -> list[RunConfig]:
     """The runs of all cells of a plan, without those that they build on.
 
     Raises `ConfigError` for a setting that the target does not read.
     """
-    cells = _cells(_target(sweeps_root(), plan), plan)
-    return [config for cell in cells for config in cell.configs]
+    return [config for cell in planned_cells(plan) for config in cell.configs]
 
 
 #: What a plan holds, each with its type.

@@ -27,6 +27,8 @@ class QuestionSet:
     @classmethod
     def parse(cls, task: Task, *typed: str) -> "QuestionSet":
         """Questions as a person types them. Raises `ValueError` for one that is none."""
+        if not all(text.strip() for text in typed):
+            raise ValueError(f"the question is empty; one of {task.name}: {task.example_question}")
         return cls(task, np.concatenate([task.parse_question(text) for text in typed]))
 
     @property

@@ -19,7 +19,7 @@ from icotlib.reporting.orders import ORDERS
 from icotlib.reporting.overview import STATES, differences, filtered, runs_table
 from icotlib.reporting.readable import table
 from icotlib.reporting.results import learning_table
-from icotlib.running.notebooks import executed_copies
+from icotlib.running.copies import executed_copies
 from icotlib.running.progress import NAME_WIDTH, short_name
 from icotlib.runs import Run, all_runs
 from icotlib.widgets.parts import (
