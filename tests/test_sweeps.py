@@ -295,10 +295,7 @@ def test_grids_hold_numbers_of_numpy_and_nothing_that_json_cannot(runs_folder):
 
 @pytest.mark.parametrize("text", ["optim.lr=1.2.3..4", "train.steps=1..1e400"])
 def test_bounds_that_are_no_numbers_are_named(text):
-    name, bounds = text.split("=")
-    with pytest.raises(
-        ConfigError, match=f"--draw {name}={bounds}: .* are no two numbers|a range is"
-    ):
+    with pytest.raises(ConfigError, match=f"--draw {text}: .* are no two numbers"):
         draw_cells([text], 2)
 
 
