@@ -115,7 +115,7 @@ def _check_other_tables(path: Path, rows: list[list[str]]) -> None:
     beside = path.with_suffix(".json")
     others = [path.with_suffix(kind) for kind in KINDS if kind != path.suffix]
     other = next((one for one in others if one.exists()), None)
-    if other and beside.exists() and json.loads(beside.read_text())["rows"] != rows:
+    if other and beside.exists() and json.loads(beside.read_text()).get("rows") != rows:
         raise ConfigError(
             f"{beside} says where the rows of {other.name} come from, and {path.name} has others: "
             "choose another name"
