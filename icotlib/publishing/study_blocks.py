@@ -9,9 +9,11 @@ import pandas as pd
 from icotlib.publishing import published
 from icotlib.publishing.blocks import BLOCKS, block, markdown
 from icotlib.publishing.study_tables import MATCH, best_first, by_group, each, examples, words
+from icotlib.reporting.conclusions.sentences import listed
 from icotlib.reporting.figures.style import kinds_of, schedule_label
 from icotlib.reporting.results import final_rows, method_label, named
 from icotlib.reporting.statistics import better_by_a_question, mean_over_seeds, over_seeds, spent
+from icotlib.system.wording import counted
 
 #: The rows of the main study as pages show them: method, budget, and what they are called.
 ROWS = (
@@ -194,6 +196,59 @@ def anytime() -> str:
     return markdown(shown)
 
 
+def _four_digits() -> pd.DataFrame:
+    """The last stage of each run on 4x4 digits."""
+    columns = ("removed", "chain_length", "seed", "examples", "seconds", "accuracy", "n")
+    return final_rows(published.read("four_digits", *columns), ["method", "seed"])
+
+
+@block
+def four_digits_headline() -> str:
+    """What ICoT-SI reaches on 4x4 digits, beside No CoT."""
+    groups = dict(list(_four_digits().groupby("method")))
+    rows, alone = groups["icot_si"].sort_values("seed"), groups.get("no_cot")
+    minutes = listed(f"{seconds / 60:.0f}" for seconds in rows.seconds)
+    said = (
+        f"On 4x4 digits, with {_removed(rows)} of {rows.chain_length.max():.0f} tokens removed, "
+        f"{method_label('icot_si')} answers {_percents(rows)} of unseen questions right "
+        f"({counted(len(rows), 'seeds')}; {minutes} minutes of one core)."
+    )
+    if alone is not None:
+        same = _share(alone, rows, "examples")
+        said += f" {method_label('no_cot')} answers {_percents(alone)} after {same}."
+    return said
+
+
+def _percents(rows: pd.DataFrame) -> str:
+    """The accuracy of each seed in a sentence."""
+    return listed(f"{value:.1%}" for value in rows.sort_values("seed").accuracy)
+
+
+def _removed(rows: pd.DataFrame) -> str:
+    """How many tokens the seeds of a method lost, each number once."""
+    return listed(dict.fromkeys(f"{removed:.0f}" for removed in rows.removed))
+
+
+@block
+def four_digits() -> str:
+    """What each method answers of 4x4 digits at its last stage."""
+    columns: dict[str, Callable[..., Any]] = {
+        "method": lambda rows: method_label(rows.method.iloc[0]),
+        "tokens removed": _removed,
+        MATCH: lambda rows: words(over_seeds(rows)),
+        "each seed": each,
+        "training examples": examples,
+        "training seconds": lambda rows: f"{rows.seconds.mean():,.0f}",
+    }
+    return by_group(_four_digits(), "method", columns)
+
+
+@block
+def four_digits_file() -> str:
+    """What each method answers of the published file of 4x4 digits."""
+    return _on_file("four_digits_file")
+
+
 @block
 def graph_file() -> str:
     """What each method answers of the published file of graphs, the most accurate one first."""
@@ -213,7 +268,7 @@ def _on_file(name: str) -> str:
 
 
 #: Studies whose sentences stand on a page, each in the block `NAME_summary`.
-SAID = ("anytime", "das", "depth", "levers", "probing", "quarrel", "shifts")
+SAID = ("anytime", "das", "depth", "four_digits", "levers", "probing", "quarrel", "shifts")
 
 
 def _said(name: str) -> str:
