@@ -526,22 +526,6 @@ def test_pages_say_how_much_of_four_digits_is_removed_and_do_without_an_arm(tmp_
     assert [row.split(" | ")[:2] for row in shown] == [["| ICoT-SI", "3 and 1"], ["| No CoT", "3"]]
 
 
-def test_the_page_of_a_published_file_takes_the_last_stage_of_each_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "FIGURES", tmp_path)
-    columns = ["run", "method", "label", "seed", "removed", "accuracy", "n"]
-    rows = [
-        ["a", "icot_si", "", 10, 0, 1.0, 100],
-        ["a", "icot_si", "", 10, 3, 0.5, 100],
-        ["b", "icot_si", "", 11, 3, 0.7, 100],
-        ["c", "explicit_cot", "", 10, 0, 0.9, 100],
-    ]
-    table = pd.DataFrame(rows, columns=columns)
-    table.to_csv(tmp_path / "four_digits_file.csv", index=False)
-    _, _, first, second = BLOCKS["four_digits_file"]().splitlines()
-    assert first.startswith("| Explicit CoT | 90.0%")
-    assert second.endswith("| 50.0, 70.0 |")
-
-
 def test_four_digits_show_every_stage_of_the_chain_and_the_ends_of_the_others(runs_folder):
     answer = icot.study("four_digits", "smoke", seeds=[10])
     table = answer.table

@@ -208,10 +208,12 @@ def four_digits_headline() -> str:
     groups = dict(list(_four_digits().groupby("method")))
     rows, alone = groups["icot_si"].sort_values("seed"), groups.get("no_cot")
     minutes = listed(f"{seconds / 60:.0f}" for seconds in rows.seconds)
+    whole = (rows.removed == rows.chain_length).all()
+    removed = f"{'all' if whole else f'{_removed(rows)} of'} {rows.chain_length.max():.0f} tokens"
     said = (
-        f"On 4x4 digits, with {_removed(rows)} of {rows.chain_length.max():.0f} tokens removed, "
-        f"{method_label('icot_si')} answers {_percents(rows)} of unseen questions right "
-        f"({counted(len(rows), 'seeds')}; {minutes} minutes of one core)."
+        f"On 4x4 digits, with {removed} removed, {method_label('icot_si')} answers "
+        f"{_percents(rows)} of unseen questions right ({counted(len(rows), 'seeds')}; {minutes} "
+        "minutes of one core)."
     )
     if alone is not None:
         same = _share(alone, rows, "examples")
