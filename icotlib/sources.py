@@ -52,8 +52,8 @@ class Sourced(Section):
         """
         if (self.identity or self.source) != (other.identity or other.source):
             raise ConfigError(
-                f"a run and the {role} that it builds on need the same: the {role} has "
-                f"{other.source}, this run {self.source}, which do not hold the same"
+                f"a run and the {role} that it builds on must read equal content: the {role} has "
+                f"{other.source}, this run {self.source}, and these differ"
             )
 
     def check_content(self) -> None:

@@ -252,7 +252,7 @@ def test_the_state_that_carries_most_is_not_the_digit_itself():
     assert "instead of 90.0%" in text
     assert "50% of its states" in text
     arguments[0]["m"] = effects.assign(low=0.0)
-    assert "too few to tell that from none" in said(conclusions.causal(*arguments))
+    assert "do not tell this from no effect" in said(conclusions.causal(*arguments))
 
 
 @pytest.mark.parametrize(("is_terminal", "columns", "width"), [(True, 60, 60), (True, 300, 100),

@@ -359,7 +359,7 @@ def test_the_list_names_what_compare_takes(trained, capsys):
     assert main(["compare", key, trained["slow"].name]) == 0
     out = capsys.readouterr().out
     assert re.search(r"removal\.pace +1\.0 +0\.5", out)
-    assert "This supports no claim" in " ".join(out.split())
+    assert "A claim about the two configurations needs" in " ".join(out.split())
 
 
 def test_a_comparison_is_written_as_a_file(trained, tmp_path, capsys):

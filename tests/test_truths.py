@@ -54,14 +54,18 @@ def test_an_answer_that_is_given_back_is_right(layout, answer):
 @pytest.mark.parametrize(
     ("layout", "answers", "message"),
     [
-        (words_tokenizer(), ["5", "London"], "nothing back for the answer 'London'"),
-        (words_tokenizer(split=SIGNS, words="<unk> <end> # 5"), ["$5", "5%"], "'5' back.*apart"),
-        (words_tokenizer(normalizers.Replace("-", "")), ["-5"], "'5' back for the answer '-5'"),
-        (words_tokenizer(normalizers.NFKC()), ["5²"], "'52' back for the answer '5²'"),
-        (words_tokenizer(normalizers.Replace("san ", "")), ["san jose"], "'jose' back"),
-        (words_tokenizer(words="<unk> <end> 5"), ["5"], "no answer delimiter.*the answer '5'"),
+        (words_tokenizer(), ["5", "London"], "the answer 'London' to nothing"),
+        (words_tokenizer(split=SIGNS, words="<unk> <end> # 5"), ["$5", "5%"], "both to '5'.*apart"),
+        (words_tokenizer(normalizers.Replace("-", "")), ["-5"], "the answer '-5' to '5'"),
+        (words_tokenizer(normalizers.NFKC()), ["5²"], "the answer '5²' to '52'"),
+        (words_tokenizer(normalizers.Replace("san ", "")), ["san jose"], "to 'jose'"),
+        (
+            words_tokenizer(words="<unk> <end> 5"),
+            ["5"],
+            "the answer '5' to a text without the answer delimiter",
+        ),
         (words_tokenizer(*PLAIN, words=WORDS + " sie"), ["Šíe", "sie"], "cannot be told apart"),
-        (Layout(unigram_tokenizer([" 1 2 3 #### +"] * 5)), ["1", "日"], "back for the answer '日'"),
+        (Layout(unigram_tokenizer([" 1 2 3 #### +"] * 5)), ["1", "日"], "decodes the answer '日'"),
     ],
 )
 def test_a_lost_answer_is_named_before_training(layout, answers, message):

@@ -61,7 +61,7 @@ COMMANDS = {
     "prepare": "turn questions with steps (GSM8K, ProsQA, CSV, JSON, ...) into files to train on",
     "export": "write a run's model as a folder for the hub, with a card",
     "benchmark": "measure training and evaluation beside a reference implementation",
-    "record": "measure the seconds until 95% of answers are right with all steps removed",
+    "record": "measure the seconds until the match is 95% with all steps removed",
     "publish": "write figures/ from finished runs, and the tables of README and guide",
     "site": "build README, executed notebooks and guide as web pages that need no network",
 }

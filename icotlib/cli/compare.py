@@ -24,7 +24,7 @@ are taken.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("first", metavar="A", help="name of a run, how names begin, or a key")
-    parser.add_argument("second", metavar="B", help="the same of what A is compared with")
+    parser.add_argument("second", metavar="B", help="what A is compared with, named likewise")
     parser.add_argument(
         "--removed", type=whole(0), help="the stage that is tested; by default the last of each"
     )

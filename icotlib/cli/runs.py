@@ -142,8 +142,7 @@ def add_actions(parser: argparse.ArgumentParser) -> None:
         "--stage-weights",
         action="store_true",
         default=False,
-        help="the weights of removal stages before the last too: such a run answers at its last "
-        "stage alone",
+        help="weights of earlier removal stages too: the run then answers only at its last one",
     )
     add_filters(clean, OF_ACTION)
     ship = action("ship", "write a finished run to data/models/, which comes with the workbook")

@@ -54,7 +54,7 @@ def check_truths(examples: Sequence[Example]) -> None:
     if without:
         named = _named(examples[without[0]].question, without[0] + 1, len(examples))
         raise ConfigError(
-            f"{named} has no true answer here: an accuracy needs one; `answer` asks without"
+            f"{named} has no true answer, which an accuracy needs; `answer` asks without one"
         )
 
 

@@ -41,16 +41,16 @@ def check_given_back(layout: Layout, answers: Iterable[str]) -> None:
         if not decoded or not (same_answer(decoded, answer) or _same_spelling(decoded, answer)):
             found = "nothing" if not decoded else repr(decoded)
             if decoded is None:
-                found = f"no answer delimiter ({ANSWER_DELIMITER}), so nothing,"
+                found = f"a text without the answer delimiter {ANSWER_DELIMITER}"
             raise ConfigError(
-                f"the tokenizer gives {found} back for the answer {answer!r}, so that no model "
-                "could be right: use another tokenizer (model.pretrained), or write the answers "
-                "with signs that it knows"
+                f"the tokenizer decodes the answer {answer!r} to {found}, so that no "
+                "model could be right: use another tokenizer (model.pretrained), or write the "
+                "answers with signs that it knows"
             )
         other = first.setdefault(_spelling(decoded), answer)
         if not (same_answer(answer, other) or same_answer(other, answer)):
             raise ConfigError(
-                f"the tokenizer gives {decoded!r} back for the answers {other!r} and {answer!r}, "
+                f"the tokenizer decodes the answers {other!r} and {answer!r} both to {decoded!r}, "
                 "so that they cannot be told apart: use another tokenizer (model.pretrained)"
             )
 

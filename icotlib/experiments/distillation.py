@@ -142,8 +142,8 @@ def ablations(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, Ru
     """The paper's ablations, all with the same teacher; `full` is the method itself.
 
     A skipped phase leaves its steps to coupling, which then needs, and gets, the full
-    learning rate: every row sees as many examples. What defines a row stands over the overrides,
-    of which the steps of coupling count in that sum.
+    learning rate: every row sees as many examples. A row's own settings win over the overrides,
+    whose steps of coupling count in that sum.
     """
     rows: dict[str, dict[str, Any]] = {"full": {}}
     for subset in ("first_column", "last_column", "bottom_row", "top_row"):

@@ -17,8 +17,8 @@ RECORDS: dict[str, tuple[Callable[..., RunConfig], dict[str, Any]]] = {
 
 
 def record(task: str, preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
-    """A task's run, trained until 95% of validation answers are right with all tokens removed, in
-    the fastest precision of this machine.
+    """A task's run, trained until the match of validation questions with all tokens removed is 95%,
+    in the fastest precision of this machine.
 
     It is one model for every stage on 4x2 digits, and ICoT-SI by an adaptive schedule on 4x4.
 

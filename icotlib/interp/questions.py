@@ -50,7 +50,7 @@ def draw_questions_of(
 def _unseen(task: Task, n: int, known: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Up to n different questions `[m, entries]` whose keys are not among the known ones, sorted.
 
-    Fewer are found where so many draws that nearly every question has come up held no more.
+    Fewer are found where drawing ends because nearly every question has come up.
     """
     # After N (ln N + 5) draws all of N equally likely questions have come up, but for one case in
     # 100. Nobody waits for a larger number of draws than that of a trillion questions.

@@ -23,8 +23,8 @@ class NoCoTSettings(Section):
     )
     keep_positions: bool = setting(
         True,
-        "Positions count on as if the chain stood there, as in ICoT-SI with kept positions; not "
-        "with layout=no_chain.",
+        "Position ids skip the removed chain, as in ICoT-SI with kept positions; not with "
+        "layout=no_chain.",
     )
 
 

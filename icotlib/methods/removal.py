@@ -22,9 +22,9 @@ class RemovalSettings(Section):
     )
     keep_positions: bool = setting(
         True,
-        "Remaining tokens keep their position ids: from the first separator on they are larger by "
-        "the removal stage, the same for chains of every length, so that they do not tell how long "
-        "a question's chain is. Left side only.",
+        "Remaining tokens keep their position ids: from the first separator on they are offset by "
+        "the removal stage, equally for all questions, so that they do not reveal the length of a "
+        "chain. Left side only.",
     )
     chains: Literal["own", "shuffled", "filler"] = setting(
         "own",

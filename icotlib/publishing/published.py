@@ -1,7 +1,7 @@
 """Reading the published tables in `figures/`.
 
-They are older than today's names: columns and ids are renamed here, until the tables are made
-again. What they call ICoT-SI with a random schedule is one model for all k.
+Some are older than today's names: columns and ids are renamed here, until they are made again. What
+these call ICoT-SI with a random schedule is one model for all k.
 """
 
 import json

@@ -216,9 +216,8 @@ def _difference(samples: Sequence[Sample], difference: Interval) -> str:
     measured = f"A less B is {value:.1f} points, 95% interval {low:.1f} to {high:.1f}, {seeds}"
     if min(numbers) < ENOUGH_SEEDS:
         return (
-            f"{measured}. This supports no claim about the two "
-            f"configurations, which takes at least {ENOUGH_SEEDS} seeds of each: another seed may "
-            "differ by more."
+            f"{measured}. A claim about the two configurations needs at least {ENOUGH_SEEDS} seeds "
+            "of each: another seed may differ by more."
         )
     if not decided(difference):
         return f"No difference is shown: {measured}."
@@ -254,7 +253,7 @@ def _mcnemar(groups: Sequence[Group], tested: Sequence[pd.DataFrame]) -> str:
 def _success(samples: Sequence[Sample], threshold: float) -> str:
     a, b, p, least = fisher(samples[0].accuracy, samples[1].accuracy, threshold)
     shown = "the success rates differ" if p < 0.05 else "no difference in success is shown"
-    so_few = f"; so few seeds cannot give less than {_number(least)}" if least >= 0.05 else ""
+    so_few = f"; with so few seeds, p is at least {_number(least)}" if least >= 0.05 else ""
     return (
         f"{a} of {samples[0].seeds} seeds of A and {b} of {samples[1].seeds} of B reach "
         f"{100 * threshold:g}%: {shown} (Fisher's exact test, {_p(p)}{so_few})."

@@ -259,6 +259,6 @@ def check_origin(path: Path) -> None:
         ours = False
     if not ours:
         raise ConfigError(
-            f"{path} is there already, and does not say where a table or figure comes from, as the "
-            "file to be written there does: choose another name or folder"
+            f"{path} exists and is no provenance file of a table or figure: choose another name or "
+            "folder"
         )

@@ -165,7 +165,7 @@ class Connection:
             self.said = True
             say(
                 f"the Dask cluster at {self.address} has no worker: waiting. Workers end with "
-                "their scheduler, and must be started again after it was"
+                "their scheduler: restart them after it"
             )
 
 

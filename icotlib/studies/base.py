@@ -57,7 +57,7 @@ class Study(ABC):
     #: What its table and its figure are called in `figures/`.
     file: ClassVar[str]
     question: ClassVar[str]
-    #: Seeds of its published runs; settings were tuned on others.
+    #: Seeds of its published runs. Settings were tuned on others (claims.md names exceptions).
     seeds: ClassVar[tuple[int, ...]] = (10, 11, 12, 13, 14)
     #: How many of them other presets than `fast` have.
     few: ClassVar[int] = 2
@@ -160,7 +160,7 @@ class Study(ABC):
         return self.seeds if preset == "fast" else self.seeds[: self.few]
 
     def answer(self, members: Sequence[Member]) -> "Answer":
-        """What those of some runs say that are finished.
+        """What the finished ones of some runs say.
 
         Raises `RunError` if none is finished.
         """

@@ -113,7 +113,7 @@ def _beside_recycled(where: str, samples: dict[str, Sample]) -> list[str]:
     """How recycled states compare with each other content, on one task or shift of it."""
     recycled = samples.pop("recycled", None)
     if recycled is None:
-        return [f"On {where}, no recycled states are finished, with which others are compared."]
+        return [f"On {where}, no run with recycled states, the reference, is finished."]
     first = f"On {where}, recycled states ({recycled.mean:.1%})"
     named = {
         content: f"{content} ({sample.mean:.1%}, {counted(sample.seeds, 'seeds')})"

@@ -77,7 +77,7 @@ class Levers(Study):
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
         groups = self.rows_by_arm(members)
         if _arm(RECIPE) not in groups:
-            return ["No run of the whole recipe is finished, with which others are compared."]
+            return ["No run of the whole recipe, the reference, is finished."]
         named = {arm: f"{arm} ({rows.accuracy.mean():.1%})" for arm, rows in groups.items()}
         pairs = [(_arm(BESIDE.get(lever, RECIPE)), _arm(lever)) for lever in LEVERS]
         return [

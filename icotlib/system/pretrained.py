@@ -74,7 +74,7 @@ def own_code(source: str) -> str:
     return (
         f"model.pretrained={source!r} brings Python code of its own (auto_map in its JSON files), "
         "which icotlib never runs. Take a model of an architecture that transformers itself has. "
-        "If this one's only calls itself otherwise, copy it to a folder, remove auto_map from its "
+        "If only its model_type is unusual, copy it to a folder, remove auto_map from its "
         "JSON files and set model_type in config.json to the architecture, such as llama."
     )
 

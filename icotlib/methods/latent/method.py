@@ -135,15 +135,15 @@ class LatentMethod(Method):
         apart = getattr(config.latent, "uniform_prob", 0.0) and not own.mixes_places
         if apart and self.accelerator.num_processes > 1:
             raise ConfigError(  # each would have its own number of backward passes
-                "with latent.uniform_prob this model reads questions with another number of places "
-                "apart, in one process only: set latent.uniform_prob=0, or take attention layers "
-                "alone, with latent.markers=true"
+                "latent.uniform_prob mixes numbers of places, which this model cannot do in one "
+                "batch, nor therefore in several processes: use one process, set "
+                "latent.uniform_prob=0, or take attention layers alone with latent.markers=true"
             )
         if self.takes_thoughts_of_the_batch(config) and not own.mixes_places:
             raise ConfigError(
                 "latent.content=others takes the thoughts of another question of the batch, and "
-                "with latent.uniform_prob this model reads questions with another number of places "
-                "apart: set latent.uniform_prob=0, or take attention layers alone, with "
+                "latent.uniform_prob mixes numbers of places, which this model cannot do in one "
+                "batch: set latent.uniform_prob=0, or take attention layers alone with "
                 "latent.markers=true"
             )
         if config.model.lora:

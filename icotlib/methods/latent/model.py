@@ -181,8 +181,8 @@ class LatentModel(LanguageModelHolder):
         number = torch.as_tensor(number)
         if number.min() != number.max() and not self.config.mixes_places:
             raise ConfigError(
-                "this model reads questions with unequal numbers of latent places in passes of "
-                "their own: it has no marks around them, or layers other than attention"
+                "this model cannot mix numbers of latent places in one batch: it has no markers "
+                "around them, or layers other than attention"
             )
         state, thoughts = self._think(parts, number)
         if self.config.markers:

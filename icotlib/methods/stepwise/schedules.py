@@ -87,17 +87,17 @@ class AdaptiveSettings(GradualSettings):
     )
     measure: Literal["answer", "all"] = setting(
         "answer",
-        "What must match: the answer, or all that is learned, what is left of the chain too. "
-        "Behind true chain tokens an answer can be right though the model could no longer write "
-        "them; but a chain of words seldom matches as a whole.",
+        "What must match: the answer, or all (the remaining chain too). Given the true chain, an "
+        "answer can be right though the model cannot write that chain; but a long chain of words "
+        "seldom matches as a whole.",
     )
     window: int = setting(
         20, "Steps that the running mean covers, and the fewest at a stage.", low=1, high=1_000_000
     )
     max_steps_per_stage: int = setting(
         600,
-        "The next token is removed in any case after this many steps with an example at the stage, "
-        f"at the next step of the run that {BLOCK} divides.",
+        "Most steps at a stage, counting those with an example at it; the stage ends at the next "
+        f"multiple of {BLOCK} steps of the run.",
         low=1,
         high=MOST_STEPS,
     )

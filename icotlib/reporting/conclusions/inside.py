@@ -91,7 +91,7 @@ def _carried(model: str, table: pd.DataFrame, names: Sequence[str]) -> list[str]
         f"pairs (the best of {len(known):,} states, changed digits and symbols)."
     )
     if undecided:
-        strongest += " The pairs are too few to tell that from none."
+        strongest += " The pairs do not tell this from no effect."
     return [strongest]
 
 

@@ -116,7 +116,7 @@ def learning_curves(learning: pd.DataFrame) -> Figure:
 def schedule_ablations(learning: pd.DataFrame) -> Figure:
     """Validation match while tokens are removed, the recipe changed in one way in each panel.
 
-    The shaded steps count the tokens removed, where seeds differ the most of them; a line is the
+    Shaded is the share of tokens removed, the largest over seeds; a line is the
     teacher-forced match of one seed at that stage.
     """
     learning = distinct_variants(learning)
