@@ -7,7 +7,14 @@ import pandas as pd
 
 from icotlib.publishing import published
 from icotlib.publishing.blocks import block, markdown
-from icotlib.publishing.study_tables import MATCH, best_first, by_group, each, examples, words
+from icotlib.publishing.study_tables import (
+    MATCH,
+    best_first,
+    by_group,
+    each,
+    examples,
+    with_interval,
+)
 from icotlib.reporting.figures.style import arm_style
 from icotlib.reporting.statistics import over_seeds
 
@@ -31,7 +38,7 @@ def quarrel() -> str:
         "test": lambda rows: rows.split.iloc[0],
         "places hold": lambda rows: rows.content.iloc[0],
         "forward passes": lambda rows: rows.passes.iloc[0],
-        MATCH: lambda rows: words(over_seeds(rows)),
+        MATCH: lambda rows: with_interval(over_seeds(rows)),
         "each seed": each,
         "accuracy with recycled states less this row's, points by seed": less,
     }
@@ -62,7 +69,7 @@ def methods() -> str:
                     "ms an answer": f"{first.milliseconds:.1f}",
                     "training examples": examples(own),
                     "training seconds": f"{own.seconds.mean():,.0f}",
-                    MATCH: words(over_seeds(own)),
+                    MATCH: with_interval(over_seeds(own)),
                     "each seed": each(own),
                 }
             )

@@ -71,7 +71,9 @@ def publish(folder: Path | None = None, task: str = TASK) -> pd.DataFrame:
         baselines = (run for run in group if writes_no_chain(run) and has_weights(run))
         reference = next(baselines, None)
         if reference:
-            record_speed([run for run in group if has_weights(run)], reference, 5, 10)
+            record_speed(
+                [run for run in group if has_weights(run)], reference, rounds=5, examples=10
+            )
     folder.mkdir(parents=True, exist_ok=True)
     table = results_table(runs)
     inert(table).to_csv(folder / "results.csv", index=False)

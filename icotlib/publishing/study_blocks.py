@@ -6,13 +6,29 @@ from typing import Any
 
 import pandas as pd
 
+from icotlib import paths
 from icotlib.publishing import published
 from icotlib.publishing.blocks import BLOCKS, block, markdown
-from icotlib.publishing.study_tables import MATCH, best_first, by_group, each, examples, words
+from icotlib.publishing.study_tables import (
+    MATCH,
+    best_first,
+    by_group,
+    each,
+    examples,
+    with_interval,
+)
+from icotlib.registry import STUDIES
 from icotlib.reporting.conclusions.sentences import listed
 from icotlib.reporting.figures.style import kinds_of, schedule_label
 from icotlib.reporting.results import final_rows, method_label, named
-from icotlib.reporting.statistics import better_by_a_question, mean_over_seeds, over_seeds, spent
+from icotlib.reporting.statistics import (
+    EQUAL,
+    SUCCESS,
+    better_by_a_question,
+    mean_over_seeds,
+    over_seeds,
+    spent,
+)
 from icotlib.system.wording import counted
 
 #: The rows of the main study as pages show them: method, budget, and what they are called.
@@ -24,9 +40,6 @@ ROWS = (
     ("no_cot", "examples of icot_si", "No CoT, equal examples", "none"),
     ("no_cot", "seconds of icot_si", "No CoT, about equal seconds", "none"),
 )
-
-#: Budgets are called equal if they differ by no more than this share.
-EQUAL = 0.02
 
 
 def _budget() -> pd.DataFrame:
@@ -47,6 +60,26 @@ def _share(rows: pd.DataFrame, reference: pd.DataFrame, unit: str) -> str:
 
 
 @block
+def studies() -> str:
+    """Every study with its question, the notebook that shows it, and its published table."""
+    shown = []
+    for name in STUDIES.names():
+        study = STUDIES.get(name)
+        table = f"{study.file}.csv"
+        there = (paths.FIGURES / table).is_file()
+        pages = sorted(paths.NOTEBOOKS.glob(f"{study.notebook}_*.ipynb")) if study.notebook else []
+        shown.append(
+            {
+                "study": f"`{name}`",
+                "question": study.question,
+                "notebook": ", ".join(f"[{page.stem[:2]}](../{page.name})" for page in pages),
+                "table": f"[`{table}`](../../figures/{table})" if there else "not published",
+            }
+        )
+    return markdown(shown)
+
+
+@block
 def headline() -> str:
     """The phenomenon in two sentences."""
     table = _budget()
@@ -55,7 +88,7 @@ def headline() -> str:
         unit: _rows_of(table, "no_cot", f"{unit} of icot_si") for unit in ("examples", "seconds")
     }
     reached = " and ".join(
-        f"{words(over_seeds(rows))} after {_share(rows, implicit, unit)}"
+        f"{with_interval(over_seeds(rows))} after {_share(rows, implicit, unit)}"
         for unit, rows in baselines.items()
         if len(rows)
     )
@@ -64,9 +97,9 @@ def headline() -> str:
     one = over_seeds(_rows_of(table, "one_model", "own"))
     return (
         "On 4x2-digit multiplication, a small transformer whose steps were removed one token at a "
-        f"time ({method_label('icot_si')}) answers {words(over_seeds(implicit))} of unseen "
+        f"time ({method_label('icot_si')}) answers {with_interval(over_seeds(implicit))} of unseen "
         "questions right without writing any step, and one model for all numbers of removed tokens "
-        f"{words(one)}: mean of {len(implicit)} seeds (95% interval). Trained on "
+        f"{with_interval(one)}: mean of {len(implicit)} seeds (95% interval). Trained on "
         f"answers alone, the same model reaches {reached}."
     )
 
@@ -84,7 +117,7 @@ def results() -> str:
             {
                 "method": name,
                 "steps written": written,
-                MATCH: words(over_seeds(rows)),
+                MATCH: with_interval(over_seeds(rows)),
                 "each seed": each(rows),
                 "training examples": examples(rows),
                 "training seconds": f"{rows.seconds.mean():,.0f}",
@@ -132,7 +165,7 @@ def shifts() -> str:
     names = list(dict.fromkeys(table["shift"]))
     shown = []
     for method, rows in table.groupby("method", sort=False):
-        found = {name: words(over_seeds(one)) for name, one in rows.groupby("shift")}
+        found = {name: with_interval(over_seeds(one)) for name, one in rows.groupby("shift")}
         own = {name: found.get(name, "-") for name in names}
         shown.append({"method": method_label(str(method))} | own)
     return markdown(shown)
@@ -145,7 +178,7 @@ def auxiliary() -> str:
         "loss on": lambda rows: rows.loss.iloc[0],
         "weight": lambda rows: rows.weight.iloc[0],
         "training examples": examples,
-        MATCH: lambda rows: words(over_seeds(rows)),
+        MATCH: lambda rows: with_interval(over_seeds(rows)),
         "each seed": each,
     }
     return by_group(
@@ -176,9 +209,9 @@ def levers() -> str:
     columns: dict[str, Callable[..., Any]] = {
         "setting": lambda rows: rows.lever.iloc[0],
         "value": lambda rows: rows.value.iloc[0],
-        MATCH: lambda rows: words(over_seeds(rows)),
+        MATCH: lambda rows: with_interval(over_seeds(rows)),
         f"each seed, {seeds[0]} to {seeds[-1]}": each,
-        "seeds that reach 95%": lambda rows: f"{(rows.accuracy >= 0.95).sum()} of {len(rows)}",
+        "seeds that reach 95%": lambda rows: f"{(rows.accuracy >= SUCCESS).sum()} of {len(rows)}",
     }
     return by_group(table.assign(arm=table.lever + table.value), "arm", columns)
 
@@ -191,7 +224,7 @@ def anytime() -> str:
     for removed, rows in table.groupby("removed"):
         found: dict[str, Any] = {"tokens removed": removed}
         for kind, own in rows.groupby(kinds_of(table)):
-            found[f"{kind} ({examples(own)} examples)"] = words(over_seeds(own))
+            found[f"{kind} ({examples(own)} examples)"] = with_interval(over_seeds(own))
         shown.append(found)
     return markdown(shown)
 
@@ -237,7 +270,7 @@ def four_digits() -> str:
     columns: dict[str, Callable[..., Any]] = {
         "method": lambda rows: method_label(rows.method.iloc[0]),
         "tokens removed": _removed,
-        MATCH: lambda rows: words(over_seeds(rows)),
+        MATCH: lambda rows: with_interval(over_seeds(rows)),
         "each seed": each,
         "training examples": examples,
         "training seconds": lambda rows: f"{rows.seconds.mean():,.0f}",
@@ -263,7 +296,7 @@ def _on_file(name: str) -> str:
     table["method"] = [named(row.method, row.label) for row in table.itertuples()]
     columns: dict[str, Callable[..., Any]] = {
         "method": lambda rows: method_label(rows.method.iloc[0]),
-        MATCH: lambda rows: words(over_seeds(rows)),
+        MATCH: lambda rows: with_interval(over_seeds(rows)),
         "each seed": each,
     }
     return by_group(best_first(table), "method", columns)

@@ -31,7 +31,8 @@ def by_group(
     )
 
 
-def words(found: Interval) -> str:
+def with_interval(found: Interval) -> str:
+    """A share and its interval: `97.8% (96.1% to 98.8%)`."""
     return f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%})"
 
 

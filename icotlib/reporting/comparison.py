@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from icotlib.errors import RunError
@@ -12,7 +11,9 @@ from icotlib.reporting.groups import Group, difference_table, find_group
 from icotlib.reporting.results import final_rows, method_label, results_table, with_ancestors
 from icotlib.reporting.samples import paired_answers, sample_of
 from icotlib.reporting.statistics import (
+    ALPHA,
     ENOUGH_SEEDS,
+    UNKNOWN,
     Interval,
     Sample,
     difference_interval,
@@ -20,6 +21,7 @@ from icotlib.reporting.statistics import (
     mcnemar,
     mean_interval,
 )
+from icotlib.system.wording import counted
 
 #: What tables and sentences call the two sides.
 SIDES = ("A", "B")
@@ -134,24 +136,19 @@ def stage_table(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
         units = dict.fromkeys(unit for rows in here for unit in rows.unit)
         row: dict[str, object] = {"removed": int(removed), "unit": " or ".join(units)}
         for side, rows in zip(SIDES, here, strict=True):
-            row |= _cells(side, mean_interval(sample_of(rows)) if len(rows) else (np.nan,) * 3)
-        row |= _cells("A_less_B", _difference_at(here))
+            row |= (mean_interval(sample_of(rows)) if len(rows) else UNKNOWN).in_percent(side)
+        row |= _difference_at(here).in_percent("A_less_B")
         row |= {f"{side}_seeds": len(rows) for side, rows in zip(SIDES, here, strict=True)}
         found.append(row | {"runs": " ".join(name for rows in here for name in rows.run)})
     return pd.DataFrame(found)
 
 
-def _difference_at(here: Sequence[pd.DataFrame]) -> Sequence[float]:
-    """The difference at a stage that both sides have, in one unit; else three times nothing."""
+def _difference_at(here: Sequence[pd.DataFrame]) -> Interval:
+    """The difference at a stage that both sides have, in one unit; else unknown."""
     units = {unit for rows in here for unit in rows.unit}
     if not all(len(rows) for rows in here) or len(units) > 1:
-        return (np.nan,) * 3
+        return UNKNOWN
     return difference_interval(sample_of(here[0]), sample_of(here[1]))
-
-
-def _cells(name: str, interval: Sequence[float]) -> dict[str, float]:
-    names = (name, f"{name}_low", f"{name}_high")
-    return {name: round(100 * x, 1) for name, x in zip(names, interval, strict=True)}
 
 
 def _spent_table(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -210,7 +207,7 @@ def _measured(tested: Sequence[pd.DataFrame], samples: Sequence[Sample]) -> str:
 def _difference(samples: Sequence[Sample], difference: Interval) -> str:
     value, low, high = (100 * x for x in difference)
     numbers = [sample.seeds for sample in samples]
-    seeds = f"{numbers[0]} seed{'s' * (numbers[0] > 1)} each"
+    seeds = f"{counted(numbers[0], 'seeds')} each"
     if numbers[0] != numbers[1]:
         seeds = f"{numbers[0]} and {numbers[1]} seeds"
     measured = f"A less B is {value:.1f} points, 95% interval {low:.1f} to {high:.1f}, {seeds}"
@@ -243,7 +240,7 @@ def _mcnemar(groups: Sequence[Group], tested: Sequence[pd.DataFrame]) -> str:
     only_first, only_second, p = mcnemar(
         *paired_answers(groups[0].runs[0], groups[1].runs[0], stages)
     )
-    shown = "these two trained models differ" if p < 0.05 else "no difference is shown"
+    shown = "these two trained models differ" if p < ALPHA else "no difference is shown"
     return (
         f"Only A is right on {only_first} questions, only B on {only_second}: {shown} "
         f"(McNemar's exact test, {_p(p)})."
@@ -252,8 +249,8 @@ def _mcnemar(groups: Sequence[Group], tested: Sequence[pd.DataFrame]) -> str:
 
 def _success(samples: Sequence[Sample], threshold: float) -> str:
     a, b, p, least = fisher(samples[0].accuracy, samples[1].accuracy, threshold)
-    shown = "the success rates differ" if p < 0.05 else "no difference in success is shown"
-    so_few = f"; with so few seeds, p is at least {_number(least)}" if least >= 0.05 else ""
+    shown = "the success rates differ" if p < ALPHA else "no difference in success is shown"
+    so_few = f"; with so few seeds, p is at least {_number(least)}" if least >= ALPHA else ""
     return (
         f"{a} of {samples[0].seeds} seeds of A and {b} of {samples[1].seeds} of B reach "
         f"{100 * threshold:g}%: {shown} (Fisher's exact test, {_p(p)}{so_few})."

@@ -18,6 +18,7 @@ from icotlib.config import RunConfig, settings_of
 from icotlib.errors import ConfigError, RunError
 from icotlib.runs import Run, all_runs, begins, not_found
 from icotlib.settings import flattened
+from icotlib.system.wording import counted
 
 #: Settings that are no part of a configuration.
 NOT_COMPARED = ("seed", "label", "preset")
@@ -235,7 +236,8 @@ def find_group(name: str) -> Group:
         raise RunError(not_found(name))
     words = differences_in_words({group.key: group.settings for group in plain or found})
     listed = "".join(
-        f"\n  {group.key}  {group.runs[0].name}, {len(group.runs)} seed(s): {words[group.key]}"
+        f"\n  {group.key}  {group.runs[0].name}, "
+        f"{counted(len(group.runs), 'seeds')}: {words[group.key]}"
         for group in plain or found
     )
     raise RunError(

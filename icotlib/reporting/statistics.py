@@ -25,6 +25,15 @@ BLOCK = 2_000_000
 #: The level of every interval.
 LEVEL = 0.95
 
+#: Tests call a difference shown below this p-value.
+ALPHA = 0.05
+
+#: The accuracy with the whole chain removed from which a seed counts as a success.
+SUCCESS = 0.95
+
+#: Budgets are called equal if they differ by no more than this share.
+EQUAL = 0.02
+
 #: With fewer seeds than this, no claim about a method is supported.
 ENOUGH_SEEDS = 3
 
@@ -35,6 +44,15 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+    def in_percent(self, name: str) -> dict[str, float]:
+        """A share as the columns `name`, `name_low` and `name_high` of a table, in percent."""
+        names = (name, f"{name}_low", f"{name}_high")
+        return {key: round(100 * x, 1) for key, x in zip(names, self, strict=True)}
+
+
+#: What stands where nothing was measured.
+UNKNOWN = Interval(np.nan, np.nan, np.nan)
 
 
 @dataclass(frozen=True, eq=False)

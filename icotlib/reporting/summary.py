@@ -11,7 +11,7 @@ from icotlib.errors import ConfigError
 from icotlib.reporting.groups import told_apart, value_of
 from icotlib.reporting.results import final_rows, method_label, results_table
 from icotlib.reporting.samples import sample_of
-from icotlib.reporting.statistics import Interval, mean_interval, success_rate
+from icotlib.reporting.statistics import mean_interval, success_rate
 from icotlib.runs import Run, all_runs
 
 
@@ -102,21 +102,16 @@ def _row(rows: pd.DataFrame, by: Sequence[str], threshold: float) -> dict[str, A
         **{name: value_of(settings, name) for name in by},
         "removed": _one_or_range(rows.removed),
         "seeds": sample.seeds,
-        **_percent("accuracy", mean_interval(sample)),
+        **mean_interval(sample).in_percent("accuracy"),
         "interval_over": _over(sample.n, sample.seeds),
         "lowest": round(100 * sample.accuracy.min(), 1),
         "highest": round(100 * sample.accuracy.max(), 1),
-        **_percent("success", success_rate(sample.accuracy, threshold)),
+        **success_rate(sample.accuracy, threshold).in_percent("success"),
         "relative_speed": round(rows.relative_speed.astype(float).mean(), 2),
         "train_examples": round(rows.train_examples.mean()),
         "train_seconds": round(rows.train_seconds.mean()),
         "runs": " ".join(rows.run),
     }
-
-
-def _percent(name: str, interval: Interval) -> dict[str, float]:
-    names = (name, f"{name}_low", f"{name}_high")
-    return {key: round(100 * x, 1) for key, x in zip(names, interval, strict=True)}
 
 
 def _over(n: np.ndarray, seeds: int) -> str:

@@ -33,6 +33,7 @@ from icotlib.runs import Run, unfinished
 from icotlib.system.failures import readable
 from icotlib.system.launch import launched
 from icotlib.system.processes import terminated_as_interrupted
+from icotlib.system.wording import counted
 from icotlib.training.tracking import trackers_asked_for
 
 #: Seconds that this process's own workers have to write their checkpoints when it is interrupted.
@@ -180,7 +181,7 @@ def run_jobs(
     # Workers of a running cluster may be on machines whose memory is not known here.
     here = not os.environ.get(CLUSTER)
     if is_live() and here:
-        tqdm.write(f"starting {workers} worker process{'es' if workers > 1 else ''} ...")
+        tqdm.write(f"starting {counted(workers, 'workers')} ...")
     admission = Admission.of(configs, tqdm.write) if here else None
     with (
         terminated_as_interrupted(),

@@ -1,11 +1,12 @@
 """The notebooks of the workbook: executing them by papermill, and training the runs they need."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import textwrap
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,9 +116,6 @@ def execute(
     fails, or if its kernel does not start or ends; it names a copy that shows how far it came.
     """
     import papermill
-    from jupyter_client.kernelspec import NoSuchKernel
-    from nbclient.exceptions import DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
 
     from icotlib.system.processes import BESIDE_OTHERS, environment  # torch: not for help texts
 
@@ -127,19 +125,32 @@ def execute(
     part = output.with_name(f".{output.stem}-{os.getpid()}.ipynb")
     failed = output.with_name(f"failed-{output.name}")
     start = time.perf_counter()
-    try:
-        with environment(**BESIDE_OTHERS):
-            papermill.execute_notebook(
-                str(notebook),
-                str(part),
-                parameters=values,
-                kernel_name="python3",
-                progress_bar=False,
-                cwd=str(paths.WORK),
-                extra_arguments=["--log-level=CRITICAL"],
-            )
+    with _failures_explained(notebook, part, failed), environment(**BESIDE_OTHERS):
+        papermill.execute_notebook(
+            str(notebook),
+            str(part),
+            parameters=values,
+            kernel_name="python3",
+            progress_bar=False,
+            cwd=str(paths.WORK),
+            extra_arguments=["--log-level=CRITICAL"],
+        )
         part.replace(output)
         failed.unlink(missing_ok=True)
+    say(f"{notebook.stem}  done in {time.perf_counter() - start:.0f} s  ->  {output}")
+    return output
+
+
+@contextlib.contextmanager
+def _failures_explained(notebook: Path, part: Path, failed: Path) -> Iterator[None]:
+    """Errors of papermill and of kernels as `IcotError`; what was written until then becomes the
+    copy `failed`, and nothing is left of it after an interrupt."""
+    from jupyter_client.kernelspec import NoSuchKernel
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    try:
+        yield
     except PapermillExecutionError as error:
         _keep(part, failed)
         raise IcotError(
@@ -151,7 +162,8 @@ def execute(
             "`python -m ipykernel install --user`"
         ) from None
     except (DeadKernelError, RuntimeError) as error:
-        if not isinstance(error, DeadKernelError) and "ernel" not in str(error):
+        # A kernel that does not answer is a RuntimeError: "Kernel didn't respond", "kernel died".
+        if not isinstance(error, DeadKernelError) and "kernel" not in str(error).lower():
             raise
         _keep(part, failed)
         raise IcotError(
@@ -161,8 +173,6 @@ def execute(
         ) from None
     finally:
         part.unlink(missing_ok=True)
-    say(f"{notebook.stem}  done in {time.perf_counter() - start:.0f} s  ->  {output}")
-    return output
 
 
 def _keep(part: Path, failed: Path) -> None:

@@ -27,6 +27,7 @@ from icotlib.running.stand_ins import StandIns
 from icotlib.running.timed import duration
 from icotlib.runs import unfinished
 from icotlib.system import memory
+from icotlib.system.wording import counted
 
 #: Settings that change neither the time of a run nor its size.
 NEUTRAL = ("seed", "label", "preset", "lr")
@@ -109,8 +110,8 @@ class Outlook:
         longer = ""
         if self.most > NOTICED * self.seconds:
             longer = f", {duration(self.most)} if no answer is right"
-        number = f"{len(self.runs)} run{'s' if len(self.runs) > 1 else ''}"
-        yield f"{number} to train: {duration(self.seconds)} of computing on {device}{longer}"
+        number, took = counted(len(self.runs), "runs"), duration(self.seconds)
+        yield f"{number} to train: {took} of computing on {device}{longer}"
         if self.workers > 1:
             yield f"about {duration(self.wall_seconds())} with {self.workers} runs side by side"
         yield f"{self._disk() / 2**30:,.1f} GiB of weights on disk (calculated)"

@@ -15,6 +15,7 @@ from transformers import PreTrainedConfig
 
 from icotlib.config import RunConfig
 from icotlib.evaluation.bounded import example_bytes, examples_at_once
+from icotlib.evaluation.generation import MORE
 from icotlib.methods.costs import Shape
 from icotlib.methods.micro_batches import length_groups
 from icotlib.methods.schedule import draw_removal
@@ -62,7 +63,7 @@ def peaks_of(config: RunConfig, source: LengthSource, cost: Cost) -> Peaks:
     try:
         step = _step_bytes(config, source, text) + cost.frozen - cost.state
     except Exception:  # an architecture that needs values in its forward pass
-        step = 2 * cost.activations
+        step = 2 * cost.activations  # those that are kept, and as much for what is not
     between = STATE * (cost.state - 4 * cost.trained)  # there are no gradients between steps
     validation = _evaluation_bytes(config, source, text, config.data.valid_examples)
     training = max(
@@ -161,7 +162,7 @@ def _evaluation_bytes(
     longest, read = int(batch.total.max()), int(rest.max()) + 1
     sizes = [(longest, read, 0)]
     if new:
-        sizes.append((int(batch.question.max()), 1, int(rest.max()) + 8))
+        sizes.append((int(batch.question.max()), 1, int(rest.max()) + MORE))
     return max(
         min(examples, examples_at_once(text, *size)) * example_bytes(text, *size) for size in sizes
     )

@@ -32,6 +32,7 @@ GENERALIST = "one model for all k"
 class Anytime(Study):
     name = "anytime"
     file = "anytime"
+    notebook = "16"
     question = (
         "Does a model that answers with any number of steps written know less than one trained for "
         "that number alone?"

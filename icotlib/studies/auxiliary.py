@@ -33,6 +33,7 @@ NONE = "none"
 class Auxiliary(Study):
     name = "auxiliary"
     file = "auxiliary"
+    notebook = "19"
     question = (
         "Does a loss on running sums, without any chain, raise the accuracy of a model that is "
         "otherwise trained on answers alone?"

@@ -57,6 +57,8 @@ class Study(ABC):
     #: What its table and its figure are called in `figures/`.
     file: ClassVar[str]
     question: ClassVar[str]
+    #: The number of the notebook that shows it, if one does.
+    notebook: ClassVar[str] = ""
     #: Seeds of its published runs. Settings were tuned on others (claims.md names exceptions).
     seeds: ClassVar[tuple[int, ...]] = (10, 11, 12, 13, 14)
     #: How many of them other presets than `fast` have.

@@ -41,6 +41,7 @@ SHIFTED = 1000
 class Contents(Study):
     name = "contents"
     file = "quarrel"
+    notebook = "18"
     takes_arms = True
     question = (
         "Under one curriculum, does it matter whether latent places hold the model's own states, a "

@@ -23,6 +23,7 @@ IMPLICIT, ANSWERS_ALONE = "icot_si", "no_cot"
 class FourDigits(Study):
     name = "four_digits"
     file = "four_digits"
+    notebook = "21"
     question = (
         "Does a small model with random weights learn to multiply four digits by four without "
         "writing any of the 46 chain tokens, and does it from answers alone?"

@@ -57,6 +57,7 @@ COLUMNS = [
 class Inside(OfStates):
     name = "inside"
     file = "probing"
+    notebook = "20"
     question = (
         "How many chain tokens can be decoded from the states of a model that no longer writes "
         "them, beyond every control, and on how many does its answer depend?"

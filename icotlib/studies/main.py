@@ -13,7 +13,7 @@ from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import less, percent
 from icotlib.reporting.results import final_rows, learning_table, method_label, results_table
 from icotlib.reporting.samples import sample_of
-from icotlib.reporting.statistics import mean_interval, spent
+from icotlib.reporting.statistics import SUCCESS, mean_interval, spent
 from icotlib.studies.base import Member, Study, all_removed, outcomes, register
 
 #: Each arm: the method, and by what its budget is measured.
@@ -33,14 +33,12 @@ IMPLICIT = ("icot_si", "one_model")
 #: The baselines that they are compared with.
 BASELINES = ("no_cot_examples", "no_cot_seconds")
 
-#: From this accuracy on, a seed counts as a success.
-SUCCESS = 0.95
-
 
 @register
 class Main(Study):
     name = "main"
     file = "budget"
+    notebook = "15"
     question = (
         "How many unseen questions does each method answer right, and how many does a model that "
         "was trained on answers alone with as many examples, or as many seconds?"

@@ -32,8 +32,8 @@ MATCHED: dict[str, Callable[..., RunConfig]] = {
 #: What an arm is called that has the reference's examples; the others have its seconds.
 EXAMPLES = ", equal examples"
 
-#: Budgets are called equal, and methods compared, if they differ by no more than this share.
-EQUAL = 0.05
+#: Methods are compared if their budgets differ by no more than this share.
+NEAR = 0.05
 
 #: Methods are compared if the tokens that they write for an answer differ by no more than this: of
 #: published rows nothing else says whether they write steps.
@@ -47,6 +47,7 @@ ROUNDS, QUESTIONS = 3, 20
 class Methods(Study):
     name = "methods"
     file = "methods"
+    notebook = "18"
     question = (
         "How many unseen questions does each method of the field answer right after as many "
         "seconds of training, and after as many examples, and how long does an answer take?"
@@ -176,7 +177,7 @@ def _beside_reference(
 def _not_compared(arm: str, rows: pd.DataFrame, reference: pd.DataFrame, unit: str) -> str:
     """Why an arm is not compared with the reference; empty if it is."""
     share = spent(rows, reference, unit)
-    if abs(share - 1) > EQUAL:
+    if abs(share - 1) > NEAR:
         return f"{_label(arm)} took {share:.0%} of {_label(REFERENCE)}'s {unit}."
     written = rows.tokens.mean(), reference.tokens.mean()
     if abs(written[0] - written[1]) > AS_SHORT:
@@ -189,7 +190,7 @@ def _not_compared(arm: str, rows: pd.DataFrame, reference: pd.DataFrame, unit: s
 
 def _label(arm: str) -> str:
     """What people call the method of an arm; on graphs it says so."""
-    return str(arm_style(method_of(arm))["label"]) + ON_GRAPHS * arm.endswith(ON_GRAPHS)
+    return str(arm_style(method_of(arm))["label"]) + (ON_GRAPHS if arm.endswith(ON_GRAPHS) else "")
 
 
 def _shares(samples: Mapping[str, Sample]) -> list[str]:

@@ -3,17 +3,17 @@
 from typing import Any
 
 from icotlib.config import RunConfig
-from icotlib.studies.base import get_study
+from icotlib.studies.base import Study, get_study, study_names
 
-#: The studies that a notebook asks for, by the number that its name begins with.
-STUDIES_OF = {
-    "15": ("main",),
-    "16": ("routing", "anytime"),
-    "18": ("methods", "contents"),
-    "19": ("auxiliary",),
-    "20": ("inside", "das"),
-    "21": ("four_digits",),
-}
+
+def studies_of(notebook: str) -> list[Study]:
+    """The studies that a notebook asks for.
+
+    Args:
+        notebook: its name, which begins with its number.
+    """
+    every = map(get_study, study_names())
+    return [study for study in every if study.notebook and notebook.startswith(study.notebook)]
 
 
 def runs_of_studies(
@@ -24,6 +24,6 @@ def runs_of_studies(
     Args:
         notebook: its name; preset, seed, overrides: its parameters.
     """
-    studies = map(get_study, STUDIES_OF.get(notebook[:2], ()))
-    every = (study.members(preset, overrides=overrides, shift=seed) for study in studies)
+    found = studies_of(notebook)
+    every = (study.members(preset, overrides=overrides, shift=seed) for study in found)
     return [member.config for members in every for member in members]

@@ -86,6 +86,7 @@ def ask(model: StageModel, examples: Sequence[Example]) -> Replies:
 class Routing(Study):
     name = "routing"
     file = "routing"
+    notebook = "16"
     question = (
         "Can a model that answers with or without written steps tell by its own confidence which "
         "questions need them?"

@@ -50,6 +50,7 @@ KINDS = {
 class Subspaces(OfStates):
     name = "das"
     file = "das"
+    notebook = "20"
     question = (
         "Does the answer follow when a learned subspace of a hidden state, which holds a chain "
         "token, a column's sum, a carry or a product, is exchanged with another question's?"

@@ -17,6 +17,7 @@ from icotlib.reporting import figures
 from icotlib.reporting.results import learning_table
 from icotlib.running.background import Progress, Training
 from icotlib.running.progress import short_name
+from icotlib.system.wording import counted
 from icotlib.widgets import parts
 from icotlib.widgets.parts import as_png, image, is_headless
 
@@ -146,7 +147,7 @@ def status(shown: Sequence[Progress], problem: str) -> str:
     """A sentence that a screen reader reads out when it changes, as HTML."""
     counts = {state: sum(one.state == state for one in shown) for state in SIGNS}
     text = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    text = f"{len(shown)} run{'s' if len(shown) > 1 else ''}: {text}"
+    text = f"{counted(len(shown), 'runs')}: {text}"
     return parts.status(text) + parts.alert(problem)
 
 
