@@ -280,7 +280,7 @@ def test_files_of_the_users_are_not_replaced_by_published_ones(tmp_path):
     assert mine.read_text() == "a,b\n"
     mine.unlink()
     (tmp_path / "costs.json").write_text("[]")
-    with pytest.raises(ConfigError, match=r"costs\.json is there already, and does not say"):
+    with pytest.raises(ConfigError, match=r"costs\.json exists and is no provenance file"):
         figures.save_published(figure, "costs", made_table(), [], tmp_path)
     (tmp_path / "costs.json").unlink()
     for _ in range(2):  # what was written so is replaced

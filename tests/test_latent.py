@@ -388,7 +388,7 @@ def test_questions_of_unequal_places_train_as_if_each_were_alone(changes, conten
 
 
 def test_one_pass_over_unequal_places_is_refused_where_it_would_be_wrong(ids):
-    with pytest.raises(ConfigError, match="unequal numbers of latent places"):
+    with pytest.raises(ConfigError, match="cannot mix numbers of latent places"):
         latent_model(markers=False)(ids, latents=torch.tensor([3, 1, 0]))
     text = AutoConfig.for_model("lfm2", num_hidden_layers=2, layer_types=["conv", "full_attention"])
     assert not LatentConfig(text).mixes_places
@@ -674,7 +674,7 @@ def test_questions_that_are_read_apart_train_in_one_process(runs_folder):
     method.config = on_graphs("coconut", "smoke", 0, {"latent.uniform_prob": 0.5})
     method.run_data = RunData(method.config)
     method.accelerator = SimpleNamespace(num_processes=2)
-    with pytest.raises(ConfigError, match=r"in one process only: set latent\.uniform_prob=0"):
+    with pytest.raises(ConfigError, match=r"use one process, set latent\.uniform_prob=0"):
         method.build()
 
 

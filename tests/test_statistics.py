@@ -290,8 +290,8 @@ def test_a_name_stands_for_all_seeds_or_for_one_run(trained):
         find_group("nothing")
     with pytest.raises(RunError, match="several configurations") as error:
         find_group("no_cot")
-    assert "3 seed(s): train.steps=12" in str(error.value)
-    assert "1 seed(s): train.steps=16" in str(error.value)
+    assert "3 seeds: train.steps=12" in str(error.value)
+    assert "1 seed: train.steps=16" in str(error.value)
 
 
 def test_comparing_groups(trained):

@@ -63,7 +63,7 @@ def _share(rows: pd.DataFrame, reference: pd.DataFrame, unit: str) -> str:
 def studies() -> str:
     """Every study with its question, the notebook that shows it, and its published table."""
     shown = []
-    for name in STUDIES.names():
+    for name in sorted(STUDIES.names()):
         study = STUDIES.get(name)
         table = f"{study.file}.csv"
         there = (paths.FIGURES / table).is_file()
