@@ -69,7 +69,7 @@ def test_a_paused_run_ends_with_the_numbers_of_an_uninterrupted_one(
     assert run.history.event.tolist() == ["started", "stopped", "resumed", "finished"]
     [done] = training.progress
     assert (done.state, done.step, done.removed, done.chain) == ("finished", 600, 8, 8)
-    assert done.accuracy == run.metrics.valid_match.iloc[-1]
+    assert done.valid_match == run.metrics.valid_match.iloc[-1]
     metrics = run.metrics
     monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "uninterrupted"))
     assert metrics[SAME].equals(train(longer).metrics[SAME])

@@ -8,7 +8,7 @@ import pandas as pd
 from icotlib.publishing import published
 from icotlib.publishing.blocks import block, markdown
 from icotlib.publishing.study_tables import (
-    MATCH,
+    EXACT_MATCH,
     best_first,
     by_group,
     each,
@@ -38,7 +38,7 @@ def quarrel() -> str:
         "test": lambda rows: rows.split.iloc[0],
         "places hold": lambda rows: rows.content.iloc[0],
         "forward passes": lambda rows: rows.passes.iloc[0],
-        MATCH: lambda rows: with_interval(over_seeds(rows)),
+        EXACT_MATCH: lambda rows: with_interval(over_seeds(rows)),
         "each seed": each,
         "accuracy with recycled states less this row's, points by seed": less,
     }
@@ -69,7 +69,7 @@ def methods() -> str:
                     "ms an answer": f"{first.milliseconds:.1f}",
                     "training examples": examples(own),
                     "training seconds": f"{own.seconds.mean():,.0f}",
-                    MATCH: with_interval(over_seeds(own)),
+                    EXACT_MATCH: with_interval(over_seeds(own)),
                     "each seed": each(own),
                 }
             )

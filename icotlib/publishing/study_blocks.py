@@ -10,7 +10,7 @@ from icotlib import paths
 from icotlib.publishing import published
 from icotlib.publishing.blocks import BLOCKS, block, markdown
 from icotlib.publishing.study_tables import (
-    MATCH,
+    EXACT_MATCH,
     best_first,
     by_group,
     each,
@@ -117,7 +117,7 @@ def results() -> str:
             {
                 "method": name,
                 "steps written": written,
-                MATCH: with_interval(over_seeds(rows)),
+                EXACT_MATCH: with_interval(over_seeds(rows)),
                 "each seed": each(rows),
                 "training examples": examples(rows),
                 "training seconds": f"{rows.seconds.mean():,.0f}",
@@ -178,7 +178,7 @@ def auxiliary() -> str:
         "loss on": lambda rows: rows.loss.iloc[0],
         "weight": lambda rows: rows.weight.iloc[0],
         "training examples": examples,
-        MATCH: lambda rows: with_interval(over_seeds(rows)),
+        EXACT_MATCH: lambda rows: with_interval(over_seeds(rows)),
         "each seed": each,
     }
     return by_group(
@@ -209,7 +209,7 @@ def levers() -> str:
     columns: dict[str, Callable[..., Any]] = {
         "setting": lambda rows: rows.lever.iloc[0],
         "value": lambda rows: rows.value.iloc[0],
-        MATCH: lambda rows: with_interval(over_seeds(rows)),
+        EXACT_MATCH: lambda rows: with_interval(over_seeds(rows)),
         f"each seed, {seeds[0]} to {seeds[-1]}": each,
         "seeds that reach 95%": lambda rows: f"{(rows.accuracy >= SUCCESS).sum()} of {len(rows)}",
     }
@@ -270,7 +270,7 @@ def four_digits() -> str:
     columns: dict[str, Callable[..., Any]] = {
         "method": lambda rows: method_label(rows.method.iloc[0]),
         "tokens removed": _removed,
-        MATCH: lambda rows: with_interval(over_seeds(rows)),
+        EXACT_MATCH: lambda rows: with_interval(over_seeds(rows)),
         "each seed": each,
         "training examples": examples,
         "training seconds": lambda rows: f"{rows.seconds.mean():,.0f}",
@@ -296,7 +296,7 @@ def _on_file(name: str) -> str:
     table["method"] = [named(row.method, row.label) for row in table.itertuples()]
     columns: dict[str, Callable[..., Any]] = {
         "method": lambda rows: method_label(rows.method.iloc[0]),
-        MATCH: lambda rows: with_interval(over_seeds(rows)),
+        EXACT_MATCH: lambda rows: with_interval(over_seeds(rows)),
         "each seed": each,
     }
     return by_group(best_first(table), "method", columns)

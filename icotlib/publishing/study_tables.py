@@ -9,7 +9,7 @@ from icotlib.publishing.blocks import markdown
 from icotlib.reporting.statistics import Interval
 
 #: What the column of an accuracy over seeds is called.
-MATCH = "exact match, mean (95% interval)"
+EXACT_MATCH = "exact match, mean (95% interval)"
 
 
 def each(rows: pd.DataFrame) -> str:

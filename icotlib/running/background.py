@@ -45,8 +45,8 @@ class Progress:
     steps: int
     #: Training loss per token, the last reported; None before the first report.
     loss: float | None = None
-    #: Validation accuracy at the last evaluation, if there has been one.
-    accuracy: float | None = None
+    #: The match of validation examples at the last evaluation, if there has been one.
+    valid_match: float | None = None
     #: Chain tokens (or steps) removed, of how many.
     removed: int | None = None
     chain: int | None = None
@@ -160,18 +160,18 @@ class Training:
     def _progress_of(self, name: str, in_hand: bool, pausing: bool) -> Progress:
         run, steps = self.runs[name], self.configs[name].train.steps
         done, said, rows = run.done, run.progress, run.metrics  # done first, as bars read them
-        accuracy = None
+        match = None
         if len(rows) and pd.notna(rows.valid_match.iloc[-1]):
-            accuracy = float(rows.valid_match.iloc[-1])
+            match = float(rows.valid_match.iloc[-1])
         if done:
             removed, chain = (int(run.stages.removed.max()) if len(run.stages) else None), None
             loss = float(rows.loss.iloc[-1]) if len(rows) else None
             step = run.totals["step"]
             chain = run.totals["chain_length"]
-            return Progress(name, "finished", step, steps, loss, accuracy, removed, chain)
+            return Progress(name, "finished", step, steps, loss, match, removed, chain)
         state = self._state_of(run, in_hand, pausing)
         left = self._seconds_left(name, state, said)
-        figures = (said.get("loss"), accuracy, said.get("removed"), said.get("chain"))
+        figures = (said.get("loss"), match, said.get("removed"), said.get("chain"))
         return Progress(name, state, said.get("step", 0), steps, *figures, left)
 
     def _state_of(self, run: Run, in_hand: bool, pausing: bool) -> str:

@@ -55,7 +55,7 @@ STYLE = """<style>
 .icot-panel progress {display: block; width: 100px; accent-color: #0072B2}
 </style>"""
 
-COLUMNS = ("run", "steps", "loss", "accuracy", "removed")
+COLUMNS = ("run", "steps", "loss", "valid match", "removed")
 
 
 def training_panel(
@@ -138,7 +138,7 @@ class Panel:
         learning = learning_table(run for run in self.training.runs.values() if run.started)
         if len(learning) > self._drawn:
             self._drawn = len(learning)
-            about = "learning curves; the table above has the last loss and accuracy of each run"
+            about = "learning curves; the table above has the last loss and match of each run"
             self.curves.value = image(as_png(figures.learning_curves(learning)), about)
             self._draw_after = time.monotonic() + PAUSE * (time.monotonic() - start)
 
@@ -171,7 +171,7 @@ def _row(one: Progress) -> str:
     cells = [
         bar,
         "-" if one.loss is None else f"{one.loss:.3f}",
-        "-" if one.accuracy is None else f"{one.accuracy:.1%}",
+        "-" if one.valid_match is None else f"{one.valid_match:.1%}",
         "-" if one.removed is None else f"{one.removed} of {one.chain}",
     ]
     state = f'<span><span aria-hidden="true">{SIGNS[one.state]}</span> {one.state}</span>'

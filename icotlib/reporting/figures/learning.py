@@ -68,7 +68,7 @@ def _every(rows: pd.DataFrame) -> int:
 @drawn_from(learning="learning")
 @styled
 def accuracy_vs_seconds(learning: pd.DataFrame) -> Figure:
-    """Validation accuracy while training, against examples and against seconds.
+    """Validation match while training, against examples and against seconds.
 
     Args:
         learning: rows of `learning_table`.
