@@ -514,8 +514,9 @@ def test_pages_say_how_much_of_four_digits_is_removed_and_do_without_an_arm(tmp_
     pd.DataFrame(rows).to_csv(tmp_path / "four_digits.csv", index=False)
     headline = BLOCKS["four_digits_headline"]()
     assert headline == (
-        "On 4x4 digits, with 3 and 1 of 3 tokens removed, ICoT-SI answers 96.0% and 80.0% of "
-        "unseen questions right (2 seeds; 1 and 1 minutes of one core)."
+        "[On 4x4 digits](notebooks/guide/studies.md#four-digits-by-four), with 3 and 1 of 3 tokens "
+        "removed, ICoT-SI answers 96.0% and 80.0% of unseen questions right (2 seeds; 1 and 1 "
+        "minutes of one core)."
     )
     rows += four_digit_rows("no_cot", 10, [(3, 6000, 0.01)])
     pd.DataFrame(rows).to_csv(tmp_path / "four_digits.csv", index=False)

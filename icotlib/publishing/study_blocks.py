@@ -229,6 +229,10 @@ def anytime() -> str:
     return markdown(shown)
 
 
+#: Where the guide has more on 4x4 digits, from the first page.
+FOUR_DIGITS = "notebooks/guide/studies.md#four-digits-by-four"
+
+
 def _four_digits() -> pd.DataFrame:
     """The last stage of each run on 4x4 digits."""
     columns = ("removed", "chain_length", "seed", "examples", "seconds", "accuracy", "n")
@@ -244,7 +248,7 @@ def four_digits_headline() -> str:
     whole = (rows.removed == rows.chain_length).all()
     removed = f"{'all' if whole else f'{_removed(rows)} of'} {rows.chain_length.max():.0f} tokens"
     said = (
-        f"On 4x4 digits, with {removed} removed, {method_label('icot_si')} answers "
+        f"[On 4x4 digits]({FOUR_DIGITS}), with {removed} removed, {method_label('icot_si')} answers "
         f"{_percents(rows)} of unseen questions right ({counted(len(rows), 'seeds')}; {minutes} "
         "minutes of one core)."
     )
