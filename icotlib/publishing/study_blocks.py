@@ -248,9 +248,9 @@ def four_digits_headline() -> str:
     whole = (rows.removed == rows.chain_length).all()
     removed = f"{'all' if whole else f'{_removed(rows)} of'} {rows.chain_length.max():.0f} tokens"
     said = (
-        f"[On 4x4 digits]({FOUR_DIGITS}), with {removed} removed, {method_label('icot_si')} answers "
-        f"{_percents(rows)} of unseen questions right ({counted(len(rows), 'seeds')}; {minutes} "
-        "minutes of one core)."
+        f"[On 4x4 digits]({FOUR_DIGITS}), with {removed} removed, {method_label('icot_si')} "
+        f"answers {_percents(rows)} of unseen questions right ({counted(len(rows), 'seeds')}; "
+        f"{minutes} minutes of one core)."
     )
     if alone is not None:
         same = _share(alone, rows, "examples")
