@@ -75,12 +75,8 @@ def run(options: argparse.Namespace) -> None:
     check(options)
     load_imports(options)
     check_plan(options)
-    from icotlib.running.sweeps import (
-        Sweep,
-        planned,
-        planned_cells,
-        planned_runs,
-    )  # not for --help: torch
+    # Not for --help: torch.
+    from icotlib.running.sweeps import Sweep, planned, planned_cells, planned_runs
 
     if options.show:
         print_table(Sweep.named(options.show))
