@@ -358,7 +358,7 @@ def test_a_json_file_of_the_users_is_never_replaced(working_directory):
     own = working_directory / "package.json"
     own.write_text('{"name": "mine"}')
     for replace in (False, True):
-        with pytest.raises(ConfigError, match=r"package\.json is there already"):
+        with pytest.raises(ConfigError, match=r"package\.json exists and is no provenance file"):
             figures.save(DRAWN["digits"](), "package", folder=".", replace=replace)
     assert {path.name for path in working_directory.iterdir()} == {"package.json"}
     for _ in range(2):  # its own it may replace

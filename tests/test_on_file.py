@@ -288,7 +288,7 @@ def test_a_table_of_runs_is_not_mixed_with_other_files(runs, tmp_path, capsys):
     assert "without the scores.json" in refused("a.txt")
     scores.unlink()
     origin.write_text("[]")
-    assert "does not say where" in refused("a.txt")
+    assert "is no provenance file" in refused("a.txt")
     origin.unlink()
     assert main(["evaluate", name, str(tmp_path / "a.txt"), "--scores", str(scores)]) == 0
     capsys.readouterr()
