@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from icotlib.cli.options import (
     refuse,
     to_path,
 )
-from icotlib.errors import ConfigError, IcotError, RunError, RunWarning
+from icotlib.errors import ConfigError, IcotError, RunError
 from icotlib.experiments.base import PRESETS
 from icotlib.reporting.orders import ORDERS
 from icotlib.system.added_rows import check_addable
@@ -203,8 +202,14 @@ def check(options: argparse.Namespace) -> None:
 
 def chosen(options: argparse.Namespace) -> "list[Run]":
     """The runs that the filters leave. Raises `ConfigError` for an unknown setting."""
-    from icotlib.reporting.selection import check_names, matching
     from icotlib.runs import all_runs
+
+    return filtered(options, all_runs(finished=False))
+
+
+def filtered(options: argparse.Namespace, runs: "list[Run]") -> "list[Run]":
+    """Those of some runs that the filters leave. Raises as `chosen` does."""
+    from icotlib.reporting.selection import check_names, matching
 
     where = overrides_of(options.where or [], "--where")
     for name in FILTERS:
@@ -213,7 +218,6 @@ def chosen(options: argparse.Namespace) -> "list[Run]":
             raise ConfigError(
                 f"--{name} {value} and --where {name}={where[name]} leave no run: leave one out"
             )
-    runs = all_runs(finished=False)
     check_names(where, runs, PRESETS)
     return matching(runs, where, options.finished)
 
@@ -229,12 +233,10 @@ def print_list(options: argparse.Namespace) -> None:
     from icotlib.reporting.selection import ordered
     from icotlib.runs import all_runs
 
-    runs = ordered(chosen(options), options.sort or "name")
+    every = all_runs(finished=False)
+    runs = ordered(filtered(options, every), options.sort or "name")
     if not runs:
-        with warnings.catch_warnings():  # `chosen` has named the damaged ones
-            warnings.simplefilter("ignore", RunWarning)
-            others = len(all_runs(finished=False))
-        which = f"no such run among the {others}" if others else "no run"
+        which = f"no such run among the {len(every)}" if every else "no run"
         print(f"{which} under {paths.runs_root()}; `icot train NAME` makes one")
         return
     width = max(len(one.name) for one in runs)

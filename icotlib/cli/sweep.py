@@ -76,16 +76,16 @@ def run(options: argparse.Namespace) -> None:
     load_imports(options)
     check_plan(options)
     # Not for --help: torch.
-    from icotlib.running.sweeps import Sweep, planned, planned_cells, planned_runs
+    from icotlib.running.sweeps import Sweep, planned, planned_cells
 
     if options.show:
         print_table(Sweep.named(options.show))
         return
     if options.plan:
         plan = Sweep.named(options.again).plan if options.again else planned(*described(options))
-        notebooks = planned_cells(plan) if plan["notebook"] else []
-        executed = [(cell.target.name, cell.parameters) for cell in notebooks]
-        print_outlook(options, planned_runs(plan), executed)
+        each = planned_cells(plan)
+        executed = [(cell.target.name, cell.parameters) for cell in each if cell.target.is_notebook]
+        print_outlook(options, [run for cell in each for run in cell.configs], executed)
         return
     if options.again:
         sweep = Sweep.named(options.again)

@@ -24,9 +24,9 @@ def mixed_precision(precision: str) -> str:
 
 def precision_here(precision: str) -> str:
     """The precision of a config on this machine, by its name there."""
-    if precision == "auto":
-        return {"no": "fp32"}.get(found := mixed_precision(precision), found)
-    return precision
+    if precision != "auto":
+        return precision
+    return "fp32" if mixed_precision(precision) == "no" else mixed_precision(precision)
 
 
 def step_mode(precision: str, model: nn.Module, recomputed: bool = False) -> AbstractContextManager:

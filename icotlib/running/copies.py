@@ -37,8 +37,7 @@ def executed_copies(run: str) -> list[Path]:
 def _asked_for(copy: Path, changed: float) -> frozenset[str]:
     """The names of the runs that an executed notebook asked for, by the parameters that it got."""
     try:
-        given = json.loads(copy.read_text(encoding="utf-8"))["metadata"]["papermill"]["parameters"]
-        values = {"preset": "fast", "seed": 0, "overrides": {}} | given
+        values = {"preset": "fast", "seed": 0, "overrides": {}} | _said(copy)["parameters"]
         configs = experiments.needed(
             copy.stem, values["preset"], values["seed"], values["overrides"]
         )
@@ -50,7 +49,12 @@ def _asked_for(copy: Path, changed: float) -> frozenset[str]:
 def is_executed(copy: Path) -> bool:
     """Whether a file is the copy of a notebook that papermill executed to its end."""
     try:
-        metadata = json.loads(copy.read_text(encoding="utf-8"))["metadata"]["papermill"]
-        return bool(metadata["end_time"]) and not metadata["exception"]
+        said = _said(copy)
+        return bool(said["end_time"]) and not said["exception"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _said(copy: Path) -> dict[str, Any]:
+    """What papermill wrote into an executed copy about its execution."""
+    return json.loads(copy.read_text(encoding="utf-8"))["metadata"]["papermill"]

@@ -35,8 +35,9 @@ def working_copies(folder: Path, say: Callable[[str], None] = print) -> list[Pat
         copy, text_hash = folder / notebook.name, file_hash(notebook)
         if not copy.is_file():
             shutil.copyfile(notebook, copy)
-        if notebook.name not in origins or file_hash(copy) == text_hash:
-            origins[notebook.name] = file_hash(copy)
+        own_hash = file_hash(copy)
+        if notebook.name not in origins or own_hash == text_hash:
+            origins[notebook.name] = own_hash
         if origins[notebook.name] != text_hash:
             say(f"{copy}: the notebook has changed since; move this copy away to get the new one")
         copies.append(copy)
