@@ -21,8 +21,8 @@ ORDER = [
     *("errors", "paths", "system", "registry", "values", "settings", "overrides", "tasks"),
     *("sources", "sections", "config", "run_files", "runs", "asked"),
     *("data", "models", "evaluation", "methods", "training", "interp", "experiments"),
-    *("running", "reporting", "publishing", "sharing", "widgets", "benchmarks"),
-    *("studies", "cli", "__main__"),
+    *("costs", "running", "planning", "reporting", "publishing", "sharing", "widgets"),
+    *("benchmarks", "studies", "cli", "__main__"),
 ]
 
 MODULES = {

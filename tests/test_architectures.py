@@ -37,7 +37,7 @@ from icotlib.models.build import build_model
 from icotlib.models.checks import Requirements, check_model, check_tables
 from icotlib.models.decoding import uses_cache
 from icotlib.models.hooks import decoder_layers, mask_attention
-from icotlib.running.planning import plan
+from icotlib.planning.plan import plan
 from icotlib.tasks import Example
 from icotlib.training.trainer import Trainer, train
 from tests.helpers import TINY_SIZES, bytes_tokenizer

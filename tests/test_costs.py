@@ -9,6 +9,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from icotlib import experiments
 from icotlib.cli import main
 from icotlib.config import RunConfig
+from icotlib.costs import cost as costs
+from icotlib.costs import device_speed
+from icotlib.costs.lengths import NominalLengths
 from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError
 from icotlib.evaluation.generation import generate
@@ -16,8 +19,6 @@ from icotlib.experiments.published import get_paper_result
 from icotlib.models import flops
 from icotlib.models.build import build_model
 from icotlib.models.known_sizes import MODELS
-from icotlib.running import costs, device_speed
-from icotlib.running.lengths import NominalLengths
 from icotlib.runs import Run
 from icotlib.training.trainer import Trainer, train
 

@@ -126,6 +126,10 @@ DRAWN = {
     "auxiliary": lambda: figures.auxiliary(
         made_scores(loss=["none", "running sums"], seed=[1, 2]).assign(n=10)
     ),
+    "distillation_arms": lambda: figures.distillation_arms(
+        made_scores(arm=["the whole method", "neither phase", "No CoT"], seed=[1, 2]).assign(n=10),
+        ["the whole method", "No CoT"],
+    ),
     "decoded_and_used": lambda: figures.decoded_and_used(
         made_scores(model=["ICoT-SI", "No CoT"], seed=[1, 2], variable=["t2", "t10"]).assign(
             selectivity=-0.1, steering=0.4, steering_random=0.1, steering_chance=0.2

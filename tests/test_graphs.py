@@ -9,6 +9,7 @@ import pytest
 
 from icotlib.cli import main
 from icotlib.config import DataConfig, RunConfig
+from icotlib.costs.cost import cost_of
 from icotlib.data.batches import drawing, stream
 from icotlib.data.corpus import examples_of, load_corpus
 from icotlib.data.files import write_json
@@ -22,7 +23,6 @@ from icotlib.errors import ConfigError, DataError
 from icotlib.evaluation.on_file import evaluate_file, stood_in_training
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.experiments import GRAPHS, PRESETS
-from icotlib.running.costs import cost_of
 from icotlib.tasks import get_task
 from icotlib.tasks.base import PADDING
 from icotlib.tasks.prose import split_marks, typeset

@@ -37,10 +37,10 @@ from icotlib.methods.latent.settings import CoconutSettings
 from icotlib.methods.latent.step_decoder import AUXILIARY, StepDecoder, step_tokens, steps_of
 from icotlib.models.hooks import hook_layer_inputs
 from icotlib.models.loading import load_model
+from icotlib.planning.plan import plan
 from icotlib.reporting import figures
 from icotlib.reporting.results import results_table
 from icotlib.reporting.speed import measure_speed
-from icotlib.running.planning import plan
 from icotlib.runs import Run
 from icotlib.tasks import Example, get_task
 from icotlib.tasks.questions import draw_questions

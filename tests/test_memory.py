@@ -6,15 +6,17 @@ import pytest
 import torch
 
 from icotlib import experiments
+from icotlib.costs import peaks
+from icotlib.costs.cost import cost_of, text_config
+from icotlib.costs.peaks import Peaks
 from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError
 from icotlib.evaluation import bounded
 from icotlib.evaluation.generation import generate
 from icotlib.experiments import RUNS, run_config
-from icotlib.running import admission, jobs, peaks, planning
+from icotlib.planning import plan as planning
+from icotlib.running import admission, jobs
 from icotlib.running.admission import Admission, is_small, need_of
-from icotlib.running.costs import cost_of, text_config
-from icotlib.running.peaks import Peaks
 from icotlib.system import memory
 from icotlib.system.allocations import rehearsal, without_memory
 from tests.clusters import job, log

@@ -9,11 +9,11 @@ import pytest
 import icotlib as icot
 from icotlib import experiments
 from icotlib.cli import main
-from icotlib.running import outlook as module
+from icotlib.planning import outlook as module
+from icotlib.planning.outlook import Outlook, outlook
+from icotlib.planning.plan import plan
+from icotlib.planning.timed import Seconds
 from icotlib.running.notebooks import notebooks
-from icotlib.running.outlook import Outlook, outlook
-from icotlib.running.planning import plan
-from icotlib.running.timed import Seconds
 from icotlib.studies.of_notebooks import studies_of
 from icotlib.training.trainer import train
 

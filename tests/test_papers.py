@@ -4,6 +4,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from icotlib.cli import main
+from icotlib.costs.lengths import GSM8K_CHAIN, GSM8K_QUESTION, NominalLengths
 from icotlib.data.files import read_examples
 from icotlib.data.layout import Layout
 from icotlib.errors import ConfigError
@@ -12,7 +13,6 @@ from icotlib.experiments.published import get_paper_result
 from icotlib.experiments.relatives import RELATIVE_RESULTS
 from icotlib.methods.stepwise.schedules import make_schedule
 from icotlib.models.known_sizes import GSM8K
-from icotlib.running.lengths import GSM8K_CHAIN, GSM8K_QUESTION, NominalLengths
 
 
 def test_every_number_is_a_run_of_its_own():

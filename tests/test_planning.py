@@ -4,12 +4,12 @@ import pytest
 
 from icotlib import experiments
 from icotlib.cli import main
+from icotlib.costs import fitting
+from icotlib.costs.cost import cost_of
+from icotlib.costs.lengths import NominalLengths
 from icotlib.experiments.published import get_paper_result
-from icotlib.running import fitting
-from icotlib.running.costs import cost_of
-from icotlib.running.lengths import NominalLengths
-from icotlib.running.planning import listed, plan
-from icotlib.running.timed import duration
+from icotlib.planning.plan import listed, plan
+from icotlib.planning.timed import duration
 from icotlib.runs import Run
 from icotlib.training.trainer import Trainer, train
 

@@ -28,8 +28,8 @@ from icotlib.models.build import build_model
 from icotlib.models.decoding import left_padded_questions
 from icotlib.models.loading import load_model, save_model
 from icotlib.models.toy import new_model
+from icotlib.planning.plan import plan
 from icotlib.running import jobs
-from icotlib.running.planning import plan
 from icotlib.runs import Run
 from icotlib.sharing.hub import export
 from icotlib.tasks import Example

@@ -21,11 +21,11 @@ from icotlib.errors import ConfigError
 from icotlib.evaluation.ood import shift_table
 from icotlib.evaluation.stage_model import StageModel, load
 from icotlib.models.loading import load_model
+from icotlib.planning.plan import plan
 from icotlib.reporting import figures
 from icotlib.reporting.results import final_rows, learning_table, results_table
 from icotlib.reporting.speed import record_speed
 from icotlib.reporting.summary import summary
-from icotlib.running.planning import plan
 from icotlib.runs import Run, all_runs
 from icotlib.training.trainer import train
 

@@ -18,7 +18,7 @@ from icotlib.experiments.drafts import (
     maker,
     overrides_cell,
 )
-from icotlib.running.planner import Planned, Planner
+from icotlib.planning.planner import Planned, Planner
 from icotlib.training.trainer import train
 from icotlib.widgets import settings_form
 from icotlib.widgets.settings_form import Form, settings_table

@@ -22,9 +22,9 @@ from icotlib.evaluation.stage_model import StageModel
 from icotlib.experiments import budgets
 from icotlib.experiments.graphs import OWN
 from icotlib.models.decoding import decoding
+from icotlib.planning import calibration
 from icotlib.publishing.guide import BLOCKS
 from icotlib.registry import STUDIES, import_file
-from icotlib.running import calibration
 from icotlib.studies import (
     get_study,
     inside,
@@ -849,6 +849,10 @@ def test_what_no_study_has_is_an_error_that_lists_what_there_is(runs_folder, cap
         assert "say --publish" in capsys.readouterr().err
     assert main(["study", "main", "--publish", "--arms", "icot_si"]) == 1
     assert "leave out --arms" in capsys.readouterr().err
+    assert main(["study", "main", "--publish", "--seeds", "10"]) == 1
+    assert "leave out --arms and --seeds" in capsys.readouterr().err
+    assert main(["study", "four_digits", "--publish", "--seeds", "20..23"]) == 1
+    assert "seed 23 of 'explicit_cot' is no run of four_digits" in capsys.readouterr().err
     with pytest.raises(ConfigError, match=r"say seeds"):
         get_study("main").members("fast", overrides={"seed": 3})
     assert len(get_study("routing").members("fast", [10, 10])) == 1
@@ -887,6 +891,13 @@ def test_arms_are_added_to_what_is_published(runs_folder, tmp_path):
         "rollback": 0.5,
     }
     assert {row["run"] for row in again.earlier} == {x.config.run_name for x in of["rollback"]}
+    one = with_published(
+        Answer(study, of["linear"][3:4], stability_rows(of["linear"][3:4], 0.9)), tmp_path
+    )
+    assert one.table.seed.tolist() == [x.seed for x in of["linear"] + of["rollback"]]
+    assert one.table.accuracy.tolist() == [0.5] * 3 + [0.9] + [0.5] * 12
+    assert {row["run"] for row in one.earlier} == set(names) - {names[3]}
+    assert any(sentence.startswith("Linear") for sentence in one.words)
     # Of an arm some seeds may be published; one that its rows have and no run is another study's.
     stability_rows(of["linear"][:3], 0.5).to_csv(tmp_path / "stability.csv", index=False)
     assert added("adaptive").table.groupby("arm", sort=False).size().to_dict() == {
@@ -915,6 +926,39 @@ def test_a_method_takes_the_time_that_was_measured_last_whatever_its_budget():
     table = pd.DataFrame([("t", "coconut", "seconds", 5.0)], columns=columns)
     joined = get_study("methods").joined(published, table)
     assert joined.milliseconds.tolist() == [5.0, 8.0, 7.0, 5.0]
+
+
+def test_ablations_of_distillation_have_equal_examples_and_one_teacher():
+    def examples(config):
+        every = [config, *config.ancestors().values()]
+        return sum(one.train.steps * one.train.batch_size for one in every)
+
+    own = {x.arm: x.config for x in get_study("ablations").members("fast", [10])}
+    assert len({examples(config) for config in own.values()}) == 1
+    shared = {c.phases["teacher"].run_name for c in own.values() if c.phases and c.model.heads == 4}
+    assert len(shared) == 1
+    assert own["neither phase"].phases.keys() == {"teacher"}
+    few = {x.arm: x.config.data for x in get_study("ablations").members("fast", [10])}
+    assert {arm for arm, data in few.items() if data.train_examples == 1000} == {
+        arm for arm in few if arm.startswith("few examples")
+    }
+    depth = {x.arm: x.config.run_name for x in get_study("depth").members("fast", [10])}
+    assert own["the whole method"].run_name == depth["ICoT-KD, 14 layers"]
+    assert own["No CoT"].run_name == depth["No CoT, 14 layers"]
+
+
+def test_ablations_say_what_is_behind_the_whole_method():
+    study = get_study("ablations")
+    rows = [
+        {"arm": arm, "seed": seed, "accuracy": accuracy + 0.001 * seed, "n": 1000}
+        for arm, accuracy in [("the whole method", 0.9), ("neither phase", 0.1), ("No CoT", 0.9),
+                              ("weaker model", 0.9), ("weaker model, fixed emulator", 0.2)]
+        for seed in (10, 11, 12)
+    ]  # fmt: skip
+    said = study.words([], pd.DataFrame(rows))
+    assert "Fewer than “the whole method”: “neither phase” by 80.0 points" in said[1]
+    assert said[2].startswith("The data do not tell these from “the whole method”: “No CoT”")
+    assert "Fewer than “weaker model”: “weaker model, fixed emulator” by 70.0" in said[4]
 
 
 # --- budgets -----------------------------------------------------------------------------------

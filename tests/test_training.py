@@ -21,7 +21,7 @@ from icotlib.methods.micro_batches import length_groups
 from icotlib.methods.schedule import BLOCK
 from icotlib.methods.stepwise.rollback import Rollback
 from icotlib.models.loading import load_stage
-from icotlib.running.planning import plan
+from icotlib.planning.plan import plan
 from icotlib.runs import Run
 from icotlib.sharing.hub import export
 from icotlib.system.seeding import generator_for

@@ -9,9 +9,9 @@ import pandas as pd
 
 from icotlib.benchmarks.loops import trainer_of
 from icotlib.benchmarks.speed import configs
+from icotlib.costs.cost import cost_of
+from icotlib.costs.device_speed import fit, predicted
 from icotlib.reporting import figures
-from icotlib.running.costs import cost_of
-from icotlib.running.device_speed import fit, predicted
 from icotlib.runs import provenance
 from icotlib.system.devices import best_device, device_name
 from icotlib.system.timing import interleave, time_steps

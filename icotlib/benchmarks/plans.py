@@ -70,7 +70,7 @@ def _planner(config: dict[str, Any]) -> dict[str, Callable]:
 
 def _plan(config: RunConfig) -> dict[str, dict[str, Any]]:
     """What is planned of each run, by name."""
-    from icotlib.running.planning import plan
+    from icotlib.planning.plan import plan
 
     found = {}
     for one in plan(config):

@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
         paths.check_checkout("icot calibrate --write")
     from icotlib.experiments import budgets  # torch: not for --help
     from icotlib.experiments.workbook import shared
-    from icotlib.running import calibration
+    from icotlib.planning import calibration
 
     load_imports(options)
     overrides = shared(overrides_of(options.set))

@@ -40,7 +40,7 @@ def print_outlook(
         notebooks: names of notebooks that are to be executed, each with its parameters; the runs
             of their studies count too.
     """
-    from icotlib.running.outlook import outlook  # torch: not for --help
+    from icotlib.planning.outlook import outlook  # torch: not for --help
     from icotlib.studies.of_notebooks import runs_of_studies
 
     executed = list(notebooks)

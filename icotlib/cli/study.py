@@ -40,6 +40,8 @@ examples:
         write to figures/, for README and guide
   icot study stability --publish --arms adaptive
         add an arm to the published table
+  icot study stability --publish --arms adaptive --seeds 17
+        add one seed of an arm
   icot study main --preset smoke
         a minute, to see that it works
 """
@@ -87,6 +89,8 @@ def run(options: argparse.Namespace) -> None:
     if options.status:
         _print_status(members)
         return
+    if options.publish:
+        check_own(asked, members)
     configs = [member.config for member in members]
     if options.plan:
         print_outlook(options, configs)
@@ -95,7 +99,7 @@ def run(options: argparse.Namespace) -> None:
     check_replaceable(folder, asked.file)
     ensure(configs, options.jobs)
     answer = asked.answer(members)
-    if options.publish and options.arms:
+    if options.publish and _added(options):
         answer = with_published(answer, folder)
     answer.save(folder)
     print(asked.question)
@@ -119,10 +123,27 @@ def check_publishable(options: argparse.Namespace, study: "Study") -> None:
 
         paths.check_checkout("icot study --publish")
         other = {"--out": options.out, f"--preset {options.preset}": options.preset != "fast"}
-        narrowed = _narrowed(options)
-        if narrowed.pop("--arms"):
+        if _added(options):
             check_takes_arms(study)
-        refuse(narrowed | other, "--publish writes the study as it is")
+        refuse({"--set": options.set} | other, "--publish writes the study as it is")
+
+
+def check_own(study: "Study", members: "Sequence[Member]") -> None:
+    """Raises `ConfigError` for a run that is none of a study as it is published."""
+    own = {(member.arm, member.seed) for member in study.members()}
+    for member in members:
+        if (member.arm, member.seed) not in own:
+            seeds = ", ".join(str(seed) for arm, seed in sorted(own) if arm == member.arm)
+            raise ConfigError(
+                f"--publish writes the study as it is: seed {member.seed} of {member.arm!r} is no "
+                f"run of {study.name}, which has seeds {seeds}"
+            )
+
+
+def _added(options: argparse.Namespace) -> bool:
+    """Whether arms or seeds are added to what is published."""
+    narrowed = _narrowed(options)
+    return bool(given({name: x for name, x in narrowed.items() if name != "--set"}))
 
 
 def _narrowed(options: argparse.Namespace) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _is_known_without_data(config: RunConfig) -> bool:
-    from icotlib.running.lengths import has_nominal_lengths  # torch: not for --help
+    from icotlib.costs.lengths import has_nominal_lengths  # torch: not for --help
 
     return has_nominal_lengths(config)
 
@@ -196,7 +196,7 @@ def _shown(value: object) -> str:
 
 
 def print_plan(options: argparse.Namespace, config: RunConfig) -> None:
-    from icotlib.running.planning import MEMORY, memory_lines, plan
+    from icotlib.planning.plan import MEMORY, memory_lines, plan
 
     if "/" in options.name:
         print("\n".join(get_paper_result(options.name).lines()))

@@ -1,12 +1,13 @@
 """Tables that compare several runs of distillation: ablations, depths, mixtures, few examples."""
 
+import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
 from icotlib.config import RunConfig
 from icotlib.interp.distillation import SCORE, accuracy_by_phase, median_explained
+from icotlib.methods.distillation.settings import StateSettings
 from icotlib.runs import Run
 
 
@@ -19,16 +20,27 @@ def ablation_table(configs: Mapping[str, RunConfig]) -> pd.DataFrame:
     """
     rows = []
     for name, config in configs.items():
-        run = Run.of(config)
-        row = {"name": name, "seed": config.seed, **run.stages.iloc[-1][SCORE]}
-        row |= {"student": np.nan, "explained": np.nan}
-        if "student" in config.phases:
-            row["student"] = Run.of(config.phases["student"]).stages.accuracy.iloc[-1]
-        if "emulator" in config.phases:
-            row["explained"] = median_explained(Run.of(config.phases["emulator"])).iloc[-1]
-        row["explained_after_coupling"] = median_explained(run).iloc[-1]
-        rows.append(row)
+        score = Run.of(config).stages.iloc[-1][SCORE]
+        rows.append({"name": name, "seed": config.seed, **score, **phase_scores(config)})
     return pd.DataFrame(rows)
+
+
+def phase_scores(config: RunConfig) -> dict[str, float]:
+    """What the phases of a finished coupled run reach, as in `ablation_table`; NaN for a phase that
+    was skipped, and for every run of another method."""
+    scores = dict.fromkeys(["student", "explained", "explained_after_coupling"], math.nan)
+    if "student" in config.phases:
+        scores["student"] = float(Run.of(config.phases["student"]).stages.accuracy.iloc[-1])
+    if "emulator" in config.phases:
+        scores["explained"] = _explained(config.phases["emulator"])
+    if isinstance(config.own.get("distill"), StateSettings):
+        scores["explained_after_coupling"] = _explained(config)
+    return scores
+
+
+def _explained(config: RunConfig) -> float:
+    """The median explained variance at the end of a run."""
+    return float(median_explained(Run.of(config)).iloc[-1])
 
 
 def depth_table(configs: Mapping[int, RunConfig]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The repository's own figures, numbers in pages, and web pages.
+"""Published figures, numbers in pages, web pages.
 
 publish         figures/ and results.csv, when the user asks
 published       reading the tables of figures/

@@ -11,13 +11,13 @@ import pandas as pd
 
 from icotlib import experiments, paths
 from icotlib.config import RunConfig
+from icotlib.costs.cost import Cost, cost_of
+from icotlib.costs.device_speed import H100_LAUNCH, H100_MEMORY, H100_SHARE, h100
+from icotlib.costs.lengths import NominalLengths
 from icotlib.experiments import papers
 from icotlib.publishing import published
 from icotlib.reporting import tables
 from icotlib.reporting.results import final_rows
-from icotlib.running.costs import Cost, cost_of
-from icotlib.running.device_speed import H100_LAUNCH, H100_MEMORY, H100_SHARE, h100
-from icotlib.running.lengths import NominalLengths
 from icotlib.running.notebooks import notebooks as notebook_files
 
 #: Every block by the name in its markers.

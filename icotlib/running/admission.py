@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 
 from icotlib.config import RunConfig
+from icotlib.costs.cost import cost_of
+from icotlib.costs.fitting import LESS_MEMORY
+from icotlib.costs.peaks import peaks_of
 from icotlib.data.run_data import RunData
 from icotlib.errors import ConfigError, IcotError
-from icotlib.running.costs import cost_of
-from icotlib.running.peaks import peaks_of
-from icotlib.running.planning import LESS_MEMORY, gib
 from icotlib.system import memory
+from icotlib.system.wording import gib
 
 #: A run whose weights have fewer entries than this, or fewer bytes on disk, is small, if its
 #: batches are no larger than that.

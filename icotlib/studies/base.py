@@ -65,8 +65,8 @@ class Study(ABC):
     few: ClassVar[int] = 2
     #: Whether its figure needs nothing but its table.
     drawn_from_table: ClassVar[bool] = True
-    #: Whether its sentences need nothing but its table either: arms can be added to what is
-    #: published (`additions`).
+    #: Whether its sentences need nothing but its table either: arms and seeds can be added to what
+    #: is published (`additions`).
     takes_arms: ClassVar[bool] = False
     #: Settings by which its arms differ, besides `OWN`.
     apart: ClassVar[tuple[str, ...]] = ()
@@ -104,11 +104,12 @@ class Study(ABC):
         Args:
             last: `rows_by_arm` of the runs at hand.
         """
-        known = {arm: sample_of(rows) for arm, rows in last.items()}
-        return {
-            str(arm): known.get(str(arm)) or sample_of_rows(rows)
-            for arm, rows in table.groupby(self.arms_of(table), sort=False)
-        }
+        samples = {}
+        for name, rows in table.groupby(self.arms_of(table), sort=False):
+            known = last.get(arm := str(name))
+            at_hand = known is not None and set(known.seed) == set(rows.seed)
+            samples[arm] = sample_of(known) if at_hand else sample_of_rows(rows)
+        return samples
 
     def rows(self, members: Sequence[Member]) -> pd.DataFrame:
         """Every stage of finished runs (`results_table`), with a column arm."""

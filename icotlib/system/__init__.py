@@ -20,5 +20,5 @@ spreadsheets  tables that a spreadsheet runs no formula of
 terminal      how wide the text is that commands print
 timing        seconds of computing; candidates timed in turn
 variables     environment variables that hold numbers and switches
-wording       numbers of things in words
+wording       numbers of things, and of bytes, in words
 """

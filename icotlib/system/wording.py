@@ -1,4 +1,4 @@
-"""Numbers of things in words."""
+"""Numbers of things, and of bytes, in words."""
 
 
 def counted(number: int, things: str) -> str:
@@ -8,3 +8,8 @@ def counted(number: int, things: str) -> str:
         things: in the plural, which ends in s.
     """
     return f"{number:,} {things.removesuffix('s') if number == 1 else things}"
+
+
+def gib(size: float) -> str:
+    """Bytes as text: `3.4 GiB`."""
+    return f"{size / 2**30:,.1f} GiB"

@@ -28,8 +28,8 @@ from icotlib.experiments.drafts import (
     overrides_cell,
     unchanged,
 )
+from icotlib.planning.planner import Planned, Planner
 from icotlib.reporting.readable import table
-from icotlib.running.planner import Planned, Planner
 from icotlib.widgets.parts import (
     NARROW,
     WIDE,

@@ -1,4 +1,4 @@
-"""One function for each figure: a table in, a matplotlib Figure out.
+"""One function for each figure: table in, Figure out.
 
 base          widths, type sizes, panels, axes and legends
 style         how methods look: colours, markers, labels, line styles

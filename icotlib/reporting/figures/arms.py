@@ -68,6 +68,18 @@ def auxiliary(table: pd.DataFrame) -> Figure:
     return _by_arm(table.assign(arm=names), controls)
 
 
+@styled
+def distillation_arms(table: pd.DataFrame, controls: Sequence[str]) -> Figure:
+    """Accuracy of ICoT-KD with something left out or changed, beside the whole method and No CoT.
+
+    Points are means over seeds, bars their 95% intervals, small dots single seeds.
+
+    Args:
+        table: of the study `ablations`; controls: its arms that others are compared with.
+    """
+    return _by_arm(table, controls)
+
+
 #: What the figure calls the losses of the study `auxiliary`.
 _LOSSES = {
     "none": "No CoT",

@@ -14,6 +14,8 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from icotlib.config import RunConfig
+from icotlib.costs.cost import Cost, text_config
+from icotlib.costs.lengths import LengthSource
 from icotlib.evaluation.bounded import example_bytes, examples_at_once
 from icotlib.evaluation.generation import MORE
 from icotlib.methods.costs import Shape
@@ -22,8 +24,6 @@ from icotlib.methods.schedule import draw_removal
 from icotlib.models.hooks import recompute_layers
 from icotlib.models.padding import unchecked_padding
 from icotlib.models.precision import DTYPES, mixed_precision
-from icotlib.running.costs import Cost, text_config
-from icotlib.running.lengths import LengthSource
 from icotlib.system.allocations import rehearsal, without_memory
 from icotlib.system.seeding import generator_for
 from icotlib.training.optim import make_optimizers

@@ -13,13 +13,13 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from icotlib.config import RunConfig
+from icotlib.costs.lengths import LengthSource
 from icotlib.methods.schedule import draw_removal
 from icotlib.models.build import model_config
 from icotlib.models.flops import ModelSizes, RunSizes, StepCost, generation_flops, model_sizes
 from icotlib.models.known_sizes import HUB
 from icotlib.models.parameters import count_parameters, split_parameters
 from icotlib.models.precision import mixed_precision
-from icotlib.running.lengths import LengthSource
 from icotlib.system.seeding import generator_for
 
 #: Steps of a run whose batches are drawn and counted; costs are their mean.

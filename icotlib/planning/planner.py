@@ -16,8 +16,8 @@ from typing import Any
 
 from icotlib.config import RunConfig, from_dict, to_dict
 from icotlib.errors import IcotError
+from icotlib.planning.plan import memory_lines, plan
 from icotlib.running.forking import start_method
-from icotlib.running.planning import memory_lines, plan
 from icotlib.system.failures import readable
 from icotlib.system.isolated import end_with_parent, terminate
 

@@ -1,8 +1,8 @@
 """What a run will take, before it starts: steps, stages, tokens, memory, time.
 
-Operations and memory are calculated (`icotlib.running.costs`). Time is measured on a few real steps
+Operations and memory are calculated (`icotlib.costs.cost`). Time is measured on a few real steps
 on this machine; phases that the run builds on and that are not trained yet have stand-ins with
-untrained weights for that (`icotlib.running.stand_ins`). If the user names a device's speed, all
+untrained weights for that (`icotlib.planning.stand_ins`). If the user names a device's speed, all
 times are calculated from that; without times, a plan takes a moment.
 """
 
@@ -17,23 +17,18 @@ import torch
 
 from icotlib.asked import as_configs
 from icotlib.config import RunConfig
+from icotlib.costs.cost import Cost, cost_of
+from icotlib.costs.device_speed import read_speed
+from icotlib.costs.fitting import LESS_MEMORY, MEMORY, Fit, fit
+from icotlib.costs.lengths import LengthSource, NominalLengths, has_nominal_lengths
+from icotlib.costs.peaks import Peaks, peaks_of
 from icotlib.data.run_data import RunData
+from icotlib.planning.stand_ins import StandIns
+from icotlib.planning.timed import IMPORTS, Seconds, saving_seconds, timed
 from icotlib.running.cluster import default_workers
-from icotlib.running.costs import Cost, cost_of
-from icotlib.running.device_speed import read_speed
-from icotlib.running.fitting import MEMORY, Fit, fit
-from icotlib.running.lengths import LengthSource, NominalLengths, has_nominal_lengths
-from icotlib.running.peaks import Peaks, peaks_of
-from icotlib.running.stand_ins import StandIns
-from icotlib.running.timed import IMPORTS, Seconds, saving_seconds, timed
 from icotlib.runs import unfinished
 from icotlib.system import memory
-
-#: What takes less memory.
-LESS_MEMORY = (
-    "less memory with a smaller train.batch_size, train.accumulation=2 or more, "
-    "train.gradient_checkpointing=true, or adapters (--set 'model.lora={r: 16}')"
-)
+from icotlib.system.wording import gib
 
 #: The seconds of a plan without times.
 UNTIMED = Seconds(*(math.nan for _ in fields(Seconds)))
@@ -232,8 +227,3 @@ def together(plans: Sequence[Plan], workers: int) -> list[Plan]:
     ]
     found = max(groups, key=lambda group: sum(one.peaks.largest for one in group), default=())
     return list(found)
-
-
-def gib(size: float) -> str:
-    """Bytes as text: `3.4 GiB`."""
-    return f"{size / 2**30:,.1f} GiB"

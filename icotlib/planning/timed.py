@@ -20,10 +20,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from icotlib.config import RunConfig
+from icotlib.costs.cost import Cost
 from icotlib.data.layout import EncodedBatch
 from icotlib.evaluation.bounded import examples_at_once
 from icotlib.methods.base import Method
-from icotlib.running.costs import Cost
 from icotlib.runs import Run
 from icotlib.system.devices import best_device
 from icotlib.system.processes import torch_threads

@@ -10,10 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from icotlib.config import RunConfig
+from icotlib.costs.cost import Cost, cost_of
+from icotlib.costs.lengths import LengthSource
 from icotlib.errors import ConfigError
 from icotlib.evaluation.bounded import MAX_BYTES
-from icotlib.running.costs import Cost, cost_of
-from icotlib.running.lengths import LengthSource
+
+#: What takes less memory.
+LESS_MEMORY = (
+    "less memory with a smaller train.batch_size, train.accumulation=2 or more, "
+    "train.gradient_checkpointing=true, or adapters (--set 'model.lora={r: 16}')"
+)
 
 #: Memory of a device, in GB, where nothing else is said: that of an A100 or H100.
 MEMORY = 80.0

@@ -20,14 +20,14 @@ from tqdm import tqdm
 from icotlib.asked import as_configs
 from icotlib.config import RunConfig, to_dict
 from icotlib.data.run_data import check_sources
+from icotlib.planning.plan import Plan, plan_run
+from icotlib.planning.stand_ins import StandIns
+from icotlib.planning.timed import duration
 from icotlib.running.cluster import default_workers
-from icotlib.running.planning import Plan, gib, plan_run
 from icotlib.running.progress import is_live
-from icotlib.running.stand_ins import StandIns
-from icotlib.running.timed import duration
 from icotlib.runs import unfinished
 from icotlib.system import memory
-from icotlib.system.wording import counted
+from icotlib.system.wording import counted, gib
 
 #: Settings that change neither the time of a run nor its size.
 NEUTRAL = ("seed", "label", "preset", "lr")
@@ -139,7 +139,7 @@ def outlook(
     runs. A run that is under way counts as a whole one.
 
     Args:
-        speed: a device to calculate times for, as in `icotlib.running.planning.plan`; its runs are
+        speed: a device to calculate times for, as in `icotlib.planning.plan.plan`; its runs are
             taken to train one after the other.
         jobs: runs side by side; by default as `icotlib.running.jobs.ensure` has it.
 

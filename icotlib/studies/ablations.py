@@ -1,0 +1,81 @@
+"""Which states and which phases ICoT-KD needs, and what coupling does for a weak emulator.
+
+The paper's ablations (arXiv 2311.01460, Section 5), with one teacher for all arms of a seed: other
+subsets of the teacher's states, a fixed emulator, and phases that are skipped, whose steps coupling
+gets. No CoT has the same model and as many examples as all phases together. Two questions are asked
+beside them: whether coupling repairs what a weaker model's emulator gets wrong, and whether it
+learns few examples by heart.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from icotlib.config import RunConfig
+from icotlib.experiments.distillation import ablations, few_examples, kd_no_cot, weak_model
+from icotlib.interp.ablation_tables import phase_scores
+from icotlib.reporting import figures
+from icotlib.reporting.conclusions.sentences import about_seeds, against_first
+from icotlib.studies.base import Member, Study, outcomes, register
+
+#: The arms that others are compared with.
+FULL, WEAKER, NO_COT = "the whole method", "weaker model", "No CoT"
+
+#: What arms on few examples are called.
+FEW = "few examples"
+
+#: What arms are called that `experiments.ablations` calls otherwise.
+NAMES = {
+    "full": FULL,
+    "first column": "states of the first column",
+    "last column": "states of the last column",
+    "bottom row": "states of the bottom row",
+    "top row": "states of the top row",
+    "no mind-reading": "no mind-reading phase",
+    "no emulation": "no emulation phase",
+    "both skipped": "neither phase",
+}
+
+#: What is compared with which arm.
+COMPARED = {"distillation": FULL, "in a weaker model": WEAKER}
+
+
+@register
+class Ablations(Study):
+    name = "ablations"
+    file = "ablations"
+    question = (
+        "Which of the teacher's states and which of its phases does ICoT-KD need, and does "
+        "coupling repair a weak emulator?"
+    )
+    seeds = (10, 11, 12)
+    takes_arms = True
+    apart = ("distill.subset", "distill.train_emulator")
+
+    def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
+        asked = preset, seed, overrides
+        arms = {NAMES.get(name, name): one for name, one in ablations(*asked).items()}
+        arms[NO_COT] = kd_no_cot(*asked)
+        weaker = weak_model(*asked)
+        arms |= {WEAKER if name == "full" else f"{WEAKER}, {name}": weaker[name] for name in weaker}
+        return arms | {f"{FEW}, {name}": one for name, one in few_examples(*asked).items()}
+
+    def table(self, members: Sequence[Member]) -> pd.DataFrame:
+        """A row for each run: what it answers at the end, and before its last phase."""
+        of_run = {member.config.run_name: member for member in members}
+        every = pd.concat(self.rows_by_arm(members).values(), ignore_index=True)
+        before = pd.DataFrame([phase_scores(of_run[name].config) for name in every.run])
+        return pd.concat([every.arm, outcomes(every), before], axis=1)
+
+    def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
+        return figures.distillation_arms(table, [FULL, WEAKER, NO_COT])
+
+    def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
+        samples, said = self.samples(self.rows_by_arm(members), table), []
+        for what, first in COMPARED.items():
+            own = {arm: one for arm, one in samples.items() if (WEAKER in arm) == (first == WEAKER)}
+            if first in own:
+                said += against_first(what, {first: own[first]} | own)
+        return [*said, about_seeds(table.seed.nunique())]
