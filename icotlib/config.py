@@ -32,7 +32,7 @@ from icotlib.settings import (
     setting,
 )
 from icotlib.sources import forget_contents
-from icotlib.system.names import as_name
+from icotlib.system.names import as_name, not_too_long
 
 #: Raised by hand when a change to the code alters what a config trains to, or when a default
 #: changes, and for no other reason. It is part of every run's name: runs of different versions
@@ -155,7 +155,7 @@ class RunConfig(Section):
         schedule = self.spec.schedule_name(self)
         parts = [self.method, schedule, as_name(self.task), self.label]
         parts += [f"s{self.seed}", f"v{NUMERICS}", self.digest[:10]]
-        return "-".join(part for part in parts if part)
+        return not_too_long("-".join(part for part in parts if part))
 
     @property
     def run_name(self) -> str:
@@ -211,8 +211,7 @@ class RunConfig(Section):
         flat = parse_overrides(changes) | parse_overrides(more)
         values = to_dict(self)
         forget_contents(values, flat)
-        if "method" in flat:
-            values["method"] = flat["method"]
+        values["method"] = flat.get("method", values["method"])
         keep_what_is_read(values, flat, METHODS.get(values["method"]).sections, COMMON)
         for name, value in flat.items():
             section, _, last = name.rpartition(".")
@@ -223,6 +222,8 @@ class RunConfig(Section):
                 values["phases"] = {role: to_dict(phase) for role, phase in value.items()}
             elif not section:
                 values[last] = value
+            elif section == "phases" or not isinstance(values.get(section, {}), dict):
+                raise ConfigError(unknown_setting(name))
             else:
                 values.setdefault(section, {})[last] = value
         return from_dict(values)

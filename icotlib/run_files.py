@@ -12,9 +12,10 @@ from typing import Any
 
 import pandas as pd
 
+from icotlib import paths
 from icotlib.config import RunConfig, from_dict
 from icotlib.errors import IcotError, RunError
-from icotlib.system import seals
+from icotlib.system import leases, seals
 from icotlib.system.contents import file_hash
 
 #: Raised when run directories are stored in another way, so that older ones cannot be read.
@@ -156,7 +157,12 @@ class RunFiles:
         """The hashes of the files of a finished run, by name; empty for a run from before they
         were stored."""
         path = self.folder / "done.json"
-        return dict(_hashes_in(path, file_hash(path), self.remedy)) if self.done else {}
+        if not self.done:
+            return {}
+        try:
+            return dict(_hashes_in(path, file_hash(path), self.remedy))
+        except OSError as error:  # not ours to read, or deleted meanwhile
+            raise RunError(f"{path} cannot be read: {error.strerror or error}") from None
 
     def verified(self, name: str) -> Path:
         """A file of the run. Raises `RunError` if it is not what it was when the run finished."""
@@ -172,6 +178,22 @@ class RunFiles:
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
+
+    @property
+    def in_training(self) -> bool:
+        """Whether a process has the run in hand, as far as this machine can tell."""
+        return leases.is_beating(self.lease)
+
+    @property
+    def lease(self) -> Path:
+        """The file that says who trains it."""
+        return paths.runs_root() / ".locks" / self.name
+
+    @property
+    def checkpoint_step(self) -> int:
+        """The step from which an unfinished run would go on; 0 without a checkpoint."""
+        found = (folder.name for folder in self.folder.glob("checkpoint/step-*"))
+        return max((int(name.removeprefix("step-")) for name in found), default=0)
 
     @property
     def history(self) -> pd.DataFrame:
@@ -190,13 +212,13 @@ class RunFiles:
                 f"{self.name} was tested with {removed} removed, but did not keep the weights of "
                 "that stage: it was trained with train.stage_weights=last"
             )
+        if removed is not None and self.lost_weights(removed):
+            raise RunError(
+                f"{self.name}: the weights of stage {removed} are not here, because they were "
+                "deleted (icot runs clean) or not copied; ask for its last stage"
+            )
         if not folder.is_dir():
             folder = self.folder / "model"  # one model serves every stage
-        elif removed is not None and self.lost_weights(removed):
-            raise RunError(
-                f"{self.name}: the weights of stage {removed} were deleted (icot runs clean); ask "
-                "for its last stage"
-            )
         if not folder.is_dir() and self.done:
             raise RunError(
                 f"{self.name} is finished and has no weights, perhaps because it was imported "
@@ -223,10 +245,13 @@ class RunFiles:
         return not self.stage_score(removed).is_file()
 
     def lost_weights(self, removed: int) -> bool:
-        """Whether the weights of a removal stage were deleted (`icot runs clean`): of those a
-        folder without weights stays, which `model/` does not stand for."""
+        """Whether a removal stage had weights of its own that are not here any more: `model/` does
+        not stand for them, unless it is the last stage."""
         folder = self.stage_folder(removed)
-        return folder.is_dir() and not any(folder.glob("*.safetensors*"))
+        if folder.is_dir():
+            return not any(folder.glob("*.safetensors*"))
+        had = any(name.startswith("stages/") for name in self.hashes)
+        return had and removed != self.stages.removed.max()
 
     @property
     def stages_with_weights(self) -> list[int]:

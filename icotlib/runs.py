@@ -143,12 +143,7 @@ class Run(RunFiles):
         Args:
             waiting: called again and again while another process has it; may raise to give up.
         """
-        return leases.hold(paths.runs_root() / ".locks" / self.name, waiting)
-
-    @property
-    def in_training(self) -> bool:
-        """Whether a process has the run in hand, as far as this machine can tell."""
-        return leases.is_beating(paths.runs_root() / ".locks" / self.name)
+        return leases.hold(self.lease, waiting)
 
     def request_stop(self) -> None:
         """Ask whichever process trains the run to write a checkpoint and end.
@@ -179,6 +174,10 @@ class Run(RunFiles):
         """Tell whoever watches how far the run is."""
         write_json(self.folder / "progress.json", state, durable=False)
 
+    def forget_progress(self) -> None:
+        """Drop what an interrupted training told last, which may be ahead of its checkpoint."""
+        (self.folder / "progress.json").unlink(missing_ok=True)
+
     def finish(self, totals: dict[str, Any]) -> None:
         """Mark the run as finished and drop what only an unfinished run needs."""
         kept = ["model", *(f"stages/{path.name}" for path in self.folder.glob("stages/*"))]
@@ -186,7 +185,7 @@ class Run(RunFiles):
         hashes = seals.hashes_of(self.folder, files)
         write_json(self.folder / "done.json", seals.sealed(totals | {"files": hashes}))
         shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
-        (self.folder / "progress.json").unlink(missing_ok=True)
+        self.forget_progress()
 
 
 def all_runs(finished: bool = True) -> list[Run]:

@@ -1,6 +1,7 @@
 """Sections of settings: frozen dataclasses whose fields carry a type, a range and a meaning."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -244,12 +245,12 @@ class Description:
 def describe(declared: Declared) -> Iterator[Description]:
     """Every setting of a section, those of all its variants included."""
     if not isinstance(declared, Variants):
-        yield from _described(declared)
+        yield from _described(declared)  # type: ignore[arg-type]
         return
     seen: set[str] = set()
     # The default first: its class says what the choice itself means.
     for kind in [declared.types[declared.default], *declared.types.values()]:
-        for one in _described(kind):
+        for one in _described(kind):  # type: ignore[arg-type]
             short = one.name.rpartition(".")[2]
             if short in seen:
                 continue
@@ -267,23 +268,25 @@ def describe(declared: Declared) -> Iterator[Description]:
                 yield dataclasses.replace(one, only=f"{declared.key} {', '.join(readers)}")
 
 
-def _described(kind: type[Section]) -> Iterator[Description]:
+@functools.lru_cache
+def _described(kind: type[Section]) -> tuple[Description, ...]:
     hints = _hints(kind)
-    for spec in dataclasses.fields(kind):  # type: ignore[arg-type]
-        if not spec.metadata:
-            continue
-        hint = hints[spec.name]
-        yield Description(
-            kind.dotted(spec.name),
-            type_name(hint),
-            default_of(spec),
-            range_text(spec.metadata["low"], spec.metadata["high"]),
-            spec.metadata["help"],
-            kind=hint,
-            choices=get_args(hint) if get_origin(hint) is Literal else (),
-            section=kind,
-            meant=spec.metadata["meant"],
-        )
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    return tuple(_description(kind, spec, hints[spec.name]) for spec in fields if spec.metadata)
+
+
+def _description(kind: type[Section], spec: dataclasses.Field, hint: Any) -> Description:
+    return Description(
+        kind.dotted(spec.name),
+        type_name(hint),
+        default_of(spec),
+        range_text(spec.metadata["low"], spec.metadata["high"]),
+        spec.metadata["help"],
+        kind=hint,
+        choices=get_args(hint) if get_origin(hint) is Literal else (),
+        section=kind,
+        meant=spec.metadata["meant"],
+    )
 
 
 def flattened(changes: dict[str, Any]) -> dict[str, Any]:

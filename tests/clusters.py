@@ -64,6 +64,7 @@ class Cluster:
         home = self.folder / f"machine-{number}"
         options = ["distributed.cli.dask_worker", self.address, "--nthreads", "1"]
         options += ["--memory-limit", "0", "--local-directory", str(home / "dask")]
+        options += ["--preload", "icotlib.running.worker"]  # as the guide recommends
         if not self.machines:
             return options, {}
         package = home / "package"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import pytest
 
 from icotlib.cli import main
 from icotlib.config import to_dict
-from icotlib.errors import RunError
+from icotlib.errors import ConfigError, RunError, StoppedError
 from icotlib.running import background
 from icotlib.running.background import Training
 from icotlib.runs import Run
@@ -81,7 +82,8 @@ def test_stopping_ends_it_at_once(runs_folder, longer):
     wait_until(lambda: reached(training, 20))
     training.stop()
     training.wait(30)
-    assert [one.state for one in training.progress] == ["not started"]  # no checkpoint yet
+    assert [(one.state, one.step) for one in training.progress] == [("not started", 0)]
+    assert training.error is None
     assert next(iter(training.runs.values())).history.event.tolist() == ["started"]
 
 
@@ -135,6 +137,66 @@ def test_what_failed_says_why_until_it_is_started_again(runs_folder, tiny):
         training.wait(120)
     assert training.progress[0].state == "failed"
     assert "Traceback" not in training.error
+
+
+def test_a_killed_process_says_what_it_wrote_last(runs_folder, longer):
+    training = Training(longer)
+    training.start()
+    wait_until(lambda: reached(training, 20))
+    (order,) = runs_folder.glob(".background/*.json")
+    order.with_suffix(".log").open("a").write("Killed by the kernel\n")
+    os.killpg(json.loads(order.read_text())["pid"], signal.SIGKILL)
+    wait_until(lambda: not training.active)
+    assert training.progress[0].state == "failed"
+    assert "the last line of its log: Killed by the kernel" in training.error
+    assert str(order.with_suffix(".log")) in training.error
+
+
+def order_of(config, folder):
+    """The file of a process that would train a config."""
+    folder.mkdir(parents=True)
+    order = folder / "order.json"
+    content = {"runs": [config.run_name], "configs": [to_dict(config)], "workers": 1}
+    order.write_text(json.dumps(content))
+    return order
+
+
+def test_a_run_that_was_asked_to_stop_has_not_failed(runs_folder, tiny, monkeypatch):
+    order = order_of(tiny, runs_folder / ".background")
+    stopped = background.jobs.Outcome(SimpleNamespace(name="a"), error=StoppedError("stopped"))
+    monkeypatch.setattr(background.jobs, "run_jobs", lambda *jobs, on_end: [stopped])
+    assert background.main(order) == 130
+    assert not list(order.parent.iterdir())
+    assert Training(tiny).progress[0].state == "not started"
+
+
+def test_a_run_that_has_failed_is_shown_so_while_others_go_on(runs_folder, tiny, monkeypatch):
+    process = SimpleNamespace(pid=os.getpid())
+    other = tiny.override(seed=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", lambda *command, **how: process)
+        Training([tiny, other]).start()
+    (order,) = runs_folder.glob(".background/*.json")
+    seen = []
+
+    def run_jobs(jobs, workers, on_end):
+        on_end(background.jobs.Outcome(jobs[0], error=RunError("no memory")))
+        seen.extend(one.state for one in Training([tiny, other]).progress)
+        return []
+
+    monkeypatch.setattr(background.jobs, "run_jobs", run_jobs)
+    background.main(order)
+    assert seen == ["failed", "waiting"]
+
+
+def test_an_order_that_cannot_be_read_says_so(runs_folder, tiny):
+    order = order_of(tiny, runs_folder / ".background")
+    content = json.loads(order.read_text())
+    content["configs"][0]["method"] = "defined_in_a_cell"
+    order.write_text(json.dumps(content))
+    with pytest.raises(ConfigError):
+        background.main(order)
+    assert "defined_in_a_cell" in Training(tiny).error
 
 
 def test_the_time_left_is_that_of_the_wall_clock(runs_folder, tiny, monkeypatch):

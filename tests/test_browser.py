@@ -219,7 +219,7 @@ def test_settings_are_filled_in_and_the_plan_follows(lab, browser, lab_root):
     shown.page.get_by_text("{'train.steps': 60, 'removal.schedule': 'adaptive'}").wait_for()
     shown.press("Time it here")
     playwright.expect(plan).to_contain_text("on this machine", timeout=PATIENCE)
-    assert float(shown.field("Seconds on").input_value()) > 0
+    assert float(shown.field("Time on device").input_value()) > 0
     shown.picture("form-timed")
     shown.close()
 

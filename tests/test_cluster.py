@@ -1,5 +1,6 @@
 """Jobs on Dask: in order, each once, through killed workers, restarts and interrupts."""
 
+import http.server
 import json
 import os
 import platform
@@ -403,6 +404,17 @@ def test_a_scheduler_that_does_not_answer_is_named(runs_folder, tiny, monkeypatc
     monkeypatch.setenv("ICOT_CLUSTER", "no address")
     with pytest.raises(ClusterError, match="no address"):
         ensure(tiny)
+    monkeypatch.setattr(cluster, "HANDSHAKE", 1)
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        for protocol, said in (
+            ("tcp", "something else listens there"),
+            ("tls", "tls.*certificates"),
+        ):
+            monkeypatch.setenv("ICOT_CLUSTER", f"{protocol}://127.0.0.1:{other.server_port}")
+            with pytest.raises(ClusterError, match=said):
+                ensure(tiny)
+        other.shutdown()
 
 
 def test_a_full_disk_is_named(tmp_path):

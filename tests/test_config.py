@@ -132,6 +132,9 @@ def test_every_field_can_be_overridden_and_changes_the_digest():
         ({"removal": None}, "unknown setting 'removal': it is a section of settings"),
         ({"train.steps.x": 5}, r"unknown setting 'train\.steps\.x'"),
         ({"own": {"a": 1}}, r"unknown setting 'own\.a'"),
+        ({"seed.x": 1}, r"unknown setting 'seed\.x'"),
+        ({"label.name": "a"}, r"unknown setting 'label\.name'"),
+        ({"phases.teacher": 1}, r"unknown setting 'phases\.teacher'"),
         ({"phases": 3}, "phases must map roles to configs of runs, got 3"),
         ({"train.steps": "many"}, r"train\.steps must be a whole number, got 'many'"),
         ({"train.steps": 2.5}, r"train\.steps must be a whole number, got 2\.5"),
@@ -309,6 +312,15 @@ def test_the_run_name_tells_what_it_is():
     name = RunConfig().override({"seed": 2, "label": "x"}).run_name
     assert name.startswith("icot_si-linear-mult-4x2-x-s2-v2-")
     assert name.endswith(RunConfig().override({"seed": 2, "label": "x"}).digest[:10])
+
+
+def test_a_run_whose_name_no_archive_could_hold_is_refused(tmp_path):
+    folder = tmp_path / ("d" * 80)
+    long = RunConfig().override({"data.path": str(folder), "label": "x" * 80, "seed": 10**9})
+    with pytest.raises(ConfigError, match="choose a shorter label"):
+        _ = long.plain_name
+    with pytest.raises(ConfigError, match="80 bytes at most"):
+        RunConfig().override(label="ж" * 41)
 
 
 def test_the_version_of_the_numerics_is_part_of_the_name_and_the_digest(monkeypatch):

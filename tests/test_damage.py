@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from icotlib import run_files
 from icotlib.cli import main
 from icotlib.config import RunConfig
 from icotlib.data.layout import Layout
 from icotlib.errors import RunError, RunWarning
+from icotlib.evaluation.stage_model import StageModel
 from icotlib.models.loading import load_model, load_stage, save_model
 from icotlib.reporting.cleanup import removable
 from icotlib.reporting.results import learning_table, results_table
@@ -121,12 +123,35 @@ def test_a_damaged_run_says_which_file(file, damage, copied, numbers):
         return
     with pytest.raises(RunError) as error:
         assert numbers_of(copied) == numbers
-    named = "the weights of stage 2 were deleted" if damage == "deleted" else Path(file).name
+    named = "the weights of stage 2 are not here" if damage == "deleted" else Path(file).name
     assert named in str(error.value) or Path(file).name in str(error.value)
 
 
 def test_an_undamaged_copy_says_the_same(copied, numbers):
     assert numbers_of(copied) == numbers
+
+
+def test_the_final_weights_do_not_stand_for_a_stage_that_was_not_copied(copied):
+    shutil.rmtree(copied.folder / "stages")
+    last = int(copied.stages.removed.max())
+    assert copied.stages_with_weights == [last]
+    assert copied.weights(last) == copied.folder / "model"
+    with pytest.raises(RunError, match=r"the weights of stage 0 are not here"):
+        StageModel.of(copied, 0)
+
+
+def test_a_marker_that_may_not_be_read_is_named(copied, monkeypatch):
+    real = run_files.file_hash
+
+    def refuse(path):
+        if path.name == "done.json":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(run_files, "file_hash", refuse)
+    assert "done.json cannot be read: Permission denied" in copied.problem
+    with pytest.warns(RunWarning, match="cannot be read"):
+        assert copied.name not in [run.name for run in all_runs()]
 
 
 def test_a_run_from_before_there_were_hashes_is_read(copied, numbers):
@@ -228,7 +253,7 @@ def stopped(tmp_path_factory) -> Run:
     patch = pytest.MonkeyPatch()
     patch.setenv("ICOT_RUNS", str(tmp_path_factory.mktemp("runs")))
     with patch.context() as killed:
-        killed.setattr(Trainer, "_finish", lambda self: None)
+        killed.setattr(Trainer, "_finish", lambda self, rows: None)
         run = train(RunConfig().override(TINY | STAGES | {"train.stage_weights": "last"}))
     yield run
     patch.undo()

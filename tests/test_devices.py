@@ -236,6 +236,13 @@ def test_fsdp_refuses_what_needs_whole_matrices():
         devices.check(sharded, adamw)
 
 
+def test_gradients_are_those_of_the_config_whatever_the_environment_says(tiny, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    weight = torch.nn.Parameter(torch.ones(()))
+    devices.make_accelerator(tiny).backward(2 * weight)
+    assert weight.grad == 2
+
+
 def test_a_cpu_refuses_fp16():
     one = SimpleNamespace(distributed_type=DistributedType.NO, device=torch.device("cpu"))
     half = RunConfig().override({"train.precision": "fp16"})

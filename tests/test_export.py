@@ -186,6 +186,19 @@ def test_nothing_is_written_over_what_differs(working_directory):
     assert [path.read_bytes() for path in first] != before
 
 
+def test_no_file_of_another_figure_stays_beside_its_origin(working_directory):
+    folder = working_directory / "saved_figures"
+    figures.save(DRAWN["shifts"](), "one")
+    figures.save(DRAWN["shifts"](), "one", formats=["pdf"])  # the same figure: all stays
+    assert (folder / "one.svg").exists()
+    with pytest.raises(ConfigError, match=r"one\.(pdf|png|svg|csv) is there already"):
+        figures.save(DRAWN["digits"](), "one", formats=["png"])
+    figures.save(DRAWN["shifts"](), "one-more")  # a figure of its own
+    figures.save(DRAWN["digits"](), "one", formats=["png"], replace=True)
+    assert {path.suffix for path in folder.glob("one.*")} <= {".png", ".csv", ".json"}
+    assert (folder / "one-more.csv").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -227,7 +240,7 @@ def test_the_words_say_what_the_data_say():
     table.loc[table.method == "no_cot", "accuracy"] = 0.25
     text = figures.alt_text(figures.accuracy_vs_removed(table))
     assert "ICoT-SI, random removal (2 seeds) 100% at 0, 90% at 1, 80% at 2" in text
-    assert "No CoT, equal seconds (2 seeds) 25% throughout" in text
+    assert "No CoT, about equal seconds (2 seeds) 25% throughout" in text
     lengths = made_shifts()
     lengths.loc[lengths["shift"] == "3x2", "accuracy"] = 0.125
     assert "12% at 3x2" in figures.alt_text(figures.shifts(lengths))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import huggingface_hub
@@ -322,6 +323,10 @@ class Recorded:
     """A hub that takes everything and notes what it is asked."""
 
     asked: ClassVar[list] = []
+    is_private: ClassVar[bool] = False
+
+    def repo_info(self, name):
+        return SimpleNamespace(private=self.is_private)
 
     def whoami(self):
         self.asked.append("whoami")
@@ -356,6 +361,14 @@ def test_it_is_pushed_only_when_asked_and_nothing_but_the_export(
     (out / "README.md").write_text(card_of(out) + "edited")
     assert main([*push, "--public", "--update"]) == 0
     assert asked[-2:] == [("create", "owner/name", False, True), ("upload", "owner/name", files)]
+    # A repository keeps its visibility: nothing goes to a public one unasked.
+    before = len([one for one in asked if one[0] == "upload"])
+    assert main([*push, "--update"]) == 1
+    assert "owner/name is public already" in capsys.readouterr().err
+    monkeypatch.setattr(Recorded, "is_private", True)
+    assert main([*push, "--public", "--update"]) == 1
+    assert "owner/name is private already" in capsys.readouterr().err
+    assert len([one for one in asked if one[0] == "upload"]) == before
     for other in ([*push[:-1], "owner/another"], [*push, "--license", "apache-2.0"]):
         assert main(other) == 1  # another export than is there
         assert "exists" in capsys.readouterr().err

@@ -49,7 +49,7 @@ def killed(monkeypatch):
 
     def begin(config: RunConfig) -> Run:
         with monkeypatch.context() as patch:
-            patch.setattr(Trainer, "_finish", lambda self: None)
+            patch.setattr(Trainer, "_finish", lambda self, rows: None)
             return train(config)
 
     return begin

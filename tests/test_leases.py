@@ -219,7 +219,16 @@ def test_leases_need_no_hard_links(path, monkeypatch):
     with leases.hold(path) as lease:
         lease.check()
         assert not leases._create(leases.Lease(path))
+        leases._break(path, {"token": "dead"})  # which another process has taken over before
+        lease.check()
     assert not path.exists()
+
+
+def test_a_lease_is_told_from_those_of_other_processes(path):
+    with leases.hold(path):
+        assert leases.is_held_here(path, [os.getpid()])
+        assert not leases.is_held_here(path, [os.getpid() + 1])
+    assert not leases.is_held_here(path, [os.getpid()])
 
 
 def test_a_lease_counts_while_it_is_held(path, impatient):

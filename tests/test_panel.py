@@ -127,6 +127,10 @@ def test_a_panel_stays_fresh_until_another_one_of_the_same_runs(played, monkeypa
         await asyncio.sleep(0.1)
         assert "paused" in second.said.value
         assert "paused" not in first.said.value
+        first.start.click()  # which takes it back
+        played.stand = "testing"
+        await asyncio.sleep(0.1)
+        assert "testing" in first.said.value
 
     asyncio.run(opened())
 
@@ -137,18 +141,18 @@ def test_a_panel_with_nothing_to_show_waits_for_a_click(played, monkeypatch):
 
     async def opened() -> None:
         shown = Panel(played)
-        [first] = panel._fresh.values()
+        [(_, first)] = panel._fresh.values()
         await asyncio.wait_for(first, 60)
         await asyncio.sleep(0)  # what is to be done once it has ended
         assert not panel._fresh
         played.stand = "training"
         shown.start.click()
-        [again] = panel._fresh.values()
+        [(_, again)] = panel._fresh.values()
         for _ in range(20):
             await asyncio.sleep(0)
         assert not again.done()
         shown.pause.click()
-        assert list(panel._fresh.values()) == [again]
+        assert [task for _, task in panel._fresh.values()] == [again]
         shown.box.close()
         await asyncio.wait_for(again, 60)
         await asyncio.sleep(0)

@@ -247,7 +247,13 @@ def test_a_table_keeps_its_origin_where_another_has_its_name(small, tmp_path, ru
     before = (tmp_path / "t.json").read_text()
     with pytest.raises(ConfigError, match=r"t\.json says where the rows of t\.(md|tex) come from"):
         icot.write_table(small[:1], tmp_path / "t.csv")
+    with pytest.raises(ConfigError, match=r"delete t\.md, or write both at once"):
+        icot.write_table(small[:1], tmp_path / "t.csv", tmp_path / "t.tex")
     assert (tmp_path / "t.json").read_text() == before
+    every = [tmp_path / f"t{kind}" for kind in (".md", ".tex")]
+    assert icot.write_table(small[:1], *every) == [*every, tmp_path / "t.json"]
+    assert json.loads((tmp_path / "t.json").read_text())["rows"] == [["r1", "r2"]]
+    assert all("r3" not in path.read_text() for path in every)
 
 
 def test_quantities_in_one_column_are_each_rounded_as_they_need():
@@ -378,7 +384,7 @@ def test_a_comparison_is_written_as_a_file(trained, tmp_path, capsys):
     ("words", "said"),
     [
         (["--threshold", "0"], "2 of 2 seeds of A and 1 of 1 of B reach 0%: no difference"),
-        ([], "0 of 2 seeds of A and 0 of 1 of B reach 90%: no difference"),
+        ([], "0 of 2 seeds of A and 0 of 1 of B reach 95%: no difference"),
     ],
 )
 def test_the_accuracy_at_which_a_seed_succeeds_can_be_set(trained, capsys, words, said):
@@ -756,7 +762,7 @@ def littered(runs_folder, tiny, monkeypatch) -> dict[str, Path]:
     (done.folder / ".fresh.part").write_bytes(b"just now")
     aged(done.folder / ".answers.parquet.77", 1)
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_finish", lambda self: None)
+        patch.setattr(Trainer, "_finish", lambda self, rows: None)
         old, new = (train(tiny.override(seed=seed)) for seed in (1, 2))
     aged(old.folder, 8)
     (runs_folder / ".import-1" / "run").mkdir(parents=True)
@@ -799,6 +805,7 @@ def test_filters_and_days_restrict_what_is_cleaned_up(littered):
     assert {item.path for item in removable(runs, days=0)} >= {littered["old"], littered["new"]}
     one = [run for run in runs if run.folder == littered["old"]]
     assert littered["done"] / "checkpoint" not in {item.path for item in removable(one)}
+    assert {item.path for item in removable(one, 0, all_runs=False)} == {littered["old"]}
 
 
 def test_filters_before_and_after_an_action_both_count(littered, capsys):
@@ -837,7 +844,7 @@ def test_stage_weights_are_deleted_on_request(littered, tmp_path, monkeypatch):
     for _ in range(2):  # the second time there is nothing left to delete
         delete(removable([run], stage_weights=True))
         assert icot.load(run).evaluate() == last
-        with pytest.raises(RunError, match="the weights of stage 2 were deleted"):
+        with pytest.raises(RunError, match="the weights of stage 2 are not here"):
             icot.load(run, 2)
         assert run.stages_with_weights == icot.load(run).stages == [4]
         assert icot.load(run).at(4).removed == 4
@@ -847,7 +854,7 @@ def test_stage_weights_are_deleted_on_request(littered, tmp_path, monkeypatch):
     monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "elsewhere"))
     ((imported,), _) = import_runs(archived)
     assert icot.load(imported).evaluate() == last
-    with pytest.raises(RunError, match="the weights of stage 2 were deleted"):
+    with pytest.raises(RunError, match="the weights of stage 2 are not here"):
         icot.load(imported, 2)
     assert run.stages.removed.tolist() == [0, 1, 2, 3, 4]
 

@@ -161,7 +161,7 @@ def test_the_time_left_is_that_of_the_steps_done(bars):
 
 def test_a_resumed_run_shows_only_new_evaluations(runs_folder, tiny, monkeypatch, capsys):
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_finish", lambda self: None)
+        patch.setattr(Trainer, "_finish", lambda self, rows: None)
         train(tiny)
     bars = ProgressBars([tiny])
     assert bars.evaluations == 3

@@ -167,6 +167,26 @@ def test_the_last_config_is_planned_in_another_process(runs_folder, tiny, plans)
     assert not runs_folder.exists()
 
 
+def test_a_process_that_was_killed_in_between_is_replaced(runs_folder, tiny, plans):
+    planner, told = plans
+    planner.ask(tiny)
+    assert not told.get(timeout=120).error
+    [process] = planner._pool._processes.values()
+    process.kill()
+    process.join()
+    for _ in range(2):  # noticed by then or not
+        planner.ask(tiny)
+        assert not told.get(timeout=120).error
+
+
+def test_a_closed_planner_starts_nothing(tiny, plans):
+    planner, told = plans
+    planner.close()
+    planner.ask(tiny)
+    assert "another form" in told.get(timeout=5).error
+    assert planner._pool is None
+
+
 def test_timing_is_given_up_for_the_next_question(runs_folder, tiny, plans):
     planner, told = plans
     planner.ask(tiny.override({"train.steps": 500}), timed=True)

@@ -175,6 +175,9 @@ def test_a_grid_of_values_that_stand_alone(runs_folder):
     for wrong in ({"grid": {}}, {"grid": {"seed": []}}, {"cells": []}):
         with pytest.raises(ConfigError, match="the sweep has no cell"):
             icot.sweep("icot_si", **wrong, preset="smoke")
+    for seed in (0.7, "x"):
+        with pytest.raises(ConfigError, match="seed must be a whole number"):
+            icot.sweep("icot_si", {"seed": [seed]}, preset="smoke")
     with pytest.raises(ConfigError, match="each cell of a sweep is a mapping"):
         icot.sweep("icot_si", cells=["seed"], preset="smoke")
     assert sweep_names() == []
@@ -345,6 +348,8 @@ def test_a_notebook_is_swept(runs_folder):
     for seed, copy in enumerate(copies):
         given = copy["metadata"]["papermill"]["parameters"]
         assert given == {"preset": "smoke", "seed": seed, "overrides": {}}
+    swept.cells[0].copy.unlink()
+    assert swept.table().state.tolist() == ["waiting", "finished"]
 
 
 def test_the_overrides_of_a_cell_are_those_of_its_notebook(runs_folder):

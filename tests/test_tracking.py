@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from icotlib.cli import main
 from icotlib.errors import ConfigError, StoppedError
 from icotlib.runs import Run
+from icotlib.training import tracking
 from icotlib.training.tracking import Tracking, trackers_asked_for
 from icotlib.training.trainer import Trainer, train
 
@@ -85,6 +86,22 @@ def test_a_tracker_that_fails_is_left_out(runs_folder, tiny, monkeypatch):
         run = train(tiny)
     assert run.done
     assert len(scalars(run, "valid_match")) == 3
+
+
+def test_a_tracker_whose_notes_are_gone_does_not_end_the_training(runs_folder, tiny, monkeypatch):
+    monkeypatch.setenv("ICOT_TRACK", "tensorboard")
+    real, rows = tracking.Tracking.log, []
+
+    def log(self, row):
+        rows.append(row)
+        if len(rows) == 2:
+            (self.folder / "logged.json").write_text("")
+        real(self, row)
+
+    monkeypatch.setattr(tracking.Tracking, "log", log)
+    with pytest.warns(UserWarning, match="'tensorboard' failed and is left out"):
+        assert train(tiny).done
+    assert len(rows) == 3
 
 
 def test_trackers_end_with_a_run_that_fails(runs_folder, tiny, monkeypatch):

@@ -324,7 +324,7 @@ def test_gradients_do_not_depend_on_groups_or_accumulation(runs_folder, tiny):
 def test_training_stops_early_on_a_reached_target(runs_folder, tiny, monkeypatch):
     config = tiny.override({"train.stop_accuracy": 0.0})
     with monkeypatch.context() as patch:  # killed after it has stopped: it must not go on
-        patch.setattr(Trainer, "_finish", lambda self: None)
+        patch.setattr(Trainer, "_finish", lambda self, rows: None)
         train(config)
     assert train(config).metrics.step.tolist() == [4]
 
@@ -578,7 +578,7 @@ def test_every_optimizer_steps_on_unscaled_gradients(
 
 def test_a_checkpoint_keeps_the_scale_of_gradients(runs_folder, tiny, scaled, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_finish", lambda self: None)
+        patch.setattr(Trainer, "_finish", lambda self, rows: None)
         train(tiny)
     trainer = Trainer(tiny, Run.of(tiny))
     assert trainer.accelerator.scaler.get_scale() == 2.0**8
@@ -728,7 +728,7 @@ def test_a_checkpoint_is_due_once_in_its_time(runs_folder, tiny, monkeypatch):
 
 def test_a_damaged_checkpoint_is_named(runs_folder, tiny, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_finish", lambda self: None)
+        patch.setattr(Trainer, "_finish", lambda self, rows: None)
         train(tiny)
     for name in ("state.json", "model.safetensors", "optimizers.pt"):
         path = next((Run.of(tiny).folder / "checkpoint").glob(f"step-*/{name}"))

@@ -1,6 +1,7 @@
 """The dial and the live plot."""
 
 import re
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -45,6 +46,11 @@ def on_own_data(tiny, folder, **changes) -> Run:
     return train(tiny.override({"data.path": str(folder / "own"), "train.steps": 4, **changes}))
 
 
+def opened(*asked):
+    """The dial as a user sees it who can slide."""
+    return dial(*asked, headless=False)
+
+
 def test_the_model_answers_at_every_position_of_the_dial(run):
     table = answers_by_stage(run, "12 * 34")
     assert table["tokens removed"].tolist() == list(range(9))
@@ -59,7 +65,7 @@ def test_the_model_answers_at_every_position_of_the_dial(run):
 
 
 def test_the_dial_moves_and_explains_a_bad_question(run):
-    box = dial(run)
+    box = opened(run)
     field, slider, named, output = box.children
     assert field.value == StageModel.of(run).task.example_question
     first = output.value
@@ -77,7 +83,7 @@ def test_the_dial_moves_and_explains_a_bad_question(run):
 
 
 def test_the_dial_shows_what_the_model_writes_there(run):
-    field, slider, _, output = dial(run, "12 * 34").children
+    field, slider, _, output = opened(run, "12 * 34").children
     assert field.value == "12 * 34"
     for label, removed in slider.options:
         slider.value = removed
@@ -104,6 +110,21 @@ def test_removed_tokens_are_struck_through(runs_folder, tiny, side):
         assert gone == ([" ".join(expected)] if removed else [])
 
 
+def test_a_model_that_ends_with_a_part_of_its_chain_writes_the_rest(runs_folder, tiny):
+    run = train(tiny.override({"removal.stage": 3}))
+    [(label, removed)] = opened(run).children[1].options
+    assert (label, removed) == ("3 tokens removed", 3)
+
+
+def test_the_dial_says_where_weights_are_gone(runs_folder, tiny):
+    run = train(tiny.override(SHIFTING))
+    box = opened(run)
+    shutil.rmtree(run.folder / "stages")
+    _, slider, _, output = box.children
+    slider.index = 1
+    assert 'role="alert"' in output.value
+
+
 def test_one_thing_is_counted_in_the_singular():
     assert [counted(n, "tokens") for n in (0, 1, 2)] == ["0 tokens", "1 token", "2 tokens"]
 
@@ -128,15 +149,15 @@ def test_a_run_may_be_its_name(run):
     drop = ["milliseconds"]
     by_name, by_run = (answers_by_stage(one).drop(columns=drop) for one in (run.name, run))
     pd.testing.assert_frame_equal(by_name, by_run)
-    assert dial(run.name).children[0].value == dial(run).children[0].value
+    assert opened(run.name).children[0].value == opened(run).children[0].value
 
 
 def test_several_methods_answer_side_by_side(run):
     plain = train(RunConfig().override(TINY_SIZES | {"method": "no_cot"}))
     written = train(RunConfig().override(TINY_SIZES | {"method": "explicit_cot"}))
     runs = [run, plain, written]
-    field, slider, _, output = dial(runs, "12 * 34").children
-    assert slider.options == dial(runs[0]).children[1].options  # of the one that has stages
+    field, slider, _, output = opened(runs, "12 * 34").children
+    assert slider.options == opened(runs[0]).children[1].options  # of the one that has stages
     heads = re.compile('<th scope="row">(.*?)</th><td>(.*?)</td>')
     labels = [run.config.spec.label for run in runs]
     for label, removed in slider.options:
@@ -159,23 +180,23 @@ def test_several_methods_answer_side_by_side(run):
 
 def test_the_dial_refuses_runs_that_cannot_answer_one_question(run, tiny):
     other = train(tiny.override({"data.task": "mult-1x2"}))
-    with pytest.raises(ConfigError, match=r"learned mult-2x2, .* learned mult-1x2"):
-        dial([run, other])
+    with pytest.raises(ConfigError, match=r"learned different tasks .*mult-2x2, .*mult-1x2"):
+        opened([run, other])
     steps = train(tiny.override(SHIFTING | {"removal.step_end": "+"}))
     with pytest.raises(ConfigError, match="in steps and tokens"):
-        dial([run, steps])
+        opened([run, steps])
     with pytest.raises(ConfigError, match="none was given"):
-        dial([])
+        opened([])
 
 
 def test_a_model_of_one_stage_says_what_it_writes(runs_folder):
     plain = train(RunConfig().override(TINY_SIZES | {"method": "no_cot"}))
-    assert dial(plain).children[1].label == "writes none"
+    assert opened(plain).children[1].label == "writes none"
 
 
 def test_on_own_data_the_dial_asks_ones_own_question(runs_folder, tiny, tmp_path):
     run = on_own_data(tiny, tmp_path, **SHIFTING)
-    field, slider, _, output = dial(run).children
+    field, slider, _, output = opened(run).children
     assert field.value == "2 6"  # the first test question, whose truth is known
     assert "✔ right" in output.value or "✖ wrong" in output.value
     assert field.options == ("2 6", "2 7", "2 8", "2 9")  # to choose from
@@ -196,7 +217,7 @@ def test_on_own_data_with_kept_positions_the_dial_asks_a_new_question_too(
     runs_folder, tiny, tmp_path
 ):
     run = on_own_data(tiny, tmp_path)
-    field, slider, _, output = dial(run).children
+    field, slider, _, output = opened(run).children
     field.value = "2 3 1"
     slider.value = slider.options[-1][1]
     assert "(truth unknown)" in output.value

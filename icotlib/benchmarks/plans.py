@@ -105,7 +105,7 @@ class _Measured(Trainer):
 
     training_peak = test_peak = 0.0
 
-    def _finish(self) -> None:
+    def _finish(self, rows: list[dict[str, Any]]) -> None:
         cpu = torch.device("cpu")
         self.training_peak = memory.peak(cpu)
         test = self.method.test
@@ -116,4 +116,4 @@ class _Measured(Trainer):
             self.test_peak = memory.peak(cpu) if self.config.spec.tested else 0.0
 
         self.method.test = measured  # type: ignore[method-assign]
-        super()._finish()
+        super()._finish(rows)

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--removed", type=whole(0), help="the stage that is tested; by default the last of each"
     )
     parser.add_argument(
-        "--threshold", type=share, default=0.9, help="accuracy at which a seed succeeds (0.9)"
+        "--threshold", type=share, default=0.95, help="accuracy at which a seed succeeds (0.95)"
     )
     for kind in ("csv", "md", "tex"):
         parser.add_argument(

@@ -288,8 +288,8 @@ def print_summary(options: argparse.Namespace) -> None:
 
     table = summary(finished(options))
     files = [name for name in (options.csv, options.md, options.tex) if isinstance(name, Path)]
-    for name in files:
-        print("written to " + " and ".join(map(str, write_table(table, name))))
+    if files:
+        print("written to " + " and ".join(map(str, write_table(table, *files))))
     if options.csv is True:
         print(as_csv(table), end="")
     elif not files:
@@ -319,8 +319,11 @@ def import_archive(file: Path) -> None:
 
 def clean_up(options: argparse.Namespace) -> None:
     from icotlib.reporting.cleanup import delete, removable
+    from icotlib.runs import all_runs
 
-    found = removable(chosen(options), options.days, options.stage_weights)
+    chosen_ones, every = chosen(options), all_runs(finished=False)
+    whole = len(chosen_ones) == len(every)
+    found = removable(chosen_ones, options.days, options.stage_weights, whole)
     for item in found:
         name = item.path.relative_to(paths.runs_root())
         print(f"{megabytes(item.bytes):>10}  {name}: {item.reason}")

@@ -238,9 +238,9 @@ class StageModel:
         model lacks its symbols or positions."""
         examples = self._examples(asked)
         batch = self.format.arrange(askable.encoded(self.layout, examples))
-        known = all(example.answer for example in examples)
+        known, longest = all(example.answer for example in examples), self.max_new_tokens
         start = time.perf_counter()
-        written = self.generate(batch, None if known else self.max_new_tokens)
+        written = self.generate(batch, None if known else longest)
         seconds = (time.perf_counter() - start) / len(examples)
         limit = limits.chain_limit(self, batch, self.removed)
         answers = Answer.all_of(self.layout, examples, written, seconds, limit)

@@ -160,7 +160,7 @@ def baselines(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, Ru
     overrides = SharedOverrides.of(overrides, ("explicit_cot", "no_cot"))
     return {
         "Explicit CoT": explicit_cot(preset, seed, overrides),
-        "No CoT, equal seconds": no_cot(preset, seed, overrides),
+        "No CoT, about equal seconds": no_cot(preset, seed, overrides),
         "No CoT, equal examples": no_cot(preset, seed, overrides, budget="examples"),
     }
 

@@ -45,6 +45,7 @@ class Planner:
         #: What the process works on, and what it is asked for after that.
         self._current: tuple[Any, ...] | None = None
         self._next: tuple[Any, ...] | None = None
+        self._closed = False
 
     def ask(self, config: RunConfig, speed: str | None = None, timed: bool = False) -> None:
         """Have a config planned; returns at once.
@@ -54,6 +55,9 @@ class Planner:
             timed: time steps here for them instead. The next question ends that.
         """
         with self._lock:
+            if self._closed:
+                self.tell(Planned(error="another form was opened since, and plans instead"))
+                return
             self._next = (to_dict(config), None if timed else speed, timed)
             if self._current is not None and self._current[2]:
                 self._stop()
@@ -61,22 +65,30 @@ class Planner:
                 self._begin()
 
     def close(self) -> None:
-        """End the process."""
+        """End the process; there will be no plan after that."""
         with self._lock:
+            self._closed = True
             self._next = None
             self._stop()
 
     def _begin(self) -> None:
         """Hand the next question to the process, which is started where there is none."""
-        if self._pool is None:
-            context = multiprocessing.get_context(start_method())
-            # A copy of another process has the variables that were set when that one began.
-            self._pool = ProcessPoolExecutor(
-                1, mp_context=context, initializer=_started, initargs=(dict(os.environ),)
-            )
         asked, self._current, self._next = self._next, self._next, None
         assert asked is not None
-        self._pool.submit(planned, *asked).add_done_callback(partial(self._ended, asked))
+        self._submit(asked).add_done_callback(partial(self._ended, asked))
+
+    def _submit(self, asked: tuple[Any, ...]) -> Future:
+        if self._pool is not None:
+            try:
+                return self._pool.submit(planned, *asked)
+            except BrokenProcessPool:  # it was ended from outside since the last plan
+                self._pool = None
+        context = multiprocessing.get_context(start_method())
+        # A copy of another process has the variables that were set when that one began.
+        self._pool = ProcessPoolExecutor(
+            1, mp_context=context, initializer=_started, initargs=(dict(os.environ),)
+        )
+        return self._pool.submit(planned, *asked)
 
     def _ended(self, asked: tuple[Any, ...], future: Future) -> None:
         with self._lock:

@@ -47,8 +47,8 @@ def drawn_again(name: str, folder: Path | None = None) -> Figure:
     known = redrawable(folder)
     if name not in known:
         raise ConfigError(
-            f"{name!r} is no figure of {folder or paths.FIGURES} that its table alone gives; those "
-            f"are {', '.join(known) or 'none'}.{did_you_mean(name, known)}"
+            f"{name!r} cannot be drawn again from a table of {folder or paths.FIGURES}; these can: "
+            f"{', '.join(known) or 'none'}.{did_you_mean(name, known)}"
         )
     table = published.read_numbers(name, folder)
     try:

@@ -248,6 +248,6 @@ def _sphinx(source: Path, out: Path, builder: str) -> None:
     if builder == "linkcheck" and (out / "output.txt").is_file():
         found = (out / "output.txt").read_text(encoding="utf-8").strip() if ended.returncode else ""
     if found:
-        raise IcotError(f"the site has pages to mend:\n{found}")
+        raise IcotError(f"these pages have errors:\n{found}")
     if ended.returncode:
         raise IcotError(f"the site cannot be built:\n{ended.stderr.strip()}")

@@ -25,11 +25,14 @@ class Removable:
     delete: Callable[[Path], None]
 
 
-def removable(runs: Sequence[Run], days: float = 7, stage_weights: bool = False) -> list[Removable]:
+def removable(
+    runs: Sequence[Run], days: float = 7, stage_weights: bool = False, all_runs: bool = True
+) -> list[Removable]:
     """What `icot runs clean` deletes: nothing that a finished run needs for its tables.
 
     Args:
         runs: finished and unfinished ones; others stay untouched.
+        all_runs: whether these are all; else what belongs to no run stays too.
         days: unfinished runs in which nothing was written for so long are deleted.
         stage_weights: whether the weights of removal stages before the last go too. The run then
             answers at its last stage alone.
@@ -37,6 +40,8 @@ def removable(runs: Sequence[Run], days: float = 7, stage_weights: bool = False)
     found = [item for run in runs for item in _of_run(run, days, stage_weights)]
     whole = {item.path for item in found}
     found += [item for run in runs if run.folder not in whole for item in _parts(run.folder)]
+    if not all_runs:
+        return found
     found += [_item(path, "an interrupted import") for path in _old(_root().glob(".import-*"))]
     return [*found, *_half_made(days), *_free_locks()]
 

@@ -13,6 +13,7 @@ from icotlib.reporting.samples import paired_answers, sample_of
 from icotlib.reporting.statistics import (
     ALPHA,
     ENOUGH_SEEDS,
+    SUCCESS,
     UNKNOWN,
     Interval,
     Sample,
@@ -70,7 +71,7 @@ def compare(
     first: str | Group,
     second: str | Group,
     removed: int | None = None,
-    threshold: float = 0.9,
+    threshold: float = SUCCESS,
 ) -> Comparison:
     """Two configurations, each with all its finished seeds, or two runs.
 

@@ -97,7 +97,7 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
             continue
         config, origin, totals = run.config, run.provenance, run.totals
         stages = run.stages.merge(speed_table(run), on="removed", how="left")
-        before, settings = spent_before(config), settings_of_run(run)
+        before, settings, model = spent_before(config), settings_of_run(run), model_name(run)
         for stage in stages.to_dict("records"):
             rows.append(
                 {
@@ -108,7 +108,7 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
                     "variant": config.label,
                     "task": config.task,
                     "preset": config.preset,
-                    "model": model_name(run),
+                    "model": model,
                     "configuration": configuration_key(settings),
                     "settings": json.dumps(settings),
                     "seed": config.seed,

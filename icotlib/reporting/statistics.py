@@ -228,7 +228,7 @@ def _widening(variances: np.ndarray, freedom: np.ndarray) -> float:
 # --- shares and tests --------------------------------------------------------------------------
 
 
-def success_rate(accuracy: np.ndarray, threshold: float = 0.9) -> Interval:
+def success_rate(accuracy: np.ndarray, threshold: float = SUCCESS) -> Interval:
     """The share of seeds that reach a threshold, with Wilson's interval.
 
     Raises `RunError` if there is no seed.
@@ -272,7 +272,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
 
 
 def fisher(
-    first: np.ndarray, second: np.ndarray, threshold: float = 0.9
+    first: np.ndarray, second: np.ndarray, threshold: float = SUCCESS
 ) -> tuple[int, int, float, float]:
     """Fisher's exact test of two success rates.
 

@@ -11,7 +11,7 @@ from icotlib.errors import ConfigError
 from icotlib.reporting.groups import told_apart, value_of
 from icotlib.reporting.results import final_rows, method_label, results_table
 from icotlib.reporting.samples import sample_of
-from icotlib.reporting.statistics import mean_interval, success_rate
+from icotlib.reporting.statistics import SUCCESS, mean_interval, success_rate
 from icotlib.runs import Run, all_runs
 
 
@@ -19,7 +19,7 @@ def summary(
     runs: Iterable[Run] | pd.DataFrame | None = None,
     by: str | Sequence[str] = (),
     stages: Literal["last", "all"] | int = "last",
-    threshold: float = 0.9,
+    threshold: float = SUCCESS,
 ) -> pd.DataFrame:
     """One row per configuration, or per configuration and stage, over its seeds, best first.
 

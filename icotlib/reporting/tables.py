@@ -65,9 +65,10 @@ _NUMBER = re.compile(r"-?[\d,.]*(e-?\d+)?( \(.* to .*\))?$")
 NOT_SHOWN = ("configuration", "runs")
 
 
-def write_table(frame: pd.DataFrame, path: str | Path) -> list[Path]:
+def write_table(frame: pd.DataFrame, *files: str | Path) -> list[Path]:
     """Write a table such as `icot.summary()` as CSV, Markdown or LaTeX (booktabs), by its ending.
 
+    Several files of one name are replaced together, also where their rows are others than before.
     CSV has every column. The others are for readers: a number and its interval share a cell.
     Where the table has a column `runs`, every row names its runs, in a comment below the table or
     in the column itself, and a JSON file beside it holds commit, device and data hash of each.
@@ -75,21 +76,24 @@ def write_table(frame: pd.DataFrame, path: str | Path) -> list[Path]:
     Returns the paths of the files. Raises `ConfigError` for a table without rows, for another
     ending, and where a file would be replaced that is no such table, or is the origin of another.
     """
-    path = Path(path)
-    check_kind(path)
-    if "runs" in frame:
-        check_replaceable(path)
-        _check_other_tables(path, _rows_of(frame))
-    if not len(frame):
-        raise ConfigError(f"the table has no row: {path} is not written")
-    text = {".csv": as_csv, ".md": as_markdown, ".tex": as_latex}[path.suffix](frame)
-    beside = path.with_suffix(".json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if "runs" in frame:  # first, so that no table stands there without its origin
+    named = [Path(file) for file in files]
+    for path in named:
+        check_kind(path)
+        if "runs" in frame:
+            check_replaceable(path)
+            _check_other_tables(path, _rows_of(frame), named)
+        if not len(frame):
+            raise ConfigError(f"the table has no row: {path} is not written")
+    origins = list(dict.fromkeys(path.with_suffix(".json") for path in named))
+    for path in named:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    for beside in origins if "runs" in frame else ():  # no table stands there without its origin
         write_json(beside, _origin(frame))
-    with paths.whole_file(path) as part:
-        part.write_text(text)
-    return [path, beside] if "runs" in frame else [path]
+    for path in named:
+        text = {".csv": as_csv, ".md": as_markdown, ".tex": as_latex}[path.suffix](frame)
+        with paths.whole_file(path) as part:
+            part.write_text(text)
+    return [*named, *(origins if "runs" in frame else ())]
 
 
 def check_kind(path: Path) -> None:
@@ -109,16 +113,16 @@ def check_replaceable(path: Path) -> None:
         )
 
 
-def _check_other_tables(path: Path, rows: list[list[str]]) -> None:
+def _check_other_tables(path: Path, rows: list[list[str]], written: Sequence[Path]) -> None:
     """Raises `ConfigError` where the origin beside a table is that of one with other rows, which
-    has another ending."""
+    has another ending and is not written with it."""
     beside = path.with_suffix(".json")
-    others = [path.with_suffix(kind) for kind in KINDS if kind != path.suffix]
-    other = next((one for one in others if one.exists()), None)
+    others = [path.with_suffix(kind) for kind in KINDS]
+    other = next((one for one in others if one.exists() and one not in written), None)
     if other and beside.exists() and json.loads(beside.read_text()).get("rows") != rows:
         raise ConfigError(
-            f"{beside} says where the rows of {other.name} come from, and {path.name} has others: "
-            "choose another name"
+            f"{beside} says where the rows of {other.name} come from, and {path.name} would have "
+            f"other rows: choose another name, delete {other.name}, or write both at once"
         )
 
 

@@ -1,6 +1,7 @@
 """Missing runs, trained here or on a cluster.
 
 jobs          finding finished runs and training missing ones, on a Dask cluster
+outcomes      jobs, and how they have ended
 cluster       that cluster: workers of this process, or a running one
 worker        what happens in a worker
 forking       processes that start as copies of one that has imported what they need

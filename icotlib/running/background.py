@@ -5,6 +5,7 @@ nothing: another `Training` of the same runs, in any process of this machine, fi
 way. The runs train in the workers that `icotlib.running.jobs.ensure` uses.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ import psutil
 from icotlib import paths
 from icotlib.asked import as_configs
 from icotlib.config import RunConfig, families, from_dict, to_dict
-from icotlib.errors import IcotError, RunError
+from icotlib.errors import IcotError, RunError, StoppedError
 from icotlib.running import jobs
 from icotlib.runs import Run
 from icotlib.system import leases
@@ -95,9 +96,10 @@ class Training:
         A process that trains these runs beside others pauses those too.
         """
         in_hand = self._in_hand()
-        for order in self._running():
+        for order, pid in self._processes():
             order.with_suffix(".pausing").touch()
-            os.kill(_content(order)["pid"], signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(pid, signal.SIGTERM)
         for name, run in self.runs.items():  # those of other commands and machines
             if name not in in_hand and run.in_training:
                 run.request_stop()
@@ -107,11 +109,11 @@ class Training:
 
         Runs of other commands and machines are paused.
         """
-        running = self._running()
-        for order in running:
-            # Its workers are in the process group that it leads.
-            os.killpg(_content(order)["pid"], signal.SIGKILL)
-            _reap(_content(order)["pid"])
+        for order, pid in self._processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)  # its workers are in the process group that it leads
+            _reap(pid)
+            _delete(order)
         self.pause()
 
     def wait(self, seconds: float | None = None) -> None:
@@ -143,8 +145,7 @@ class Training:
         """What made the last training fail; None if nothing did, or all is finished since."""
         if self.finished:
             return None
-        found = (order.with_suffix(".error") for order in self._orders())
-        return next((path.read_text() for path in found if path.is_file()), None)
+        return next(filter(None, map(_error_of, self._orders())), None)
 
     @property
     def progress(self) -> list[Progress]:
@@ -172,19 +173,21 @@ class Training:
         state = self._state_of(run, in_hand, pausing)
         left = self._seconds_left(name, state, said)
         figures = (said.get("loss"), match, said.get("removed"), said.get("chain"))
-        return Progress(name, state, said.get("step", 0), steps, *figures, left)
+        step = said.get("step", 0) if run.in_training else run.checkpoint_step
+        return Progress(name, state, step, steps, *figures, left)
 
     def _state_of(self, run: Run, in_hand: bool, pausing: bool) -> str:
         said = run.progress
         if run.in_training:
             working = "testing" if "testing" in said else "training" if said else "loading"
             return "pausing" if pausing or run.stop_requested else working
+        if any(run.name in _failures(order) for order in self._orders()):
+            return "failed"
         if in_hand:
             return "pausing" if pausing else "waiting"
         if self.error:
             return "failed"
-        has_checkpoint = any(run.folder.glob("checkpoint/step-*"))
-        return "paused" if has_checkpoint else "not started"
+        return "paused" if run.checkpoint_step else "not started"
 
     def _seconds_left(self, name: str, state: str, said: dict[str, Any]) -> float | None:
         """By the pace since this object first saw the run in training; else by all its steps."""
@@ -204,11 +207,21 @@ class Training:
 
     def _running(self) -> list[Path]:
         """Those whose process runs, on this machine."""
-        return [order for order in self._orders() if _is_running(order)]
+        return [order for order, _ in self._processes()]
+
+    def _processes(self) -> list[tuple[Path, int]]:
+        """The same with the number of each process."""
+        found = [(order, _content(order).get("pid")) for order in self._orders()]
+        return [(order, pid) for order, pid in found if pid is not None and _is_running(order)]
 
     def _in_hand(self) -> set[str]:
         """The names of all runs that these processes train, or are about to."""
-        return {name for order in self._running() for name in _content(order)["runs"]}
+        return {
+            name
+            for order in self._running()
+            for name in _content(order)["runs"]
+            if name not in _failures(order)
+        }
 
 
 def _start(configs: Sequence[RunConfig], workers: int | None) -> None:
@@ -267,6 +280,29 @@ def _is_over(order: Path) -> bool:
     return machine in (None, leases.this_process()["machine"]) and not _is_running(order)
 
 
+def _failures(order: Path) -> dict[str, str]:
+    """What went wrong in each run of an order that has failed so far, by its name."""
+    try:
+        return json.loads(order.with_suffix(".failed").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _error_of(order: Path) -> str | None:
+    """What made an order fail, if it has failed: what its process wrote last where that was killed
+    or could not begin."""
+    with contextlib.suppress(OSError):
+        return order.with_suffix(".error").read_text()
+    if failures := _failures(order):
+        return "; ".join(failures.values())
+    if "pid" not in _content(order) or not _is_over(order):
+        return None
+    log = order.with_suffix(".log")
+    lines = log.read_text(errors="replace").split("\n") if log.is_file() else []
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
+    return f"the process that trained failed or was ended; the last line of its log: {last} ({log})"
+
+
 def _reap(pid: int) -> None:
     """Take note of the end of a child of this process, whose number is free for another then."""
     try:
@@ -282,11 +318,19 @@ def _delete(order: Path) -> None:
 
 def main(order: Path) -> int:
     """Train the runs of an order; the exit status of the process that was started for it."""
-    content = json.loads(order.read_text())
-    configs = [from_dict(values) for values in content["configs"]]
+    failures: dict[str, str] = {}
+
+    def note(outcome: jobs.Outcome) -> None:
+        if outcome.error is not None and not isinstance(outcome.error, StoppedError):
+            failures[outcome.job.name] = str(readable(outcome.error))
+            write_json(order.with_suffix(".failed"), failures, durable=False)
+
     try:
-        jobs.ensure(configs, content["workers"])
-    except KeyboardInterrupt:
+        content = json.loads(order.read_text())
+        missing = jobs.trainings([from_dict(values) for values in content["configs"]])
+        jobs.raise_failures(jobs.run_jobs(missing, content["workers"], on_end=note))
+    except (KeyboardInterrupt, StoppedError):
+        _delete(order)
         return 130
     except Exception as error:
         known = readable(error)

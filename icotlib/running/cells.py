@@ -13,9 +13,11 @@ from icotlib import experiments
 from icotlib.config import RunConfig, parse_overrides
 from icotlib.experiments.runs import run_config
 from icotlib.running import notebooks
+from icotlib.running.copies import is_executed
 from icotlib.runs import Run, runs_with_ancestors
 from icotlib.system import leases
 from icotlib.system.seals import write_json
+from icotlib.values import coerce
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Cell:
     def configs(self) -> list[RunConfig]:
         """The runs that it consists of, or that its notebook needs."""
         given = self.parameters
-        main = (given["preset"], int(given["seed"]), given["overrides"])
+        main = (given["preset"], coerce(given["seed"], int, "seed"), given["overrides"])
         target = self.target.name
         if not self.target.is_notebook:
             return [run_config(target, *main)]
@@ -117,7 +119,10 @@ class Cell:
     def state(self) -> str:
         """`waiting`, `running`, `finished` or `failed`."""
         record = self.record.get("state")
-        done = record == "finished" if self.target.is_notebook else Run.of(self.configs[0]).done
+        if self.target.is_notebook:
+            done = record == "finished" and is_executed(self.copy)
+        else:
+            done = Run.of(self.configs[0]).done
         if done:
             return "finished"
         if leases.is_beating(self.lease) or any(run.in_training for run in self.related):

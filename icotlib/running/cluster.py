@@ -4,16 +4,19 @@
 processes on this machine live as long as the call that needs them.
 """
 
+import asyncio
 import contextlib
 import logging
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import dask.config
 import torch
 from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed.comm import connect as connect_to
 from distributed.comm.addressing import parse_address, parse_host_port
 from distributed.utils import silence_logging_cmgr
 
@@ -29,6 +32,12 @@ CLUSTER = "ICOT_CLUSTER"
 
 #: Seconds to wait for the scheduler of a running cluster: at first, and once it was lost.
 CONNECT, RECONNECT = 20.0, 600.0
+
+#: Seconds for what listens at an address to answer.
+HANDSHAKE = 5
+
+#: What is said of addresses that begin with `tls`.
+TLS = "TLS needs Dask's settings distributed.comm.tls (certificates of client and scheduler). "
 
 #: Seconds without a worker after which that is said.
 ALONE = 10.0
@@ -170,14 +179,30 @@ class Connection:
 
 
 def _knock(address: str) -> None:
-    """Raises `OSError` or `ValueError` if nothing listens at an address.
+    """Raises `OSError` or `ValueError` if no scheduler listens at an address.
 
-    A client that never connects would print a traceback when it is collected.
+    A client that never connects would print a traceback when it is collected, and one that gets no
+    answer would wait for ever.
     """
     protocol, place = parse_address(address)
     if protocol in ("tcp", "tls"):
-        with socket.create_connection(parse_host_port(place), timeout=5):
+        with socket.create_connection(parse_host_port(place), timeout=HANDSHAKE):
             pass
+    if protocol == "tcp":
+        with ThreadPoolExecutor(1) as pool:  # a kernel's own loop runs in this thread
+            pool.submit(asyncio.run, _shake_hands(address)).result()
+
+
+async def _shake_hands(address: str) -> None:
+    """Raises `ValueError` if what listens at an address does not speak Dask's protocol."""
+    try:
+        comm = await asyncio.wait_for(connect_to(address, timeout=HANDSHAKE), 2 * HANDSHAKE)
+    except OSError as error:
+        raise ValueError(
+            "something else listens there; 8787 is the port of Dask's dashboard, 8786 that of its "
+            "scheduler"
+        ) from error
+    comm.abort()
 
 
 def _client(address: str, seconds: float) -> Client:
@@ -187,10 +212,11 @@ def _client(address: str, seconds: float) -> Client:
         try:
             _knock(address)
             return Client(address, timeout=min(5.0, seconds), set_as_default=False)
-        except (OSError, ValueError) as error:
-            if isinstance(error, ValueError) or time.monotonic() > limit:
+        except Exception as error:  # each protocol raises types of its own
+            if not isinstance(error, OSError) or time.monotonic() > limit:
+                hint = TLS if address.startswith("tls:") else ""
                 raise ClusterError(
-                    f"no Dask scheduler answers at {address!r} ({error}). Start one with `dask "
-                    "scheduler`, or leave out --cluster (ICOT_CLUSTER) to use this machine"
+                    f"no Dask scheduler answers at {address!r} ({error}). {hint}Start one with "
+                    "`dask scheduler`, or leave out --cluster (ICOT_CLUSTER) to use this machine"
                 ) from None
             time.sleep(1)

@@ -12,9 +12,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
+import psutil
 from dask._task_spec import Task, TaskRef
 from distributed import CancelledError, Future, KilledWorker
 from distributed.comm import CommClosedError
@@ -23,14 +22,15 @@ from tqdm import tqdm
 from icotlib.asked import as_configs
 from icotlib.config import RunConfig, to_dict
 from icotlib.data.run_data import check_sources
-from icotlib.errors import IcotError, Interrupted, RunError
+from icotlib.errors import Interrupted, RunError
 from icotlib.running import worker
 from icotlib.running.admission import Admission
 from icotlib.running.cluster import CLUSTER, Connection, connect, default_workers
 from icotlib.running.launched import train_launched
+from icotlib.running.outcomes import Job, Outcome, raise_failures
 from icotlib.running.progress import POLL, ProgressBars, is_live, progress_bars
 from icotlib.runs import Run, unfinished
-from icotlib.system.failures import readable
+from icotlib.system import leases
 from icotlib.system.launch import launched
 from icotlib.system.processes import terminated_as_interrupted
 from icotlib.system.wording import counted
@@ -75,38 +75,6 @@ def ensure(
     return runs
 
 
-@dataclass(frozen=True)
-class Job:
-    """A function that a worker calls once the jobs that it needs are finished."""
-
-    #: Unique among all jobs that share a folder of runs; of a training, the name of its run. Two
-    #: clients of one cluster that ask for the same job have it done once.
-    name: str
-    #: A function of a module, and its arguments: values that any version of Python can unpickle.
-    function: Callable[..., Any]
-    arguments: dict[str, Any]
-    #: Names of jobs. Those that are not in the list are taken to be finished.
-    needs: tuple[str, ...] = ()
-    #: The run that it trains, if it trains one.
-    trains: RunConfig | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a job has ended."""
-
-    job: Job
-    #: What its function returned.
-    result: Any = None
-    error: BaseException | None = None
-    #: The job whose failure kept it from starting.
-    kept_by: str | None = None
-
-    @property
-    def failed(self) -> bool:
-        return self.error is not None
-
-
 def trainings(configs: Sequence[RunConfig]) -> list[Job]:
     """A job for each run that is missing for these configs.
 
@@ -126,31 +94,6 @@ def trainings(configs: Sequence[RunConfig]) -> list[Job]:
         )
         for config in missing
     ]
-
-
-def raise_failures(outcomes: Sequence[Outcome]) -> None:
-    """Raise what went wrong, if anything did: the error of the one job that failed by itself, or
-    an `IcotError` with the cause of each, of the same class where they share one.
-
-    Raises `RunError` for an error of the machine, such as a full disk.
-    """
-    errors = {
-        outcome.job.name: readable(outcome.error)
-        for outcome in outcomes
-        if outcome.error is not None and outcome.kept_by is None
-    }
-    if len(errors) == 1:
-        raise next(iter(errors.values()))
-    if errors:
-        kinds = {type(error) for error in errors.values()}
-        kind = kinds.pop() if len(kinds) == 1 else RunError
-        causes = "".join(
-            f"\n  {name}: {error if isinstance(error, IcotError) else repr(error)}"
-            for name, error in errors.items()
-        )
-        kind = kind if issubclass(kind, IcotError) else RunError
-        first = next(iter(errors.values()))
-        raise kind(f"{len(errors)} of {len(outcomes)} jobs failed:{causes}") from first
 
 
 def run_jobs(
@@ -202,10 +145,11 @@ def run_jobs(
                     evaluations = bars.evaluations
                     on_evaluation()
         except KeyboardInterrupt:
-            running.stop(bars)
+            left = running.stop(bars)
+            what = "runs in training were stopped at a checkpoint" if not left else "interrupted"
+            others = f". Still in training: {', '.join(left)}" if left else ""
             raise Interrupted(
-                "runs in training were stopped at a checkpoint. The same cell or command goes on "
-                "from there"
+                f"{what}{others}. The same cell or command goes on from the last checkpoint"
             ) from None
         except BaseException:
             running.stop(bars)
@@ -329,17 +273,28 @@ class _Jobs:
             return name in self.futures and self.futures[name].status == "finished"
         return not self._failed(name)
 
-    def stop(self, bars: ProgressBars) -> None:
-        """Give up every job that is left; those that run write a checkpoint and end."""
+    def stop(self, bars: ProgressBars) -> list[str]:
+        """Give up every job that is left; those that run write a checkpoint and end.
+
+        Returns the names of runs that are in training in spite of that, as by other commands.
+        """
         client = self.connection.client
         if client.status != "running":
-            return
+            return []
         client.cancel([self.futures[name] for name in self.left if name in self.futures])
         runs = [Run.of(job.trains) for job in self.left.values() if job.trains]
-        if self.connection.address is None and any(run.in_training for run in runs):
+        own = {child.pid for child in psutil.Process().children(recursive=True)}
+        if self.connection.address is None and any(
+            leases.is_held_here(run.lease, own) for run in runs
+        ):
             with contextlib.suppress(OSError):  # whoever read the output is gone
                 bars.close()
                 tqdm.write("stopping: runs write their checkpoints (once more to stop at once)")
             limit = time.monotonic() + GRACE
-            while any(run.in_training for run in runs) and time.monotonic() < limit:
+            while (
+                any(leases.is_held_here(run.lease, own) for run in runs)
+                and time.monotonic() < limit
+            ):
                 time.sleep(0.1)
+        here = self.connection.address is None  # workers of a running cluster end by themselves
+        return [run.name for run in runs if here and run.in_training]

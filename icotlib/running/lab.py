@@ -39,7 +39,10 @@ def working_copies(folder: Path, say: Callable[[str], None] = print) -> list[Pat
         if notebook.name not in origins or own_hash == text_hash:
             origins[notebook.name] = own_hash
         if origins[notebook.name] != text_hash:
-            say(f"{copy}: the notebook has changed since; move this copy away to get the new one")
+            say(
+                f"{copy}: the project has another version of this notebook; to get it, move your "
+                "copy away and start again"
+            )
         copies.append(copy)
     write_json(origins_file, origins)
     _link_executed(folder / "executed")
@@ -58,6 +61,8 @@ def _read_origins(file: Path) -> dict[str, str]:
 def _link_executed(link: Path) -> None:
     """Lead to the executed copies, if JupyterLab would not see them: it opens nothing above its
     root, and they follow `ICOT_RUNS`."""
+    if link.exists() and not link.is_symlink():
+        return  # a folder of the user's
     link.unlink(missing_ok=True)
     if not paths.executed_root().is_relative_to(paths.WORK):
         paths.executed_root().mkdir(parents=True, exist_ok=True)

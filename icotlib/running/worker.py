@@ -28,7 +28,7 @@ from icotlib.registry import IMPORTS, METHODS, import_file, imported_files
 from icotlib.runs import Run
 from icotlib.system import memory
 from icotlib.system.origin import COMMAND, command_line
-from icotlib.system.processes import environment
+from icotlib.system.processes import ending_signals, environment
 from icotlib.training.trainer import train
 
 #: Variables of the client that its jobs are to see.
@@ -223,10 +223,12 @@ def _is_full(error: BaseException, folder: Path) -> bool:
 
 def dask_setup(worker: Any) -> None:
     """Called by Dask when a worker starts: Ctrl-C in the client's terminal is for the client, and
-    SIGTERM, which `timeout` and schedulers send to all processes, ends a worker after a checkpoint.
+    SIGTERM, which `timeout` and schedulers send to all processes, ends a worker after a checkpoint,
+    as SIGHUP does.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _terminate)
+    for kind in ending_signals():
+        signal.signal(kind, _terminate)
 
 
 def _terminate(*_: object) -> None:

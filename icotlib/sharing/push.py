@@ -47,6 +47,14 @@ def push(folder: str | Path, name: str, public: bool = False, update: bool = Fal
     api = _api()
     with _explained(name):
         address = api.create_repo(name, private=not public, exist_ok=update)
+        is_public = not api.repo_info(name).private if update else public
+    if is_public != public:
+        state = "public" if is_public else "private"
+        option = "add --public" if is_public else "leave out --public"
+        raise ConfigError(
+            f"{name} is {state} already, and nothing was uploaded: {option}, or change its "
+            "visibility on the hub first"
+        )
     files = [*about["files"], RECORD]
     with _explained(name, f"The repository is there. Try again with --push {name} --update. "):
         api.upload_folder(repo_id=name, folder_path=str(folder), allow_patterns=files)

@@ -3,7 +3,8 @@
 A lease is a file. Its holder counts up in it every few seconds. Another process takes the lease
 over once that has stopped: at once where the holder was a process of the same machine that is gone,
 else after `STALE` seconds on the waiting process's own clock. Nothing depends on locks of the file
-system, which network disks support badly, nor on clocks of several machines that agree.
+system, which network disks support badly. Who trains what does not depend on clocks of several
+machines that agree; whether a run is shown as in training does, within `SILENT` seconds.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -106,6 +107,17 @@ def is_held(path: Path) -> bool:
     return bool(holder) and not _is_gone(holder)
 
 
+def is_held_here(path: Path, processes: Collection[int]) -> bool:
+    """Whether one of some processes of this machine holds a lease.
+
+    Args:
+        processes: their numbers.
+    """
+    holder = _read(path)
+    here = holder.get("machine") == this_process()["machine"]
+    return here and holder.get("pid") in processes and is_held(path)
+
+
 def is_beating(path: Path) -> bool:
     """Whether a lease is held, and was written within `SILENT` seconds.
 
@@ -173,8 +185,13 @@ def _break(path: Path, holder: dict[str, Any]) -> None:
         return
     if _read(aside).get("token") != holder.get("token"):
         # Another process was faster and has a lease of its own by now: give it back.
-        with contextlib.suppress(OSError):
+        try:
             os.link(aside, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without hard links
+            if not path.exists():
+                aside.rename(path)
     aside.unlink(missing_ok=True)
 
 

@@ -8,7 +8,7 @@ from icotlib.errors import ConfigError
 #: Letters and digits of any language, and `_ . + = , -` after the first.
 NAME = re.compile(r"\w[\w.+=,-]*")
 
-#: Characters at most: several such parts and a digest fit into the name of one folder.
+#: Bytes at most: several such parts and a digest fit into the name of one folder.
 LONGEST = 80
 
 #: Bytes at most of the name of a run: file systems allow 255, and hidden parts add some.
@@ -26,9 +26,19 @@ def check_name(text: str, what: str) -> str:
     if not is_name(text):
         raise ConfigError(
             f"{what} {text[:LONGEST]!r} becomes the name of a folder: use letters, digits and "
-            f"_ . + = , - alone, with a letter, a digit or _ first, {LONGEST} characters at most"
+            f"_ . + = , - alone, with a letter, a digit or _ first, {LONGEST} bytes at most"
         )
     return text
+
+
+def not_too_long(name: str) -> str:
+    """The name of a run. Raises `ConfigError` for one that is too long."""
+    if len(name.encode()) > LONGEST_RUN:
+        raise ConfigError(
+            f"the run's name has {len(name.encode())} bytes, of {LONGEST_RUN} at most: choose a "
+            "shorter label, or a shorter name for the folder of its data"
+        )
+    return name
 
 
 def as_name(text: str) -> str:

@@ -65,11 +65,19 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def ending_signals() -> list[signal.Signals]:
+    """The signals that end a process and leave it time: SIGTERM, and SIGHUP, which the end of a
+    terminal sends, where it is not ignored (`nohup`)."""
+    named = (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP"))  # not all on Windows
+    known = [kind for kind in named if kind is not None]
+    return [kind for kind in known if signal.getsignal(kind) != signal.SIG_IGN]
+
+
 @contextlib.contextmanager
 def interrupts_noted() -> Iterator[threading.Event]:
-    """While open, Ctrl-C and SIGTERM do nothing but set the event."""
+    """While open, Ctrl-C, SIGTERM and SIGHUP do nothing but set the event."""
     came = threading.Event()
-    kinds = (signal.SIGINT, signal.SIGTERM)
+    kinds = (signal.SIGINT, *ending_signals())
     before = {kind: signal.signal(kind, lambda *_: came.set()) for kind in kinds}
     try:
         yield came
@@ -96,7 +104,8 @@ def interrupts_delayed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """While open, SIGTERM interrupts as Ctrl-C does, so that runs write their checkpoints.
+    """While open, SIGTERM and SIGHUP interrupt as Ctrl-C does, so that runs write their
+    checkpoints.
 
     Signals reach the main thread alone; in any other one, nothing changes.
     """
@@ -107,8 +116,9 @@ def terminated_as_interrupted() -> Iterator[None]:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {kind: signal.signal(kind, interrupt) for kind in ending_signals()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

@@ -18,6 +18,7 @@ from accelerate.utils import (
     DistributedDataParallelKwargs,
     DistributedType,
     FullyShardedDataParallelPlugin,
+    GradientAccumulationPlugin,
     broadcast_object_list,
     gather_object,
 )
@@ -30,6 +31,7 @@ from icotlib.errors import ConfigError, RunError
 from icotlib.models import int8
 from icotlib.models.precision import mixed_precision
 from icotlib.runs import Run
+from icotlib.system.devices import best_device
 from icotlib.system.launch import launched
 
 T = TypeVar("T")
@@ -50,7 +52,11 @@ def start() -> None:
 
 
 def _on_cpus() -> bool:
-    return launched() and not torch.accelerator.is_available()
+    """Whether accelerate must be told to use CPUs: it would take devices that `best_device` does
+    not know, such as a Mac's GPU."""
+    if torch.accelerator.is_available():
+        return best_device().type == "cpu"
+    return launched()
 
 
 def make_accelerator(config: RunConfig) -> Accelerator:
@@ -67,7 +73,13 @@ def make_accelerator(config: RunConfig) -> Accelerator:
     precision = mixed_precision(config.train.precision)
     unused = not config.spec.uses_all_weights
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=unused)
-    accelerator = Accelerator(mixed_precision=precision, cpu=_on_cpus(), kwargs_handlers=[ddp])
+    accelerator = Accelerator(
+        mixed_precision=precision,
+        cpu=_on_cpus(),
+        kwargs_handlers=[ddp],
+        # The environment may hold another number, by which gradients would be divided.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+    )
     if accelerator.num_processes > 1 and os.environ.get("ACCELERATE_USE_FSDP") == "true":
         _shard_on_cpus(accelerator.state, precision)
     check(accelerator, config)
@@ -117,6 +129,11 @@ def agreed(value: T) -> T:
         return value
     start()
     return broadcast_object_list([value])[0]
+
+
+def in_any(flag: bool) -> bool:
+    """Whether something is so in one process of this launch at least."""
+    return any(gather_object([flag])) if launched() else flag
 
 
 @contextlib.contextmanager

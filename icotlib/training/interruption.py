@@ -40,4 +40,5 @@ class Interruption:
         """
         if not between_blocks and self.accelerator.num_processes > 1:
             return False, False
-        return devices.agreed((self.requested(), time.monotonic() - self.saved > CHECKPOINT))
+        due = devices.agreed(time.monotonic() - self.saved > CHECKPOINT)
+        return devices.in_any(self.requested()), due

@@ -40,6 +40,7 @@ def end(trainer: Any, removed: int) -> None:
             score_file = part / run.stage_score(removed).name
             seals.write_json(score_file, seals.sealed(asdict(score)))
     if trainer.writes:
+        trainer.check_lease()
         seals.write_json(part / "counters.json", seals.sealed(vars(trainer.counters)))
         part.rename(folder)
         paths.flush(folder.parent)

@@ -98,9 +98,12 @@ class Tracking:
         """Send a row of metrics.csv to the trackers that do not have it."""
         values = {key: x for key, x in row.items() if key != "step" and not isinstance(x, str)}
         for name, tracker in list(self.trackers.items()):
-            if row["step"] > self._logged()[name]:
-                self._note(name, row["step"])  # first: a killed run must not send a row twice
-                self._guard(name, tracker.log, values, row["step"])
+            self._guard(name, self._send, name, tracker, values, row["step"])
+
+    def _send(self, name: str, tracker: GeneralTracker, values: dict[str, Any], step: int) -> None:
+        if step > self._logged().get(name, 0):
+            self._note(name, step)  # first: a killed run must not send a row twice
+            tracker.log(values, step)
 
     def __enter__(self) -> "Tracking":
         return self

@@ -111,6 +111,7 @@ class Trainer:
         """Train, evaluate on the test set, and mark the run as finished."""
         if self.writes:
             self.run.begin(self.config, device_name(self.accelerator.device), self.origin)
+            self.run.forget_progress()
         devices.check_shared(self.run)
         rows = self._resume()
         if self.writes:
@@ -131,7 +132,7 @@ class Trainer:
                     self._save_checkpoint(rows)
                 if stopping:
                     self._stop(f"at step {step + 1} of {self.steps}")
-            self._finish()
+            self._finish(rows)
 
     def _train_step(self, step: int) -> bool:
         """A step and what belongs to it; whether an evaluation is due."""
@@ -299,8 +300,12 @@ class Trainer:
 
     # --- the end ---
 
-    def _finish(self) -> None:
-        """Save the final weights, test them, and mark the run as finished."""
+    def _finish(self, rows: list[dict[str, Any]]) -> None:
+        """Save the final weights, test them, and mark the run as finished.
+
+        Args:
+            rows: of metrics.csv.
+        """
         self._check_weights()
         run, model = self.run, self.method.model.eval()
         if self.method.keeps_every_stage:
@@ -312,17 +317,19 @@ class Trainer:
         self.accelerator.wait_for_everyone()  # others read what the main process has saved
         scores: dict[int, Score] = {}
         number = len(self.method.stages_to_test(run)) * len(self.run_data.test)
-        report = partial(self._report, step=self.steps, **self.method.stage())
+        told = {"loss": rows[-1]["loss"], "seconds": self.counters.seconds}
+        report = partial(self._report, step=self.steps, **told, **self.method.stage())
         progress = FinalTest(report, number)
         self.method.on_answers = progress.add_answers
         with devices.unsharded(model):
             for removed, score in chain(earlier_scores(run), self.method.test(run)):
-                if devices.agreed(self.interruption.requested()):
+                if devices.in_any(self.interruption.requested()):
                     self._stop("in its test")
                 scores[removed] = score
                 progress.end_stage()
         if not self.writes:
             return
+        self.check_lease()  # the test may have taken long
         save_results(run, self.run_data, self.method.format.unit, scores, self.counters)
         run.log("finished", self.counters.step)
         run.finish(

@@ -12,14 +12,14 @@ import pandas as pd
 
 from icotlib.asked import as_run
 from icotlib.data.corpus import examples_of
-from icotlib.errors import ConfigError
+from icotlib.errors import ConfigError, IcotError
 from icotlib.evaluation import askable
 from icotlib.evaluation.asking import Answer, as_examples, example_of
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.runs import Run
 from icotlib.system.wording import counted
 from icotlib.tasks import Example
-from icotlib.widgets.parts import alert
+from icotlib.widgets.parts import alert, is_headless
 
 #: Answers whose median time is shown, as single ones vary; slower ones than so many seconds are
 #: timed once, so that the dial answers without delay.
@@ -52,27 +52,39 @@ def answers_by_stage(run: Run | str, question: str | None = None) -> pd.DataFram
     """
     model = StageModel.of(run)
     question = question or example_of(model.corpus)[0]
-    model.answer(question)  # the first call of a process also warms up
     stages = (model.at(removed) for removed in model.stages)
-    return pd.DataFrame([_row(stage, stage.answer(question)) for stage in stages])
+    return pd.DataFrame([_row(stage, *timed_answer(stage, question)) for stage in stages])
+
+
+def timed_answer(model: StageModel, question: str, models: int = 1) -> tuple[Answer, float]:
+    """What a model writes, and its median seconds.
+
+    Args:
+        models: how many models are waited for.
+    """
+    answer = model.answer(question)
+    more = TIMED if models * answer.seconds < SLOW else 0  # the first call also warms up
+    seconds = [model.answer(question).seconds for _ in range(more)]
+    return answer, median(seconds or [answer.seconds])
 
 
 def runs_by_stage(runs: Mapping[str, Run], question: str | None = None) -> pd.DataFrame:
-    """`answers_by_stage` of several runs, with a first column model."""
+    """`answers_by_stage` of several runs, with a first column model. Raises as `check_units`."""
+    check_units([StageModel.of(run) for run in runs.values()])
     tables = [answers_by_stage(run, question) for run in runs.values()]
     for name, table in zip(runs, tables, strict=True):
         table.insert(0, "model", name)
     return pd.concat(tables, ignore_index=True)
 
 
-def _row(stage: StageModel, answer: Answer) -> dict[str, object]:
+def _row(stage: StageModel, answer: Answer, seconds: float) -> dict[str, object]:
     return {
         f"{stage.format.unit} removed": stage.removed,
         "chain": answer.chain,
         "answer": answer.answer,
         "right": answer.right,
         "tokens written": answer.tokens,
-        "milliseconds": round(1000 * answer.seconds, 1),
+        "milliseconds": round(1000 * seconds, 1),
     }
 
 
@@ -80,7 +92,7 @@ def _row(stage: StageModel, answer: Answer) -> dict[str, object]:
 Runs = Run | str | Sequence[Run | str] | Mapping[str, Run | str]
 
 
-def dial(runs: Runs, question: str | None = None, headless: bool = False) -> Any:
+def dial(runs: Runs, question: str | None = None, headless: bool | None = None) -> Any:
     """The dial: type a question, slide from "writes every step" to "writes none".
 
     Several runs of one task answer side by side, each at its stage that is nearest to the dial's
@@ -91,11 +103,13 @@ def dial(runs: Runs, question: str | None = None, headless: bool = False) -> Any
     Args:
         runs: a finished run with one model for every stage, or one per stage; or several runs.
         question: the first question; by default as for `answers_by_stage`.
-        headless: return the table instead.
+        headless: return the table instead; by default where nobody watches, as in a notebook that
+            papermill executes.
 
     Raises `ConfigError` for runs of different tasks, or that count what is removed in different
     units.
     """
+    headless = is_headless(headless)
     if headless and isinstance(runs, (Run, str)):
         return answers_by_stage(runs, question)
     named = _named(runs)
@@ -124,7 +138,7 @@ def dial(runs: Runs, question: str | None = None, headless: bool = False) -> Any
     def show(_: object = None) -> None:
         try:
             output.value = models.page(slider.value, field.value)
-        except ValueError as error:
+        except (ValueError, IcotError, OSError) as error:
             output.value = alert(str(error))
 
     field.observe(show, names="value")
@@ -153,8 +167,8 @@ def _named(runs: Runs) -> dict[str, Run]:
         raise ConfigError("the dial needs a run: none was given")
     tasks = {name: run.config.data.path or run.config.data.task for name, run in named.items()}
     if len(set(tasks.values())) > 1:
-        found = ", ".join(f"{name} learned {task}" for name, task in tasks.items())
-        raise ConfigError(f"the dial asks all its runs one question, and {found}: name runs of one")
+        found = ", ".join(f"{name}: {task}" for name, task in tasks.items())
+        raise ConfigError(f"these runs learned different tasks ({found}): choose runs of one task")
     return named
 
 
@@ -170,20 +184,16 @@ class SideBySide:
         #: A model at a stage. Where each stage has weights of its own, few are held at once.
         self.at_stage = functools.lru_cache(maxsize=HELD)(self._at_stage)
         self.first = next(iter(models.values()))
-        turned = [model for model in models.values() if len(model.stages) > 1]
-        units = sorted({model.format.unit for model in turned})
-        if len(units) > 1:
-            raise ConfigError(
-                f"these runs count what is removed in {' and '.join(units)}: name runs that agree"
-            )
+        turned = check_units(list(models.values()))
         #: The positions of the dial: in words, and the units removed.
         self.positions = self._positions(turned or [self.first])
 
     @staticmethod
     def _positions(models: Sequence[StageModel]) -> list[tuple[str, int]]:
         every = sorted({removed for model in models for removed in model.stages})
+        longest = max(map(chain_length, models))
         unit = models[0].format.unit
-        return [(_in_words(every, removed, unit), removed) for removed in every]
+        return [(_in_words(removed, longest, unit), removed) for removed in every]
 
     @functools.cached_property
     def _examples(self) -> dict[str, Example]:
@@ -230,15 +240,33 @@ def own_questions(model: StageModel) -> list[str]:
 
 def stage_in_words(model: StageModel, removed: int) -> str:
     """A position of the dial."""
-    return _in_words(model.stages, removed, model.format.unit)
+    return _in_words(removed, chain_length(model), model.format.unit)
 
 
-def _in_words(stages: Sequence[int], removed: int, unit: str) -> str:
-    if removed == 0 or (len(stages) > 1 and removed == stages[0]):
+def chain_length(model: StageModel) -> int:
+    """The length of the longest chain that a model learned, in the units that are removed."""
+    return int(model.run.totals["chain_length"]) if model.run else max(model.stages)
+
+
+def _in_words(removed: int, longest: int, unit: str) -> str:
+    if removed == 0:
         return "writes every step"
-    if removed == stages[-1]:
-        return "writes none"
-    return f"{counted(removed, unit)} removed"
+    return "writes none" if removed >= longest else f"{counted(removed, unit)} removed"
+
+
+def check_units(models: Sequence[StageModel]) -> list[StageModel]:
+    """Those of some models that have several stages.
+
+    Raises `ConfigError` where they count what is removed in different units.
+    """
+    turned = [model for model in models if len(model.stages) > 1]
+    units = sorted({model.format.unit for model in turned})
+    if len(units) > 1:
+        raise ConfigError(
+            f"these runs count what is removed in {' and '.join(units)}: choose runs that count in "
+            "the same unit"
+        )
+    return turned
 
 
 def removed_chain(model: StageModel, example: Example) -> str:
@@ -282,9 +310,7 @@ def _parts(
     Args:
         models: how many models the page waits for.
     """
-    answer = model.answer(question)
-    more = TIMED - 1 if models * answer.seconds < SLOW else 0
-    seconds = [answer.seconds, *(model.answer(question).seconds for _ in range(more))]
+    answer, seconds = timed_answer(model, question, models)
     [example] = as_examples(question, model.task, known)
     gone, written = html.escape(removed_chain(model, example)), html.escape(answer.chain)
     struck = f'<del aria-label="removed: {gone}">{gone}</del>' if gone else ""
@@ -294,7 +320,7 @@ def _parts(
     return {
         "chain": " ".join(filter(None, parts)) or "<i>nothing</i>",
         "answer": f"<b>{html.escape(answer.answer) or 'nothing'}</b> ({verdict})",
-        "time": f"{1000 * median(seconds):.1f} ms for {counted(answer.tokens, 'tokens')}",
+        "time": f"{1000 * seconds:.1f} ms for {counted(answer.tokens, 'tokens')}",
     }
 
 

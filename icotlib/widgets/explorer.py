@@ -168,19 +168,20 @@ class Explorer:
         column, colours = MAPS[name]
         if not self.reader.is_probed(variable):
             self._said(f"probing {variable} at every layer and position …")
-        table, marked = self.reader.probed(variable), None
+        table, marked, unit = self.reader.probed(variable), None, "percent"
         if column == "effect":
             title = f"{name} in percent of the differing symbols"
             table = self.reader.patched(self.question.value, self.other)
             title += "" if table.effect.notna().any() else " (the two answers are the same)"
         else:
-            title = f"{name} in percent, {variable}"
+            unit = "percent" if "accuracy" in set(table.measure) else "hundredths of R²"
+            title = f"{name} in {unit}, {variable}"
             if column != "control_score":
                 marked = table.pivot(index="layer", columns="position", values="decodable")
                 title += " (• decodable)"
                 marked = marked.to_numpy(bool)
         values = table.pivot(index="layer", columns="position", values=column).to_numpy(float)
-        self.grid.show(title, values, self.reader.positions, colours, marked)
+        self.grid.show(title, values, self.reader.positions, colours, marked, unit)
 
     def _said(self, text: str) -> None:
         self.said.value = status(text)

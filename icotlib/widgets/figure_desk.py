@@ -163,7 +163,7 @@ class Desk:
         self.inches = number("Inches", "of its width")
         self.inches.value, self.inches.disabled = FIRST_WIDTH, True
         self.height = number("Height", "inches")
-        self.font_size = number("Type", "points")
+        self.font_size = number("Font size", "points")
         self.font = widgets.Dropdown(
             options=FONT_CHOICES, description="Font", layout=widgets.Layout(**NARROW)
         )

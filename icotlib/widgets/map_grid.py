@@ -40,6 +40,7 @@ class MapGrid(anywidget.AnyWidget):
         positions: Sequence[str],
         colours: tuple[str, float, float],
         marked: np.ndarray | None = None,
+        unit: str = "percent",
     ) -> None:
         """Show a map.
 
@@ -49,6 +50,7 @@ class MapGrid(anywidget.AnyWidget):
             colours: a colour map, and the values at its ends.
             marked: cells that stand out, `[layers, positions]`; they have a dot, and are called
                 decodable.
+            unit: what a hundred times a value is called.
         """
         marked = np.zeros(values.shape, bool) if marked is None else marked
         painted = paint(values, *colours)
@@ -57,7 +59,7 @@ class MapGrid(anywidget.AnyWidget):
             line = []
             for position, value in enumerate(row):
                 text = "" if np.isnan(value) else f"{100 * value:.0f}".replace("-0", "0")
-                said = f"{text} percent" if text else "no value"
+                said = f"{text} {unit}" if text else "no value"
                 said += ", decodable" if marked[layer, position] else ""
                 label = f"layer {layer}, position {position} {positions[position]}: {said}"
                 colour, ink = painted[layer][position]

@@ -110,7 +110,7 @@ class Panel:
 
     def _clicked(self) -> None:
         self.refresh()
-        if tuple(self.training.runs) not in _fresh:
+        if _fresh.get(tuple(self.training.runs), (None, None))[0] is not self:
             _keep_fresh(self)
 
     def refresh(self) -> None:
@@ -136,7 +136,7 @@ class Panel:
         if start < self._draw_after and not self.training.finished:
             return
         learning = learning_table(run for run in self.training.runs.values() if run.started)
-        if len(learning) > self._drawn:
+        if len(learning) and len(learning) != self._drawn:  # fewer where a run went back
             self._drawn = len(learning)
             about = "learning curves; the table above has the last loss and match of each run"
             self.curves.value = image(as_png(figures.learning_curves(learning)), about)
@@ -192,8 +192,8 @@ def in_words(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-#: The task that keeps the panel of some runs fresh, by their names.
-_fresh: dict[tuple[str, ...], asyncio.Task] = {}
+#: The panel of some runs that is kept fresh, and the task that does so, by their names.
+_fresh: dict[tuple[str, ...], tuple[Panel, asyncio.Task]] = {}
 
 
 def _keep_fresh(panel: Panel) -> None:
@@ -205,9 +205,10 @@ def _keep_fresh(panel: Panel) -> None:
         return
     key = tuple(panel.training.runs)
     if key in _fresh:
-        _fresh[key].cancel()
-    _fresh[key] = loop.create_task(_watch(panel))
-    _fresh[key].add_done_callback(lambda task: _forget(key, task))
+        _fresh[key][1].cancel()
+    task = loop.create_task(_watch(panel))
+    _fresh[key] = panel, task
+    task.add_done_callback(lambda task: _forget(key, task))
 
 
 async def _watch(panel: Panel) -> None:
@@ -224,5 +225,5 @@ async def _watch(panel: Panel) -> None:
 
 def _forget(key: tuple[str, ...], task: asyncio.Task) -> None:
     """Forget a task that has ended, unless another has taken its place."""
-    if _fresh.get(key) is task:
+    if key in _fresh and _fresh[key][1] is task:
         del _fresh[key]

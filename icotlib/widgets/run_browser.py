@@ -79,6 +79,7 @@ class Browser:
         self._make()
         self.box = self._arranged()
         self._filling = Filling()
+        self._picked_before: list[Run] = []
         for widget in (self.text, self.sort, *self.pickers.values()):
             widget.observe(self._filter, names="value")
         self.list.observe(self._picked, names="value")
@@ -136,6 +137,7 @@ class Browser:
         self.table = runs_table(runs)
 
     def _reload(self) -> None:
+        self._picked_before = []  # what is known of picked runs may be old
         self._look()
         self._fill_pickers()
         self._filter()
@@ -170,7 +172,12 @@ class Browser:
         runs = self.runs
         shown = f"{len(self.list.options)} of {len(self.table)} runs, {len(runs)} picked."
         self.said.value = status(shown if runs else f"{shown} {HINT}")
+        if runs == self._picked_before:
+            return
+        self._picked_before = runs
         self.box.value = tuple(runs)
+        self.settings.value = self.curves.value = ""
+        self._show_links("")
         try:
             self.settings.value = settings_html(runs)
             self.curves.value = curves_html(runs)

@@ -168,7 +168,7 @@ class Form:
         self.problem, self.plan, self.planning = (widgets.HTML() for _ in range(3))
         self.cell = widgets.Textarea(description="Cell to copy", rows=3, layout=wide)
         self.speed = widgets.Text(
-            description="Seconds on",
+            description="Time on device",
             placeholder="h100, or TFLOP/s such as 0.05",
             layout=widgets.Layout(**NARROW),
         )

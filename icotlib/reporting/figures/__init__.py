@@ -17,6 +17,7 @@ means         means over seeds with their intervals
 styled        the decorator that makes a function a figure
 drawings      how a figure was drawn, so that it can be drawn again at another size
 export        figures as files, for a paper and for `figures/`
+replacing     files of a figure in the place of others of the same name
 resized       figures as they stand in another size, type and without colours
 preview       a figure as it would be saved
 from_runs     figures that need nothing but runs

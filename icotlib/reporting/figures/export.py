@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import json
 import re
-import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,14 +17,13 @@ from icotlib import paths
 from icotlib.errors import ConfigError, did_you_mean
 from icotlib.reporting.figures.base import COLUMN, FONTS, PAGE, Look, saved
 from icotlib.reporting.figures.drawings import alt_text, drawing_of
+from icotlib.reporting.figures.replacing import FORMATS, of_another, put
 from icotlib.reporting.figures.resized import resized
 from icotlib.reporting.results import check_origin, provenance_of
 from icotlib.runs import Run
 from icotlib.system.origin import git_commit
 from icotlib.system.seals import write_json
 from icotlib.system.spreadsheets import inert
-
-FORMATS = ("pdf", "svg", "png")
 
 #: The format that a line of LaTeX includes: the first of these that is written.
 INCLUDED = ("pdf", "png", "svg")
@@ -119,7 +117,7 @@ def save(
         height: inches. font_size: points of its labels (8 by default).
         grey: without colours.
         folder: by default `saved_figures` in the working directory.
-        replace: write over a figure of this name that differs.
+        replace: write over a figure of this name that differs; its files of other formats go.
         font: "sans" (as figures are drawn), "serif" (like Times) or an installed font.
         formats: those of pdf, svg and png to write.
         data: its data; by default the tables that a figure of this library was drawn from.
@@ -142,7 +140,7 @@ def save(
         _write(figure, Path(made), name, origin, crop, formats)
         for suffix, table in tables.items():
             inert(table).to_csv(Path(made) / f"{name}{suffix}.csv", index=False)
-        written = _put(Path(made), target, replace)
+        written = put(Path(made), target, replace, of_another(name, target, origin))
     write_json(target / f"{name}.json", origin | {"commit": git_commit()})
     included = next(kind for kind in INCLUDED if kind in formats)
     print(latex(target / f"{name}.{included}", width))
@@ -307,23 +305,3 @@ def _write(
             box = "tight" if crop else figure.bbox_inches
             figure.savefig(written[-1], format=kind, metadata=metadata[kind], bbox_inches=box)
     return written
-
-
-def _put(made: Path, target: Path, replace: bool) -> list[Path]:
-    """Move files into a folder, unless others of the same names are there and may not go.
-
-    Raises `ConfigError` naming the first one that differs.
-    """
-    files = sorted(made.iterdir())
-    for path in files:
-        other = target / path.name
-        if not replace and other.exists() and other.read_bytes() != path.read_bytes():
-            raise ConfigError(
-                f"{other} is there already, and differs: choose another name or folder, or pass "
-                "replace=True"
-            )
-    target.mkdir(parents=True, exist_ok=True)
-    for path in files:
-        with paths.whole_file(target / path.name, durable=False) as part:
-            shutil.copyfile(path, part)
-    return [target / path.name for path in files]

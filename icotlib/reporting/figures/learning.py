@@ -28,7 +28,8 @@ def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
     """Teacher-forced match on the validation set while training, against seconds or examples: the
     mean over the seeds of one configuration, in a band from the lowest to the highest.
 
-    It is drawn thin before the last removal stage: only there does it compare with other methods.
+    It ends where the first seed does. It is drawn thin before the last removal stage: only there
+    does it compare with other methods.
     """
     learning = distinct_variants(learning)
     scale = 60 if x == "seconds" else 1000
@@ -40,7 +41,10 @@ def draw_learning(ax: Axes, learning: pd.DataFrame, x: str = "seconds") -> None:
             low=("valid_match", "min"),
             high=("valid_match", "max"),
             removed=("removed", "min"),
+            seeds=("run", "nunique"),
         )
+        whole = means[means.seeds == rows.run.nunique()]
+        means = whole if len(whole) else means
         is_last = means.removed >= rows.final_stage.iloc[0]
         at = means["at"] / scale
         thin = style | {"lw": 0.5, "marker": ""}

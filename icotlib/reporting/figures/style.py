@@ -41,9 +41,14 @@ def arm_style(arm: str) -> dict[str, Any]:
     return {"label": method_label(arm), "color": color, "marker": marker}
 
 
+#: Variants that are not called as they are labelled: budgets are measured, on another machine.
+VARIANTS = {"equal-seconds": "about equal seconds"}
+
+
 def series_name(method: str, variant: str, between: str = "") -> str:
     """What the legend calls the runs of a method's variant."""
-    return method_label(method) + between + (f", {variant.replace('-', ' ')}" if variant else "")
+    text = VARIANTS.get(variant, variant.replace("-", " "))
+    return method_label(method) + between + (f", {text}" if text else "")
 
 
 def seeds_text(rows: pd.DataFrame) -> str:
