@@ -332,7 +332,13 @@ def test_a_sweep_with_nothing_left_needs_no_cluster(swept, monkeypatch):
 
 def test_a_cell_that_another_process_has_finished_is_not_executed_again(runs_folder, monkeypatch):
     executed = []
-    monkeypatch.setattr(notebooks, "execute", lambda *args, **values: executed.append(args))
+
+    def execute(path, copy, **values):
+        executed.append(path)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text('{"metadata": {"papermill": {"end_time": "now", "exception": false}}}')
+
+    monkeypatch.setattr(notebooks, "execute", execute)
     made = Sweep.make("01", [{"seed": 0}], {"preset": "smoke"})
     for _ in range(2):
         execute_cell(made.folder.name, 0)
