@@ -408,7 +408,7 @@ def test_a_scheduler_that_does_not_answer_is_named(runs_folder, tiny, monkeypatc
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
         for protocol, said in (
-            ("tcp", "something else listens there"),
+            ("tcp", "8787 is the port of Dask"),
             ("tls", "tls.*certificates"),
         ):
             monkeypatch.setenv("ICOT_CLUSTER", f"{protocol}://127.0.0.1:{other.server_port}")

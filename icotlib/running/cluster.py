@@ -179,7 +179,7 @@ class Connection:
 
 
 def _knock(address: str) -> None:
-    """Raises `OSError` or `ValueError` if no scheduler listens at an address.
+    """Raises `OSError` or `ValueError` if no scheduler answers at an address.
 
     A client that never connects would print a traceback when it is collected, and one that gets no
     answer would wait for ever.
@@ -194,13 +194,13 @@ def _knock(address: str) -> None:
 
 
 async def _shake_hands(address: str) -> None:
-    """Raises `ValueError` if what listens at an address does not speak Dask's protocol."""
+    """Raises `OSError` if what listens at an address does not answer as Dask does."""
     try:
         comm = await asyncio.wait_for(connect_to(address, timeout=HANDSHAKE), 2 * HANDSHAKE)
     except OSError as error:
-        raise ValueError(
-            "something else listens there; 8787 is the port of Dask's dashboard, 8786 that of its "
-            "scheduler"
+        raise OSError(
+            "what listens there does not answer as a scheduler does; 8787 is the port of Dask's "
+            "dashboard, 8786 that of its scheduler"
         ) from error
     comm.abort()
 
