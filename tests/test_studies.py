@@ -299,7 +299,8 @@ def test_contents_of_places_share_one_curriculum(runs_folder):
     assert set(answer.table.split) > {"in distribution"}
     assert len(answer.words) >= 2 * 5
     assert all("too few seeds" in said for said in answer.words)
-    shown = answer.table.assign(accuracy=0.5)
+    more = [answer.table.assign(seed=answer.table.seed + 10 * number) for number in range(3)]
+    shown = pd.concat(more, ignore_index=True).assign(accuracy=0.5)
     shown.loc[(shown.split == "in distribution") & (shown.content == "recycled"), "accuracy"] = 1.0
     said = get_study("contents").words([], shown)
     tests = shown[["task", "split"]].drop_duplicates()
@@ -307,6 +308,7 @@ def test_contents_of_places_share_one_curriculum(runs_folder):
     for task in ("mult-1x2", "graph-12-frontier"):
         start = f"On {task}, recycled states (100.0%) less "
         assert sum(one.startswith(start) for one in said) == 5
+        assert all(" seeds in pairs: " in one for one in said)
 
 
 def test_the_schedules_of_stability_get_equal_examples(runs_folder):

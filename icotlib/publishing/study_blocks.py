@@ -254,7 +254,7 @@ def four_digits_headline() -> str:
     )
     if alone is not None:
         same = _share(alone, rows, "examples")
-        said += f" {method_label('no_cot')} answers {_percents(alone)} after {same}."
+        said += f" {method_label('no_cot')}, not tuned, answers {_percents(alone)} after {same}."
     return said
 
 

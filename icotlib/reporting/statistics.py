@@ -5,6 +5,7 @@ trains another model, another test set asks other questions. `mean_interval` and
 `difference_interval` resample both.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -131,6 +132,36 @@ def mean_over_seeds(values: np.ndarray, shared: float = 0.0) -> Interval:
     half = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     half = np.hypot(half, stats.norm.ppf((1 + LEVEL) / 2) * shared)
     return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
+
+
+def by_seed(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series:
+    """The accuracy of the first less that of the second, of each seed that both have.
+
+    Args:
+        first, second: rows of a published table, one for each seed.
+    """
+    return (first.set_index("seed").accuracy - second.set_index("seed").accuracy).dropna()
+
+
+def paired_interval(first: pd.DataFrame, second: pd.DataFrame) -> Interval | None:
+    """The mean of `by_seed` with its 95% interval; None for fewer than `ENOUGH_SEEDS` seeds.
+
+    It is over seeds (Student's t), and over questions, which all seeds share: how the two differ
+    from seed to seed does not show what other questions would change.
+    """
+    apart = by_seed(first, second)
+    if len(apart) < ENOUGH_SEEDS:
+        return None
+    shared = math.hypot(_question_error(first), _question_error(second))
+    return mean_over_seeds(apart.to_numpy(float), shared)
+
+
+def _question_error(rows: pd.DataFrame) -> float:
+    """The standard error of an accuracy over questions (Agresti and Coull: not 0 where all are
+    right)."""
+    n = float(rows.n.min())
+    share = (rows.accuracy.mean() * n + 2) / (n + 4)
+    return math.sqrt(share * (1 - share) / n)
 
 
 def difference_interval(

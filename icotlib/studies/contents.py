@@ -15,10 +15,9 @@ from icotlib.evaluation.ood import WITHIN, shift_table
 from icotlib.experiments.graphs import ON_GRAPHS, TASKS, asks_for_other_data, on_graphs
 from icotlib.experiments.latent import coconut
 from icotlib.reporting import figures
-from icotlib.reporting.conclusions.sentences import less
-from icotlib.reporting.statistics import Sample, sample_of_rows
+from icotlib.reporting.conclusions.sentences import doubt, points
+from icotlib.reporting.statistics import by_seed, paired_interval
 from icotlib.studies.base import Member, Study, all_removed, of_arm, register, still_writes
-from icotlib.system.wording import counted
 
 #: What the places hold, by arm.
 CONTENTS: dict[str, dict[str, Any]] = {
@@ -97,27 +96,28 @@ class Contents(Study):
         last = self.rows_by_arm(members)
         writes = {arm: rows for arm, rows in last.items() if not all_removed(rows)}
         said = [still_writes(arm, rows) for arm, rows in writes.items()]
-        within = self.samples(last, table[table.split == WITHIN])
         table = table[~self.arms_of(table).isin(writes)]
         for (task, split), rows in table.groupby(["task", "split"], sort=False):
-            own = split == WITHIN
-            if own or rows.accuracy.any():
-                samples = {
-                    str(one.content.iloc[0]): within[str(arm)] if own else sample_of_rows(one)
-                    for arm, one in rows.groupby(self.arms_of(rows), sort=False)
-                }
-                said += _beside_recycled(f"{task}{'' if own else f', {split}'}", samples)
+            if split == WITHIN or rows.accuracy.any():
+                where = str(task) if split == WITHIN else f"{task}, {split}"
+                said += _beside_recycled(where, dict(list(rows.groupby("content", sort=False))))
         return said
 
 
-def _beside_recycled(where: str, samples: dict[str, Sample]) -> list[str]:
-    """How recycled states compare with each other content, on one task or shift of it."""
-    recycled = samples.pop("recycled", None)
+def _beside_recycled(where: str, contents: dict[str, pd.DataFrame]) -> list[str]:
+    """How recycled states compare with each other content, on one task or shift of it: seed by
+    seed, since the runs of a seed have the same first weights, examples and questions."""
+    recycled = contents.pop("recycled", None)
     if recycled is None:
         return [f"On {where}, no run with recycled states, the reference, is finished."]
-    first = f"On {where}, recycled states ({recycled.mean:.1%})"
-    named = {
-        content: f"{content} ({sample.mean:.1%}, {counted(sample.seeds, 'seeds')})"
-        for content, sample in samples.items()
-    }
-    return [less(first, named[one], recycled, sample) for one, sample in samples.items()]
+    first, said = f"On {where}, recycled states ({recycled.accuracy.mean():.1%})", []
+    for content, rows in contents.items():
+        second = f"{content} ({rows.accuracy.mean():.1%})"
+        found, seeds = paired_interval(recycled, rows), len(by_seed(recycled, rows))
+        if found is None:
+            said.append(f"{first} and {second}: too few seeds for a claim.")
+        else:
+            said.append(
+                f"{first} less {second}, {seeds} seeds in pairs: {points(found)}{doubt(found)}."
+            )
+    return said

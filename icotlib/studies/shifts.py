@@ -4,7 +4,6 @@ of values that training never showed."""
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -14,7 +13,7 @@ from icotlib.experiments.ood import shifted
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import about_seeds, decided, percent, size
 from icotlib.reporting.results import method_label
-from icotlib.reporting.statistics import ENOUGH_SEEDS, mean_over_seeds, over_seeds
+from icotlib.reporting.statistics import by_seed, over_seeds, paired_interval
 from icotlib.studies.base import Member, Study, register
 
 #: Questions of each shift, by preset.
@@ -64,14 +63,11 @@ def _combinations(method: str, rows: pd.DataFrame) -> str:
         f"{method}: {percent(over_seeds(unseen))} of questions with unseen "
         f"combinations right, {percent(over_seeds(seen))} in distribution."
     )
-    apart = (unseen.set_index("seed").accuracy - seen.set_index("seed").accuracy).dropna()
-    if len(apart) < ENOUGH_SEEDS:
+    found = paired_interval(unseen, seen)
+    if found is None:
         return said
-    each = ", ".join(f"{100 * value:+.1f}" for value in apart)
+    each = ", ".join(f"{100 * value:+.1f}" for value in by_seed(unseen, seen))
     said = f"{said} Unseen less seen, by seed: {each} points."
-    # Every seed answers the same questions, so that seeds do not show what other ones would change.
-    shared = float(np.hypot(_question_error(unseen), _question_error(seen)))
-    found = mean_over_seeds(apart.to_numpy(float), shared)
     if not decided(found):
         return f"{said} The data do not decide whether unseen combinations cost it accuracy."
     if found.value > 0:
@@ -88,11 +84,3 @@ def _lengths(rows: pd.DataFrame) -> str:
         f"At other lengths, no run answers more than {best.accuracy:.1%} right "
         f"({method_label(best.method)}, {best['shift']}, seed {best.seed})."
     )
-
-
-def _question_error(rows: pd.DataFrame) -> float:
-    """The standard error of an accuracy over questions (Agresti and Coull: not 0 where all are
-    right)."""
-    n = float(rows.n.min())
-    share = (rows.accuracy.mean() * n + 2) / (n + 4)
-    return float(np.sqrt(share * (1 - share) / n))
