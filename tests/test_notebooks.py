@@ -392,7 +392,7 @@ def test_the_results_notebook_leaves_its_tables(series):
     assert set(table.method) - later == named | {"coconut"}
     assert set(table.preset) == {"smoke"}
     assert {config.run_name for config in experiments.workbook("smoke")} <= set(table.run)
-    assert r"\begin{tabular}" in (folder / "results.tex").read_text()
+    assert r"\begin{tabular}" in (folder / "summary.tex").read_text()
 
 
 def test_the_runs_of_another_task_are_those_that_are_published(runs_folder):
