@@ -249,18 +249,14 @@ def four_digits_headline() -> str:
     removed = f"{'all' if whole else f'{_removed(rows)} of'} {rows.chain_length.max():.0f} tokens"
     said = (
         f"[On 4x4 digits]({FOUR_DIGITS}), with {removed} removed, {method_label('icot_si')} "
-        f"answers {_percents(rows)} of unseen questions right ({counted(len(rows), 'seeds')}; "
-        f"{minutes} minutes of one core)."
+        f"answers {with_interval(over_seeds(rows))} of unseen questions right: mean of "
+        f"{counted(len(rows), 'seeds')}, trained in {minutes} minutes of one core."
     )
     if alone is not None:
         same = _share(alone, rows, "examples")
-        said += f" {method_label('no_cot')}, not tuned, answers {_percents(alone)} after {same}."
+        reached = with_interval(over_seeds(alone))
+        said += f" {method_label('no_cot')}, not tuned, reaches {reached} after {same}."
     return said
-
-
-def _percents(rows: pd.DataFrame) -> str:
-    """The accuracy of each seed in a sentence."""
-    return listed(f"{value:.1%}" for value in rows.sort_values("seed").accuracy)
 
 
 def _removed(rows: pd.DataFrame) -> str:
