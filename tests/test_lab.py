@@ -36,7 +36,8 @@ def test_a_notebook_that_has_changed_since_is_named(tmp_path, runs_folder, monke
     lab.working_copies(tmp_path / "lab", said.append)
     assert copy.read_text() == "first"
     assert said == [
-        f"{copy}: the notebook has changed since; move this copy away to get the new one"
+        f"{copy}: the project has another version of this notebook; to get it, move your copy "
+        "away and start again"
     ]
 
 

@@ -517,13 +517,13 @@ def test_pages_say_how_much_of_four_digits_is_removed_and_do_without_an_arm(tmp_
     headline = BLOCKS["four_digits_headline"]()
     assert headline == (
         "[On 4x4 digits](notebooks/guide/studies.md#four-digits-by-four), with 3 and 1 of 3 tokens "
-        "removed, ICoT-SI answers 96.0% and 80.0% of unseen questions right (2 seeds; 1 and 1 "
-        "minutes of one core)."
+        "removed, ICoT-SI answers 88.0% (13.4% to 100.0%) of unseen questions right: mean of 2 "
+        "seeds, trained in 1 and 1 minutes of one core."
     )
     rows += four_digit_rows("no_cot", 10, [(3, 6000, 0.01)])
     pd.DataFrame(rows).to_csv(tmp_path / "four_digits.csv", index=False)
     assert BLOCKS["four_digits_headline"]() == (
-        f"{headline} No CoT answers 1.0% after as many examples."
+        f"{headline} No CoT, not tuned, reaches 1.0% (0.5% to 1.8%) after as many examples."
     )
     _, _, *shown = BLOCKS["four_digits"]().splitlines()
     assert [row.split(" | ")[:2] for row in shown] == [["| ICoT-SI", "3 and 1"], ["| No CoT", "3"]]

@@ -46,6 +46,8 @@ class Planner:
         self._current: tuple[Any, ...] | None = None
         self._next: tuple[Any, ...] | None = None
         self._closed = False
+        #: Whether the process was there before the question that it works on.
+        self._had_process = False
 
     def ask(self, config: RunConfig, speed: str | None = None, timed: bool = False) -> None:
         """Have a config planned; returns at once.
@@ -78,11 +80,12 @@ class Planner:
         self._submit(asked).add_done_callback(partial(self._ended, asked))
 
     def _submit(self, asked: tuple[Any, ...]) -> Future:
+        self._had_process = self._pool is not None
         if self._pool is not None:
             try:
                 return self._pool.submit(planned, *asked)
             except BrokenProcessPool:  # it was ended from outside since the last plan
-                self._pool = None
+                self._pool, self._had_process = None, False
         context = multiprocessing.get_context(start_method())
         # A copy of another process has the variables that were set when that one began.
         self._pool = ProcessPoolExecutor(
@@ -97,6 +100,8 @@ class Planner:
             self._current = None
             if isinstance(future.exception(), BrokenProcessPool):
                 self._pool = None
+                if self._had_process:  # it may have been ended before it was asked: once more
+                    self._next = self._next or asked
             is_last = self._next is None
             if not is_last:
                 self._begin()

@@ -14,12 +14,7 @@ def filter_field() -> Any:
     import ipywidgets as widgets  # a terminal does without
 
     about = "words of the name, or a setting such as removal.pace=8"
-    return widgets.Text(
-        description="Filter",
-        placeholder=about,
-        continuous_update=False,
-        layout=widgets.Layout(**WIDE),
-    )
+    return widgets.Text(description="Filter", placeholder=about, layout=widgets.Layout(**WIDE))
 
 
 def offer(listed: Any, options: Sequence[tuple[str, str]]) -> None:
