@@ -39,12 +39,23 @@ def test_a_target_that_is_not_reached_is_said(runs_folder):
     assert "100% was not reached" in sentence(line)
 
 
-def test_an_imported_run_has_no_date_and_one_without_a_target_no_record(runs_folder):
+def test_an_imported_run_has_no_date(runs_folder):
     run = smoke_record(0.0)
     (run.folder / "history.jsonl").unlink()
     assert record_line(run)["date"] == ""
-    with pytest.raises(ConfigError, match=r"train\.stop_accuracy"):
-        record_line(smoke_record(None))
+
+
+def test_a_run_that_went_on_has_a_record_too(runs_folder, tmp_path):
+    run = smoke_record(None)
+    line = record_line(run)
+    final = run.metrics[run.metrics.removed == run.metrics.removed.max()]
+    reached = final[final.valid_match >= 0.95]
+    assert line["target"] == 0.95
+    assert line["seconds"] == (round(float(reached.seconds.iloc[0]), 1) if len(reached) else "")
+    table = tmp_path / "mine.csv"
+    assert main(["record", "--of", run.name, "--out", str(table)]) == 0
+    assert pd.read_csv(table).run.tolist() == [run.name]
+    assert main(["record", "--of", run.name, "--set", "train.steps=3"]) == 1
 
 
 def test_the_page_shows_the_records_of_a_machine_together(runs_folder, tmp_path, monkeypatch):

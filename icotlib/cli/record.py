@@ -2,7 +2,14 @@
 
 import argparse
 
-from icotlib.cli.options import add_run_options, check_file, load_imports, overrides_of, to_path
+from icotlib.cli.options import (
+    add_run_options,
+    check_file,
+    load_imports,
+    overrides_of,
+    refuse,
+    to_path,
+)
 
 EXAMPLES = """\
 examples:
@@ -12,11 +19,16 @@ examples:
         4x4 digits: over an hour until 95% with all 46 tokens removed
   icot record --seed 3 --out mine.csv
         add the line to a table of your own
+  icot record --of RUN --out mine.csv
+        the line of a finished run, which may have gone on behind 95%
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", nargs="?", default="mult-4x2", help="mult-4x2 or mult-4x4")
+    parser.add_argument(
+        "--of", nargs="+", metavar="RUN", help="finished runs, instead of training one"
+    )
     parser.add_argument("--out", type=to_path, help="a CSV file to add the line to")
     add_run_options(parser)
 
@@ -25,16 +37,23 @@ def run(options: argparse.Namespace) -> None:
     from icotlib.benchmarks.records import record_line, sentence
     from icotlib.experiments import record  # torch and pandas are not for --help
     from icotlib.running.jobs import ensure
+    from icotlib.runs import find_run
     from icotlib.system.added_rows import add_rows, check_addable
 
     load_imports(options)
     check_file(options.out)
     if options.out:
         check_addable(options.out, ("task", "target", "seconds"))
-    config = record(options.task, options.preset, options.seed, overrides_of(options.set))
-    line = record_line(ensure(config, options.jobs)[0])
-    print(sentence(line))
+    if options.of:
+        refuse({"--set": options.set, "--jobs": options.jobs}, "--of takes runs as they are")
+        runs = [find_run(name) for name in options.of]
+    else:
+        config = record(options.task, options.preset, options.seed, overrides_of(options.set))
+        runs = ensure(config, options.jobs)
+    lines = [record_line(run) for run in runs]
+    for line in lines:
+        print(sentence(line))
     if options.out:
         import pandas as pd
 
-        add_rows(options.out, pd.DataFrame([line]))
+        add_rows(options.out, pd.DataFrame(lines))
