@@ -98,7 +98,7 @@ def whole_file(path: Path, durable: bool = True) -> Iterator[Path]:
     Args:
         durable: whether the file is on disk, power cut or not, before it takes the place.
     """
-    part = _part_of(path)
+    part = part_of(path)
     try:
         yield part
         if durable:
@@ -129,22 +129,22 @@ def folder_beside(folder: Path) -> Iterator[Path]:
     """A folder to make and fill beside another one, hidden; it is deleted at the end of the block,
     unless it was renamed."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    part = _part_of(folder)
+    part = part_of(folder)
     try:
         yield part
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _part_of(path: Path) -> Path:
+def part_of(path: Path, ending: str = ".part") -> Path:
     """A hidden name beside a path that no other process uses. What others have left there under
     such a name, and not touched for long, is deleted."""
     start = f".{path.name[:100]}."
     with contextlib.suppress(OSError):
         for left in path.parent.iterdir():
-            if left.name.startswith(start) and left.name.endswith(".part") and is_given_up(left):
+            if left.name.startswith(start) and left.name.endswith(ending) and is_given_up(left):
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
-    return path.with_name(f"{start}{uuid.uuid4().hex[:16]}.part")
+    return path.with_name(f"{start}{uuid.uuid4().hex[:16]}{ending}")
 
 
 def is_given_up(part: Path) -> bool:

@@ -93,7 +93,7 @@ class Run(RunFiles):
         for left in list(self.folder.rglob(".*")):
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
         origin = provenance(origin["data"], device) | origin
-        if any(self.folder.glob("checkpoint/step-*")) or any(self.folder.glob("stages/*")):
+        if self.checkpoint_step or any(self.folder.glob("stages/*")):
             self.check_continued(self._provenance_or_none(), origin)
         if self._describes(config):
             return

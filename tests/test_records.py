@@ -55,7 +55,9 @@ def test_a_run_that_went_on_has_a_record_too(runs_folder, tmp_path):
     table = tmp_path / "mine.csv"
     assert main(["record", "--of", run.name, "--out", str(table)]) == 0
     assert pd.read_csv(table).run.tolist() == [run.name]
-    assert main(["record", "--of", run.name, "--set", "train.steps=3"]) == 1
+    for ignored in (["--set", "train.steps=3"], ["--seed", "0"], ["--preset", "smoke"]):
+        assert main(["record", "--of", run.name, *ignored]) == 1
+    assert main(["record", "mult-4x4", "--of", run.name]) == 1
 
 
 def test_the_page_shows_the_records_of_a_machine_together(runs_folder, tmp_path, monkeypatch):

@@ -208,6 +208,17 @@ def test_new_runs_appear_when_they_are_looked_for(trained, begun):
     assert offered == ["any", "finished", "unfinished"]
 
 
+def test_nothing_is_shown_of_runs_that_are_gone(runs_folder, tiny):
+    run = train(tiny)
+    browser = Browser()
+    browser.list.value = (run.name,)
+    assert "<img alt=" in browser.curves.value
+    shutil.rmtree(run.folder)
+    browser.reload.click()
+    assert browser.curves.value == ""
+    assert browser.box.value == ()
+
+
 def test_lines_stand_in_columns(trained, begun):
     table = runs_table()
     lines = [line_of(row) for row in table.itertuples()]

@@ -376,6 +376,11 @@ def test_a_comparison_is_written_as_a_file(trained, tmp_path, capsys):
     assert table.runs.tolist() == [" ".join(names)] * 5
     assert (tmp_path / "c.md").read_text().startswith("| removed | ")
     assert "none but the seed" in capsys.readouterr().out
+    # Both are replaced together by a comparison of other runs.
+    assert main([*command[:2], trained["slow"].name, *command[3:]]) == 0
+    assert pd.read_csv(tmp_path / "c.csv").runs.str.contains(trained["slow"].name).any()
+    assert trained["slow"].name in (tmp_path / "c.md").read_text()
+    capsys.readouterr()
     assert main(["compare", "nothing", names[0]]) == 1
     assert "begins with 'nothing'; see `icot runs`" in capsys.readouterr().err
 

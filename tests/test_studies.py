@@ -25,6 +25,7 @@ from icotlib.models.decoding import decoding
 from icotlib.planning import calibration
 from icotlib.publishing.guide import BLOCKS
 from icotlib.registry import STUDIES, import_file
+from icotlib.reporting.statistics import less_by_seed
 from icotlib.studies import (
     get_study,
     inside,
@@ -761,11 +762,11 @@ def made_seeds(values: dict[int, float], **columns) -> pd.DataFrame:
 def test_models_are_compared_seed_by_seed_whatever_the_order_of_rows():
     one = made_seeds({10: 0.5, 11: 0.7, 12: 0.9})
     other = made_seeds({12: 0.8, 10: 0.3, 11: 0.6, 13: 0.0})
-    found = states.less_by_seed(one, other, "accuracy")
+    found = less_by_seed(one, other, "accuracy")
     assert found.value == pytest.approx((0.2 + 0.1 + 0.1) / 3)
     half = 4.302653 * np.std([0.2, 0.1, 0.1], ddof=1) / np.sqrt(3)
     assert (found.low, found.high) == pytest.approx((found.value - half, found.value + half))
-    assert states.less_by_seed(one[:2], other, "accuracy") is None
+    assert less_by_seed(one[:2], other, "accuracy") is None
 
 
 def test_sentences_on_subspaces_say_which_model_is_ahead_and_what_is_undecided():

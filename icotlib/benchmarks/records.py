@@ -4,11 +4,9 @@ from datetime import date
 from typing import Any
 
 from icotlib.errors import ConfigError
+from icotlib.experiments.records import TARGET
 from icotlib.runs import Run
 from icotlib.system.wording import counted
-
-#: The match to reach, where a run does not stop at one.
-TARGET = 0.95
 
 
 def record_line(run: Run) -> dict[str, Any]:

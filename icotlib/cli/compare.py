@@ -57,10 +57,10 @@ def run(options: argparse.Namespace) -> None:
         print(f"{as_text(found.titled(table), table_width())}\n")
     for sentence in found.words:
         print(textwrap.fill(sentence, text_width(), subsequent_indent="  "))
-    for path in filter(None, (options.csv, options.md, options.tex)):
+    if files := [path for path in (options.csv, options.md, options.tex) if path]:
         # Columns of CSV have equal names in every comparison.
-        table = found.stages if path.suffix == ".csv" else found.titled(found.stages)
-        print("written to " + " and ".join(map(str, write_table(table, path))))
+        written = write_table(found.stages, *files, shown=found.titled(found.stages))
+        print("written to " + " and ".join(map(str, written)))
 
 
 def file_ending(suffix: str) -> Callable[[str], Path]:

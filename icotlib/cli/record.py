@@ -25,12 +25,12 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("task", nargs="?", default="mult-4x2", help="mult-4x2 or mult-4x4")
+    parser.add_argument("task", nargs="?", help="mult-4x2 (default) or mult-4x4")
     parser.add_argument(
         "--of", nargs="+", metavar="RUN", help="finished runs, instead of training one"
     )
     parser.add_argument("--out", type=to_path, help="a CSV file to add the line to")
-    add_run_options(parser)
+    add_run_options(parser, seed=None)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -45,10 +45,13 @@ def run(options: argparse.Namespace) -> None:
     if options.out:
         check_addable(options.out, ("task", "target", "seconds"))
     if options.of:
-        refuse({"--set": options.set, "--jobs": options.jobs}, "--of takes runs as they are")
+        other = {f"--preset {options.preset}": options.preset != "fast", "--seed": options.seed}
+        other |= {"the task": options.task, "--set": options.set, "--jobs": options.jobs}
+        refuse(other, "--of takes runs as they are")
         runs = [find_run(name) for name in options.of]
     else:
-        config = record(options.task, options.preset, options.seed, overrides_of(options.set))
+        asked = options.task or "mult-4x2", options.preset, options.seed or 0
+        config = record(*asked, overrides_of(options.set))
         runs = ensure(config, options.jobs)
     lines = [record_line(run) for run in runs]
     for line in lines:

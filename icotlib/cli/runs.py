@@ -321,9 +321,9 @@ def clean_up(options: argparse.Namespace) -> None:
     from icotlib.reporting.cleanup import delete, removable
     from icotlib.runs import all_runs
 
-    runs = chosen(options)
-    are_all = len(runs) == len(all_runs(finished=False))
-    found = removable(runs, options.days, options.stage_weights, are_all)
+    every = all_runs(finished=False)
+    runs = filtered(options, every)
+    found = removable(runs, options.days, options.stage_weights, len(runs) == len(every))
     for item in found:
         name = item.path.relative_to(paths.runs_root())
         print(f"{megabytes(item.bytes):>10}  {name}: {item.reason}")

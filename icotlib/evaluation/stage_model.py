@@ -239,7 +239,7 @@ class StageModel:
         examples = self._examples(asked)
         batch = self.format.arrange(askable.encoded(self.layout, examples))
         known, longest = all(example.answer for example in examples), self.max_new_tokens
-        start = time.perf_counter()
+        start = time.perf_counter()  # once files are read for the limit
         written = self.generate(batch, None if known else longest)
         seconds = (time.perf_counter() - start) / len(examples)
         limit = limits.chain_limit(self, batch, self.removed)

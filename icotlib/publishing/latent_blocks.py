@@ -16,7 +16,7 @@ from icotlib.publishing.study_tables import (
     with_interval,
 )
 from icotlib.reporting.figures.style import arm_style
-from icotlib.reporting.statistics import over_seeds
+from icotlib.reporting.statistics import by_seed, over_seeds
 
 #: How budgets are named: whole steps take about as many seconds.
 BUDGETS = {"own": "own", "examples": "equal examples", "seconds": "about equal seconds"}
@@ -27,10 +27,10 @@ def quarrel() -> str:
     """What one curriculum gives with different contents of the latent places."""
     table = published.read("quarrel", "seed", "accuracy", "n")
     table = table[table.accuracy.groupby([table.task, table.split]).transform("max") > 0]
-    recycled = table[table.content == "recycled"].set_index(["task", "split", "seed"]).accuracy
+    recycled = dict(list(table[table.content == "recycled"].groupby(["task", "split"])))
 
     def less(rows: pd.DataFrame) -> str:
-        apart = (recycled - rows.set_index(["task", "split", "seed"]).accuracy).dropna()
+        apart = by_seed(recycled[rows.task.iloc[0], rows.split.iloc[0]], rows)
         return ", ".join(f"{100 * value:+.1f}" for value in apart) if apart.any() else ""
 
     columns: dict[str, Callable[..., Any]] = {

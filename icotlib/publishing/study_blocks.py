@@ -25,6 +25,7 @@ from icotlib.reporting.statistics import (
     EQUAL,
     SUCCESS,
     better_by_a_question,
+    by_seed,
     mean_over_seeds,
     over_seeds,
     spent,
@@ -137,16 +138,15 @@ def routing() -> str:
         for kind in ("confidence", "random")
     )
     for point, rows in chosen.groupby("point"):
-        other = random[random.point == point].set_index("seed").accuracy
-        mine = rows.set_index("seed").accuracy
-        gain = (mine - other).to_numpy(float)
+        others = random[random.point == point]
+        gain = by_seed(rows, others).to_numpy(float)
         value, low, high = (100 * x for x in mean_over_seeds(gain))
         better = better_by_a_question(gain, int(rows.n.max()))
         shown.append(
             {
                 "tokens a question": f"{rows.tokens.mean():.1f}",
-                "by confidence": f"{mine.mean():.2%}",
-                "at random": f"{other.mean():.2%}",
+                "by confidence": f"{rows.accuracy.mean():.2%}",
+                "at random": f"{others.accuracy.mean():.2%}",
                 "confidence less random, points (95% interval over seeds)": (
                     f"{value:.2f} ({low:.2f} to {high:.2f})"
                 ),

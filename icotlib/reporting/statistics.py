@@ -134,26 +134,28 @@ def mean_over_seeds(values: np.ndarray, shared: float = 0.0) -> Interval:
     return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
 
 
-def by_seed(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series:
-    """The accuracy of the first less that of the second, of each seed that both have.
+def by_seed(first: pd.DataFrame, second: pd.DataFrame, column: str = "accuracy") -> pd.Series:
+    """A column of the first rows less that of the second, means by seed, of each seed that both
+    have."""
+    means = (rows.groupby("seed")[column].mean() for rows in (first, second))
+    return next(means).sub(next(means)).dropna()
 
-    Args:
-        first, second: rows of a published table, one for each seed.
-    """
-    return (first.set_index("seed").accuracy - second.set_index("seed").accuracy).dropna()
+
+def less_by_seed(
+    first: pd.DataFrame, second: pd.DataFrame, column: str = "accuracy", shared: float = 0.0
+) -> Interval | None:
+    """The mean of `by_seed` with its interval as of `mean_over_seeds`; None for fewer than
+    `ENOUGH_SEEDS` seeds."""
+    apart = by_seed(first, second, column).to_numpy(float)
+    return mean_over_seeds(apart, shared) if len(apart) >= ENOUGH_SEEDS else None
 
 
 def paired_interval(first: pd.DataFrame, second: pd.DataFrame) -> Interval | None:
-    """The mean of `by_seed` with its 95% interval; None for fewer than `ENOUGH_SEEDS` seeds.
-
-    It is over seeds (Student's t), and over questions, which all seeds share: how the two differ
-    from seed to seed does not show what other questions would change.
-    """
-    apart = by_seed(first, second)
-    if len(apart) < ENOUGH_SEEDS:
-        return None
-    shared = math.hypot(_question_error(first), _question_error(second))
-    return mean_over_seeds(apart.to_numpy(float), shared)
+    """`less_by_seed` of accuracies, over questions too, which all seeds share: how the two differ
+    from seed to seed does not show what other questions would change."""
+    return less_by_seed(
+        first, second, shared=math.hypot(_question_error(first), _question_error(second))
+    )
 
 
 def _question_error(rows: pd.DataFrame) -> float:

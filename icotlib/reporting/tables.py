@@ -65,7 +65,9 @@ _NUMBER = re.compile(r"-?[\d,.]*(e-?\d+)?( \(.* to .*\))?$")
 NOT_SHOWN = ("configuration", "runs")
 
 
-def write_table(frame: pd.DataFrame, *files: str | Path) -> list[Path]:
+def write_table(
+    frame: pd.DataFrame, *files: str | Path, shown: pd.DataFrame | None = None
+) -> list[Path]:
     """Write a table such as `icot.summary()` as CSV, Markdown or LaTeX (booktabs), by its ending.
 
     Several files of one name are replaced together, also where their rows are others than before.
@@ -73,27 +75,32 @@ def write_table(frame: pd.DataFrame, *files: str | Path) -> list[Path]:
     Where the table has a column `runs`, every row names its runs, in a comment below the table or
     in the column itself, and a JSON file beside it holds commit, device and data hash of each.
 
+    Args:
+        shown: the same rows for readers, where their columns have other names than in CSV.
+
     Returns the paths of the files. Raises `ConfigError` for a table without rows, for another
     ending, and where a file would be replaced that is no such table, or is the origin of another.
     """
     named = [Path(file) for file in files]
+    rows = _rows_of(frame) if "runs" in frame else None
     for path in named:
         check_kind(path)
-        if "runs" in frame:
+        if rows is not None:
             check_replaceable(path)
-            _check_other_tables(path, _rows_of(frame), named)
+            _check_other_tables(path, rows, named)
         if not len(frame):
             raise ConfigError(f"the table has no row: {path} is not written")
-    origins = list(dict.fromkeys(path.with_suffix(".json") for path in named))
     for path in named:
         path.parent.mkdir(parents=True, exist_ok=True)
-    for beside in origins if "runs" in frame else ():  # no table stands there without its origin
-        write_json(beside, _origin(frame))
+    beside = [] if rows is None else list(dict.fromkeys(x.with_suffix(".json") for x in named))
+    for origin in beside:  # first, so that no table stands there without its origin
+        write_json(origin, _origin(frame))
     for path in named:
-        text = {".csv": as_csv, ".md": as_markdown, ".tex": as_latex}[path.suffix](frame)
+        kind = path.suffix
+        text = as_csv(frame) if kind == ".csv" else READ[kind](frame if shown is None else shown)
         with paths.whole_file(path) as part:
             part.write_text(text)
-    return [*named, *(origins if "runs" in frame else ())]
+    return [*named, *beside]
 
 
 def check_kind(path: Path) -> None:
@@ -152,6 +159,10 @@ def as_latex(frame: pd.DataFrame) -> str:
     sides = "".join(side_of(shown[name])[0] for name in shown)
     text = shown.to_latex(index=False, escape=True, column_format=sides)
     return "\n".join([*(f"% {line}" for line in _comment(frame)), text])
+
+
+#: How tables for readers are written, by their ending.
+READ = {".md": as_markdown, ".tex": as_latex}
 
 
 def side_of(texts: pd.Series) -> str:

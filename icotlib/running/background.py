@@ -150,15 +150,17 @@ class Training:
     @property
     def progress(self) -> list[Progress]:
         """How far each run is."""
-        in_hand = self._in_hand()
+        in_hand, failed = self._in_hand(), self._failed()
         pausing = any(order.with_suffix(".pausing").exists() for order in self._running())
-        return [self._progress_of(name, name in in_hand, pausing) for name in self.runs]
+        return [
+            self._progress_of(name, name in in_hand, name in failed, pausing) for name in self.runs
+        ]
 
     def table(self) -> pd.DataFrame:
         """One row per run: the fields of `Progress`."""
         return pd.DataFrame([vars(one) for one in self.progress])
 
-    def _progress_of(self, name: str, in_hand: bool, pausing: bool) -> Progress:
+    def _progress_of(self, name: str, in_hand: bool, failed: bool, pausing: bool) -> Progress:
         run, steps = self.runs[name], self.configs[name].train.steps
         done, said, rows = run.done, run.progress, run.metrics  # done first, as bars read them
         match = None
@@ -170,18 +172,18 @@ class Training:
             step = run.totals["step"]
             chain = run.totals["chain_length"]
             return Progress(name, "finished", step, steps, loss, match, removed, chain)
-        state = self._state_of(run, in_hand, pausing)
+        state = self._state_of(run, in_hand, failed, pausing)
         left = self._seconds_left(name, state, said)
         figures = (said.get("loss"), match, said.get("removed"), said.get("chain"))
         step = said.get("step", 0) if run.in_training else run.checkpoint_step
         return Progress(name, state, step, steps, *figures, left)
 
-    def _state_of(self, run: Run, in_hand: bool, pausing: bool) -> str:
+    def _state_of(self, run: Run, in_hand: bool, failed: bool, pausing: bool) -> str:
         said = run.progress
         if run.in_training:
             working = "testing" if "testing" in said else "training" if said else "loading"
             return "pausing" if pausing or run.stop_requested else working
-        if any(run.name in _failures(order) for order in self._orders()):
+        if failed:
             return "failed"
         if in_hand:
             return "pausing" if pausing else "waiting"
@@ -219,9 +221,12 @@ class Training:
         return {
             name
             for order in self._running()
-            for name in _content(order)["runs"]
-            if name not in _failures(order)
+            for name in set(_content(order)["runs"]) - _failures(order).keys()
         }
+
+    def _failed(self) -> set[str]:
+        """The names of all runs that have failed since they were asked for."""
+        return {name for order in self._orders() for name in _failures(order)}
 
 
 def _start(configs: Sequence[RunConfig], workers: int | None) -> None:

@@ -5,7 +5,6 @@ import dataclasses
 import json
 import textwrap
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,10 +121,7 @@ def execute(
     parameter_cells.check(values, parameter_types(notebook), notebook.stem)
     output = output or executed_folder(**values) / notebook.name
     output.parent.mkdir(parents=True, exist_ok=True)
-    part = output.with_name(f".{output.stem}-{uuid.uuid4().hex[:16]}.ipynb")
-    for left in output.parent.glob(f".{output.stem}-*.ipynb"):  # of executions that were killed
-        if paths.is_given_up(left):
-            left.unlink(missing_ok=True)
+    part = paths.part_of(output, ".part.ipynb")  # papermill writes to no other ending
     failed = output.with_name(f"failed-{output.name}")
     start = time.perf_counter()
     with _failures_explained(notebook, part, failed), environment(**BESIDE_OTHERS):

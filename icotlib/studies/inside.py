@@ -20,7 +20,7 @@ from icotlib.interp.report import MARGIN
 from icotlib.interp.variables import Variable
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import about_seeds, capital, doubt, points
-from icotlib.reporting.statistics import ENOUGH_SEEDS
+from icotlib.reporting.statistics import ENOUGH_SEEDS, less_by_seed
 from icotlib.running.progress import is_live
 from icotlib.studies.base import Member, measured_once, register
 from icotlib.studies.states import (
@@ -29,7 +29,6 @@ from icotlib.studies.states import (
     OfStates,
     asked,
     less_accurate,
-    less_by_seed,
     pairs_among,
 )
 from icotlib.tasks.questions import QuestionSet

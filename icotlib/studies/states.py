@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from icotlib import interp
 from icotlib.config import RunConfig
 from icotlib.experiments.distillation import icot_kd, kd_no_cot
@@ -12,7 +10,6 @@ from icotlib.experiments.interp import NO_COT_CONTROL
 from icotlib.experiments.stepwise import icot_si, no_cot, one_model, running_sums
 from icotlib.interp.report import MARGIN
 from icotlib.reporting.conclusions.sentences import capital, listed
-from icotlib.reporting.statistics import ENOUGH_SEEDS, Interval, mean_over_seeds
 from icotlib.studies.base import Member, Study, of_arm
 from icotlib.tasks.questions import QuestionSet
 
@@ -80,14 +77,6 @@ def asked(
 def pairs_among(names: Sequence[str]) -> list[tuple[str, str]]:
     """The pairs to compare of which both models are there."""
     return [(name, control) for name, control in PAIRS if name in names and control in names]
-
-
-def less_by_seed(rows: pd.DataFrame, others: pd.DataFrame, column: str) -> Interval | None:
-    """A column of one model's rows less that of another's, means by seed; None where the two have
-    too few seeds in common."""
-    means = (one.groupby("seed")[column].mean() for one in (rows, others))
-    apart = next(means).sub(next(means)).dropna().to_numpy(float)
-    return mean_over_seeds(apart) if len(apart) >= ENOUGH_SEEDS else None
 
 
 def less_accurate(study: Study, members: Sequence[Member]) -> list[str]:

@@ -19,6 +19,7 @@ from icotlib.interp.variables import Variable
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import about_seeds, capital, decided, points
 from icotlib.reporting.figures.inside import UNTRAINED, of_trained
+from icotlib.reporting.statistics import less_by_seed
 from icotlib.running.progress import is_live
 from icotlib.studies.base import Member, measured_once, register
 from icotlib.studies.states import (
@@ -27,7 +28,6 @@ from icotlib.studies.states import (
     OfStates,
     asked,
     less_accurate,
-    less_by_seed,
     pairs_among,
 )
 from icotlib.tasks.questions import QuestionSet

@@ -50,7 +50,10 @@ def answers_by_stage(run: Run | str, question: str | None = None) -> pd.DataFram
     Returns:
         one row per stage: `<unit> removed`, chain, answer, right, tokens written, milliseconds.
     """
-    model = StageModel.of(run)
+    return _at_all_stages(StageModel.of(run), question)
+
+
+def _at_all_stages(model: StageModel, question: str | None) -> pd.DataFrame:
     question = question or example_of(model.corpus)[0]
     stages = (model.at(removed) for removed in model.stages)
     return pd.DataFrame([_row(stage, *timed_answer(stage, question)) for stage in stages])
@@ -70,11 +73,12 @@ def timed_answer(model: StageModel, question: str, models: int = 1) -> tuple[Ans
 
 def runs_by_stage(runs: Mapping[str, Run], question: str | None = None) -> pd.DataFrame:
     """`answers_by_stage` of several runs, with a first column model. Raises as `check_units`."""
-    check_units([StageModel.of(run) for run in runs.values()])
-    tables = [answers_by_stage(run, question) for run in runs.values()]
-    for name, table in zip(runs, tables, strict=True):
+    models = {name: StageModel.of(run) for name, run in runs.items()}
+    check_units(list(models.values()))
+    tables = {name: _at_all_stages(model, question) for name, model in models.items()}
+    for name, table in tables.items():
         table.insert(0, "model", name)
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables.values(), ignore_index=True)
 
 
 def _row(stage: StageModel, answer: Answer, seconds: float) -> dict[str, object]:

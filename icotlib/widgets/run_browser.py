@@ -79,7 +79,8 @@ class Browser:
         self._make()
         self.box = self._arranged()
         self._filling = Filling()
-        self._picked_before: list[Run] = []
+        #: The runs that are shown; None where what is shown may be old.
+        self._picked_before: list[Run] | None = None
         for widget in (self.text, self.sort, *self.pickers.values()):
             widget.observe(self._filter, names="value")
         self.list.observe(self._picked, names="value")
@@ -137,7 +138,7 @@ class Browser:
         self.table = runs_table(runs)
 
     def _reload(self) -> None:
-        self._picked_before = []  # what is known of picked runs may be old
+        self._picked_before = None
         self._look()
         self._fill_pickers()
         self._filter()

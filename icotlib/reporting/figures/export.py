@@ -17,7 +17,7 @@ from icotlib import paths
 from icotlib.errors import ConfigError, did_you_mean
 from icotlib.reporting.figures.base import COLUMN, FONTS, PAGE, Look, saved
 from icotlib.reporting.figures.drawings import alt_text, drawing_of
-from icotlib.reporting.figures.replacing import FORMATS, of_another, put
+from icotlib.reporting.figures.replacing import FORMATS, files_of, of_another, put
 from icotlib.reporting.figures.resized import resized
 from icotlib.reporting.results import check_origin, provenance_of
 from icotlib.runs import Run
@@ -229,8 +229,7 @@ def check_replaceable(folder: Path, name: str) -> None:
         return
     origin = folder / f"{name}.json"
     check_origin(origin)
-    files = [folder / f"{name}.{ending}" for ending in ("csv", *FORMATS)]
-    there = [file for file in files if file.exists()]
+    there = files_of(name, folder)
     if there and not origin.exists():
         raise ConfigError(
             f"{there[0]} is there already, without the {origin.name} that `icot` writes beside "

@@ -37,10 +37,9 @@ _PANELS = {
 def decoded_and_used(table: pd.DataFrame) -> Figure:
     """For each chain token, how far it is decoded beyond its controls, and how often it is used.
 
-    Points are means over seeds, lines reach from the lowest seed to the highest. A token
-    counts as decodable, or as used, in a seed where the lower end of its interval lies above the
-    dashed line. Chance is what a random
-    direction gives, or a symbol drawn at random, whichever is more.
+    Points are means over seeds, lines reach from the lowest seed to the highest. A token counts
+    as decodable, or as used, in a seed where the lower end of its interval lies above the dashed
+    line. Chance is what a random direction gives, or a symbol drawn at random, whichever is more.
 
     Args:
         table: of the study `inside`.

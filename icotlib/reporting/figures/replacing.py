@@ -24,8 +24,13 @@ def of_another(name: str, folder: Path, origin: dict[str, Any]) -> set[Path]:
             return set()
     more = folder.glob(f"{glob.escape(name)}-*.csv")
     tables = {path for path in more if not path.with_suffix(".json").exists()}
+    return tables | set(files_of(name, folder))
+
+
+def files_of(name: str, folder: Path) -> list[Path]:
+    """The table of a figure and the figure itself, as far as they are there."""
     named = (folder / f"{name}.{ending}" for ending in ("csv", *FORMATS))
-    return tables | {path for path in named if path.exists()}
+    return [path for path in named if path.exists()]
 
 
 def put(made: Path, target: Path, replace: bool, others: set[Path]) -> list[Path]:
