@@ -930,6 +930,20 @@ def test_digits_on_a_circle_have_one_frequency():
     assert interp.digit_geometry(parity, digits)[1].share.iloc[4] == pytest.approx(1)
 
 
+def test_digits_by_layer_look_at_the_digit_asked_and_the_symbol_written():
+    model, config = made("mult-2x2", "one_model", 8, "gpt2")
+    questions = interp.draw_questions_of(config, 400)
+    found = interp.digits_by_layer(model, questions, "a0", symbol=0)
+    assert list(found) == ["embedding of a0", *(f"s0, layer {n + 1}" for n in range(model.layers))]
+    names, digits = model.position_names(questions), questions.questions[:, 0]
+    states = model.activations(questions)[0, names.index("a0")]
+    expected = interp.digit_geometry(states, digits)
+    for one, other in zip(found["embedding of a0"], expected, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+    with pytest.raises(ConfigError, match="no digit 'c7': it has a0, "):
+        interp.digits_by_layer(model, questions, "c7")
+
+
 def test_analyses_use_every_core_and_restore_the_number_of_threads(planted, monkeypatch):
     monkeypatch.setattr(processes, "cores", lambda: 3)
     model, questions = planted

@@ -355,8 +355,8 @@ def test_a_run_without_single_answers_is_compared_by_its_accuracy(trained, monke
 
 
 WORDS = [
-    (0.9, 0.6, 5, "A is better: A less B is 3", r"A: (89|90)\.\d%"),
-    (0.6, 0.9, 5, "B is better: A less B is -", r"A: (59|60)\.\d%"),
+    (0.9, 0.6, 5, "A is better: A minus B is 3", r"A: (89|90)\.\d%"),
+    (0.6, 0.9, 5, "B is better: A minus B is -", r"A: (59|60)\.\d%"),
     (0.6, 0.6, 5, "No difference is shown: ", r"A: (59|60)\.\d%"),
     (0.9, 0.6, 2, "needs at least 3 seeds", r"A: (89|90)\.\d%"),
 ]

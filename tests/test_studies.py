@@ -180,7 +180,7 @@ def test_the_main_study_says_what_it_found(runs_folder, capsys):
     assert "ICoT-SI less" not in printed  # it still writes steps
     assert main([*some, "--set", "data.test_examples=20"]) == 0
     printed = capsys.readouterr().out
-    assert "ICoT-SI less No CoT with as many examples as ICoT-SI: " in printed
+    assert "ICoT-SI minus No CoT with as many examples as ICoT-SI: " in printed
     assert "too few seeds for a claim" in printed
     (folder, other) = sorted((runs_folder / "studies").iterdir())
     assert all(one.name.startswith("main-smoke-") for one in (folder, other))
@@ -307,7 +307,7 @@ def test_contents_of_places_share_one_curriculum(runs_folder):
     tests = shown[["task", "split"]].drop_duplicates()
     assert len(said) == 5 * len(tests) > 5 * 2
     for task in ("mult-1x2", "graph-12-frontier"):
-        start = f"On {task}, recycled states (100.0%) less "
+        start = f"On {task}, recycled states (100.0%) minus "
         assert sum(one.startswith(start) for one in said) == 5
         assert all(" seeds in pairs: " in one for one in said)
 
@@ -480,7 +480,7 @@ def test_sentences_on_four_digits_are_of_the_last_stages_and_name_the_longest_be
         "The last token was removed after 1,500 and 1,600 examples. The longest stage before took "
         "1,000, with 2 removed."
     )
-    assert said[3].startswith("ICoT-SI less No CoT: 96.0 points")
+    assert said[3].startswith("ICoT-SI minus No CoT: 96.0 points")
     assert said[4] == "2 seeds are too few for a claim about others."
 
 
@@ -541,7 +541,7 @@ def test_four_digits_show_every_stage_of_the_chain_and_the_ends_of_the_others(ru
     spent = table[table.method == "icot_si"].examples
     assert spent.is_monotonic_increasing
     assert spent.max() == table[table.method == "no_cot"].examples.item()
-    assert any(said.startswith("ICoT-SI less No CoT") for said in answer.words)
+    assert any(said.startswith("ICoT-SI minus No CoT") for said in answer.words)
     left, right = answer.figure.axes[:2]
     assert len(left.get_lines()) == 3
     assert len(right.get_lines()) == 1
@@ -781,7 +781,7 @@ def test_sentences_on_subspaces_say_which_model_is_ahead_and_what_is_undecided()
         for (model, variable), values in follows.items()
     )
     said = get_study("das").words([], table)
-    (beside,) = [one for one in said if one.startswith("One model less Running sums")]
+    (beside,) = [one for one in said if one.startswith("One model minus Running sums")]
     assert "chain tokens 40.0 points" in beside
     assert re.search(r"sums of columns -?0\.0 points \(.*\), undecided", beside)
     assert not re.search(r"chain tokens [^;]*undecided", beside)
@@ -798,7 +798,7 @@ def test_sentences_on_states_say_by_how_much_and_whether_it_is_decided():
             one["selectivity"] = {"ICoT-SI": [0.1, 0.2, 0.0]}.get(model, [0.0, 0.1, 0.2])
             rows.append(one.assign(**columns))
     said = get_study("inside").words([], pd.concat(rows))
-    first = "ICoT-SI less Running sums, "
+    first = "ICoT-SI minus Running sums, "
     steered, selective = (
         next(one for one in said if one.startswith(first + what))
         for what in ("steered answers", "selectivity")

@@ -51,5 +51,5 @@ def print_outlook(
     if on_own_data:
         print(
             f"The run on your own data, which {on_own_data} makes, is not counted: plan it by "
-            "`icot train --set data.path=FOLDER --plan`."
+            "`icot train own_si --set data.path=FOLDER --set model.pretrained=MODEL --plan`."
         )

@@ -27,7 +27,14 @@ from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.ablation import ablate, knock_out
 from icotlib.interp.activations import discard_activations, stored_activations
 from icotlib.interp.explorer import CellReader, cell
-from icotlib.interp.geometry import attention, attention_tree, cka, cka_table, digit_geometry
+from icotlib.interp.geometry import (
+    attention,
+    attention_tree,
+    cka,
+    cka_table,
+    digit_geometry,
+    digits_by_layer,
+)
 from icotlib.interp.map_cells import Cell
 from icotlib.interp.patching import (
     effect_of_token,
@@ -74,6 +81,7 @@ __all__ = [
     "cka",
     "cka_table",
     "digit_geometry",
+    "digits_by_layer",
     "discard_activations",
     "draw_questions_of",
     "effect_of_token",

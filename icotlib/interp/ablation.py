@@ -1,5 +1,6 @@
 """Ablation: the accuracy that is left without a state, or without attention to a position."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -20,14 +21,15 @@ from icotlib.tasks.questions import QuestionSet
 def ablate(
     model: StageModel,
     questions: QuestionSet,
-    where: Iterable[tuple[int, int]],
+    where: Iterable[tuple[int, int]] | None = None,
     how: str = "mean",
     seed: int = 0,
 ) -> pd.DataFrame:
     """Accuracy of every answer symbol when one state no longer depends on the question.
 
     Args:
-        where: layers and positions of the residual stream, ablated one at a time.
+        where: layers and positions of the residual stream, ablated one at a time; by default every
+            position of every layer but the last one, whose states no other position reads.
         how: `mean` puts the mean over the questions in the state's place; `noise` draws from a
             normal distribution with that mean and the standard deviation of every coordinate.
 
@@ -41,6 +43,8 @@ def ablate(
         raise ConfigError(f"how must be 'mean' or 'noise', got {how!r}")
     inputs, positions = model.inputs(questions), model.answer_positions(questions)
     states, truth = model.residual_stream(inputs), forced_tokens(model, inputs, positions)
+    if where is None:
+        where = itertools.product(range(model.layers), range(states.shape[1]))
     generator = torch.Generator().manual_seed(seed)
     rows: list[dict[str, Any]] = []
     with cache_unchanged(model):

@@ -154,3 +154,33 @@ def digit_geometry(
     share = power / max(power.sum(), 1e-30)
     spectrum = {"frequency": range(1, 6), "share": share, "unordered": [2 / 9] * 4 + [1 / 9]}
     return points, pd.DataFrame(spectrum)
+
+
+def digits_by_layer(
+    model: StageModel, questions: QuestionSet, entry: str = "b0", symbol: int = 1
+) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
+    """`digit_geometry` of one digit of the question and of one symbol of the answer.
+
+    Args:
+        entry: a digit of the question, such as `b0`, the lowest one of the second factor: its
+            embedding.
+        symbol: a symbol of the answer, counted from 0: in each layer, the state at the position
+            that is about to write it.
+
+    Returns:
+        by what is looked at, the two tables of `digit_geometry`.
+
+    Raises `ConfigError` for a digit that the task's questions do not have.
+    """
+    known = list(questions.task.entry_names)
+    if entry not in known:
+        raise ConfigError(f"a question has no digit {entry!r}: it has {', '.join(known)}")
+    states = stored_activations(model, questions)
+    embedded = states[0, model.position_names(questions).index(entry)]
+    asked, written = questions.questions[:, known.index(entry)], questions.rendered.answer
+    position = int(model.answer_positions(questions)[symbol])
+    found = {f"embedding of {entry}": digit_geometry(embedded, asked)}
+    for layer in range(1, model.layers + 1):
+        before = digit_geometry(states[layer, position], written[:, symbol])
+        found[f"s{symbol}, layer {layer}"] = before
+    return found

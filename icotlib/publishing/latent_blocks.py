@@ -40,7 +40,7 @@ def quarrel() -> str:
         "forward passes": lambda rows: rows.passes.iloc[0],
         EXACT_MATCH: lambda rows: with_interval(over_seeds(rows)),
         "each seed": each,
-        "accuracy with recycled states less this row's, points by seed": less,
+        "accuracy with recycled states minus this row's, points by seed": less,
     }
     tests = pd.concat(rows for _, rows in table.groupby(["task", "split"], sort=False))
     return by_group(tests, ["task", "split", "content"], columns)

@@ -147,7 +147,7 @@ def routing() -> str:
                 "tokens a question": f"{rows.tokens.mean():.1f}",
                 "by confidence": f"{rows.accuracy.mean():.2%}",
                 "at random": f"{others.accuracy.mean():.2%}",
-                "confidence less random, points (95% interval over seeds)": (
+                "confidence minus random, points (95% interval over seeds)": (
                     f"{value:.2f} ({low:.2f} to {high:.2f})"
                 ),
                 "seeds in which confidence is better by a question or more": (

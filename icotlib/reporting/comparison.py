@@ -211,7 +211,7 @@ def _difference(samples: Sequence[Sample], difference: Interval) -> str:
     seeds = f"{counted(numbers[0], 'seeds')} each"
     if numbers[0] != numbers[1]:
         seeds = f"{numbers[0]} and {numbers[1]} seeds"
-    measured = f"A less B is {value:.1f} points, 95% interval {low:.1f} to {high:.1f}, {seeds}"
+    measured = f"A minus B is {value:.1f} points, 95% interval {low:.1f} to {high:.1f}, {seeds}"
     if min(numbers) < ENOUGH_SEEDS:
         return (
             f"{measured}. A claim about the two configurations needs at least {ENOUGH_SEEDS} seeds "

@@ -53,7 +53,7 @@ HEADINGS = {
     "train_steps": "training steps",
     "train_seconds": "training seconds",
     "relative_speed": "speed, No CoT = 1",
-    "A_less_B": "A less B, points",
+    "A_less_B": "A minus B, points",
     "A_seeds": "seeds of A",
     "B_seeds": "seeds of B",
 }

@@ -15,6 +15,7 @@ from icotlib.errors import ConfigError
 from icotlib.experiments.stepwise import one_model
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import less
+from icotlib.reporting.figures.style import BUDGETS as SPENT
 from icotlib.reporting.samples import sample_of
 from icotlib.studies.base import Member, Study, of_arm, register
 from icotlib.tasks import get_task
@@ -85,7 +86,9 @@ class Anytime(Study):
             general = groups.get((GENERALIST, removed))
             if arm == GENERALIST or general is None:
                 continue
-            named = f"{arm.capitalize()} ({special.accuracy.mean():.1%})"
+            stage, _, budget = arm.partition(", ")
+            named = f"a {stage} with {SPENT[budget.removesuffix(' budget')]}"
+            named = f"{named} ({special.accuracy.mean():.1%})"
             first = f"One model for all k, {removed} removed ({general.accuracy.mean():.1%})"
             said.append(less(first, named, sample_of(general), sample_of(special)))
         return said or ["No specialist is finished beside the one model."]

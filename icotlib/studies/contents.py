@@ -118,6 +118,6 @@ def _beside_recycled(where: str, contents: dict[str, pd.DataFrame]) -> list[str]
             said.append(f"{first} and {second}: too few seeds for a claim.")
         else:
             said.append(
-                f"{first} less {second}, {seeds} seeds in pairs: {points(found)}{doubt(found)}."
+                f"{first} minus {second}, {seeds} seeds in pairs: {points(found)}{doubt(found)}."
             )
     return said

@@ -146,14 +146,14 @@ def _beside(name: str, rows: pd.DataFrame, control: str, others: pd.DataFrame) -
     said = []
     columns = {
         "selectivity": "selectivity of probes",
-        "above_random": "steered answers less those of a random direction",
+        "above_random": "steered answers minus those of a random direction",
     }
     for column, what in columns.items():
         found = less_by_seed(rows, others, column)
         if found is None:
             continue
         said.append(
-            f"{capital(name)} less {control}, {what}, mean over tokens: "
+            f"{capital(name)} minus {control}, {what}, mean over tokens: "
             f"{points(found)}{doubt(found)}."
         )
     return said

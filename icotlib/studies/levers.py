@@ -78,7 +78,9 @@ class Levers(Study):
         groups = self.rows_by_arm(members)
         if _arm(RECIPE) not in groups:
             return ["No run of the whole recipe, the reference, is finished."]
-        named = {arm: f"{arm} ({rows.accuracy.mean():.1%})" for arm, rows in groups.items()}
+        named = {
+            arm: f"{_quoted(arm)} ({rows.accuracy.mean():.1%})" for arm, rows in groups.items()
+        }
         pairs = [(_arm(BESIDE.get(lever, RECIPE)), _arm(lever)) for lever in LEVERS]
         return [
             compared(named[first], groups[first], named[arm], groups[arm])
@@ -94,6 +96,11 @@ def problem_of(preset: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 def _arm(lever: tuple[str, str]) -> str:
     return "whole recipe" if lever == RECIPE else f"{lever[0]}: {lever[1]}"
+
+
+def _quoted(arm: str) -> str:
+    """An arm in a sentence: a lever and its value are one name."""
+    return f"“{arm}”" if ":" in arm else arm
 
 
 def changes_of(lever: tuple[str, str], preset: str, overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def _combinations(method: str, rows: pd.DataFrame) -> str:
     if found is None:
         return said
     each = ", ".join(f"{100 * value:+.1f}" for value in by_seed(unseen, seen))
-    said = f"{said} Unseen less seen, by seed: {each} points."
+    said = f"{said} Unseen minus seen, by seed: {each} points."
     if not decided(found):
         return f"{said} The data do not decide whether unseen combinations cost it accuracy."
     if found.value > 0:

@@ -152,4 +152,4 @@ def _beside(name: str, control: str, table: pd.DataFrame) -> str:
         found = less_by_seed(one, other, "accuracy")
         if found is not None:
             parts.append(f"{kind} {points(found)}{'' if decided(found) else ', undecided'}")
-    return f"{capital(name)} less {control}: {'; '.join(parts)}." if parts else ""
+    return f"{capital(name)} minus {control}: {'; '.join(parts)}." if parts else ""

@@ -72,11 +72,11 @@ def difference(first: str, second: str, found: Interval) -> str:
 
 
 def less(first: str, second: str, one: Sample, other: Sample) -> str:
-    """A difference as studies state it: `A less B: 2.0 points (95% interval ...)`, and whether the
+    """A difference as studies state it: `A minus B: 2.0 points (95% interval ...)`, and whether the
     data decide."""
     found = difference_interval(one, other)
     few = "" if min(one.seeds, other.seeds) >= ENOUGH_SEEDS else "; too few seeds for a claim"
-    return f"{first} less {second}: {points(found)}{doubt(found)}{few}."
+    return f"{first} minus {second}: {points(found)}{doubt(found)}{few}."
 
 
 def against_first(what: str, samples: Mapping[str, Sample]) -> list[str]:

@@ -19,6 +19,7 @@ from icotlib.reporting.figures.base import (
     legend_outside,
     new_figure,
     percent,
+    small_type,
 )
 from icotlib.reporting.figures.means import draw_mean
 from icotlib.reporting.figures.style import CYCLE, color_of, marker_of, seeds_text
@@ -58,6 +59,8 @@ def probed_teacher_states(table: pd.DataFrame) -> Figure:
         ax.fill_between(rows.layer, rows.ci_low, rows.ci_high, color=color, alpha=0.15, lw=0)
     _layers(ax)
     percent(ax, "chain token decoded")
+    if (table.majority == 1).any():
+        ax.set_title("gaps: layers whose token is the same in all examples", fontsize=small_type())
     legend_outside(figure, loc="outside right center")
     return figure
 
@@ -157,8 +160,8 @@ def ablations(table: pd.DataFrame) -> Figure:
     """
     figure, ax = new_figure(PAGE * 0.7, 0.5 + 0.24 * len(table))
     y, (student, _, coupled) = np.arange(len(table)), phase_colors()
-    ax.barh(y, table.accuracy, xerr=interval(table), color=coupled, capsize=2)
-    ax.scatter(table.student, y, color=student, zorder=3, s=18)
+    ax.barh(y, table.accuracy, 0.5, xerr=interval(table), color=coupled, capsize=2)
+    ax.scatter(table.student, y + 0.38, color=student, zorder=3, s=12)
     ax.set_yticks(y, list(table.name))
     ax.invert_yaxis()
     ax.set_xlim(0, 1.03)
@@ -207,12 +210,17 @@ def depth_over_seeds(table: pd.DataFrame) -> Figure:
         for color, marker, phase in zip(phase_colors(), phase_markers(), phases, strict=False)
     ]
     by_depth, deepest = distilled[distilled.coverage == whole], distilled.layers.max()
+    edge = table.layers.max()
     _draw_groups(left, by_depth, "layers", looks, 0.12)
     for number, (method, rows) in enumerate(others.groupby("method", sort=False)):
         look = {"color": color_of(str(method)), "marker": marker_of(str(method))}
         look["label"] = method_label(str(method))
-        draw_mean(left, rows.layers.iloc[0] + 0.36 + 0.24 * number, rows, look)
-    left.set_xticks(sorted(table.layers.unique()))
+        draw_mean(left, edge + 1 + 0.5 * number, rows, look)
+    depths, kinds = sorted(distilled.layers.unique()), others.method.nunique()
+    ticks = {depth: f"{depth:.0f}" for depth in depths}
+    if kinds:
+        ticks[edge + 1 + 0.25 * (kinds - 1)] = f"{others.layers.max():.0f},\nno states\nread"
+    left.set_xticks(list(ticks), list(ticks.values()))
     left.set_xlabel("layers")
     left.set_title(seeds_text(table))
     _draw_groups(right, distilled[distilled.layers == deepest], "coverage", looks, 0.012)

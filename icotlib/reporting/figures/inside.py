@@ -28,8 +28,8 @@ _FILLED = ("full", "none", "top", "bottom")
 
 #: What `decoded_and_used` shows of each chain token, and how the panels are called.
 _PANELS = {
-    "selectivity": "decoded: probe less\nbest control (points)",
-    "above_chance": "used: steered answers\nless chance (points)",
+    "selectivity": "decoded: probe minus\nbest control (points)",
+    "above_chance": "used: steered answers\nminus chance (points)",
 }
 
 
@@ -51,7 +51,8 @@ def decoded_and_used(table: pd.DataFrame) -> Figure:
     axes = figure.subplots(len(_PANELS), 1, sharex=True)
     for ax, (column, label) in zip(axes, _PANELS.items(), strict=True):
         ax.axhline(0, color=CONTROL, lw=0.8)
-        ax.axhline(MARGIN, color=CONTROL, lw=0.8, ls="--")
+        line = ax.axhline(MARGIN, color=CONTROL, lw=0.8, ls="--")
+        line.set_label(f"{100 * MARGIN:.0f} points")
         _draw_models(ax, table, column, tokens)
         ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))  # a difference
         ax.set_ylabel(label)
@@ -89,7 +90,7 @@ def exchanged(table: pd.DataFrame, kinds: pd.Series) -> Figure:
         own = table[kinds == kind]
         _draw_models(ax, own, "accuracy", _in_order(own.variable))
         line = ax.axhline(own.control.mean(), color=CONTROL, lw=0.8, ls="--")
-        line.set_label("random subspaces" if ax is axes[0, 0] else None)
+        line.set_label("random subspaces")
         percent(ax, "")
         ax.set_title(kind)
     for ax in axes.flat[len(shown) :]:

@@ -73,6 +73,8 @@ def probes_through_removal(table: pd.DataFrame) -> Figure:
         ax.set_title(title)
         ax.set_xlabel("chain tokens removed")
     color_bar(figure, image, list(axes), "probe accuracy", fraction=0.03, pad=0.01)
+    keys = "right of the red line: the token is removed; input: the best probe of the question"
+    figure.suptitle(keys, fontsize=small_type())
     return figure
 
 

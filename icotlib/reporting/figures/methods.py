@@ -141,6 +141,9 @@ def accuracy_vs_removed(table: pd.DataFrame) -> Figure:
 def accuracy_vs_speed(table: pd.DataFrame) -> Figure:
     """Accuracy against speed at batch 1, relative to No CoT; one point per run and stage.
 
+    A line joins the stages of a run, from the first to the last of which numbers say how many
+    tokens are removed.
+
     Args:
         table: rows of `results_table` with measured speeds.
     """
@@ -157,11 +160,24 @@ def accuracy_vs_speed(table: pd.DataFrame) -> Figure:
             label=method_label(method),
             lw=0,
         )
+        for _, stages in rows.groupby("run"):
+            _join_stages(ax, stages.sort_values("removed"), color_of(method))
     ax.set_xlabel("speed relative to No CoT (batch 1)")
     ax.set_xlim(left=0)
     percent(ax)
     ax.legend(loc="best")
     return figure
+
+
+def _join_stages(ax: Axes, stages: pd.DataFrame, color: str) -> None:
+    """A line through the stages of one run, in order; of one stage nothing is drawn."""
+    if len(stages) < 2:
+        return
+    ax.plot(stages.relative_speed, stages.accuracy, color=color, lw=0.5, alpha=0.6)
+    for stage in stages.iloc[[0, -1]].itertuples():
+        at, text = (stage.relative_speed, stage.accuracy), f"{stage.removed}"
+        place = {"xytext": (3, -3), "textcoords": "offset points", "va": "top"}
+        ax.annotate(text, at, fontsize=small_type(), color=color, **place)
 
 
 @styled

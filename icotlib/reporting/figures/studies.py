@@ -88,8 +88,8 @@ def _draw_rule(
 def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
     """Accuracy against the time of an answer, a panel for each task and budget.
 
-    Methods with a budget of their own are in every panel, hollow. Points are means over seeds, bars
-    their 95% intervals. Points of nearly the same time stand beside each other.
+    Methods with a budget of their own are in every panel of their task, hollow. Points are means
+    over seeds, bars their 95% intervals. Points of nearly the same time stand beside each other.
 
     Args:
         table: of the study `methods`.
@@ -118,6 +118,9 @@ def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
         ax.set_title("\n".join([f"{task}, {seeds_text(rows)}", *lines]))
         percent(ax, WITH_BARS)
         ax.label_outer(remove_inner_ticks=False)
+    if own.any():
+        hollow = {"marker": "o", "mfc": "white", "color": CONTROL, "ls": "", "ms": 5}
+        axes.flat[-1].plot([], [], label="hollow: a budget\nof its own", **hollow)
     legend_outside(figure, loc="outside right center")
     return figure
 
@@ -186,9 +189,9 @@ def _contents_panel(ax: Axes, rows: pd.DataFrame) -> None:
     percent(ax, WITH_BARS)
 
 
-#: How the groups of the study `anytime` look.
-_MARKERS = ("o", "^", "s", "D", "v", "P")
-_COLORS = (ACCENT, CONTROL, *CYCLE[2:6])
+#: How specialists of the study `anytime` look, whose one model looks as it does everywhere.
+_MARKERS = ("s", "D", "v", "P")
+_COLORS = (CONTROL, *CYCLE[2:5])
 
 
 @styled
@@ -201,9 +204,12 @@ def anytime(table: pd.DataFrame) -> Figure:
         table: of the study `anytime`.
     """
     figure, ax = new_figure(COLUMN, 3.0)
-    groups = list(table.groupby(kinds_of(table)))
+    groups, others = list(table.groupby(kinds_of(table))), zip(_COLORS, _MARKERS, strict=True)
     for number, (kind, rows) in enumerate(groups):
-        look = {"color": _COLORS[number], "marker": _MARKERS[number], "label": kind}
+        special = (rows.kind == "specialist").all()
+        own_look = color_of("one_model"), marker_of("one_model")
+        color, marker = next(others) if special else own_look
+        look = {"color": color, "marker": marker, "label": kind}
         offset = 0.15 * (number - (len(groups) - 1) / 2)
         for removed, own in rows.groupby("removed"):
             draw_mean(ax, removed + offset, own, look)

@@ -25,7 +25,7 @@ def probing(canvas: Canvas) -> None:
     for number, name in enumerate(controls):
         canvas.box(0.5 + 0.8 * number, 0.34, 0.72, 0.4, name, "faint")
     canvas.words(3.34, 0.34, "controls, probed\nalike: the best\none counts", small=True, ha="left")
-    canvas.words(2.45, 1.28, "score less best control: selectivity", small=True, ha="left")
+    canvas.words(2.45, 1.28, "score minus best control: selectivity", small=True, ha="left")
 
 
 @picture(2.3)
@@ -89,7 +89,7 @@ def decoded_and_used(canvas: Canvas) -> None:
         canvas.arrow((1.04, y), (1.7, 0.95))
     canvas.cell((1.85, 0.95), 0.2, "marked")
     canvas.words(1.85, 0.66, "one state", small=True)
-    for y, name in ((1.35, "decoded?\nprobe less control"), (0.5, "used?\nsteered answers")):
+    for y, name in ((1.35, "decoded?\nprobe minus control"), (0.5, "used?\nsteered answers")):
         canvas.arrow((2.0, 0.95), (2.6, y), ACCENT)
         canvas.box(3.3, y, 1.3, 0.44, name, "marked")
     canvas.words(0.55, 1.8, "some seeds each", small=True)
