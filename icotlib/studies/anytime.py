@@ -15,7 +15,7 @@ from icotlib.errors import ConfigError
 from icotlib.experiments.stepwise import one_model
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import less
-from icotlib.reporting.figures.style import BUDGETS as SPENT
+from icotlib.reporting.figures.style import SPENT
 from icotlib.reporting.samples import sample_of
 from icotlib.studies.base import Member, Study, of_arm, register
 from icotlib.tasks import get_task

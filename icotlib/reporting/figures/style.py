@@ -62,14 +62,14 @@ def seeds_text(rows: pd.DataFrame) -> str:
 
 
 #: What the budgets of the study `anytime` are called, beside that of its one model.
-BUDGETS = {"whole": "as many examples", "fifth": "a fifth of the examples"}
+SPENT = {"whole": "as many examples", "fifth": "a fifth of the examples"}
 
 
 def kinds_of(table: pd.DataFrame) -> pd.Series:
     """What each row of the study `anytime` is called: its kind, and its budget where a kind has
     several."""
     several = table.groupby("kind").budget.transform("nunique") > 1
-    return table.kind.mask(several, table.kind + ", " + table.budget.replace(BUDGETS))
+    return table.kind.mask(several, table.kind + ", " + table.budget.replace(SPENT))
 
 
 def color_of(method: str) -> str:
