@@ -28,6 +28,7 @@ from icotlib.data.corpus import examples_of
 from icotlib.data.files import write_examples
 from icotlib.data.inputs import remove
 from icotlib.data.layout import EncodedBatch, Layout
+from icotlib.data.run_data import build_layout
 from icotlib.data.symbols import symbol_tokenizer
 from icotlib.errors import ConfigError
 from icotlib.evaluation.generation import generate, logits_of
@@ -218,6 +219,15 @@ def test_what_an_architecture_cannot_be_is_an_error_with_its_settings(
         ConfigError, match=rf"(?s)(?=.*{architecture}).*model\.(width|options)|decided by"
     ):
         build_and_check()
+
+
+def test_a_vocabulary_of_symbols_is_loaded_again_whatever_the_architecture_prefers(runs_folder):
+    run = train(config_of("qwen2"))  # AutoTokenizer would take Qwen2's class, which loses it
+    model = load(run)
+    assert model.answer("37 * 84").tokens > 0
+    layout = build_layout(config_of("gpt2", **{"model.pretrained": str(run.weights())}), [])
+    assert layout.exact
+    assert layout.tokenizer.get_vocab() == model.layout.tokenizer.get_vocab()
 
 
 def test_a_sliding_window_is_decoded_as_it_is_trained():

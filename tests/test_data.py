@@ -245,6 +245,31 @@ def test_questions_that_read_alike_may_not_be_in_two_splits(tmp_path, one, other
         load_corpus(DataConfig(path=str(tmp_path)))
 
 
+def test_a_split_may_not_ask_a_question_twice(tmp_path):
+    asked = {"train": ["t", "t"], "valid": ["v"], "test": ["w", "x", "W"]}
+    write_folder(tmp_path / "twice", **asked)
+    twice = r"test.txt:3: the question of line 1 is asked again, 'W'; `icot prepare .*` leaves it"
+    with pytest.raises(DataError, match=twice):
+        load_corpus(DataConfig(path=str(tmp_path / "twice")))
+    write_folder(tmp_path, **asked | {"test": ["w", "x"]})
+    assert len(load_corpus(DataConfig(path=str(tmp_path))).train) == 2  # in training it may
+    lines = (tmp_path / "train.txt").read_text().replace("#### ", "#### 7", 1)
+    (tmp_path / "train.txt").write_text(lines)
+    with pytest.raises(DataError, match=r"train.txt:2: the question of line 1 has another answer"):
+        load_corpus(DataConfig(path=str(tmp_path)))
+
+
+@pytest.mark.parametrize("method", ["icot_si", "one_model", "explicit_cot", "coconut", "codi"])
+def test_methods_that_train_on_chains_refuse_data_without_any(tmp_path, method):
+    for split in ("train", "valid", "test"):
+        rows = [Example(f"{split} {n}", "", "1") for n in range(4)]
+        write_examples(tmp_path / f"{split}.txt", rows)
+    own = {"data.path": str(tmp_path), "train.batch_size": 2}
+    with pytest.raises(ConfigError, match=f"no example of .* has a chain, and {method} trains on"):
+        RunData(RunConfig().override(own | {"method": method}))
+    assert RunData(RunConfig().override(own | {"method": "no_cot"})).longest_chain == 0
+
+
 # --- what a run reads --------------------------------------------------------------------------
 
 SIZES = {"data.valid_examples": 20, "data.test_examples": 20, "train.batch_size": 6}

@@ -107,6 +107,11 @@ def test_a_fixed_delta_stops_at_the_second_separator():
     assert found == [4 / 11, 9 / 11, 1.0, 1.0]
 
 
+def test_a_model_of_one_layer_is_refused_before_its_teacher_is_trained():
+    with pytest.raises(ConfigError, match=r"at least two layers: set model\.layers=2 or more"):
+        experiments.icot_kd("smoke", overrides={"model.layers": 1})
+
+
 def test_a_single_layer_has_no_diagonal():
     with pytest.raises(ConfigError, match="at least two layers"):
         diagonal(rows([2], [3]), 1)

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from icotlib.data.files import read_examples
@@ -14,6 +14,9 @@ from icotlib.data.symbols import symbol_tokenizer
 from icotlib.errors import ConfigError, DataError
 from icotlib.tasks import Example, SymbolBatch, get_task
 from tests.helpers import bytes_tokenizer, unigram_tokenizer
+
+#: Steps of a chain that WordPiece gives back as `< < 2 + 3 = 5 > >`.
+WORDS = Example("2 + 3 + 4?", "<<2+3=5>> <<5+4=9>> <<9*1=9>>", "9")
 
 FIELDS = ("ids", "question", "chain", "total")
 
@@ -233,3 +236,18 @@ def test_padding_is_a_token_of_the_model():
     tokenizer.add_special_tokens({"pad_token": "[PAD]"})
     batch = Layout(tokenizer).encode([Example("1", "2", "3"), Example("1 2 3", "1 2", "2")])
     assert batch.ids.max() < rows
+
+
+def test_written_steps_are_counted_as_the_tokenizer_gives_them_back():
+    wordpiece = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    wordpiece.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    wordpiece.decoder = decoders.WordPiece()
+    special = ["[UNK]", "[SEP]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=99, special_tokens=special, show_progress=False)
+    wordpiece.train_from_iterator([" ".join(WORDS) + " ####"] * 3, trainer)
+    ends = {"eos_token": "[SEP]", "unk_token": "[UNK]"}
+    layout = Layout(PreTrainedTokenizerFast(tokenizer_object=wordpiece, **ends), step_end=">>")
+    batch = layout.encode([WORDS])
+    written = batch.ids[:, batch.question[0] : batch.total[0]]
+    assert "> >" in layout.texts(written)[0]
+    assert layout.measured(written).chain.tolist() == batch.removal_units.tolist() == [3]

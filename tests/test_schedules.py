@@ -321,6 +321,25 @@ def test_what_steps_alone_do_not_decide_is_not_planned(made):
     assert made.test_stages() == list(range(11))
 
 
+def test_a_run_that_is_too_short_for_its_chain_says_how_long_it_must_be():
+    made = schedule("linear", warmup_steps=5, steps_per_epoch=10, pace=1.0)
+    assert made.left_by(105, "tokens") == (
+        "it ends with 9 of 10 tokens removed: all are from train.steps=106 on"
+    )
+    assert made.left_by(106, "tokens") == ""
+    assert made.stages(106)[-1] == (105, 10)
+    assert schedule("adaptive").left_by(3, "tokens") == ""  # accuracy decides
+    slow = schedule("linear", steps_per_epoch=10**9, pace=1.0)
+    assert slow.left_by(50, "steps") == "it ends with 0 of 10 steps removed"
+
+
+def test_a_schedule_refuses_settings_that_contradict_each_other():
+    with pytest.raises(ConfigError, match=r"removal\.collapsed=0.5 is above removal\.good=0.1"):
+        schedule("rollback", good=0.1, collapsed=0.5)
+    with pytest.raises(ConfigError, match=r"removal\.replay must be at most 0\.99, got 1"):
+        schedule("adaptive", replay=1.0)
+
+
 def test_a_schedule_refuses_settings_out_of_range():
     with pytest.raises(ConfigError, match=r"removal\.threshold must be at most 1, got 2"):
         schedule("adaptive", threshold=2)

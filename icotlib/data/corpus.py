@@ -211,12 +211,33 @@ def _read_corpus(folder: Path, config: DataConfig) -> Corpus:
         symbols.update(*(part.split() for example in examples.values() for part in example))
         limit = getattr(config, f"{split}_examples")
         sets[split] = dict(itertools.islice(examples.items(), limit))
+    _check_repeats(folder, sets)
     _check_disjoint(folder, sets)
     datasets = {split: _dataset(list(examples.values())) for split, examples in sets.items()}
     digest = _digest(datasets["valid"], datasets["test"], datasets["train"], "")
     return Corpus(
         **datasets, task=None, held_out=NO_KEYS, digest=digest, symbols=tuple(sorted(symbols))
     )
+
+
+def _check_repeats(folder: Path, sets: dict[str, dict[int, Example]]) -> None:
+    """Raises `DataError` for a question that a split asks again: in training with another answer,
+    in a held-out split at all, whose interval counts every question once.
+
+    Args:
+        sets: by split, the examples by the number of their line.
+    """
+    for split, examples in sets.items():
+        first: dict[str, int] = {}
+        for number, example in examples.items():
+            line = first.setdefault(same_question(example.question), number)
+            other = examples[line].answer != example.answer
+            if line != number and (other or split != "train"):
+                how = "has another answer" if other else "is asked again"
+                raise DataError(
+                    f"{folder / split}.txt:{number}: the question of line {line} {how}, "
+                    f"{example.question!r}; `icot prepare {folder} --out FOLDER` leaves it out"
+                )
 
 
 def _check_disjoint(folder: Path, sets: dict[str, dict[int, Example]]) -> None:

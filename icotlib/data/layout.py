@@ -312,7 +312,15 @@ class Layout:
         """The number of steps before the answer, `[n]`."""
         chains = [row[:end] for row, end in zip(rows.tolist(), before_answer.tolist(), strict=True)]
         texts = self.tokenizer.batch_decode(chains, skip_special_tokens=True)
-        return torch.tensor([count_steps(text, self._step_end or "") for text in texts])
+        return torch.tensor([count_steps(text, self._step_text) for text in texts])
+
+    @cached_property
+    def _step_text(self) -> str:
+        """`step_end` as it reads in what the tokenizer decodes: `> >` for `>>`, for example."""
+        end = self._step_end or ""
+        (text,) = self.tokenizer.batch_decode(self._tokens([end]), skip_special_tokens=True)
+        same = text.replace(" ", "") == end.replace(" ", "") and text.strip()
+        return text.strip() if same else end
 
     def given_back(self, answers: Sequence[str]) -> list[str | None]:
         """Answers as they read when the model has written them: encoded, and decoded again.

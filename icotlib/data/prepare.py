@@ -151,12 +151,10 @@ def count_tokens(tokenizer: str, examples: list[Example]) -> list[int]:
     Args:
         tokenizer: the folder or hub id of a model whose tokenizer counts.
     """
-    from transformers import AutoTokenizer
-
     from icotlib.data.layout import Layout
-    from icotlib.system.pretrained import load_pretrained
+    from icotlib.system.pretrained import load_pretrained, tokenizer_class
 
-    layout = Layout(load_pretrained(AutoTokenizer, tokenizer, "--tokenizer"))
+    layout = Layout(load_pretrained(tokenizer_class(tokenizer), tokenizer, "--tokenizer"))
     blocks = [examples[start : start + 1000] for start in range(0, len(examples), 1000)]
     return [length for block in blocks for length in layout.encode(block).total.tolist()]
 

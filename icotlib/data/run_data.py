@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
 
 from icotlib import paths
 from icotlib.config import RunConfig
@@ -20,7 +20,7 @@ from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.data.symbols import ANSWER_DELIMITER, EOS, SEP, symbol_tokenizer
 from icotlib.errors import ConfigError
 from icotlib.system import seals
-from icotlib.system.pretrained import check_pretrained, load_pretrained
+from icotlib.system.pretrained import check_pretrained, load_pretrained, tokenizer_class
 
 #: Training sets of at least so many examples are stored on disk as tokens.
 MANY = 10_000
@@ -44,6 +44,7 @@ class RunData:
         _check_steps(config, self.corpus, sets)
         #: Removal units (tokens or steps) of the longest chain.
         self.longest_chain = _longest_chain(config, self.corpus, sets)
+        _check_chains(config, self.longest_chain)
         #: Tokens of the longest sequence.
         self.longest_total = _longest_total(config, self.corpus, sets, self.longest_chain)
         self._batches = _training_batches(config, self.corpus, self.layout, self.train)
@@ -89,7 +90,7 @@ def build_layout(config: RunConfig, symbols: Sequence[str]) -> Layout:
         tokenizer = symbol_tokenizer(symbols)
     else:
         model.check_content()
-        tokenizer = load_pretrained(AutoTokenizer, model.pretrained)
+        tokenizer = load_pretrained(tokenizer_class(model.pretrained), model.pretrained)
         rows = getattr(_text_config(model.pretrained), "vocab_size", None)
         if rows and (tokenizer.pad_token_id or 0) >= rows:
             # A padding token that was added, and no row for it: no position sees padding, so that
@@ -132,6 +133,16 @@ def _check_steps(config: RunConfig, corpus: Corpus, sets: Sequence[EncodedBatch]
         raise ConfigError(
             f"{section}.step_end={step_end!r} occurs inside no chain, so that there are no "
             f"steps to remove; a chain here is {chain!r}"
+        )
+
+
+def _check_chains(config: RunConfig, longest: int) -> None:
+    """Raises `ConfigError` for a method that trains on chains where no example has one."""
+    if longest == 0 and config.spec.reads_chains:
+        raise ConfigError(
+            f"no example of {config.data.path or config.task} has a chain, and {config.method} "
+            "trains on chains: put the steps between || and #### of each line, or take method "
+            "no_cot"
         )
 
 

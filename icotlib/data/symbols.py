@@ -16,8 +16,8 @@ SPACES = "Ġ▁ "
 def symbol_tokenizer(symbols: Sequence[str]) -> PreTrainedTokenizerFast:
     """A tokenizer with one token per symbol, symbols separated by spaces.
 
-    It is saved with a model and reloads through `AutoTokenizer`. There is no `<unk>`: encoding a
-    symbol that it does not know is an error.
+    It is saved with a model and loaded by the class of `system.pretrained.tokenizer_class`. There
+    is no `<unk>`: encoding a symbol that it does not know is an error.
 
     Raises `ConfigError` for a symbol that the layout has already, occurs twice, or is not one word.
     """

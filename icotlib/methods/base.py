@@ -80,6 +80,8 @@ class Method(Plannable, ABC):
     answers: ClassVar[bool] = True
     #: Whether plain transformers can load the weights and generate with them.
     plain_model: ClassVar[bool] = True
+    #: Whether it trains on chains, so that data without any are an error.
+    reads_chains: ClassVar[bool] = True
     #: Whether the model's dropout is on while it trains.
     dropout: ClassVar[bool] = True
     #: Whether adapters (`model.lora`) are saved as such; otherwise merged into the weights.

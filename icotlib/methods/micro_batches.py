@@ -31,7 +31,7 @@ class MicroBatch(NamedTuple):
 
     #: Its share of the batch's loss; the gradients of all parts add up to one optimizer step.
     loss: Tensor
-    #: Tokens that went through the model, padding aside.
+    #: Tokens of the sequences, padding aside: question, remaining chain, answer and marks.
     tokens: int
 
 

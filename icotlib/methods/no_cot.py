@@ -37,6 +37,7 @@ class NoCoT(CausalLMMethod):
     color = "#D55E00"
     marker = "v"
     baseline = True
+    reads_chains = False
     sections: ClassVar = {"removal": NoCoTSettings}
 
     @classmethod

@@ -4,7 +4,7 @@ Explicit CoT removes nothing, No CoT and distillation remove everything; stepwis
 has the schedules between (`icotlib.methods.stepwise.schedules`).
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from icotlib.data.inputs import InputFormat
 from icotlib.data.layout import EncodedBatch
+from icotlib.settings import MOST_STEPS
 
 #: Steps whose results stay on the device until all are read at once, so that no step waits for it.
 #: A schedule that accuracy drives therefore decides once in so many steps.
@@ -91,6 +92,16 @@ class Schedule:
             found.append((step, self.removed_at(step)))
             step = bisect_right(range(steps), found[-1][1], lo=step, key=self.removed_at)
         return found
+
+    def left_by(self, steps: int, unit: str) -> str:
+        """What a run of so many steps leaves of the chain, in a sentence; empty where it leaves
+        nothing, or where the step alone does not decide."""
+        last = max((removed for _, removed in self.stages(steps)), default=self.final_stage)
+        if last >= self.final_stage:
+            return ""
+        said = f"it ends with {last} of {self.final_stage} {unit} removed"
+        needed = bisect_left(range(MOST_STEPS), self.final_stage, key=self.removed_at) + 1
+        return said if needed > MOST_STEPS else f"{said}: all are from train.steps={needed:,} on"
 
     def test_stages(self) -> list[int]:
         """The stages that the final test reports, where they have no weights of their own."""

@@ -5,8 +5,8 @@
     positions   position ids reach the model, if they are to be kept
     decoding    answers written token by token have the logits of training
 
-Three forward passes over two examples, less than a step of training. They leave random numbers and
-weights as they are.
+Fewer than ten forward passes over two examples, about as long as a step of training. They leave
+random numbers and weights as they are.
 """
 
 import warnings

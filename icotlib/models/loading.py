@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
 from icotlib.data.layout import Layout
@@ -17,7 +17,7 @@ from icotlib.models.padding import unchecked_padding
 from icotlib.registry import METHODS
 from icotlib.runs import Run
 from icotlib.system import seals
-from icotlib.system.pretrained import lacking
+from icotlib.system.pretrained import lacking, tokenizer_class
 
 #: The file of the settings of a layout, beside the weights.
 LAYOUT = "layout.json"
@@ -66,7 +66,7 @@ def load_model(
         spaced_separators = bool(saved.get("spaced_separators"))
     step_end = saved.get("step_end") if step_end is None else step_end
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = tokenizer_class(folder).from_pretrained(folder, trust_remote_code=False)
         return model, Layout(tokenizer, spaced_separators, step_end)
     except Exception as error:  # tokenizers raise types of their own
         raise RunError(f"{folder}: its tokenizer cannot be loaded: {error}") from None

@@ -48,6 +48,8 @@ class Plan:
     stages: tuple[tuple[int, int], ...]
     #: The schedule in a sentence, where `stages` is empty.
     schedule: str
+    #: What of the chain is never removed, in a sentence; empty where nothing is.
+    left: str
     #: The unit of removal, `tokens` or `steps`.
     unit: str
     #: Tokens, operations and memory; phases that it builds on are not included.
@@ -83,6 +85,8 @@ class Plan:
             yield f"  {self.unit} removed: {listed(self.stages)}"
         else:
             yield f"  {self.schedule}"
+        if self.left:
+            yield f"  {self.left}"
         yield (
             f"  {cost.parameters:,} parameters; {cost.state / 2**20:,.0f} MiB for weights, "
             f"gradients and optimizer, about {cost.activations / 2**20:,.0f} MiB for activations "
@@ -165,6 +169,7 @@ def plan_run(
         steps * config.train.batch_size,
         tuple(schedule.stages(steps)),
         schedule.describe(config.input_format.unit),
+        schedule.left_by(steps, config.input_format.unit),
         config.input_format.unit,
         cost,
         peaks,

@@ -18,7 +18,7 @@ _HEAD = """\
 
 {place}
 model = AutoModelForCausalLM.from_pretrained(path).eval()
-tokenizer = AutoTokenizer.from_pretrained(path)
+tokenizer = {tokenizer}.from_pretrained(path)
 
 
 """
@@ -83,7 +83,7 @@ written = icot.generate(model, layout, batch{shift}, max_new_tokens={new})
 print(layout.texts(written)[0])
 """
 
-_TRANSFORMERS = ["import torch", "from transformers import AutoModelForCausalLM, AutoTokenizer"]
+_TRANSFORMERS = ["import torch", "from transformers import AutoModelForCausalLM, {tokenizer}"]
 _ICOTLIB = ["import icotlib as icot", "from icotlib.tasks import Example"]
 
 #: Where the folder is: that of the script which holds the code (in a session, the working
@@ -121,7 +121,14 @@ def usage(model: StageModel, name: str | None, folder: str) -> str:
     if name is None:
         place = _PLACE.format(folder=repr(folder))
         imports.insert(0, "from pathlib import Path\n")
-    names = {"imports": "\n".join(imports), "place": place, "question": repr(example.question)}
+    # Of whole symbols: AutoTokenizer would take the class of the architecture for some models.
+    loader = "PreTrainedTokenizerFast" if layout.exact else "AutoTokenizer"
+    names = {
+        "imports": "\n".join(imports).format(tokenizer=loader),
+        "place": place,
+        "question": repr(example.question),
+        "tokenizer": loader,
+    }
     if not plain:
         return _library(model, example, names)
     positions = max_positions(model.model)

@@ -4,10 +4,11 @@ Code that comes with a model is never run: `trust_remote_code` is False in every
 without it transformers asks on stdin, and takes yes for an answer.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
 from icotlib.errors import ConfigError
 
@@ -42,6 +43,27 @@ def load_pretrained(
                 "path."
             )
         raise ConfigError(f"{setting}={source!r} cannot be loaded: {error}\n{advice}") from None
+
+
+#: Classes of tokenizers that belong to no architecture, by their names in saved files.
+GENERIC_TOKENIZERS = {"PreTrainedTokenizerFast", "TokenizersBackend"}
+
+
+def tokenizer_class(source: str | Path) -> Any:
+    """The class that loads a tokenizer from a folder, or from the hub.
+
+    `AutoTokenizer` prefers the class of the model beside the tokenizer to the one that saved it.
+    Qwen's classes, for example, cannot read a vocabulary of whole symbols.
+    """
+    file = Path(source) / "tokenizer_config.json"
+    if not file.is_file():
+        return AutoTokenizer
+    try:
+        saved = json.loads(file.read_text())
+    except (OSError, ValueError):  # its own error says more
+        return AutoTokenizer
+    generic = isinstance(saved, dict) and saved.get("tokenizer_class") in GENERIC_TOKENIZERS
+    return PreTrainedTokenizerFast if generic else AutoTokenizer
 
 
 def load_pretrained_model(auto: Any, source: str, **kwargs: Any) -> Any:
@@ -85,7 +107,7 @@ def check_pretrained(source: str) -> None:
     Reads a few small files, so that a series of runs fails before the first one starts.
     """
     load_pretrained(AutoConfig, source)
-    load_pretrained(AutoTokenizer, source)
+    load_pretrained(tokenizer_class(source), source)
     if Path(source).is_dir() and not any(
         path.suffix in (".safetensors", ".bin") for path in Path(source).iterdir()
     ):

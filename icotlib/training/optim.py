@@ -21,7 +21,8 @@ class BatchedMuon(Muon):
     AdamW's decoupled weight decay. The update is that of `torch.optim.Muon`, which takes one matrix
     after the other, in bf16. For the dozens of small matrices of a small model, that is a third of
     a training step. The update of a matrix `[rows, columns]` is scaled by max(1, rows / columns)
-    to the power of 1/2.
+    to the power of 1/2, as it is stored. GPT-2's are `[inputs, outputs]`: the matrix into an MLP
+    moves half as far there as in a model that stores the transpose, that out of it twice as far.
 
     Args:
         dtype: what the updates are orthogonalised in, on a CPU; on other devices it is bf16.

@@ -24,7 +24,8 @@ class Counters:
 
     step: int = 0
     examples: int = 0
-    #: Tokens that went through the model, padding aside.
+    #: Tokens of the sequences, padding aside: question, remaining chain, answer and marks. What
+    #: SIM-CoT's decoder and a frozen teacher read is not counted.
     tokens: int = 0
     #: Seconds of computing in training steps, evaluation aside (see `Trainer.clock`).
     seconds: float = 0.0

@@ -1,12 +1,14 @@
 """The one training loop, from a config to a finished run directory.
 
-Everything that happens at a step is a pure function of the config and the step: which examples,
-how many tokens go, which dropout masks. So a run that is killed starts again from its last
-checkpoint and ends with the same numbers.
+Examples and dropout masks of a step are functions of the config and the step (dropout also of the
+process), and so are the removed tokens, unless accuracy drives their schedule, whose state a
+checkpoint keeps. So a run that is killed starts again from its last checkpoint and ends with the
+same numbers.
 """
 
 import contextlib
 import time
+import warnings
 from collections.abc import Callable
 from functools import cached_property, partial
 from itertools import chain
@@ -17,7 +19,7 @@ import torch
 from icotlib.asked import as_configs
 from icotlib.config import RunConfig
 from icotlib.data.run_data import RunData
-from icotlib.errors import ConfigError, StoppedError
+from icotlib.errors import ConfigError, RunWarning, StoppedError
 from icotlib.evaluation.scoring import Score
 from icotlib.evaluation.truths import check_given_back
 from icotlib.methods.base import Method
@@ -97,6 +99,9 @@ class Trainer:
         self.model, *self.optimizers = self.accelerator.prepare(self.method.model, *optimizers)
         self.counters = Counters()
         self.losses = Losses(run, self.accelerator)
+        left = self.method.schedule.left_by(self.steps, config.input_format.unit)
+        if left and self.writes:
+            warnings.warn(RunWarning(f"{config.run_name}: {left}"), stacklevel=2)
         #: What must stay as it is while the run is interrupted.
         self.origin = checkpoints.origin_of(self.method)
         #: Tokens of this process's rows since they were last counted.

@@ -51,6 +51,10 @@ class DistillationPhase(Method):
     @classmethod
     def check(cls, config: RunConfig) -> None:
         super().check(config)
+        if config.model.pretrained is None and config.model.layers < 2:
+            raise ConfigError(
+                "distillation needs a model of at least two layers: set model.layers=2 or more"
+            )
         teachers = teachers_of(config)
         if any(teacher != teachers[0] for teacher in teachers):
             raise ConfigError("student, emulator and the run that couples them need one teacher")

@@ -20,6 +20,7 @@ class Pause(LatentMethod):
     """The question, pauses, and the answer at once."""
 
     name = "pause"
+    reads_chains = False
     label = "Pause tokens"
     color = "#AFAF6A"
     marker = "h"

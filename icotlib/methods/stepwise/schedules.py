@@ -65,6 +65,10 @@ class LinearSettings(GradualSettings):
     )
 
 
+#: The largest share of examples at earlier stages: some must be at the stage that is judged.
+MOST_REPLAYED = 0.99
+
+
 @dataclass(frozen=True)
 class GeometricSettings(GradualSettings):
     """Settings of chunks that double."""
@@ -102,7 +106,10 @@ class AdaptiveSettings(GradualSettings):
         high=MOST_STEPS,
     )
     replay: float = setting(
-        0.0, "Chance that an example is shown at a uniformly drawn earlier stage.", low=0, high=1
+        0.0,
+        "Chance that an example is shown at a uniformly drawn earlier stage.",
+        low=0,
+        high=MOST_REPLAYED,
     )
 
 
@@ -122,8 +129,8 @@ def register(cls: type[S]) -> type[S]:
 
 
 class Gradual(Schedule):
-    """Base of the schedules: s only ever grows; every example loses s tokens, apart from smoothing
-    and replay."""
+    """Base of the schedules: every example loses s tokens, apart from smoothing and replay; s only
+    ever grows (but for `Rollback`)."""
 
     #: The class of its settings.
     settings: ClassVar[type[GradualSettings]]
@@ -208,7 +215,7 @@ class Adaptive(Watched):
 
     The mean covers `window` steps at this stage; `max_steps_per_stage` is a cap in steps, never
     in time, so that a run is the same on every machine. Both are looked at every `BLOCK` steps,
-    whenever the run evaluates.
+    however often the run evaluates.
     """
 
     name = "adaptive"
