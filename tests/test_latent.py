@@ -205,6 +205,12 @@ def test_states_of_another_width_than_embeddings_are_not_recycled():
         latent_model("electra", {"embedding_size": 16, "is_decoder": True, "pad_token_id": 0})
 
 
+@pytest.mark.parametrize("architecture", ["mamba", "openai-gpt"])
+def test_models_that_keep_nothing_of_what_they_read_have_no_latent_places(architecture):
+    with pytest.raises(ConfigError, match="has no cache of keys and values that can be read on"):
+        latent_model(architecture)
+
+
 @pytest.mark.parametrize("content", ["recycled", "fixed"])
 def test_no_more_is_read_than_the_longest_question_and_the_longest_rest(ids, content):
     """Without lengths, padding behind short questions is read as if it followed them."""

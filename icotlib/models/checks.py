@@ -70,7 +70,7 @@ def check_model(model: Any, needs: Requirements) -> None:
     Raises `ConfigError` that says what the model cannot do, and which setting to change.
     """
     needs = replace(needs, batch=two_examples(needs))
-    with _as_it_was(model):
+    with as_it_was(model):
         try:
             _check_causality(model, needs)
             if needs.keep_positions and needs.removes:
@@ -87,7 +87,7 @@ def check_model(model: Any, needs: Requirements) -> None:
 
 
 @contextmanager
-def _as_it_was(model: Any) -> Iterator[None]:
+def as_it_was(model: Any) -> Iterator[None]:
     """While open, a model is evaluated; its mode and all random numbers are then as before."""
     devices = [model.device] if model.device.type == "cuda" else []
     was_training = model.training

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 
-from icotlib.errors import ConfigError
+from icotlib.errors import ConfigError, first_line
+from icotlib.models.checks import as_it_was
 
 
 def check_recycles(language_model: PreTrainedModel) -> None:
@@ -23,3 +25,18 @@ def check_recycles(language_model: PreTrainedModel) -> None:
             f"the embeddings of {name} have width {narrow}, its hidden states {wide}: it cannot "
             "read a state in the place of an embedding. Take another model"
         )
+    _check_cache(language_model)
+
+
+def _check_cache(language_model: PreTrainedModel) -> None:
+    """Raises `ConfigError` for a model that keeps nothing of the positions that it has read."""
+    ids = torch.zeros(1, 2, dtype=torch.long, device=language_model.device)
+    try:
+        with as_it_was(language_model):
+            language_model(input_ids=ids, use_cache=True).past_key_values.get_seq_length()
+    except Exception as error:  # architectures raise types of their own
+        raise ConfigError(
+            f"{type(language_model).__name__} has no cache of keys and values that can be read on "
+            f"({first_line(error)}), and a latent place is read after what the cache holds: take "
+            "another model"
+        ) from None
