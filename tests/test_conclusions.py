@@ -44,6 +44,22 @@ def test_variants_are_sorted_by_what_the_data_decide():
     assert undecided.startswith("The data do not tell these from “full”: “alike” by 0.0 points (")
 
 
+def test_an_arm_of_one_seed_beside_one_of_three_is_not_compared():
+    many, one = Sample(np.array([0.9, 0.91, 0.9]), np.full(3, 400)), np.array([0.2])
+    samples = {"full": many, "worse": many, "single": Sample(one, np.array([400]))}
+    *_, few = sentences.against_first("the method", samples)
+    assert few == "Too few seeds for a comparison: “single” (20.0%)."
+    assert sentences.about_arms([3, 3]) == sentences.about_seeds(3)
+    assert sentences.about_arms([3, 1]) == (
+        "The intervals are over 1 to 3 seeds and their questions; fewer than 3 are too few for a "
+        "claim."
+    )
+    rows = [made_rows([0.99], "a", seed=0)]
+    rows += [made_rows([0.5], "b", "no_cot", seed=seed) for seed in range(3)]
+    text = said(conclusions.results(pd.concat(rows)))
+    assert "the next is No CoT, 0 of 0 tokens removed, with too few seeds for a comparison" in text
+
+
 def test_the_number_of_seeds_is_said():
     assert "one seed" in sentences.about_seeds(1)
     assert "2 seeds are too few" in sentences.about_seeds(2)
@@ -159,7 +175,7 @@ def test_the_best_configuration_is_told_from_the_next_only_by_the_data():
     close = pd.concat([made_rows([0.91], "a"), made_rows([0.9], "b", "no_cot")])
     assert "the data do not tell it from the next, No CoT" in said(conclusions.results(close))
     apart = pd.concat([made_rows([0.91], "a"), made_rows([0.1], "b", "no_cot")])
-    assert "above the next, No CoT, by 81.0 points" in said(conclusions.results(apart))
+    assert "above the next, No CoT, 0 of 0 tokens removed, by 81.0 points" in said(conclusions.results(apart))
 
 
 def test_data_counts_questions_that_are_in_two_sets(tiny, monkeypatch):
@@ -226,7 +242,7 @@ def test_probes_are_counted_beside_their_controls():
     )  # fmt: skip
     numbers = pd.DataFrame({"score": [0.9, 0.5, 0.4], "control_score": [0.3, 0.2, 0.1]})
     text = said(conclusions.probing({"One model": rows}, {"One model": numbers}))
-    assert "of 3 chain tokens that it no longer writes, 1 can be decoded beyond every" in text
+    assert "of 3 chain tokens, 1 can be decoded beyond every" in text
     assert "2 are used by the answer, and 1 both" in text
     assert "The clearest is t1, in layer 1 at =" in text
     assert "90.0% (95% interval 85.0% to 95.0%), the best control (input) in 40.0%" in text

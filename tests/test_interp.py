@@ -930,6 +930,50 @@ def test_digits_on_a_circle_have_one_frequency():
     assert interp.digit_geometry(parity, digits)[1].share.iloc[4] == pytest.approx(1)
 
 
+def test_a_state_that_is_not_there_is_an_error_of_every_intervention(planted):
+    model, questions = planted
+    few = questions[:30]
+    there = r"has layers 0 to \d and positions 0 to \d+, not layer"
+    for ask in (
+        lambda: interp.ablate(model, few, [(9, 0)]),
+        lambda: interp.knock_out(model, few, layers=[7]),
+        lambda: interp.knock_out(model, few, keys=[-1]),
+        lambda: interp.patch_entries(model, few, layers=[0], positions=[-1]),
+        lambda: interp.patch_entries(model, few, layers=[9]),
+        lambda: interp.steer(model, few, 0, 9, 2),
+    ):
+        with pytest.raises(ConfigError, match=there):
+            ask()
+    with pytest.raises(ConfigError, match="'mean' is no direction: choose from means, pattern"):
+        interp.steer(model, few, 0, 1, 2, directions=["mean", "random"])
+
+
+def test_an_interval_of_r2_covers_the_r2_of_all_rows():
+    """With the variance of the reported rows held fixed, it covers some 80%."""
+    rng, covered, n = np.random.default_rng(0), 0, 300
+    split = (slice(0, 0), slice(0, 10), slice(10, 10 + n))
+    for _ in range(200):
+        values = rng.integers(0, 10, 10 + n) * rng.integers(0, 10, 10 + n)
+        errors = rng.normal(0, 6, (1, 10 + n, 1))
+        number = Variable("a0 b0", "number", 0, values)
+        (row,) = probing._determination(errors, [number], [(0, 0)], split, "ridge")
+        product = np.outer(np.arange(10), np.arange(10))
+        covered += row["low"] <= 1 - 36 / product.var() <= row["high"]
+    assert covered >= 180
+
+
+def test_few_rows_do_not_leave_an_mlp_unfitted():
+    """XOR of two bits among noise: 15 epochs of 300 rows are 30 steps, which are not enough."""
+    generator = torch.Generator().manual_seed(0)
+    bits = torch.randint(0, 2, (500, 2), generator=generator)
+    noise = torch.randn(500, 6, generator=generator)
+    states = torch.cat([bits.float(), noise], dim=1)[None]
+    label = bits.sum(dim=1, keepdim=True) % 2
+    split = (slice(0, 300), slice(300, 400), slice(400, 500))
+    found = probes.fit_mlp(states, label, split)[0, 100:]
+    assert (found == label[400:]).float().mean() > 0.9
+
+
 def test_digits_by_layer_look_at_the_digit_asked_and_the_symbol_written():
     model, config = made("mult-2x2", "one_model", 8, "gpt2")
     questions = interp.draw_questions_of(config, 400)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from icotlib.errors import ConfigError
+from icotlib.evaluation.interventions import check_state
 from icotlib.evaluation.scoring import wilson_interval
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.effects import cache_unchanged, forced_tokens
@@ -37,7 +38,7 @@ def ablate(
         columns layer, position, symbol (-1: all of them), accuracy, low, high, and `intact`, the
         accuracy without ablation.
 
-    Raises `ConfigError` for another value of `how`.
+    Raises `ConfigError` for another value of `how`, and for a state that is not there.
     """
     if how not in ("mean", "noise"):
         raise ConfigError(f"how must be 'mean' or 'noise', got {how!r}")
@@ -50,6 +51,7 @@ def ablate(
     with cache_unchanged(model):
         intact = model.teacher_forced_answer(inputs, positions) == truth
         for layer, position in where:
+            check_state(model.name, model.layers, states.shape[1], layer, position)
             own = states[layer, position]
             new = own.mean(dim=0).expand_as(own)
             if how == "noise":
@@ -91,6 +93,7 @@ def knock_out(
         intact = model.teacher_forced_answer(inputs, positions) == truth
         for layer in range(model.layers) if layers is None else layers:
             for key in range(width) if keys is None else keys:
+                check_state(model.name, model.layers - 1, width, layer, key)
                 allowed = torch.ones(width, width, dtype=torch.bool).tril()
                 allowed[key + 1 :, key] = False
                 with mask_attention(model.decoder, {layer: allowed}.get):

@@ -169,8 +169,8 @@ class Cell:
 
 
 def _patching(patched: Patched) -> str:
-    text = f"The run of {patched.question} answers {patched.other_answer}; "
-    text += f"with its state here, the answer is {patched.answer}"
+    text = f"After the same true symbols, the run of {patched.question} writes "
+    text += f"{patched.other_answer}; with its state here, this run writes {patched.answer}"
     if not patched.differing:
         return f"{text}. The two answers are the same, so that nothing can follow."
     return f"{text}: {patched.followed} of {patched.differing} differing symbols follow."

@@ -9,6 +9,7 @@ Interventions of this kind are those of causal mediation analysis (Vig et al., 2
 states into a run whose input is corrupted by noise; here both inputs are questions of the task.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -47,13 +48,15 @@ def patch_pairs(
         columns symbol, layer, position, effect, low, high, n (pairs whose answers differ in the
         symbol; effect is NaN if there are none).
 
-    Raises `ConfigError` if the sets do not form pairs.
+    Raises `ConfigError` if the sets do not form pairs, and for a state that is not there.
     """
-    layers = range(model.layers + 1) if layers is None else layers
+    layers = range(model.layers + 1) if layers is None else list(layers)
     with cache_unchanged(model):
         runs = PairedRuns(model, clean, corrupted)
         every = range(runs.clean_states.shape[1])
         positions = every if positions is None else list(positions)
+        for state in itertools.product(layers, positions):
+            check_state(model.name, model.layers, len(every), *state)
         rows = [
             row
             for layer in layers

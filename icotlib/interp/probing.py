@@ -187,10 +187,13 @@ def _determination(
     weights = rng.multinomial(n, np.full(n, 1 / n), 200) / n  # of the bootstrap
     for t, variable in enumerate(numbers):
         spread = [variable.values[rows].var() for rows in split[1:]]
+        true = variable.values[split[2]].astype(float)
+        # A draw has its own variance too: with that of the rows, intervals would be too narrow.
+        drawn = np.maximum(weights @ true**2 - (weights @ true) ** 2, 1e-12)
         selected = 1 - (errors[:, :valid, t] ** 2).mean(axis=1) / spread[0]
         squared = errors[:, valid:, t] ** 2
         reported = 1 - squared.mean(axis=1) / spread[1]
-        low, high = np.quantile(1 - squared @ weights.T / spread[1], (0.025, 0.975), axis=1)
+        low, high = np.quantile(1 - squared @ weights.T / drawn, (0.025, 0.975), axis=1)
         for p, state in enumerate(where):
             scores = {"valid": selected[p], "score": reported[p], "low": low[p], "high": high[p]}
             scores = {name: max(0.0, value) for name, value in scores.items()}

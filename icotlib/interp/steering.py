@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from icotlib.data.inputs import LMBatch
+from icotlib.errors import ConfigError
+from icotlib.evaluation.interventions import check_state
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.activations import stored_activations
 from icotlib.interp.effects import cache_unchanged, effect_size, forced_tokens
@@ -54,10 +56,15 @@ def steer(
         share in which the probe then predicts w; `length`, the mean distance moved; n.
 
     Raises `ConfigError` where the task has no counterfactual answers
-    (`Task.counterfactual_answer`).
+    (`Task.counterfactual_answer`), for an unknown direction and for a state that is not there.
     """
+    for name in directions:
+        if name not in DIRECTIONS:
+            raise ConfigError(f"{name!r} is no direction: choose from {', '.join(DIRECTIONS)}")
     fit, _, test = split_60_20_20(len(questions))
-    states = torch.from_numpy(np.array(stored_activations(model, questions)[layer, position]))
+    stored = stored_activations(model, questions)
+    check_state(model.name, model.layers, stored.shape[1], layer, position)
+    states = torch.from_numpy(np.array(stored[layer, position]))
     values = questions.rendered.chain[:, token]
     symbols = np.unique(values[fit])
     targets = _Targets.draw(questions[test], token, symbols, seed)

@@ -85,6 +85,9 @@ def compare(
     """
     found = [find_group(one) if isinstance(one, str) else one for one in (first, second)]
     groups = [_whole(group) for group in found]
+    tasks = [group.config.task for group in groups]
+    if tasks[0] != tasks[1]:
+        raise RunError(f"{tasks[0]} and {tasks[1]} are two tasks: only runs of one are compared")
     tables = [results_table(group.runs) for group in groups]
     tested = [_tested_rows(*one, removed) for one in zip(groups, tables, strict=True)]
     samples = [sample_of(rows) for rows in tested]
@@ -121,7 +124,9 @@ def _tested_rows(group: Group, table: pd.DataFrame, removed: int | None) -> pd.D
     if len(rows) < len(group.runs):
         stages = ", ".join(map(str, sorted(set(table.removed))))
         which = "not every seed has a stage" if len(rows) else "there is no stage"
-        raise RunError(f"{group.runs[0].name}: {which} with {removed} removed; there are {stages}")
+        asked = "last stage" if removed is None else f"stage with {removed} removed"
+        which = which.removesuffix("stage") + asked
+        raise RunError(f"{group.runs[0].name}: {which}; there are {stages}")
     return rows
 
 

@@ -29,7 +29,7 @@ LEVEL = 0.95
 #: Tests call a difference shown below this p-value.
 ALPHA = 0.05
 
-#: The accuracy with the whole chain removed from which a seed counts as a success.
+#: The accuracy from which a seed counts as a success. Studies ask for the whole chain removed too.
 SUCCESS = 0.95
 
 #: Budgets are called equal if they differ by no more than this share.

@@ -17,7 +17,7 @@ from icotlib.config import RunConfig
 from icotlib.experiments.distillation import ablations, few_examples, kd_no_cot, weak_model
 from icotlib.interp.ablation_tables import phase_scores
 from icotlib.reporting import figures
-from icotlib.reporting.conclusions.sentences import about_seeds, against_first
+from icotlib.reporting.conclusions.sentences import about_arms, against_first
 from icotlib.studies.base import Member, Study, outcomes, register
 
 #: The arms that others are compared with.
@@ -78,4 +78,4 @@ class Ablations(Study):
             own = {arm: one for arm, one in samples.items() if (WEAKER in arm) == (first == WEAKER)}
             if first in own:
                 said += against_first(what, {first: own[first]} | own)
-        return [*said, about_seeds(table.seed.nunique())]
+        return [*said, about_arms(table.groupby(self.arms_of(table)).seed.nunique())]

@@ -14,7 +14,7 @@ from icotlib.config import RunConfig
 from icotlib.experiments.stepwise import no_cot, running_sums
 from icotlib.registry import METHODS
 from icotlib.reporting import figures
-from icotlib.reporting.conclusions.sentences import about_seeds, capital, less, percent
+from icotlib.reporting.conclusions.sentences import about_arms, capital, less, percent
 from icotlib.reporting.samples import sample_of
 from icotlib.reporting.statistics import mean_interval
 from icotlib.studies.base import Member, Study, of_arm, register
@@ -82,7 +82,7 @@ class Auxiliary(Study):
             for arm, sample in samples.items()
             if arm != first and first in samples
         ]
-        return [*said, about_seeds(table.seed.nunique())]
+        return [*said, about_arms(table.groupby("loss").seed.nunique())]
 
 
 def _named(arm: str) -> str:

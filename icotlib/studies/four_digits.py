@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from icotlib.config import RunConfig
 from icotlib.experiments.four_digits import OWN, on_four_digits
 from icotlib.reporting import figures
-from icotlib.reporting.conclusions.sentences import about_seeds, less, listed, percent
+from icotlib.reporting.conclusions.sentences import about_arms, less, listed, percent
 from icotlib.reporting.results import final_rows, method_label
 from icotlib.reporting.statistics import over_seeds
 from icotlib.studies.base import Member, Study, all_removed, outcomes, register, still_writes
@@ -57,7 +57,7 @@ class FourDigits(Study):
                 samples = self.samples(self.rows_by_arm(members), last)
                 names = method_label(IMPLICIT), method_label(ANSWERS_ALONE)
                 said.append(less(*names, samples[IMPLICIT], samples[ANSWERS_ALONE]))
-        return [*said, about_seeds(table.seed.nunique())]
+        return [*said, about_arms(table.groupby("method").seed.nunique())]
 
 
 def _accuracy(method: str, last: pd.DataFrame) -> str:

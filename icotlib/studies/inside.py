@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from icotlib import interp
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.experiments.interp import N_EXAMPLES
+from icotlib.interp.probes import SETTINGS
 from icotlib.interp.report import MARGIN
 from icotlib.interp.variables import Variable
 from icotlib.reporting import figures
@@ -89,7 +90,8 @@ def _kept(member: Member, control: Member | None, questions: QuestionSet) -> pd.
     """The rows of one model, which stay with its run."""
     tokens = interp.not_in_answer(questions, "chain")
     beside = control.config.run_name if control else ""
-    what = [beside, *COLUMNS, *(one.name for one in tokens)]
+    _, pairs = N_EXAMPLES[member.config.preset]
+    what = [beside, pairs, *SETTINGS, *COLUMNS, *(one.name for one in tokens)]
     key = questions.questions.tobytes() + repr(what).encode()
     return measured_once(
         member.run, "inside", key, lambda: _measured(member, control, questions, tokens)

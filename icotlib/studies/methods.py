@@ -16,7 +16,7 @@ from icotlib.experiments.latent import LATENT, REFERENCE
 from icotlib.experiments.stepwise import explicit_cot, icot_si, no_cot, one_model
 from icotlib.methods.latent.method import LatentMethod
 from icotlib.reporting import figures
-from icotlib.reporting.conclusions.sentences import about_seeds, against_first, percent
+from icotlib.reporting.conclusions.sentences import about_arms, against_first, percent
 from icotlib.reporting.figures.style import arm_style
 from icotlib.reporting.speed import measure_speed
 from icotlib.reporting.statistics import Sample, mean_interval, spent
@@ -121,7 +121,7 @@ class Methods(Study):
         for _, rows in table.groupby("task", sort=False):
             arms = dict(list(rows.groupby(self.arms_of(rows), sort=False)))
             said += _beside_reference(arms, samples, writes)
-        return [*said, about_seeds(table.seed.nunique())]
+        return [*said, about_arms(table.groupby(self.arms_of(table)).seed.nunique())]
 
 
 def without_budget(arm: str) -> str:

@@ -11,7 +11,7 @@ from icotlib.config import RunConfig
 from icotlib.evaluation.ood import COMBINATIONS, WITHIN, shift_table
 from icotlib.experiments.ood import shifted
 from icotlib.reporting import figures
-from icotlib.reporting.conclusions.sentences import about_seeds, decided, percent, size
+from icotlib.reporting.conclusions.sentences import about_arms, decided, percent, size
 from icotlib.reporting.results import method_label
 from icotlib.reporting.statistics import by_seed, over_seeds, paired_interval
 from icotlib.studies.base import Member, Study, register
@@ -51,7 +51,7 @@ class Shifts(Study):
         lengths = tested[~tested["shift"].isin([WITHIN, COMBINATIONS])]
         if len(lengths):
             said.append(_lengths(lengths))
-        return [*filter(None, said), about_seeds(table.seed.nunique())]
+        return [*filter(None, said), about_arms(table.groupby("method").seed.nunique())]
 
 
 def _combinations(method: str, rows: pd.DataFrame) -> str:

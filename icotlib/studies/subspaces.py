@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from icotlib import interp
 from icotlib.evaluation.stage_model import StageModel
+from icotlib.interp.probes import SETTINGS
 from icotlib.interp.variables import Variable
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import about_seeds, capital, decided, points
@@ -87,7 +88,7 @@ def kind_of(variable: str) -> str:
 def _kept(member: Member, questions: QuestionSet) -> pd.DataFrame:
     """The rows of one model, which stay with its run."""
     variables = interp.not_in_answer(questions, "chain", "number")
-    what = [STEPS[member.config.preset], RANK, *(one.name for one in variables)]
+    what = [STEPS[member.config.preset], RANK, *SETTINGS, *(one.name for one in variables)]
     key = questions.questions.tobytes() + repr(what).encode()
     return measured_once(member.run, "das", key, lambda: _measured(member, questions, variables))
 

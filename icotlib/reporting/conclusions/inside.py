@@ -42,7 +42,7 @@ def _decoded(name: str, rows: pd.DataFrame) -> list[str]:
     top = rows.loc[rows.selectivity.idxmax()]
     often = rows.control.value_counts().index[0]
     return [
-        f"{name}: of {total} chain tokens that it no longer writes, {rows.decodable.sum()} can "
+        f"{name}: of {total} chain tokens, {rows.decodable.sum()} can "
         f"be decoded beyond every control (the whole interval lies 5 points above the best one), "
         f"{int(rows.used.sum())} are used by the answer, and {both} both.",
         f"The clearest is {top.variable}, in layer {top.layer} at {top.position}: the probe is "
@@ -99,6 +99,8 @@ def _without(model: str, table: pd.DataFrame, names: Sequence[str]) -> list[str]
     """The state whose loss costs most, and how many cost nothing."""
     rows = table[table.symbol == -1]
     worst = rows.loc[rows.accuracy.idxmin()]
+    if (rows.intact == 0).all():
+        return [f"{capital(model)} answers no question right, so that no state can be missed."]
     idle = float((rows.accuracy > rows.intact - IDLE).mean())
     found = percent(Interval(worst.accuracy, worst.low, worst.high))
     if worst.high >= worst.intact:

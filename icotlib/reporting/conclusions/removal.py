@@ -22,7 +22,13 @@ from icotlib.reporting.conclusions.sentences import (
 )
 from icotlib.reporting.results import final_rows, method_label, results_table
 from icotlib.reporting.samples import sample_of
-from icotlib.reporting.statistics import Interval, Sample, difference_interval, mean_interval
+from icotlib.reporting.statistics import (
+    ENOUGH_SEEDS,
+    Interval,
+    Sample,
+    difference_interval,
+    mean_interval,
+)
 from icotlib.runs import Run
 
 #: Training batches in which the conclusion about data looks for questions of the other sets.
@@ -245,6 +251,8 @@ def results(table: pd.DataFrame) -> Conclusion:
     Args:
         table: of `results_table`.
     """
+    if table.empty:
+        return Conclusion(["No run is finished."])
     last = final_rows(table)
     said = [_best(str(task), rows) for task, rows in last.groupby("task", sort=False)]
     seeds = {one.seed.nunique() for _, one in last.groupby("configuration")}
@@ -266,6 +274,9 @@ def _best(task: str, rows: pd.DataFrame) -> str:
     if len(groups) < 2:
         return f"{said}."
     found = difference_interval(samples[0], samples[1])
+    each = [one.seeds for one in samples]
+    if min(each) < min(ENOUGH_SEEDS, max(each)):
+        return f"{said}; the next is {names[1]}, with too few seeds for a comparison."
     if decided(found):
         chosen = (
             f". Chosen as the highest of {len(groups)}, it is likely too high"
@@ -280,4 +291,5 @@ def _best(task: str, rows: pd.DataFrame) -> str:
 
 def _configuration(rows: pd.DataFrame) -> str:
     first = rows.iloc[0]
-    return ", ".join(filter(None, [method_label(first.method), first.variant]))
+    left = f"{first.removed} of {first.chain_length} {first.unit} removed"
+    return ", ".join(filter(None, [method_label(first.method), first.variant, left]))

@@ -86,6 +86,11 @@ def against_first(what: str, samples: Mapping[str, Sample]) -> list[str]:
         what: what these are variants of, as the sentence names it.
     """
     first, *others = samples
+    seeds = {name: min(samples[name].seeds, samples[first].seeds) for name in others}
+    # Where all have one seed, intervals are over questions, as `about_seeds` says.
+    enough = min(ENOUGH_SEEDS, max(one.seeds for one in samples.values()))
+    few = [name for name in others if seeds[name] < enough]
+    others = [name for name in others if name not in few]
     found = {name: difference_interval(samples[name], samples[first]) for name in others}
     shown = percent(mean_interval(samples[first]))
     said = [f"{capital(what)}: “{first}” answers {shown} right."]
@@ -97,6 +102,9 @@ def against_first(what: str, samples: Mapping[str, Sample]) -> list[str]:
     open_ = [f"“{name}” by {points(one)}" for name, one in found.items() if not decided(one)]
     if open_:
         said.append(f"The data do not tell these from “{first}”: {listed(open_)}.")
+    if few:
+        open_ = [f"“{name}” ({samples[name].mean:.1%})" for name in few]
+        said.append(f"Too few seeds for a comparison: {listed(open_)}.")
     return said
 
 
@@ -110,6 +118,15 @@ def about_seeds(seeds: int) -> str:
     if seeds < ENOUGH_SEEDS:
         return f"{seeds} seeds are too few for a claim about others."
     return f"The intervals are over {seeds} seeds and their questions."
+
+
+def about_arms(seeds: Iterable[int]) -> str:
+    """`about_seeds` of several arms, each with its own number of seeds."""
+    few, *_, many = sorted([*seeds] * 2)
+    if few == many:
+        return about_seeds(few)
+    some = "" if few >= ENOUGH_SEEDS else f"; fewer than {ENOUGH_SEEDS} are too few for a claim"
+    return f"The intervals are over {few} to {many} seeds and their questions{some}."
 
 
 def listed(words: Iterable[str]) -> str:

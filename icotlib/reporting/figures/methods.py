@@ -49,10 +49,11 @@ def draw_removed(ax: Axes, table: pd.DataFrame) -> None:
             style.pop("marker")
             _draw_baseline(ax, rows, name, style)
         elif rows.groupby("run").size().max() == 1:
-            mean, low, high = _over_seeds(rows)
-            at, ends = rows.removed.iloc[:1], [[mean - low], [high - mean]]
             look = {"color": style["color"], "marker": style["marker"], "ms": 5, "zorder": 3}
-            ax.errorbar(at, [mean], ends, label=f"{name} ({seeds_text(rows)})", lw=1, ls="", **look)
+            for at, own in rows.groupby("removed"):  # seeds may end at different stages
+                mean, low, high = _over_seeds(own)
+                label = f"{name} ({seeds_text(own)})"
+                ax.errorbar([at], [mean], [[mean - low], [high - mean]], label=label, ls="", **look)
         else:
             schedule = rows.schedule.iloc[0]
             removal = f", {schedule} removal" if schedule else ""
@@ -75,8 +76,11 @@ def _draw_baseline(ax: Axes, rows: pd.DataFrame, name: str, style: dict[str, Any
 def _draw_stages(ax: Axes, rows: pd.DataFrame, name: str, style: dict[str, Any]) -> None:
     """The mean over the seeds of one configuration at each stage, in a band of its interval, and
     each seed as a thin line."""
+    seeds = rows.seed.nunique()
     by_stage = [
-        (removed, *_over_seeds(stage)) for removed, stage in rows.groupby("removed", sort=True)
+        (removed, *_over_seeds(stage))
+        for removed, stage in rows.groupby("removed", sort=True)
+        if stage.seed.nunique() == seeds  # a mean over fewer would not compare with the others
     ]
     removed, mean, low, high = (np.array(column) for column in zip(*by_stage, strict=True))
     ax.plot(removed, mean, label=f"{name} ({seeds_text(rows)})", alpha=0.9, **style)
@@ -175,9 +179,15 @@ def _join_stages(ax: Axes, stages: pd.DataFrame, color: str) -> None:
         return
     ax.plot(stages.relative_speed, stages.accuracy, color=color, lw=0.5, alpha=0.6)
     for stage in stages.iloc[[0, -1]].itertuples():
-        at, text = (stage.relative_speed, stage.accuracy), f"{stage.removed}"
-        place = {"xytext": (3, -3), "textcoords": "offset points", "va": "top"}
-        ax.annotate(text, at, fontsize=small_type(), color=color, **place)
+        ax.annotate(
+            f"{stage.removed}",
+            (float(str(stage.relative_speed)), float(str(stage.accuracy))),
+            xytext=(3, -3),
+            textcoords="offset points",
+            va="top",
+            fontsize=small_type(),
+            color=color,
+        )
 
 
 @styled
