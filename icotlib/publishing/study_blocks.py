@@ -303,7 +303,17 @@ def _on_file(name: str) -> str:
 
 
 #: Studies whose sentences stand on a page, each in the block `NAME_summary`.
-SAID = ("anytime", "das", "depth", "four_digits", "levers", "probing", "quarrel", "shifts")
+SAID = (
+    "ablations",
+    "anytime",
+    "das",
+    "depth",
+    "four_digits",
+    "levers",
+    "probing",
+    "quarrel",
+    "shifts",
+)
 
 
 def _said(name: str) -> str:
