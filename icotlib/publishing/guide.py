@@ -18,7 +18,7 @@ from icotlib.publishing import (  # noqa: F401  (they register blocks)
 )
 from icotlib.publishing.blocks import BLOCKS
 
-_BLOCK = re.compile(r"<!-- (\w+) -->\n(.*?)\n<!-- end \1 -->", re.DOTALL)
+_BLOCK = re.compile(r"<!-- (\w+) -->\n(.*?)\n?<!-- end \1 -->", re.DOTALL)
 
 
 def pages() -> list[Path]:
