@@ -175,7 +175,9 @@ def test_the_best_configuration_is_told_from_the_next_only_by_the_data():
     close = pd.concat([made_rows([0.91], "a"), made_rows([0.9], "b", "no_cot")])
     assert "the data do not tell it from the next, No CoT" in said(conclusions.results(close))
     apart = pd.concat([made_rows([0.91], "a"), made_rows([0.1], "b", "no_cot")])
-    assert "above the next, No CoT, 0 of 0 tokens removed, by 81.0 points" in said(conclusions.results(apart))
+    assert "above the next, No CoT, 0 of 0 tokens removed, by 81.0 points" in said(
+        conclusions.results(apart)
+    )
 
 
 def test_data_counts_questions_that_are_in_two_sets(tiny, monkeypatch):

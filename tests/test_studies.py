@@ -377,7 +377,7 @@ def test_every_lever_changes_one_thing(runs_folder):
     assert len(answer.table) == 8
     assert len(answer.words) == 7
     right = next(said for said in answer.words if "side: right" in said)
-    assert right.startswith("Kept positions: no (")  # the recipe differs from it in two settings
+    assert right.startswith("“kept positions: no” (")  # the recipe differs from it in two settings
     assert answer.table.lever.iloc[0] == "recipe"
     labels = [text.get_text() for text in answer.figure.axes[0].get_yticklabels()]
     assert labels[0] == "recipe: whole"
@@ -398,7 +398,7 @@ def test_levers_follow_the_pace_that_is_set_and_leave_out_what_changes_nothing(r
 def test_what_still_writes_steps_is_compared_with_nothing():
     rows = {"removed": [6, 6], "chain_length": 6, "unit": "tokens", "accuracy": [0.5, 0.6]}
     done = pd.DataFrame(rows | {"seed": [10, 11], "n_test": 100, "run": ["a", "b"]})
-    assert "less" in studies.base.compared("first", done, "second", done)
+    assert "minus" in studies.base.compared("first", done, "second", done)
     writes = done.assign(removed=[6, 4])
     for names in (("first", writes, "second", done), ("second", done, "first", writes)):
         said = studies.base.compared(*names)
@@ -481,7 +481,10 @@ def test_sentences_on_four_digits_are_of_the_last_stages_and_name_the_longest_be
         "1,000, with 2 removed."
     )
     assert said[3].startswith("ICoT-SI minus No CoT: 96.0 points")
-    assert said[4] == "2 seeds are too few for a claim about others."
+    assert said[4] == (
+        "The intervals are over 1 to 2 seeds and their questions; fewer than 3 are too few for a "
+        "claim."
+    )
 
 
 def test_four_digits_of_a_seed_that_still_writes_are_compared_with_nothing():

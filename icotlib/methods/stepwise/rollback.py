@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import Tensor
 
-from icotlib.errors import ConfigError
 from icotlib.methods.schedule import BLOCK
 from icotlib.methods.stepwise.schedules import GradualSettings, Watched, register
 from icotlib.settings import MOST_STEPS, setting
@@ -40,7 +39,8 @@ class RollbackSettings(GradualSettings):
     collapsed: float = setting(
         0.05,
         "A stage that ends with a match below this, other than the last, has collapsed: the "
-        "weights of the last good stage come back.",
+        "weights of the last good stage come back, if there is one. This counts before "
+        "removal.good.",
         low=0,
         high=1,
     )
@@ -48,14 +48,6 @@ class RollbackSettings(GradualSettings):
         2.0, "Steps at a stage grow by this factor with each return.", low=1, high=1000
     )
     returns: int = setting(2, "Returns at most; then removal goes on.", low=0, high=1_000_000)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.collapsed > self.good:
-            raise ConfigError(
-                f"removal.collapsed={self.collapsed} is above removal.good={self.good}: a stage "
-                "would be good and collapsed at once"
-            )
 
 
 @register

@@ -120,7 +120,7 @@ def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
         ax.label_outer(remove_inner_ticks=False)
     if own.any():
         hollow = {"marker": "o", "mfc": "white", "color": CONTROL, "ls": "", "ms": 5}
-        axes.flat[-1].plot([], [], label="hollow: a budget\nof its own", **hollow)
+        axes.flat[-1].plot([], [], label="hollow: own budget", **hollow)
     legend_outside(figure, loc="outside right center")
     return figure
 

@@ -25,7 +25,7 @@ def probing(canvas: Canvas) -> None:
     for number, name in enumerate(controls):
         canvas.box(0.5 + 0.8 * number, 0.34, 0.72, 0.4, name, "faint")
     canvas.words(3.34, 0.34, "controls, probed\nalike: the best\none counts", small=True, ha="left")
-    canvas.words(2.45, 1.28, "score minus best control: selectivity", small=True, ha="left")
+    canvas.words(2.41, 1.28, "score minus best control: selectivity", small=True, ha="left")
 
 
 @picture(2.3)
