@@ -19,6 +19,7 @@ from icotlib.reporting.figures.base import (
     legend_outside,
     new_figure,
     percent,
+    plain_numbers,
     small_type,
 )
 from icotlib.reporting.figures.means import draw_mean
@@ -269,6 +270,7 @@ def mixture(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
             label = None if number else name
             right.plot(run.examples / 1000, run.components, color=color, lw=1, label=label)
     right.set_yscale("log")
+    plain_numbers(right)
     right.set_xlabel("emulation, examples (thousands)")
     right.set_ylabel("components in use")
     entries = right.get_legend_handles_labels()

@@ -179,5 +179,5 @@ def digit_shapes(shapes: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure
         bottom.yaxis.set_major_formatter(PercentFormatter(1))
         bottom.set_xlabel("frequency")
     axes[0, 0].set_ylabel("first two components")
-    axes[1, 0].set_ylabel("share (line: no order)")
+    axes[1, 0].set_ylabel("share of variance\n(line: no order)")
     return figure

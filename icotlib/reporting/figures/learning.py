@@ -14,6 +14,7 @@ from icotlib.reporting.figures.base import (
     legend_outside,
     new_figure,
     percent,
+    plain_numbers,
 )
 from icotlib.reporting.figures.from_runs import drawn_from
 from icotlib.reporting.figures.style import color_of, seeds_text, series_name, style_of
@@ -105,6 +106,7 @@ def learning_curves(learning: pd.DataFrame) -> Figure:
         dotted = {"lw": 0.9, "marker": "", "ls": ":"}
         right.plot(thousands, run.train_match, **style | dotted)
     left.set_yscale("log")
+    plain_numbers(left)
     left.set_ylabel("training loss per token")
     for ax in (left, right):
         ax.set_xlabel("training examples (thousands)")
