@@ -574,3 +574,20 @@ def test_a_figure_of_one_seed_claims_no_range(seeds, title):
     shown = figures.routing(table).axes[0].get_title()
     assert shown.startswith(title)
     assert ("lowest to highest" in shown) == (len(seeds) > 1)
+
+
+def test_a_mean_over_seeds_is_over_all_of_them():
+    table = made_table()
+    table = table[table.variant == ""]
+    short = (table.method == "icot_si") & (table.seed == 1) & (table.removed > 1)
+    figure = figures.accuracy_vs_removed(table[~short])
+    labelled = [x for x in figure.axes[0].lines if str(x.get_label()).startswith("ICoT-SI")]
+    assert [list(line.get_xdata()) for line in labelled] == [[0, 1]]
+
+
+def test_seeds_that_end_at_different_stages_are_different_points():
+    table = made_table()
+    ends = table[(table.method == "icot_si") & (table.variant == "")]
+    ends = ends[ends.removed == ends.seed + 1]  # one ends at 1, the other at 2
+    (ax,) = figures.accuracy_vs_removed(ends).axes
+    assert [list(bar.lines[0].get_xdata()) for bar in ax.containers] == [[1], [2]]

@@ -76,12 +76,10 @@ def _draw_baseline(ax: Axes, rows: pd.DataFrame, name: str, style: dict[str, Any
 def _draw_stages(ax: Axes, rows: pd.DataFrame, name: str, style: dict[str, Any]) -> None:
     """The mean over the seeds of one configuration at each stage, in a band of its interval, and
     each seed as a thin line."""
-    seeds = rows.seed.nunique()
-    by_stage = [
-        (removed, *_over_seeds(stage))
-        for removed, stage in rows.groupby("removed", sort=True)
-        if stage.seed.nunique() == seeds  # a mean over fewer would not compare with the others
-    ]
+    # A mean over some of the seeds would not compare with those over all, where there are any.
+    tested = rows.groupby("removed").seed.transform("nunique")
+    most = rows[tested == tested.max()]
+    by_stage = [(removed, *_over_seeds(stage)) for removed, stage in most.groupby("removed")]
     removed, mean, low, high = (np.array(column) for column in zip(*by_stage, strict=True))
     ax.plot(removed, mean, label=f"{name} ({seeds_text(rows)})", alpha=0.9, **style)
     ax.fill_between(removed, low, high, color=style["color"], alpha=0.12, lw=0)
