@@ -211,8 +211,12 @@ def _read_corpus(folder: Path, config: DataConfig) -> Corpus:
         symbols.update(*(part.split() for example in examples.values() for part in example))
         limit = getattr(config, f"{split}_examples")
         sets[split] = dict(itertools.islice(examples.items(), limit))
-    _check_repeats(folder, sets)
-    _check_disjoint(folder, sets)
+    keys = {
+        split: {number: same_question(example.question) for number, example in examples.items()}
+        for split, examples in sets.items()
+    }
+    _check_repeats(folder, sets, keys)
+    _check_disjoint(folder, sets, keys)
     datasets = {split: _dataset(list(examples.values())) for split, examples in sets.items()}
     digest = _digest(datasets["valid"], datasets["test"], datasets["train"], "")
     return Corpus(
@@ -220,17 +224,19 @@ def _read_corpus(folder: Path, config: DataConfig) -> Corpus:
     )
 
 
-def _check_repeats(folder: Path, sets: dict[str, dict[int, Example]]) -> None:
+def _check_repeats(
+    folder: Path, sets: dict[str, dict[int, Example]], keys: dict[str, dict[int, str]]
+) -> None:
     """Raises `DataError` for a question that a split asks again: in training with another answer,
     in a held-out split at all, whose interval counts every question once.
 
     Args:
-        sets: by split, the examples by the number of their line.
+        sets: by split, the examples by the number of their line; keys: of `same_question`, alike.
     """
     for split, examples in sets.items():
         first: dict[str, int] = {}
         for number, example in examples.items():
-            line = first.setdefault(same_question(example.question), number)
+            line = first.setdefault(keys[split][number], number)
             other = examples[line].answer != example.answer
             if line != number and (other or split != "train"):
                 how = "has another answer" if other else "is asked again"
@@ -240,16 +246,15 @@ def _check_repeats(folder: Path, sets: dict[str, dict[int, Example]]) -> None:
                 )
 
 
-def _check_disjoint(folder: Path, sets: dict[str, dict[int, Example]]) -> None:
+def _check_disjoint(
+    folder: Path, sets: dict[str, dict[int, Example]], keys: dict[str, dict[int, str]]
+) -> None:
     """Raises `DataError` if two splits share a question, by the key of `same_question`.
 
     Args:
-        sets: by split, the examples by the number of their line.
+        sets, keys: as of `_check_repeats`.
     """
-    lines = {
-        split: {same_question(example.question): number for number, example in examples.items()}
-        for split, examples in sets.items()
-    }
+    lines = {split: {key: number for number, key in own.items()} for split, own in keys.items()}
     for split, other in (("valid", "train"), ("test", "train"), ("test", "valid")):
         shared = [key for key in lines[split] if key in lines[other]]
         if shared:

@@ -288,9 +288,19 @@ class Layout:
 
     @cached_property
     def _delimiter_text(self) -> str:
-        (text,) = self.tokenizer.batch_decode([self.answer_delimiter], skip_special_tokens=True)
-        text = text.strip()
-        return text if text.replace(" ", "") == ANSWER_DELIMITER else ANSWER_DELIMITER
+        return self._as_decoded(self.answer_delimiter, ANSWER_DELIMITER)
+
+    @cached_property
+    def _step_text(self) -> str:
+        end = self._step_end or ""
+        return self._as_decoded(self._tokens([end])[0], end)
+
+    def _as_decoded(self, tokens: list[int], text: str) -> str:
+        """A text as it reads in what the tokenizer decodes: `> >` for `>>`, for example; itself
+        where more than spaces differ."""
+        (found,) = self.tokenizer.batch_decode([tokens], skip_special_tokens=True)
+        found = found.strip()
+        return found if found and found.replace(" ", "") == text.replace(" ", "") else text
 
     def _ends(self, rows: Tensor) -> Ends:
         return ends_of(rows.cpu(), self.answer_delimiter, self.sep, self.eos)
@@ -313,14 +323,6 @@ class Layout:
         chains = [row[:end] for row, end in zip(rows.tolist(), before_answer.tolist(), strict=True)]
         texts = self.tokenizer.batch_decode(chains, skip_special_tokens=True)
         return torch.tensor([count_steps(text, self._step_text) for text in texts])
-
-    @cached_property
-    def _step_text(self) -> str:
-        """`step_end` as it reads in what the tokenizer decodes: `> >` for `>>`, for example."""
-        end = self._step_end or ""
-        (text,) = self.tokenizer.batch_decode(self._tokens([end]), skip_special_tokens=True)
-        same = text.replace(" ", "") == end.replace(" ", "") and text.strip()
-        return text.strip() if same else end
 
     def given_back(self, answers: Sequence[str]) -> list[str | None]:
         """Answers as they read when the model has written them: encoded, and decoded again.

@@ -152,9 +152,9 @@ def count_tokens(tokenizer: str, examples: list[Example]) -> list[int]:
         tokenizer: the folder or hub id of a model whose tokenizer counts.
     """
     from icotlib.data.layout import Layout
-    from icotlib.system.pretrained import load_pretrained, tokenizer_class
+    from icotlib.system.pretrained import load_tokenizer
 
-    layout = Layout(load_pretrained(tokenizer_class(tokenizer), tokenizer, "--tokenizer"))
+    layout = Layout(load_tokenizer(tokenizer, "--tokenizer"))
     blocks = [examples[start : start + 1000] for start in range(0, len(examples), 1000)]
     return [length for block in blocks for length in layout.encode(block).total.tolist()]
 

@@ -20,7 +20,7 @@ from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.data.symbols import ANSWER_DELIMITER, EOS, SEP, symbol_tokenizer
 from icotlib.errors import ConfigError
 from icotlib.system import seals
-from icotlib.system.pretrained import check_pretrained, load_pretrained, tokenizer_class
+from icotlib.system.pretrained import check_pretrained, load_pretrained, load_tokenizer
 
 #: Training sets of at least so many examples are stored on disk as tokens.
 MANY = 10_000
@@ -90,7 +90,7 @@ def build_layout(config: RunConfig, symbols: Sequence[str]) -> Layout:
         tokenizer = symbol_tokenizer(symbols)
     else:
         model.check_content()
-        tokenizer = load_pretrained(tokenizer_class(model.pretrained), model.pretrained)
+        tokenizer = load_tokenizer(model.pretrained)
         rows = getattr(_text_config(model.pretrained), "vocab_size", None)
         if rows and (tokenizer.pad_token_id or 0) >= rows:
             # A padding token that was added, and no row for it: no position sees padding, so that

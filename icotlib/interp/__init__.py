@@ -33,6 +33,7 @@ from icotlib.interp.geometry import (
     cka,
     cka_table,
     digit_geometry,
+    digits_before,
     digits_by_layer,
 )
 from icotlib.interp.map_cells import Cell
@@ -81,6 +82,7 @@ __all__ = [
     "cka",
     "cka_table",
     "digit_geometry",
+    "digits_before",
     "digits_by_layer",
     "discard_activations",
     "draw_questions_of",

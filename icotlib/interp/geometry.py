@@ -175,12 +175,19 @@ def digits_by_layer(
     known = list(questions.task.entry_names)
     if entry not in known:
         raise ConfigError(f"a question has no digit {entry!r}: it has {', '.join(known)}")
-    states = stored_activations(model, questions)
-    embedded = states[0, model.position_names(questions).index(entry)]
-    asked, written = questions.questions[:, known.index(entry)], questions.rendered.answer
-    position = int(model.answer_positions(questions)[symbol])
+    position = model.position_names(questions).index(entry)
+    embedded = stored_activations(model, questions)[0, position]
+    asked = questions.questions[:, known.index(entry)]
     found = {f"embedding of {entry}": digit_geometry(embedded, asked)}
     for layer in range(1, model.layers + 1):
-        before = digit_geometry(states[layer, position], written[:, symbol])
-        found[f"s{symbol}, layer {layer}"] = before
+        found[f"s{symbol}, layer {layer}"] = digits_before(model, questions, symbol, layer)
     return found
+
+
+def digits_before(
+    model: StageModel, questions: QuestionSet, symbol: int = 1, layer: int = -1
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`digit_geometry` of a symbol of the answer, in the state of the position before it."""
+    position = int(model.answer_positions(questions)[symbol])
+    states = stored_activations(model, questions)[layer, position]
+    return digit_geometry(states, questions.rendered.answer[:, symbol])

@@ -192,7 +192,7 @@ def publish_interp(runs: Sequence[Run], folder: Path) -> None:
 
     _publish_probes(models, questions, pairs, save)
     models["One model, nothing removed"] = StageModel.of(Run.of(one), 0)
-    shapes = {name: digits_before(model, questions) for name, model in models.items()}
+    shapes = {name: interp.digits_before(model, questions) for name, model in models.items()}
     spectra = [spectrum.assign(model=name) for name, (_, spectrum) in shapes.items()]
     save("digit_shapes", figures.digit_shapes(shapes), pd.concat(spectra))
     _publish_removal(one, questions[: n // 2], folder)
@@ -240,15 +240,6 @@ def _analysed(runs: Sequence[Run]) -> dict[str, RunConfig] | None:
         if needed <= set(configs):
             return configs
     return None
-
-
-def digits_before(
-    model: StageModel, questions: QuestionSet, symbol: int = 1
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """`digit_geometry` of a symbol of the answer, in the last state of the position before it."""
-    position = int(model.answer_positions(questions)[symbol])
-    states = interp.stored_activations(model, questions)[-1, position]
-    return interp.digit_geometry(states, questions.rendered.answer[:, symbol])
 
 
 def finished(configs: dict[Any, RunConfig]) -> dict[Any, RunConfig]:

@@ -123,9 +123,8 @@ def _tested_rows(group: Group, table: pd.DataFrame, removed: int | None) -> pd.D
     rows = final_rows(table) if removed is None else table[table.removed == removed]
     if len(rows) < len(group.runs):
         stages = ", ".join(map(str, sorted(set(table.removed))))
-        which = "not every seed has a stage" if len(rows) else "there is no stage"
         asked = "last stage" if removed is None else f"stage with {removed} removed"
-        which = which.removesuffix("stage") + asked
+        which = f"not every seed has a {asked}" if len(rows) else f"there is no {asked}"
         raise RunError(f"{group.runs[0].name}: {which}; there are {stages}")
     return rows
 

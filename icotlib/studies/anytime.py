@@ -60,11 +60,11 @@ class Anytime(Study):
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
         rows = self.rows(members)
         rows = rows[rows.removed.isin(stages_of(members[0].config))]
-        arm = rows.arm.str.partition(", ")
-        budget = arm[2].str.removesuffix(" budget")
+        parts = pd.DataFrame(rows.arm.map(_parts).tolist(), rows.index, ["kind", "budget"])
+        budget = parts.budget
         table = pd.DataFrame(
             {
-                "kind": arm[0].where(budget == "", "specialist"),
+                "kind": parts.kind.where(budget == "", "specialist"),
                 "removed": rows.removed,
                 "budget": budget.replace("", "whole"),
                 "seed": rows.seed,
@@ -86,12 +86,17 @@ class Anytime(Study):
             general = groups.get((GENERALIST, removed))
             if arm == GENERALIST or general is None:
                 continue
-            stage, _, budget = arm.partition(", ")
-            named = f"a {stage} with {SPENT[budget.removesuffix(' budget')]}"
-            named = f"{named} ({special.accuracy.mean():.1%})"
+            kind, budget = _parts(arm)
+            named = f"a {kind} with {SPENT[budget]} ({special.accuracy.mean():.1%})"
             first = f"One model for all k, {removed} removed ({general.accuracy.mean():.1%})"
             said.append(less(first, named, sample_of(general), sample_of(special)))
         return said or ["No specialist is finished beside the one model."]
+
+
+def _parts(arm: str) -> tuple[str, str]:
+    """What an arm is, such as `specialist for 3`, and its key in `BUDGETS` (one model: empty)."""
+    kind, _, budget = arm.partition(", ")
+    return kind, budget.removesuffix(" budget")
 
 
 def stages_of(config: RunConfig) -> list[int]:

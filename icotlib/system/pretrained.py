@@ -66,6 +66,11 @@ def tokenizer_class(source: str | Path) -> Any:
     return PreTrainedTokenizerFast if generic else AutoTokenizer
 
 
+def load_tokenizer(source: str, setting: str = "model.pretrained") -> Any:
+    """`load_pretrained` of a tokenizer, by its `tokenizer_class`."""
+    return load_pretrained(tokenizer_class(source), source, setting)
+
+
 def load_pretrained_model(auto: Any, source: str, **kwargs: Any) -> Any:
     """The model that `auto.from_pretrained` loads, if it finds all of its weights.
 
@@ -107,7 +112,7 @@ def check_pretrained(source: str) -> None:
     Reads a few small files, so that a series of runs fails before the first one starts.
     """
     load_pretrained(AutoConfig, source)
-    load_pretrained(tokenizer_class(source), source)
+    load_tokenizer(source)
     if Path(source).is_dir() and not any(
         path.suffix in (".safetensors", ".bin") for path in Path(source).iterdir()
     ):

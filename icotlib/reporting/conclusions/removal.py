@@ -10,11 +10,13 @@ from icotlib.data.layout import EncodedBatch
 from icotlib.data.run_data import RunData
 from icotlib.reporting.conclusions.sentences import (
     Conclusion,
+    about_arms,
     about_seeds,
     against_first,
     capital,
     decided,
     difference,
+    enough_seeds,
     listed,
     percent,
     points,
@@ -23,7 +25,6 @@ from icotlib.reporting.conclusions.sentences import (
 from icotlib.reporting.results import final_rows, method_label, results_table
 from icotlib.reporting.samples import sample_of
 from icotlib.reporting.statistics import (
-    ENOUGH_SEEDS,
     Interval,
     Sample,
     difference_interval,
@@ -255,9 +256,7 @@ def results(table: pd.DataFrame) -> Conclusion:
         return Conclusion(["No run is finished."])
     last = final_rows(table)
     said = [_best(str(task), rows) for task, rows in last.groupby("task", sort=False)]
-    seeds = {one.seed.nunique() for _, one in last.groupby("configuration")}
-    few, many = min(seeds), max(seeds)
-    over = about_seeds(few) if few == many else f"Configurations have {few} to {many} seeds."
+    over = about_arms(last.groupby("configuration").seed.nunique())
     return Conclusion([*said, over])
 
 
@@ -274,8 +273,7 @@ def _best(task: str, rows: pd.DataFrame) -> str:
     if len(groups) < 2:
         return f"{said}."
     found = difference_interval(samples[0], samples[1])
-    each = [one.seeds for one in samples]
-    if min(each) < min(ENOUGH_SEEDS, max(each)):
+    if min(one.seeds for one in samples) < enough_seeds(samples):
         return f"{said}; the next is {names[1]}, with too few seeds for a comparison."
     if decided(found):
         chosen = (

@@ -86,10 +86,8 @@ def against_first(what: str, samples: Mapping[str, Sample]) -> list[str]:
         what: what these are variants of, as the sentence names it.
     """
     first, *others = samples
-    seeds = {name: min(samples[name].seeds, samples[first].seeds) for name in others}
-    # Where all have one seed, intervals are over questions, as `about_seeds` says.
-    enough = min(ENOUGH_SEEDS, max(one.seeds for one in samples.values()))
-    few = [name for name in others if seeds[name] < enough]
+    enough = enough_seeds(samples.values())
+    few = [name for name in others if min(samples[name].seeds, samples[first].seeds) < enough]
     others = [name for name in others if name not in few]
     found = {name: difference_interval(samples[name], samples[first]) for name in others}
     shown = percent(mean_interval(samples[first]))
@@ -106,6 +104,12 @@ def against_first(what: str, samples: Mapping[str, Sample]) -> list[str]:
         open_ = [f"“{name}” ({samples[name].mean:.1%})" for name in few]
         said.append(f"Too few seeds for a comparison: {listed(open_)}.")
     return said
+
+
+def enough_seeds(samples: Iterable[Sample]) -> int:
+    """The seeds that each needs for a comparison. Where all have few, such as one, fewer do: the
+    intervals then say nothing of other seeds, as `about_seeds` says."""
+    return min(ENOUGH_SEEDS, max(one.seeds for one in samples))
 
 
 def about_seeds(seeds: int) -> str:

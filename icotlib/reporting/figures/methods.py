@@ -176,10 +176,11 @@ def _join_stages(ax: Axes, stages: pd.DataFrame, color: str) -> None:
     if len(stages) < 2:
         return
     ax.plot(stages.relative_speed, stages.accuracy, color=color, lw=0.5, alpha=0.6)
-    for stage in stages.iloc[[0, -1]].itertuples():
+    ends = stages[["relative_speed", "accuracy", "removed"]].to_numpy(float)[[0, -1]]
+    for speed, accuracy, removed in ends:
         ax.annotate(
-            f"{stage.removed}",
-            (float(str(stage.relative_speed)), float(str(stage.accuracy))),
+            f"{removed:.0f}",
+            (speed, accuracy),
             xytext=(3, -3),
             textcoords="offset points",
             va="top",
