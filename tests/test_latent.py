@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -209,6 +210,15 @@ def test_states_of_another_width_than_embeddings_are_not_recycled():
 def test_models_that_keep_nothing_of_what_they_read_have_no_latent_places(architecture):
     with pytest.raises(ConfigError, match="has no cache of keys and values that can be read on"):
         latent_model(architecture)
+
+
+def test_a_model_too_short_for_padded_questions_says_what_it_lacks(runs_folder):
+    """GPT-Neo attends to no more columns than it has positions."""
+    own = {"data.task": "graph-12", "model.architecture": "gpt_neo"}
+    with pytest.raises(ConfigError, match=r"raise model\.extra_positions") as refused:
+        train(config_of("coconut", **own))
+    more = int(re.search(r"extra_positions by (\d+)", str(refused.value))[1])
+    train(config_of("coconut", **own, **{"model.extra_positions": more}))
 
 
 @pytest.mark.parametrize("content", ["recycled", "fixed"])

@@ -47,6 +47,9 @@ class RunData:
         _check_chains(config, self.longest_chain)
         #: Tokens of the longest sequence.
         self.longest_total = _longest_total(config, self.corpus, sets, self.longest_chain)
+        questions = torch.cat([encoded.question for encoded in sets])
+        #: Tokens of the widest batch where shorter questions are padded to the longest one.
+        self.widest_batch = self.longest_total + int(questions.max() - questions.min())
         self._batches = _training_batches(config, self.corpus, self.layout, self.train)
 
     def batches(self, step: int, /) -> EncodedBatch:

@@ -7,6 +7,8 @@ from transformers import PreTrainedModel
 
 from icotlib.errors import ConfigError, first_line
 from icotlib.models.checks import as_it_was
+from icotlib.models.decoding import position_ids
+from icotlib.models.parameters import max_positions
 
 
 def check_recycles(language_model: PreTrainedModel) -> None:
@@ -26,6 +28,28 @@ def check_recycles(language_model: PreTrainedModel) -> None:
             "read a state in the place of an embedding. Take another model"
         )
     _check_cache(language_model)
+
+
+def check_columns(language_model: PreTrainedModel, columns: int) -> None:
+    """Raises `ConfigError` for a model that cannot read so many columns, padding among them.
+
+    Padding stands before the places of shorter questions, so that a batch of unequal questions is
+    wider than its longest sequence. Some models, such as GPT-Neo, attend to no more columns than
+    they have positions.
+    """
+    table: Any = language_model.get_input_embeddings()
+    embeddings = table.weight.new_zeros(1, columns, table.weight.shape[1])
+    short = columns - (max_positions(language_model) or 0)
+    positions = position_ids(language_model, torch.zeros_like(embeddings[:, :, 0]).long())
+    try:
+        with as_it_was(language_model):
+            language_model.base_model(inputs_embeds=embeddings, position_ids=positions)
+    except Exception as error:  # architectures raise types of their own
+        raise ConfigError(
+            f"{type(language_model).__name__} cannot read the {columns} positions, with padding, "
+            f"of questions that differ in length ({first_line(error)}): raise "
+            f"model.extra_positions by {short} if its weights are random, or take another model"
+        ) from None
 
 
 def _check_cache(language_model: PreTrainedModel) -> None:

@@ -17,6 +17,7 @@ from icotlib.evaluation.generation import matches
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.methods.base import Method
 from icotlib.methods.costs import Shape, language_step, with_decoder
+from icotlib.methods.latent.checks import check_columns
 from icotlib.methods.latent.config import LatentConfig
 from icotlib.methods.latent.model import LatentModel
 from icotlib.methods.latent.step_decoder import (
@@ -126,8 +127,11 @@ class LatentMethod(Method):
                 "latent.step_weight=0"
             )
         layout, longest = data.layout, data.longest_chain
-        room = data.longest_total + self.reserved(config, longest)
-        language = build_model(replace(config.model, lora={}), layout, room)
+        reserved = self.reserved(config, longest)
+        language = build_model(
+            replace(config.model, lora={}), layout, data.longest_total + reserved
+        )
+        check_columns(language, data.widest_batch + reserved)
         tokens = {"separator": layout.sep, "bos_tokens": len(layout.bos_ids)}
         donor = self.donor() if self.contents(config).get("content") == "others" else None
         own = self.latent_config(config, language.config, longest, donor=donor, **tokens)
