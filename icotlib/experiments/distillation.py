@@ -9,6 +9,7 @@ from typing import Any
 
 from icotlib.config import RunConfig, field_names, parse_overrides
 from icotlib.experiments.base import SharedOverrides, check, make
+from icotlib.experiments.stepwise import no_cot
 from icotlib.registry import METHODS
 
 #: No CoT in distillation's layout, without chain and second separator.
@@ -120,6 +121,19 @@ def kd_no_cot(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     mine = overrides.for_phase("student", {"student": "no_cot"})
     own = COMMON[preset] | PHASES[preset]["student"] | {"label": "kd-examples"} | NO_CHAIN
     return make(preset, seed, mine | {"train.steps": steps}, own)
+
+
+def kd_no_cot_wide(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
+    """No CoT in the workbook's model and at the rate tuned for it, on as many examples as all
+    phases of distillation together."""
+    overrides = SharedOverrides.of(overrides, ["no_cot"], PHASE_METHODS)
+    whole = icot_kd(preset, seed, overrides)
+    parts = (whole, *whole.phases.values())
+    examples = sum(part.train.steps * part.train.batch_size for part in parts)
+    mine = overrides.for_phase("student", {"student": "no_cot"})
+    config = no_cot(preset, seed, mine, "examples")
+    steps = examples // config.train.batch_size
+    return config.override({"label": "kd-examples-wide", "train.steps": steps})
 
 
 def kd_skipped(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:

@@ -152,7 +152,11 @@ def less_by_seed(
 
 def paired_interval(first: pd.DataFrame, second: pd.DataFrame) -> Interval | None:
     """`less_by_seed` of accuracies, over questions too, which all seeds share: how the two differ
-    from seed to seed does not show what other questions would change."""
+    from seed to seed does not show what other questions would change.
+
+    The two count as asked different questions, so that the interval is too wide rather than too
+    narrow where these are the same.
+    """
     return less_by_seed(
         first, second, shared=math.hypot(_question_error(first), _question_error(second))
     )

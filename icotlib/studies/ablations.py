@@ -2,9 +2,9 @@
 
 The paper's ablations (arXiv 2311.01460, Section 5), with one teacher for all arms of a seed: other
 subsets of the teacher's states, a fixed emulator, and phases that are skipped, whose steps coupling
-gets. No CoT has the same model and as many examples as all phases together. Two questions are asked
-beside them: whether coupling repairs what a weaker model's emulator gets wrong, and whether it
-learns few examples by heart.
+gets. No CoT has as many examples as all phases together, in the same model and in the one of the
+workbook's other methods. Two questions are asked beside them: whether coupling repairs what a
+weaker model's emulator gets wrong, and whether it learns few examples by heart.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from icotlib.config import RunConfig
-from icotlib.experiments.distillation import ablations, few_examples, kd_no_cot, weak_model
+from icotlib.experiments.distillation import (
+    ablations,
+    few_examples,
+    kd_no_cot,
+    kd_no_cot_wide,
+    weak_model,
+)
 from icotlib.interp.ablation_tables import phase_scores
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import about_arms, against_first
@@ -22,6 +28,9 @@ from icotlib.studies.base import Member, Study, outcomes, register
 
 #: The arms that others are compared with.
 FULL, WEAKER, NO_COT = "the whole method", "weaker model", "No CoT"
+
+#: No CoT in a model that suits it better than distillation's deep and narrow one.
+NO_COT_WIDE = "No CoT in the workbook's model"
 
 #: What arms on few examples are called.
 FEW = "few examples"
@@ -57,7 +66,7 @@ class Ablations(Study):
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
         asked = preset, seed, overrides
         arms = {NAMES.get(name, name): one for name, one in ablations(*asked).items()}
-        arms[NO_COT] = kd_no_cot(*asked)
+        arms |= {NO_COT: kd_no_cot(*asked), NO_COT_WIDE: kd_no_cot_wide(*asked)}
         weaker = weak_model(*asked)
         arms |= {WEAKER if name == "full" else f"{WEAKER}, {name}": weaker[name] for name in weaker}
         return arms | {f"{FEW}, {name}": one for name, one in few_examples(*asked).items()}
