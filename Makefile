@@ -36,7 +36,7 @@ workbook: setup ## train the runs of all notebooks but the studies, and execute 
 series: setup ## the same for stepwise internalization and its baselines alone
 	$(BIN)/icot workbook --preset $(PRESET) --seed $(SEED) --series
 
-studies: setup ## the workbook, notebooks 09, 10 and 15 to 21, and runs out of distribution (hours)
+studies: setup ## the workbook, notebooks 09, 10 and 15 to 23, and runs out of distribution (hours)
 	$(BIN)/icot study main --preset $(PRESET)
 	$(BIN)/icot workbook --preset $(PRESET) --seed $(SEED) --studies
 

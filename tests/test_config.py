@@ -475,9 +475,9 @@ def test_every_preset_makes_every_run(preset):
     assert all(config.seed == 1 for config in configs)
     methods = {config.method for config in configs}
     assert methods == {"no_cot", "explicit_cot", "icot_si", "one_model", "icot_kd"}
-    assert all(config.preset == preset for config in experiments.studies(preset))
+    assert all(config.preset == preset for config in experiments.all_studies(preset))
     with pytest.raises(ConfigError, match="Did you mean 'fast'"):
-        experiments.studies("fsat")
+        experiments.all_studies("fsat")
 
 
 def test_the_ablations_share_one_teacher_and_as_many_examples():

@@ -5,15 +5,17 @@ import pandas as pd
 import pytest
 import torch
 
+import icotlib as icot
 from icotlib import experiments
 from icotlib.errors import RunError
-from icotlib.interp import ablation_tables, distillation, time_spent
+from icotlib.interp import distillation, time_spent
 from icotlib.methods.distillation.student import Student
 from icotlib.models.loading import load_model, load_weights
 from icotlib.models.parameters import count_parameters
 from icotlib.reporting.results import results_table
 from icotlib.reporting.speed import record_speed
 from icotlib.runs import Run
+from icotlib.studies import get_study
 from icotlib.training.trainer import train
 
 QUICK = {"train.steps": 4, "train.eval_every": 2, "data.test_examples": 20, "model.layers": 3}
@@ -144,19 +146,19 @@ def test_speed_is_relative_to_no_cot_in_the_same_layout(finished):
     assert not (student.folder / "speed.json").exists()
 
 
-def test_every_table_of_the_studies_has_its_rows(tmp_path, monkeypatch):
+def test_tables_of_studies_say_what_each_phase_reaches(tmp_path, monkeypatch):
     monkeypatch.setenv("ICOT_RUNS", str(tmp_path))
-    mixed = experiments.mixtures("smoke", overrides={**QUICK, "train.steps": 2})
-    few = experiments.few_examples("smoke", overrides={**QUICK, "train.steps": 2})
-    for config in [*mixed.values(), *few.values()]:
-        train(config)
-    scores, learning = ablation_tables.mixture_tables([mixed])
-    assert len(scores) == 2 * len(mixed)
-    assert set(learning.name) == set(mixed)
-    used = learning.groupby("name").components.last()
+    few = {**QUICK, "train.steps": 2}
+    mixed = icot.study("mixtures", "smoke", [10], few, jobs=1).table
+    assert mixed.groupby("arm").states.apply(set).map(len).eq(2).all()
+    used = mixed.drop_duplicates("arm").set_index("arm").components
     assert used["no mixture"] == pytest.approx(1)
     assert 1 <= used["2 components"] <= 2
-    table = ablation_tables.ablation_table(few)
-    assert table.name.tolist() == list(few)
-    assert table[["student", "explained", "explained_after_coupling"]].notna().all().all()
-    assert set(ablation_tables.coupling_curves(few).name) == set(few)
+    study = get_study("ablations")
+    members = study.members("smoke", [10], few)
+    chosen = [member for member in members if member.arm in ("the whole method", "neither phase")]
+    icot.ensure([member.config for member in chosen], jobs=1)
+    table = study.answer(chosen).table.set_index("arm")
+    phases = table[["student", "explained", "explained_after_coupling"]]
+    assert phases.loc["the whole method"].notna().all()
+    assert phases.loc["neither phase"].isna().tolist() == [True, True, False]

@@ -130,6 +130,11 @@ DRAWN = {
         made_scores(arm=["the whole method", "neither phase", "No CoT"], seed=[1, 2]).assign(n=10),
         ["the whole method", "No CoT"],
     ),
+    "mixtures": lambda: figures.mixtures(
+        made_scores(
+            arm=["no mixture", "2 components"], seed=[1, 2], states=["emulated", "coupled"]
+        ).assign(n=10)
+    ),
     "decoded_and_used": lambda: figures.decoded_and_used(
         made_scores(model=["ICoT-SI", "No CoT"], seed=[1, 2], variable=["t2", "t10"]).assign(
             selectivity=-0.1, steering=0.4, steering_random=0.1, steering_chance=0.2
@@ -172,19 +177,6 @@ DRAWN = {
     "time_spent": lambda: figures.time_spent(
         made_scores(part=["emulator", "state_mlps", "student"], batch_size=[1, 256]).assign(
             parameters=10, flops=20, milliseconds=0.3
-        )
-    ),
-    "ablations": lambda: figures.ablations(
-        made_scores(name=["full", "both skipped"]).assign(student=[0.9, np.nan])
-    ),
-    "depth": lambda: figures.depth(made_scores(states=["coupled", "true states"], layers=[4, 8])),
-    "mixture": lambda: figures.mixture(
-        made_scores(name=["none", "two"], seed=[0, 1], states=["emulated", "coupled"]),
-        made_scores(name=["none", "two"], seed=[0, 1], examples=[10, 20]).assign(components=1.5),
-    ),
-    "overfitting": lambda: figures.overfitting(
-        made_scores(name=["all", "fixed"], examples=[10, 20]).assign(
-            train_match=0.9, valid_match=0.4
         )
     ),
     "probe_map": lambda: figures.probe_map(made_probe_scores(), ["a0", "="]),

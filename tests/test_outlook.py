@@ -65,7 +65,7 @@ def test_a_run_waits_for_those_that_it_builds_on(runs_folder, workers, hours):
 @pytest.mark.parametrize(
     ("words", "runs"),
     [
-        (["study", "depth", "--arms", "ICoT-SI, 3 layers"], 2),
+        (["study", "depth", "--arms", "ICoT-SI, 3 layers"], 1),
         (["study", "depth", "--seeds", "10", "--arms", "ICoT-KD, 3 layers"], 4),
         (["sweep", "no_cot", "--grid", "seed=0..2", "--grid", "optim.lr=0.1,0.2"], 6),
         (["notebook", "02"], 2),

@@ -25,7 +25,6 @@ cores; the default) and `paper` (the papers' own settings, on one GPU).
 from icotlib.experiments.base import PRESETS, SharedOverrides, configs_of
 from icotlib.experiments.distillation import (
     ablations,
-    depths,
     few_examples,
     icot_kd,
     kd_emulator,
@@ -63,7 +62,6 @@ from icotlib.experiments.workbook import (
     overrides_for,
     series,
     shared,
-    studies,
     workbook,
 )
 
@@ -86,7 +84,6 @@ __all__ = [
     "codi",
     "compared",
     "configs_of",
-    "depths",
     "explicit_cot",
     "few_examples",
     "icot_kd",
@@ -117,7 +114,6 @@ __all__ = [
     "shared",
     "shifted",
     "sim_cot",
-    "studies",
     "tour",
     "weak_model",
     "workbook",

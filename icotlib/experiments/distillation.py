@@ -230,22 +230,7 @@ def weak_model(preset: str, seed: int = 0, overrides: Any = None) -> dict[str, R
     }
 
 
-#: Depths to compare. A pretrained model has the depth it has, so `paper` starts from random
-#: weights here.
-DEPTHS: dict[str, tuple[int, ...]] = {
-    "smoke": (2, 3),
-    "fast": (4, 6, 8, 12),
-    "paper": (4, 6, 8, 12),
-}
-
-
 UNTRAINED_GPT2 = {"model.pretrained": None, "model.width": 768, "model.heads": 12}
-
-
-def depths(preset: str, seed: int = 0, overrides: Any = None) -> dict[int, RunConfig]:
-    """The method at other depths, each with a teacher of its own."""
-    check(preset)
-    return {layers: at_depth(preset, seed, layers, overrides) for layers in DEPTHS[preset]}
 
 
 def at_depth(preset: str, seed: int, layers: int, overrides: Any = None) -> RunConfig:

@@ -7,16 +7,9 @@ from icotlib.config import RunConfig, field_names
 from icotlib.experiments.base import SharedOverrides, configs_of
 from icotlib.experiments.distillation import (
     PHASE_METHODS,
-    ablations,
-    depths,
-    few_examples,
     icot_kd,
     kd_emulator,
-    kd_no_cot,
-    kd_skipped,
     kd_student,
-    mixtures,
-    weak_model,
 )
 from icotlib.experiments.latent import coconut, codi, pause
 from icotlib.experiments.ood import METHODS, shifted
@@ -54,20 +47,11 @@ def workbook(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfi
     ]
 
 
-def studies(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
-    """What the studies of distillation need beyond that, and those out of distribution: baselines,
-    ablations, depth, mixture, shifts."""
-    overrides = shared(overrides)
-    groups = (ablations, weak_model, depths, mixtures, few_examples, shifted)
-    baselines = [make(preset, seed, overrides) for make in (kd_skipped, kd_no_cot)]
-    return [*baselines, *(run for make in groups for run in make(preset, seed, overrides).values())]
-
-
 def all_studies(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
     """What every notebook that `make workbook` leaves out needs beyond the workbook, apart from
     runs of seeds of their own."""
     overrides = shared(overrides)
-    return [*studies(preset, seed, overrides), coconut(preset, seed, overrides)]
+    return [*shifted(preset, seed, overrides).values(), coconut(preset, seed, overrides)]
 
 
 #: Methods that only studies train.
@@ -85,19 +69,21 @@ NEEDED: dict[str, tuple[Callable[..., Any], ...]] = {
     "06": (icot_si, one_model),
     "07": (schedule_ablations,),
     "08": (series,),
-    "09": (studies,),
-    "10": (studies,),
+    "09": (),  # runs of its own seeds (`icotlib.studies`), which it makes itself
+    "10": (),
     "11": (one_model, icot_kd, no_cot),
     "12": (one_model, icot_kd),
     "13": (one_model, icot_kd, no_cot, explicit_cot),
     "14": (),  # a run of the user's own, which it makes itself
-    "15": (),  # runs of its own seeds (`icotlib.studies`), which it makes itself
+    "15": (),
     "16": (),
     "17": (coconut,),
     "18": (),
     "19": (),
     "20": (),
     "21": (),
+    "22": (),
+    "23": (),
     "99": (series,),
 }
 
@@ -106,12 +92,16 @@ NEEDED: dict[str, tuple[Callable[..., Any], ...]] = {
 READ: dict[str, tuple[Callable[..., Any], ...]] = {
     "01": (icot_si,),
     "14": (icot_si,),
+    "09": (series, icot_kd),
+    "10": (icot_kd,),
     "15": (series, icot_kd),
     "16": (one_model,),
     "18": (series, icot_kd, coconut, pause, codi),
     "19": (no_cot, running_sums),
     "20": (series, icot_kd, running_sums),
     "21": (icot_si, no_cot, explicit_cot),
+    "22": (series,),
+    "23": (shifted,),
     "99": (icot_kd, shifted),  # which it shows where they are finished
 }
 

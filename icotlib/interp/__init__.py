@@ -19,7 +19,6 @@ subspaces        interchange interventions with learned subspaces (DAS)
 ablation         states replaced by their mean, attention knocked out
 geometry         attention patterns, CKA, the geometry of digits
 distillation     the teacher's states, explained variance, accuracy by phase
-ablation_tables  several runs of distillation side by side
 time_spent       where a coupled model's time goes
 """
 

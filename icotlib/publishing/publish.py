@@ -10,7 +10,7 @@ from icotlib import experiments, interp, paths
 from icotlib.config import RunConfig
 from icotlib.errors import ConfigError, RunError
 from icotlib.evaluation.stage_model import StageModel
-from icotlib.interp import ablation_tables, distillation, time_spent
+from icotlib.interp import distillation, time_spent
 from icotlib.reporting import figures
 from icotlib.reporting.results import learning_table, model_name, results_table, with_ancestors
 from icotlib.reporting.speed import record_speed
@@ -145,7 +145,6 @@ def publish_distillation(coupled: Sequence[Run], folder: Path) -> None:
         return
     run = min(coupled, key=lambda run: run.config.seed)
     config = run.config
-    preset, seed, own = config.preset, config.seed, of_task(config.task)
 
     def save(name: str, drawn: Any, table: pd.DataFrame, *configs: RunConfig) -> None:
         figures.save_published(drawn, f"kd_{name}", table, runs_with_ancestors(configs), folder)
@@ -160,21 +159,6 @@ def publish_distillation(coupled: Sequence[Run], folder: Path) -> None:
     save("coupling", figures.coupling(phases, *ends), phases, config)
     spent = time_spent.time_by_part(run)
     save("time_spent", figures.time_spent(spent), spent, config)
-    for name, make in {
-        "ablations": experiments.ablations,
-        "harder": experiments.weak_model,
-    }.items():
-        if len(rows := finished(make(preset, seed, own))) > 1:
-            table = ablation_tables.ablation_table(rows)
-            save(name, figures.ablations(table), table, *rows.values())
-    if few := finished(experiments.few_examples(preset, seed, own)):
-        table = ablation_tables.coupling_curves(few)
-        save("overfitting", figures.overfitting(table), table, *few.values())
-    mixed = [finished(experiments.mixtures(preset, one)) for one in (seed, seed + 1, seed + 2)]
-    if all(mixed):
-        table, learning = ablation_tables.mixture_tables(mixed)
-        every = [config for rows in mixed for config in rows.values()]
-        save("mixture", figures.mixture(table, learning), table, *every)
 
 
 def publish_interp(runs: Sequence[Run], folder: Path) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: Numbers of the notebooks that `make workbook` leaves out: their runs take longer than all others
 #: together.
-STUDY_NOTEBOOKS = ("09", "10", "15", "16", "17", "18", "19", "20", "21")
+STUDY_NOTEBOOKS = ("09", "10", "15", "16", "17", "18", "19", "20", "21", "22", "23")
 
 #: Those about stepwise internalization alone: data, baselines, method, removal curve, results.
 STEPWISE_NOTEBOOKS = ("01", "02", "06", "08", "99")

@@ -8,6 +8,7 @@ contents      what must stand in a latent place
 anytime       one model for every number of removed tokens beside specialists
 depth         how many layers distillation needs, and how much of the chain it must cover
 ablations     which states and which phases distillation needs
+mixtures      whether distillation needs mixtures where a question has several chains
 stability     in how many seeds removal succeeds, by its schedule
 levers        which settings of stepwise internalization matter, each changed alone
 four_digits   4x4 digits without any of 46 chain tokens, from random weights

@@ -7,6 +7,7 @@ workbook's other methods. Two questions are asked beside them: whether coupling 
 weaker model's emulator gets wrong, and whether it learns few examples by heart.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,9 +22,11 @@ from icotlib.experiments.distillation import (
     kd_no_cot_wide,
     weak_model,
 )
-from icotlib.interp.ablation_tables import phase_scores
+from icotlib.interp.distillation import median_explained
+from icotlib.methods.distillation.settings import StateSettings
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import about_arms, against_first
+from icotlib.runs import Run
 from icotlib.studies.base import Member, Study, outcomes, register
 
 #: The arms that others are compared with.
@@ -55,11 +58,13 @@ COMPARED = {"distillation": FULL, "in a weaker model": WEAKER}
 class Ablations(Study):
     name = "ablations"
     file = "ablations"
+    notebook = "09"
     question = (
         "Which of the teacher's states and which of its phases does ICoT-KD need, and does "
         "coupling repair a weak emulator?"
     )
     seeds = (10, 11, 12)
+    few = 1
     takes_arms = True
     apart = ("distill.subset", "distill.train_emulator")
 
@@ -75,7 +80,7 @@ class Ablations(Study):
         """A row for each run: what it answers at the end, and before its last phase."""
         of_run = {member.config.run_name: member for member in members}
         every = pd.concat(self.rows_by_arm(members).values(), ignore_index=True)
-        before = pd.DataFrame([phase_scores(of_run[name].config) for name in every.run])
+        before = pd.DataFrame([_phase_scores(of_run[name].config) for name in every.run])
         return pd.concat([every.arm, outcomes(every), before], axis=1)
 
     def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
@@ -88,3 +93,23 @@ class Ablations(Study):
             if first in own:
                 said += against_first(what, {first: own[first]} | own)
         return [*said, about_arms(table.groupby(self.arms_of(table)).seed.nunique())]
+
+
+def _phase_scores(config: RunConfig) -> dict[str, float]:
+    """What the phases of a finished coupled run reach: `student`, its accuracy on the teacher's
+    true states; `explained`, the median over layers of the explained variance after emulation, and
+    `explained_after_coupling`. NaN for a phase that was skipped, and for every run of another
+    method."""
+    scores = dict.fromkeys(["student", "explained", "explained_after_coupling"], math.nan)
+    if "student" in config.phases:
+        scores["student"] = float(Run.of(config.phases["student"]).stages.accuracy.iloc[-1])
+    if "emulator" in config.phases:
+        scores["explained"] = _explained(config.phases["emulator"])
+    if isinstance(config.own.get("distill"), StateSettings):
+        scores["explained_after_coupling"] = _explained(config)
+    return scores
+
+
+def _explained(config: RunConfig) -> float:
+    """The median explained variance at the end of a run."""
+    return float(median_explained(Run.of(config)).iloc[-1])

@@ -57,11 +57,13 @@ OTHERS = {"icot_si": icot_si, "one_model": one_model}
 class Depth(Study):
     name = "depth"
     file = "depth"
+    notebook = "09"
     question = (
         "How many layers does ICoT-KD need, and must its states cover the whole chain; what do "
         "ICoT-SI, one model for all k and No CoT reach in a model of its shape?"
     )
     seeds = (10, 11, 12)
+    few = 1
     takes_arms = True
     apart = ("model.layers", "distill.delta")
 

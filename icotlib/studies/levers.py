@@ -53,6 +53,7 @@ LEVERS: dict[tuple[str, str], dict[str, Any]] = {
 class Levers(Study):
     name = "levers"
     file = "levers"
+    notebook = "22"
     question = "Which settings of stepwise internalization matter, each changed alone?"
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:

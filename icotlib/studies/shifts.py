@@ -24,6 +24,7 @@ QUESTIONS = {"smoke": 50, "fast": 2000, "paper": 2000}
 class Shifts(Study):
     name = "shifts"
     file = "shifts"
+    notebook = "23"
     question = (
         "How many questions of other lengths, or with combinations of values that training never "
         "showed, does each method answer right?"

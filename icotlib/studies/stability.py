@@ -64,6 +64,7 @@ MOST = 2
 class Stability(Study):
     name = "stability"
     file = "stability"
+    notebook = "22"
     takes_arms = True
     question = (
         "In how many seeds does stepwise internalization answer without any step, and which "

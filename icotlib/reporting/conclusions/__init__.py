@@ -2,7 +2,7 @@
 
 sentences     shares, differences and intervals in words, and when the data do not decide
 removal       data, baselines, removal of chain tokens, all finished runs
-distillation  the teacher's states, emulation, coupling, ablations, mixtures
+distillation  the teacher's states, emulation, coupling
 inside        probes, interventions, attention and geometry
 latent        thoughts in latent places
 
@@ -14,8 +14,6 @@ from icotlib.reporting.conclusions.distillation import (
     coupling,
     emulation,
     mind_reading,
-    mixture,
-    parts,
 )
 from icotlib.reporting.conclusions.inside import causal, geometry, probing
 from icotlib.reporting.conclusions.latent import thoughts
@@ -40,9 +38,7 @@ __all__ = [
     "emulation",
     "geometry",
     "mind_reading",
-    "mixture",
     "own",
-    "parts",
     "probing",
     "removal_curve",
     "results",

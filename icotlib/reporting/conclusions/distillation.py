@@ -1,17 +1,13 @@
-"""The teacher's states, emulation, coupling, ablations and mixtures, in sentences."""
-
-from collections.abc import Iterable, Mapping, Sequence
+"""The teacher's states, emulation and coupling, in sentences."""
 
 import numpy as np
 import pandas as pd
 
-from icotlib.config import RunConfig
 from icotlib.evaluation.scoring import wilson_interval
 from icotlib.interp.distillation import emulation_errors
 from icotlib.reporting.conclusions.sentences import (
     Conclusion,
     about_seeds,
-    against_first,
     decided,
     difference,
     listed,
@@ -151,63 +147,3 @@ def _regained(regained: Interval, lost: Interval) -> str:
     if regained.value < 0:
         return f"Joint training does not regain any{of_them}: it loses {size(regained)} more."
     return f"Joint training regains {size(regained)}{of_them}."
-
-
-# --- several runs ------------------------------------------------------------------------------
-
-
-def parts(
-    ablations: Mapping[str, RunConfig],
-    weak: Mapping[str, RunConfig],
-    depths: Mapping[int, RunConfig],
-    few: Mapping[str, RunConfig],
-) -> Conclusion:
-    """On which parts of distillation its accuracy depends; each first run is what the others are
-    compared with.
-
-    Args:
-        ablations, weak, few: coupled runs by name; depths: by number of layers.
-    """
-    by_depth = {f"{layers} layers": config for layers, config in sorted(depths.items())}
-    groups = [
-        ("the method", ablations),
-        ("the weaker model", weak),
-        ("depth", by_depth),
-        ("coupling on few examples", few),
-    ]
-    said = [
-        sentence
-        for what, configs in groups
-        for sentence in _against(what, {name: [one] for name, one in configs.items()})
-    ]
-    return Conclusion([*said, about_seeds(1)])
-
-
-def mixture(by_seed: Sequence[Mapping[str, RunConfig]], learning: pd.DataFrame) -> Conclusion:
-    """What an emulator should predict where a question has several valid chains.
-
-    Args:
-        by_seed: coupled runs by the mixture's name, one mapping per seed; the first has none.
-        learning: of `interp.ablation_tables.mixture_tables`.
-    """
-    runs = {name: [configs[name] for configs in by_seed] for name in by_seed[0]}
-    last = learning.groupby(["name", "seed"], sort=False).last().groupby("name", sort=False)
-    used = last[["components", "explained"]].mean()
-    components = [f"{row.components:.1f} by “{name}”" for name, row in used.iterrows()]
-    return Conclusion(
-        [
-            *_against("mixtures", runs),
-            f"Components in use at the end of emulation, mean over layers: {listed(components)}.",
-            about_seeds(len(by_seed)),
-        ]
-    )
-
-
-def _against(what: str, runs: Mapping[str, Sequence[RunConfig]]) -> list[str]:
-    """Coupled runs by name, one for each seed, beside the first name."""
-    samples = {name: _sample(map(Run.of, configs)) for name, configs in runs.items()}
-    return against_first(what, samples)
-
-
-def _sample(runs: Iterable[Run]) -> Sample:
-    return sample_of(final_rows(results_table(runs)))

@@ -9,7 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from icotlib.reporting.figures.base import ACCENT, CONTROL, PAGE, beside, new_figure
+from icotlib.reporting.figures.base import (
+    ACCENT,
+    CONTROL,
+    PAGE,
+    beside,
+    legend_outside,
+    new_figure,
+)
 from icotlib.reporting.figures.means import mean_and_error
 from icotlib.reporting.figures.style import schedule_label, seeds_text
 from icotlib.reporting.figures.styled import styled
@@ -80,6 +87,32 @@ def distillation_arms(table: pd.DataFrame, controls: Sequence[str]) -> Figure:
     return _by_arm(table, controls)
 
 
+@styled
+def mixtures(table: pd.DataFrame) -> Figure:
+    """Accuracy with every mixture where questions have two valid chains, before and after coupling.
+
+    Points are means over seeds, bars their 95% intervals, small dots single seeds.
+
+    Args:
+        table: of the study `mixtures`.
+    """
+    arms = list(dict.fromkeys(table.arm))
+    figure, ax = _rows_of(arms, 0.45)
+    looks = {"emulated": (CONTROL, "s", "before coupling"), "coupled": (ACCENT, "o", "coupled")}
+    for (states, (color, marker, label)), shift in zip(looks.items(), (-0.2, 0.2), strict=True):
+        for row, arm in enumerate(arms):
+            own = table[(table.arm == arm) & (table.states == states)]
+            mean, error = mean_and_error(own)
+            dots = np.full(len(own), row + shift + 0.12)
+            ax.plot(own.accuracy, dots, ls="", marker=".", ms=4, color=color)
+            look: dict[str, Any] = {"color": color, "marker": marker, "ms": 5, "capsize": 2}
+            shown = None if row else label
+            ax.errorbar([mean], [row + shift], xerr=error, ls="", label=shown, **look)
+    ax.set_xlabel(f"exact match ({seeds_text(table)}: dots; bars: 95% intervals)")
+    legend_outside(figure, *ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
 #: What the figure calls the losses of the study `auxiliary`.
 _LOSSES = {
     "none": "No CoT",
@@ -106,9 +139,9 @@ def _by_arm(table: pd.DataFrame, controls: Sequence[str]) -> Figure:
     return figure
 
 
-def _rows_of(arms: Sequence[str]) -> tuple[Figure, Axes]:
-    """A panel of shares with a row for each arm, the first one on top."""
-    figure, ax = new_figure(PAGE, 0.5 + 0.32 * len(arms))
+def _rows_of(arms: Sequence[str], inches: float = 0.32) -> tuple[Figure, Axes]:
+    """A panel of shares with a row of so many inches for each arm, the first one on top."""
+    figure, ax = new_figure(PAGE, 0.5 + inches * len(arms))
     ax.set_yticks(range(len(arms)), arms)
     ax.set_ylim(len(arms) - 0.5, -0.5)
     ax.xaxis.set_major_formatter(PercentFormatter(1))

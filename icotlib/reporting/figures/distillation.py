@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,14 +11,12 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from icotlib.reporting.figures.base import (
     COLUMN,
-    CONTROL,
     PAGE,
     WITH_BARS,
     interval,
     legend_outside,
     new_figure,
     percent,
-    plain_numbers,
     small_type,
 )
 from icotlib.reporting.figures.means import draw_mean
@@ -152,47 +149,6 @@ def time_spent(table: pd.DataFrame) -> Figure:
 
 
 @styled
-def ablations(table: pd.DataFrame) -> Figure:
-    """Test accuracy of every ablation: of the coupled model, and of the student on true states.
-
-    Args:
-        table: rows of `interp.ablation_tables.ablation_table`; `student` is NaN where there is
-            none.
-    """
-    figure, ax = new_figure(PAGE * 0.7, 0.5 + 0.24 * len(table))
-    y, (student, _, coupled) = np.arange(len(table)), phase_colors()
-    ax.barh(y, table.accuracy, 0.5, xerr=interval(table), color=coupled, capsize=2)
-    ax.scatter(table.student, y + 0.38, color=student, zorder=3, s=12)
-    ax.set_yticks(y, list(table.name))
-    ax.invert_yaxis()
-    ax.set_xlim(0, 1.03)
-    ax.xaxis.set_major_formatter(PercentFormatter(1))
-    ax.set_xlabel("exact match, coupled (dots: student on the teacher's true states)")
-    return figure
-
-
-@styled
-def depth(table: pd.DataFrame) -> Figure:
-    """Accuracy on true states, on emulated states and after coupling, against depth.
-
-    Args:
-        table: rows of `interp.ablation_tables.depth_table`.
-    """
-    figure, ax = new_figure(COLUMN, 2.4)
-    by_states = table.groupby("states", sort=False)
-    looks = zip(phase_colors(), phase_markers(), strict=True)
-    for (color, marker), (name, rows) in zip(looks, by_states, strict=False):
-        rows = rows.sort_values("layers")
-        style = {"color": color, "marker": marker, "capsize": 2, "label": name}
-        ax.errorbar(rows.layers, rows.accuracy, yerr=interval(rows), **style)
-    ax.set_xlabel("layers")
-    ax.set_xticks(sorted(table.layers.unique()))
-    percent(ax, WITH_BARS)
-    ax.legend(loc="best")
-    return figure
-
-
-@styled
 def depth_over_seeds(table: pd.DataFrame) -> Figure:
     """Accuracy of distillation by depth, and by how far along the chain its last state is taken.
 
@@ -243,58 +199,3 @@ def _draw_groups(
         for at, rows in table[table.phase == own["label"]].groupby(column):
             draw_mean(ax, float(str(at)) + apart * (number - 1), rows, own)
             own["label"] = "_"
-
-
-@styled
-def mixture(table: pd.DataFrame, learning: pd.DataFrame) -> Figure:
-    """Accuracy with every mixture where questions have two valid chains, and components in use.
-
-    Args:
-        table, learning: of `interp.ablation_tables.mixture_tables`.
-    """
-    figure, (left, right) = new_figure(PAGE, 3.0, 2, width_ratios=(1.2, 1))
-    names = list(dict.fromkeys(table.name))
-    looks = list(zip(phase_colors(), phase_markers(), strict=True))
-    for shift, states, look in ((-0.12, "emulated", looks[1]), (0.12, "coupled", looks[2])):
-        rows = table[table.states == states]
-        y = rows.name.map(names.index) + shift
-        left.scatter(rows.accuracy, y, color=look[0], marker=look[1], s=16, label=states)
-    left.set_yticks(range(len(names)), names)
-    left.invert_yaxis()
-    left.set_xlim(-0.03, 1.03)
-    left.xaxis.set_major_formatter(PercentFormatter(1))
-    left.set_xlabel("exact match, one point per seed")
-    left.legend(loc="best")
-    for color, (name, rows) in zip(CYCLE, learning.groupby("name", sort=False), strict=False):
-        for number, (_, run) in enumerate(rows.groupby("seed")):
-            label = None if number else name
-            right.plot(run.examples / 1000, run.components, color=color, lw=1, label=label)
-    right.set_yscale("log")
-    plain_numbers(right)
-    right.set_xlabel("emulation, examples (thousands)")
-    right.set_ylabel("components in use")
-    entries = right.get_legend_handles_labels()
-    legend_outside(figure, *entries, loc="outside lower center", ncols=4)
-    return figure
-
-
-@styled
-def overfitting(learning: pd.DataFrame) -> Figure:
-    """Training and validation match during coupling on few examples, one panel per run.
-
-    Args:
-        learning: rows of `interp.ablation_tables.coupling_curves`.
-    """
-    names = list(dict.fromkeys(learning.name))
-    figure, axes = new_figure(PAGE, 2.1, len(names), sharey=True, squeeze=False)
-    for ax, name in zip(axes[0], names, strict=True):
-        rows = learning[learning.name == name]
-        examples, color = rows.examples / 1000, color_of("icot_kd")
-        ax.plot(examples, rows.train_match, color=CONTROL, label="training")
-        ax.plot(examples, rows.valid_match, color=color, label="unseen")
-        ax.set_title(name)
-        ax.set_xlabel("examples (thousands)")
-        percent(ax, "")
-    axes[0][0].set_ylabel("match, teacher-forced")
-    axes[0][0].legend(loc="best")
-    return figure
