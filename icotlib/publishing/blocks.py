@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import pandas as pd
 
-from icotlib import experiments, paths
+from icotlib import paths
 from icotlib.config import RunConfig
 from icotlib.costs.cost import Cost, cost_of
 from icotlib.costs.device_speed import H100_LAUNCH, H100_MEMORY, H100_SHARE, h100
 from icotlib.costs.lengths import NominalLengths
 from icotlib.experiments import papers
-from icotlib.publishing import published
 from icotlib.reporting import tables
-from icotlib.reporting.results import final_rows
 from icotlib.running.notebooks import notebooks as notebook_files
 
 #: Every block by the name in its markers.
@@ -36,57 +33,6 @@ def markdown(rows: Iterable[Mapping[str, Any]]) -> str:
     rows = list(rows)
     cells = ([str(cell) for cell in row.values()] for row in rows)
     return tables.markdown(list(rows[0]), cells) if rows else ""
-
-
-def _last_stages() -> pd.DataFrame:
-    """The last stage of every published run, numbers as numbers."""
-    numbers = ("accuracy", "relative_speed", "train_examples", "train_seconds", "removed")
-    return final_rows(published.read("results", *numbers))
-
-
-@block
-def distillation() -> str:
-    """The phases of distillation beside their baselines."""
-    rows = {
-        "Teacher, explicit CoT": experiments.kd_teacher("fast"),
-        "Student, on the teacher's true states": experiments.kd_student("fast"),
-        "ICoT-KD, coupled": experiments.icot_kd("fast"),
-        "Coupled, mind-reading and emulation skipped": experiments.kd_skipped("fast"),
-        "No CoT": experiments.kd_no_cot("fast"),
-    }
-    return _table(rows)
-
-
-def _table(rows: dict[str, RunConfig]) -> str:
-    table = _last_stages()
-    groups = {name: published.rows_of(table, config) for name, config in rows.items()}
-    return markdown(
-        _row(name, group.sort_values("seed")) for name, group in groups.items() if len(group)
-    )
-
-
-def _row(name: str, group: pd.DataFrame) -> dict[str, str]:
-    """One method over its seeds; of seconds, which have outliers, the median."""
-    speed = group.relative_speed.mean()
-    return {
-        "method": name,
-        "chain tokens removed": f"{group.removed.iloc[0]:.0f} of {group.chain_length.iloc[0]}",
-        "exact match, each seed": ", ".join(f"{100 * value:.1f}" for value in group.accuracy),
-        "speed, No CoT = 1": "-" if pd.isna(speed) else f"{speed:.2f}",
-        "training examples": f"{group.train_examples.mean():,.0f}",
-        "training seconds": f"{group.train_seconds.median():,.0f}",
-    }
-
-
-@block
-def weak_model() -> str:
-    """Coupling where emulation alone leaves much to be done."""
-    table = published.read("kd_harder", "accuracy")
-    coupled = {row.name: row.accuracy for row in table.itertuples(index=False)}
-    return (
-        f"With two heads in place of four, coupling reaches {coupled['full']:.1%} (seed 0), and "
-        f"{coupled['fixed emulator']:.1%} if the emulator stays fixed."
-    )
 
 
 @block

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from icotlib import paths
 from icotlib.publishing import (  # noqa: F401  (they register blocks)
+    distillation_blocks,
     inside_blocks,
     latent_blocks,
     speed_blocks,
