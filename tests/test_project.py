@@ -17,7 +17,6 @@ import yaml
 from accelerate.commands.launch import launch_command_parser
 
 import icotlib as icot
-from icotlib.config import NUMERICS
 from icotlib import experiments, interp, paths, registry
 from icotlib.cli import COMMANDS, command_parser, main
 from icotlib.cli.train import config_of

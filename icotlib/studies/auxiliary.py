@@ -15,7 +15,6 @@ from icotlib.experiments.stepwise import no_cot, running_sums
 from icotlib.registry import METHODS
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import about_arms, capital, less, percent
-from icotlib.reporting.samples import sample_of
 from icotlib.reporting.statistics import mean_interval
 from icotlib.studies.base import Member, Study, of_arm, register
 
@@ -39,6 +38,7 @@ class Auxiliary(Study):
         "otherwise trained on answers alone?"
     )
 
+    takes_arms = True
     apart = ("auxiliary.target",)
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
@@ -70,8 +70,11 @@ class Auxiliary(Study):
     def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
         return figures.auxiliary(table)
 
+    def arms_of(self, table: pd.DataFrame) -> pd.Series:
+        return table.loss
+
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
-        samples = {arm: sample_of(rows) for arm, rows in self.rows_by_arm(members).items()}
+        samples = self.samples(self.rows_by_arm(members), table)
         said = [
             f"{capital(_named(arm))}: {percent(mean_interval(one))} of unseen questions right."
             for arm, one in samples.items()
