@@ -566,10 +566,13 @@ def test_published_json_is_read_as_it_was_written(name):
         assert task.read_json(json.loads(json.dumps(row))) == example
 
 
-def test_steps_that_are_no_list_are_refused():
-    task = get_task("graph-12")
+@pytest.mark.parametrize(
+    ("name", "kind"), [("graph-12", "a list of nodes"), ("prosqa-12", "a list of sentences")]
+)
+def test_steps_that_are_no_list_are_refused(name, kind):
+    task = get_task(name)
     row = json.loads(json.dumps(task.to_json(examples(task, 1))[0]))
-    with pytest.raises(ValueError, match="steps are a list of nodes, not '17 2 25'"):
+    with pytest.raises(ValueError, match=f"steps are {kind}, not '17 2 25'"):
         task.read_json(row | {"steps": "17 2 25"})
 
 

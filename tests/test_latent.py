@@ -112,7 +112,9 @@ def by_hand(model: LatentModel, ids: torch.Tensor, places: int) -> tuple[torch.T
     read = torch.cat([table(ids[:, :QUESTION]), start], dim=1)
     for _ in range(places):
         states = language.base_model(inputs_embeds=read).last_hidden_state
-        read = torch.cat([read, states[:, -1:]], dim=1)
+        thought = states[:, -1:]
+        thought = model.projection(thought) if model.config.projection else thought
+        read = torch.cat([read, thought], dim=1)
     whole = torch.cat([read, end, table(ids[:, QUESTION:])], dim=1)
     logits = language(inputs_embeds=whole).logits
     return logits[:, -(WIDTH - QUESTION + 1) :], read[:, QUESTION + 1 :]
@@ -137,9 +139,11 @@ def test_without_marks_a_thought_is_the_state_that_would_predict_the_step_it_rep
     assert model.inserted == []
 
 
+@pytest.mark.parametrize("projection", [False, True])
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
-def test_thoughts_are_the_last_states_of_plain_passes(ids, architecture):
-    model = latent_model(architecture, latents=2)
+def test_thoughts_are_the_last_states_of_plain_passes(ids, architecture, projection):
+    """In CODI through its projection."""
+    model = latent_model(architecture, latents=2, projection=projection)
     logits, thoughts = by_hand(model, ids, 2)
     output = model(ids)
     torch.testing.assert_close(output.thoughts, thoughts)
@@ -179,9 +183,11 @@ def test_as_many_rounds_as_places_equal_thoughts_in_turn(ids):
         assert close == (rounds == 3)
 
 
-@pytest.mark.parametrize("content", ["recycled", "fixed"])
-def test_padding_changes_nothing(ids, content):
-    check_padding(latent_model(content=content), ids)
+@pytest.mark.parametrize(
+    "own", [{"content": "recycled"}, {"content": "fixed"}, {"projection": True}]
+)
+def test_padding_changes_nothing(ids, own):
+    check_padding(latent_model(**own), ids)
 
 
 def check_padding(model: LatentModel, ids: torch.Tensor) -> None:
@@ -252,6 +258,15 @@ def test_questions_of_unequal_length_need_no_positions_beyond_those_of_the_longe
     alone = tight(unequal[1:2]).logits[0, 1:]
     torch.testing.assert_close(short, alone)
     assert torch.isfinite(short).all()
+
+
+@pytest.mark.parametrize("layers", [{}, {"layer_types": ["full_attention", "sliding_attention"]}])
+def test_windows_mix_no_places(layers, ids):
+    """A place that a row leaves out would take the room of a token in its window."""
+    own = {"sliding_window": 4, "intermediate_size": 32, "num_key_value_heads": 2} | layers
+    model = latent_model("qwen2" if layers else "mistral", own | {"use_sliding_window": True})
+    with pytest.raises(ConfigError, match="cannot mix numbers of latent places"):
+        model(ids, latents=torch.tensor([3, 1, 0]))
 
 
 def test_rows_may_have_fewer_places_than_others(ids):
@@ -427,10 +442,13 @@ def test_a_step_decoder_needs_places():
         config_of("coconut", **{"latent.places_per_stage": 0})
 
 
-def test_marks_of_an_untrained_twin_begin_as_in_training():
-    model = latent_model()
+@pytest.mark.parametrize("architecture", ["gpt2", "gemma3_text"])
+def test_marks_of_an_untrained_twin_begin_as_in_training(architecture):
+    """As the separator is read: Gemma scales what its table holds."""
+    own = {"head_dim": 8, "intermediate_size": 32, "num_key_value_heads": 2}
+    model = latent_model(architecture, own if architecture != "gpt2" else {})
     twin = AutoModelForCausalLM.from_config(model.config)
-    row = twin.get_input_embeddings().weight[SEPARATOR]
+    row = twin.get_input_embeddings()(torch.tensor([SEPARATOR]))
     torch.testing.assert_close(twin.marks, row.expand(3, -1))
 
 
@@ -611,14 +629,21 @@ def test_a_control_with_other_places_is_refused(trained):
 
 
 @pytest.mark.parametrize(
-    ("method", "architecture"), [*((method, "gpt2") for method in RUNS), ("coconut", "llama")]
+    ("method", "architecture", "step_weight"),
+    [
+        *((method, "gpt2", 0.0) for method in RUNS),
+        ("coconut", "llama", 0.0),
+        ("codi", "llama", 0.0),
+        ("coconut", "llama", 1.0),
+        ("codi", "gpt2", 1.0),
+    ],
 )
-def test_it_overfits_a_batch(method, architecture, runs_folder):
+def test_it_overfits_a_batch(method, architecture, step_weight, runs_folder):
     """One batch, again and again: in the end every token of it is right."""
     small = {
         "model.architecture": architecture, "model.width": 64, "optim.name": "adamw",
         "optim.lr": 3e-3, "optim.decay_fraction": 0.0, "train.steps": 200, "train.eval_every": 25,
-        "data.train_examples": 8, "latent.step_weight": 0.0, "latent.steps_per_stage": 10,
+        "data.train_examples": 8, "latent.step_weight": step_weight, "latent.steps_per_stage": 10,
         "latent.first_steps": 10,
     }  # fmt: skip
     own = {name: value for name, value in small.items() if name in readable(method)}

@@ -208,6 +208,11 @@ def test_coconut_has_the_curriculum_of_its_paper():
     assert config.train.steps == 25 * epoch
     assert [int(schedule.places(removed)) for removed in (0, 1, 2, 3, 8)] == [0, 2, 4, 6, 6]
     assert (config.optim.lr, config.optim.weight_decay) == (1e-4, 0.01)
+    pairs = get_paper_result("coconut/prontoqa/gpt2").config()  # of sentences
+    schedule, epoch = pairs.spec.make_schedule(pairs, 11), 71
+    assert schedule.stages(pairs.train.steps) == [
+        (5 * number * epoch, removed) for number, removed in enumerate([0, 2, 4, 6, 8, 10, 11])
+    ]
     prosqa = get_paper_result("coconut/prosqa/gpt2").config()
     assert prosqa.train.steps == 50 * 140
     assert prosqa.latent.steps_per_stage == 5 * 140

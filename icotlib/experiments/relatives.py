@@ -20,6 +20,9 @@ EXAMPLES = {"gsm8k": 385_620, "prosqa": 17_886, "prontoqa": 9_000}
 #: Coconut's stages that add places, epochs of each, places of each, and epochs in all.
 CURRICULUM = {"gsm8k": (3, 3, 2, 25), "prosqa": (6, 5, 1, 50), "prontoqa": (6, 5, 1, 50)}
 
+#: Sentences that the authors count as one step of a chain.
+SENTENCES = {"gsm8k": 1, "prosqa": 1, "prontoqa": 2}
+
 #: The text that ends a step, and the generated task that stands for the published file.
 STEP_END = {"gsm8k": ">>", "prosqa": ".", "prontoqa": "."}
 TASK = {"prosqa": "prosqa-23", "prontoqa": "prontoqa-5"}
@@ -52,8 +55,9 @@ class RelativeResult(PaperResult):
             "latent.step_end": STEP_END[self.task],
             "optim.lr": 1e-4,
             "optim.weight_decay": 0.01,
+            "optim.clip": 0.0,
             "train.batch_size": BATCH,
-            "train.precision": "bf16",
+            "train.precision": "bf16" if self.method == "codi" else "fp32",
             "train.eval_every": self._epoch,
         }
         if self.task != "gsm8k":
@@ -68,6 +72,7 @@ class RelativeResult(PaperResult):
             "latent.content": "recycled" if self.method == "coconut" else "fixed",
             "latent.stages": stages,
             "latent.places_per_stage": places,
+            "latent.units_per_stage": SENTENCES[self.task],
             "latent.first_steps": epochs * self._epoch,
             "latent.steps_per_stage": epochs * self._epoch,
             "train.steps": in_all * self._epoch,
@@ -91,12 +96,13 @@ class RelativeResult(PaperResult):
         }
 
 
-_FIRST = "the explicit CoT model that GSM8K starts from (here: as many epochs on the whole chain)"
+_FIRST = "the explicit CoT model that GSM8K starts from (here: 3 epochs on the whole chain)"
 _PAUSES = "number of pause tokens (as many as Coconut's places)"
 _DECAY = "linear decay in place of the cosine"
 _ALL_ANSWERS = "questions with negative answers, or answers that are no number, are trained on too"
 _GENERATED = "the generated task in place of the published file (icot evaluate reads that)"
 _BF16 = "precision (bf16)"
+_RESET = "the optimizer is reset at each stage, there at each epoch"
 
 
 def _results() -> list[RelativeResult]:
@@ -109,10 +115,11 @@ def _results() -> list[RelativeResult]:
     found = []
     for method, row in table.items():
         for task, published in row.items():
-            assumed = [_BF16]
+            assumed = [_BF16] if method == "codi" else []
             assumed += [_FIRST] if task == "gsm8k" and "pause" != method != "codi" else []
             assumed += [_GENERATED] if task != "gsm8k" else []
             assumed += [_PAUSES] if method == "pause" else []
+            assumed += [_RESET] if "pause" != method != "codi" else []
             assumed += [_DECAY, _ALL_ANSWERS] if method == "codi" else []
             named = (method, task, "gpt2", published)
             found.append(RelativeResult(*named, doubtful=True, assumed=tuple(assumed)))

@@ -177,6 +177,8 @@ class ProsQA(GraphTask, ProseTask):
 
         Raises `ValueError` if the steps or the answer do not follow from the facts.
         """
+        if not isinstance(row["steps"], list):
+            raise ValueError(f"steps are a list of sentences, not {row['steps']!r}")
         question = self.parse_question(str(row["question"]))
         far = random_graphs.distances(question, self.n_names)
         person, target = map(self._word, (question[0, 0], random_graphs.answers(question, far)[0]))

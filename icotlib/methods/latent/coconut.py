@@ -2,8 +2,7 @@
 
 Training begins with the whole chain. Stage by stage, one more of its steps is replaced by latent
 places, whose thoughts are the model's own last hidden states, until nothing of the chain is left.
-Where it differs from the published method: places depend on the stage alone, also where a question
-has fewer steps; the optimizer is reset at every stage, not every epoch.
+Where it differs from the published method: the optimizer is reset at every stage, not every epoch.
 """
 
 from typing import Any, ClassVar

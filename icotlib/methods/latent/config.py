@@ -49,11 +49,16 @@ class LatentConfig(WrappedConfig):
     def mixes_places(self) -> bool:
         """Whether a row may have fewer latent places than others of its batch.
 
-        Attention skips those that it leaves out; convolutions and recurrent states do not. Without
-        marks, the last place predicts the first token behind it, and must then be there.
+        Attention skips those that it leaves out; convolutions and recurrent states do not, and in a
+        sliding window they take the room of others. Without marks, the last place predicts the
+        first token behind it, and must then be there.
         """
         if not self.markers:
             return False
         layers = DynamicCache(config=self.text_config).layers
+        if any(getattr(layer, "is_sliding", False) for layer in layers):
+            return False
+        if "local" in getattr(self.text_config, "attention_layers", ()):  # GPT-Neo's windows
+            return False
         mixed = ("conv_states", "recurrent_states")
         return not any(hasattr(layer, name) for layer in layers for name in mixed)

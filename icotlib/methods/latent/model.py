@@ -70,9 +70,10 @@ class LatentModel(LanguageModelHolder):
 
     @torch.no_grad()
     def _begin_marks(self) -> None:
-        """Give the marks the embedding of the separator."""
+        """Give the marks the embedding of the separator, scaled as the model scales it (Gemma)."""
         table: Any = self.get_input_embeddings()
-        self.marks.copy_(table.weight[self.config.separator].expand(3, -1))
+        separator = torch.tensor([self.config.separator], device=table.weight.device)
+        self.marks.copy_(table(separator).expand(3, -1))
 
     @property
     def analysed_decoder(self) -> PreTrainedModel:

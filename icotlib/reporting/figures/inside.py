@@ -17,6 +17,7 @@ from icotlib.reporting.figures.base import (
     legend_outside,
     percent,
 )
+from icotlib.reporting.figures.means import t_interval
 from icotlib.reporting.figures.style import color_of, marker_of, seeds_text
 from icotlib.reporting.figures.styled import styled
 
@@ -37,9 +38,9 @@ _PANELS = {
 def decoded_and_used(table: pd.DataFrame) -> Figure:
     """For each chain token, how far it is decoded beyond its controls, and how often it is used.
 
-    Points are means over seeds, lines reach from the lowest seed to the highest. A token counts
-    as decodable, or as used, in a seed where the lower end of its interval lies above the dashed
-    line. Chance is what a random direction gives, or a symbol drawn at random, whichever is more.
+    Points are means over seeds, lines their 95% intervals. A token counts as decodable, or as used,
+    in a seed where the lower end of its own interval lies above the dashed line. Chance is what a
+    random direction gives, or a symbol drawn at random, whichever is more.
 
     Args:
         table: of the study `inside`.
@@ -58,7 +59,7 @@ def decoded_and_used(table: pd.DataFrame) -> Figure:
         ax.set_ylabel(label)
         low, high = table[column].min(), table[column].max()
         ax.set_ylim(min(-0.05, low - 0.05), max(2 * MARGIN, high + 0.05))
-    axes[0].set_title(f"{seeds_text(table)}: mean, and lowest to highest")
+    axes[0].set_title(f"{seeds_text(table)} (bars: 95% intervals)")
     axes[-1].set_xlabel("chain token, which is not written")
     _legend(figure, axes[0])
     return figure
@@ -73,9 +74,8 @@ def of_trained(table: pd.DataFrame) -> pd.DataFrame:
 def exchanged(table: pd.DataFrame, kinds: pd.Series) -> Figure:
     """For each variable, how many answers follow when a learned subspace is exchanged.
 
-    Points are means over seeds, lines reach from the lowest seed to the highest; the dashed line
-    is the mean of random subspaces. A panel for each kind of variable. Models with random weights
-    are left out.
+    Points are means over seeds, lines their 95% intervals; the dashed line is the mean of random
+    subspaces. A panel for each kind of variable. Models with random weights are left out.
 
     Args:
         table: of the study `das`; kinds: of its rows.
@@ -97,7 +97,7 @@ def exchanged(table: pd.DataFrame, kinds: pd.Series) -> Figure:
         ax.set_axis_off()
     size = mpl.rcParams["axes.labelsize"]
     figure.supylabel("answers that follow the exchange", fontsize=size)
-    figure.suptitle(f"{seeds_text(table)}: mean, and lowest to highest", fontsize=size)
+    figure.suptitle(f"{seeds_text(table)} (bars: 95% intervals)", fontsize=size)
     _legend(figure, axes[0, 0])
     return figure
 
@@ -108,15 +108,15 @@ def _in_order(variables: pd.Series) -> list[str]:
 
 
 def _draw_models(ax: Axes, table: pd.DataFrame, column: str, variables: list[str]) -> None:
-    """A point for each model above each variable, with the range of its seeds."""
+    """A point for each model above each variable, with its interval over seeds."""
     models = list(dict.fromkeys(table.model))
     methods = [_method_of(model) for model in models]
     for number, (model, method) in enumerate(zip(models, methods, strict=True)):
         own = table[table.model == model].groupby("variable")[column]
-        found = own.agg(["mean", "min", "max"]).reindex(variables)
+        found = own.apply(t_interval).unstack().reindex(variables)
         at = np.arange(len(variables)) + beside(number, len(models), 0.7)
         color, fill = color_of(method), _FILLED[methods[:number].count(method)]
-        ax.vlines(at, found["min"], found["max"], color=color, lw=0.8)
+        ax.vlines(at, found["low"], found["high"], color=color, lw=0.8)
         marks = ax.plot(at, found["mean"], marker_of(method), color=color, fillstyle=fill, ms=4)
         marks[0].set_label(model)
     ax.set_xticks(range(len(variables)), variables)

@@ -2,12 +2,15 @@
 
 import itertools
 import textwrap
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
+from matplotlib.transforms import ScaledTranslation
 
 from icotlib.reporting.figures.base import (
     ACCENT,
@@ -20,7 +23,7 @@ from icotlib.reporting.figures.base import (
     new_figure,
     percent,
 )
-from icotlib.reporting.figures.means import draw_mean, mean_and_error
+from icotlib.reporting.figures.means import draw_mean, mean_and_error, t_interval
 from icotlib.reporting.figures.style import (
     CYCLE,
     LINES,
@@ -50,7 +53,7 @@ _RULES = {
 def routing(table: pd.DataFrame) -> Figure:
     """Accuracy against tokens written a question, by the rule that asks questions again.
 
-    Points are means over seeds, bars the range of single seeds.
+    Points are means over seeds, bars their 95% intervals.
 
     Args:
         table: of the study `routing`.
@@ -62,8 +65,9 @@ def routing(table: pd.DataFrame) -> Figure:
     ax.set_xlabel("tokens written a question")
     ax.set_ylabel("exact match")
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
-    several = table.seed.nunique() > 1
-    ax.set_title(seeds_text(table) + (": mean, and lowest to highest" if several else ""))
+    bars = " (bars: 95% intervals)" if table.seed.nunique() > 1 else ""
+    ax.set_title(seeds_text(table) + bars)
+    ax.set_ylim(top=min(1.0, ax.get_ylim()[1]) + 0.0005)
     legend_outside(figure, loc="outside lower center")
     return figure
 
@@ -73,13 +77,9 @@ def _draw_rule(
 ) -> None:
     """One rule: its points in the order of their tokens, over seeds."""
     rows = rows.assign(point=rows.groupby("seed").cumcount())
-    means = rows.groupby("point").agg(
-        tokens=("tokens", "mean"),
-        accuracy=("accuracy", "mean"),
-        low=("accuracy", "min"),
-        high=("accuracy", "max"),
-    )
-    means = means.sort_values("tokens")
+    points = rows.groupby("point")
+    means = points.accuracy.apply(t_interval).unstack().assign(tokens=points.tokens.mean())
+    means = means.rename(columns={"mean": "accuracy"}).sort_values("tokens")
     ax.plot(means.tokens, means.accuracy, color=color, marker=marker, ls=line, label=label, ms=4)
     ax.vlines(means.tokens, means.low, means.high, color=color, lw=0.8, alpha=0.6)
 
@@ -89,7 +89,7 @@ def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
     """Accuracy against the time of an answer, a panel for each task and budget.
 
     Methods with a budget of their own are in every panel of their task, hollow. Points are means
-    over seeds, bars their 95% intervals. Points of nearly the same time stand beside each other.
+    over seeds, bars their 95% intervals. Those of nearly the same time are drawn beside each other.
 
     Args:
         table: of the study `methods`.
@@ -100,19 +100,22 @@ def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
         budgets = set(table.budget[~own & (table.task == task)])
         panels += [(task, one) for one in sorted(budgets, reverse=True) or ["own"]]
     figure, axes = new_figure(PAGE, 3.2, columns=len(panels), squeeze=False, sharey=True)
-    named: set[str] = set()
+    entries: dict[str, Any] = {}  # each method once, whatever panels it is in
     for ax, (task, budget) in zip(axes.flat, panels, strict=True):
         rows = table[(table.task == task) & (own | (table.budget == budget))]
         means = rows.groupby("method", sort=False).milliseconds.mean().sort_values()
-        for method, at in zip(means.index, _set_apart(means.to_numpy(float)), strict=True):
+        apart = _set_apart(means.to_numpy(float)) - means
+        inches = 0.6 * PAGE / len(panels) / (1.05 * means.max())  # of a millisecond
+        for method, at in means.items():
             each, look = rows[rows.method == method], arm_style(str(method))
+            aside = ScaledTranslation(apart[method] * inches, 0, figure.dpi_scale_trans)
+            look["transform"] = ax.transData + aside
             if each.budget.iloc[0] == "own":
                 look["mfc"] = "white"
-            if method in named:  # the legend has each method once
-                look.pop("label")
-            named.add(str(method))
             draw_mean(ax, at, each, look)
-        ax.set_xlim(0, 1.05 * ax.get_xlim()[1])
+        handles, labels = ax.get_legend_handles_labels()
+        entries = dict(zip(labels, handles, strict=True)) | entries
+        ax.set_xlim(0, 1.05 * means.max())
         ax.set_xlabel("milliseconds an answer")
         lines = textwrap.wrap(_budget_text(rows), 72 // len(panels), break_on_hyphens=False)
         ax.set_title("\n".join([f"{task}, {seeds_text(rows)}", *lines]))
@@ -120,8 +123,8 @@ def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
         ax.label_outer(remove_inner_ticks=False)
     if own.any():
         hollow = {"marker": "o", "mfc": "white", "color": CONTROL, "ls": "", "ms": 5}
-        axes.flat[-1].plot([], [], label="hollow: own budget", **hollow)
-    legend_outside(figure, loc="outside right center")
+        entries["hollow: own budget"] = Line2D([], [], **hollow)
+    legend_outside(figure, entries.values(), entries, loc="outside right center")
     return figure
 
 
