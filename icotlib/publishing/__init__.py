@@ -6,6 +6,7 @@ redrawn              published figures drawn again from their tables
 blocks               every number of README and guide, drawn from tables
 study_blocks         those that are drawn from the tables of studies
 distillation_blocks  those of the page on distillation
+four_digits_blocks   those on 4x4 digits
 inside_blocks        those of the page on hidden states
 latent_blocks        those of the page on latent thoughts
 speed_blocks         those of the page on speed

@@ -15,21 +15,20 @@ from icotlib.publishing.study_tables import (
     by_group,
     each,
     examples,
+    share_of,
     with_interval,
 )
 from icotlib.registry import STUDIES
-from icotlib.reporting.conclusions.sentences import listed
 from icotlib.reporting.figures.style import kinds_of, schedule_label
 from icotlib.reporting.results import final_rows, method_label, named
 from icotlib.reporting.statistics import (
-    EQUAL,
     SUCCESS,
     better_by_a_question,
     by_seed,
     mean_over_seeds,
     over_seeds,
-    spent,
 )
+from icotlib.studies.ablations import NO_COT_WIDE
 from icotlib.system.wording import counted
 
 #: The rows of the main study as pages show them: method, budget, and what they are called.
@@ -55,13 +54,6 @@ def _budget() -> pd.DataFrame:
 def _rows_of(table: pd.DataFrame, method: str, budget: str) -> pd.DataFrame:
     rows = table[(table.method == method) & (table.budget == budget)]
     return rows.sort_values("seed")
-
-
-def _share(rows: pd.DataFrame, reference: pd.DataFrame, unit: str) -> str:
-    """How much of a reference's examples or seconds was spent, in words."""
-    share = spent(rows, reference, unit)
-    same = f"as many {unit}"
-    return same if abs(share - 1) <= EQUAL else f"{share:.0%} of {method_label('icot_si')}'s {unit}"
 
 
 @block
@@ -93,12 +85,16 @@ def headline() -> str:
         unit: _rows_of(table, "no_cot", f"{unit} of icot_si") for unit in ("examples", "seconds")
     }
     reached = " and ".join(
-        f"{with_interval(over_seeds(rows))} after {_share(rows, implicit, unit)}"
+        f"{with_interval(over_seeds(rows))} after {share_of(rows, implicit, unit)}"
         for unit, rows in baselines.items()
         if len(rows)
     )
     # Not as many as the one model, which stands between.
     reached += f" as {method_label('icot_si')}" if reached.endswith("as many seconds") else ""
+    longer = _no_cot_longer()
+    if len(longer):
+        times = f"{longer.examples.mean() / implicit.examples.mean():.1g} times"
+        reached += f"; with {times} as many examples, {with_interval(over_seeds(longer))}"
     one = over_seeds(_rows_of(table, "one_model", "own"))
     late = published.read("stability", "seed", "accuracy")
     late = late[~late.seed.isin(implicit.seed)].groupby("arm").accuracy
@@ -123,17 +119,27 @@ def results() -> str:
         rows = _rows_of(table, method, budget)
         if rows.empty:
             continue
-        shown.append(
-            {
-                "method": name,
-                "steps written": written,
-                EXACT_MATCH: with_interval(over_seeds(rows)),
-                "each seed": each(rows),
-                "training examples": examples(rows),
-                "training seconds": f"{rows.seconds.mean():,.0f}",
-            }
-        )
-    return markdown(shown)
+        shown.append(_result(name, written, rows))
+    longer = _no_cot_longer()
+    name = f"No CoT, as many examples as {method_label('icot_kd')}"
+    return markdown([*shown, *([_result(name, "none", longer)] if len(longer) else [])])
+
+
+def _result(name: str, written: str, rows: pd.DataFrame) -> dict[str, str]:
+    return {
+        "method": name,
+        "steps written": written,
+        EXACT_MATCH: with_interval(over_seeds(rows)),
+        "each seed": each(rows),
+        "training examples": examples(rows),
+        "training seconds": f"{rows.seconds.mean():,.0f}",
+    }
+
+
+def _no_cot_longer() -> pd.DataFrame:
+    """No CoT in the model of the main study, at the budget of distillation."""
+    table = published.read("ablations", "seed", "examples", "seconds", "accuracy", "n")
+    return table[table.arm == NO_COT_WIDE]
 
 
 @block
@@ -236,55 +242,6 @@ def anytime() -> str:
             found[f"{kind} ({examples(own)} examples)"] = with_interval(over_seeds(own))
         shown.append(found)
     return markdown(shown)
-
-
-#: Where the guide has more on 4x4 digits, from the first page.
-FOUR_DIGITS = "notebooks/guide/studies.md#four-digits-by-four"
-
-
-def _four_digits() -> pd.DataFrame:
-    """The last stage of each run on 4x4 digits."""
-    columns = ("removed", "chain_length", "seed", "examples", "seconds", "accuracy", "n")
-    return final_rows(published.read("four_digits", *columns), ["method", "seed"])
-
-
-@block
-def four_digits_headline() -> str:
-    """What ICoT-SI reaches on 4x4 digits, beside No CoT."""
-    groups = dict(list(_four_digits().groupby("method")))
-    rows, alone = groups["icot_si"].sort_values("seed"), groups.get("no_cot")
-    minutes = listed(f"{seconds / 60:.0f}" for seconds in rows.seconds)
-    whole = (rows.removed == rows.chain_length).all()
-    removed = f"{'all' if whole else f'{_removed(rows)} of'} {rows.chain_length.max():.0f} tokens"
-    said = (
-        f"[On 4x4 digits]({FOUR_DIGITS}), with {removed} removed, {method_label('icot_si')} "
-        f"answers {with_interval(over_seeds(rows))} of unseen questions right: mean of "
-        f"{counted(len(rows), 'seeds')}, trained in {minutes} minutes of one core."
-    )
-    if alone is not None:
-        same = _share(alone, rows, "examples")
-        reached = with_interval(over_seeds(alone))
-        said += f" {method_label('no_cot')}, not tuned, reaches {reached} after {same}."
-    return said
-
-
-def _removed(rows: pd.DataFrame) -> str:
-    """How many tokens the seeds of a method lost, each number once."""
-    return listed(dict.fromkeys(f"{removed:.0f}" for removed in rows.removed))
-
-
-@block
-def four_digits() -> str:
-    """What each method answers of 4x4 digits at its last stage."""
-    columns: dict[str, Callable[..., Any]] = {
-        "method": lambda rows: method_label(rows.method.iloc[0]),
-        "tokens removed": _removed,
-        EXACT_MATCH: lambda rows: with_interval(over_seeds(rows)),
-        "each seed": each,
-        "training examples": examples,
-        "training seconds": lambda rows: f"{rows.seconds.mean():,.0f}",
-    }
-    return by_group(_four_digits(), "method", columns)
 
 
 @block

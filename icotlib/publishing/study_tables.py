@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 
 from icotlib.publishing.blocks import markdown
-from icotlib.reporting.statistics import Interval
+from icotlib.reporting.results import method_label
+from icotlib.reporting.statistics import EQUAL, Interval, spent
 
 #: What the column of an accuracy over seeds is called.
 EXACT_MATCH = "exact match, mean (95% interval)"
@@ -44,3 +45,10 @@ def best_first(table: pd.DataFrame) -> pd.DataFrame:
     """Rows by method, the one with the highest mean accuracy first."""
     means = table.groupby("method").accuracy.mean().sort_values(ascending=False, kind="stable")
     return table.set_index("method").loc[list(means.index)].reset_index()
+
+
+def share_of(rows: pd.DataFrame, reference: pd.DataFrame, unit: str) -> str:
+    """How much of a reference's examples or seconds was spent, in words."""
+    share = spent(rows, reference, unit)
+    same = f"as many {unit}"
+    return same if abs(share - 1) <= EQUAL else f"{share:.0%} of {method_label('icot_si')}'s {unit}"

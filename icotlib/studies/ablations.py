@@ -84,7 +84,7 @@ class Ablations(Study):
         return pd.concat([every.arm, outcomes(every), before], axis=1)
 
     def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
-        return figures.distillation_arms(table, [FULL, WEAKER, NO_COT])
+        return figures.distillation_arms(table, [FULL, WEAKER, NO_COT, NO_COT_WIDE])
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
         samples, said = self.samples(self.rows_by_arm(members), table), []
