@@ -560,12 +560,12 @@ def test_explained_variance_below_zero_is_drawn_as_it_is():
     assert "cut at −100%" in left.get_ylabel()
 
 
-@pytest.mark.parametrize(("seeds", "title"), [([0], "one seed"), ([0, 1], "2 seeds: mean")])
-def test_a_figure_of_one_seed_claims_no_range(seeds, title):
+@pytest.mark.parametrize(("seeds", "title"), [([0], "one seed"), ([0, 1], "2 seeds (bars")])
+def test_a_figure_of_one_seed_claims_no_interval_over_seeds(seeds, title):
     table = made_scores(rule=["confidence", "random"], seed=seeds).assign(tokens=9.0)
     shown = figures.routing(table).axes[0].get_title()
     assert shown.startswith(title)
-    assert ("lowest to highest" in shown) == (len(seeds) > 1)
+    assert ("95% intervals" in shown) == (len(seeds) > 1)
 
 
 def test_a_mean_over_seeds_is_over_all_of_them():

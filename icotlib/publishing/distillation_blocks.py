@@ -6,7 +6,6 @@ from icotlib.publishing import published
 from icotlib.publishing.blocks import block, markdown
 from icotlib.publishing.study_tables import EXACT_MATCH, each, examples, with_interval
 from icotlib.reporting.statistics import over_seeds
-from icotlib.studies.ablations import FULL, NO_COT, NO_COT_WIDE
 
 #: What the study of depth calls the states that a student reads before coupling, and what the page
 #: calls them.
@@ -15,12 +14,15 @@ READ = {
     "emulated states": "Student, on emulated states",
 }
 
+#: The arm of the ablations that trains answers alone in the model of the main study.
+NO_COT_WIDE = "No CoT in the workbook's model"
+
 #: Arms of the ablations, and what the page calls them.
 ARMS = {
-    FULL: "ICoT-KD, coupled",
+    "the whole method": "ICoT-KD, coupled",
     "neither phase": "Coupled, mind-reading and emulation skipped",
-    NO_COT: "No CoT in the same model",
-    NO_COT_WIDE: "No CoT in the workbook's model",
+    "No CoT": "No CoT in the same model",
+    NO_COT_WIDE: NO_COT_WIDE,
 }
 
 
@@ -28,8 +30,8 @@ ARMS = {
 def distillation() -> str:
     """The phases of distillation beside their baselines."""
     depth = published.read("depth", "layers", "coverage", "seed", "accuracy", "n")
-    deepest = depth[(depth.method == "icot_kd") & (depth.layers == depth.layers.max())]
-    whole = deepest[deepest.coverage == deepest.coverage.max()]
+    reads = depth[depth.coverage.notna()]
+    whole = reads[(reads.layers == reads.layers.max()) & (reads.coverage == reads.coverage.max())]
     arms = published.read("ablations", "seed", "examples", "accuracy", "n")
     rows = {name: whole[whole.phase == phase] for phase, name in READ.items()}
     rows |= {name: arms[arms.arm == arm] for arm, name in ARMS.items()}

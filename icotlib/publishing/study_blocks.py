@@ -9,6 +9,7 @@ import pandas as pd
 from icotlib import paths
 from icotlib.publishing import published
 from icotlib.publishing.blocks import BLOCKS, block, markdown
+from icotlib.publishing.distillation_blocks import NO_COT_WIDE
 from icotlib.publishing.study_tables import (
     EXACT_MATCH,
     best_first,
@@ -28,7 +29,6 @@ from icotlib.reporting.statistics import (
     mean_over_seeds,
     over_seeds,
 )
-from icotlib.studies.ablations import NO_COT_WIDE
 from icotlib.system.wording import counted
 
 #: The rows of the main study as pages show them: method, budget, and what they are called.

@@ -17,7 +17,7 @@ from icotlib.reporting.figures.base import (
     legend_outside,
     percent,
 )
-from icotlib.reporting.figures.means import t_interval
+from icotlib.reporting.figures.means import t_intervals
 from icotlib.reporting.figures.style import color_of, marker_of, seeds_text
 from icotlib.reporting.figures.styled import styled
 
@@ -112,8 +112,8 @@ def _draw_models(ax: Axes, table: pd.DataFrame, column: str, variables: list[str
     models = list(dict.fromkeys(table.model))
     methods = [_method_of(model) for model in models]
     for number, (model, method) in enumerate(zip(models, methods, strict=True)):
-        own = table[table.model == model].groupby("variable")[column]
-        found = own.apply(t_interval).unstack().reindex(variables)
+        own = table[table.model == model]
+        found = t_intervals(own[column], own.variable).reindex(variables)
         at = np.arange(len(variables)) + beside(number, len(models), 0.7)
         color, fill = color_of(method), _FILLED[methods[:number].count(method)]
         ax.vlines(at, found["low"], found["high"], color=color, lw=0.8)

@@ -14,12 +14,15 @@ def draw_mean(ax: Axes, at: float, rows: pd.DataFrame, look: dict[str, Any]) -> 
     ax.errorbar([at], [mean], yerr=error, ls="", ms=5, capsize=2, **look)
 
 
-def t_interval(values: pd.Series) -> pd.Series:
-    """The mean of one number for each seed, and the ends of its 95% interval (Student's t): mean,
-    low, high. Of one seed, its number alone."""
-    if len(values) == 1:
-        return pd.Series([values.iloc[0]] * 3, ["mean", "low", "high"])
-    return pd.Series(mean_over_seeds(values.to_numpy(float)), ["mean", "low", "high"])
+def t_intervals(values: pd.Series, by: pd.Series) -> pd.DataFrame:
+    """The mean of numbers in groups, one for each seed, and the ends of its 95% interval (Student's
+    t): columns mean, low, high. Of one seed, its number alone."""
+    found = {}
+    for name, own in values.groupby(by):
+        one = own.iloc[0]
+        several = len(own) > 1
+        found[name] = mean_over_seeds(own.to_numpy(float)) if several else (one, one, one)
+    return pd.DataFrame.from_dict(found, orient="index", columns=["mean", "low", "high"])
 
 
 def mean_and_error(rows: pd.DataFrame) -> tuple[float, list[list[float]]]:

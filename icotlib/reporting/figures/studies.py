@@ -23,7 +23,7 @@ from icotlib.reporting.figures.base import (
     new_figure,
     percent,
 )
-from icotlib.reporting.figures.means import draw_mean, mean_and_error, t_interval
+from icotlib.reporting.figures.means import draw_mean, mean_and_error, t_intervals
 from icotlib.reporting.figures.style import (
     CYCLE,
     LINES,
@@ -77,8 +77,8 @@ def _draw_rule(
 ) -> None:
     """One rule: its points in the order of their tokens, over seeds."""
     rows = rows.assign(point=rows.groupby("seed").cumcount())
-    points = rows.groupby("point")
-    means = points.accuracy.apply(t_interval).unstack().assign(tokens=points.tokens.mean())
+    means = t_intervals(rows.accuracy, rows.point)
+    means = means.assign(tokens=rows.groupby("point").tokens.mean())
     means = means.rename(columns={"mean": "accuracy"}).sort_values("tokens")
     ax.plot(means.tokens, means.accuracy, color=color, marker=marker, ls=line, label=label, ms=4)
     ax.vlines(means.tokens, means.low, means.high, color=color, lw=0.8, alpha=0.6)
