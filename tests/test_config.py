@@ -1,6 +1,7 @@
 """Settings: checked, overridable by name, hashed."""
 
 import dataclasses
+import inspect
 import json
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -476,8 +477,17 @@ def test_every_preset_makes_every_run(preset):
     methods = {config.method for config in configs}
     assert methods == {"no_cot", "explicit_cot", "icot_si", "one_model", "icot_kd"}
     assert all(config.preset == preset for config in experiments.all_studies(preset))
-    with pytest.raises(ConfigError, match="Did you mean 'fast'"):
-        experiments.all_studies("fsat")
+
+
+def test_every_experiment_names_the_preset_that_is_meant():
+    makers = {name: getattr(experiments, name) for name in experiments.__all__}
+    tried = 0
+    for name, make in makers.items():
+        if inspect.isfunction(make) and next(iter(inspect.signature(make).parameters)) == "preset":
+            with pytest.raises(ConfigError, match="Did you mean 'fast'"):
+                make("fsat")
+            tried += 1
+    assert tried > 20
 
 
 def test_the_ablations_share_one_teacher_and_as_many_examples():

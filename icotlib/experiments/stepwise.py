@@ -170,8 +170,8 @@ def icot_si(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
 
 def one_model(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """One model for all k: every example loses its own number of tokens."""
-    changes = {"method": "one_model"} | EVERY_STAGE[preset]
-    return make(preset, seed, overrides, _size(preset, "one_model") | changes)
+    changes = _size(preset, "one_model") | {"method": "one_model"} | EVERY_STAGE[preset]
+    return make(preset, seed, overrides, changes)
 
 
 def paper_pace(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:

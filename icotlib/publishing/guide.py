@@ -11,6 +11,7 @@ from pathlib import Path
 
 from icotlib import paths
 from icotlib.publishing import (  # noqa: F401  (they register blocks)
+    deviation_blocks,
     distillation_blocks,
     four_digits_blocks,
     inside_blocks,

@@ -236,12 +236,14 @@ def speed_table(run: Run) -> pd.DataFrame:
 
 
 def provenance_of(runs: Iterable[Run]) -> dict[str, Any]:
-    """The origin of a figure or table: name, seed, preset, commit, device, data and versions of
-    each run."""
+    """The origin of a figure or table: name, seed, preset, precision, commit, device, data and
+    versions of each run."""
     rows = []
     for run in sorted(runs, key=lambda run: run.name):
         config, origin = run.config, run.provenance
         row = {"run": run.name, "seed": config.seed, "preset": config.preset}
+        trained_with = origin.get("trained_with", {})  # `auto` stands for one of several
+        row["precision"] = trained_with.get("precision", config.train.precision)
         row |= {key: origin[key] for key in ("commit", "device", "data", "versions")}
         rows.append(row)
     return {"runs": rows}

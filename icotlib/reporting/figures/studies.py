@@ -122,7 +122,13 @@ def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
         percent(ax, WITH_BARS)
         ax.label_outer(remove_inner_ticks=False)
     if own.any():
-        hollow = {"marker": "o", "mfc": "white", "color": CONTROL, "ls": "", "ms": 5}
+        hollow: dict[str, Any] = {
+            "marker": "o",
+            "mfc": "white",
+            "color": CONTROL,
+            "ls": "",
+            "ms": 5,
+        }
         entries["hollow: own budget"] = Line2D([], [], **hollow)
     legend_outside(figure, entries.values(), entries, loc="outside right center")
     return figure
