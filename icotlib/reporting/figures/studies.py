@@ -129,7 +129,7 @@ def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
             "ls": "",
             "ms": 5,
         }
-        entries["hollow: own budget"] = Line2D([], [], **hollow)
+        entries["hollow: own budget"] = Line2D([], [], ms=5, **hollow)
     legend_outside(figure, entries.values(), entries, loc="outside right center")
     return figure
 
