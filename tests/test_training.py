@@ -29,7 +29,7 @@ from icotlib.tasks import Example
 from icotlib.training import checkpoints, devices, interruption, optim
 from icotlib.training import trainer as trainer_module
 from icotlib.training.trainer import Trainer, train
-from tests.helpers import TINY, ended, trainer_in
+from tests.helpers import TINY, TINY_SIZES, ended, trainer_in
 
 TIMING = ["seconds", "train_seconds"]
 ADAPTIVE = {
@@ -757,10 +757,20 @@ def wait_for(found, alive, seconds=120):
         time.sleep(0.002)
 
 
-def test_a_run_killed_several_times_ends_with_the_same_numbers(tmp_path, tiny, monkeypatch):
+#: Runs that are killed: a schedule with a state of its own, and thoughts with a decoder beside.
+KILLED = {
+    "icot_si": TINY | ADAPTIVE,
+    "coconut": TINY_SIZES
+    | {"latent.first_steps": 10, "latent.steps_per_stage": 10, "latent.step_weight": 0.5},
+    "codi": TINY_SIZES | {"latent.places": 3},
+}
+
+
+@pytest.mark.parametrize("method", KILLED)
+def test_a_run_killed_several_times_ends_with_the_same_numbers(method, tmp_path, monkeypatch):
     """SIGKILL after a checkpoint, between checkpoints, and during the final evaluation."""
     settings = {"train.steps": 60, "train.eval_every": 10, "data.test_examples": 400}
-    config = tiny.override({**ADAPTIVE, **settings})
+    config = RunConfig().override({**KILLED[method], "method": method, **settings})
     monkeypatch.setenv("ICOT_RUNS", str(tmp_path / "killed"))
     run = Run.of(config)
     moments = [
