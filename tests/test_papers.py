@@ -186,11 +186,12 @@ def test_typical_lengths_are_those_of_the_authors_files(reference):
 
 def test_every_number_of_the_relatives_is_a_run_of_its_own():
     configs = {name: result.config() for name, result in RELATIVE_RESULTS.items()}
-    assert len(configs) == 10
+    assert len(configs) == 16
     assert len({config.run_name for config in configs.values()}) == len(configs)
     for name, config in configs.items():
         method, task, _ = name.split("/")
-        assert config.method == {"pause-as-thought": "coconut"}.get(method, method)
+        variants = ("pause-as-thought", "no-curriculum", "without-thought")
+        assert config.method == ("coconut" if method in variants else method)
         assert (config.data.path == GSM8K) == (task == "gsm8k")
         assert config.preset == "paper"
         assert RELATIVE_RESULTS[name].doubtful  # from secondary copies

@@ -27,6 +27,12 @@ SENTENCES = {"gsm8k": 1, "prosqa": 1, "prontoqa": 2}
 STEP_END = {"gsm8k": ">>", "prosqa": ".", "prontoqa": "."}
 TASK = {"prosqa": "prosqa-23", "prontoqa": "prontoqa-5"}
 
+#: What Coconut's ablations change: the last stage from the first step, and no places.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "no-curriculum": {"latent.first_steps": 0, "latent.steps_per_stage": 1},
+    "without-thought": {"latent.places_per_stage": 0, "latent.markers": False},
+}
+
 #: Examples of a step: 32 on each of four GPUs (Coconut), or 128 (CODI).
 BATCH = 128
 
@@ -49,7 +55,7 @@ class RelativeResult(PaperResult):
 
     def _shared(self) -> dict[str, Any]:
         settings: dict[str, Any] = {
-            "label": self.method if "as" in self.method.split("-") else "",
+            "label": self.method if "-" in self.method else "",
             "model.pretrained": MODELS[self.model][0],
             "data.train_examples": EXAMPLES[self.task],
             "latent.step_end": STEP_END[self.task],
@@ -69,14 +75,14 @@ class RelativeResult(PaperResult):
         stages, epochs, places, in_all = CURRICULUM[self.task]
         return {
             "method": "coconut",
-            "latent.content": "recycled" if self.method == "coconut" else "fixed",
+            "latent.content": "fixed" if self.method == "pause-as-thought" else "recycled",
             "latent.stages": stages,
             "latent.places_per_stage": places,
             "latent.units_per_stage": SENTENCES[self.task],
             "latent.first_steps": epochs * self._epoch,
             "latent.steps_per_stage": epochs * self._epoch,
             "train.steps": in_all * self._epoch,
-        }
+        } | VARIANTS.get(self.method, {})
 
     def _pause(self) -> dict[str, Any]:
         stages, _, places, in_all = CURRICULUM[self.task]
@@ -109,6 +115,8 @@ def _results() -> list[RelativeResult]:
     table = {
         "coconut": {"gsm8k": 0.341, "prosqa": 0.970, "prontoqa": 0.998},
         "pause-as-thought": {"gsm8k": 0.241, "prosqa": 0.966, "prontoqa": 1.0},
+        "no-curriculum": {"gsm8k": 0.144, "prosqa": 0.761, "prontoqa": 0.524},
+        "without-thought": {"gsm8k": 0.216, "prosqa": 0.955, "prontoqa": 0.999},
         "pause": {"gsm8k": 0.164, "prosqa": 0.759, "prontoqa": 0.777},
         "codi": {"gsm8k": 0.437},
     }
