@@ -67,7 +67,7 @@ def test_one_argument_saves_the_figure_of_a_cell(working_directory, capsys):
     assert np.ptp(pixels, axis=2).max() == 0  # no colour anywhere
 
 
-@pytest.mark.parametrize("name", ["probe_map", "digit_shapes", "decodable_vs_used", "mixture"])
+@pytest.mark.parametrize("name", ["probe_map", "digit_shapes", "decodable_vs_used", "mixtures"])
 def test_every_kind_of_figure_fits_a_column_and_has_data(name, working_directory):
     written = figures.save(DRAWN[name](), name, width="column", folder="mine")
     assert inches(next(path for path in written if path.suffix == ".png"))[0] == 3.35

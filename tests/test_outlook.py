@@ -76,7 +76,8 @@ def test_a_run_waits_for_those_that_it_builds_on(runs_folder, workers, hours):
 )
 def test_commands_say_what_they_would_train(runs_folder, capsys, words, runs):
     assert main([*words, "--preset", "smoke", "--plan", "--speed", "1"]) == 0
-    assert f"{runs} runs to train" in capsys.readouterr().out
+    said = f"{runs} run to train" if runs == 1 else f"{runs} runs to train"
+    assert said in capsys.readouterr().out
     assert not runs_folder.exists()
 
 

@@ -122,13 +122,7 @@ def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
         percent(ax, WITH_BARS)
         ax.label_outer(remove_inner_ticks=False)
     if own.any():
-        hollow: dict[str, Any] = {
-            "marker": "o",
-            "mfc": "white",
-            "color": CONTROL,
-            "ls": "",
-            "ms": 5,
-        }
+        hollow: dict[str, Any] = {"marker": "o", "mfc": "white", "color": CONTROL, "ls": ""}
         entries["hollow: own budget"] = Line2D([], [], ms=5, **hollow)
     legend_outside(figure, entries.values(), entries, loc="outside right center")
     return figure

@@ -133,3 +133,30 @@ def routing(canvas: Canvas) -> None:
     canvas.words(2.98, 0.8, "no", small=True, ha="left")
     canvas.arrow((3.37, 0.35), (3.73, 0.35), LINE)
     canvas.words(1.15, 0.35, "few tokens for easy questions,\nmore for hard ones", small=True)
+
+
+@picture(1.75)
+def shifts(canvas: Canvas) -> None:
+    """Three questions of digits a times digits b. The first is as in training: 4 digits times 2. In
+    the second, a and b hold a pair of digits that no training question has at these places. The
+    third has 5 digits a, so that its tokens stand at positions beyond those of training."""
+    trained = ["a0", "a1", "a2", "a3", "*", "b0", "b1", "="]
+    longer = ["a0", "a1", "a2", "a3", "a4", *trained[4:]]
+    rows = {
+        "in distribution": (1.5, trained, ["plain"] * 8),
+        "unseen combination": (
+            1.0,
+            trained,
+            [*["plain"] * 3, "marked", "plain", "marked", "plain", "plain"],
+        ),
+        "other length": (0.5, longer, [*["plain"] * 4, "second", *["plain"] * 3, "second"]),
+    }
+    for name, (y, tokens, looks) in rows.items():
+        canvas.words(1.5, y, name, ha="right")
+        canvas.tokens(1.75, y, tokens, looks, step=0.3)
+    for x, look, text in (
+        (1.2, "marked", "held out together"),
+        (2.85, "second", "not in training"),
+    ):
+        canvas.cell((x, 0.15), 0.12, look)
+        canvas.words(x + 0.13, 0.15, text, small=True, ha="left")

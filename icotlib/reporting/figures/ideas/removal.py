@@ -105,3 +105,34 @@ def removal_curve(canvas: Canvas) -> None:
     canvas.arrow((start, 0.25), (3.5, 0.25), ACCENT)
     canvas.words(3.58, 0.25, "time", ha="left")
     canvas.title(2.3, 1.84, "each removed token is one less to generate")
+
+
+@picture(2.1)
+def cures(canvas: Canvas) -> None:
+    """Accuracy against training steps. It falls at each removal and recovers; once it falls so far
+    that it stays down. Four boxes name what is done: more tokens in some examples, and the
+    optimizer reset, at each removal; waiting until accuracy allows the next removal; going back to
+    the stage before the collapse; and one model for all numbers of removed tokens."""
+    left, bottom = 0.5, 0.85
+    canvas.arrow((left, bottom), (left, 2.0))
+    canvas.arrow((left, bottom), (4.5, bottom))
+    canvas.words(0.25, 1.4, "accuracy", small=True, rotation=90)
+    canvas.words(4.5, bottom - 0.12, "training steps", small=True, ha="right")
+    points = [(left, 1.8)]
+    for stage in range(2):
+        x = left + 0.6 + 0.8 * stage
+        points += [(x, 1.8), (x + 0.05, 1.5 - 0.1 * stage), (x + 0.4, 1.8)]
+    points += [(2.6, 1.8), (2.65, 1.1)]
+    canvas.line(points, ACCENT, lw=1.5)
+    canvas.line([(2.65, 1.1), (4.3, 1.0)], SECOND, lw=1.5)
+    canvas.line([(2.65, 1.1), (2.9, 1.75), (4.3, 1.8)], ACCENT, lw=1.5, ls=(0, (4, 2)))
+    canvas.words(3.3, 1.92, "recovers", small=True, ha="left")
+    canvas.words(3.3, 1.16, "stays down", small=True, ha="left")
+    texts = (
+        "smoothing\nand reset",
+        "adaptive:\nwait",
+        "rollback:\ngo back",
+        "one model\nfor all k",
+    )
+    for number, text in enumerate(texts):
+        canvas.box(0.75 + 1.1 * number, 0.32, 0.95, 0.42, text)
