@@ -177,10 +177,17 @@ class _Jobs:
         self._submit_more()
 
     def _submit_more(self) -> None:
-        """Hand over the jobs that were held back and may start now."""
-        for number, job in enumerate(self.jobs):
-            if job.name in self.left and job.name not in self.futures and self._may_start(job):
-                self._submit(job, -number)
+        """Hand over the jobs that were held back and may start now.
+
+        A job may need one that comes later in the list: the list is gone through until nothing is
+        left to hand over, so that no worker takes a later job meanwhile.
+        """
+        known = -1
+        while len(self.futures) != known:
+            known = len(self.futures)
+            for number, job in enumerate(self.jobs):
+                if job.name in self.left and job.name not in self.futures and self._may_start(job):
+                    self._submit(job, -number)
 
     def _may_start(self, job: Job) -> bool:
         """Whether a job can be handed over, if only to wait for others that were."""
