@@ -235,7 +235,7 @@ def test_every_executed_notebook_answers_in_sentences(series):
         ]
         lines = text.splitlines()
         assert lines
-        assert all(re.fullmatch(r"- [A-Z0-9].*[.]", line) for line in lines), text
+        assert all(re.fullmatch(r"- [“A-Z0-9].*[.]", line) for line in lines), text
         assert " nan" not in text
         if not copy.name.startswith(("01", "13")):
             assert re.search("95% interval|worse than their mean|Too few seeds", text)
@@ -415,9 +415,9 @@ def test_distillation_and_the_analyses_can_be_published(series, tmp_path):
     assert (table.score <= table.high + 1e-9).all()
     written = {path.stem for path in tmp_path.glob("*.png")}
     assert written >= {
-        "kd_ablations",
-        "kd_harder",
-        "kd_overfitting",
+        "kd_coupling",
+        "kd_explained",
+        "kd_time_spent",
         "probes_kd",
         "patching_one",
     }

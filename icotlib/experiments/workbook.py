@@ -9,6 +9,7 @@ from icotlib.experiments.distillation import (
     PHASE_METHODS,
     icot_kd,
     kd_emulator,
+    kd_no_cot,
     kd_student,
 )
 from icotlib.experiments.latent import coconut, codi, pause
@@ -49,9 +50,10 @@ def workbook(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfi
 
 def all_studies(preset: str, seed: int = 0, overrides: Any = None) -> list[RunConfig]:
     """What every notebook that `make workbook` leaves out needs beyond the workbook, apart from
-    runs of seeds of their own."""
+    runs of seeds of their own; and ICoT-KD's No CoT, the control of its probes."""
     overrides = shared(overrides)
-    return [*shifted(preset, seed, overrides).values(), coconut(preset, seed, overrides)]
+    alone = [make(preset, seed, overrides) for make in (coconut, kd_no_cot)]
+    return [*shifted(preset, seed, overrides).values(), *alone]
 
 
 #: Methods that only studies train.
