@@ -293,7 +293,7 @@ def test_an_executed_copy_stays_until_another_one_is_whole(runs_folder, tmp_path
     with pytest.raises(KeyboardInterrupt):
         notebooks.execute(notebook, output, preset="smoke")
     assert [path.name for path in tmp_path.iterdir()] == ["01_task.ipynb"]
-    with pytest.raises(IcotError, match=r"KeyError: a\nIts copy shows where: .*failed-01_task"):
+    with pytest.raises(IcotError, match=r"KeyError: a\.\nIts copy shows where: .*failed-01_task"):
         notebooks.execute(notebook, output, preset="smoke")
     assert output.read_text() == "whole"
     assert (tmp_path / "failed-01_task.ipynb").read_text() == "begun"

@@ -336,6 +336,17 @@ SHIFTING = {
 }
 
 
+def test_a_model_is_asked_where_its_data_are_no_longer(on_files, tmp_path):
+    run = on_files()
+    known = [example.question for example in examples_of(StageModel.of(run).corpus.test)]
+    before = StageModel.of(run).answer(known)
+    (tmp_path / "own").rename(tmp_path / "moved")
+    with pytest.warns(UserWarning, match=r"no true answer is known: .*own.* no such file"):
+        after = StageModel.of(run).answer(known)
+    assert [one.answer for one in after] == [one.answer for one in before]
+    assert all(one.truth is None for one in after)
+
+
 @pytest.mark.parametrize("settings", [{}, SHIFTING])
 def test_a_question_of_the_data_is_answered_with_its_truth(on_files, settings):
     run = on_files(**settings)

@@ -287,7 +287,12 @@ def held_out_examples(config: DataConfig) -> list[Example]:
 
 
 def check_folder(folder: str | Path) -> None:
-    """Raises `DataError` if a folder lacks train.txt, valid.txt or test.txt."""
+    """Raises `DataError` if a folder lacks train.txt, valid.txt or test.txt, or is a file."""
+    if Path(folder).is_file():
+        raise DataError(
+            f"{folder} is a file, and data.path a folder: `icot prepare {folder} --out FOLDER` "
+            "makes one of it, then set data.path=FOLDER"
+        )
     for split in SPLITS:
         path = Path(folder) / f"{split}.txt"
         if not path.is_file():

@@ -135,7 +135,8 @@ def _check_steps(config: RunConfig, corpus: Corpus, sets: Sequence[EncodedBatch]
         )
         raise ConfigError(
             f"{section}.step_end={step_end!r} occurs inside no chain, so that there are no "
-            f"steps to remove; a chain here is {chain!r}"
+            f"steps to remove; a chain here is {chain!r}: set {section}.step_end to the text that "
+            f"ends a step there, such as {section}.step_end=';', or to null for single tokens"
         )
 
 

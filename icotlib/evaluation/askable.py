@@ -1,12 +1,14 @@
 """Whether a model can be asked: its vocabulary has the symbols, and it has the positions."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from icotlib.data.corpus import Corpus, examples_of
 from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.data.readers import shortened
 from icotlib.errors import ConfigError, DataError, RunError
@@ -46,6 +48,18 @@ def first(examples: Sequence[Example], n: int | None) -> list[Example]:
     if n is not None and n < 1:
         raise ConfigError(f"n={n}: say how many questions are asked, at least 1")
     return list(examples[:n])
+
+
+def held_out_truths(load: Callable[[], Corpus]) -> dict[str, Example]:
+    """The held-out examples of a run's data, by their questions; none, with a warning, where the
+    data are no longer there: a model can be asked without them."""
+    try:
+        corpus = load()
+    except DataError as error:
+        warnings.warn(f"no true answer is known: {error}", stacklevel=2)
+        return {}
+    held_out = [*examples_of(corpus.valid), *examples_of(corpus.test)]
+    return {example.question: example for example in held_out}
 
 
 def check_truths(examples: Sequence[Example]) -> None:

@@ -187,8 +187,7 @@ class StageModel:
 
     @cached_property
     def _known(self) -> dict[str, Example]:
-        held_out = [*examples_of(self.corpus.valid), *examples_of(self.corpus.test)]
-        return {example.question: example for example in held_out}
+        return askable.held_out_truths(lambda: self.corpus)
 
     def inputs(self, asked: Asked, answer: np.ndarray | None = None) -> LMBatch:
         """Teacher-forced token ids on the model's device: question, the chain that is left, answer.

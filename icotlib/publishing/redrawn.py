@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from icotlib import paths
-from icotlib.errors import ConfigError, DataError, did_you_mean
+from icotlib.errors import ConfigError, DataError, did_you_mean, first_line
 from icotlib.publishing import published
 from icotlib.registry import STUDIES
 from icotlib.reporting import figures
@@ -52,6 +52,10 @@ def drawn_again(name: str, folder: Path | None = None) -> Figure:
         return _drawings()[name](table)
     except (KeyError, AttributeError) as error:
         raise DataError(f"{name}.csv of {folder or paths.FIGURES} has no column {error}") from None
+    except (TypeError, ValueError) as error:  # text among numbers, or no row
+        raise DataError(
+            f"{name}.csv of {folder or paths.FIGURES} cannot be drawn: {first_line(error)}"
+        ) from None
 
 
 def redraw(names: Sequence[str] = (), folder: Path | None = None) -> list[str]:

@@ -153,7 +153,8 @@ def _failures_explained(notebook: Path, part: Path, failed: Path) -> Iterator[No
     except PapermillExecutionError as error:
         _keep(part, failed)
         raise IcotError(
-            f"{notebook.name} failed: {error.ename}: {error.evalue}\nIts copy shows where: {failed}"
+            f"{notebook.name} failed: {error.ename}: {error.evalue.rstrip('.')}.\n"
+            f"Its copy shows where: {failed}"
         ) from None
     except NoSuchKernel:
         raise IcotError(

@@ -17,7 +17,7 @@ class Alpaca(Format):
 
     def read(self, row: Row, columns: Columns, habits: Habits) -> Parts:
         if not row.has("instruction") and columns.question is None:
-            raise ValueError("a row of alpaca has a column instruction")
+            raise ValueError("there is no column instruction, which a row of alpaca has")
         asked = [*row.columns(("instruction",)), *row.columns(("input", "context"))]
         cells = (
             [row.cells[column] for column in asked if has_content(row.cells[column])]
@@ -26,7 +26,7 @@ class Alpaca(Format):
         )
         answer = columns.answer or next(iter(row.columns(("output", "response"))), None)
         if answer is None:
-            raise ValueError("a row of alpaca has a column output or response")
+            raise ValueError("there is no column output or response, which a row of alpaca has")
         steps = columns.steps or row.one("steps", ("reasoning", "rationale", "thought"))
         return Parts(
             cells,

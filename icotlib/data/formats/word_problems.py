@@ -48,7 +48,7 @@ class Fixed(Format):
         found = row.columns(names)
         if not found:
             expected = " or ".join(names)
-            raise ValueError(f"a row of {self.name} has a column {expected}")
+            raise ValueError(f"there is no column {expected}, which a row of {self.name} has")
         return found[0]
 
     def asked(self, row: Row, texts: list[Any]) -> list[Any]:
