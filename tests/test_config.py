@@ -479,6 +479,11 @@ def test_every_preset_makes_every_run(preset):
     assert all(config.preset == preset for config in experiments.all_studies(preset))
 
 
+def test_a_misspelt_phase_is_not_taken_for_a_setting():
+    with pytest.raises(ConfigError, match=r"'studnt' is no phase .* Did you mean 'student'"):
+        experiments.icot_kd("smoke", overrides={"studnt.train.steps": 3})
+
+
 def test_every_experiment_names_the_preset_that_is_meant():
     tried = 0
     for make in (getattr(experiments, name) for name in experiments.__all__):

@@ -548,6 +548,15 @@ def test_what_is_there_already_stays(archive, trained, elsewhere):
     assert json.loads(done.read_text()) == {"seconds": 1234}
 
 
+def test_damaged_weights_are_not_exported(tiny_run, tmp_path):
+    weights = tiny_run.folder / "model" / "model.safetensors"
+    weights.write_bytes(b"0" + weights.read_bytes()[1:])
+    with pytest.raises(RunError, match="has changed since it was written: put it back"):
+        export_runs([tiny_run], tmp_path / "runs.tgz", weights=True)
+    assert not (tmp_path / "runs.tgz").exists()
+    export_runs([tiny_run], tmp_path / "tables.tgz")
+
+
 def test_only_finished_runs_are_exported_to_a_new_file(trained, tmp_path, archive):
     with pytest.raises(RunError, match="exists: delete it"):
         export_runs([trained["slow"]], archive)

@@ -91,6 +91,11 @@ class SharedOverrides(dict[str, Any]):
                 checked[name] = value
             elif phase in phases and rest:
                 checked |= cls._for_one(phase, phases[phase], {rest: value})
+            elif rest in known and phases:
+                raise ConfigError(
+                    f"unknown setting {name!r}: {phase!r} is no phase of these runs, which have "
+                    f"{', '.join(phases)}.{did_you_mean(phase, phases)}"
+                )
             else:
                 raise ConfigError(unknown_setting(name, "none of these runs reads it", known))
         return checked

@@ -51,8 +51,8 @@ def export_runs(runs: Iterable[Run], path: str | Path, weights: bool = False) ->
         path: ends in .tar.gz or .tgz, and does not exist yet.
         weights: whether the weights are in it too; without them no model can be asked.
 
-    Returns the runs in it. Raises `RunError` if there is none, if one is unfinished, or if the
-    file cannot be written there.
+    Returns the runs in it. Raises `RunError` if there is none, if one is unfinished, if weights are
+    damaged, or if the file cannot be written there.
     """
     path = Path(path)
     if not path.name.endswith(SUFFIXES):
@@ -64,6 +64,8 @@ def export_runs(runs: Iterable[Run], path: str | Path, weights: bool = False) ->
         raise RunError(f"{shipped[0]} comes with the workbook: it is there without an archive")
     if not every:
         raise RunError("no finished run is chosen, so that there is nothing to export")
+    if weights:
+        _check_weights(every)
     path.parent.mkdir(parents=True, exist_ok=True)
     with paths.whole_file(path) as part, tarfile.open(part, "w:gz", dereference=True) as archive:
         for run in every:
@@ -82,6 +84,19 @@ def _with_ancestors(runs: Iterable[Run]) -> list[Run]:
         if not run.done:
             raise RunError(f"{run.name} is not finished, so that it cannot be exported")
     return [found[name] for name in sorted(found)]
+
+
+def _check_weights(runs: Iterable[Run]) -> None:
+    """Raises `RunError` for weights that have changed since they were written: the archive could
+    not be read. Those of stages may have been deleted."""
+    remedy = "put it back from a copy, or export without weights"
+    for run in runs:
+        for file in _files(run, True):
+            seal = file.parent / seals.SEAL
+            sealed = file.parent != run.folder and seal.is_file()
+            expected = seals.read_json(seal, remedy).get(file.name) if sealed else None
+            if expected:
+                seals.check_file(file, expected, remedy)
 
 
 def _files(run: Run, weights: bool) -> Iterator[Path]:
