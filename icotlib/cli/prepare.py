@@ -53,7 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder or hub id whose tokenizer counts them (default: words, digits and signs)",
     )
     parser.add_argument(
-        "--held-out", type=int, default=500, help="examples for a split that the source lacks"
+        "--held-out",
+        type=int,
+        default=500,
+        help="examples for a split that the source lacks (500, at most a third of its questions)",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of that draw")
 

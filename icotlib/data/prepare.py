@@ -131,11 +131,12 @@ def _hold_out(reports: dict[str, Report], held_out: int, rng: np.random.Generato
                 f"not given: it takes four for both valid and test. Give the file of {split}, or "
                 + "; ".join(["more questions", *(line.strip() for line in train.left_out())])
             )
-        held_out = min(held_out, len(questions) // 3)
-        drawn = {questions[i] for i in rng.permutation(len(questions))[:held_out].tolist()}
+        most = len(questions) // 3
+        drawn = {questions[i] for i in rng.permutation(len(questions))[: min(held_out, most)]}
         first = dict(zip(reversed(keys), reversed(train.kept), strict=True))
         report.kept = [first[key] for key in questions if key in drawn]
-        report.notes.append("drawn from train (--held-out)")
+        fewer = f", a third of its questions and not {held_out:,}" if most < held_out else ""
+        report.notes.append(f"drawn from train (--held-out){fewer}")
         rest = zip(keys, train.kept, strict=True)
         train.kept = [example for key, example in rest if key not in drawn]
 
