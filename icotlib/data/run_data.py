@@ -40,17 +40,25 @@ class RunData:
         self.test = self._read(self.layout.encode(examples_of(self.corpus.test)))
         #: The fixed training set, or None where every batch is drawn afresh.
         self.train = _training_set(self.corpus, self.layout)
-        sets = [encoded for encoded in (self.valid, self.test, self.train) if encoded is not None]
+        sets = self.sets
         _check_steps(config, self.corpus, sets)
         #: Removal units (tokens or steps) of the longest chain.
         self.longest_chain = _longest_chain(config, self.corpus, sets)
         _check_chains(config, self.longest_chain)
         #: Tokens of the longest sequence.
         self.longest_total = _longest_total(config, self.corpus, sets, self.longest_chain)
-        questions = torch.cat([encoded.question for encoded in sets])
-        #: Tokens of the widest batch where shorter questions are padded to the longest one.
-        self.widest_batch = self.longest_total + int(questions.max() - questions.min())
         self._batches = _training_batches(config, self.corpus, self.layout, self.train)
+
+    @property
+    def sets(self) -> list[EncodedBatch]:
+        """What is encoded before training: validation, test, and the fixed training set."""
+        return [encoded for encoded in (self.valid, self.test, self.train) if encoded is not None]
+
+    @property
+    def widest_batch(self) -> int:
+        """Tokens of the widest batch where shorter questions are padded to the longest one."""
+        lengths = torch.cat([encoded.question for encoded in self.sets])
+        return self.longest_total + int(lengths.max() - lengths.min())
 
     def batches(self, step: int, /) -> EncodedBatch:
         """The training batch of a step: a function of config and step, so that a run can resume."""

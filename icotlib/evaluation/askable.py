@@ -1,14 +1,15 @@
 """Whether a model can be asked: its vocabulary has the symbols, and it has the positions."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from icotlib.data.corpus import Corpus, examples_of
+from icotlib.config import DataConfig
+from icotlib.data.corpus import check_folder, held_out_examples
 from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.data.readers import shortened
 from icotlib.errors import ConfigError, DataError, RunError
@@ -50,16 +51,16 @@ def first(examples: Sequence[Example], n: int | None) -> list[Example]:
     return list(examples[:n])
 
 
-def held_out_truths(load: Callable[[], Corpus]) -> dict[str, Example]:
-    """The held-out examples of a run's data, by their questions; none, with a warning, where the
-    data are no longer there: a model can be asked without them."""
-    try:
-        corpus = load()
-    except DataError as error:
-        warnings.warn(f"no true answer is known: {error}", stacklevel=2)
-        return {}
-    held_out = [*examples_of(corpus.valid), *examples_of(corpus.test)]
-    return {example.question: example for example in held_out}
+def held_out_truths(config: DataConfig) -> dict[str, Example]:
+    """The held-out examples of data from files, by their questions; none, with a warning, where the
+    files are no longer there: a model can be asked without them."""
+    found = held_out_examples(config)
+    if config.path is not None and not found:
+        try:
+            check_folder(config.path)
+        except DataError as error:
+            warnings.warn(f"no true answer is known: {error}", stacklevel=2)
+    return {example.question: example for example in found}
 
 
 def check_truths(examples: Sequence[Example]) -> None:

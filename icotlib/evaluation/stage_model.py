@@ -187,7 +187,7 @@ class StageModel:
 
     @cached_property
     def _known(self) -> dict[str, Example]:
-        return askable.held_out_truths(lambda: self.corpus)
+        return askable.held_out_truths(self.config.data)
 
     def inputs(self, asked: Asked, answer: np.ndarray | None = None) -> LMBatch:
         """Teacher-forced token ids on the model's device: question, the chain that is left, answer.

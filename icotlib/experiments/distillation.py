@@ -115,10 +115,8 @@ def _phase(
 
 def kd_no_cot(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """No CoT in distillation's layout and model, on as many examples as all phases together."""
-    overrides = SharedOverrides.of(overrides, ["no_cot"], PHASE_METHODS)
-    whole = icot_kd(preset, seed, overrides)
-    steps = whole.train.steps + sum(phase.train.steps for phase in whole.phases.values())
-    mine = overrides.for_phase("student", {"student": "no_cot"})
+    phases, mine = _beside(preset, seed, overrides)
+    steps = sum(phase.train.steps for phase in phases)
     own = COMMON[preset] | PHASES[preset]["student"] | {"label": "kd-examples"} | NO_CHAIN
     return make(preset, seed, mine | {"train.steps": steps}, own)
 
@@ -126,14 +124,19 @@ def kd_no_cot(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
 def kd_no_cot_wide(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
     """No CoT in the workbook's model and at the rate tuned for it, on as many examples as all
     phases of distillation together."""
-    overrides = SharedOverrides.of(overrides, ["no_cot"], PHASE_METHODS)
-    whole = icot_kd(preset, seed, overrides)
-    parts = (whole, *whole.phases.values())
-    examples = sum(part.train.steps * part.train.batch_size for part in parts)
-    mine = overrides.for_phase("student", {"student": "no_cot"})
+    phases, mine = _beside(preset, seed, overrides)
+    examples = sum(phase.train.steps * phase.train.batch_size for phase in phases)
     config = no_cot(preset, seed, mine, "examples")
     steps = examples // config.train.batch_size
     return config.override({"label": "kd-examples-wide", "train.steps": steps})
+
+
+def _beside(preset: str, seed: int, overrides: Any) -> tuple[tuple[RunConfig, ...], dict[str, Any]]:
+    """All phases of distillation, and the overrides of No CoT beside them."""
+    overrides = SharedOverrides.of(overrides, ["no_cot"], PHASE_METHODS)
+    whole = icot_kd(preset, seed, overrides)
+    mine = overrides.for_phase("student", {"student": "no_cot"})
+    return (whole, *whole.phases.values()), mine
 
 
 def kd_skipped(preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:

@@ -123,11 +123,12 @@ def _results() -> list[RelativeResult]:
     found = []
     for method, row in table.items():
         for task, published in row.items():
+            staged = method not in ("pause", "codi")
             assumed = [_BF16] if method == "codi" else []
-            assumed += [_FIRST] if task == "gsm8k" and "pause" != method != "codi" else []
+            assumed += [_FIRST] if task == "gsm8k" and staged else []
             assumed += [_GENERATED] if task != "gsm8k" else []
             assumed += [_PAUSES] if method == "pause" else []
-            assumed += [_RESET] if "pause" != method != "codi" else []
+            assumed += [_RESET] if staged else []
             assumed += [_DECAY, _ALL_ANSWERS] if method == "codi" else []
             named = (method, task, "gpt2", published)
             found.append(RelativeResult(*named, doubtful=True, assumed=tuple(assumed)))

@@ -93,9 +93,9 @@ NEEDED: dict[str, tuple[Callable[..., Any], ...]] = {
 #: Notebooks that read a config without training its run.
 READ: dict[str, tuple[Callable[..., Any], ...]] = {
     "01": (icot_si,),
-    "14": (icot_si,),
     "09": (series, icot_kd),
     "10": (icot_kd,),
+    "14": (icot_si,),
     "15": (series, icot_kd),
     "16": (one_model,),
     "18": (series, icot_kd, coconut, pause, codi),

@@ -20,8 +20,7 @@ def check_built(method: Any, asked: Any) -> None:
     if model.pretrained is not None:
         source = f"model.pretrained={model.pretrained!r}"
     if isinstance(method.model, PreTrainedModel):
-        sets = [encoded for encoded in (data.train, data.valid, data.test) if encoded is not None]
-        check_tables(method.model, data.layout, sets, source)
+        check_tables(method.model, data.layout, data.sets, source)
     if asked is not None:
         needs = Requirements(
             source=source,

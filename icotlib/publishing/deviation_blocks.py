@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from icotlib import experiments
-from icotlib.config import RunConfig, to_dict
+from icotlib.config import to_dict
 from icotlib.publishing.blocks import block, markdown
+from icotlib.settings import flattened
 
 #: The runs that are compared: mind-reading stands for all phases of distillation.
 COMPARED = {
@@ -25,12 +26,12 @@ LEFT_OUT = (
     "train.length_groups",
 )
 
-#: What switches a setting back, alone: arms of the study of levers, all on 3x2 digits.
+#: What switches a setting of ICoT-SI back, alone: arms of the study of levers, on 3x2 digits.
 SWITCHED_BACK = {
-    "optim.name": "`optimizer: AdamW`",
-    "optim.decay_fraction": "`decay: none`",
-    "removal.keep_positions": "`kept positions: no`",
-    "removal.steps_per_epoch": "`pace: half`, half of the way",
+    ("ICoT-SI", "optim.name"): "`optimizer: AdamW`",
+    ("ICoT-SI", "optim.decay_fraction"): "`decay: none`",
+    ("ICoT-SI", "removal.keep_positions"): "`kept positions: no`",
+    ("ICoT-SI", "removal.steps_per_epoch"): "`pace: half`, half of the way",
 }
 
 
@@ -39,32 +40,19 @@ def deviations() -> str:
     """Every setting of a method in which `fast` differs from `paper`."""
     rows = []
     for method, make in COMPARED.items():
-        paper, fast = (_settings(make(preset)) for preset in ("paper", "fast"))
-        for name, value in fast.items():
-            if value != paper.get(name) and name not in LEFT_OUT:
-                levers = method == next(iter(COMPARED))
-                back = SWITCHED_BACK.get(name, "") if levers else ""
-                rows.append(
-                    {
-                        "method": method,
-                        "setting": f"`{name}`",
-                        "`paper`": _text(paper.get(name)),
-                        "`fast`": _text(value),
-                        "switched back alone": back or "not tested",
-                    }
-                )
+        paper, fast = (flattened(to_dict(make(preset))) for preset in ("paper", "fast"))
+        rows += [
+            {
+                "method": method,
+                "setting": f"`{name}`",
+                "`paper`": _text(paper[name]),
+                "`fast`": _text(fast[name]),
+                "switched back alone": SWITCHED_BACK.get((method, name), "not tested"),
+            }
+            for name in fast
+            if "." in name and name not in LEFT_OUT and fast[name] != paper[name]
+        ]
     return markdown(rows)
-
-
-def _settings(config: RunConfig) -> dict[str, Any]:
-    """The settings of a run's sections, by dotted name."""
-    sections = {name: part for name, part in to_dict(config).items() if isinstance(part, Mapping)}
-    return {
-        f"{name}.{key}": value
-        for name, part in sections.items()
-        if name != "phases"
-        for key, value in part.items()
-    }
 
 
 def _text(value: Any) -> str:

@@ -47,15 +47,13 @@ def drawn_again(name: str, folder: Path | None = None) -> Figure:
             f"{name!r} cannot be drawn again from a table of {folder or paths.FIGURES}; these can: "
             f"{', '.join(known) or 'none'}.{did_you_mean(name, known)}"
         )
-    table = published.read_numbers(name, folder)
+    table, file = published.read_numbers(name, folder), f"{name}.csv of {folder or paths.FIGURES}"
     try:
         return _drawings()[name](table)
     except (KeyError, AttributeError) as error:
-        raise DataError(f"{name}.csv of {folder or paths.FIGURES} has no column {error}") from None
+        raise DataError(f"{file} has no column {error}") from None
     except (TypeError, ValueError) as error:  # text among numbers, or no row
-        raise DataError(
-            f"{name}.csv of {folder or paths.FIGURES} cannot be drawn: {first_line(error)}"
-        ) from None
+        raise DataError(f"{file} cannot be drawn: {first_line(error)}") from None
 
 
 def redraw(names: Sequence[str] = (), folder: Path | None = None) -> list[str]:

@@ -41,7 +41,6 @@ ROWS = (
     ("no_cot", "seconds of icot_si", "No CoT, about equal seconds", "none"),
 )
 
-
 #: What the study of schedules calls ICoT-SI and the one model for all k.
 OURS = ("linear, smoothing and reset", "one model for all k")
 
@@ -288,13 +287,8 @@ SAID = (
 
 
 def _said(name: str) -> str:
-    """The sentences of a published study; of its table where it was published without any."""
-    said = published.words(name)
-    if not said:
-        every = (STUDIES.get(one)() for one in STUDIES.names())
-        study = next(one for one in every if one.file == name)
-        said = study.words([], published.read_numbers(name))
-    return "\n".join(f"- {one}" for one in said)
+    """The sentences of a published study."""
+    return "\n".join(f"- {one}" for one in published.words(name))
 
 
 BLOCKS.update({f"{name}_summary": partial(_said, name) for name in SAID})

@@ -64,8 +64,8 @@ def export_runs(runs: Iterable[Run], path: str | Path, weights: bool = False) ->
         raise RunError(f"{shipped[0]} comes with the workbook: it is there without an archive")
     if not every:
         raise RunError("no finished run is chosen, so that there is nothing to export")
-    if weights:
-        _check_weights(every)
+    for run in every if weights else ():  # an archive of damaged weights cannot be imported
+        _check_weights(run, "put it back from a copy, or export without weights")
     path.parent.mkdir(parents=True, exist_ok=True)
     with paths.whole_file(path) as part, tarfile.open(part, "w:gz", dereference=True) as archive:
         for run in every:
@@ -86,17 +86,12 @@ def _with_ancestors(runs: Iterable[Run]) -> list[Run]:
     return [found[name] for name in sorted(found)]
 
 
-def _check_weights(runs: Iterable[Run]) -> None:
-    """Raises `RunError` for weights that have changed since they were written: the archive could
-    not be read. Those of stages may have been deleted."""
-    remedy = "put it back from a copy, or export without weights"
-    for run in runs:
-        for file in _files(run, True):
-            seal = file.parent / seals.SEAL
-            sealed = file.parent != run.folder and seal.is_file()
-            expected = seals.read_json(seal, remedy).get(file.name) if sealed else None
-            if expected:
-                seals.check_file(file, expected, remedy)
+def _check_weights(run: Run, remedy: str) -> None:
+    """Raises `RunError` for weights that have changed since they were written. Those of stages may
+    have been deleted."""
+    lost = {run.stage_folder(x) for x in run.checkpointed_stages if run.lost_weights(x)}
+    for folder in {run.folder / "model", *run.folder.glob("stages/*")} - lost:
+        seals.check_seal(folder, remedy)
 
 
 def _files(run: Run, weights: bool) -> Iterator[Path]:
@@ -187,9 +182,7 @@ def _check(run: Run, path: Path) -> None:
     try:
         for name in RESULTS:
             run.verified(name)
-        lost = {run.stage_folder(x) for x in run.checkpointed_stages if run.lost_weights(x)}
-        for folder in {run.folder / "model", *run.folder.glob("stages/*")} - lost:
-            seals.check_seal(folder, run.remedy)
+        _check_weights(run, run.remedy)
         config, origin = run.config, run.provenance
         _ = run.totals["seconds"], run.metrics, run.stages, origin["commit"], origin["data"]
         speed_table(run)

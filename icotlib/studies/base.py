@@ -119,8 +119,6 @@ class Study(ABC):
 
     def rows_by_arm(self, members: Sequence[Member]) -> dict[str, pd.DataFrame]:
         """The last stage of finished runs, a row for each seed, by arm, in the order of arms."""
-        if not members:
-            return {}
         found = dict(list(final_rows(self.rows(members)).groupby("arm")))
         return {arm: found[arm] for arm in dict.fromkeys(member.arm for member in members)}
 

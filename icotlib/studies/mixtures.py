@@ -15,7 +15,6 @@ from icotlib.experiments.distillation import mixtures
 from icotlib.interp.distillation import SCORE, accuracy_by_phase
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import about_arms, against_first, listed
-from icotlib.reporting.statistics import Sample, sample_of_rows
 from icotlib.runs import Run
 from icotlib.studies.base import Member, Study, outcomes, register
 
@@ -48,18 +47,16 @@ class Mixtures(Study):
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
         """A row for each run and each kind of states; `components` are those in use at the end of
         emulation, the mean over layers."""
-        of_run = {member.config.run_name: member.config for member in members}
+        run_of = {member.config.run_name: member.run for member in members}
         every = pd.concat(self.rows_by_arm(members).values(), ignore_index=True)
-        table = pd.concat([every.arm, outcomes(every)], axis=1)
-        found = []
-        for row, run in zip(table.to_dict("records"), every.run, strict=True):
-            config = of_run[run]
-            used = Run.of(config.phases["emulator"]).metrics.components.iloc[-1]
-            phases = accuracy_by_phase(Run.of(config)).iloc[1:]
-            for states, phase in zip(STATES, phases.itertuples(), strict=True):
-                measured = {name: getattr(phase, name) for name in SCORE}
-                found.append({"arm": row["arm"], "states": states} | row | measured)
-                found[-1]["components"] = used
+        costs, found = outcomes(every).to_dict("records"), []
+        for arm, name, cost in zip(every.arm, every.run, costs, strict=True):
+            run = run_of[name]
+            emulator = Run.of(run.config.phases["emulator"])
+            used = {"components": emulator.metrics.components.iloc[-1]}
+            scores = accuracy_by_phase(run)[SCORE].iloc[1:].to_dict("records")
+            for states, score in zip(STATES, scores, strict=True):
+                found.append({"arm": arm, "states": states} | cost | score | used)
         return pd.DataFrame(found)
 
     def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
@@ -68,11 +65,7 @@ class Mixtures(Study):
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
         said = []
         for states, when in STATES.items():
-            rows = table[table.states == states]
-            samples: dict[str, Sample] = {
-                str(arm): sample_of_rows(one) for arm, one in rows.groupby("arm", sort=False)
-            }
-            said += against_first(when, samples)
+            said += against_first(when, self.samples({}, table[table.states == states]))
         used = table.drop_duplicates(["arm", "seed"]).groupby("arm", sort=False).components.mean()
         components = listed(f"{number:.1f} by “{arm}”" for arm, number in used.items())
         return [

@@ -37,9 +37,11 @@ def check_columns(language_model: PreTrainedModel, columns: int) -> None:
     wider than its longest sequence. Some models, such as GPT-Neo, attend to no more columns than
     they have positions.
     """
+    short = columns - (max_positions(language_model) or columns)
+    if short <= 0:
+        return
     table: Any = language_model.get_input_embeddings()
     embeddings = table.weight.new_zeros(1, columns, table.weight.shape[1])
-    short = columns - (max_positions(language_model) or 0)
     positions = position_ids(language_model, torch.zeros_like(embeddings[:, :, 0]).long())
     try:
         with as_it_was(language_model):

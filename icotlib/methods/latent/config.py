@@ -55,10 +55,10 @@ class LatentConfig(WrappedConfig):
         """
         if not self.markers:
             return False
-        layers = DynamicCache(config=self.text_config).layers
-        if any(getattr(layer, "is_sliding", False) for layer in layers):
-            return False
         if "local" in getattr(self.text_config, "attention_layers", ()):  # GPT-Neo's windows
             return False
         mixed = ("conv_states", "recurrent_states")
-        return not any(hasattr(layer, name) for layer in layers for name in mixed)
+        return not any(
+            getattr(layer, "is_sliding", False) or any(hasattr(layer, name) for name in mixed)
+            for layer in DynamicCache(config=self.text_config).layers
+        )

@@ -102,12 +102,8 @@ def mixtures(table: pd.DataFrame) -> Figure:
     for (states, (color, marker, label)), shift in zip(looks.items(), (-0.2, 0.2), strict=True):
         for row, arm in enumerate(arms):
             own = table[(table.arm == arm) & (table.states == states)]
-            mean, error = mean_and_error(own)
-            dots = np.full(len(own), row + shift + 0.12)
-            ax.plot(own.accuracy, dots, ls="", marker=".", ms=4, color=color)
-            look: dict[str, Any] = {"color": color, "marker": marker, "ms": 5, "capsize": 2}
-            shown = None if row else label
-            ax.errorbar([mean], [row + shift], xerr=error, ls="", label=shown, **look)
+            look = {"color": color, "marker": marker, "label": None if row else label}
+            _draw_row(ax, row + shift, own, look, 0.12)
     ax.set_xlabel(f"exact match ({seeds_text(table)}: dots; bars: 95% intervals)")
     legend_outside(figure, *ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
@@ -126,17 +122,19 @@ def _by_arm(table: pd.DataFrame, controls: Sequence[str]) -> Figure:
     arms = sorted(dict.fromkeys(table.arm), key=lambda arm: arm != controls[0])
     figure, ax = _rows_of(arms)
     for row, arm in enumerate(arms):
-        own = table[table.arm == arm]
-        mean, error = mean_and_error(own)
-        look: dict[str, Any] = {
-            "color": CONTROL if arm in controls else ACCENT,
-            "marker": "s" if arm in controls else "o",
-        }
-        at = np.full(len(own), row + 0.22)
-        ax.plot(own.accuracy, at, ls="", marker=".", ms=4, color=look["color"])
-        ax.errorbar([mean], [row], xerr=error, ls="", ms=5, capsize=2, **look)
+        color, marker = (CONTROL, "s") if arm in controls else (ACCENT, "o")
+        look = {"color": color, "marker": marker}
+        _draw_row(ax, row, table[table.arm == arm], look, 0.22)
     ax.set_xlabel(f"exact match ({seeds_text(table)}: dots; bars: 95% intervals)")
     return figure
+
+
+def _draw_row(ax: Axes, at: float, own: pd.DataFrame, look: dict[str, Any], below: float) -> None:
+    """The mean of some seeds with its interval, and each seed as a dot so far below."""
+    mean, error = mean_and_error(own)
+    dots = np.full(len(own), at + below)
+    ax.plot(own.accuracy, dots, ls="", marker=".", ms=4, color=look["color"])
+    ax.errorbar([mean], [at], xerr=error, ls="", ms=5, capsize=2, **look)
 
 
 def _rows_of(arms: Sequence[str], inches: float = 0.32) -> tuple[Figure, Axes]:
