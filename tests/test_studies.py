@@ -257,13 +257,16 @@ def test_methods_are_compared_at_equal_seconds_and_at_equal_examples(runs_folder
     assert not any(one.startswith("With as many") for one in said)
 
 
-@pytest.mark.parametrize("name", ["methods", "contents", "stability", "four_digits"])
+@pytest.mark.parametrize(
+    "name", ["methods", "contents", "stability", "four_digits", "inside", "das", "shifts"]
+)
 def test_rows_of_a_table_that_takes_arms_name_them(name):
     study = get_study(name)
     members = study.members()
     rows = [
         {
             "arm": x.arm,
+            "model": x.arm,
             "task": x.config.task,
             "method": methods.method_of(x.arm),
             "budget": methods.budget_of(x.arm),
@@ -314,9 +317,20 @@ def test_contents_of_places_share_one_curriculum(runs_folder):
 
 def test_the_schedules_of_stability_get_equal_examples(runs_folder):
     members = get_study("stability").members("fast")
+    of_pace = [x for x in members if x.arm in (stability.OWN_PACE, stability.NO_COT)]
+    assert [x.seed for x in of_pace if x.arm == stability.OWN_PACE] == [10, 11, 12]
+    assert [x.seed for x in of_pace if x.arm == stability.NO_COT] == [10, 11]
+    members = [member for member in members if member not in of_pace]
     assert len({member.config.run_name for member in members}) == len(members) == 8 * 8
     assert len({x.config.train.steps * x.config.train.batch_size for x in members}) == 1
     first = {member.arm: member.config for member in members if member.seed == 10}
+    paced, baseline = (x.config for x in of_pace if x.seed == 10)
+    examples = baseline.train.steps * baseline.train.batch_size
+    assert examples / (paced.train.steps * paced.train.batch_size) == pytest.approx(1, abs=1e-4)
+    # Its rate falls from the removal of the last of 12 tokens on.
+    last = paced.removal.warmup_steps + 12 * paced.removal.steps_per_epoch / paced.removal.pace
+    falls = (1 - paced.optim.decay_fraction) * paced.train.steps
+    assert falls == pytest.approx(last, abs=10)
     papers, bare = first[stability.PAPERS].removal, first["linear"].removal
     assert papers.smoothing
     assert papers.reset_optimizer
@@ -712,17 +726,20 @@ def test_other_questions_or_another_control_are_measured_anew(analysed, runs_fol
 
 
 def test_a_control_that_answers_less_is_named_with_what_that_leaves_open():
-    def rows(accuracy):
-        return pd.DataFrame({"accuracy": accuracy})
+    right = {"ICoT-SI": [0.99, 1.0], "One model": [0.98, 0.98], "No CoT": [0.2, 0.1]}
 
-    found = {"ICoT-SI": rows([0.99, 1.0]), "One model": rows([0.98]), "No CoT": rows([0.2, 0.1])}
-    study = SimpleNamespace(rows_by_arm=lambda members: found)
-    (said,) = inside.less_accurate(study, [])
-    assert said.startswith("No CoT answers 15.0% of its test right, ICoT-SI 99.5% and One model 98")
-    found["Running sums"] = rows([0.99])
-    assert inside.less_accurate(study, []) == [said]  # as accurate as they are
-    found["No CoT"] = rows([0.97])
-    assert inside.less_accurate(study, []) == []
+    def said():
+        rows = [(name, share) for name, shares in right.items() for share in shares]
+        return inside.less_accurate(pd.DataFrame(rows, columns=["model", "answered"]))
+
+    (found,) = said()
+    assert found.startswith(
+        "No CoT answers 15.0% of its test right, ICoT-SI 99.5% and One model 98"
+    )
+    right["Running sums"] = [0.99, 0.99]
+    assert said() == [found]  # as accurate as they are
+    right["No CoT"] = [0.97, 0.97]
+    assert said() == []
 
 
 def test_subspaces_of_every_kind_of_variable_are_exchanged_and_kept(
@@ -737,8 +754,12 @@ def test_subspaces_of_every_kind_of_variable_are_exchanged_and_kept(
     answer = study.answer(members)
     assert list(answer.table) == [
         *("model", "seed", "variable", "layer", "position", "rank"),
-        *("accuracy", "control", "ci_low", "ci_high"),
+        *("accuracy", "control", "ci_low", "ci_high", "answered"),
     ]
+    tested = answer.table[~answer.table.model.str.endswith("untrained")]
+    assert tested.groupby("model").answered.first().to_dict() == {
+        one.arm: one.run.scores.accuracy.iloc[-1] for one in members if one.run.done
+    }
     rows = answer.table.groupby("model", sort=False).variable.agg(list).to_dict()
     assert list(rows) == ["ICoT-SI", "ICoT-SI, untrained", "No CoT"]
     every = rows["ICoT-SI"]
@@ -780,7 +801,7 @@ def test_sentences_on_subspaces_say_which_model_is_ahead_and_what_is_undecided()
         ("Running sums", "c1"): {12: 0.60, 11: 0.20, 10: 0.10},
     }
     table = pd.concat(
-        made_seeds(values, model=model, variable=variable, control=0.0)
+        made_seeds(values, model=model, variable=variable, control=0.0, answered=1.0)
         for (model, variable), values in follows.items()
     )
     said = get_study("das").words([], table)

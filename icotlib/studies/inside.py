@@ -69,7 +69,7 @@ class Inside(OfStates):
             for own, questions in asked(members, QUESTIONS)
             for arm, member in own.items()
         )
-        return pd.concat(kept, ignore_index=True)
+        return self.answered(members, pd.concat(kept, ignore_index=True))
 
     def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
         return figures.decoded_and_used(table)
@@ -82,7 +82,7 @@ class Inside(OfStates):
             return [*said, "Too few seeds to compare models.", about_seeds(table.seed.nunique())]
         for name, control in pairs_among(list(models)):
             said += _beside(name, models[name], control, models[control])
-        said += [*less_accurate(self, members), OWN_STATES]
+        said += [*less_accurate(table), OWN_STATES]
         return [*said, about_seeds(table.seed.nunique())]
 
 

@@ -30,9 +30,13 @@ class Shifts(Study):
         "showed, does each method answer right?"
     )
     seeds = (10, 11, 12)
+    takes_arms = True
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
         return shifted(preset, seed, overrides)
+
+    def arms_of(self, table: pd.DataFrame) -> pd.Series:
+        return table.method
 
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
         preset = members[0].config.preset

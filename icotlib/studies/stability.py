@@ -2,11 +2,12 @@
 
 Twins that differ in their seed alone can part ways while tokens are removed. The paper smooths the
 removal and clears the optimizer's moments against that (Section 3.2); here each is left out, and
-other schedules stand beside them.
+other schedules stand beside them. The paper's own pace, which takes seven times the examples, has
+fewer seeds, and beside it a No CoT model of as many examples.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 
 from icotlib.config import RunConfig
 from icotlib.errors import ConfigError
-from icotlib.experiments.stepwise import REMOVAL, icot_si, one_model
+from icotlib.experiments.stepwise import REMOVAL, icot_si, no_cot, one_model, paper_pace
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import capital, percent
 from icotlib.reporting.results import learning_table
@@ -53,8 +54,14 @@ SCHEDULES = (
     "longer stages",
 )
 
+#: The paper's own pace, and No CoT with as many examples.
+OWN_PACE, NO_COT = "the paper's own pace", "No CoT, examples of that pace"
+
+#: The share of its steps in which its rate falls: those behind the last removal.
+LAST_STAGE = 0.0735
+
 #: Those whose stages are not given by a pace.
-NO_PACE = ("adaptive", "rollback")
+NO_PACE = ("adaptive", "rollback", OWN_PACE)
 
 #: Steps at a stage of the adaptive schedule at most, as multiples of a stage of the linear one.
 MOST = 2
@@ -71,6 +78,7 @@ class Stability(Study):
         "schedule fails least?"
     )
     seeds = tuple(range(10, 18))
+    fewer: ClassVar = {OWN_PACE: 3, NO_COT: 2}
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
         if any(name in overrides and overrides[name] == off for name, off in BARE.items()):
@@ -84,7 +92,9 @@ class Stability(Study):
             for arm, one in changes.items()
         }
         one = one_model(preset, seed, overrides)
-        return distinct(made, PAPERS) | {"one model for all k": one}
+        made = distinct(made, PAPERS) | {"one model for all k": one}
+        # `paper` has no other pace, and at `smoke` such a run would take as long as at `fast`.
+        return made | (_own_pace(seed, overrides) if preset == "fast" else {})
 
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
         rows, runs = [], {member.run.name: member.run for member in members}
@@ -114,6 +124,16 @@ class Stability(Study):
             papers = groups.pop(PAPERS)
             said += [_compared(arm, rows, papers) for arm, rows in groups.items()]
         return said
+
+
+def _own_pace(seed: int, overrides: Mapping[str, Any]) -> dict[str, RunConfig]:
+    """The paper's pace at `fast`, and No CoT of as many examples."""
+    changes = {"label": "paper-pace-decay", "optim.decay_fraction": LAST_STAGE}
+    paced = paper_pace("fast", seed, of_arm(_read_by(OWN_PACE, overrides), changes))
+    examples = paced.train.steps * paced.train.batch_size
+    batch = no_cot("fast", seed, overrides).train.batch_size
+    same = of_arm(overrides, {"label": "paper-pace-examples", "train.steps": examples // batch})
+    return {OWN_PACE: paced, NO_COT: no_cot("fast", seed, same)}
 
 
 def _read_by(arm: str, overrides: Mapping[str, Any]) -> dict[str, Any]:

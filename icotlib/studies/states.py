@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from icotlib import interp
 from icotlib.config import RunConfig
 from icotlib.experiments.distillation import icot_kd, kd_no_cot
@@ -10,6 +12,7 @@ from icotlib.experiments.interp import NO_COT_CONTROL
 from icotlib.experiments.stepwise import icot_si, no_cot, one_model, running_sums
 from icotlib.interp.report import MARGIN
 from icotlib.reporting.conclusions.sentences import capital, listed
+from icotlib.reporting.figures.inside import UNTRAINED
 from icotlib.studies.base import Member, Study, of_arm
 from icotlib.tasks.questions import QuestionSet
 
@@ -40,10 +43,14 @@ PAIRS = [
 
 
 class OfStates(Study):
-    """A study of what the states of each method hold once its steps are removed."""
+    """A study of what the states of each method hold once its steps are removed.
+
+    Its table names in `answered` the share of test questions that a row's model answers.
+    """
 
     seeds = (10, 11, 12)
     few = 1  # analyses take longer than training at `smoke`
+    takes_arms = True
     apart = ("removal.chains",)
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
@@ -58,6 +65,16 @@ class OfStates(Study):
             name: icot_si(preset, seed, of_arm(overrides, changes))
             for name, changes in WITHOUT_CONTENT.items()
         }
+
+    def arms_of(self, table: pd.DataFrame) -> pd.Series:
+        return table.model.str.removesuffix(UNTRAINED)
+
+    def answered(self, members: Sequence[Member], table: pd.DataFrame) -> pd.DataFrame:
+        """A table with the column `answered`, from the runs of its models; NaN for untrained ones,
+        which were not tested."""
+        rows = pd.concat(self.rows_by_arm(members).values()).set_index(["arm", "seed"]).accuracy
+        models = pd.MultiIndex.from_frame(table[["model", "seed"]])
+        return table.assign(answered=rows.reindex(models).to_numpy())
 
 
 def asked(
@@ -79,15 +96,15 @@ def pairs_among(names: Sequence[str]) -> list[tuple[str, str]]:
     return [(name, control) for name, control in PAIRS if name in names and control in names]
 
 
-def less_accurate(study: Study, members: Sequence[Member]) -> list[str]:
+def less_accurate(table: pd.DataFrame) -> list[str]:
     """What is left open where a control answers fewer questions right than the models beside it.
 
     Args:
-        study: whose arms are called as those of `OfStates`.
+        table: of a study of states, without its untrained models.
     """
-    right = {arm: rows.accuracy.mean() for arm, rows in study.rows_by_arm(members).items()}
+    right = table.groupby("model", sort=False).answered.mean()
     beside: dict[str, list[str]] = {}
-    for name, control in pairs_among(list(right)):
+    for name, control in pairs_among(list(right.index)):
         beside.setdefault(control, []).append(name)
     return [
         f"{capital(control)} answers {right[control]:.1%} of its test right, "

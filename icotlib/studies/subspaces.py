@@ -63,7 +63,7 @@ class Subspaces(OfStates):
             for own, questions in asked(members, QUESTIONS)
             for member in own.values()
         )
-        return pd.concat(kept, ignore_index=True)
+        return self.answered(members, pd.concat(kept, ignore_index=True))
 
     def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
         return figures.exchanged(table, table.variable.map(kind_of))
@@ -76,7 +76,7 @@ class Subspaces(OfStates):
         compared = [one for pair in pairs_among(models) if (one := _beside(*pair, table))]
         if compared:
             compared.append("Of so many intervals, one in twenty leaves out zero by chance.")
-        said += [*compared, *less_accurate(self, members)]
+        said += [*compared, *less_accurate(of_trained(table))]
         return [*said, OWN_STATES, about_seeds(seeds)]
 
 
