@@ -45,7 +45,10 @@ class ClusterError(IcotError, RuntimeError):
 
 
 class RunWarning(UserWarning):
-    """A damaged run is left out of a list or a table; the message says what to do."""
+    """What the user must know of a run that goes on, or of a list that leaves a damaged run out.
+
+    The command shows the message alone, also that of a run in a worker.
+    """
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -385,6 +385,13 @@ def test_a_run_knows_the_command_of_its_client(shared, tiny, monkeypatch):
     assert Run.of(tiny).provenance["command"] == "icot train icot_si"
 
 
+def test_the_command_shows_what_a_worker_warns_of_about_a_run(shared, capsys):
+    assert main(["train", "icot_si", "--preset", "smoke", "--set", "train.steps=20"]) == 0
+    shown = capsys.readouterr().err.splitlines()
+    (said,) = [line for line in shown if "tokens removed" in line]
+    assert said.startswith("icot: icot_si-linear-mult-1x2-")  # without the place in the code
+
+
 def test_a_folder_of_runs_under_another_path_is_recognised(runs_folder, tmp_path, monkeypatch):
     setup = worker.Setup.here()
     (tmp_path / "mounted").symlink_to(runs_folder)

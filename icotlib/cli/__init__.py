@@ -141,10 +141,12 @@ def _show_warning(
     **more: Any,
 ) -> None:
     """One line for what the library says on purpose; any other warning as Python shows it."""
+    from tqdm import tqdm  # not for --help
+
     text = f"icot: {message}\n"
     if not issubclass(category, RunWarning):
         text = warnings.formatwarning(message, category, filename, lineno)
-    sys.stderr.write(text)
+    tqdm.write(text, sys.stderr, end="")  # above the progress bars
 
 
 def _failed(error: Exception) -> int:

@@ -12,7 +12,7 @@ from icotlib.config import DataConfig
 from icotlib.data.corpus import check_folder, held_out_examples
 from icotlib.data.layout import EncodedBatch, Layout
 from icotlib.data.readers import shortened
-from icotlib.errors import ConfigError, DataError, RunError
+from icotlib.errors import ConfigError, DataError, RunError, RunWarning
 from icotlib.models.parameters import max_positions
 from icotlib.runs import Run
 from icotlib.tasks import Example
@@ -59,7 +59,7 @@ def held_out_truths(config: DataConfig) -> dict[str, Example]:
         try:
             check_folder(config.path)
         except DataError as error:
-            warnings.warn(f"no true answer is known: {error}", stacklevel=2)
+            warnings.warn(f"no true answer is known: {error}", RunWarning, stacklevel=2)
     return {example.question: example for example in found}
 
 

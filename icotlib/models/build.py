@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from icotlib.config import ModelConfig
 from icotlib.data.layout import Layout
-from icotlib.errors import ConfigError, did_you_mean, first_line
+from icotlib.errors import ConfigError, RunWarning, did_you_mean, first_line
 from icotlib.models.adapters import add_adapters
 from icotlib.models.advice import without_advice_on_kernels
 from icotlib.models.architectures import (
@@ -52,6 +52,7 @@ def build_model(config: ModelConfig, layout: Layout, longest: int) -> PreTrained
         warnings.warn(
             f"{config.pretrained} has {positions} positions, {longest} are needed: the missing "
             "ones are added and start untrained",
+            RunWarning,
             stacklevel=2,
         )
         model = lengthen(model, longest)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from icotlib.data.inputs import LMBatch, remove
 from icotlib.data.layout import EncodedBatch, Layout
-from icotlib.errors import ConfigError, first_line
+from icotlib.errors import ConfigError, RunWarning, first_line
 from icotlib.models.decoding import (
     CachedDecoding,
     Decoding,
@@ -183,6 +183,7 @@ def _check_decoding(model: Any, needs: Requirements) -> None:
         warnings.warn(
             f"{needs.source} gives other logits with a key-value cache than without: its answers "
             "are generated without one, which takes longer",
+            RunWarning,
             stacklevel=2,
         )
     error = again.error(lambda: WholeDecoding(model, batch, shift, pad))

@@ -11,6 +11,7 @@ from transformers.utils import logging
 
 from icotlib.config import RunConfig
 from icotlib.data.run_data import check_sources
+from icotlib.errors import RunWarning
 from icotlib.running.progress import progress_bars
 from icotlib.runs import Run, unfinished
 from icotlib.system.launch import is_main
@@ -26,7 +27,9 @@ def train_launched(config: RunConfig) -> Run:
     """
     missing = unfinished([config])
     check_sources(missing)
-    warnings.filterwarnings("ignore")
+    warnings.simplefilter("ignore")
+    if is_main():
+        warnings.simplefilter("default", RunWarning)
     logging.set_verbosity_error()
     shown = _shown(missing) if is_main() else contextlib.nullcontext()
     with shown, interrupts_noted() as asked:

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import pickle
 import shutil
 import signal
 import threading
@@ -23,7 +24,7 @@ from transformers.utils import logging
 
 from icotlib import paths
 from icotlib.config import from_dict
-from icotlib.errors import ClusterError, RunError, StoppedError
+from icotlib.errors import ClusterError, RunError, RunWarning, StoppedError
 from icotlib.registry import IMPORTS, METHODS, import_file, imported_files
 from icotlib.runs import Run
 from icotlib.system import memory
@@ -204,10 +205,19 @@ def shared_folder(setup: Setup) -> Path:
 
 
 def _be_quiet() -> None:
-    """Workers print nothing between the client's progress bars."""
-    warnings.filterwarnings("ignore")
+    """Workers print nothing between the client's progress bars; what they warn of about a run goes
+    to the clients."""
+    warnings.simplefilter("ignore")
+    warnings.simplefilter("always", RunWarning)
+    warnings.showwarning = _warn_clients
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+
+
+def _warn_clients(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Have the clients warn, as `distributed.worker.warn` does, which warns here as well."""
+    event = {"message": pickle.dumps(message), "category": pickle.dumps(category)}
+    distributed.get_worker().log_event("warn", event)
 
 
 def _is_full(error: BaseException, folder: Path) -> bool:

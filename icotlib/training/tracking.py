@@ -18,7 +18,7 @@ from accelerate.tracking import (
 
 from icotlib import paths
 from icotlib.config import RunConfig, to_dict
-from icotlib.errors import ConfigError, did_you_mean
+from icotlib.errors import ConfigError, RunWarning, did_you_mean
 from icotlib.runs import Run
 from icotlib.system.seals import write_json
 
@@ -118,7 +118,8 @@ class Tracking:
             call(*args)
         except Exception as error:  # each tracker raises types of its own
             self.trackers.pop(name, None)
-            warnings.warn(f"the tracker {name!r} failed and is left out: {error}", stacklevel=2)
+            problem = f"the tracker {name!r} failed and is left out: {error}"
+            warnings.warn(problem, RunWarning, stacklevel=2)
 
     def _logged(self) -> dict[str, int]:
         """The last step that each tracker has been sent."""
