@@ -271,6 +271,14 @@ def test_a_damaged_checkpoint_is_refused(file, damage, stopped, tmp_path):
         checkpoints.load(run, torch.nn.Linear(1, 1), [])
 
 
+def test_a_lost_checkpoint_is_said(stopped, tmp_path):
+    run = Run(tmp_path / stopped.name)
+    lost = shutil.ignore_patterns("checkpoint")
+    shutil.copytree(stopped.folder, run.folder, ignore=lost)
+    with pytest.warns(RunWarning, match=f"{run.name}: it was evaluated .*trained from its start"):
+        assert checkpoints.load(run, torch.nn.Linear(1, 1), []) is None
+
+
 @pytest.mark.parametrize("file", ["score.json", "counters.json"])
 @pytest.mark.parametrize("damage", ["cut", "edited", "emptied"])
 def test_a_damaged_score_of_a_stage_is_refused(file, damage, stopped, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ is deleted afterwards.
 """
 
 import shutil
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch.optim import Optimizer
 
 from icotlib import paths
 from icotlib.config import NUMERICS
-from icotlib.errors import RunError
+from icotlib.errors import RunError, RunWarning
 from icotlib.models.loading import save_model
 from icotlib.models.precision import precision_here
 from icotlib.run_files import RENAMED
@@ -116,6 +117,9 @@ def load(
     """
     folders = sorted((run.folder / "checkpoint").glob("step-*"))
     if not folders:
+        if (run.folder / "metrics.csv").exists():
+            lost = f"{run.name}: it was evaluated before, but its checkpoint is missing"
+            warnings.warn(f"{lost}: it is trained from its start", RunWarning, stacklevel=2)
         return None
     folder = folders[-1]
     remedy = f"delete {run.folder} to train the run from its start"
