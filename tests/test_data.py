@@ -6,7 +6,7 @@ import torch
 from datasets import Dataset
 
 from icotlib.config import DataConfig, RunConfig
-from icotlib.data import run_data
+from icotlib.data import padding, run_data
 from icotlib.data.batches import epochs, stream
 from icotlib.data.corpus import draw_unseen, first_of_each, load_corpus
 from icotlib.data.files import read_examples, write_examples
@@ -154,6 +154,23 @@ def test_a_large_set_is_encoded_once_and_its_tokens_read_from_disk(tmp_path, mon
         assert (encoded_keys(batch) == encoded_keys(encoded)).all()
     other = Layout(symbol_tokenizer([*"9876543210+"]), step_end=step_end)
     assert other.fingerprint != layout.fingerprint
+
+
+@pytest.mark.parametrize("many", [5, 500])
+def test_an_example_to_whose_length_others_cannot_be_padded_is_named(tmp_path, monkeypatch, many):
+    """In memory, and stored in blocks that fit one by one."""
+    monkeypatch.setattr("icotlib.paths.WORK", tmp_path)
+    monkeypatch.setattr(run_data, "MANY", many)
+    monkeypatch.setattr(run_data, "BLOCK", 2)
+    monkeypatch.setattr(padding, "SMALL", 0)
+    layout = Layout(symbol_tokenizer([*"0123456789+"]))
+    questions = [f"{number} + 1" for number in range(10)]
+    short = {"question": questions, "chain": ["1"] * 10, "answer": ["7"] * 10}
+    long = short | {"chain": ["1"] * 8 + [" ".join("1" * 400), "1"]}
+    monkeypatch.setattr(padding.memory, "available", lambda: 20_000)
+    assert len(run_data.encode_once(layout, Dataset.from_dict(short), "short")) == 10
+    with pytest.raises(DataError, match=r"question '8 \+ 1' has 408 tokens, .* at most 9.*shorten"):
+        run_data.encode_once(layout, Dataset.from_dict(long), "long")
 
 
 def test_the_stream_never_draws_a_held_out_question():

@@ -16,6 +16,7 @@ prepare    a data set in any form, made into train.txt, valid.txt and test.txt
 hold_out   questions of a file, kept out of a generated task or found in it
 corpus     the splits of a run, read or generated; no question is in two of them
 batches    training batches by step: an endless stream, or epochs of a fixed set
+padding    rows of unequal length in one array, as far as the memory reaches
 symbols    the layout's own symbols, and the symbol tokenizer
 steps      where the steps of a chain end
 written    generated tokens: where their chain, their answer and their text end

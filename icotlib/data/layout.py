@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
+from icotlib.data.padding import padded
 from icotlib.data.steps import count_steps, step_ends_of_symbols, step_ends_of_text
 from icotlib.data.symbols import ANSWER_DELIMITER, adds_space, bos_ids, is_symbol_tokenizer
 from icotlib.data.written import Ends, Written, ends_of
@@ -200,7 +201,7 @@ class Layout:
         """Encode text examples.
 
         Raises `ConfigError` for a symbol that the tokenizer lacks, `DataError` for text in which it
-        finds a separator.
+        finds a separator, and for an example to whose length the others cannot be padded.
         """
         before, after = self._prefix_space, self._suffix_space
         questions = self._tokens([x.question + after for x in examples])
@@ -216,9 +217,7 @@ class Layout:
             [*question, self.sep, *chain, self.sep, *answer, self.eos]
             for question, chain, answer in zip(questions, chains, answers, strict=True)
         ]
-        total = np.array([len(row) for row in rows])
-        ids = np.full((len(rows), total.max()), self.pad)
-        ids[np.arange(total.max()) < total[:, None]] = np.concatenate(rows)
+        ids, total = padded(rows, self.pad, lambda row: examples[row].question)
         question = torch.tensor([len(tokens) + 1 for tokens in questions])
         chain = torch.tensor([len(tokens) for tokens in chains])
         return EncodedBatch(

@@ -17,6 +17,7 @@ from icotlib.data.batches import epochs, stream
 from icotlib.data.chains import with_chains
 from icotlib.data.corpus import Corpus, check_folder, examples_of, load_corpus
 from icotlib.data.layout import EncodedBatch, Layout
+from icotlib.data.padding import check_room, stacked
 from icotlib.data.symbols import ANSWER_DELIMITER, EOS, SEP, symbol_tokenizer
 from icotlib.errors import ConfigError
 from icotlib.system import seals
@@ -217,20 +218,10 @@ def _store(layout: Layout, dataset: Dataset, folder: Path) -> None:
         lengths.append(torch.stack([block.question, block.chain, block.total]).numpy())
         no_steps = np.empty((len(block), 0))
         ends.append(no_steps if block.step_ends is None else block.step_ends.numpy())
+    # Blocks are padded, and then one below the other in another array.
+    total = np.concatenate([block[2] for block in lengths])
+    check_room(total, 2 * ids[0].itemsize, lambda row: dataset[row]["question"])
     folder.mkdir(parents=True)
-    np.save(folder / "ids.npy", _stacked(ids, layout.pad))
+    np.save(folder / "ids.npy", stacked(ids, layout.pad))
     np.save(folder / "lengths.npy", np.concatenate(lengths, axis=1))
-    np.save(folder / "ends.npy", _stacked(ends).astype(np.int32))
-
-
-def _stacked(blocks: Sequence[np.ndarray], padding: int | None = None) -> np.ndarray:
-    """Blocks `[n, width]` of different width, one below the other.
-
-    Args:
-        padding: fills narrow blocks; by default their last column is repeated.
-    """
-    width = max(block.shape[1] for block in blocks)
-    how = {"mode": "edge"} if padding is None else {"constant_values": padding}
-    return np.concatenate(
-        [np.pad(block, ((0, 0), (0, width - block.shape[1])), **how) for block in blocks]
-    )
+    np.save(folder / "ends.npy", stacked(ends).astype(np.int32))
