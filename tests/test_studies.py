@@ -672,7 +672,7 @@ def test_every_method_is_asked_every_shift(runs_folder):
     assert list(answer.table["shift"].unique()) == names
     asked = answer.table.groupby(["method", "seed"], sort=False)["shift"].agg(list)
     assert all(shifts == names for shifts in asked)
-    assert len(asked) == 4 * 2
+    assert len(asked) == 6 * 2  # two of them with rotary positions too
     assert answer.table.accuracy.notna().all()  # there are positions for all of them
     assert answer.words[0].startswith("Explicit CoT: ")
     assert answer.words[-1].startswith("2 seeds are too few")

@@ -67,9 +67,14 @@ def named(method: str, label: str) -> str:
 
 
 def method_label(method: str) -> str:
-    """A method, or one of `NAMED`, as figures and tables name it; an unknown one by its id."""
-    known = METHODS.items()
-    return known[method].label if method in known else NAMED.get(method, ("", method))[1]
+    """A method, or one of `NAMED`, as figures and tables name it; an unknown one by its id.
+
+    Args:
+        method: its id, which may be followed by a comma and by what a study changes in it.
+    """
+    known, (own, comma, rest) = METHODS.items(), method.partition(",")
+    label = known[own].label if own in known else NAMED.get(own, ("", own))[1]
+    return label + comma + rest
 
 
 def model_name(run: Run) -> str:

@@ -1,5 +1,9 @@
 """Which methods answer questions unlike those they were trained on: other lengths, and combinations
-of values that training never showed."""
+of values that training never showed.
+
+Learned positions beyond those of training are untrained. So two methods are trained in a model with
+rotary position embeddings too, which has no parameters for positions.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +18,10 @@ from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import about_arms, decided, percent, size
 from icotlib.reporting.results import method_label
 from icotlib.reporting.statistics import by_seed, over_seeds, paired_interval
-from icotlib.studies.base import Member, Study, register
+from icotlib.studies.base import Member, Study, of_arm, register
+
+#: The methods that are trained with rotary positions too, and how these arms are called.
+ROTATED, ROTARY = ("explicit_cot", "icot_si"), ", rotary positions"
 
 #: Questions of each shift, by preset.
 QUESTIONS = {"smoke": 50, "fast": 2000, "paper": 2000}
@@ -33,7 +40,12 @@ class Shifts(Study):
     takes_arms = True
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
-        return shifted(preset, seed, overrides)
+        made = shifted(preset, seed, overrides)
+        return made | {
+            name + ROTARY: shifted(preset, seed, of_arm(overrides, _rotary(made[name])))[name]
+            for name in ROTATED
+            if name in made and _learns_positions(made[name])
+        }
 
     def arms_of(self, table: pd.DataFrame) -> pd.Series:
         return table.method
@@ -42,6 +54,7 @@ class Shifts(Study):
         preset = members[0].config.preset
         order = list(dict.fromkeys(member.arm for member in members))
         rows = shift_table([member.run for member in members], QUESTIONS[preset])
+        rows["method"] = rows.run.map({one.run.name: one.arm for one in members})
         rows = rows.sort_values("method", key=lambda names: names.map(order.index), kind="stable")
         columns = ["method", "seed", "shift", "accuracy", "ci_low", "ci_high", "n", "reason"]
         return rows[columns].reset_index(drop=True)
@@ -57,6 +70,18 @@ class Shifts(Study):
         if len(lengths):
             said.append(_lengths(lengths))
         return [*filter(None, said), about_arms(table.groupby("method").seed.nunique())]
+
+
+def _learns_positions(config: RunConfig) -> bool:
+    """Whether a run trains GPT-2 from random weights, which others can take the place of."""
+    return config.model.pretrained is None and config.model.architecture == "gpt2"
+
+
+def _rotary(config: RunConfig) -> dict[str, Any]:
+    """A model of a run's size with rotary positions; a gated layer has three matrices for two."""
+    own = config.model
+    sizes = {"intermediate_size": 8 * own.width // 3, "num_key_value_heads": own.heads}
+    return {"label": "shifted-rotary", "model.architecture": "llama", "model.options": sizes}
 
 
 def _combinations(method: str, rows: pd.DataFrame) -> str:

@@ -278,7 +278,9 @@ def shifts(table: pd.DataFrame) -> Figure:
         at = {name: place + offset for place, name in enumerate(names)}
         found = {name: mean_and_error(one) for name, one in rows.groupby("shift", sort=False)}
         means, errors = zip(*found.values(), strict=True)
-        look = {"color": color_of(method), "fmt": marker_of(method), "ms": 3.5, "capsize": 2}
+        own, _, changed = method.partition(",")
+        look = {"color": color_of(own), "fmt": marker_of(own), "ms": 3.5, "capsize": 2}
+        look["mfc"] = "white" if changed else look["color"]
         places, label = [at[name] for name in found], method_label(method)
         ax.errorbar(places, means, yerr=np.hstack(errors), label=label, **look)
         if rows.seed.nunique() > 1:
@@ -290,5 +292,5 @@ def shifts(table: pd.DataFrame) -> Figure:
     ax.axvline(0.5, color="#999999", lw=0.8)  # in distribution on the left of it
     ax.grid(visible=False, axis="x")
     percent(ax, WITH_BARS)
-    legend_outside(figure, loc="outside upper center", ncols=len(methods))
+    legend_outside(figure, loc="outside upper center", ncols=min(4, len(methods)))
     return figure
