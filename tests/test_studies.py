@@ -321,7 +321,7 @@ def test_the_schedules_of_stability_get_equal_examples(runs_folder):
     assert [x.seed for x in of_pace if x.arm == stability.OWN_PACE] == [10, 11, 12]
     assert [x.seed for x in of_pace if x.arm == stability.NO_COT] == [10, 11]
     members = [member for member in members if member not in of_pace]
-    assert len({member.config.run_name for member in members}) == len(members) == 8 * 8
+    assert len({member.config.run_name for member in members}) == len(members) == 9 * 8
     assert len({x.config.train.steps * x.config.train.batch_size for x in members}) == 1
     first = {member.arm: member.config for member in members if member.seed == 10}
     paced, baseline = (x.config for x in of_pace if x.seed == 10)
@@ -348,12 +348,19 @@ def test_the_schedules_of_stability_get_equal_examples(runs_folder):
         *shared,
     }
     for arm, config in first.items():  # each has steps left behind its last removal
-        if arm == "one model for all k":
+        if arm in ("one model for all k", stability.AT_ONCE):
             continue
         removal = config.removal
         stage = getattr(removal, "max_steps_per_stage", 0) or getattr(removal, "stage_steps", 0)
         stage = stage or removal.steps_per_epoch / removal.pace
         assert removal.warmup_steps + 12 * stage < 0.7 * config.train.steps
+    # The control has as many steps without a chain as the paper's schedule.
+    at_once, papers = (
+        first[arm].spec.make_schedule(first[arm], 12)
+        for arm in (stability.AT_ONCE, stability.PAPERS)
+    )
+    last = next(step for step in range(1500) if papers.removed_at(step) == 12)
+    assert [at_once.removed_at(step) for step in (last - 1, last)] == [0, 12]
 
 
 def test_stability_counts_a_seed_that_removed_all_and_is_right(runs_folder, monkeypatch):
@@ -371,7 +378,8 @@ def test_stability_counts_a_seed_that_removed_all_and_is_right(runs_folder, monk
     assert table[table.arm != "adaptive"].success.all()  # every chain is gone
     assert table.seconds_to_90.isna().all()  # nobody learns so fast
     assert any("2 of 2 seeds reach" in said for said in answer.words)
-    assert any("too few seeds to tell it" in said for said in answer.words)
+    assert any(said.startswith("Too few seeds to compare ICoT-SI, adaptive") for said in answer.words)
+    assert all("linear" not in said for said in answer.words)
 
 
 def test_every_lever_changes_one_thing(runs_folder):
@@ -836,9 +844,9 @@ def test_sentences_on_states_say_by_how_much_and_whether_it_is_decided():
 @pytest.mark.parametrize(
     ("successes", "expected"),
     [
-        ([0, 0, 0, 0, 0, 0, 0, 0], "differ (Fisher's test, p = 0.00016)"),
-        ([1, 1, 1, 1, 1, 1, 1, 0], "are not told apart by the data (Fisher's test, p = 1)"),
-        ([0, 0], "too few seeds"),
+        ([0, 0, 0, 0, 0, 0, 0, 0], "different numbers of seeds (Fisher's exact test, p = 0.00016)"),
+        ([1, 1, 1, 1, 1, 1, 1, 0], "are undecided (Fisher's exact test, p = 1)"),
+        ([0, 0], "Too few seeds"),
     ],
 )
 def test_schedules_are_told_apart_by_the_seeds_that_succeed(successes, expected):

@@ -17,8 +17,7 @@ from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import less
 from icotlib.reporting.figures.style import SPENT
 from icotlib.reporting.samples import sample_of
-from icotlib.studies.base import Member, Study, of_arm, register
-from icotlib.tasks import get_task
+from icotlib.studies.base import Member, Study, chain_tokens, of_arm, register
 
 #: Stages that have a specialist, as shares of the chain.
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -109,5 +108,5 @@ def stages_of(config: RunConfig) -> list[int]:
             "the study anytime removes single symbols of a generated task: leave out data.path, or "
             "set data.task"
         )
-    chain = get_task(config.data.task).widths[1]
+    chain = chain_tokens(config)
     return sorted({round(share * chain) for share in SHARES})

@@ -23,6 +23,7 @@ from icotlib.reporting.samples import sample_of
 from icotlib.reporting.statistics import Sample, sample_of_rows
 from icotlib.running.jobs import ensure
 from icotlib.runs import Run, runs_with_ancestors
+from icotlib.tasks import get_task
 
 #: Settings that published studies share, by preset. Their data are split by another seed than those
 #: on which settings were tuned.
@@ -236,6 +237,12 @@ def still_writes(name: str, rows: pd.DataFrame) -> str:
         f"{capital(name)} ended with {least.removed} of {least.chain_length} {unit} removed: it is "
         "not compared with what answers without any step."
     )
+
+
+def chain_tokens(config: RunConfig) -> int:
+    """The tokens of every chain of a run's task; of data from files, whose chains differ, those of
+    the task that its settings name."""
+    return get_task(config.data.task).widths[1]
 
 
 def of_arm(overrides: Any, changes: dict[str, Any]) -> SharedOverrides:

@@ -30,8 +30,15 @@ from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import less
 from icotlib.reporting.results import final_rows, method_label
 from icotlib.runs import Run
-from icotlib.studies.base import Member, Study, all_removed, of_arm, register, still_writes
-from icotlib.tasks import get_task
+from icotlib.studies.base import (
+    Member,
+    Study,
+    all_removed,
+    chain_tokens,
+    of_arm,
+    register,
+    still_writes,
+)
 
 #: Layers, by preset.
 LAYERS: dict[str, tuple[int, ...]] = {
@@ -143,7 +150,7 @@ def _chain(preset: str, overrides: Any) -> int:
         raise ConfigError(
             "the study depth needs chains of one length: leave out data.path, or set data.task"
         )
-    return get_task(icot_kd(preset, 0, overrides).data.task).widths[1]
+    return chain_tokens(icot_kd(preset, 0, overrides))
 
 
 def _phases(run: Run, last: pd.Series) -> pd.DataFrame:

@@ -2,8 +2,10 @@
 
 Twins that differ in their seed alone can part ways while tokens are removed. The paper smooths the
 removal and clears the optimizer's moments against that (Section 3.2); here each is left out, and
-other schedules stand beside them. The paper's own pace, which takes seven times the examples, has
-fewer seeds, and beside it a No CoT model of as many examples.
+other schedules stand beside them. A control removes the whole chain at once, where the others have
+removed their last token: the difference is what the stages between give. The paper's own pace,
+which takes seven times the examples, has fewer seeds, and beside it a No CoT model of as many
+examples.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,10 +20,11 @@ from icotlib.errors import ConfigError
 from icotlib.experiments.stepwise import REMOVAL, icot_si, no_cot, one_model, paper_pace
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import capital, percent
+from icotlib.reporting.figures.style import schedule_label
 from icotlib.reporting.results import learning_table
 from icotlib.reporting.statistics import ALPHA, SUCCESS, Interval, fisher, success_rate
 from icotlib.runs import Run
-from icotlib.studies.base import Member, Study, distinct, of_arm, register
+from icotlib.studies.base import Member, Study, chain_tokens, distinct, of_arm, register
 from icotlib.studies.levers import changes_of
 from icotlib.system.wording import counted
 
@@ -43,6 +46,9 @@ LEVERS = {
     "longer stages": ("pace", "half"),
 }
 
+#: The control of stages: the whole chain until the others lose their last token, then none of it.
+AT_ONCE = "all at once"
+
 #: Every schedule, in the order of the figure.
 SCHEDULES = (
     PAPERS,
@@ -52,6 +58,7 @@ SCHEDULES = (
     "adaptive",
     "rollback",
     "longer stages",
+    AT_ONCE,
 )
 
 #: The paper's own pace, and No CoT with as many examples.
@@ -86,7 +93,10 @@ class Stability(Study):
                 "the study stability compares the paper's schedule, which has smoothing and "
                 "optimizer reset, with others: neither can be switched off for all of them"
             )
-        changes = {arm: _changes(arm, preset, overrides) for arm in SCHEDULES}
+        # Chains of data from files differ in length.
+        fixed = "data.path" not in overrides
+        named = [arm for arm in SCHEDULES if fixed or arm != AT_ONCE]
+        changes = {arm: _changes(arm, preset, overrides) for arm in named}
         made = {
             arm: icot_si(preset, seed, of_arm(_read_by(arm, overrides), one))
             for arm, one in changes.items()
@@ -150,6 +160,10 @@ def _changes(arm: str, preset: str, overrides: Mapping[str, Any]) -> dict[str, A
         return {"label": "bare"} | BARE
     recipe = {**REMOVAL[preset], **overrides}
     stage = recipe["removal.steps_per_epoch"] / recipe["removal.pace"]
+    if arm == AT_ONCE:
+        chain = chain_tokens(icot_si(preset, 0, overrides))
+        last = round(recipe["removal.warmup_steps"] + chain * stage)
+        return {"label": "at-once", "removal.remove_all_at": 0, "removal.warmup_steps": last}
     if arm == "rollback":
         # In the place of both of the paper's remedies: is going back one?
         steps = {"removal.stage_steps": max(1, round(stage))}
@@ -173,8 +187,8 @@ def _seconds_to_90(run: Run) -> float:
 def _success(arm: str, rows: pd.DataFrame) -> str:
     reached, rate = f"{rows.success.sum()} of {counted(len(rows), 'seeds')}", percent(_rate(rows))
     return (
-        f"{capital(arm)}: {reached} reach {SUCCESS:.0%} with every step removed ({rate}); the "
-        f"lowest is {rows.accuracy.min():.1%}."
+        f"{capital(schedule_label(arm))}: {reached} reach {SUCCESS:.0%} with every step removed "
+        f"({rate}); the lowest is {rows.accuracy.min():.1%}."
     )
 
 
@@ -183,11 +197,11 @@ def _rate(rows: pd.DataFrame) -> Interval:
 
 
 def _compared(arm: str, rows: pd.DataFrame, papers: pd.DataFrame) -> str:
-    """Fisher's test of an arm's successes beside those of the paper's schedule."""
+    """Fisher's exact test of an arm's successes beside those of the paper's schedule."""
     first, second = (np.asarray(one.success, dtype=float) for one in (papers, rows))
     _, _, p, least = fisher(first, second, 1.0)
+    both = f"{schedule_label(arm)} and {schedule_label(PAPERS)}"
     if least > ALPHA:
-        return f"{capital(arm)}: too few seeds to tell it from the paper's schedule."
-    found = "differ" if p < ALPHA else "are not told apart by the data"
-    shown = f"(Fisher's test, p = {p:.2g})"
-    return f"The successes of {arm} and of the paper's schedule {found} {shown}."
+        return f"Too few seeds to compare {both}."
+    found = "succeed in different numbers of seeds" if p < ALPHA else "are undecided"
+    return f"{capital(both)} {found} (Fisher's exact test, p = {p:.2g})."

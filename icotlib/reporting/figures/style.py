@@ -25,7 +25,11 @@ SCHEDULES = {
     "linear": "ICoT-SI without both",
     "linear, smoothing": "ICoT-SI without reset",
     "linear, reset": "ICoT-SI without smoothing",
-    "rollback": "rollback in their place",
+    "adaptive": "ICoT-SI, adaptive",
+    "rollback": "rollback in place of both",
+    "longer stages": "ICoT-SI with longer stages",
+    "all at once": "whole chain removed at once",
+    "the paper's own pace": "ICoT-SI at the paper's own pace",
 }
 
 
