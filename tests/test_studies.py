@@ -378,7 +378,9 @@ def test_stability_counts_a_seed_that_removed_all_and_is_right(runs_folder, monk
     assert table[table.arm != "adaptive"].success.all()  # every chain is gone
     assert table.seconds_to_90.isna().all()  # nobody learns so fast
     assert any("2 of 2 seeds reach" in said for said in answer.words)
-    assert any(said.startswith("Too few seeds to compare ICoT-SI, adaptive") for said in answer.words)
+    assert any(
+        said.startswith("Too few seeds to compare ICoT-SI, adaptive") for said in answer.words
+    )
     assert all("linear" not in said for said in answer.words)
 
 

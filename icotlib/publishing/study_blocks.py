@@ -93,19 +93,41 @@ def headline() -> str:
     longer = _no_cot_longer()
     if len(longer):
         times = f"{longer.examples.mean() / implicit.examples.mean():.1g} times"
-        reached += f"; with {times} as many examples, {with_interval(over_seeds(longer))}"
+        reached += (
+            f"; {counted(len(longer), 'seeds')} with {times} as many examples reach "
+            f"{with_interval(over_seeds(longer))}"
+        )
     one = over_seeds(_rows_of(table, "one_model", "own"))
-    late = published.read("stability", "seed", "accuracy")
-    late = late[~late.seed.isin(implicit.seed)].groupby("arm").accuracy
-    means, number = late.mean(), counted(int(late.size()[OURS[0]]), "seeds")
-    last = " and ".join(f"{means[arm]:.1%}" for arm in OURS)
     return (
         "On 4x2-digit multiplication, a small transformer whose steps were removed one token at a "
         f"time ({method_label('icot_si')}) answers {with_interval(over_seeds(implicit))} of unseen "
         "questions right without writing any step, and one model for all numbers of removed tokens "
-        f"{with_interval(one)}: mean of {len(implicit)} seeds (95% interval); "
-        f"{number} more, trained last and once, reach {last}. Trained on "
-        f"answers alone, the same model reaches {reached}."
+        f"{with_interval(one)}: mean of {len(implicit)} seeds (95% interval). "
+        f"{_unchanged_settings(implicit.seed)}{_at_once()}Trained on answers alone, the same model "
+        f"reaches {reached}."
+    )
+
+
+def _unchanged_settings(seeds: pd.Series) -> str:
+    """What the runs of other seeds reach, which were trained last and once."""
+    table = published.read("stability", "seed", "accuracy")
+    late = table[~table.seed.isin(seeds) & table.arm.isin(OURS)]
+    if late.empty:
+        return ""
+    first, last = int(late.seed.min()), int(late.seed.max())
+    means = " and ".join(f"{late[late.arm == arm].accuracy.mean():.1%}" for arm in OURS)
+    return f"Seeds {first} to {last}, trained after all settings were fixed, reach {means}. "
+
+
+def _at_once() -> str:
+    """What is reached without stages between the whole chain and none of it."""
+    table = published.read("stability", "seed", "accuracy")
+    rows = table[table.arm == "all at once"]
+    if rows.empty:
+        return ""
+    return (
+        f"With the whole chain removed at once, when {method_label('icot_si')} removes its last "
+        f"token, it answers {with_interval(over_seeds(rows))} ({counted(len(rows), 'seeds')}). "
     )
 
 
