@@ -41,7 +41,7 @@ def test_variants_are_sorted_by_what_the_data_decide():
     assert first.startswith("The method: “full” answers 90.0% (95% interval ")
     assert fewer.startswith("Fewer than “full”: “worse” by 70.0 points (95% interval ")
     assert "“also worse” by 40.0 points" in fewer
-    assert undecided.startswith("The data do not tell these from “full”: “alike” by 0.0 points (")
+    assert undecided.startswith("Undecided beside “full”: “alike” by 0.0 points (")
 
 
 def test_an_arm_of_one_seed_beside_one_of_three_is_not_compared():

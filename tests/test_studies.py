@@ -501,8 +501,8 @@ def test_sentences_on_four_digits_are_of_the_last_stages_and_name_the_longest_be
     assert said[1].startswith("No CoT: 1.0% ")
     assert "(one seed), after" in said[1]
     assert said[2] == (
-        "The last token was removed after 1,500 and 1,600 examples. The longest stage before took "
-        "1,000, with 2 removed."
+        "The last token was removed after 1,500 and 1,600 examples. The longest stage until then "
+        "lasted 1,000 examples (seed 10, with 2 tokens removed)."
     )
     assert said[3].startswith("ICoT-SI minus No CoT: 96.0 points")
     assert said[4] == (
@@ -847,7 +847,7 @@ def test_sentences_on_states_say_by_how_much_and_whether_it_is_decided():
     ("successes", "expected"),
     [
         ([0, 0, 0, 0, 0, 0, 0, 0], "different numbers of seeds (Fisher's exact test, p = 0.00016)"),
-        ([1, 1, 1, 1, 1, 1, 1, 0], "are undecided (Fisher's exact test, p = 1)"),
+        ([1, 1, 1, 1, 1, 1, 1, 0], "Undecided between ICoT-SI, adaptive and ICoT-SI (smoothing"),
         ([0, 0], "Too few seeds"),
     ],
 )
@@ -994,7 +994,7 @@ def test_ablations_say_what_is_behind_the_whole_method():
     ]  # fmt: skip
     said = study.words([], pd.DataFrame(rows))
     assert "Fewer than “the whole method”: “neither phase” by 80.0 points" in said[1]
-    assert said[2].startswith("The data do not tell these from “the whole method”: “No CoT”")
+    assert said[2].startswith("Undecided beside “the whole method”: “No CoT”")
     assert "Fewer than “weaker model”: “weaker model, fixed emulator” by 70.0" in said[4]
 
 

@@ -7,16 +7,16 @@ from icotlib.cli.options import add_run_options, load_imports, overrides_of, see
 from icotlib.errors import ConfigError
 
 EXAMPLES = """\
-Leave the machine idle meanwhile: other work slows runs, and not all by as much.
+Run nothing else meanwhile: other processes slow the runs unequally.
 
 examples:
   icot calibrate
-        print the steps, from runs at seed 0, which it trains
+        train runs at seed 0, and print the numbers of steps
   icot calibrate --seeds 10..14 --set train.precision=bf16 --set data.seed=1 \\
       --write
-        and keep them, for every run of No CoT made from now on
+        and store them: every later run of No CoT has them
   icot calibrate --methods coconut,codi
-        the same for methods with latent places
+        the same for Coconut and CODI
 """
 
 
@@ -27,10 +27,15 @@ KEPT = ("train.precision", "data.seed", "data.test_examples")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", metavar="SEEDS", help="such as 10..14 or 10,12 (default: 0)")
     parser.add_argument(
-        "--write", action="store_true", help="keep them in icotlib/experiments/budgets.csv"
+        "--write",
+        action="store_true",
+        help="store the numbers of steps in icotlib/experiments/budgets.csv",
     )
     parser.add_argument(
-        "--methods", default="no_cot", metavar="METHODS", help="which ones (default: no_cot)"
+        "--methods",
+        default="no_cot",
+        metavar="METHODS",
+        help="methods to measure, separated by commas (default: no_cot)",
     )
     add_run_options(parser, seed=None)
 
@@ -47,8 +52,8 @@ def run(options: argparse.Namespace) -> None:
     other = sorted(set(overrides) - set(KEPT)) if options.write else []
     if other:
         raise ConfigError(
-            f"--write keeps budgets of the presets, and {', '.join(other)} makes them another's: "
-            "leave it out, or leave --write out"
+            "--write stores numbers of steps for the presets' own settings, and "
+            f"{', '.join(other)} changes these: leave it out, or leave --write out"
         )
     seeds = seeds_of(options) or [0]
     methods = [name.strip() for name in options.methods.split(",")]
@@ -57,4 +62,4 @@ def run(options: argparse.Namespace) -> None:
         print(calibration.sentence(row))
     if options.write:
         budgets.write(rows)
-        print("kept in icotlib/experiments/budgets.csv")
+        print("stored in icotlib/experiments/budgets.csv")

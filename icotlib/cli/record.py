@@ -20,7 +20,7 @@ examples:
   icot record --seed 3 --out mine.csv
         add the line to a table of your own
   icot record --of RUN --out mine.csv
-        the line of a finished run, which may have gone on behind 95%
+        the line of a finished run, which may have trained on after 95%
 """
 
 

@@ -87,25 +87,25 @@ def add_filters(parser: argparse.ArgumentParser, prefix: str = "") -> None:
         prefix: of the names under which options that can be given again are kept: an action has
             lists of its own, as argparse would put them in the place of those before it.
     """
-    parser.add_argument("--method", help="of a method alone, such as icot_si")
-    parser.add_argument("--task", help="on a task alone, such as mult-4x2")
-    parser.add_argument("--preset", help="of a preset alone")
-    parser.add_argument("--seed", type=int, help="of a seed alone")
+    parser.add_argument("--method", help="only runs of this method, such as icot_si")
+    parser.add_argument("--task", help="only runs on this task, such as mult-4x2")
+    parser.add_argument("--preset", help="only runs of this preset")
+    parser.add_argument("--seed", type=int, help="only runs with this seed")
     parser.add_argument(
         "--where",
         dest=f"{prefix}where",
         action="append",
         metavar="SETTING=VALUE",
-        help="with any setting at this value, e.g. removal.pace=8; can be given again",
+        help="only runs with this setting, e.g. removal.pace=8; can be given again",
     )
     state = parser.add_mutually_exclusive_group()
-    state.add_argument("--finished", action="store_const", const=True, help="finished ones alone")
+    state.add_argument("--finished", action="store_const", const=True, help="only finished runs")
     state.add_argument(
         "--unfinished",
         action="store_const",
         dest="finished",
         const=False,
-        help="unfinished ones alone",
+        help="only unfinished runs",
     )
     add_import(parser, f"{prefix}imports")
 

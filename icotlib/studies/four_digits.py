@@ -83,5 +83,6 @@ def _on_the_way(rows: pd.DataFrame) -> list[str]:
     longest = between.loc[between.spent.idxmax()]
     return [
         f"The last token was removed after {listed(f'{count:,}' for count in reached)} examples. "
-        f"The longest stage before took {longest.spent:,.0f}, with {longest.removed:.0f} removed."
+        f"The longest stage until then lasted {longest.spent:,.0f} examples (seed "
+        f"{longest.seed:.0f}, with {longest.removed:.0f} {longest.unit} removed)."
     ]

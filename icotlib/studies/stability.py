@@ -203,5 +203,7 @@ def _compared(arm: str, rows: pd.DataFrame, papers: pd.DataFrame) -> str:
     both = f"{schedule_label(arm)} and {schedule_label(PAPERS)}"
     if least > ALPHA:
         return f"Too few seeds to compare {both}."
-    found = "succeed in different numbers of seeds" if p < ALPHA else "are undecided"
-    return f"{capital(both)} {found} (Fisher's exact test, p = {p:.2g})."
+    tested = f"(Fisher's exact test, p = {p:.2g})."
+    if p < ALPHA:
+        return f"{capital(both)} succeed in different numbers of seeds {tested}"
+    return f"Undecided between {both} {tested}"

@@ -30,8 +30,9 @@ WITHOUT_CONTENT = {
 
 #: What a difference between two models may come from, beside the models.
 OWN_STATES = (
-    "Each model and seed is read and changed at the state that its own probe prefers, and effects "
-    "differ from state to state: a difference between models may be one of positions."
+    "Each model and seed is probed and changed at the hidden state at which its own probe is most "
+    "accurate. Layers and positions differ between models, so that a difference between models may "
+    "be one between positions."
 )
 
 #: Which models are compared, each with one of its shape that saw no chain of its questions.

@@ -75,7 +75,11 @@ class Subspaces(OfStates):
         said = [_followed(name, table) for name in models]
         compared = [one for pair in pairs_among(models) if (one := _beside(*pair, table))]
         if compared:
-            compared.append("Of so many intervals, one in twenty leaves out zero by chance.")
+            number = sum(one.count("95% interval") for one in compared)
+            compared.append(
+                f"These {number} intervals are not corrected for multiple comparisons: about one "
+                "in twenty excludes zero by chance."
+            )
         said += [*compared, *less_accurate(of_trained(table))]
         return [*said, OWN_STATES, about_seeds(seeds)]
 

@@ -99,7 +99,7 @@ def against_first(what: str, samples: Mapping[str, Sample]) -> list[str]:
             said.append(f"{word} than “{first}”: {listed(names)}.")
     open_ = [f"“{name}” by {points(one)}" for name, one in found.items() if not decided(one)]
     if open_:
-        said.append(f"The data do not tell these from “{first}”: {listed(open_)}.")
+        said.append(f"Undecided beside “{first}”: {listed(open_)}.")
     if few:
         open_ = [f"“{name}” ({samples[name].mean:.1%})" for name in few]
         said.append(f"Too few seeds for a comparison: {listed(open_)}.")
