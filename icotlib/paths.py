@@ -21,10 +21,15 @@ from icotlib.errors import ConfigError
 _HOME = Path(__file__).resolve().parent.parent
 
 
+def is_checkout() -> bool:
+    """Whether the package is in a checkout of the repository, and not installed."""
+    return (_HOME / "pyproject.toml").is_file() and (_HOME / "notebooks").is_dir()
+
+
 def _project() -> Path:
     """The folder with notebooks, guide, samples and figures: the root of a checkout, or where an
     installed wheel has put them."""
-    if not (_HOME / "notebooks").is_dir():
+    if not is_checkout():
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             for file in importlib.metadata.files("icotlib") or ():
                 if file.name == "00_tour.ipynb":
@@ -44,6 +49,8 @@ DATA = PROJECT / "data"
 #: Small trained models that come with the workbook (`icotlib.sharing.ship`).
 SHIPPED = DATA / "models"
 STYLE = Path(__file__).resolve().parent / "reporting" / "figures" / "paper.mplstyle"
+#: The budgets that `icot calibrate` has measured.
+BUDGETS = Path(__file__).resolve().parent / "experiments" / "budgets.csv"
 #: Script and style of the map in a notebook: this name with .js and .css.
 MAP_GRID = Path(__file__).resolve().parent / "widgets" / "map_grid"
 #: The same of the dial's slider.
@@ -62,7 +69,7 @@ def check_checkout(command: str) -> None:
     Args:
         command: what was asked for, such as `icot site`.
     """
-    if not ((_HOME / "pyproject.toml").is_file() and (_HOME / "notebooks").is_dir()):
+    if not is_checkout():
         raise ConfigError(
             f"{command} needs a checkout of the repository, and this is an installed package: "
             "clone the repository, pip install -e . there, and run it from there"

@@ -4,6 +4,7 @@
 without a check.
 """
 
+import contextlib
 import functools
 import json
 from collections.abc import Callable
@@ -12,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 
-from icotlib import paths
 from icotlib.config import RunConfig, from_dict
 from icotlib.errors import IcotError, RunError
 from icotlib.system import leases, seals
@@ -27,6 +27,12 @@ RESULTS = (
     *("samples.jsonl", "answers.parquet"),
 )
 
+
+#: What tables read of the totals of a finished run, and of its removal stages.
+TOTALS = {"chain_length", "examples", "seconds", "step", "tokens"}
+STAGE = {"accuracy", "ci_high", "ci_low", "n_test", "removed"} | {
+    f"train_{name}" for name in ("examples", "seconds", "steps", "tokens")
+}
 
 #: Columns of metrics.csv that older runs have under another name.
 RENAMED = {"valid_accuracy": "valid_match", "train_accuracy": "train_match"}
@@ -142,7 +148,7 @@ class RunFiles:
                 raise RunError(f"{self.folder / 'config.json'} is missing: {self.remedy}")
             _ = self.config, self.provenance["data"]  # also one of another version
             if self.done:
-                _ = self.totals, self.stages, self.metrics
+                self._check_fields()
                 for name in RESULTS:
                     self.verified(name)
         except IcotError as error:
@@ -151,6 +157,16 @@ class RunFiles:
             path = self.folder / "provenance.json"
             return f"{self.name}: {path} is damaged (it has no {error}): {self.remedy}"
         return None
+
+    def _check_fields(self) -> None:
+        """Raises `RunError` for results without what tables are drawn from."""
+        _ = self.metrics
+        stages = STAGE if len(self.stages) else set()
+        found = {"done.json": TOTALS - self.totals.keys(), "stages.csv": stages - {*self.stages}}
+        for name, lacking in found.items():
+            if lacking:
+                path, listed = self.folder / name, ", ".join(sorted(lacking))
+                raise RunError(f"{path} is damaged (it has no {listed}): {self.remedy}")
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -187,7 +203,7 @@ class RunFiles:
     @property
     def lease(self) -> Path:
         """The file that says who trains it."""
-        return paths.runs_root() / ".locks" / self.name
+        return self.folder.parent / ".locks" / self.name
 
     @property
     def checkpoint_step(self) -> int:
@@ -198,9 +214,13 @@ class RunFiles:
     @property
     def history(self) -> pd.DataFrame:
         """One row per time that training was started, resumed, stopped or finished."""
-        found = self._table("history.jsonl", pd.read_json, lines=True, convert_dates=False)
+        rows = []
+        with contextlib.suppress(FileNotFoundError):
+            for line in (self.folder / "history.jsonl").read_text(encoding="utf-8").splitlines():
+                with contextlib.suppress(ValueError):  # a line that a full disk or a kill has cut
+                    rows.append(json.loads(line))
         columns = ["event", "step", "time", "machine", "process"]
-        return found if len(found) else pd.DataFrame(columns=columns)
+        return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
 
     # --- weights ---
 

@@ -168,7 +168,7 @@ class Run(RunFiles):
             entry["commit"] = git_commit()
         line = json.dumps(entry | {"machine": platform.node(), "process": os.getpid()})
         with (self.folder / "history.jsonl").open("a") as file:
-            file.write(line + "\n")
+            file.write(f"\n{line}\n")  # where a kill or a full disk has cut a line, another begins
 
     def report(self, **state: Any) -> None:
         """Tell whoever watches how far the run is."""
@@ -276,7 +276,8 @@ def find_run(name: str) -> Run:
     begun = [run for run in _folders(paths.runs_root()) if begins(run.name, name)]
     whole = any(run.problem is None for run in begun)
     found = _whole(iter(begun), False) if whole else []  # or else the error names the problem
-    if all(run.config.preset == "smoke" or run.config.label for run in found):
+    toys = all(run.config.preset == "smoke" or run.config.label for run in found)
+    if toys and (found or not begun):  # not in the place of a damaged run, whose error is said
         instead = next((run for run in shipped_runs() if run.name == name), None)
         if instead is not None:
             _say_shipped(instead, found)

@@ -5,7 +5,7 @@ import os
 import types
 import unicodedata
 from collections.abc import Mapping
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 
@@ -254,11 +254,15 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
+#: Of `int | None`, and of `Optional[int]`.
+UNIONS = (types.UnionType, Union)
+
+
 def type_name(hint: Any) -> str:
     """A type as a person reads it."""
     if get_origin(hint) is Literal:
         return " | ".join(get_args(hint))
-    if isinstance(hint, types.UnionType):
+    if get_origin(hint) in UNIONS:
         return " or ".join(type_name(one) for one in get_args(hint))
     if hint is type(None):
         return "null"
@@ -275,7 +279,7 @@ def is_text(hint: Any) -> bool:
 
 def _without_none(hint: Any) -> tuple[Any, bool]:
     """A type without None, and whether None was one of its choices."""
-    if isinstance(hint, types.UnionType):
+    if get_origin(hint) in UNIONS:
         options = [one for one in get_args(hint) if one is not type(None)]
         return options[0], len(options) < len(get_args(hint))
     return hint, False

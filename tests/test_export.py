@@ -249,6 +249,28 @@ def test_the_words_say_what_the_data_say():
     assert "highest (0.75) at row b, column 1" in figures.alt_text(figures.digits(grid))
 
 
+def test_rows_with_names_are_described_one_by_one():
+    rows = [("none", 10, 0.2), ("none", 11, 0.4), ("other", 10, 0.9), ("other", 11, 0.9)]
+    table = pd.DataFrame(rows, columns=["loss", "seed", "accuracy"]).assign(n=50)
+    assert "No CoT 30%; other 90%" in figures.alt_text(figures.auxiliary(table))
+    table = table.assign(arm=table.loss, success=table.accuracy >= 0.95)
+    said = figures.alt_text(figures.success_by_arm(table, 0.95))
+    assert "none 20% to 40%; other 90%" in said  # the line at 95% is none of them
+
+
+def test_points_that_are_drawn_beside_a_tick_are_described_at_it():
+    rows = [
+        (removed, kind, budget, seed, removed / 12)
+        for removed in (0, 6, 12)
+        for kind, budget in (("one model", "whole"), ("specialist", "whole"))
+        for seed in (10, 11)
+    ]
+    table = pd.DataFrame(rows, columns=["removed", "kind", "budget", "seed", "accuracy"])
+    said = figures.alt_text(figures.anytime(table.assign(n=100, examples=9)))
+    assert "one model 0% at 0, 50% at 6, 100% at 12" in said
+    assert "specialist 0% at 0, 50% at 6, 100% at 12" in said
+
+
 def test_the_words_are_in_the_files(working_directory):
     figure = DRAWN["shifts"]()
     text = figures.alt_text(figure)

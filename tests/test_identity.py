@@ -1,6 +1,9 @@
 """A run is what its data, models and code hold: never an old number for new data."""
 
+import functools
 import json
+import linecache
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +22,7 @@ from icotlib.registry import TASKS
 from icotlib.reporting.summary import summary
 from icotlib.runs import Run, all_runs, unfinished
 from icotlib.sharing.archive import export_runs, import_runs
-from icotlib.system import contents
+from icotlib.system import contents, origin
 from icotlib.system.names import as_name, check_name
 from icotlib.system.spreadsheets import inert
 from icotlib.tasks.base import SymbolBatch, Task
@@ -269,6 +272,31 @@ def test_the_code_of_a_notebook_counts():
     assert contents.code_hash(TASKS.get("mult")) is None
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["cell", "no text"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "@functools.cached_property\n    def order(self): return {}",
+        "@property\n    def order(self): return {}",
+        "order = property(None, lambda self, value: {})",
+        "@staticmethod\n    def order(): return {}",
+        "order = {}",
+    ],
+)
+def test_all_that_stands_in_a_class_counts(body, known, monkeypatch):
+    def hashed(value, comment=""):
+        source = f"class Own:\n    def text(self): return 0{comment}\n    {body.format(value)}\n"
+        name, lines = f"<cell {value}{comment}>", source.splitlines(keepends=True)
+        space = {"functools": functools, "__name__": "__main__"}
+        if known:
+            monkeypatch.setitem(linecache.cache, name, (len(source), None, lines, name))
+        exec(compile(source, name, "exec"), space)
+        return contents.code_hash(space["Own"])
+
+    assert hashed(1) != hashed(2)
+    assert hashed(1, "  # a comment") == hashed(1)
+
+
 # --- names -------------------------------------------------------------------------------------
 
 
@@ -323,3 +351,31 @@ def test_texts_of_a_table_are_no_formulas():
     table = inert(pd.DataFrame({"=text": texts, "number": range(len(texts))}))
     assert table["'=text"].tolist() == ["'=1+1", "+1", "-1", "'@x", "'\t=1", "-", "a=b", "", "'-x"]
     assert table.number.tolist() == list(range(len(texts)))
+
+
+# --- provenance --------------------------------------------------------------------------------
+
+
+def test_the_commit_is_that_of_the_project_alone(tmp_path, monkeypatch):
+    """An installed package may lie in a repository of something else."""
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "a thesis"]):
+        own = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+        subprocess.run(["git", "-C", str(tmp_path), *own, *words], check=True)
+    (tmp_path / "installed").mkdir()
+    monkeypatch.setattr(origin.paths, "PROJECT", tmp_path / "installed")
+    assert origin.git_commit() == "unknown"
+    monkeypatch.setattr(origin.paths, "PROJECT", tmp_path.resolve())
+    assert re.fullmatch("[0-9a-f]{12}", origin.git_commit())
+
+
+def test_commands_are_kept_without_the_folders_of_whoever_typed_them(monkeypatch):
+    monkeypatch.delenv(origin.COMMAND, raising=False)
+    words = [
+        "/at/me/.venv/bin/icot",
+        "train",
+        "--set",
+        "data.path=/at/me/own",
+        "--out=/x/y.csv",
+    ]
+    monkeypatch.setattr(sys, "argv", [*words, "a/b"])
+    assert origin.command_line() == "icot train --set data.path=own --out=y.csv a/b"

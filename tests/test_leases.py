@@ -126,6 +126,14 @@ def test_who_waits_can_give_up(path):
         pytest.fail("held twice")
 
 
+def test_a_clock_that_is_set_ends_no_lease(path, monkeypatch):
+    """Times of processes are told from that of the boot, which moves with the clock."""
+    with leases.hold(path):
+        real = psutil.Process.create_time
+        monkeypatch.setattr(psutil.Process, "create_time", lambda self: real(self) + 3600)
+        assert leases.is_held(path)
+
+
 def test_a_process_that_is_only_hidden_is_not_gone(path, monkeypatch):
     """Some systems hide the processes of other users."""
     holder = leases.this_process()

@@ -91,10 +91,6 @@ def test_what_goes_wrong_is_said_and_not_raised(played):
     assert "no file &lt;x&gt;" in shown.said.value
 
 
-def test_times_left():
-    assert [panel.in_words(x) for x in (4.4, 90, 5400)] == ["4 s", "2 min", "1.5 h"]
-
-
 def test_a_finished_run_is_shown_with_its_curves(tiny_run, tiny):
     shown = Panel(Training(tiny))
     assert enabled(shown) == []

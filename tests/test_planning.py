@@ -7,10 +7,12 @@ from icotlib.cli import main
 from icotlib.costs import fitting
 from icotlib.costs.cost import cost_of
 from icotlib.costs.lengths import NominalLengths
+from icotlib.data.files import write_examples
 from icotlib.experiments.published import get_paper_result
 from icotlib.planning.plan import listed, plan
-from icotlib.planning.timed import duration
 from icotlib.runs import Run
+from icotlib.system.wording import duration
+from icotlib.tasks import Example
 from icotlib.training.trainer import Trainer, train
 
 QUICK = {"train.steps": 12, "train.eval_every": 12, "data.test_examples": 8}
@@ -92,6 +94,29 @@ def test_time_on_a_named_device_is_calculated(runs_folder, tiny):
     assert "on 2 TFLOP/s (calculated)" in "\n".join(planned.lines())
 
 
+def test_the_precision_of_a_named_device_is_its_own_and_not_that_of_this_machine(tmp_path):
+    config = experiments.icot_si("paper")
+    planned, asked = (
+        plan(one, "h100")[0] for one in (config, config.override({"train.precision": "bf16"}))
+    )
+    assert planned.config == config  # which has the name of the run
+    assert (planned.cost, planned.times, planned.fit) == (asked.cost, asked.times, asked.fit)
+    assert planned.cost.precision == "bf16"
+
+
+def test_a_plan_counts_the_examples_that_files_hold(runs_folder, tmp_path):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for split, number in (("train", 40), ("valid", 10), ("test", 10)):
+        rows = [Example(f"{split} {i}", "1", "2") for i in range(number)]
+        write_examples(folder / f"{split}.txt", rows)
+    few = {"data.path": str(folder), "data.valid_examples": 10, "data.test_examples": 10}
+    many = few | {"data.valid_examples": 500, "data.test_examples": 1000}
+    costs = [plan(experiments.icot_si("smoke", 0, own), with_times=False)[0] for own in (few, many)]
+    assert costs[0].cost.evaluation == costs[1].cost.evaluation > 0
+    assert costs[0].peaks == costs[1].peaks
+
+
 def test_a_run_too_large_for_a_device_is_planned_over_several(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name = "icot-si/gsm8k/mistral-7b"
@@ -166,7 +191,7 @@ def test_the_command_prints_it(runs_folder, capsys):
 
 
 def test_durations_are_rounded():
-    assert [duration(s) for s in (12, 100, 3000, 20_000)] == ["12 s", "2 min", "50 min", "5.5 h"]
+    assert [duration(s) for s in (12, 100, 3000, 20_000)] == ["12 s", "2 min", "50 min", "5.6 h"]
 
 
 def test_no_memory_at_all_is_refused(capsys):

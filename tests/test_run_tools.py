@@ -350,9 +350,9 @@ def test_runs_are_sorted(trained, capsys, monkeypatch):
     names = chosen("--sort", "name", capsys=capsys)
     assert names == sorted(run.name for run in trained.values())
     accuracies = {name: number / 10 for number, name in enumerate(names)}
-    monkeypatch.setattr(
-        Run, "stages", property(lambda self: pd.DataFrame({"accuracy": [accuracies[self.name]]}))
-    )
+    stages = Run.stages.fget
+    made = property(lambda self: stages(self).assign(accuracy=accuracies[self.name]))
+    monkeypatch.setattr(Run, "stages", made)
     assert chosen("--sort", "accuracy", capsys=capsys) == names[::-1]
     old = trained["slow"].folder / "done.json"
     os.utime(old, (1e9, 1e9))
@@ -555,6 +555,65 @@ def test_damaged_weights_are_not_exported(tiny_run, tmp_path):
         export_runs([tiny_run], tmp_path / "runs.tgz", weights=True)
     assert not (tmp_path / "runs.tgz").exists()
     export_runs([tiny_run], tmp_path / "tables.tgz")
+
+
+def test_a_run_without_weights_is_not_exported_with_them(tiny_run, tmp_path):
+    shutil.rmtree(tiny_run.folder / "model")
+    with pytest.raises(RunError, match="has no weights"):
+        export_runs([tiny_run], tmp_path / "runs.tgz", weights=True)
+    export_runs([tiny_run], tmp_path / "tables.tgz")
+
+
+def test_damaged_results_are_not_exported(tiny_run, tmp_path):
+    stages = tiny_run.folder / "stages.csv"
+    stages.write_text(stages.read_text().replace("1", "2"))
+    with pytest.raises(RunError, match=r"stages\.csv has changed"):
+        export_runs([tiny_run], tmp_path / "runs.tgz")
+    assert not (tmp_path / "runs.tgz").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "lacking"),
+    [
+        (
+            "done.json",
+            b'{"seconds": 1}',
+            r"done\.json is damaged \(it has no chain_length, examples",
+        ),
+        ("stages.csv", b"a,b\n1,2\n", r"stages\.csv is damaged \(it has no accuracy, ci_high"),
+    ],
+)
+def test_a_run_without_what_tables_are_drawn_from_is_not_imported(
+    file, content, lacking, archive, tmp_path, trained, elsewhere
+):
+    """Of a run without hashes, as old ones are."""
+    members, name = contents(archive), trained["seed 0"].name
+    totals = json.loads(members[f"{name}/done.json"])
+    kept = {key: totals[key] for key in ("chain_length", "examples", "seconds", "step", "tokens")}
+    members[f"{name}/done.json"] = json.dumps(kept).encode()
+    members[f"{name}/{file}"] = content
+    with pytest.raises(RunError, match=lacking):
+        import_runs(packed(tmp_path / "changed.tar.gz", members))
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_full_disk_is_not_the_archives_fault(archive, elsewhere, monkeypatch):
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(OSError, match="No space left"):
+        import_runs(archive)
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_line_that_was_cut_spoils_no_other_of_the_history(tiny_run):
+    path = tiny_run.folder / "history.jsonl"
+    before = tiny_run.history.event.tolist()
+    path.write_text(path.read_text() + '{"event": "resu')
+    tiny_run.log("stopped", 7)
+    assert tiny_run.history.event.tolist() == [*before, "stopped"]
+    assert tiny_run.history.step.iloc[-1] == 7
 
 
 def test_only_finished_runs_are_exported_to_a_new_file(trained, tmp_path, archive):

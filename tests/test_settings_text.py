@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Optional, Union
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from icotlib.methods.stepwise.schedules import SCHEDULES
 from icotlib.registry import METHODS
 from icotlib.running.grids import grid_cells, parse_grid, read_cells
 from icotlib.settings import LARGEST_SEED
-from icotlib.values import is_text
+from icotlib.values import coerce, is_text, type_name
 
 #: Texts that YAML takes for something else, or refuses.
 TEXTS = [">>", "@", "%", "?", "|", "=>", "=#", "#", "~", "no", "yes", "off", "2024", "1e3", "0x10"]
@@ -294,3 +295,12 @@ def test_text_settings_are_known_by_their_type():
     assert is_text(known_settings().type_of("optim.name"))
     assert not is_text(known_settings().type_of("train.steps"))
     assert known_settings().type_of("train.stepz") is None
+
+
+@pytest.mark.parametrize("hint", [int | None, Optional[int], Union[int, None]])
+def test_a_setting_that_may_be_null_is_written_in_any_way(hint):
+    assert type_name(hint) == "whole number or null"
+    assert coerce(3, hint, "x") == 3
+    assert coerce(None, hint, "x") is None
+    with pytest.raises(ConfigError, match="x must be a whole number"):
+        coerce("three", hint, "x")

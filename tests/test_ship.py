@@ -74,6 +74,13 @@ def test_a_run_of_ones_own_goes_first(run):
     assert shipped("one_model").name not in {one.name for one in all_runs()}
 
 
+def test_it_does_not_answer_for_a_damaged_run_of_ones_own(run):
+    with (run.folder / "stages.csv").open("a") as file:
+        file.write(" ")
+    with pytest.raises(RunError, match=r"stages\.csv has changed"):
+        find_run("one_model")
+
+
 def test_it_goes_before_toys_which_longer_names_find(runs_folder):
     toys = [icot.experiments.tour("fast"), icot.experiments.one_model("smoke")]
     for config in toys:

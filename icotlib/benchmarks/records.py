@@ -58,11 +58,12 @@ def _finished(run: Run) -> str:
 def sentence(line: dict[str, Any]) -> str:
     """A line of records in words."""
     tested = f"{line['accuracy']:.1%} of {line['n']} test questions right at the end"
+    target = f"{100 * line['target']:g}%"
     if line["seconds"] == "":
-        return f"{line['task']}: {line['target']:.0%} was not reached; {tested}"
+        return f"{line['task']}: {target} was not reached; {tested}"
     minutes, seconds = divmod(round(line["seconds"]), 60)
     return (
-        f"{line['task']}: {line['target']:.0%} validation match with all "
+        f"{line['task']}: {target} validation match with all "
         f"{counted(line['removed'], 'tokens')} removed after {minutes} min {seconds} s "
         f"({counted(line['examples'], 'examples')}, {line['precision']}, "
         f"{counted(line['threads'], 'threads')} of {line['device']}); {tested}"

@@ -112,7 +112,7 @@ def cost_of(config: RunConfig, source: LengthSource, steps: int | None = None) -
     def mean(name: str) -> float:
         return sum(getattr(step, name) for step in counted) / len(counted)
 
-    validation = -(-steps // config.train.eval_every) * config.data.valid_examples
+    validation = -(-steps // config.train.eval_every) * source.held_out[0]
     validated = validation * mean("forward") / config.train.batch_size
     evaluation = validated + _test_flops(config, sizes.language, source, steps)
     mixed = mixed_precision(config.train.precision)
@@ -162,4 +162,4 @@ def _test_flops(config: RunConfig, language: ModelSizes, source: LengthSource, s
     for removed in config.spec.planned_test_stages(config, source.longest_chain, steps):
         left = batch.total - form.tokens_removed(batch, removed) - batch.question
         total += generation_flops(language, batch.question, left)
-    return total * config.data.test_examples / len(batch)
+    return total * source.held_out[1] / len(batch)

@@ -85,6 +85,22 @@ def read_speed(text: str, precision: str) -> DeviceSpeed:
     return DeviceSpeed(f"{rate:g} TFLOP/s", 0.0, 1e-12 / rate, 0.0)
 
 
+def precision_at(text: str, asked: str) -> str:
+    """The precision of a run on the device that `--speed` names: `auto` is bf16 on an H100, and in
+    a table the one that was measured.
+
+    Args:
+        text: as for `read_speed`; asked: `train.precision`.
+    """
+    if asked != "auto":
+        return asked
+    if text.lower() == "h100":
+        return "bf16"
+    if Path(text).suffix == ".csv":
+        return str(_measured_table(text).precision.iloc[0])
+    return asked
+
+
 #: The columns of a table of measured steps.
 _NUMBERS = ("seconds", "flops", "parameters")
 

@@ -19,6 +19,10 @@ class LengthSource(Protocol):
     layout: Any
 
     @property
+    def held_out(self) -> tuple[int, int]:
+        """Examples of validation and of the test: of files perhaps fewer than settings allow."""
+
+    @property
     def test(self) -> EncodedBatch:
         """Examples of the test, whose lengths training may not have yet (`data.growth_steps`)."""
 
@@ -51,6 +55,7 @@ class NominalLengths:
         if not has_nominal_lengths(config):
             raise ConfigError(f"the lengths of {config.task} are known from its data only")
         self.size = config.train.batch_size
+        self.held_out = config.data.valid_examples, config.data.test_examples
         if config.data.path:
             self.question, self.chain = map(torch.tensor, (GSM8K_QUESTION, GSM8K_CHAIN))
             self.total = self.question + self.chain + GSM8K_REST

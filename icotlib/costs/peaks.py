@@ -65,7 +65,7 @@ def peaks_of(config: RunConfig, source: LengthSource, cost: Cost) -> Peaks:
     except Exception:  # an architecture that needs values in its forward pass
         step = 2 * cost.activations  # those that are kept, and as much for what is not
     between = STATE * (cost.state - 4 * cost.trained)  # there are no gradients between steps
-    validation = _evaluation_bytes(config, source, text, config.data.valid_examples)
+    validation = _evaluation_bytes(config, source, text, source.held_out[0])
     training = max(
         STATE * cost.state + STEP * step,
         between + EVALUATION * validation,
@@ -75,7 +75,7 @@ def peaks_of(config: RunConfig, source: LengthSource, cost: Cost) -> Peaks:
     stage = weights if cost.disk > cost.final_disk else 0  # of each stage in turn
     testing = STATE * (weights + stage + cost.frozen)
     if config.spec.tested:
-        tested = config.data.test_examples
+        tested = source.held_out[1]
         testing += EVALUATION * _evaluation_bytes(config, source, text, tested, new=True)
     process = PROCESS
     if config.model.pretrained or config.data.path:

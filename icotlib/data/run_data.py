@@ -56,6 +56,11 @@ class RunData:
         return [encoded for encoded in (self.valid, self.test, self.train) if encoded is not None]
 
     @property
+    def held_out(self) -> tuple[int, int]:
+        """The numbers of validation and of test examples."""
+        return len(self.valid), len(self.test)
+
+    @property
     def widest_batch(self) -> int:
         """Tokens of the widest batch where shorter questions are padded to the longest one."""
         lengths = torch.cat([encoded.question for encoded in self.sets])

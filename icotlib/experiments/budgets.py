@@ -5,10 +5,11 @@
 
 import csv
 import functools
-from pathlib import Path
+
+from icotlib import paths
 
 #: The measured budgets, a row for each preset, reference and precision.
-FILE = Path(__file__).with_name("budgets.csv")
+FILE = paths.BUDGETS
 
 COLUMNS = ("method", "preset", "reference", "precision", "steps", "device", "commit", "date")
 

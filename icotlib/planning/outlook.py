@@ -22,12 +22,11 @@ from icotlib.config import RunConfig, to_dict
 from icotlib.data.run_data import check_sources
 from icotlib.planning.plan import Plan, plan_run
 from icotlib.planning.stand_ins import StandIns
-from icotlib.planning.timed import duration
 from icotlib.running.cluster import default_workers
 from icotlib.running.progress import is_live
 from icotlib.runs import unfinished
 from icotlib.system import memory
-from icotlib.system.wording import counted, gib
+from icotlib.system.wording import counted, duration, gib
 
 #: Settings that change neither the time of a run nor its size.
 NEUTRAL = ("seed", "label", "preset", "lr")

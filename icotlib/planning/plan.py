@@ -18,7 +18,7 @@ import torch
 from icotlib.asked import as_configs
 from icotlib.config import RunConfig
 from icotlib.costs.cost import Cost, cost_of
-from icotlib.costs.device_speed import read_speed
+from icotlib.costs.device_speed import precision_at, read_speed
 from icotlib.costs.fitting import LESS_MEMORY, MEMORY, Fit, fit
 from icotlib.costs.lengths import LengthSource, NominalLengths, has_nominal_lengths
 from icotlib.costs.peaks import Peaks, peaks_of
@@ -148,6 +148,9 @@ def plan_run(
         stand_ins: for phases that it builds on and that are not trained yet.
         speed, device_memory, with_times: as in `plan`.
     """
+    own = config
+    if speed is not None:  # of the device that is named, and not of this one
+        config = config.override({"train.precision": precision_at(speed, config.train.precision)})
     nominal = (speed is not None or not with_times) and has_nominal_lengths(config)
     source: LengthSource = NominalLengths(config) if nominal else RunData(config)
     steps, schedule = config.train.steps, config.spec.make_schedule(config, source.longest_chain)
@@ -164,7 +167,7 @@ def plan_run(
         with stand_ins.for_phases_of(config):
             times, device = timed(config, cost), "this machine"
     return Plan(
-        config,
+        own,
         steps,
         steps * config.train.batch_size,
         tuple(schedule.stages(steps)),

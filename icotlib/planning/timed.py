@@ -5,7 +5,6 @@ not lengthen them. Saving is calculated from the bytes written.
 """
 
 import copy
-import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -28,6 +27,7 @@ from icotlib.runs import Run
 from icotlib.system.devices import best_device
 from icotlib.system.processes import torch_threads
 from icotlib.system.timing import compute_seconds
+from icotlib.system.wording import duration
 from icotlib.training.trainer import Trainer
 
 #: Points of a run at which steps are timed, from its first step to its last.
@@ -75,14 +75,6 @@ class Seconds:
         if duration(self.longest_test) != duration(self.test):
             listed += f" ({duration(self.longest_test)} if no answer is right)"
         return f"about {duration(self.least)} ({listed})"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as text, rounded: `12 s`, `50 min`, `5.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{math.floor(minutes / 6) / 10:g} h"
 
 
 def timed(config: RunConfig, cost: Cost) -> Seconds:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import psutil
 
 from icotlib import paths
 from icotlib.asked import as_configs
@@ -253,8 +252,8 @@ def _start(configs: Sequence[RunConfig], workers: int | None) -> None:
             stderr=log,
             start_new_session=True,
         )
-    started = psutil.Process(process.pid).create_time()
-    holder = leases.this_process() | {"pid": process.pid, "started": started}
+    of_process = {"pid": process.pid, "started": leases.started(process.pid)}
+    holder = leases.this_process() | of_process
     write_json(order, content | holder, durable=False)
 
 

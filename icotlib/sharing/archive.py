@@ -4,6 +4,7 @@ The archive is a gzipped tar of the runs' folders. It comes from anywhere, so th
 known plain files alone, never a link or a path that leads elsewhere, and runs nothing.
 """
 
+import errno
 import gzip
 import os
 import re
@@ -23,17 +24,17 @@ from icotlib.runs import Run
 from icotlib.system import seals
 from icotlib.system.names import LONGEST_RUN, is_name
 
-#: The files of a run from which tables and figures are drawn; the first three must be there.
-FILES = (
-    *("config.json", "provenance.json", "done.json"),
-    *("metrics.csv", "stages.csv", "samples.jsonl", "answers.parquet", "speed.json"),
-)
-NEEDED = FILES[:3]
+#: The files of a run from which tables and figures are drawn, and those that must be there.
+FILES = ("done.json", *RESULTS, "speed.json")
+NEEDED = ("config.json", "provenance.json", "done.json")
 
 #: Folders of weights, and the files in them. No pickle and no code: reading those runs them.
 WEIGHTS = re.compile(
     r"(model|stages/removed-\d+)/[\w-][\w.-]*\.(safetensors|json|txt|model|jinja)", re.ASCII
 )
+
+#: What a full disk raises, which is not the archive's fault.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 #: What reading a damaged archive raises.
 DAMAGE = (tarfile.TarError, zlib.error, EOFError, OSError, OverflowError, ValueError)
@@ -51,10 +52,10 @@ def export_runs(runs: Iterable[Run], path: str | Path, weights: bool = False) ->
         path: ends in .tar.gz or .tgz, and does not exist yet.
         weights: whether the weights are in it too; without them no model can be asked.
 
-    Returns the runs in it. Raises `RunError` if there is none, if one is unfinished, if weights are
-    damaged, or if the file cannot be written there.
+    Returns the runs in it. Raises `RunError` if there is none, if one is unfinished or damaged, if
+    weights are damaged or missing, or if the file exists; `OSError` if it cannot be written.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.name.endswith(SUFFIXES):
         raise RunError(f"{path}: an archive of runs ends in {SUFFIXES[0]}")
     if path.exists():
@@ -64,8 +65,12 @@ def export_runs(runs: Iterable[Run], path: str | Path, weights: bool = False) ->
         raise RunError(f"{shipped[0]} comes with the workbook: it is there without an archive")
     if not every:
         raise RunError("no finished run is chosen, so that there is nothing to export")
-    for run in every if weights else ():  # an archive of damaged weights cannot be imported
-        _check_weights(run, "put it back from a copy, or export without weights")
+    for run in every:  # an archive of damaged files cannot be imported
+        if run.problem:
+            raise RunError(run.problem)
+        if weights:
+            run.weights()
+            _check_weights(run, "put it back from a copy, or export without weights")
     path.parent.mkdir(parents=True, exist_ok=True)
     with paths.whole_file(path) as part, tarfile.open(part, "w:gz", dereference=True) as archive:
         for run in every:
@@ -121,7 +126,7 @@ def import_runs(path: str | Path) -> tuple[list[Run], list[Run]]:
     Returns the imported runs, and those that were there. Raises `RunError` if the archive is
     damaged, or holds anything but runs of this version; nothing is imported then.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise RunError(f"{path}: no such file")
     for left in paths.runs_root().glob(".import-*"):
@@ -161,6 +166,8 @@ def _unpack(path: Path, folder: Path) -> None:
             while stream.read(BLOCK):  # to the end, where gzip keeps its checksum
                 pass
     except DAMAGE as error:
+        if getattr(error, "errno", None) in NO_ROOM:
+            raise
         raise RunError(f"{path} is no archive of runs, or is damaged: {error}") from None
 
 
@@ -180,18 +187,18 @@ def _check(run: Run, path: Path) -> None:
     if missing:
         raise RunError(f"{path}: {run.name} lacks {', '.join(missing)}")
     try:
-        for name in RESULTS:
-            run.verified(name)
+        if run.problem:
+            raise RunError(run.problem)
         _check_weights(run, run.remedy)
         config, origin = run.config, run.provenance
-        _ = run.totals["seconds"], run.metrics, run.stages, origin["commit"], origin["data"]
+        _ = origin["commit"]
         speed_table(run)
         if (run.folder / "samples.jsonl").is_file():
             _ = run.samples
         if (run.folder / "answers.parquet").is_file():
             _ = run.answers
     except (IcotError, KeyError, TypeError, ValueError, OSError) as error:
-        words = str(error).replace(f"{run.folder}{os.sep}", "")
+        words = str(error).removeprefix(f"{run.name}: ").replace(f"{run.folder}{os.sep}", "")
         raise RunError(f"{path}: {run.name} cannot be read: {words}") from None
     # Names of other numerics versions cannot be calculated here.
     if origin.get("numerics", NUMERICS) == NUMERICS and config.plain_name != run.name:

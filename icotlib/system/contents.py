@@ -9,6 +9,7 @@ import contextlib
 import functools
 import hashlib
 import inspect
+import linecache
 import os
 import re
 import time
@@ -109,9 +110,9 @@ def _stored_hash(path: Path) -> str:
 def code_hash(kind: type) -> str | None:
     """A hash of the code of a user's class; None of a class of icotlib, which has versions.
 
-    It covers the files of the class and of its bases, or, in a notebook, their methods. Comments,
-    docstrings and layout do not count, nor do modules that the files import. It is that of the
-    text at the first call, so that it should be asked for as soon as there is a class.
+    It covers the files of the class and of its bases, or, in a notebook, the classes themselves.
+    Comments, docstrings and layout do not count, nor do modules that the files import. It is that
+    of the text at the first call, so that it should be asked for as soon as there is a class.
     """
     own = [one for one in kind.__mro__ if one.__module__.partition(".")[0] not in NOT_OWN]
     if not own:
@@ -129,13 +130,17 @@ ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def _code(kind: type) -> str:
-    """The code of the file of a class; of the class's own functions where there is no file."""
+    """The code of the file of a class; of the class alone where there is a cell of a notebook for
+    it, and else of its functions."""
     functions = dict(_functions(kind))
     with contextlib.suppress(OSError, TypeError, SyntaxError, ValueError):
         files = {function.__code__.co_filename for function in functions.values()}
         source = min(files) if files else inspect.getsourcefile(kind)
         if source is not None and os.path.isfile(source):
             return _plain(Path(source).read_text(encoding="utf-8"))
+        for node in ast.parse("".join(linecache.getlines(source or ""))).body:
+            if isinstance(node, ast.ClassDef) and node.name == kind.__name__:
+                return _plain(ast.unparse(node))
     values = [
         f"{name} {ADDRESS.sub('', repr(value))}"
         for name, value in sorted(vars(kind).items())
@@ -144,12 +149,19 @@ def _code(kind: type) -> str:
     return "\n".join([*values, *(f"{name} {_text(x)}" for name, x in functions.items())])
 
 
+#: Where what stands in a class keeps its functions: methods of classes, properties, and those
+#: that are calculated once.
+HOLDERS = ("__func__", "fget", "fset", "fdel", "func")
+
+
 def _functions(kind: type) -> Iterator[tuple[str, FunctionType]]:
     """The functions that a class defines, by name: methods and properties."""
     for name, value in sorted(vars(kind).items()):
-        function = inspect.unwrap(getattr(value, "__func__", getattr(value, "fget", value)))
-        if isinstance(function, FunctionType):
-            yield name, function
+        held = [(f"{name}.{one}", getattr(value, one, None)) for one in HOLDERS]
+        for place, function in [(name, value), *held]:
+            own = inspect.unwrap(function) if callable(function) else None
+            if isinstance(own, FunctionType):
+                yield place, own
 
 
 def _text(function: FunctionType) -> str:

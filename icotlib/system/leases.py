@@ -203,7 +203,7 @@ def _is_gone(holder: dict[str, Any]) -> bool:
     try:
         process = psutil.Process(holder["pid"])
         ended = process.status() == psutil.STATUS_ZOMBIE
-        return ended or abs(process.create_time() - holder["started"]) > 1
+        return ended or abs(started(holder["pid"]) - holder["started"]) > 1
     except psutil.NoSuchProcess:
         return not _is_hidden(holder["pid"])
 
@@ -222,7 +222,18 @@ def _is_hidden(pid: int) -> bool:
 def this_process() -> dict[str, Any]:
     """This process as others can recognise it: machine, process id, and when it started."""
     pid = os.getpid()
-    return {"machine": _machine(), "pid": pid, "started": psutil.Process(pid).create_time()}
+    return {"machine": _machine(), "pid": pid, "started": started(pid)}
+
+
+def started(pid: int) -> float:
+    """When a process of this machine began: in ticks since the boot where the system says so, since
+    times of day move with the clock, and else in seconds.
+
+    Raises `psutil.NoSuchProcess` if there is none.
+    """
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return float(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return psutil.Process(pid).create_time()
 
 
 @cache

@@ -4,6 +4,7 @@ A folder has `sha256.json`, with the hash of each of its files; a JSON file hold
 `sha256`. What was written before there were hashes is read without a check.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterable
@@ -118,7 +119,8 @@ def cached(folder: Path, make: Callable[[Path], None]) -> Path:
         make: writes what belongs in it into a folder of another name, which it makes itself.
     """
     if folder.is_dir() and not is_whole(folder):
-        with paths.folder_beside(folder) as aside:
+        # Another process may have found the same, and taken it away first.
+        with paths.folder_beside(folder) as aside, contextlib.suppress(FileNotFoundError):
             folder.rename(aside)
 
     def make_sealed(part: Path) -> None:

@@ -1,4 +1,4 @@
-"""Numbers of things, and of bytes, in words."""
+"""Numbers of things, of bytes and of seconds, in words."""
 
 
 def counted(number: int, things: str) -> str:
@@ -13,3 +13,11 @@ def counted(number: int, things: str) -> str:
 def gib(size: float) -> str:
     """Bytes as text: `3.4 GiB`."""
     return f"{size / 2**30:,.1f} GiB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as text, rounded: `12 s`, `50 min`, `5.6 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{round(minutes / 60, 1):g} h"

@@ -17,7 +17,7 @@ from icotlib.reporting import figures
 from icotlib.reporting.results import learning_table
 from icotlib.running.background import Progress, Training
 from icotlib.running.progress import short_name
-from icotlib.system.wording import counted
+from icotlib.system.wording import counted, duration
 from icotlib.widgets import parts
 from icotlib.widgets.parts import as_png, image, is_headless
 
@@ -166,7 +166,7 @@ def _row(one: Progress) -> str:
     bar = (
         f'<progress max="{one.steps}" value="{one.step}" aria-label="steps of {name}"></progress>'
         f"{one.step:,} of {one.steps:,}"
-        + ("" if one.left is None else f"<br>{in_words(one.left)} left")
+        + ("" if one.left is None else f"<br>{duration(one.left)} left")
     )
     cells = [
         bar,
@@ -181,15 +181,6 @@ def _row(one: Progress) -> str:
         + "".join(f"<td>{cell}</td>" for cell in cells)
         + "</tr>"
     )
-
-
-def in_words(seconds: float) -> str:
-    """A time left, as exactly as it can be told."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 #: The panel of some runs that is kept fresh, and the task that does so, by their names.

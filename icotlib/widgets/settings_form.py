@@ -302,6 +302,7 @@ class Form:
             return
         if planned.error:
             self.planning.value = alert(planned.error)
+            self.plan.value = ""  # the one before was of other settings
             return
         if planned.speed is not None:  # further plans calculate with it
             with self._filling:

@@ -18,6 +18,8 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, Perce
 
 #: At most so many panels, series of a panel and values of a series are described one by one.
 PANELS, SERIES, VALUES = 6, 8, 4
+#: And so many names of an axis at which no series has a name of its own.
+NAMES = 20
 
 
 def describe(figure: Figure, about: str = "") -> str:
@@ -79,6 +81,16 @@ def _word(axis: Axis, value: float) -> str:
             return str(formatter(ticks[nearest], nearest)).replace("\n", " ")
         return str(formatter(value, 0))
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _place(axis: Axis, value: float) -> str:
+    """A place on an axis: its tick, where points are only drawn beside it for room."""
+    ticks = np.asarray(axis.get_majorticklocs(), float)
+    if isinstance(axis.get_major_locator(), FixedLocator) and len(ticks) > 1:
+        nearest = ticks[np.abs(ticks - value).argmin()]
+        if abs(nearest - value) < 0.4 * np.diff(np.sort(ticks)).min():
+            return _word(axis, float(nearest))
+    return _word(axis, value)
 
 
 def percentage(share: float) -> str:
@@ -154,6 +166,8 @@ class _Series:
     curves: list[tuple[Any, Any]]
     across: bool = False
     bars: bool = False
+    #: Whether it is drawn in parts that belong to one curve, and not a curve for each seed.
+    parts: bool = False
 
     @property
     def named(self) -> bool:
@@ -166,7 +180,10 @@ def _curves(ax: Axes) -> str:
     found = _series(ax)
     shown = [one for one in found if one.named] or [one for one in found if one.bars] or found
     if len(shown) > 1 and not shown[0].named and not shown[0].bars:
-        words = [f"{len(shown)} lines"]
+        named = _has_names(ax.yaxis) or _has_names(ax.xaxis)
+        words = _by_name(ax, found) if named else [f"{len(shown)} lines"]
+        if named and len(words) <= NAMES:
+            words = ["; ".join(words)]
     else:
         words = [_in_words(ax, one) for one in shown]
     if not words:
@@ -180,21 +197,41 @@ def _curves(ax: Axes) -> str:
     return f"{head}: {'; '.join(words[:SERIES])}{more}" if head else "; ".join(words[:SERIES])
 
 
+def _by_name(ax: Axes, found: list[_Series]) -> list[str]:
+    """What is drawn at each name of an axis: its mean where one has an error bar, else the range of
+    its points."""
+    means = [one for one in found if one.parts and not one.bars]
+    drawn = [curve for one in means or found if not one.across for curve in one.curves]
+    x, y = (np.concatenate([np.asarray(curve[i], float) for curve in drawn]) for i in (0, 1))
+    known = np.isfinite(x) & np.isfinite(y)
+    axes: list[tuple[Axis, np.ndarray]] = [(ax.yaxis, y[known]), (ax.xaxis, x[known])]
+    (place, at), (value, values) = axes if _has_names(ax.yaxis) else axes[::-1]
+    ticks = np.asarray(place.get_majorticklocs(), float)
+    nearest = np.abs(at[:, None] - ticks).argmin(axis=1)
+    return [
+        f"{_word(place, tick)} {_span(value, values[nearest == number].tolist())}"
+        for number, tick in enumerate(ticks)
+        if (nearest == number).any()
+    ]
+
+
 def _series(ax: Axes) -> list[_Series]:
     """The series of a panel; curves that look alike are one, as those of several seeds."""
     found: list[_Series] = []
     inside: set[Line2D] = set()
     for container in ax.containers:
         if isinstance(container, ErrorbarContainer) and container[0] is not None:
-            inside.add(container[0])
-            found.append(_Series(str(container.get_label()), (), [container[0].get_data()]))
+            line = container[0]
+            inside.add(line)
+            seen, label = (line.get_color(), line.get_marker()), str(container.get_label())
+            _add(found, _Series(label, seen, [line.get_data()], parts=True))
         elif isinstance(container, BarContainer):
             color = to_hex(container.patches[0].get_facecolor()) if container.patches else ""
-            _add(
-                found, _Series(str(container.get_label()), (color,), [_bars(container)], bars=True)
-            )
+            label, drawn = str(container.get_label()), [_bars(container)]
+            _add(found, _Series(label, (color,), drawn, bars=True, parts=True))
     for line in ax.lines:
-        if line not in inside:
+        is_rule = line.get_transform() == ax.get_xaxis_transform(which="grid")  # from top to bottom
+        if line not in inside and not is_rule:
             look = (line.get_color(), line.get_linestyle(), line.get_linewidth(), line.get_marker())
             across = line.get_transform() == ax.get_yaxis_transform(which="grid")
             _add(found, _Series(str(line.get_label()), look, [line.get_data()], across))
@@ -210,7 +247,7 @@ def _add(found: list[_Series], one: _Series) -> None:
         alike = other.named and other.look == one.look
         if alike and (not one.named or one.label == other.label):
             other.curves += one.curves
-            if one.bars:  # parts of stacked bars are one series
+            if one.parts and other.parts:
                 x, y = (np.concatenate(parts) for parts in zip(*other.curves, strict=True))
                 other.curves = [(x, y)]
             return
@@ -247,10 +284,10 @@ def _in_words(ax: Axes, series: _Series) -> str:
         return f"{start} to {last} at {end}"
     if len(values) <= (2 * VALUES if _has_names(place) else VALUES):
         pairs = zip(values, at, strict=True)
-        return name + ", ".join(f"{_word(value, v)} at {_word(place, a)}" for v, a in pairs)
+        return name + ", ".join(f"{_word(value, v)} at {_place(place, a)}" for v, a in pairs)
     low, high = _word(value, values.min()), _word(value, values.max())
-    ends = f"from {_word(value, values[0])} at {_word(place, at[0])} "
-    ends += f"to {_word(value, values[-1])} at {_word(place, at[-1])}"
+    ends = f"from {_word(value, values[0])} at {_place(place, at[0])} "
+    ends += f"to {_word(value, values[-1])} at {_place(place, at[-1])}"
     return f"{name}{ends} (lowest {low}, highest {high})"
 
 
