@@ -922,6 +922,16 @@ def test_digits_on_a_circle_have_one_frequency():
     points, spectrum = interp.digit_geometry(states, digits)
     assert spectrum.set_index("frequency").share[2] == pytest.approx(1)
     assert np.allclose(np.hypot(points.pc1, points.pc2), 1)
+    assert (points.turns == 2).all()
+    assert np.allclose(np.hypot(points.x, points.y), 1)
+    prism = torch.cat([states, torch.tensor(digits % 2)[:, None]], dim=1)
+    points = interp.digit_geometry(prism, digits)[0]
+    apart = points.parity.to_numpy()
+    assert np.allclose(apart[1::2], 0.5)  # odd digits at the upper end
+    assert np.allclose(apart[::2], -0.5)
+    for digit in range(5):  # one above the other
+        above, below = points.loc[digit], points.loc[digit + 5]
+        assert np.allclose(above[["x", "y"]], below[["x", "y"]])
     generator = torch.Generator().manual_seed(0)
     random = torch.randn(10, 400, generator=generator)[digits]
     spectrum = interp.digit_geometry(random, digits)[1]

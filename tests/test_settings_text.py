@@ -297,7 +297,7 @@ def test_text_settings_are_known_by_their_type():
     assert known_settings().type_of("train.stepz") is None
 
 
-@pytest.mark.parametrize("hint", [int | None, Optional[int], Union[int, None]])
+@pytest.mark.parametrize("hint", [int | None, Optional[int], Union[int, None]])  # noqa: UP007, UP045
 def test_a_setting_that_may_be_null_is_written_in_any_way(hint):
     assert type_name(hint) == "whole number or null"
     assert coerce(3, hint, "x") == 3

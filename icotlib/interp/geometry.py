@@ -135,8 +135,10 @@ def digit_geometry(
         digits: `[n]`, 0 to 9, each of them present.
 
     Returns:
-        a table with columns digit, pc1, pc2, pc3; and one with columns frequency, share,
-        unordered (the share of mean states in no order).
+        a table with columns digit, pc1, pc2, pc3, and turns, x, y, parity: coordinates on the plane
+        of the strongest frequency from 1 to 4, which makes so many turns, and on frequency 5, on
+        which even and odd digits differ; and one with columns frequency, share, unordered (the
+        share of mean states in no order).
 
     Raises `ValueError` if a digit does not occur.
     """
@@ -152,8 +154,20 @@ def digit_geometry(
     power = (np.abs(np.fft.fft(means, axis=0)) ** 2).sum(axis=1)[1:6]
     power[:4] *= 2  # frequencies k and 10 - k are one
     share = power / max(power.sum(), 1e-30)
+    turns = int(share[:4].argmax()) + 1
+    plane = _prism(means, turns)
+    points = points.assign(turns=turns, x=plane[:, 0], y=plane[:, 1], parity=plane[:, 2])
     spectrum = {"frequency": range(1, 6), "share": share, "unordered": [2 / 9] * 4 + [1 / 9]}
     return points, pd.DataFrame(spectrum)
+
+
+def _prism(means: np.ndarray, turns: int) -> np.ndarray:
+    """The digits' mean states `[10, d]` on a frequency's plane and on frequency 5, `[10, 3]`."""
+    angles = 2 * np.pi * turns * np.arange(10) / 10
+    waves = np.stack([np.cos(angles), np.sin(angles), np.cos(np.pi * np.arange(10))])
+    basis, _ = np.linalg.qr((waves @ means).T)
+    found = means @ basis
+    return found * [1, 1, -1 if found[::2, 2].sum() > 0 else 1]  # odd digits at the upper end
 
 
 def digits_by_layer(

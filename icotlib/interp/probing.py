@@ -16,7 +16,7 @@ from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.activations import stored_activations, unnamed_array
 from icotlib.interp.probes import Split, Whitening, fit_linear, fit_mlp, ridge_predictions
 from icotlib.interp.questions import separator_position
-from icotlib.interp.variables import Variable, variables_of
+from icotlib.interp.variables import Variable, not_in_answer
 from icotlib.system import memory
 from icotlib.system.devices import best_device
 from icotlib.system.processes import all_cores
@@ -230,7 +230,8 @@ def _ids_at_positions(model: StageModel, questions: QuestionSet) -> np.ndarray:
 def through_removal(
     stages: Iterable[StageModel], questions: QuestionSet, probe: str = "linear"
 ) -> pd.DataFrame:
-    """How well each chain token can be decoded from the states while tokens are removed.
+    """How well each chain token can be decoded from the states while tokens are removed; those that
+    are a symbol of the answer, which the model writes anyway, are left out.
 
     At every stage, from two states: at the separator after the question, before anything is
     written (`where="separator"`); and at the best layer and position before the token is visible
@@ -245,7 +246,7 @@ def through_removal(
         layer, position, score, low, high, and `control`, the better of two probes of the input:
         a linear one of all tokens up to the position, and an MLP of the question.
     """
-    variables, rows = variables_of(questions, "chain"), []
+    variables, rows = not_in_answer(questions, "chain"), []
     question_control = None
     for model in stages:
         separator = separator_position(model, questions)

@@ -5,17 +5,26 @@ import dataclasses
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 from matplotlib import font_manager
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from icotlib import paths
 from icotlib.errors import ConfigError, did_you_mean
-from icotlib.reporting.figures.base import COLUMN, FONTS, PAGE, Look, saved
+from icotlib.reporting.figures.base import (
+    COLUMN,
+    CONTROL,
+    FONTS,
+    PAGE,
+    Look,
+    saved,
+    small_type,
+)
 from icotlib.reporting.figures.drawings import alt_text, drawing_of
 from icotlib.reporting.figures.replacing import FORMATS, files_of, of_another, put
 from icotlib.reporting.figures.resized import resized
@@ -205,6 +214,7 @@ def save_published(
     origin |= {"measured": measured} if measured else {}
     origin |= {"words": list(words)} if words else {}
     origin |= {"alt": alt_text(figure)}
+    _say_one_seed(figure, origin["runs"])
     written = _write(figure, folder, name, origin, crop=True)
     inert(table).to_csv(folder / f"{name}.csv", index=False)
     write_json(folder / f"{name}.json", origin)
@@ -218,8 +228,16 @@ def replace_published(figure: Figure, name: str, folder: Path | None = None) -> 
     check_replaceable(folder, name)
     file = folder / f"{name}.json"
     origin = json.loads(file.read_text(encoding="utf-8")) | {"alt": alt_text(figure)}
+    _say_one_seed(figure, origin["runs"])
     _write(figure, folder, name, origin, crop=True)
     write_json(file, origin)
+
+
+def _say_one_seed(figure: Figure, runs: Sequence[Mapping[str, Any]]) -> None:
+    """Write `one seed` into the corner of a figure whose runs have one, unless it says so."""
+    said = any("seed" in text.get_text() for text in figure.findobj(Text))
+    if len({run["seed"] for run in runs}) == 1 and not said:
+        figure.text(1, 0, "one seed", ha="right", va="top", fontsize=small_type(), color=CONTROL)
 
 
 def check_replaceable(folder: Path, name: str) -> None:

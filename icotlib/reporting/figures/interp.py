@@ -155,7 +155,10 @@ def decodable_vs_used(tables: dict[str, pd.DataFrame]) -> Figure:
 
 @styled
 def digit_shapes(shapes: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
-    """The ten digits on two principal components, and their Fourier spectrum.
+    """The ten digits on the plane of their strongest frequency and on parity, and their spectrum.
+
+    Even digits stand in front, odd ones behind. Each polygon joins them in the order of the
+    frequency: where both are regular, they form a prism.
 
     Args:
         shapes: what `interp.digit_geometry` returns, by title.
@@ -164,10 +167,7 @@ def digit_shapes(shapes: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure
     axes = figure.subplots(2, len(shapes), squeeze=False)
     for column, (title, (points, spectrum)) in zip(axes.T, shapes.items(), strict=True):
         top, bottom = column
-        top.plot(*np.vstack([points, points.iloc[:1]])[:, 1:3].T, color=CONTROL, lw=0.6)
-        for row in points.itertuples():
-            top.text(row.pc1, row.pc2, row.digit, ha="center", va="center")
-        top.margins(0.15)
+        _draw_prism(top, points)
         top.set_title(title.replace(", ", ",\n"), fontsize=mpl.rcParams["legend.fontsize"])
         top.set_xticks([])
         top.set_yticks([])
@@ -178,6 +178,31 @@ def digit_shapes(shapes: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure
         bottom.set_ylim(0, 1)
         bottom.yaxis.set_major_formatter(PercentFormatter(1))
         bottom.set_xlabel("frequency")
-    axes[0, 0].set_ylabel("first two components")
+    axes[0, 0].set_ylabel("mean states\n(blue: even digits)")
     axes[1, 0].set_ylabel("share of variance\n(line: no order)")
     return figure
+
+
+#: How far to the right and upwards a unit of parity is drawn.
+DEPTH = (0.5, 0.3)
+
+
+def _draw_prism(ax: Axes, points: pd.DataFrame) -> None:
+    """The digits' places in an oblique view: parity goes to the back."""
+    turns = int(points.turns.iloc[0])
+    x, y = points.x + DEPTH[0] * points.parity, points.y + DEPTH[1] * points.parity
+    for parity, color in enumerate((ACCENT, CONTROL)):
+        order = sorted(range(parity, 10, 2), key=lambda digit: turns * digit % 10)
+        ring = [*order, order[0]]
+        ax.plot(x[ring], y[ring], color=color, lw=0.8)
+    if turns % 2 == 0:  # digits that differ by 5 have the same place in both
+        for digit in range(0, 10, 2):
+            pair = [digit, (digit + 5) % 10]
+            ax.plot(x[pair], y[pair], color=CONTROL, lw=0.5, ls=":")
+    for digit in range(10):
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": small_type()}
+        ground = {"boxstyle": "circle,pad=0.15", "fc": "white", "ec": "none"}
+        ax.text(x[digit], y[digit], str(digit), bbox=ground, **style)
+    ax.set_aspect("equal")
+    ax.margins(0.15)
+    ax.set_xlabel(f"frequency {turns} and parity", fontsize=small_type())
