@@ -117,7 +117,8 @@ def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
         entries = dict(zip(labels, handles, strict=True)) | entries
         ax.set_xlim(0, 1.05 * means.max())
         ax.set_xlabel("milliseconds an answer")
-        lines = textwrap.wrap(_budget_text(rows), 72 // len(panels), break_on_hyphens=False)
+        text = ("filled: " if own.any() else "") + _budget_text(rows)
+        lines = textwrap.wrap(text, 72 // len(panels), break_on_hyphens=False)
         ax.set_title("\n".join([f"{task}, {seeds_text(rows)}", *lines]))
         percent(ax, WITH_BARS)
         ax.label_outer(remove_inner_ticks=False)
