@@ -217,7 +217,8 @@ def _be_quiet() -> None:
 def _warn_clients(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     """Have the clients warn, as `distributed.worker.warn` does, which warns here as well."""
     event = {"message": pickle.dumps(message), "category": pickle.dumps(category)}
-    distributed.get_worker().log_event("warn", event)
+    with contextlib.suppress(ValueError):  # in a thread that is not the worker's
+        distributed.get_worker().log_event("warn", event)
 
 
 def _is_full(error: BaseException, folder: Path) -> bool:
