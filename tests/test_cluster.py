@@ -18,10 +18,10 @@ import torch
 from dask.utils import parse_timedelta
 from distributed import Client
 
-from icotlib import paths
+from icotlib import experiments, paths
 from icotlib.cli import main
 from icotlib.config import RunConfig, to_dict
-from icotlib.errors import ClusterError, RunError, StoppedError
+from icotlib.errors import ClusterError, RunError, RunWarning, StoppedError
 from icotlib.running import cluster, jobs, progress, worker
 from icotlib.running.forking import start_method
 from icotlib.running.jobs import ensure, run_jobs
@@ -390,6 +390,13 @@ def test_the_command_shows_what_a_worker_warns_of_about_a_run(shared, capsys):
     shown = capsys.readouterr().err.splitlines()
     (said,) = [line for line in shown if "tokens removed" in line]
     assert said.startswith("icot: icot_si-linear-mult-1x2-")  # without the place in the code
+
+
+def test_a_notebook_warns_of_it_without_a_path_of_this_machine(shared):
+    config = experiments.icot_si("smoke", 1, {"train.steps": 20})
+    with pytest.warns(RunWarning, match="it ends with 2 of 6 tokens removed") as caught:
+        ensure(config)
+    assert [one.filename for one in caught if one.category is RunWarning] == ["worker"]
 
 
 def test_a_folder_of_runs_under_another_path_is_recognised(runs_folder, tmp_path, monkeypatch):

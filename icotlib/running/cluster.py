@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,7 +21,7 @@ from distributed.comm import connect as connect_to
 from distributed.comm.addressing import parse_address, parse_host_port
 from distributed.utils import silence_logging_cmgr
 
-from icotlib.errors import ClusterError
+from icotlib.errors import ClusterError, RunWarning
 from icotlib.running import worker
 from icotlib.running.forking import METHOD, VARIABLES, start_method
 from icotlib.system.guard import check_guard
@@ -136,10 +137,14 @@ class Connection:
     """A client of a cluster, which finds the cluster's scheduler again after it was lost."""
 
     def __init__(self, client: Client, address: str | None):
-        self.client = client
+        self._use(client)
         #: The address of a running cluster; None for one of this process's own.
         self.address = address
         self.alone_since, self.said = time.monotonic(), False
+
+    def _use(self, client: Client) -> None:
+        self.client = client
+        client.subscribe_topic(worker.WARNINGS, _warn)
 
     @property
     def is_lost(self) -> bool:
@@ -155,7 +160,7 @@ class Connection:
             )
         say(f"lost the Dask scheduler at {self.address}: waiting for it to come back")
         self.client.close(timeout=2)
-        self.client = _client(self.address, RECONNECT)
+        self._use(_client(self.address, RECONNECT))
         say(f"the Dask scheduler at {self.address} is back: jobs that are not finished go on")
 
     def describe(self) -> str:
@@ -176,6 +181,12 @@ class Connection:
                 f"the Dask cluster at {self.address} has no worker: waiting. Workers end with "
                 "their scheduler: restart them after it"
             )
+
+
+def _warn(event: tuple[float, str]) -> None:
+    """Warn of what a worker has warned of, without the place in the code of either."""
+    _, message = event
+    warnings.warn_explicit(RunWarning(message), None, "worker", 0)
 
 
 def _knock(address: str) -> None:

@@ -9,7 +9,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import pickle
 import shutil
 import signal
 import threading
@@ -34,6 +33,9 @@ from icotlib.training.trainer import train
 
 #: Variables of the client that its jobs are to see.
 PASSED_ON = ("ICOT_TRACK",)
+
+#: What workers call the events of which a client is to warn.
+WARNINGS = "icotlib-warnings"
 
 #: Training sets the random state and the threads of its whole process.
 _one_at_a_time = threading.Lock()
@@ -214,11 +216,10 @@ def _be_quiet() -> None:
     logging.disable_progress_bar()
 
 
-def _warn_clients(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    """Have the clients warn, as `distributed.worker.warn` does, which warns here as well."""
-    event = {"message": pickle.dumps(message), "category": pickle.dumps(category)}
+def _warn_clients(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Tell the clients, who listen to `WARNINGS` (`icotlib.running.cluster.Connection`)."""
     with contextlib.suppress(ValueError):  # in a thread that is not the worker's
-        distributed.get_worker().log_event("warn", event)
+        distributed.get_worker().log_event(WARNINGS, str(message))
 
 
 def _is_full(error: BaseException, folder: Path) -> bool:
