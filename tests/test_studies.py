@@ -40,6 +40,7 @@ from icotlib.studies.additions import with_published
 from icotlib.studies.base import Answer
 from icotlib.studies.main import ARMS
 from icotlib.studies.routing import Replies, _decided
+from icotlib.studies.states import WITHOUT_CONTENT
 from icotlib.system.seals import sealed, write_json
 from icotlib.training.trainer import train
 from tests.helpers import TINY
@@ -321,9 +322,12 @@ def test_the_schedules_of_stability_get_equal_examples(runs_folder):
     assert [x.seed for x in of_pace if x.arm == stability.OWN_PACE] == [10, 11, 12]
     assert [x.seed for x in of_pace if x.arm == stability.NO_COT] == [10, 11]
     members = [member for member in members if member not in of_pace]
-    assert len({member.config.run_name for member in members}) == len(members) == 9 * 8
+    assert len({member.config.run_name for member in members}) == len(members) == 9 * 8 + 2 * 3
     assert len({x.config.train.steps * x.config.train.batch_size for x in members}) == 1
     first = {member.arm: member.config for member in members if member.seed == 10}
+    of_states = {x.arm: x.config.run_name for x in get_study("inside").members("fast", [10])}
+    for arm in WITHOUT_CONTENT:  # runs that the analyses of states have too
+        assert first[arm].run_name == of_states[arm]
     paced, baseline = (x.config for x in of_pace if x.seed == 10)
     examples = baseline.train.steps * baseline.train.batch_size
     assert examples / (paced.train.steps * paced.train.batch_size) == pytest.approx(1, abs=1e-4)

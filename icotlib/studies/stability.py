@@ -3,9 +3,9 @@
 Twins that differ in their seed alone can part ways while tokens are removed. The paper smooths the
 removal and clears the optimizer's moments against that (Section 3.2); here each is left out, and
 other schedules stand beside them. A control removes the whole chain at once, where the others have
-removed their last token: the difference is what the stages between give. The paper's own pace,
-which takes seven times the examples, has fewer seeds, and beside it a No CoT model of as many
-examples.
+removed their last token: the difference is what the stages between give. Two more lose chains that
+say nothing of their questions: the difference is what the chains say. The paper's own pace, which
+takes seven times the examples, has fewer seeds, and beside it a No CoT model of as many examples.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +26,7 @@ from icotlib.reporting.statistics import ALPHA, SUCCESS, Interval, fisher, succe
 from icotlib.runs import Run
 from icotlib.studies.base import Member, Study, chain_tokens, distinct, of_arm, register
 from icotlib.studies.levers import changes_of
+from icotlib.studies.states import WITHOUT_CONTENT
 from icotlib.system.wording import counted
 
 #: The match that the validation set must show for `seconds_to_90`.
@@ -85,7 +86,8 @@ class Stability(Study):
         "schedule fails least?"
     )
     seeds = tuple(range(10, 18))
-    fewer: ClassVar = {OWN_PACE: 3, NO_COT: 2}
+    apart = ("removal.chains",)
+    fewer: ClassVar = dict.fromkeys((*WITHOUT_CONTENT, OWN_PACE), 3) | {NO_COT: 2}
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
         if any(name in overrides and overrides[name] == off for name, off in BARE.items()):
@@ -103,6 +105,10 @@ class Stability(Study):
         }
         one = one_model(preset, seed, overrides)
         made = distinct(made, PAPERS) | {"one model for all k": one}
+        made |= {
+            arm: icot_si(preset, seed, of_arm(overrides, changes))
+            for arm, changes in WITHOUT_CONTENT.items()
+        }
         # `paper` has no other pace, and at `smoke` such a run would take as long as at `fast`.
         return made | (_own_pace(seed, overrides) if preset == "fast" else {})
 

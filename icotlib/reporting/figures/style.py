@@ -29,6 +29,8 @@ SCHEDULES = {
     "rollback": "rollback in place of both",
     "longer stages": "ICoT-SI with longer stages",
     "all at once": "whole chain removed at once",
+    "ICoT-SI, fillers": "fillers in place of chains",
+    "ICoT-SI, shuffled chains": "chains of other questions",
     "the paper's own pace": "ICoT-SI at the paper's own pace",
 }
 
