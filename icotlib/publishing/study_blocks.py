@@ -103,7 +103,7 @@ def headline() -> str:
         f"time ({method_label('icot_si')}) answers {with_interval(over_seeds(implicit))} of unseen "
         "questions right without writing any step, and one model for all numbers of removed tokens "
         f"{with_interval(one)}: mean of {len(implicit)} seeds (95% interval). "
-        f"{_unchanged_settings(implicit.seed)}{_at_once()}Trained on answers alone, the same model "
+        f"{_unchanged_settings(implicit.seed)}{_controls()}Trained on answers alone, the same model "
         f"reaches {reached}."
     )
 
@@ -119,18 +119,19 @@ def _unchanged_settings(seeds: pd.Series) -> str:
     return f"Seeds {first} to {last}, trained after all settings were fixed, reach {means}. "
 
 
-def _at_once() -> str:
-    """In how many seeds the task is learned without stages between the whole chain and none."""
+def _controls() -> str:
+    """In how many seeds the task is learned without stages, and on chains that say nothing."""
     table = published.read("stability", "seed", "accuracy")
-    stepwise, at_once = (table[table.arm == arm] for arm in (OURS[0], "all at once"))
-    if at_once.empty:
+    reached = {
+        str(arm): f"{(rows.accuracy >= SUCCESS).sum()} of {len(rows)}"
+        for arm, rows in table.groupby("arm")
+    }
+    if not {"all at once", "ICoT-SI, fillers"} <= reached.keys():
         return ""
-    reached, of_stepwise = (
-        f"{(rows.accuracy >= SUCCESS).sum()} of {len(rows)}" for rows in (at_once, stepwise)
-    )
     return (
-        "With the whole chain removed at once instead, when the last token would go, "
-        f"{reached} seeds reach {SUCCESS:.0%}, against {of_stepwise}. "
+        "With the whole chain removed at once, when the last token would go, "
+        f"{reached['all at once']} seeds reach {SUCCESS:.0%}, with fillers in place of chains "
+        f"{reached['ICoT-SI, fillers']}, against {reached[OURS[0]]}. "
     )
 
 
