@@ -103,8 +103,8 @@ def headline() -> str:
         f"time ({method_label('icot_si')}) answers {with_interval(over_seeds(implicit))} of unseen "
         "questions right without writing any step, and one model for all numbers of removed tokens "
         f"{with_interval(one)}: mean of {len(implicit)} seeds (95% interval). "
-        f"{_unchanged_settings(implicit.seed)}{_controls()}Trained on answers alone, the same model "
-        f"reaches {reached}."
+        f"{_unchanged_settings(implicit.seed)}{_controls()}Trained on answers alone, the same "
+        f"model reaches {reached}."
     )
 
 
