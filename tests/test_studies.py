@@ -828,6 +828,7 @@ def test_sentences_on_subspaces_say_which_model_is_ahead_and_what_is_undecided()
 
 def test_sentences_on_states_say_by_how_much_and_whether_it_is_decided():
     columns = {"decodable": True, "used": False, "control": 0.99, "steering_random": 0.1}
+    columns["answered"] = 1.0
     rows = []
     for model, steering in (("ICoT-SI", 0.6), ("Running sums", 0.3)):
         for variable in ("t2", "t3"):
@@ -925,7 +926,7 @@ def test_arms_are_added_to_what_is_published(runs_folder, tmp_path):
     assert means.to_dict() == {"linear": 0.5, "adaptive": 0.9, "rollback": 0.5}
     assert list(means.index) == ["linear", "adaptive", "rollback"]
     assert sorted(row["run"] for row in answer.earlier) == sorted(names)
-    assert any(sentence.startswith("Adaptive: 8 of 8") for sentence in answer.words)
+    assert any(sentence.startswith("ICoT-SI, adaptive: 8 of 8") for sentence in answer.words)
     again = added("linear")
     assert again.table.groupby("arm").accuracy.mean().round(3).to_dict() == {
         "linear": 0.9,
@@ -938,7 +939,7 @@ def test_arms_are_added_to_what_is_published(runs_folder, tmp_path):
     assert one.table.seed.tolist() == [x.seed for x in of["linear"] + of["rollback"]]
     assert one.table.accuracy.tolist() == [0.5] * 3 + [0.9] + [0.5] * 12
     assert {row["run"] for row in one.earlier} == set(names) - {names[3]}
-    assert any(sentence.startswith("Linear") for sentence in one.words)
+    assert any(sentence.startswith("ICoT-SI without both") for sentence in one.words)
     # Of an arm some seeds may be published; one that its rows have and no run is another study's.
     stability_rows(of["linear"][:3], 0.5).to_csv(tmp_path / "stability.csv", index=False)
     assert added("adaptive").table.groupby("arm", sort=False).size().to_dict() == {
@@ -1086,7 +1087,7 @@ def test_the_command_prints_budgets_and_keeps_them_only_where_it_is_told_to(
     ]
     assert not budgets.FILE.exists()
     assert main([*command, "--write"]) == 0
-    assert capsys.readouterr().out.splitlines()[2].startswith("kept in ")
+    assert capsys.readouterr().out.splitlines()[2].startswith("stored in ")
     assert [row["reference"] for row in budgets.rows()] == ["icot_si", "one_model"]
 
 

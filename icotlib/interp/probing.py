@@ -16,7 +16,7 @@ from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.activations import stored_activations, unnamed_array
 from icotlib.interp.probes import Split, Whitening, fit_linear, fit_mlp, ridge_predictions
 from icotlib.interp.questions import separator_position
-from icotlib.interp.variables import Variable, not_in_answer
+from icotlib.interp.variables import Variable, variables_of
 from icotlib.system import memory
 from icotlib.system.devices import best_device
 from icotlib.system.processes import all_cores
@@ -228,10 +228,12 @@ def _ids_at_positions(model: StageModel, questions: QuestionSet) -> np.ndarray:
 
 @all_cores()
 def through_removal(
-    stages: Iterable[StageModel], questions: QuestionSet, probe: str = "linear"
+    stages: Iterable[StageModel],
+    questions: QuestionSet,
+    probe: str = "linear",
+    variables: Sequence[Variable] | None = None,
 ) -> pd.DataFrame:
-    """How well each chain token can be decoded from the states while tokens are removed; those that
-    are a symbol of the answer, which the model writes anyway, are left out.
+    """How well each chain token can be decoded from the states while tokens are removed.
 
     At every stage, from two states: at the separator after the question, before anything is
     written (`where="separator"`); and at the best layer and position before the token is visible
@@ -240,13 +242,16 @@ def through_removal(
 
     Args:
         stages: one model per removal stage; an iterator is consumed one model at a time.
+        variables: chain tokens, by default all; `not_in_answer` leaves out those that are a symbol
+            of the answer, which the model writes anyway.
 
     Returns:
         columns removed, variable, where, written (whether the token still stands in the chain),
         layer, position, score, low, high, and `control`, the better of two probes of the input:
         a linear one of all tokens up to the position, and an MLP of the question.
     """
-    variables, rows = not_in_answer(questions, "chain"), []
+    rows: list[dict[str, Any]] = []
+    variables = variables_of(questions, "chain") if variables is None else variables
     question_control = None
     for model in stages:
         separator = separator_position(model, questions)

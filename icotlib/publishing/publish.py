@@ -210,7 +210,8 @@ def _publish_removal(one: RunConfig, questions: QuestionSet, folder: Path) -> No
         run = Run.of(config)
         if run.done:
             stages = (StageModel.of(run, removed) for removed in run.stages_with_weights)
-            moved = interp.through_removal(stages, questions)
+            tokens = interp.not_in_answer(questions, "chain")
+            moved = interp.through_removal(stages, questions, variables=tokens)
             drawn = figures.probes_through_removal(moved)
             figures.save_published(drawn, name, moved, [run], folder)
 
