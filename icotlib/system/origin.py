@@ -30,9 +30,10 @@ def git_commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != paths.PROJECT:
+        root, commit = git("rev-parse", "--show-toplevel", "--short=12", "HEAD").splitlines()
+        if Path(root).resolve() != paths.PROJECT:
             return "unknown"
         changed = git("status", "--porcelain", "--untracked-files=no", "--", "icotlib")
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+        return commit + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

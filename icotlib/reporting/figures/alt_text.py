@@ -75,19 +75,28 @@ def _word(axis: Axis, value: float) -> str:
     if isinstance(formatter, StrCategoryFormatter):
         return formatter.format_ticks([value])[0].replace("\n", " ")
     if isinstance(formatter, (FixedFormatter, FuncFormatter)):
-        ticks = np.asarray(axis.get_majorticklocs(), float)
+        ticks = _ticks(axis)
         if _has_names(axis) and len(ticks):
-            nearest = int(np.abs(ticks - value).argmin())
+            nearest = int(_nearest(ticks, value))
             return str(formatter(ticks[nearest], nearest)).replace("\n", " ")
         return str(formatter(value, 0))
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
+def _ticks(axis: Axis) -> np.ndarray:
+    return np.asarray(axis.get_majorticklocs(), float)
+
+
+def _nearest(ticks: np.ndarray, values: Any) -> Any:
+    """The number of the tick that is nearest to a value, or to each of several."""
+    return np.abs(np.asarray(values)[..., None] - ticks).argmin(axis=-1)
+
+
 def _place(axis: Axis, value: float) -> str:
     """A place on an axis: its tick, where points are only drawn beside it for room."""
-    ticks = np.asarray(axis.get_majorticklocs(), float)
+    ticks = _ticks(axis)
     if isinstance(axis.get_major_locator(), FixedLocator) and len(ticks) > 1:
-        nearest = ticks[np.abs(ticks - value).argmin()]
+        nearest = ticks[_nearest(ticks, value)]
         if abs(nearest - value) < 0.4 * np.diff(np.sort(ticks)).min():
             return _word(axis, float(nearest))
     return _word(axis, value)
@@ -206,8 +215,8 @@ def _by_name(ax: Axes, found: list[_Series]) -> list[str]:
     known = np.isfinite(x) & np.isfinite(y)
     axes: list[tuple[Axis, np.ndarray]] = [(ax.yaxis, y[known]), (ax.xaxis, x[known])]
     (place, at), (value, values) = axes if _has_names(ax.yaxis) else axes[::-1]
-    ticks = np.asarray(place.get_majorticklocs(), float)
-    nearest = np.abs(at[:, None] - ticks).argmin(axis=1)
+    ticks = _ticks(place)
+    nearest = _nearest(ticks, at)
     return [
         f"{_word(place, tick)} {_span(value, values[nearest == number].tolist())}"
         for number, tick in enumerate(ticks)

@@ -279,11 +279,8 @@ def shifts(table: pd.DataFrame) -> Figure:
         at = {name: place + offset for place, name in enumerate(names)}
         found = {name: mean_and_error(one) for name, one in rows.groupby("shift", sort=False)}
         means, errors = zip(*found.values(), strict=True)
-        own, _, changed = method.partition(",")
-        look = {"color": color_of(own), "fmt": marker_of(own), "ms": 3.5, "capsize": 2}
-        look["mfc"] = "white" if changed else look["color"]
-        places, label = [at[name] for name in found], method_label(method)
-        ax.errorbar(places, means, yerr=np.hstack(errors), label=label, **look)
+        look = arm_style(method) | {"ls": "", "ms": 3.5, "capsize": 2}
+        ax.errorbar([at[name] for name in found], means, yerr=np.hstack(errors), **look)
         if rows.seed.nunique() > 1:
             seeds = rows["shift"].map(at) + 0.25 / len(methods)
             ax.plot(seeds, rows.accuracy, ls="", marker=".", ms=2, color=look["color"])

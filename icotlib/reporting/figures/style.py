@@ -41,10 +41,13 @@ def schedule_label(arm: str) -> str:
 
 
 def arm_style(arm: str) -> dict[str, Any]:
-    """Label, colour and marker of a study's arm: a method, or one of `NAMED`."""
-    method, _ = NAMED.get(arm, (arm, ""))
-    color, marker = NAMED_LOOKS.get(arm) or (color_of(method), marker_of(method))
-    return {"label": method_label(arm), "color": color, "marker": marker}
+    """Label, colour and marker of a study's arm: a method, or one of `NAMED`; hollow where a comma
+    and what the study changes in it follow."""
+    own, _, changed = arm.partition(",")
+    method, _ = NAMED.get(own, (own, ""))
+    color, marker = NAMED_LOOKS.get(own) or (color_of(method), marker_of(method))
+    look = {"label": method_label(arm), "color": color, "marker": marker}
+    return look | ({"mfc": "white"} if changed else {})
 
 
 #: Variants that are not called as they are labelled: budgets are measured, on another machine.
