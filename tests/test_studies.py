@@ -234,10 +234,26 @@ def test_methods_are_compared_at_equal_seconds_and_at_equal_examples(runs_folder
     steps = {member.arm: member.config.train.steps for member in members}
     for method in methods.MATCHED:
         assert steps[f"{method}, equal examples"] == steps["icot_si"] != steps[method]
+    configs = {member.arm: member.config for member in members}
+    for method in ("no_cot", "coconut", "sim_cot", "codi"):
+        whole = configs[f"{method} on graphs"]
+        timed = configs[f"{method} on graphs, equal seconds"]
+        share = timed.train.steps / whole.train.steps
+        assert share != 1
+        counted = [("data", "growth_steps")]
+        if timed.method == "coconut":
+            counted += [("latent", "first_steps"), ("latent", "steps_per_stage")]
+        for section, name in counted:
+            before, now = (getattr(getattr(one, section), name) for one in (whole, timed))
+            assert now == pytest.approx(share * before, abs=0.5)
     few = {"train.eval_every": 40, "data.test_examples": 20}
     study = get_study("methods")
     asked = study.members("smoke", [10], few | {"data.task": "mult-2x1"})
     assert {one.config.task for one in asked} == {"mult-2x1"}
+    for name in ("methods", "contents"):
+        asked = get_study(name).members("smoke", [10], few | {"data.task": "graph-14"})
+        assert {one.config.task for one in asked} == {"graph-14"}
+        assert all(" on graphs" in one.arm for one in asked)
     arms = ("icot_si", "pause", "pause, equal examples")
     chosen = [one for one in study.members("smoke", [10], few) if one.arm in arms]
     icot.ensure([one.config for one in chosen])
@@ -1089,6 +1105,9 @@ def test_the_command_prints_budgets_and_keeps_them_only_where_it_is_told_to(
     assert main([*command, "--write"]) == 0
     assert capsys.readouterr().out.splitlines()[2].startswith("stored in ")
     assert [row["reference"] for row in budgets.rows()] == ["icot_si", "one_model"]
+    assert main([*command, "--methods", "graph_no_cot"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("graph_no_cot takes as many seconds as graph_icot_si (smoke, auto) with")
 
 
 def test_the_study_of_the_guide_runs_as_it_stands_there(runs_folder, tmp_path, monkeypatch):

@@ -9,6 +9,9 @@ behind a thought.
 
 The settings of `fast` were found for SIM-CoT, at seed 100. Those of the other methods follow from
 them, and are not tuned; their rate decays over a shorter part of training.
+
+Where a run has the reference's seconds, its stages and the growth of its graphs are as long a part
+of its steps as otherwise.
 """
 
 from collections.abc import Callable
@@ -16,11 +19,16 @@ from functools import partial
 from typing import Any
 
 from icotlib.config import RunConfig, parse_overrides
+from icotlib.experiments import budgets
 from icotlib.experiments.base import PAPER_OPTIM, check, make
 from icotlib.experiments.latent import PAUSE_AS_THOUGHT, SIM_COT
 
-#: How studies call the arm of a method on graphs, and how the names of tasks on graphs begin.
-ON_GRAPHS, TASKS = " on graphs", "graph-"
+#: How studies call the arm of a method on graphs, and how the names of tasks and of runs on graphs
+#: begin.
+ON_GRAPHS, TASKS, RUNS = " on graphs", "graph-", "graph_"
+
+#: The run whose seconds others may get.
+REFERENCE = RUNS + "icot_si"
 
 #: The data, the model and its rates.
 SHARED: dict[str, dict[str, Any]] = {
@@ -78,6 +86,9 @@ STAGES = {"smoke": (20, 4), "fast": (700, 350), "paper": (25 * 58, 25 * 58)}
 
 #: The same where each thought is told the node that it stands for, and needs no stage of its own.
 TOLD = STAGES | {"fast": (400, 30)}
+
+#: Settings that count steps, beside `train.steps`.
+SCALED = {"data.growth_steps", "latent.first_steps", "latent.steps_per_stage"}
 
 #: Positions of what follows a removed chain, as published where it is removed step by step.
 POSITIONS: dict[str, dict[str, Any]] = {
@@ -138,25 +149,57 @@ OWN: dict[str, Callable[[str], dict[str, Any]]] = {
 }
 
 
-def on_graphs(method: str, preset: str, seed: int = 0, overrides: Any = None) -> RunConfig:
-    """A method on graphs, all with as many examples.
+def on_graphs(
+    method: str, preset: str, seed: int = 0, overrides: Any = None, budget: str = "examples"
+) -> RunConfig:
+    """A method on graphs.
+
+    Args:
+        budget: as many `examples` as all have, or as many `seconds` as ICoT-SI; where
+            `icot calibrate` has not measured these, as many examples.
 
     Raises `ConfigError` for an unknown preset, and for an override that the run does not read.
     """
     check(preset)
     settings = SHARED[preset] | OWN[method](preset)
+    if budget == "seconds":
+        settings = _within_seconds(method, preset, overrides, settings)
     steps, growth = parse_overrides(overrides).get("train.steps"), "data.growth_steps"
     if isinstance(steps, int) and settings.get(growth, 0) > steps:
         settings |= {growth: steps}  # graphs grow as long as there are steps
     return make(preset, seed, overrides, settings)
 
 
+def _within_seconds(
+    method: str, preset: str, overrides: Any, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Settings of as many seconds as the reference's, with all that counts steps in proportion."""
+    precision = parse_overrides(overrides).get("train.precision", "auto")
+    # As on digits, what bf16 showed is a better guess of another precision's steps than none.
+    measured = (
+        budgets.equal_seconds(preset, REFERENCE, other, RUNS + method)
+        for other in (precision, "bf16")
+    )
+    steps = next(filter(None, measured), None)
+    if steps is None:
+        return settings
+    share = steps / settings["train.steps"]
+    scaled = {name: max(1, round(share * settings[name])) for name in SCALED & settings.keys()}
+    return settings | scaled | {"train.steps": steps}
+
+
+def asks_for_graphs(overrides: Any) -> bool:
+    """Whether overrides name graphs as the data of all runs."""
+    return str(parse_overrides(overrides).get("data.task", "")).startswith(TASKS)
+
+
 def asks_for_other_data(overrides: Any) -> bool:
-    """Whether overrides name the data of all runs, so that none is to be about these graphs."""
-    return not {"data.task", "data.path"}.isdisjoint(parse_overrides(overrides))
+    """Whether overrides name the data of all runs, and these are no graphs."""
+    named = not {"data.task", "data.path"}.isdisjoint(parse_overrides(overrides))
+    return named and not asks_for_graphs(overrides)
 
 
 #: The runs here, by name.
 GRAPHS: dict[str, Callable[..., RunConfig]] = {
-    f"graph_{method}": partial(on_graphs, method) for method in OWN
+    RUNS + method: partial(on_graphs, method) for method in OWN
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from icotlib.config import RunConfig, parse_overrides
 from icotlib.errors import ConfigError, did_you_mean
-from icotlib.experiments import stepwise
+from icotlib.experiments import graphs, stepwise
 from icotlib.experiments.latent import LATENT, REFERENCE
 from icotlib.running.jobs import ensure
 from icotlib.runs import Run
@@ -16,15 +16,23 @@ from icotlib.runs import Run
 REFERENCES: dict[str, Callable[..., RunConfig]] = {
     "icot_si": stepwise.icot_si,
     "one_model": stepwise.one_model,
+    graphs.REFERENCE: graphs.GRAPHS[graphs.REFERENCE],
 }
 
 #: The runs that get them, with the steps that are known so far: what makes each, by the reference.
 #: They take about as long as the reference, so that the ratio of the two is near one.
 METHODS: dict[str, dict[str, Callable[..., RunConfig]]] = {
     "no_cot": {
-        name: partial(stepwise.no_cot, budget="seconds", reference=name) for name in REFERENCES
+        name: partial(stepwise.no_cot, budget="seconds", reference=name)
+        for name in ("icot_si", "one_model")
     },
     **{name: {REFERENCE: partial(make, budget="seconds")} for name, make in LATENT.items()},
+    **{
+        graphs.RUNS + name: {
+            graphs.REFERENCE: partial(graphs.GRAPHS[graphs.RUNS + name], budget="seconds")
+        }
+        for name in ("no_cot", *LATENT)
+    },
 }
 
 

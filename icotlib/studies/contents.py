@@ -12,7 +12,13 @@ from matplotlib.figure import Figure
 
 from icotlib.config import RunConfig
 from icotlib.evaluation.ood import WITHIN, shift_table
-from icotlib.experiments.graphs import ON_GRAPHS, TASKS, asks_for_other_data, on_graphs
+from icotlib.experiments.graphs import (
+    ON_GRAPHS,
+    TASKS,
+    asks_for_graphs,
+    asks_for_other_data,
+    on_graphs,
+)
 from icotlib.experiments.latent import coconut
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import doubt, points
@@ -49,17 +55,20 @@ class Contents(Study):
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
         own = {arm: {"label": arm.replace(" ", "-")} | changes for arm, changes in CONTENTS.items()}
-        on_digits = {
-            arm: coconut(preset, seed, of_arm(overrides, changes)) for arm, changes in own.items()
-        }
-        if asks_for_other_data(overrides):
-            return on_digits
-        return on_digits | {
-            arm + ON_GRAPHS: on_graphs(METHODS[arm], preset, seed, overrides)
-            if arm in METHODS
-            else on_graphs("coconut", preset, seed, of_arm(overrides, changes))
-            for arm, changes in own.items()
-        }
+        on_digits, graphs = {}, {}
+        if not asks_for_graphs(overrides):
+            on_digits = {
+                arm: coconut(preset, seed, of_arm(overrides, changes))
+                for arm, changes in own.items()
+            }
+        if not asks_for_other_data(overrides):
+            graphs = {
+                arm + ON_GRAPHS: on_graphs(METHODS[arm], preset, seed, overrides)
+                if arm in METHODS
+                else on_graphs("coconut", preset, seed, of_arm(overrides, changes))
+                for arm, changes in own.items()
+            }
+        return on_digits | graphs
 
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
         arms = {member.config.run_name: member for member in members}

@@ -1,5 +1,5 @@
 """The methods of the field beside each other, on the same data, model, budget and evaluation: on
-digits, and on graphs, where all have as many examples."""
+digits, and on graphs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -11,7 +11,14 @@ from matplotlib.figure import Figure
 from icotlib.config import RunConfig
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.experiments.distillation import icot_kd
-from icotlib.experiments.graphs import ON_GRAPHS, OWN, TASKS, asks_for_other_data, on_graphs
+from icotlib.experiments.graphs import (
+    ON_GRAPHS,
+    OWN,
+    TASKS,
+    asks_for_graphs,
+    asks_for_other_data,
+    on_graphs,
+)
 from icotlib.experiments.latent import LATENT, REFERENCE
 from icotlib.experiments.stepwise import explicit_cot, icot_si, no_cot, one_model
 from icotlib.methods.latent.method import LatentMethod
@@ -29,8 +36,9 @@ MATCHED: dict[str, Callable[..., RunConfig]] = {
     **LATENT,
 }
 
-#: What an arm is called that has the reference's examples; the others have its seconds.
-EXAMPLES = ", equal examples"
+#: What an arm is called that has the reference's examples, where the others have its seconds (on
+#: digits), and that has its seconds, where the others have its examples (on graphs).
+EXAMPLES, SECONDS = ", equal examples", ", equal seconds"
 
 #: Methods are compared if their budgets differ by no more than this share.
 NEAR = 0.05
@@ -56,30 +64,10 @@ class Methods(Study):
     seeds = (10, 11, 12)
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
-        seconds, examples = (
-            {arm: make(preset, seed, overrides, budget) for arm, make in MATCHED.items()}
-            for budget in ("seconds", "examples")
-        )
-        return {
-            REFERENCE: icot_si(preset, seed, overrides),
-            "one_model": one_model(preset, seed, overrides),
-            "explicit_cot": explicit_cot(preset, seed, overrides),
-            # Where train.steps is set for all runs, both budgets are one: of examples.
-            **{
-                arm: one
-                for arm, one in seconds.items()
-                if one.train.steps != examples[arm].train.steps
-            },
-            "icot_kd": icot_kd(preset, seed, overrides),
-            **{arm + EXAMPLES: one for arm, one in examples.items()},
-            **self._on_graphs(preset, seed, overrides),
-        }
-
-    def _on_graphs(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
-        """The arms on graphs; none where other data are asked for."""
+        on_digits = {} if asks_for_graphs(overrides) else _on_digits(preset, seed, overrides)
         if asks_for_other_data(overrides):
-            return {}
-        return {method + ON_GRAPHS: on_graphs(method, preset, seed, overrides) for method in OWN}
+            return on_digits
+        return on_digits | _on_graphs(preset, seed, overrides)
 
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
         milliseconds = _milliseconds(members)
@@ -93,12 +81,11 @@ class Methods(Study):
         )
 
     def arms_of(self, table: pd.DataFrame) -> pd.Series:
-        # On graphs no arm has a budget of seconds; where one has, the user asked for graphs.
-        asked = set(table.task[table.budget.str.startswith("seconds")])
-        graphs = table.task.str.startswith(TASKS) & ~table.task.isin(asked)
-        examples = table.budget.str.startswith("examples") & ~graphs
+        graphs = table.task.str.startswith(TASKS)
+        unit = table.budget.str.partition(" of ")[0]
         named = table.method.where(~graphs, table.method + ON_GRAPHS)
-        return named.where(~examples, named + EXAMPLES)
+        named = named.where(graphs | (unit != "examples"), named + EXAMPLES)
+        return named.where(~graphs | (unit != "seconds"), named + SECONDS)
 
     def joined(self, published: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
         # All times of a method on a task are of one moment, whatever was measured when.
@@ -124,9 +111,46 @@ class Methods(Study):
         return [*said, about_arms(table.groupby(self.arms_of(table)).seed.nunique())]
 
 
+def _on_digits(preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
+    """The arms on digits; where `train.steps` is set for all runs, each once."""
+    seconds, examples = (
+        {arm: make(preset, seed, overrides, budget) for arm, make in MATCHED.items()}
+        for budget in ("seconds", "examples")
+    )
+    return {
+        REFERENCE: icot_si(preset, seed, overrides),
+        "one_model": one_model(preset, seed, overrides),
+        "explicit_cot": explicit_cot(preset, seed, overrides),
+        **_with_other_steps(seconds, examples),
+        "icot_kd": icot_kd(preset, seed, overrides),
+        **{arm + EXAMPLES: one for arm, one in examples.items()},
+    }
+
+
+def _on_graphs(preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
+    """The arms on graphs: all with as many examples, and those to which the reference's seconds
+    give more or fewer."""
+    examples = {method: on_graphs(method, preset, seed, overrides) for method in OWN}
+    seconds = {method: on_graphs(method, preset, seed, overrides, "seconds") for method in MATCHED}
+    return {
+        **{method + ON_GRAPHS: one for method, one in examples.items()},
+        **{
+            method + ON_GRAPHS + SECONDS: one
+            for method, one in _with_other_steps(seconds, examples).items()
+        },
+    }
+
+
+def _with_other_steps(
+    configs: Mapping[str, RunConfig], than: Mapping[str, RunConfig]
+) -> dict[str, RunConfig]:
+    """The runs of one budget that another budget does not give as many steps."""
+    return {name: one for name, one in configs.items() if one.train.steps != than[name].train.steps}
+
+
 def without_budget(arm: str) -> str:
     """What an arm does, method and task, whatever its budget."""
-    return arm.removesuffix(EXAMPLES)
+    return arm.removesuffix(EXAMPLES).removesuffix(SECONDS)
 
 
 def method_of(arm: str) -> str:
@@ -136,11 +160,11 @@ def method_of(arm: str) -> str:
 
 def budget_of(arm: str) -> str:
     """What an arm may spend: `own`, or the `seconds` or `examples` of the reference."""
-    if arm.endswith(ON_GRAPHS):
-        return "own" if method_of(arm) == REFERENCE else f"examples of {REFERENCE}"
-    if method_of(arm) not in MATCHED:
+    graphs = ON_GRAPHS in arm
+    if method_of(arm) == REFERENCE or not (graphs or method_of(arm) in MATCHED):
         return "own"
-    return f"{'examples' if arm.endswith(EXAMPLES) else 'seconds'} of {REFERENCE}"
+    in_seconds = arm.endswith(SECONDS) if graphs else not arm.endswith(EXAMPLES)
+    return f"{'seconds' if in_seconds else 'examples'} of {REFERENCE}"
 
 
 def _beside_reference(
@@ -190,7 +214,7 @@ def _not_compared(arm: str, rows: pd.DataFrame, reference: pd.DataFrame, unit: s
 
 def _label(arm: str) -> str:
     """What people call the method of an arm; on graphs it says so."""
-    return str(arm_style(method_of(arm))["label"]) + (ON_GRAPHS if arm.endswith(ON_GRAPHS) else "")
+    return str(arm_style(method_of(arm))["label"]) + (ON_GRAPHS if ON_GRAPHS in arm else "")
 
 
 def _shares(samples: Mapping[str, Sample]) -> list[str]:
