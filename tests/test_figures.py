@@ -115,6 +115,11 @@ DRAWN = {
             examples=[1000, 1000, 2000, 2000] * 2, chain_length=4, n=10, unit="tokens"
         )
     ),
+    "stage_ends": lambda: figures.stage_ends(
+        made_scores(arm=["ICoT-SI", "the paper's own pace"], removed=[0, 4, 8], seed=[1, 2]).assign(
+            examples=1000, chain_length=8, n=10, unit="tokens"
+        )
+    ),
     "depth_over_seeds": lambda: figures.depth_over_seeds(
         made_scores(
             method=["icot_kd", "icot_si"], layers=[9, 14], phase=["coupled", "none read"], seed=[1]

@@ -172,7 +172,16 @@ def machines(tmp_path_factory):
 
 #: The studies that notebooks show.
 STUDIES = ("main", "routing", "anytime", "methods", "contents", "auxiliary", "inside", "das")
-STUDIES += ("four_digits", "ablations", "depth", "mixtures", "stability", "levers", "shifts")
+STUDIES += (
+    "four_digits",
+    "ablations",
+    "depth",
+    "mixtures",
+    "stability",
+    "levers",
+    "shifts",
+    "stages",
+)
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ from icotlib.models.decoding import decoding
 from icotlib.planning import calibration
 from icotlib.publishing.guide import BLOCKS
 from icotlib.registry import STUDIES, import_file
+from icotlib.reporting.figures.style import schedule_label
 from icotlib.reporting.statistics import less_by_seed
 from icotlib.studies import (
     get_study,
@@ -275,7 +276,7 @@ def test_methods_are_compared_at_equal_seconds_and_at_equal_examples(runs_folder
 
 
 @pytest.mark.parametrize(
-    "name", ["methods", "contents", "stability", "four_digits", "inside", "das", "shifts"]
+    "name", ["methods", "contents", "stability", "four_digits", "inside", "das", "shifts", "stages"]
 )
 def test_rows_of_a_table_that_takes_arms_name_them(name):
     study = get_study(name)
@@ -336,7 +337,7 @@ def test_the_schedules_of_stability_get_equal_examples(runs_folder):
     members = get_study("stability").members("fast")
     of_pace = [x for x in members if x.arm in (stability.OWN_PACE, stability.NO_COT)]
     assert [x.seed for x in of_pace if x.arm == stability.OWN_PACE] == [10, 11, 12]
-    assert [x.seed for x in of_pace if x.arm == stability.NO_COT] == [10, 11]
+    assert [x.seed for x in of_pace if x.arm == stability.NO_COT] == [10, 11, 12]
     members = [member for member in members if member not in of_pace]
     assert len({member.config.run_name for member in members}) == len(members) == 9 * 8 + 2 * 3
     assert len({x.config.train.steps * x.config.train.batch_size for x in members}) == 1
@@ -873,10 +874,63 @@ def test_sentences_on_states_say_by_how_much_and_whether_it_is_decided():
     ],
 )
 def test_schedules_are_told_apart_by_the_seeds_that_succeed(successes, expected):
+    rows = {
+        arm: pd.DataFrame({"success": one}).astype(bool)
+        for arm, one in (("adaptive", successes), (stability.PAPERS, [1] * len(successes)))
+    }
+    assert expected in stability._compared("adaptive", stability.PAPERS, rows)
+
+
+def test_runs_at_the_papers_pace_compare_among_themselves():
+    arms = (stability.PAPERS, "adaptive", stability.OWN_PACE, stability.NO_COT)
     rows = [
-        pd.DataFrame({"success": one}).astype(bool) for one in (successes, [1] * len(successes))
+        {"arm": arm, "seed": seed, "accuracy": 1.0, "success": True}
+        for arm in arms
+        for seed in range(8)
     ]
-    assert expected in stability._compared("adaptive", *rows)
+    said = get_study("stability").words([], pd.DataFrame(rows))
+    compared = [one.partition(" (Fisher")[0] for one in said if one.startswith("Undecided")]
+    usual, paced, alone = map(schedule_label, (stability.PAPERS, *arms[2:]))
+    assert compared == [
+        f"Undecided between ICoT-SI, adaptive and {usual}",
+        f"Undecided between {alone} and {paced}",
+    ]
+
+
+def test_accuracy_is_said_to_fall_and_to_recover_between_stages():
+    def rows(seed, *accuracies):
+        return [
+            {"arm": "ICoT-SI", "seed": seed, "removed": removed, "accuracy": one, "n": 2000}
+            | {"ci_low": one - 0.02, "ci_high": one + 0.02, "chain_length": 4, "unit": "tokens"}
+            for removed, one in enumerate(accuracies)
+        ]
+
+    study = get_study("stages")
+    falls = rows(10, 0.98, 0.5, 0.9, 0.99, 1.0)
+    stays = rows(11, 0.98, 0.97, 0.98, 0.97, 0.98)
+    lost = rows(12, 0.98, 0.97, 0.5, 0.2, 0.1)
+    first, second, third = study.words([], pd.DataFrame(falls + stays + lost))
+    assert first.startswith("ICoT-SI: in 2 of 3 seeds some stage ends with fewer right answers")
+    assert "in 1 the accuracy then rises at a later stage" in first
+    assert "50.0% with 1 token removed (seed 10)" in second
+    assert second.endswith("with everything removed: 100.0%, 98.0% and 10.0%.")
+    assert "3 seeds" in third
+    (unfinished, _) = study.words([], pd.DataFrame(falls[:3]))
+    assert unfinished == "ICoT-SI ended with 2 of 4 removed."
+
+
+def test_the_study_of_stages_tests_the_end_of_each(runs_folder):
+    few = {"train.steps": 60, "data.test_examples": 20}
+    answer = icot.study("stages", "smoke", seeds=[10], overrides=few)
+    assert list(answer.table.columns) == [
+        *("arm", "removed", "chain_length", "unit", "seed", "examples", "seconds"),
+        *("accuracy", "ci_low", "ci_high", "n"),
+    ]
+    assert answer.table.removed.is_monotonic_increasing
+    assert answer.table.examples.is_monotonic_increasing
+    assert len(answer.table) > 2
+    arms = {one.arm for one in get_study("stages").members("fast", [10])}
+    assert arms == {"ICoT-SI", stability.OWN_PACE}
 
 
 def test_seconds_to_90_count_from_where_everything_is_removed(monkeypatch):

@@ -44,6 +44,9 @@ ROWS = (
 #: What the study of schedules calls ICoT-SI and the one model for all k.
 OURS = ("linear, smoothing and reset", "one model for all k")
 
+#: What it calls ICoT-SI at the paper's own pace, and No CoT with as many examples.
+PACED = ("the paper's own pace", "No CoT, examples of that pace")
+
 
 def _budget() -> pd.DataFrame:
     """The table of the main study."""
@@ -121,18 +124,28 @@ def _unchanged_settings(seeds: pd.Series) -> str:
 
 def _controls() -> str:
     """In how many seeds the task is learned without stages, and on chains that say nothing."""
-    table = published.read("stability", "seed", "accuracy")
+    table = published.read("stability", "seed", "examples", "accuracy")
     reached = {
         str(arm): f"{(rows.accuracy >= SUCCESS).sum()} of {len(rows)}"
         for arm, rows in table.groupby("arm")
     }
     if not {"all at once", "ICoT-SI, fillers"} <= reached.keys():
         return ""
-    return (
+    said = (
         "With the whole chain removed at once, when the last token would go, "
         f"{reached['all at once']} seeds reach {SUCCESS:.0%}, with fillers in place of chains "
         f"{reached['ICoT-SI, fillers']}, against {reached[OURS[0]]}. "
     )
+    if set(PACED) <= reached.keys():
+        paced, alone = (reached[arm] for arm in PACED)
+        examples = table.groupby("arm").examples.mean()
+        times = examples[PACED[0]] / examples[OURS[0]]
+        said += (
+            f"With {times:.0f} times as many examples, those of the paper's own pace, "
+            f"{paced} seeds of {method_label('icot_si')} reach it, and {alone} of "
+            f"{method_label('no_cot')}. "
+        )
+    return said
 
 
 @block
@@ -242,6 +255,17 @@ def stability() -> str:
 
 
 @block
+def stages() -> str:
+    """Accuracy at the end of each stage, a row for each arm and seed."""
+    table = published.read("stages", "removed", "seed", "accuracy")
+    shown = []
+    for (arm, seed), rows in table.groupby(["arm", "seed"], sort=False):
+        ends = {f"{row.removed:.0f}": f"{100 * row.accuracy:.1f}" for row in rows.itertuples()}
+        shown.append({"removed": schedule_label(str(arm)), "seed": f"{seed:.0f}"} | ends)
+    return markdown(shown)
+
+
+@block
 def levers() -> str:
     """Accuracy with one setting of the recipe changed at a time."""
     table = published.read("levers", "seed", "accuracy", "n")
@@ -309,6 +333,7 @@ SAID = (
     "routing",
     "shifts",
     "stability",
+    "stages",
 )
 
 

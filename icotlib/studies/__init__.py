@@ -10,6 +10,7 @@ depth         how many layers distillation needs, and how much of the chain it m
 ablations     which states and which phases distillation needs
 mixtures      whether distillation needs mixtures where a question has several chains
 stability     in how many seeds removal succeeds, by its schedule
+stages        how accuracy falls and recovers while tokens are removed
 levers        which settings of stepwise internalization matter, each changed alone
 four_digits   4x4 digits without any of 46 chain tokens, from random weights
 auxiliary     what a loss on running sums teaches, with no chain at all

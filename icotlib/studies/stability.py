@@ -65,6 +65,9 @@ SCHEDULES = (
 #: The paper's own pace, and No CoT with as many examples.
 OWN_PACE, NO_COT = "the paper's own pace", "No CoT, examples of that pace"
 
+#: The arms that see more examples than the others.
+MORE = {OWN_PACE, NO_COT}
+
 #: The share of its steps in which its rate falls: those behind the last removal.
 LAST_STAGE = 0.0735
 
@@ -87,7 +90,7 @@ class Stability(Study):
     )
     seeds = tuple(range(10, 18))
     apart = ("removal.chains",)
-    fewer: ClassVar = dict.fromkeys((*WITHOUT_CONTENT, OWN_PACE), 3) | {NO_COT: 2}
+    fewer: ClassVar = dict.fromkeys((*WITHOUT_CONTENT, OWN_PACE, NO_COT), 3)
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:
         if any(name in overrides and overrides[name] == off for name, off in BARE.items()):
@@ -110,7 +113,10 @@ class Stability(Study):
             for arm, changes in WITHOUT_CONTENT.items()
         }
         # `paper` has no other pace, and at `smoke` such a run would take as long as at `fast`.
-        return made | (_own_pace(seed, overrides) if preset == "fast" else {})
+        if preset != "fast":
+            return made
+        paced = own_pace(seed, overrides)
+        return made | {OWN_PACE: paced, NO_COT: _as_many_examples(paced, seed, overrides)}
 
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
         rows, runs = [], {member.run.name: member.run for member in members}
@@ -136,20 +142,29 @@ class Stability(Study):
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
         groups = dict(list(table.groupby("arm", sort=False)))
         said = [_success(arm, rows) for arm, rows in groups.items()]
-        if PAPERS in groups:
-            papers = groups.pop(PAPERS)
-            said += [_compared(arm, rows, papers) for arm, rows in groups.items()]
+        # At the paper's own pace runs see more examples, and compare among themselves alone.
+        for reference, others in ((PAPERS, groups.keys() - MORE), (OWN_PACE, MORE)):
+            if reference in groups:
+                said += [
+                    _compared(arm, reference, groups)
+                    for arm in groups
+                    if arm in others and arm != reference
+                ]
         return said
 
 
-def _own_pace(seed: int, overrides: Mapping[str, Any]) -> dict[str, RunConfig]:
-    """The paper's pace at `fast`, and No CoT of as many examples."""
+def own_pace(seed: int, overrides: Mapping[str, Any]) -> RunConfig:
+    """ICoT-SI at the paper's pace, with the model and the data of `fast`."""
     changes = {"label": "paper-pace-decay", "optim.decay_fraction": LAST_STAGE}
-    paced = paper_pace("fast", seed, of_arm(_read_by(OWN_PACE, overrides), changes))
+    return paper_pace("fast", seed, of_arm(_read_by(OWN_PACE, overrides), changes))
+
+
+def _as_many_examples(paced: RunConfig, seed: int, overrides: Mapping[str, Any]) -> RunConfig:
+    """No CoT with the examples of a run at the paper's pace."""
     examples = paced.train.steps * paced.train.batch_size
     batch = no_cot("fast", seed, overrides).train.batch_size
     same = of_arm(overrides, {"label": "paper-pace-examples", "train.steps": examples // batch})
-    return {OWN_PACE: paced, NO_COT: no_cot("fast", seed, same)}
+    return no_cot("fast", seed, same)
 
 
 def _read_by(arm: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,11 +217,11 @@ def _rate(rows: pd.DataFrame) -> Interval:
     return success_rate(rows.success.to_numpy(float), 1.0)
 
 
-def _compared(arm: str, rows: pd.DataFrame, papers: pd.DataFrame) -> str:
-    """Fisher's exact test of an arm's successes beside those of the paper's schedule."""
-    first, second = (np.asarray(one.success, dtype=float) for one in (papers, rows))
+def _compared(arm: str, reference: str, groups: Mapping[str, pd.DataFrame]) -> str:
+    """Fisher's exact test of an arm's successes beside those of another."""
+    first, second = (np.asarray(groups[one].success, dtype=float) for one in (reference, arm))
     _, _, p, least = fisher(first, second, 1.0)
-    both = f"{schedule_label(arm)} and {schedule_label(PAPERS)}"
+    both = f"{schedule_label(arm)} and {schedule_label(reference)}"
     if least > ALPHA:
         return f"Too few seeds to compare {both}."
     tested = f"(Fisher's exact test, p = {p:.2g})."

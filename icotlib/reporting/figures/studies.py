@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from matplotlib.transforms import ScaledTranslation
 
 from icotlib.reporting.figures.base import (
@@ -19,6 +19,7 @@ from icotlib.reporting.figures.base import (
     PAGE,
     WITH_BARS,
     beside,
+    interval,
     legend_outside,
     new_figure,
     percent,
@@ -31,6 +32,7 @@ from icotlib.reporting.figures.style import (
     color_of,
     kinds_of,
     marker_of,
+    schedule_label,
     seeds_text,
 )
 from icotlib.reporting.figures.styled import styled
@@ -258,6 +260,34 @@ def long_removal(table: pd.DataFrame) -> Figure:
     right.set_xlabel("training examples, millions")
     right.set_ylabel(f"{unit} removed")
     legend_outside(figure, *left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+@styled
+def stage_ends(table: pd.DataFrame) -> Figure:
+    """Accuracy at the end of each stage, a panel for each arm and a line for each seed.
+
+    Bars are 95% intervals over questions.
+
+    Args:
+        table: of the study `stages`.
+    """
+    arms = list(dict.fromkeys(table.arm))
+    figure, axes = new_figure(PAGE * 0.7, 2.4, columns=len(arms), squeeze=False, sharey=True)
+    for ax, arm in zip(axes.flat, arms, strict=True):
+        rows = table[table.arm == arm].sort_values("removed")
+        seeds = list(rows.groupby("seed"))
+        for number, (seed, own) in enumerate(seeds):
+            look: dict[str, Any] = {"color": CYCLE[1 + number % (len(CYCLE) - 1)], "capsize": 1.5}
+            look |= {"ls": LINES[number % len(LINES)], "marker": ".", "ms": 3, "lw": 1}
+            at = own.removed + beside(number, len(seeds), 0.3)
+            ax.errorbar(at, own.accuracy, interval(own), label=f"seed {seed}", **look)
+        ax.set_title(f"{schedule_label(str(arm))}\n{rows.examples.max():,} examples")
+        ax.set_xlabel(f"{rows.unit.iloc[0]} removed (of {rows.chain_length.max()})")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        percent(ax, "exact match\n(bars: 95% intervals over questions)")
+        ax.label_outer(remove_inner_ticks=False)
+    legend_outside(figure, *axes.flat[0].get_legend_handles_labels(), loc="outside right center")
     return figure
 
 

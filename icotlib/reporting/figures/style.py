@@ -32,6 +32,7 @@ SCHEDULES = {
     "ICoT-SI, fillers": "fillers in place of chains",
     "ICoT-SI, shuffled chains": "chains of other questions",
     "the paper's own pace": "ICoT-SI at the paper's own pace",
+    "No CoT, examples of that pace": "No CoT with as many examples as at that pace",
 }
 
 
