@@ -102,17 +102,19 @@ def is_narrow(width: float = PAGE) -> bool:
     return ((_LOOK.get() or Look()).width or width) < NARROW
 
 
-def new_figure(width: float, height: float, columns: int = 1, **kwargs: Any) -> tuple[Figure, Any]:
+def new_figure(
+    width: float, height: float, columns: int = 1, rows: int = 1, **kwargs: Any
+) -> tuple[Figure, Any]:
     """A figure and its axes, outside pyplot: a notebook shows it once, and can free it then.
 
     Panels stand beside each other, or below each other where the figure is narrow.
     """
     if columns == 1 or not is_narrow(width):
         figure = empty_figure(width, height)
-        return figure, figure.subplots(1, columns, **kwargs)
+        return figure, figure.subplots(rows, columns, **kwargs)
     kwargs.pop("width_ratios", None)
     figure = empty_figure(width, 0.9 * height * columns)
-    axes = figure.subplots(columns, 1, **kwargs)
+    axes = figure.subplots(rows * columns, 1, **kwargs)
     return figure, axes if axes.ndim == 1 else axes.T
 
 

@@ -39,6 +39,9 @@ from icotlib.reporting.figures.styled import styled
 from icotlib.reporting.results import method_label
 from icotlib.reporting.statistics import over_seeds
 
+#: More panels than these beside each other stand in rows of two.
+ABREAST = 3
+
 #: More contents of latent places than this have their names upright.
 FEW = 3
 
@@ -101,13 +104,18 @@ def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
     for task in sorted(set(table.task), reverse=True):
         budgets = set(table.budget[~own & (table.task == task)])
         panels += [(task, one) for one in sorted(budgets, reverse=True) or ["own"]]
-    figure, axes = new_figure(PAGE, 3.2, columns=len(panels), squeeze=False, sharey=True)
+    columns = len(panels) if len(panels) <= ABREAST else 2
+    below = -(-len(panels) // columns)
+    height = 3.2 if below == 1 else 2.4 * below
+    figure, axes = new_figure(PAGE, height, columns, below, squeeze=False, sharey=True)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
     entries: dict[str, Any] = {}  # each method once, whatever panels it is in
-    for ax, (task, budget) in zip(axes.flat, panels, strict=True):
+    for ax, (task, budget) in zip(axes.flat, panels, strict=False):
         rows = table[(table.task == task) & (own | (table.budget == budget))]
         means = rows.groupby("method", sort=False).milliseconds.mean().sort_values()
         apart = _set_apart(means.to_numpy(float)) - means
-        inches = 0.6 * PAGE / len(panels) / (1.05 * means.max())  # of a millisecond
+        inches = 0.6 * PAGE / columns / (1.05 * means.max())  # of a millisecond
         for method, at in means.items():
             each, look = rows[rows.method == method], arm_style(str(method))
             aside = ScaledTranslation(apart[method] * inches, 0, figure.dpi_scale_trans)
@@ -120,10 +128,11 @@ def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
         ax.set_xlim(0, 1.05 * means.max())
         ax.set_xlabel("milliseconds an answer")
         text = ("filled: " if own.any() else "") + _budget_text(rows)
-        lines = textwrap.wrap(text, 72 // len(panels), break_on_hyphens=False)
+        lines = textwrap.wrap(text, 72 // columns, break_on_hyphens=False)
         ax.set_title("\n".join([f"{task}, {seeds_text(rows)}", *lines]))
         percent(ax, WITH_BARS)
-        ax.label_outer(remove_inner_ticks=False)
+        if not ax.get_subplotspec().is_first_col():
+            ax.set_ylabel("")
     if own.any():
         hollow: dict[str, Any] = {"marker": "o", "mfc": "white", "color": CONTROL, "ls": ""}
         entries["hollow: own budget"] = Line2D([], [], ms=5, **hollow)
