@@ -112,9 +112,7 @@ def _with_more(rows: pd.DataFrame, reference: pd.DataFrame) -> str:
     if rows.empty:
         return ""
     times = f"{rows.examples.mean() / reference.examples.mean():.1g} times"
-    return (
-        f"{counted(len(rows), 'seeds')} with {times} as many examples {rows.accuracy.mean():.1%}"
-    )
+    return f"{counted(len(rows), 'seeds')} with {times} as many examples {rows.accuracy.mean():.1%}"
 
 
 def _unchanged_settings(seeds: pd.Series) -> str:
