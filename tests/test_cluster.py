@@ -337,6 +337,18 @@ def test_an_interrupt_writes_a_checkpoint(
     same_numbers(run, undisturbed)
 
 
+def test_workers_are_waited_for_when_they_are_nobodys_children(runs_folder, slow, monkeypatch):
+    """As after a signal to the whole group, which ends the process that they are copies of."""
+    run = Run.of(slow)
+    with cluster.connect(1) as connection:
+        asked = jobs._Jobs(connection, jobs.trainings([slow]))
+        asked.submit()
+        wait_until(lambda: asked.ended(0.1) or run.progress.get("step", 0) > 0)
+        monkeypatch.setattr(jobs.psutil.Process, "children", lambda self, recursive: [])
+        assert asked.stop(progress.ProgressBars([slow])) == []
+    assert run.history.event.tolist() == ["started", "stopped"]
+
+
 # --- clusters that cannot be used --------------------------------------------------------------
 
 

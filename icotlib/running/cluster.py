@@ -73,7 +73,7 @@ def connect(workers: int, dashboard: bool = False) -> Iterator["Connection"]:
     with silence_logging_cmgr(logging.CRITICAL):  # what matters is said by `Connection`
         if not address:
             with own_cluster(workers, dashboard) as cluster, Client(cluster) as client:
-                yield Connection(client, None)
+                yield Connection(client, None, cluster)
             return
         connection = Connection(_client(address, CONNECT), address)
         try:
@@ -136,8 +136,9 @@ def _gpu(number: int) -> dict[str, str]:
 class Connection:
     """A client of a cluster, which finds the cluster's scheduler again after it was lost."""
 
-    def __init__(self, client: Client, address: str | None):
+    def __init__(self, client: Client, address: str | None, cluster: SpecCluster | None = None):
         self._use(client)
+        self._cluster, self._processes = cluster, set[int]()
         #: The address of a running cluster; None for one of this process's own.
         self.address = address
         self.alone_since, self.said = time.monotonic(), False
@@ -162,6 +163,14 @@ class Connection:
         self.client.close(timeout=2)
         self._use(_client(self.address, RECONNECT))
         say(f"the Dask scheduler at {self.address} is back: jobs that are not finished go on")
+
+    def processes(self) -> set[int]:
+        """The numbers of the processes that have been this process's own workers, to be asked for
+        now and then: a signal to the whole group ends the process whose copies they are, and from
+        then on they are nobody's children."""
+        nannies = self._cluster.workers.values() if self._cluster else ()
+        self._processes |= {nanny.pid for nanny in nannies if nanny.pid}
+        return self._processes
 
     def describe(self) -> str:
         """The cluster in a line, with its dashboard's address."""
