@@ -172,16 +172,8 @@ def machines(tmp_path_factory):
 
 #: The studies that notebooks show.
 STUDIES = ("main", "routing", "anytime", "methods", "contents", "auxiliary", "inside", "das")
-STUDIES += (
-    "four_digits",
-    "ablations",
-    "depth",
-    "mixtures",
-    "stability",
-    "levers",
-    "shifts",
-    "stages",
-)
+STUDIES += ("four_digits", "ablations", "depth", "mixtures", "stability", "stages", "levers")
+STUDIES += ("shifts",)
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,10 @@
 
 import csv
 import functools
+from typing import Any
 
 from icotlib import paths
+from icotlib.config import parse_overrides
 
 #: The measured budgets, a row for each preset, reference and precision.
 FILE = paths.BUDGETS
@@ -40,6 +42,14 @@ def equal_seconds(
         if (row["method"], row["preset"], row["reference"]) == (method, preset, reference)
     }
     return measured.get(precision, measured.get("auto"))
+
+
+def likely_equal_seconds(preset: str, reference: str, overrides: Any, method: str) -> int | None:
+    """The same at the precision that overrides name, or else as measured in bf16: where passes are
+    what makes a method slow, that is a better guess at another precision than none."""
+    precision = parse_overrides(overrides).get("train.precision", "auto")
+    measured = (equal_seconds(preset, reference, one, method) for one in (precision, "bf16"))
+    return next(filter(None, measured), None)
 
 
 def write(found: list[dict[str, str]]) -> None:

@@ -174,13 +174,7 @@ def _within_seconds(
     method: str, preset: str, overrides: Any, settings: dict[str, Any]
 ) -> dict[str, Any]:
     """Settings of as many seconds as the reference's, with all that counts steps in proportion."""
-    precision = parse_overrides(overrides).get("train.precision", "auto")
-    # As on digits, what bf16 showed is a better guess of another precision's steps than none.
-    measured = (
-        budgets.equal_seconds(preset, REFERENCE, other, RUNS + method)
-        for other in (precision, "bf16")
-    )
-    steps = next(filter(None, measured), None)
+    steps = budgets.likely_equal_seconds(preset, REFERENCE, overrides, RUNS + method)
     if steps is None:
         return settings
     share = steps / settings["train.steps"]

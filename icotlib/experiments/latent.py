@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from icotlib.config import RunConfig, parse_overrides
+from icotlib.config import RunConfig
 from icotlib.experiments import budgets
 from icotlib.experiments.base import check, make
 from icotlib.experiments.stepwise import MODEL, STEPS
@@ -102,14 +102,8 @@ def steps_within(name: str, preset: str, overrides: Any, budget: str) -> int:
     steps = STEPS[preset][REFERENCE]
     if budget == "examples":
         return steps
-    precision = parse_overrides(overrides).get("train.precision", "auto")
-    # Passes are what makes these methods slow, at any precision: what bf16 showed is a better guess
-    # of another's steps than none.
-    for other in (precision, "bf16"):
-        measured = budgets.equal_seconds(preset, REFERENCE, other, name)
-        if measured:
-            return measured
-    return round(UNMEASURED * steps)
+    measured = budgets.likely_equal_seconds(preset, REFERENCE, overrides, name)
+    return measured or round(UNMEASURED * steps)
 
 
 def _coconut(

@@ -176,7 +176,7 @@ def _no_cot_longer() -> pd.DataFrame:
 
 def _no_cot_longest() -> pd.DataFrame:
     """The same at the budget of the paper's own pace."""
-    table = published.read("stability", "seed", "examples", "seconds", "accuracy")
+    table = published.read("stability", "seed", "examples", "accuracy")
     return table[table.arm == PACED]
 
 

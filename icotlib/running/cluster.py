@@ -138,7 +138,10 @@ class Connection:
 
     def __init__(self, client: Client, address: str | None, cluster: SpecCluster | None = None):
         self._use(client)
-        self._cluster, self._processes = cluster, set[int]()
+        self._cluster = cluster
+        #: The numbers of the processes that have been this one's own workers. A signal to the whole
+        #: group ends the process whose copies they are: from then on they are nobody's children.
+        self.processes: set[int] = set()
         #: The address of a running cluster; None for one of this process's own.
         self.address = address
         self.alone_since, self.said = time.monotonic(), False
@@ -164,14 +167,6 @@ class Connection:
         self._use(_client(self.address, RECONNECT))
         say(f"the Dask scheduler at {self.address} is back: jobs that are not finished go on")
 
-    def processes(self) -> set[int]:
-        """The numbers of the processes that have been this process's own workers, to be asked for
-        now and then: a signal to the whole group ends the process whose copies they are, and from
-        then on they are nobody's children."""
-        nannies = self._cluster.workers.values() if self._cluster else ()
-        self._processes |= {nanny.pid for nanny in nannies if nanny.pid}
-        return self._processes
-
     def describe(self) -> str:
         """The cluster in a line, with its dashboard's address."""
         place = f"Dask cluster at {self.address}" if self.address else "workers on this machine"
@@ -179,7 +174,10 @@ class Connection:
         return f"{place}; dashboard: {link}" if link else place
 
     def look_for_workers(self, say: Callable[[str], None]) -> None:
-        """Say once if a running cluster has had no worker for `ALONE` s."""
+        """Note this process's own workers; say once if a running cluster has had none for `ALONE`
+        s."""
+        if self._cluster is not None:
+            self.processes |= {one.pid for one in self._cluster.workers.values() if one.pid}
         if self.address is None:
             return
         if self.is_lost or self.client.scheduler_info(n_workers=-1)["workers"]:

@@ -223,7 +223,6 @@ class _Jobs:
         self.woken.wait(seconds)
         self.woken.clear()
         self.connection.look_for_workers(tqdm.write)
-        self.connection.processes()
         states = {name: future.status for name, future in self.futures.items()}
         try:
             if any(state in ("cancelled", "lost") for state in states.values()):
@@ -291,8 +290,8 @@ class _Jobs:
             return []
         client.cancel([self.futures[name] for name in self.left if name in self.futures])
         runs = [Run.of(job.trains) for job in self.left.values() if job.trains]
-        own = {child.pid for child in psutil.Process().children(recursive=True)}
-        own |= self.connection.processes()
+        children = psutil.Process().children(recursive=True)
+        own = {child.pid for child in children} | self.connection.processes
         if self.connection.address is None and any(
             leases.is_held_here(run.lease, own) for run in runs
         ):

@@ -142,14 +142,10 @@ class Stability(Study):
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
         groups = dict(list(table.groupby("arm", sort=False)))
         said = [_success(arm, rows) for arm, rows in groups.items()]
-        # At the paper's own pace runs see more examples, and compare among themselves alone.
-        for reference, others in ((PAPERS, groups.keys() - MORE), (OWN_PACE, MORE)):
-            if reference in groups:
-                said += [
-                    _compared(arm, reference, groups)
-                    for arm in groups
-                    if arm in others and arm != reference
-                ]
+        for arm in groups:
+            reference = OWN_PACE if arm in MORE else PAPERS  # of as many examples
+            if reference in groups and arm != reference:
+                said.append(_compared(arm, reference, groups))
         return said
 
 

@@ -45,9 +45,7 @@ class Stages(Study):
 
     def table(self, members: Sequence[Member]) -> pd.DataFrame:
         """Every stage that was tested: with the weights at its end, and what they had cost."""
-        rows = self.rows(members)
-        order = rows.arm.map(list(dict.fromkeys(x.arm for x in members)).index)
-        rows = rows.assign(order=order).sort_values(["order", "seed", "removed"], ignore_index=True)
+        rows = self.rows(members).sort_values(["arm", "seed", "removed"], ignore_index=True)
         return rows[["arm", "removed", "chain_length", "unit"]].join(outcomes(rows))
 
     def figure(self, members: Sequence[Member], table: pd.DataFrame) -> Figure:
