@@ -221,21 +221,21 @@ def planted_steps(noise: float = 0.0, n: int = 24) -> pd.DataFrame:
 
 
 def test_a_fit_finds_planted_coefficients():
-    speed = device_speed.fit(planted_steps())
+    speed = device_speed.fit_speed(planted_steps())
     fitted = (speed.per_step, speed.per_flop, speed.per_parameter)
     assert fitted == pytest.approx((0.02, 2e-14, 3e-11), rel=1e-3)
-    noisy = device_speed.fit(planted_steps(noise=0.1))
+    noisy = device_speed.fit_speed(planted_steps(noise=0.1))
     assert noisy.per_flop == pytest.approx(2e-14, rel=0.15)
     assert noisy.per_step == pytest.approx(0.02, rel=0.3)
 
 
 def test_a_fit_has_no_negative_cost():
     table = planted_steps()
-    speed = device_speed.fit(table.assign(seconds=2e-14 * table.flops))
+    speed = device_speed.fit_speed(table.assign(seconds=2e-14 * table.flops))
     assert speed.per_flop == pytest.approx(2e-14, rel=0.01)
     assert min(speed.per_step, speed.per_parameter) >= 0
     with pytest.raises(ConfigError, match="three kinds of step"):
-        device_speed.fit(table[:2])
+        device_speed.fit_speed(table[:2])
 
 
 def test_speeds_as_a_user_names_them(tmp_path):
@@ -283,7 +283,7 @@ def test_steps_are_measured_beside_their_cost(tmp_path, capsys):
     assert table[["device", "commit"]].notna().all(axis=None)
     assert {path.suffix for path in tmp_path.iterdir()} == {".csv", ".json", ".pdf", ".png", ".svg"}
     first = table.iloc[0]
-    others = device_speed.fit(table[table.model != first.model])
+    others = device_speed.fit_speed(table[table.model != first.model])
     assert first.predicted == pytest.approx(others.seconds(1, first.flops, first.parameters))
 
 

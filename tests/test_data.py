@@ -293,8 +293,8 @@ SIZES = {"data.valid_examples": 20, "data.test_examples": 20, "train.batch_size"
 
 
 def test_a_runs_lengths_are_those_of_its_longest_example_even_if_it_is_not_drawn():
-    config = RunConfig().override(SIZES | {"data.task": "prontoqa-1to5", "data.valid_examples": 1})
-    data, task = RunData(config), get_task("prontoqa-1to5")
+    config = RunConfig().override(SIZES | {"data.task": "twopeople-1to5", "data.valid_examples": 1})
+    data, task = RunData(config), get_task("twopeople-1to5")
     question, chain, answer = task.widths
     assert (data.longest_chain, data.longest_total) == (chain, question + chain + answer + 4)
     assert data.train is None

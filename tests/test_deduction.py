@@ -1,4 +1,4 @@
-"""Two paths and ProntoQA: chains follow from the facts, and no shortcut predicts the answers."""
+"""Two paths and two people: chains follow from the facts, and no shortcut predicts the answers."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from icotlib.tasks.base import PADDING
 from icotlib.tasks.prose import CONCEPTS, PEOPLE, split_marks, typeset
 
 TWO_PATHS = ["twopaths-4x2", "twopaths-12x3", "twopaths-20x4", "twopaths-30x6"]
-PRONTOQA = ["prontoqa-1", "prontoqa-3", "prontoqa-1to5", "prontoqa-10"]
+TWO_PEOPLE = ["twopeople-1", "twopeople-3", "twopeople-1to5", "twopeople-10"]
 
 
 def examples(task, n, seed=0):
@@ -189,11 +189,11 @@ def test_two_paths_without_distractors_has_as_many_questions_as_it_says():
     assert 0.98 * task.n_questions < len(drawn) <= task.n_questions
 
 
-# --- ProntoQA ----------------------------------------------------------------------------------
+# --- two people ---------------------------------------------------------------------------------
 
 
-def test_prontoqa_by_hand():
-    task = get_task("prontoqa-2")
+def test_two_people_by_hand():
+    task = get_task("twopeople-2")
     typed = (
         "Every gumpus is a bumpus. Max is a gumpus. Every bumpus is not cold. Every brumpus is a "
         "dumpus. Every gumpus is dry. Sam is a brumpus. Every dumpus is cold. Every bumpus is a "
@@ -227,8 +227,8 @@ def test_prontoqa_by_hand():
     }
 
 
-@pytest.mark.parametrize("name", PRONTOQA)
-def test_prontoqas_proof_follows_from_the_facts_and_decides_the_statement(name):
+@pytest.mark.parametrize("name", TWO_PEOPLE)
+def test_two_peoples_proof_follows_from_the_facts_and_decides_the_statement(name):
     task = get_task(name)
     hops = set()
     for question, chain, answer in examples(task, 300):
@@ -253,17 +253,17 @@ def test_prontoqas_proof_follows_from_the_facts_and_decides_the_statement(name):
     assert hops == set(range(task.least, task.most + 1))
 
 
-@pytest.mark.parametrize("name", PRONTOQA)
-def test_prontoqas_answer_is_reversed_once_the_people_are_exchanged(name):
+@pytest.mark.parametrize("name", TWO_PEOPLE)
+def test_two_peoples_answer_is_reversed_once_the_people_are_exchanged(name):
     task = get_task(name)
     questions = task.sample(np.random.default_rng(0), 500)
     before, after = task.render(questions), task.render(exchanged(task, questions))
     assert (before.answer != after.answer).all()
 
 
-def test_no_shortcut_answers_prontoqa():
+def test_no_shortcut_answers_two_people():
     n, tally = 4000, {}
-    for question, chain, answer in examples(get_task("prontoqa-1to3"), n):
+    for question, chain, answer in examples(get_task("twopeople-1to3"), n):
         no, what = re.search(r"false : \w+ is (not )?(\w+) \.", question).groups()
         facts = facts_of(question)
         first = next(denied for _, denied, about in facts if about == what)
@@ -287,10 +287,10 @@ def test_no_shortcut_answers_prontoqa():
         assert abs(np.mean(right) - 0.5) < 2 / np.sqrt(len(right)), name
 
 
-# --- both --------------------------------------------------------------------------------------
+# --- all ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*TWO_PATHS, *PRONTOQA])
+@pytest.mark.parametrize("name", [*TWO_PATHS, *TWO_PEOPLE, "prontoqa-1to3", "prontoqa-5"])
 def test_questions_are_parsed_as_they_were_rendered(name):
     task = get_task(name)
     questions = task.sample(np.random.default_rng(1), 30)
@@ -309,16 +309,16 @@ def test_questions_are_parsed_as_they_were_rendered(name):
         ("twopaths-4x2", "drumpus or dumpus", "brumpus or drumpus"),  # neither is reached
         ("twopaths-4x2", "drumpus or dumpus", "bumpus or dumpus"),  # both are
         ("twopaths-4x2", "drumpus or dumpus", "bumpus or drumpus"),  # reached too early
-        ("prontoqa-1", "dumpus is not blue", "dumpus is not amber"),  # nothing proves it
-        ("prontoqa-1", "True or false", "False or true"),
-        ("prontoqa-1", "Sam is a bumpus. ", ""),
+        ("twopeople-1", "dumpus is not blue", "dumpus is not amber"),  # nothing proves it
+        ("twopeople-1", "True or false", "False or true"),
+        ("twopeople-1", "Sam is a bumpus. ", ""),
     ],
 )
 def test_text_that_is_no_question_of_the_task_says_what_would_be(name, before, after):
     typed = {
         "twopaths-4x2": "Every brumpus is a drumpus. Every bumpus is a dumpus. Max is a bumpus. "
         "Polly is a brumpus. Is Max a drumpus or dumpus?",
-        "prontoqa-1": "Every bumpus is blue. Sam is a bumpus. Every bumpus is a brumpus. Max is a "
+        "twopeople-1": "Every bumpus is blue. Sam is a bumpus. Every bumpus is a brumpus. Max is a "
         "dumpus. Every dumpus is not blue. Every dumpus is a drumpus. Every drumpus is calm. Every "
         "brumpus is bright. True or false: Max is blue.",
     }[name]
@@ -336,10 +336,12 @@ def test_text_that_is_no_question_of_the_task_says_what_would_be(name, before, a
         ("twopaths-7x4", "2 x hops to 100 concepts"),
         ("twopaths-101x4", "2 x hops to 100 concepts"),
         ("twopaths-10x1", "2 hops or more"),
+        ("twopeople-x", "number of hops"),
         ("prontoqa-x", "number of hops"),
-        ("prontoqa-0", "1 to 10"),
-        ("prontoqa-11", "1 to 10"),
-        ("prontoqa-3to2", "1 to 10"),
+        ("prontoqa-6", "1 to 5"),
+        ("twopeople-0", "1 to 10"),
+        ("twopeople-11", "1 to 10"),
+        ("twopeople-3to2", "1 to 10"),
     ],
 )
 def test_a_size_that_cannot_be_says_so(name, message):
@@ -347,7 +349,9 @@ def test_a_size_that_cannot_be_says_so(name, message):
         get_task(name)
 
 
-@pytest.mark.parametrize("name", ["twopaths-100x5", "prontoqa-10", "prontoqa-1to5"])
+@pytest.mark.parametrize(
+    "name", ["twopaths-100x5", "twopeople-10", "twopeople-1to5", "prontoqa-1to5"]
+)
 def test_rows_are_small_and_as_wide_as_the_longest_example(name):
     task = get_task(name)
     questions = task.sample(np.random.default_rng(0), 400)
@@ -361,7 +365,7 @@ def test_rows_are_small_and_as_wide_as_the_longest_example(name):
         assert not (padding[:, :-1] & ~padding[:, 1:]).any()  # only at the end of a row
 
 
-@pytest.mark.parametrize("name", ["twopaths-12x3", "prontoqa-1to5"])
+@pytest.mark.parametrize("name", ["twopaths-12x3", "twopeople-1to5", "prontoqa-1to5"])
 def test_batches_encode_like_their_text(name):
     task = get_task(name)
     layout = Layout(symbol_tokenizer(task.symbols))
@@ -371,7 +375,7 @@ def test_batches_encode_like_their_text(name):
         assert np.array_equal(getattr(fast, field), getattr(slow, field))
 
 
-@pytest.mark.parametrize("name", ["twopaths-20x4", "prontoqa-5"])
+@pytest.mark.parametrize("name", ["twopaths-20x4", "twopeople-5", "prontoqa-5"])
 def test_an_endless_stream_is_drawn_beside_held_out_questions(name):
     corpus = load_corpus(DataConfig(task=name, valid_examples=50, test_examples=50))
     assert corpus.task.n_questions > 10**30
@@ -381,7 +385,7 @@ def test_an_endless_stream_is_drawn_beside_held_out_questions(name):
     assert not np.array_equal(batch(3).question, batch(4).question)
 
 
-@pytest.mark.parametrize("name", ["twopaths-12x3", "prontoqa-1to3", "mult-2x2"])
+@pytest.mark.parametrize("name", ["twopaths-12x3", "twopeople-1to3", "prontoqa-1to3", "mult-2x2"])
 def test_published_json_is_prepared_into_the_same_examples(name, tmp_path, capsys):
     out, again = tmp_path / "json", tmp_path / "text"
     command = ["data", name, "--out", str(out), "--format", "json"]
@@ -400,7 +404,7 @@ def test_published_json_is_prepared_into_the_same_examples(name, tmp_path, capsy
 
 
 def test_in_context_examples_are_ignored(tmp_path):
-    task = get_task("prontoqa-2")
+    task = get_task("twopeople-2")
     write_json(tmp_path / "one.json", examples(task, 12), task)
     rows = json.loads((tmp_path / "one.json").read_text())
     for i, row in enumerate(rows.values()):

@@ -126,9 +126,9 @@ def test_positions_shift_by_the_stage_and_not_by_what_the_chain_holds():
 )  # fmt: skip
 def test_in_training_separators_of_removed_chains_stand_where_those_of_the_longest_do(changes):
     """Examples without any of their chain, long or short: the first position after the question."""
-    config = RunConfig().override({"data.task": "prontoqa-1to5"} | changes)
-    layout = Layout(symbol_tokenizer(get_task("prontoqa-1to5").symbols))
-    task, longest = get_task("prontoqa-1to5"), get_task("prontoqa-1to5").widths[1]
+    config = RunConfig().override({"data.task": "twopeople-1to5"} | changes)
+    layout = Layout(symbol_tokenizer(get_task("twopeople-1to5").symbols))
+    task, longest = get_task("twopeople-1to5"), get_task("twopeople-1to5").widths[1]
     rows = task.sample(np.random.default_rng(0), 64)
     batch = layout.encode_symbols(task.render(rows), task)
     assert len(batch.chain.unique()) > 1

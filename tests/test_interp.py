@@ -677,9 +677,9 @@ def test_caching_the_emulation_changes_no_result(runs_folder, monkeypatch):
 
 
 def test_one_entry_is_not_changed_where_entries_depend_on_each_other():
-    task = get_task("prontoqa-2")
+    task = get_task("twopeople-2")
     questions = QuestionSet(task, task.sample(np.random.default_rng(0), 5))
-    with pytest.raises(ConfigError, match="entries of prontoqa-2 depend on each other"):
+    with pytest.raises(ConfigError, match="entries of twopeople-2 depend on each other"):
         interp.minimal_pairs(questions, 0)
 
 

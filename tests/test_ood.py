@@ -446,7 +446,7 @@ def test_what_training_would_have_been_shown_is_counted_and_nothing_else(held_fi
         ("parity-4", "1 0 1\u200b 1", True),
         ("parity-4", "1 1 0 1", False),
         ("twopaths-8x2", None, True),
-        ("prontoqa-2", None, True),
+        ("twopeople-2", None, True),
     ],
 )
 def test_a_question_is_known_in_every_form(tmp_path, task, written, same):

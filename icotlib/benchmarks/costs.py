@@ -10,7 +10,7 @@ import pandas as pd
 from icotlib.benchmarks.loops import trainer_of
 from icotlib.benchmarks.speed import configs
 from icotlib.costs.cost import cost_of
-from icotlib.costs.device_speed import fit, predicted
+from icotlib.costs.device_speed import fit_speed, predicted
 from icotlib.reporting import figures
 from icotlib.runs import provenance
 from icotlib.system.devices import best_device, device_name
@@ -52,9 +52,9 @@ def costs(
         row for shape in shapes for row in _costed(size, shape, tasks, rounds, steps, precision)
     ]
     table = pd.DataFrame(rows)
-    table["fitted"] = predicted(table, fit(table))
+    table["fitted"] = predicted(table, fit_speed(table))
     for model, own in table.groupby("model"):
-        others = fit(table[table.model != model])
+        others = fit_speed(table[table.model != model])
         table.loc[own.index, "predicted"] = predicted(own, others)
     origin = provenance("", device_name(best_device()))
     table["commit"] = origin["commit"]

@@ -72,7 +72,7 @@ def read_speed(text: str, precision: str) -> DeviceSpeed:
     if Path(text).suffix == ".csv":
         table = _measured_table(text)
         device, measured = table.device.iloc[0], table.precision.iloc[0]
-        return fit(table, f"{device} as measured in {measured}, {Path(text).name}")
+        return fit_speed(table, f"{device} as measured in {measured}, {Path(text).name}")
     try:
         rate = float(text)
     except ValueError:
@@ -125,7 +125,7 @@ def _measured_table(path: str) -> pd.DataFrame:
     return table.assign(**{name: numbers[name] for name in _NUMBERS})
 
 
-def fit(table: pd.DataFrame, name: str = "fitted") -> DeviceSpeed:
+def fit_speed(table: pd.DataFrame, name: str = "fitted") -> DeviceSpeed:
     """The speed that fits measured steps best, by least squares of log seconds.
 
     Args:

@@ -43,6 +43,18 @@ class Reading(NamedTuple):
         return f"{self.form}: {parts}"
 
 
+def unwrapped(row: dict[str, Any]) -> dict[str, Any]:
+    """The row itself, or in ProntoQA's files the object that it holds.
+
+    Raises `ValueError` where that is none.
+    """
+    if "test_example" not in row:
+        return row
+    if not isinstance(row["test_example"], dict):
+        raise ValueError("the test_example is not an object")
+    return row["test_example"]
+
+
 def read_row(
     row: dict[str, Any], columns: Columns = BY_NAME, habits: Habits = NO_HABITS
 ) -> tuple[list[Example], Reading]:
@@ -53,11 +65,7 @@ def read_row(
 
     Raises `ValueError` that says what is wrong with the row.
     """
-    if "test_example" in row:  # ProntoQA's files
-        row = row["test_example"]
-        if not isinstance(row, dict):
-            raise ValueError("the test_example is not an object")
-    cells = Row(row)
+    cells = Row(unwrapped(row))
     form = format_of(cells, columns.form)
     parts = form.read(cells, columns, habits)
     reading = Reading(form.name, *parts.taken)

@@ -13,7 +13,7 @@ from typing import Any
 from icotlib.data.cell_text import plain_numbers
 from icotlib.data.files import parse_line
 from icotlib.data.formats import BY_NAME, Columns, Habits
-from icotlib.data.forms import Reading, read_row
+from icotlib.data.forms import Reading, read_row, unwrapped
 from icotlib.data.habits import habits_of, plain_text
 from icotlib.data.json_rows import ForeignError, UnreadableError, json_document, json_lines
 from icotlib.data.tables import parquet_rows, table_rows
@@ -266,8 +266,8 @@ def _examples_of(
         raise row
     if isinstance(row, Example):
         return [_plain(row, habits)], LINES
-    if task is not None and _is_published(task, row):
-        return [_published(task, row)], Reading(task.name, ", ".join(task.json_columns))
+    if task is not None and _is_published(task, unwrapped(row)):
+        return [_published(task, unwrapped(row))], Reading(task.name, ", ".join(task.json_columns))
     return read_row(row, columns, habits)
 
 

@@ -3,13 +3,15 @@
 base            what a task is, and how its name finds it
 multiplication  n by m digits, in the papers' text
 parity          parity of a string of bits, the smallest example of a task
-prose           sentences about fictional concepts, which three tasks share
+prose           sentences about fictional concepts, which four tasks share
 random_graphs   random graphs by the published rule of ProsQA, and rows of questions about them
 graph_task      what two tasks about them share: sizes, draws, what is a question
 prosqa          which of two concepts a person is, by facts that form a random graph
 graph           the same with nodes as numbers
 twopaths        which of two concepts one of two paths of equal length leads to
-prontoqa        true or false, by deduction
+ontologies      random ontologies by the published rule of ProntoQA, and facts about them
+prontoqa        true or false, by deduction from such facts
+twopeople       true or false, by deduction about one of two people, whose facts are drawn alike
 word_problems   small problems in GSM8K's form, where the real files are not at hand
 questions       distinct questions of a task, for analysis
 

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from icotlib.tasks.base import PADDING, Task
+from icotlib.tasks.base import PADDING, Example, Task
 
 #: The people that facts and questions are about.
 PEOPLE = ("Alex", "Fae", "Max", "Polly", "Rex", "Sally", "Sam", "Stella")
@@ -57,6 +58,24 @@ def typeset(text: str) -> str:
 def split_sentences(text: str) -> list[str]:
     """The sentences of typeset text, each with its full stop."""
     return re.findall(r"[^.]+\.", text.replace(". ", "."))
+
+
+def statements_to_json(examples: Sequence[Example]) -> dict[str, Any]:
+    """ProntoQA's published form, `{"example1": {"test_example": {...}}, ...}`.
+
+    No examples in context. The statement to judge is in `query`, apart from the facts.
+    """
+    rows = {}
+    for i, example in enumerate(examples, 1):
+        facts, instruction, statement = example.question.partition("True or false :")
+        published = {
+            "question": typeset(facts.strip()),
+            "query": typeset(instruction + statement),
+            "chain_of_thought": split_sentences(typeset(example.chain)),
+            "answer": example.answer,
+        }
+        rows[f"example{i}"] = {"test_example": published}
+    return rows
 
 
 class ProseTask(Task):

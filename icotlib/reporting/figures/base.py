@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, PercentFormatter
+from matplotlib.ticker import LogFormatter, PercentFormatter, StrMethodFormatter
 
 from icotlib import paths
 
@@ -142,9 +142,9 @@ WITH_BARS = "exact match (bars: 95% intervals)"
 
 
 def plain_numbers(ax: Axes) -> None:
-    """Numbers of a logarithmic y axis as 2 and 0.5, not as powers of ten."""
-    for set_formatter in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
-        set_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+    """Numbers of a logarithmic y axis as 2 and 0.01, not as powers of ten."""
+    ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
 
 
 def percent(ax: Axes, label: str = "exact match") -> None:

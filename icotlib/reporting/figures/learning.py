@@ -111,7 +111,7 @@ def learning_curves(learning: pd.DataFrame) -> Figure:
     for ax in (left, right):
         ax.set_xlabel("training examples (thousands)")
         ax.set_xlim(left=0)
-    percent(right, "match, teacher-forced (dotted: training)")
+    percent(right, "teacher-forced match\n(dotted: training)")
     entries = left.get_legend_handles_labels()
     legend_outside(figure, *entries, loc="outside upper center", ncols=3)
     return figure
