@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import multiprocessing
 import os
 import platform
 import resource
@@ -13,6 +14,7 @@ import time
 
 import dask
 import pandas as pd
+import psutil
 import pytest
 import torch
 from dask.utils import parse_timedelta
@@ -335,6 +337,33 @@ def test_an_interrupt_writes_a_checkpoint(
     monkeypatch.setenv("ICOT_CLUSTER", two_workers)
     ensure(slow)
     same_numbers(run, undisturbed)
+
+
+def test_the_process_that_workers_are_copies_of_outlives_a_signal_to_the_group():
+    """Dask would take its copies for ended, and end them before they had written a checkpoint."""
+    if start_method() != "forkserver":
+        pytest.skip("workers are no copies here: each imports for itself")
+    assert handler_in_a_copy() == signal.SIG_DFL
+    children = psutil.Process().children()
+    [server] = [one for one in children if any("forkserver" in word for word in one.cmdline())]
+    for kind in (signal.SIGTERM, signal.SIGHUP):
+        server.send_signal(kind)
+    assert handler_in_a_copy() == signal.SIG_DFL
+    assert server in psutil.Process().children()
+
+
+def handler_in_a_copy():
+    """What a copy does on SIGTERM."""
+    context = multiprocessing.get_context("forkserver")
+    handlers = context.SimpleQueue()
+    asked = context.Process(target=tell, args=(handlers,))
+    asked.start()
+    asked.join()
+    return handlers.get()
+
+
+def tell(handlers):
+    handlers.put(signal.getsignal(signal.SIGTERM))
 
 
 def test_workers_are_waited_for_when_they_are_nobodys_children(runs_folder, slow, monkeypatch):

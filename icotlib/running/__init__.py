@@ -5,6 +5,7 @@ outcomes      jobs, and how they have ended
 cluster       that cluster: workers of this process, or a running one
 worker        what happens in a worker
 forking       processes that start as copies of one that has imported what they need
+forked        signals in that one
 launched      training in the processes that a launcher has started, as one team
 background    training in a process of its own, to be started, paused, resumed and stopped
 progress      progress bars, or lines of text, from run directories

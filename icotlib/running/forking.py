@@ -19,7 +19,7 @@ METHOD = "distributed.worker.multiprocessing-method"
 VARIABLES = {"distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": "1"}
 
 #: What the process imports, of which all others are copies.
-IMPORTED = ["icotlib.running.worker", "icotlib.planning.plan"]
+IMPORTED = ["icotlib.running.forked", "icotlib.running.worker", "icotlib.planning.plan"]
 
 
 def start_method() -> str:
