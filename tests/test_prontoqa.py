@@ -85,6 +85,8 @@ def test_a_question_by_hand():
         ("Each lempus is a wumpus", "Some lempus is a wumpus", "type at most 25 facts"),
         ("Each lempus is a wumpus", "Each lempus is an wumpus", "type at most 25 facts"),
         ("Max is shy", "Max is a wumpus", "type at most 25 facts"),
+        ("Max is shy", "lempus is shy", "type at most 25 facts"),
+        ("Max is shy", "Max is odd", "type at most 25 facts"),
         ("Zumpuses are shy", "Lempuses are shy", "in 2 to 2 steps"),  # proved in one
         ("Zumpuses are shy", "Wumpuses are shy", "both that Max is shy and that not"),
     ],

@@ -106,15 +106,16 @@ class ProntoQA(ProseTask):
             f"type at most {FACTS} facts that prove or disprove something in {self.least} to "
             f"{self.most} steps, and the question: {self.example_question}"
         )
-        if asked is None or not 0 < len(read) <= FACTS or any(0 in one[:2] for one in read):
+        known = 0 < len(read) <= FACTS and not any(0 in one[:2] for one in read)
+        if asked is None or asked[1] not in PEOPLE or not known:
             raise ValueError(wrong)
         columns = np.zeros((4, FACTS), dtype=int)
         columns[:, : len(read)] = np.array(read).T
-        words = [self._number.get(asked[i], 0) for i in (1, 3)]
+        words = [self._number[asked[1]], self._number.get(asked[3], 0)]
         row = np.concatenate([*columns, words, [bool(asked[2])]])[None]
         hops = int((self._proof(row) != PADDING).sum()) - 1
         # Rendered again it must equal the typed text, so that nothing in it was ignored.
-        fits = 0 not in words and self.least <= hops <= self.most
+        fits = words[1] > 0 and self.least <= hops <= self.most
         if not fits or self.text(self.render(row))[0].question != text:
             raise ValueError(wrong)
         far, _ = self._reached(row)
