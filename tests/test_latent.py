@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import re
 from types import SimpleNamespace
 
@@ -45,7 +46,8 @@ from icotlib.reporting.speed import measure_speed
 from icotlib.runs import Run
 from icotlib.tasks import Example, get_task
 from icotlib.tasks.questions import draw_questions
-from icotlib.training.trainer import train
+from icotlib.training import optim
+from icotlib.training.trainer import Trainer, train
 from tests.helpers import TINY_SIZES
 
 SEPARATOR, QUESTION, WIDTH = 1, 5, 9
@@ -533,6 +535,26 @@ def test_a_curriculum_without_first_steps_has_no_stage_0(runs_folder):
     run = train(config_of("coconut", **{"latent.first_steps": 0}))
     assert run.stages.removed.tolist() == [3, 6, 8]
     assert run.stages.train_steps.tolist() == [2, 4, 12]
+
+
+def test_the_optimizer_is_reset_at_every_stage_and_at_every_epoch(runs_folder, monkeypatch):
+    seen, take_step = [], Trainer.step
+    monkeypatch.setattr(optim, "reset", lambda optimizers: seen.append("reset"))
+
+    def step(trainer, number):
+        seen.append(number)
+        take_step(trainer, number)
+
+    def before_steps(**settings):
+        seen.clear()
+        train(config_of("coconut", **settings))
+        return [after for before, after in itertools.pairwise(seen) if before == "reset"]
+
+    monkeypatch.setattr(Trainer, "step", step)
+    assert before_steps() == [2, 4, 6]
+    assert before_steps(**{"latent.reset_every": 5}) == [2, 4, 5, 6, 10]
+    with pytest.raises(ConfigError, match="reset_optimizer=false never resets it"):
+        config_of("coconut", **{"latent.reset_every": 5, "latent.reset_optimizer": False})
 
 
 @pytest.mark.parametrize("method", RUNS)

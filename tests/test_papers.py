@@ -186,12 +186,12 @@ def test_typical_lengths_are_those_of_the_authors_files(reference):
 
 def test_every_number_of_the_relatives_is_a_run_of_its_own():
     configs = {name: result.config() for name, result in RELATIVE_RESULTS.items()}
-    assert len(configs) == 16
+    assert len(configs) == 22
     assert len({config.run_name for config in configs.values()}) == len(configs)
     for name, config in configs.items():
         method, task, _ = name.split("/")
         variants = ("pause-as-thought", "no-curriculum", "without-thought")
-        assert config.method == ("coconut" if method in variants else method)
+        assert config.method == ("coconut" if method in variants else method.replace("-", "_"))
         assert (config.data.path == GSM8K) == (task == "gsm8k")
         assert config.preset == "paper"
         assert RELATIVE_RESULTS[name].doubtful  # from secondary copies
@@ -217,6 +217,16 @@ def test_coconut_has_the_curriculum_of_its_paper():
     prosqa = get_paper_result("coconut/prosqa/gpt2").config()
     assert prosqa.train.steps == 50 * 140
     assert prosqa.latent.steps_per_stage == 5 * 140
+    assert prosqa.latent.reset_every == 140  # a new optimizer at every epoch
+
+
+def test_the_baselines_of_coconuts_table_have_its_budget():
+    for method in ("explicit-cot", "no-cot", "icot-si"):
+        config = get_paper_result(f"{method}/prontoqa/gpt2").config()
+        assert config.train.steps == 50 * 71
+        assert config.train.batch_size == 128
+    assert config.removal.schedule == "linear"
+    assert (config.removal.pace, config.removal.steps_per_epoch) == (8.0, 71)
 
 
 def test_codi_has_the_settings_of_its_paper():

@@ -1,5 +1,8 @@
 """Numbers of Coconut's and CODI's tables as runs: `icot train coconut/gsm8k/gpt2`.
 
+Coconut's table has explicit CoT, No CoT and ICoT-SI beside its own methods; on GSM8K these are
+named `*/gsm8k/*` for arXiv 2405.14838, with that paper's settings.
+
 Settings are those of the authors' configs, as far as they are known here; the rest is listed in
 `PaperResult.assumed`. All numbers are from secondary copies.
 """
@@ -8,7 +11,7 @@ import math
 from typing import Any
 
 from icotlib.config import RunConfig, parse_overrides
-from icotlib.experiments.base import make
+from icotlib.experiments.base import PAPER_REMOVAL, make
 from icotlib.experiments.papers import PaperResult
 from icotlib.models.known_sizes import GSM8K, MODELS
 
@@ -33,8 +36,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "without-thought": {"latent.places_per_stage": 0, "latent.markers": False},
 }
 
+#: Rows of Coconut's table that write a chain, learn from one, or have none.
+WRITTEN = {"explicit-cot": "explicit_cot", "no-cot": "no_cot", "icot-si": "icot_si"}
+
 #: Examples of a step: 32 on each of four GPUs (Coconut), or 128 (CODI).
 BATCH = 128
+
+
+#: Rows whose runs are named by more than their method.
+LABELLED = ("pause-as-thought", *VARIANTS)
 
 
 class RelativeResult(PaperResult):
@@ -46,7 +56,10 @@ class RelativeResult(PaperResult):
 
     def config(self, seed: int = 0, overrides: Any = None) -> RunConfig:
         """The run with the authors' settings, under the user's overrides."""
-        own = {"codi": self._codi, "pause": self._pause}.get(self.method, self._coconut)()
+        settings = {"codi": self._codi, "pause": self._pause} | dict.fromkeys(
+            WRITTEN, self._written
+        )
+        own = settings.get(self.method, self._coconut)()
         return make("paper", seed, parse_overrides(overrides), self._shared() | own)
 
     @property
@@ -55,10 +68,9 @@ class RelativeResult(PaperResult):
 
     def _shared(self) -> dict[str, Any]:
         settings: dict[str, Any] = {
-            "label": self.method if "-" in self.method else "",
+            "label": self.method if self.method in LABELLED else "",
             "model.pretrained": MODELS[self.model][0],
             "data.train_examples": EXAMPLES[self.task],
-            "latent.step_end": STEP_END[self.task],
             "optim.lr": 1e-4,
             "optim.weight_decay": 0.01,
             "optim.clip": 0.0,
@@ -66,6 +78,8 @@ class RelativeResult(PaperResult):
             "train.precision": "bf16" if self.method == "codi" else "fp32",
             "train.eval_every": self._epoch,
         }
+        if self.method not in WRITTEN:
+            settings["latent.step_end"] = STEP_END[self.task]
         if self.task != "gsm8k":
             return settings | {"data.task": TASK[self.task]}
         settings |= {"data.path": GSM8K, "data.train_examples": None}
@@ -81,8 +95,20 @@ class RelativeResult(PaperResult):
             "latent.units_per_stage": SENTENCES[self.task],
             "latent.first_steps": epochs * self._epoch,
             "latent.steps_per_stage": epochs * self._epoch,
+            "latent.reset_every": self._epoch,
             "train.steps": in_all * self._epoch,
         } | VARIANTS.get(self.method, {})
+
+    def _written(self) -> dict[str, Any]:
+        """The baselines with tokens alone, for as many epochs as Coconut has."""
+        own = {
+            "method": WRITTEN[self.method],
+            "train.steps": CURRICULUM[self.task][3] * self._epoch,
+        }
+        if self.method == "icot-si":
+            pace = {"removal.steps_per_epoch": self._epoch, "removal.warmup_steps": 0}
+            return own | PAPER_REMOVAL | pace
+        return own | ({"removal.keep_positions": False} if self.method == "no-cot" else {})
 
     def _pause(self) -> dict[str, Any]:
         stages, _, places, in_all = CURRICULUM[self.task]
@@ -108,7 +134,8 @@ _DECAY = "linear decay in place of the cosine"
 _ALL_ANSWERS = "questions with negative answers, or answers that are no number, are trained on too"
 _GENERATED = "the generated task in place of the published file (icot evaluate reads that)"
 _BF16 = "precision (bf16)"
-_RESET = "the optimizer is reset at each stage, there at each epoch"
+_EPOCHS = "epochs and rate (Coconut's, 50 and 1e-4)"
+_PACE = "pace of the removal (8 tokens an epoch and smoothing 4, as in arXiv 2405.14838)"
 
 
 def _results() -> list[RelativeResult]:
@@ -119,16 +146,20 @@ def _results() -> list[RelativeResult]:
         "without-thought": {"gsm8k": 0.216, "prosqa": 0.955, "prontoqa": 0.999},
         "pause": {"gsm8k": 0.164, "prosqa": 0.759, "prontoqa": 0.777},
         "codi": {"gsm8k": 0.437},
+        "explicit-cot": {"prosqa": 0.775, "prontoqa": 0.988},
+        "no-cot": {"prosqa": 0.767, "prontoqa": 0.938},
+        "icot-si": {"prosqa": 0.982, "prontoqa": 0.998},
     }
     found = []
     for method, row in table.items():
         for task, published in row.items():
-            staged = method not in ("pause", "codi")
+            staged = method not in ("pause", "codi", *WRITTEN)
             assumed = [_BF16] if method == "codi" else []
             assumed += [_FIRST] if task == "gsm8k" and staged else []
             assumed += [_GENERATED] if task != "gsm8k" else []
             assumed += [_PAUSES] if method == "pause" else []
-            assumed += [_RESET] if staged else []
+            assumed += [_EPOCHS] if method in WRITTEN else []
+            assumed += [_PACE] if method == "icot-si" else []
             assumed += [_DECAY, _ALL_ANSWERS] if method == "codi" else []
             named = (method, task, "gpt2", published)
             found.append(RelativeResult(*named, doubtful=True, assumed=tuple(assumed)))

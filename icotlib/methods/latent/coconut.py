@@ -2,7 +2,8 @@
 
 Training begins with the whole chain. Stage by stage, one more of its steps is replaced by latent
 places, whose thoughts are the model's own last hidden states, until nothing of the chain is left.
-Where it differs from the published method: the optimizer is reset at every stage, not every epoch.
+By default the optimizer is reset at every stage, and not at every epoch as the authors do
+(`latent.reset_every`).
 """
 
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from icotlib.methods.base import register
 from icotlib.methods.latent.curriculum import Curriculum
 from icotlib.methods.latent.method import LatentMethod
 from icotlib.methods.latent.settings import CoconutSettings
+from icotlib.methods.micro_batches import StageChange
 from icotlib.methods.schedule import Schedule
 
 
@@ -37,7 +39,12 @@ class Coconut(LatentMethod):
                 f"latent.rounds refines recycled states, and latent.content is "
                 f"{config.latent.content!r}: set latent.rounds=null, or latent.content=recycled"
             )
-
+        if config.latent.reset_every is not None and not config.latent.reset_optimizer:
+            raise ConfigError(
+                "latent.reset_every sets when the optimizer is reset, and "
+                "latent.reset_optimizer=false never resets it: set latent.reset_every=null, or "
+                "latent.reset_optimizer=true"
+            )
         if config.latent.step_weight and config.latent.content != "recycled":
             raise ConfigError(
                 "latent.step_weight teaches recycled states to stand for steps, and latent.content "
@@ -70,3 +77,9 @@ class Coconut(LatentMethod):
     def units_per_place(cls, config: RunConfig, places: int, longest: int) -> float:
         latent = config.latent
         return latent.units_per_stage / max(1, latent.places_per_stage)
+
+    def begin_step(self, step: int) -> StageChange:
+        change, latent = super().begin_step(step), self.config.latent
+        between = latent.reset_every is not None and step > 0 and step % latent.reset_every == 0
+        resets = latent.reset_optimizer and (change.ended is not None or between)
+        return change._replace(reset_optimizer=resets)

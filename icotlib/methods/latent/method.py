@@ -26,7 +26,7 @@ from icotlib.methods.latent.step_decoder import (
     step_lengths,
     step_tokens,
 )
-from icotlib.methods.micro_batches import BatchAccuracy, MicroBatch, StageChange, token_loss
+from icotlib.methods.micro_batches import BatchAccuracy, MicroBatch, token_loss
 from icotlib.methods.schedule import draw_removal
 from icotlib.models.adapters import add_adapters
 from icotlib.models.build import build_model
@@ -189,11 +189,6 @@ class LatentMethod(Method):
         return super().parameters() - (0 if decoder is None else count_parameters(decoder))
 
     # --- stages ---
-
-    def begin_step(self, step: int) -> StageChange:
-        change = super().begin_step(step)
-        resets = getattr(self.config.latent, "reset_optimizer", False)
-        return change._replace(reset_optimizer=resets and change.ended is not None)
 
     def show_stage(self, removed: int, model: Any = None) -> None:
         """Give a model the places of a removal stage."""

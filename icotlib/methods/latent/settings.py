@@ -65,6 +65,13 @@ class CoconutSettings(ThoughtSettings):
         high=1,
     )
     reset_optimizer: bool = setting(True, "Clear the optimizer's moments at every new stage.")
+    reset_every: int | None = setting(
+        None,
+        "Clear the optimizer's moments also after every so many steps (the authors: at every "
+        "epoch). null: at new stages alone.",
+        low=1,
+        high=MOST_STEPS,
+    )
     markers: bool = setting(
         True,
         "Put <start> and <end> around the places. false: a place stands where the step that it "
