@@ -334,6 +334,42 @@ def test_every_phase_of_distillation_trains_adapters(
     assert not any("lora" in name or "base_layer" in name for name in plain)
 
 
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+@pytest.mark.parametrize("method", ["coconut", "codi"])
+def test_the_decoder_of_sim_cot_has_adapters_of_its_own(
+    runs_folder, pretrained, own_data, method, architecture
+):
+    """Both models keep their first weights; what is saved is the merged model alone."""
+    settings = {name: x for name, x in SMALL.items() if not name.startswith("removal.")}
+    settings |= {"method": method, "latent.step_weight": 1.0, "data.path": own_data} | LORA
+    if method == "coconut":
+        settings |= {"latent.first_steps": 1, "latent.steps_per_stage": 1}
+    folder = pretrained(architecture, tokenizer=bytes_tokenizer(TEXTS))
+    config = RunConfig().override(settings | {"model.pretrained": folder})
+    (planned,) = plan(config, speed="1")
+    trainer = Trainer(config, Run.of(config))
+    model, decoder = trainer.model.language_model, trainer.model.step_decoder.language_model
+    parts = [dict(part.named_parameters()) for part in (model, decoder)]
+    assert parts[0].keys() == parts[1].keys()
+    first = [{name: x.clone() for name, x in part.items()} for part in parts]
+    trained = sum(x.numel() for x in trainer.model.parameters() if x.requires_grad)
+    held = sum(x.numel() for x in trainer.model.parameters())
+    assert planned.cost.state == 4 * (held + 3 * trained)
+    assert planned.cost.parameters == trainer.method.parameters() < held
+    trainer.train()
+    run = Run.of(config)
+    for part, before in zip(parts, first, strict=True):
+        moved = {name for name, x in part.items() if not torch.equal(x, before[name])}
+        assert moved
+        assert all("lora_" in name for name in moved)
+    assert answers_again(run) == last_samples(run)
+    assert not any("lora" in name or "step_decoder" in name for name in weights_of(run))
+
+
+def weights_of(run: Run) -> dict[str, torch.Tensor]:
+    return load_file(run.weights() / "model.safetensors")
+
+
 def weights_size(run: Run) -> int:
     return sum(path.stat().st_size for path in run.weights().glob("*.safetensors"))
 

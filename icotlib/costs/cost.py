@@ -33,15 +33,14 @@ def run_sizes(config: RunConfig, source: LengthSource) -> RunSizes:
         language = model_sizes(AutoModelForCausalLM.from_config(text, trust_remote_code=False))
         model = config.spec.meta_model(config, text)
         own = config.spec.own_sizes(config, model)
-        dropped = own.get("dropped", 0)
-        saved = count_parameters(model) - dropped
+        saved = count_parameters(model) - config.spec.dropped(model)
         if config.model.lora:
             config.spec.adapt(config, model)
     if config.model.lora and config.spec.saves_adapters:
         saved = sum(x.numel() for x in model.parameters() if x.requires_grad)
     return RunSizes(
         language=language,
-        parameters=count_parameters(model) - dropped,
+        parameters=count_parameters(model) - config.spec.dropped(model),
         trained=sum(x.numel() for x in model.parameters() if x.requires_grad),
         saved=saved,
         state=_state_bytes(config, model) + 4 * own.get("frozen", 0),

@@ -47,6 +47,11 @@ class Plannable:
         add_adapters(model, config.model.lora)
 
     @classmethod
+    def dropped(cls, model: nn.Module) -> int:
+        """The parameters of parts that are dropped after training."""
+        return 0
+
+    @classmethod
     def own_sizes(cls, config: RunConfig, model: nn.Module) -> dict[str, int]:
         """Sizes that `step_cost` needs beyond those of a language model."""
         return {}

@@ -56,8 +56,6 @@ class LatentMethod(Method):
                 f"{cls.name} reads thoughts from a cache, which gradient checkpointing turns off: "
                 "set train.gradient_checkpointing=false"
             )
-        if config.model.lora and cls.step_weight(config):
-            raise ConfigError("latent.step_weight trains a decoder beside the model: not with LoRA")
 
     @classmethod
     def input_format(cls, config: RunConfig) -> InputFormat:
@@ -150,10 +148,10 @@ class LatentMethod(Method):
                 "batch: set latent.uniform_prob=0, or take attention layers alone with "
                 "latent.markers=true"
             )
-        if config.model.lora:
-            self.adapt(config, model)
         if self.step_weight(config):
             model.add_module(AUXILIARY, StepDecoder(model.language_model))
+        if config.model.lora:
+            self.adapt(config, model)
         return model
 
     @classmethod
@@ -171,22 +169,29 @@ class LatentMethod(Method):
 
     @classmethod
     def adapt(cls, config: RunConfig, model: Any) -> None:
-        add_adapters(model.language_model, config.model.lora)
+        """The decoder of SIM-CoT gets adapters too: their rates suit no whole weights."""
+        decoder = _step_decoder(model)
+        for part in [model, *([] if decoder is None else [decoder])]:
+            add_adapters(part.language_model, config.model.lora)
 
     @property
     def step_decoder(self) -> StepDecoder | None:
         """SIM-CoT's decoder, where there is one."""
-        return getattr(self.accelerator.unwrap_model(self.model), AUXILIARY, None)
+        return _step_decoder(self.accelerator.unwrap_model(self.model))
 
     def merged_weights(self) -> dict[str, Tensor] | None:
         merged = super().merged_weights()
         if self.step_decoder is None:
             return merged
-        return without_part(self.model.state_dict(), AUXILIARY)
+        return without_part(merged or self.model.state_dict(), AUXILIARY)
+
+    @classmethod
+    def dropped(cls, model: nn.Module) -> int:
+        decoder = _step_decoder(model)
+        return 0 if decoder is None else count_parameters(decoder)
 
     def parameters(self) -> int:
-        decoder = self.step_decoder
-        return super().parameters() - (0 if decoder is None else count_parameters(decoder))
+        return super().parameters() - self.dropped(self.accelerator.unwrap_model(self.model))
 
     # --- stages ---
 
@@ -302,11 +307,6 @@ class LatentMethod(Method):
         return model
 
     @classmethod
-    def own_sizes(cls, config: RunConfig, model: nn.Module) -> dict[str, int]:
-        decoder = getattr(model, AUXILIARY, None)
-        return {} if decoder is None else {"dropped": count_parameters(decoder)}
-
-    @classmethod
     def step_cost(
         cls,
         config: RunConfig,
@@ -334,6 +334,10 @@ class LatentMethod(Method):
         at = torch.full((shape.rows,), shape.question - 1)
         output = cast(Any, model)(inputs.ids, at=at, logits_to_keep=inputs.logits_to_keep)
         return token_loss(output.logits, inputs)
+
+
+def _step_decoder(model: Any) -> StepDecoder | None:
+    return getattr(model, AUXILIARY, None)
 
 
 def _planned_longest(config: RunConfig) -> int:
