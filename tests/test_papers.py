@@ -4,7 +4,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from icotlib.cli import main
-from icotlib.costs.lengths import GSM8K_CHAIN, GSM8K_QUESTION, NominalLengths
+from icotlib.costs.lengths import TYPICAL, NominalLengths
 from icotlib.data.files import read_examples
 from icotlib.data.layout import Layout
 from icotlib.errors import ConfigError
@@ -13,6 +13,9 @@ from icotlib.experiments.published import get_paper_result
 from icotlib.experiments.relatives import RELATIVE_RESULTS
 from icotlib.methods.stepwise.schedules import make_schedule
 from icotlib.models.known_sizes import GSM8K
+from icotlib.planning.plan import plan
+from icotlib.tasks import get_task
+from icotlib.tasks.questions import draw_questions
 
 
 def test_every_number_is_a_run_of_its_own():
@@ -175,10 +178,25 @@ def test_typical_lengths_are_those_of_the_authors_files(reference):
         made = NominalLengths(get_paper_result(f"icot-si/{task}/gpt2").config()).batches(0)
         for name in ("question", "chain", "total"):
             assert set(getattr(real, name).tolist()) == set(getattr(made, name).tolist())
-    examples = read_examples(reference / "gsm8k" / "valid.txt")
-    real = layout.encode(examples).total.double()
-    mean = sum(GSM8K_QUESTION + GSM8K_CHAIN) / 10 + 6
-    assert mean == pytest.approx(real.mean().item(), rel=0.02)
+    by_steps = Layout(layout.tokenizer, True, ">>")
+    check_typical(GSM8K, by_steps, read_examples(reference / "gsm8k" / "valid.txt"))
+
+
+@pytest.mark.parametrize("task", ["prosqa-23", "prontoqa-5"])
+def test_typical_lengths_are_those_of_the_generated_questions(reference, task):
+    tokenizer = AutoTokenizer.from_pretrained(reference / "gpt2-tokenizer")
+    examples = draw_questions(get_task(task), 400).examples()
+    check_typical(task, Layout(tokenizer, True, "."), examples)
+
+
+def check_typical(data, layout, examples):
+    """Their means are those of real examples, and their steps divide whole chains."""
+    real, typical = layout.encode(examples), TYPICAL[data]
+    mean = sum(typical.question + typical.chain) / 10 + typical.rest
+    assert mean == pytest.approx(real.total.double().mean().item(), rel=0.02)
+    assert typical.step_ends()[:, -1].tolist() == list(typical.chain)
+    steps = real.removal_units.double().mean().item()
+    assert sum(typical.steps) / 10 == pytest.approx(steps, abs=0.2)
 
 
 # --- Coconut and CODI --------------------------------------------------------------------------
@@ -235,3 +253,19 @@ def test_codi_has_the_settings_of_its_paper():
     assert (config.latent.places, config.latent.distill_weight) == (6, 1.0)
     assert (config.optim.lr, config.optim.weight_decay, config.optim.clip) == (3e-3, 0.1, 2.0)
     assert config.train.steps == 40 * 3013
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["coconut/gsm8k/gpt2", "codi/gsm8k/gpt2", "pause/prontoqa/gpt2", "icot-si/prosqa/gpt2"],
+)
+def test_a_run_of_the_relatives_is_planned_without_hub_or_data(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = get_paper_result(name).config()
+    (planned,) = plan(config, speed="h100")
+    assert planned.steps == config.train.steps
+    ends = [removed for _, removed in planned.stages]
+    if name.startswith("coconut"):
+        assert ends == [0, 1, 2, 3, 8]  # all of the longest chain's steps after the third stage
+    assert planned.cost.trained <= planned.cost.parameters
+    assert bool(config.model.lora) == (planned.cost.trained < 1e8)
