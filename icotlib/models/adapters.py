@@ -3,6 +3,7 @@
 import copy
 import importlib
 import inspect
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -32,7 +33,9 @@ def add_adapters(model: PreTrainedModel, settings: dict[str, Any]) -> PreTrained
             )
     settings = {"target_modules": "all-linear", "task_type": "CAUSAL_LM"} | settings
     try:
-        model.add_adapter(peft.LoraConfig(**settings))
+        with warnings.catch_warnings():  # peft sets it for each layer, as GPT-2's Conv1D needs
+            warnings.filterwarnings("ignore", message="fan_in_fan_out")
+            model.add_adapter(peft.LoraConfig(**settings))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"model.lora: {error}") from None
     for parameter in model.parameters():
