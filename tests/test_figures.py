@@ -159,6 +159,15 @@ DRAWN = {
             replacement=["other", "mean", "noise", "zero"], place=[0, 1], answers=["own", "other"]
         ).assign(effect=0.5, low=0.4, high=0.6)
     ),
+    "followed_thoughts": lambda: figures.followed_thoughts(
+        made_scores(
+            replacement=["other", "mean", "noise", "zero"],
+            place=[0, 1],
+            model=["Coconut", "CODI"],
+            answers=["own", "other"],
+            seed=[10, 11, 12],
+        ).assign(accuracy=0.5, n=200, answered=0.8)
+    ),
     "headline": lambda: figures.headline(made_table(), made_learning()),
     "accuracy_vs_removed": lambda: figures.accuracy_vs_removed(made_table()),
     "accuracy_vs_seconds": lambda: figures.accuracy_vs_seconds(made_learning()),

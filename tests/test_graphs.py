@@ -186,6 +186,24 @@ def test_the_answer_is_the_other_candidate_once_another_root_is_asked_about(name
     assert changed >= 95
 
 
+@pytest.mark.parametrize("name", ["prosqa-23", "graph-23-frontier"])
+def test_a_corrupted_question_has_a_root_that_leads_to_the_other_candidate_alone(name):
+    task = get_task(name)
+    questions = drawn(task, 300)
+    corrupted, found = task.corrupted(questions)
+    assert found.sum() > 250
+    assert np.array_equal(corrupted[~found], questions[~found])
+    assert np.array_equal(corrupted[:, 1:], questions[:, 1:])
+    before, after = (task.text(task.render(one[found])) for one in (questions, corrupted))
+    for own, other in zip(before, after, strict=True):
+        edges, root, candidates = graph_of(other)
+        far = distances(edges, root)
+        assert (
+            set(candidates) & set(far) == {answer_of(other)} == set(candidates) - {answer_of(own)}
+        )
+        assert 1 <= far[answer_of(other)] <= task.steps[1]
+
+
 @pytest.mark.parametrize("name", ["prosqa-23", "graph-23"])
 def test_the_order_of_the_candidates_decides_nothing(name):
     task = get_task(name)

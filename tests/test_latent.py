@@ -6,6 +6,7 @@ import itertools
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -28,6 +29,7 @@ from icotlib.interp.effects import effect_over_questions
 from icotlib.interp.geometry import attention
 from icotlib.interp.patching import patch_pairs
 from icotlib.interp.probing import visible_input
+from icotlib.interp.questions import corrupted_pairs
 from icotlib.interp.report import probe_with_controls
 from icotlib.interp.thoughts import head_table, replacement_table, thought_probes, thoughts_of
 from icotlib.interp.variables import variables_of
@@ -815,6 +817,30 @@ def test_answers_follow_thoughts_that_alone_tell_the_questions_apart(trained):
     assert (table.n == (own != other).any(dim=1).sum().item()).all()  # questions, not symbols
     with pytest.raises(ConfigError, match="has no latent places"):
         thoughts_of(StageModel.of(trained["coconut"], 0), questions)
+
+
+def test_thoughts_of_questions_of_unequal_lengths_are_those_of_each_alone(runs_folder):
+    """On graphs, whose questions differ in length; the corrupted question has another root."""
+    few = {"train.steps": 4, "data.growth_steps": 1, "latent.first_steps": 0}
+    few["latent.steps_per_stage"] = 1
+    model = StageModel.of(train(on_graphs("coconut", "smoke", 0, few)))
+    questions = draw_questions(get_task("graph-12-frontier"), 30, seed=0)
+    found = thoughts_of(model, questions)
+    for row in (0, 7, 29):
+        alone = thoughts_of(model, questions[np.array([row])])
+        assert torch.allclose(found[row], alone[0], atol=1e-5)
+    clean, corrupted = corrupted_pairs(questions)
+    assert (clean.questions[:, 1:] == corrupted.questions[:, 1:]).all()
+    assert (clean.rendered.answer != corrupted.rendered.answer).all()
+    table = replacement_table(model, questions, each_place=False)
+    apart = 0
+    for row in range(len(clean)):
+        own, other = (
+            model.teacher_forced_answer(model.inputs(one), model.answer_positions(one))
+            for one in (clean[np.array([row])], corrupted[np.array([row])])
+        )
+        apart += not torch.equal(own, other)
+    assert (table.n == apart).all()
 
 
 def test_symbols_of_one_question_are_no_further_evidence():

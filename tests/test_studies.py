@@ -276,7 +276,18 @@ def test_methods_are_compared_at_equal_seconds_and_at_equal_examples(runs_folder
 
 
 @pytest.mark.parametrize(
-    "name", ["methods", "contents", "stability", "four_digits", "inside", "das", "shifts", "stages"]
+    "name",
+    [
+        "methods",
+        "contents",
+        "stability",
+        "four_digits",
+        "inside",
+        "das",
+        "shifts",
+        "stages",
+        "thoughts",
+    ],
 )
 def test_rows_of_a_table_that_takes_arms_name_them(name):
     study = get_study(name)
@@ -293,6 +304,29 @@ def test_rows_of_a_table_that_takes_arms_name_them(name):
         for x in members
     ]
     assert study.arms_of(pd.DataFrame(rows)).tolist() == [x.arm for x in members]
+
+
+def test_thoughts_that_decide_the_answer_are_told_from_those_that_do_not(runs_folder):
+    few = {"train.steps": 40, "data.test_examples": 20, "train.eval_every": 40}
+    answer = icot.study("thoughts", "smoke", seeds=[10], overrides=few)
+    table = answer.table
+    assert set(table.model) == {"Coconut", "SIM-CoT (Coconut)", "CODI"}
+    assert set(table.task) == {"graph-12-frontier"}
+    assert table.groupby("model").place.nunique().gt(2).all()  # all of them, and each
+    blind = "answers no question otherwise than the question whose thoughts it gets"
+    assert all(blind in said or "Too few seeds" in said for said in answer.words[:3])
+    answer.figure.canvas.draw()
+    again = icot.study("thoughts", "smoke", seeds=[10], overrides=few)
+    pd.testing.assert_frame_equal(table, again.table)  # kept with its runs
+    seeds = [table.assign(seed=seed, accuracy=0.5, n=400) for seed in (10, 11, 12)]
+    shown = pd.concat(seeds, ignore_index=True)
+    followed = (shown.model == "Coconut") & (shown.replacement == "other")
+    shown.loc[followed & (shown.answers == "other"), "accuracy"] = 0.99
+    said = get_study("thoughts").words([], shown)
+    assert "The difference: 49.0 points" in said[0]
+    assert "do not show that answers follow thoughts" in said[1]
+    on_digits = get_study("thoughts").members("smoke", [10], {"data.task": "mult-1x2"})
+    assert {member.config.task for member in on_digits} == {"mult-1x2"}
 
 
 def test_contents_of_places_share_one_curriculum(runs_folder):

@@ -98,6 +98,17 @@ def minimal_pairs(
     return questions[found], replace(questions, questions=corrupted[found])
 
 
+def corrupted_pairs(questions: QuestionSet) -> tuple[QuestionSet, QuestionSet]:
+    """Clean questions, and corrupted ones as their task has them (`Task.corrupted`).
+
+    A question is left out whose task has no corrupted one, or one that was trained on.
+    """
+    task = questions.task
+    corrupted, found = task.corrupted(questions.questions)
+    found &= ~is_in_sorted(drawn_keys(task, corrupted), questions.trained_on)
+    return questions[found], replace(questions, questions=corrupted[found])
+
+
 def separator_position(model: StageModel, questions: QuestionSet) -> int:
     """The position of the separator after the question, the last one before anything is written."""
     return int(model.encode(questions[:2]).question[0]) - 1

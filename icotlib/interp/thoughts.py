@@ -4,18 +4,21 @@ Thoughts enter a model as input embeddings (`icotlib.methods.latent.model`). The
 states that they are, and replaced before the model reads them.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pandas as pd
 import torch
 from torch import Tensor
 
+from icotlib.data.inputs import LMBatch
 from icotlib.errors import ConfigError
 from icotlib.evaluation import interventions
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.interp.effects import effect_over_questions, effect_size
 from icotlib.interp.probing import probe_grid, probe_grid_and_shuffled
+from icotlib.interp.questions import corrupted_pairs
 from icotlib.interp.report import aligned, stands_out
 from icotlib.interp.variables import Variable
 from icotlib.methods.latent.model import LatentModel
@@ -42,14 +45,43 @@ def latent_model(model: StageModel) -> LatentModel:
     return found
 
 
+class Form(NamedTuple):
+    """Questions whose sequences have the same lengths, so that one forward pass takes them."""
+
+    #: Their numbers among all questions.
+    rows: Tensor
+    inputs: LMBatch
+    #: The positions whose next token is a symbol of the answer.
+    positions: Tensor
+
+
+def forms_of(model: StageModel, questions: QuestionSet) -> list[Form]:
+    """Questions by the lengths of their sequences."""
+    batch = model.encode(questions)
+    lengths = torch.stack([batch.question, batch.chain, batch.total], dim=1)
+    kinds, kind = lengths.unique(dim=0, return_inverse=True)
+    found = []
+    for number in range(len(kinds)):
+        rows = (kind == number).nonzero()[:, 0]
+        part = questions[rows.numpy()]
+        found.append(Form(rows, model.inputs(part), model.answer_positions(part)))
+    return found
+
+
 @torch.no_grad()
 def thoughts_of(model: StageModel, questions: QuestionSet) -> Tensor:
     """The thoughts of some questions, `[n, places, d]`, fp32, on the CPU."""
-    latent, found = latent_model(model), []
+    latent, found, forms = latent_model(model), [], forms_of(model, questions)
     with training_precision(model.precision, latent):
-        for _, part in interventions.split(model.inputs(questions)):
-            found.append(latent(part.ids, logits_to_keep=1).thoughts.float().cpu())
-    return torch.cat(found)
+        for form in forms:
+            for _, part in interventions.split(form.inputs):
+                found.append(latent(part.ids, logits_to_keep=1).thoughts.float().cpu())
+    return _in_order(found, forms)
+
+
+def _in_order(found: Sequence[Tensor], forms: Sequence[Form]) -> Tensor:
+    """What was found form by form, in the order of the questions."""
+    return torch.cat(list(found))[torch.cat([form.rows for form in forms]).argsort()]
 
 
 @torch.no_grad()
@@ -152,11 +184,13 @@ def best_thoughts(probes: pd.DataFrame) -> pd.DataFrame:
 def replacement_table(
     model: StageModel, questions: QuestionSet, each_place: bool = True, seed: int = 0
 ) -> pd.DataFrame:
-    """Whether answers change, and follow the other question, when thoughts are replaced.
+    """Whether answers change, and follow another question, when thoughts are replaced.
 
-    Answers are teacher-forced, at the run's precision. Question i gets the thoughts of question
-    i + 1 (`other`), their mean over questions (`mean`), noise of their norm (`noise`), or zeros.
-    Only symbols count in which the unchanged answers of both questions differ.
+    Answers are teacher-forced, at the run's precision. A question gets the thoughts of its
+    corrupted one (`other`: on graphs the same graph with another root, which leads to the other
+    candidate, and elsewhere another question; `corrupted_pairs`), the mean over questions (`mean`),
+    noise of the thoughts' norm (`noise`), or zeros. Only symbols count in which the unchanged
+    answers of both questions differ.
 
     Args:
         each_place: replace single places as well as all of them; thoughts behind a replaced place
@@ -167,31 +201,42 @@ def replacement_table(
         as they were; `other`: that become the other question's), effect, low, high (of a bootstrap
         over questions), n (questions whose answer differs from the other one's).
     """
-    latent, thoughts = latent_model(model), thoughts_of(model, questions)
-    inputs, positions = model.inputs(questions), model.answer_positions(questions)
+    questions, corrupted = corrupted_pairs(questions)
+    thoughts, forms = thoughts_of(model, questions), forms_of(model, questions)
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(thoughts.shape, generator=generator)
     new = {
-        "other": thoughts.roll(-1, dims=0),
+        "other": thoughts_of(model, corrupted),
         "mean": thoughts.mean(dim=0, keepdim=True).expand_as(thoughts),
         "noise": drawn / drawn.norm(dim=-1, keepdim=True) * thoughts.norm(dim=-1, keepdim=True),
         "zero": torch.zeros_like(thoughts),
     }
+    own, other = _answers(model, forms), _answers(model, forms_of(model, corrupted))
     rows = []
-    with training_precision(model.precision, latent):
-        own = model.teacher_forced_answer(inputs, positions)
-        other = own.roll(-1, dims=0)
-        for name in REPLACEMENTS:
-            for place in range(thoughts.shape[1] + 1 if each_place else 1):
-                found = []
-                for part, batch in interventions.split(inputs):
-                    with latent.edited_thoughts(_put(new[name][part], place)):
-                        found.append(model.teacher_forced_answer(batch, positions))
-                answers, row = torch.cat(found), {"replacement": name, "place": place}
-                for kind, expected in (("own", own), ("other", other)):
-                    share = effect_over_questions(answers == expected, own != other, seed)
-                    rows.append(row | {"answers": kind, **share})
+    for name in REPLACEMENTS:
+        for place in range(thoughts.shape[1] + 1 if each_place else 1):
+            answers, row = _answers(model, forms, new[name], place), {"replacement": name}
+            for kind, expected in (("own", own), ("other", other)):
+                share = effect_over_questions(answers == expected, own != other, seed)
+                rows.append(row | {"place": place, "answers": kind, **share})
     return pd.DataFrame(rows)
+
+
+def _answers(
+    model: StageModel, forms: Sequence[Form], new: Tensor | None = None, place: int = 0
+) -> Tensor:
+    """The symbols of teacher-forced answers, `[n, symbols]`, with other thoughts where `new` has
+    them (`_put`)."""
+    latent, found = latent_model(model), []
+    with training_precision(model.precision, latent):
+        for form in forms:
+            for part, batch in interventions.split(form.inputs):
+                with contextlib.ExitStack() as edits:
+                    if new is not None:
+                        edit = _put(new[form.rows[part]], place)
+                        edits.enter_context(latent.edited_thoughts(edit))
+                    found.append(model.teacher_forced_answer(batch, form.positions))
+    return _in_order(found, forms)
 
 
 def _put(new: Tensor, place: int) -> Callable[[int, Tensor], Tensor]:

@@ -5,6 +5,7 @@ additions     arms that are added to a published table
 main          explicit, stepwise and distilled chains beside No CoT, at equal budgets
 methods       these and the methods with latent places beside each other
 contents      what must stand in a latent place
+thoughts      whether answers follow the thoughts of latent places
 anytime       one model for every number of removed tokens beside specialists
 depth         how many layers distillation needs, and how much of the chain it must cover
 ablations     which states and which phases distillation needs

@@ -116,6 +116,15 @@ class Task(ABC):
 
     # --- interpretability ---
 
+    def corrupted(self, questions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For each question one with another answer, whose states an analysis puts in the place of
+        its own: here the next of the questions given.
+
+        Returns:
+            questions like those given, and which of them have such a one: `[n]`.
+        """
+        return np.roll(questions, -1, axis=0), np.ones(len(questions), dtype=bool)
+
     #: Whether each entry of a question can be drawn anew without the others, and stands in the
     #: question as the symbol of its name: analysis then finds what a variable depends on.
     independent_entries: bool = False

@@ -112,6 +112,10 @@ class GraphTask(Task):
             blocks.append(random_graphs.to_rows(rng, graphs, names, self.most_edges))
         return np.concatenate(blocks)
 
+    def corrupted(self, questions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same graphs and candidates with another root, which leads to the other candidate."""
+        return random_graphs.with_other_root(questions, self.n_names, self.steps[1])
+
     def canonical(self, questions: np.ndarray) -> np.ndarray:
         return random_graphs.canonical_keys(questions, self.n_names)
 

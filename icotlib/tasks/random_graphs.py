@@ -189,6 +189,32 @@ def distances(questions: np.ndarray, nodes: int) -> np.ndarray:
     return far
 
 
+def with_other_root(
+    questions: np.ndarray, nodes: int, most_steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The questions with a root that leads to the other candidate alone.
+
+    Edges and candidates stay. Of several such roots it is the one with the most steps.
+
+    Args:
+        nodes: the largest number of a node; most_steps: from the new root.
+
+    Returns:
+        questions like those given, and which of them have such a root: `[n]`.
+    """
+    rows, deepest = np.arange(len(questions)), np.zeros(len(questions), dtype=int)
+    own = answers(questions, distances(questions, nodes))
+    other, changed = questions[:, 1] + questions[:, 2] - own, questions.copy()
+    for node in range(1, nodes + 1):
+        asked = questions.copy()
+        asked[:, 0] = node
+        far = distances(asked, nodes)
+        depth = far[rows, other]
+        fits = (far[rows, own] == FAR) & (depth <= most_steps) & (depth > deepest)
+        changed[fits, 0], deepest[fits] = node, depth[fits]
+    return changed, deepest > 0
+
+
 def answers(questions: np.ndarray, far: np.ndarray) -> np.ndarray:
     """The candidate that is reached, `[n]`; the second where none is.
 

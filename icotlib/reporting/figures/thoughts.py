@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from icotlib.reporting.figures.base import (
     ACCENT,
+    COLUMN,
     CONTROL,
     PAGE,
     color_bar,
@@ -16,6 +17,8 @@ from icotlib.reporting.figures.base import (
     new_figure,
     percent,
 )
+from icotlib.reporting.figures.means import draw_mean
+from icotlib.reporting.figures.style import seeds_text
 from icotlib.reporting.figures.styled import styled
 
 #: How replacements look: label, colour, marker, line.
@@ -69,6 +72,36 @@ def thought_replacement(table: pd.DataFrame) -> Figure:
         ax.set_xlabel("place replaced")
         ax.set_title(title)
         percent(ax, "share of symbols" if kind == "own" else "")
+    legend_outside(figure, loc="outside lower center", ncols=2)
+    return figure
+
+
+@styled
+def followed_thoughts(table: pd.DataFrame) -> Figure:
+    """Answers that become another question's when thoughts are replaced, a panel for each model.
+
+    Points are means over seeds, bars their 95% intervals.
+
+    Args:
+        table: of the study `thoughts`.
+    """
+    models = list(dict.fromkeys(table.model))
+    width = PAGE if len(models) > 1 else COLUMN
+    figure, axes = new_figure(width, 3.0, columns=len(models), squeeze=False, sharey=True)
+    table = table[table.answers == "other"]
+    places = sorted(table.place.unique())
+    for number, (ax, model) in enumerate(zip(axes.flat, models, strict=True)):
+        rows = table[table.model == model]
+        for offset, (name, (label, color, marker, _)) in enumerate(_REPLACED.items()):
+            look = {"color": color, "marker": marker, "label": label if number == 0 else None}
+            for place, own in rows[(rows.replacement == name) & (rows.n > 0)].groupby("place"):
+                draw_mean(ax, place + 0.12 * (offset - 1.5), own, look)
+                look["label"] = None
+        ax.set_xticks(places, ["all" if place == 0 else str(place) for place in places])
+        ax.set_xlabel("place replaced")
+        answered = rows.groupby("seed").answered.first().mean()
+        ax.set_title(f"{model}, {answered:.0%} right\n{seeds_text(rows)}")
+        percent(ax, "answers that become\nthe other question's" if number == 0 else "")
     legend_outside(figure, loc="outside lower center", ncols=2)
     return figure
 
