@@ -137,6 +137,14 @@ def test_a_checkpoint_knows_its_data_where_provenance_is_lost(runs_folder, tiny,
     assert [one.name for one in all_runs()] == [run.name]
 
 
+def test_a_run_never_goes_on_from_the_checkpoint_of_another(runs_folder, tiny, killed):
+    own, other = killed(tiny), killed(tiny.override(seed=1))
+    shutil.rmtree(own.folder / "checkpoint")
+    shutil.copytree(other.folder / "checkpoint", own.folder / "checkpoint")
+    with pytest.raises(RunError, match=f"is of another run.*or delete {own.folder}"):
+        train(tiny)
+
+
 def test_a_plan_for_data_that_are_elsewhere(runs_folder):
     config = config_on("/nowhere/data")
     assert "-data-s0-v2-" in config.run_name

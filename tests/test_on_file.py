@@ -64,6 +64,30 @@ def shown_in_training(run) -> list[Example]:
     return [Example(question, "", "0") for question in questions]
 
 
+def test_answers_that_are_not_those_of_the_task_are_said(runs, tmp_path):
+    """Digits in the usual order stand for another question than is meant."""
+    corpus = load_corpus(runs["stream"].config.data)
+    right = examples_of(corpus.test, slice(0, 3))
+    path = tmp_path / "swapped.txt"
+    swapped = Example("3 * 1 2", "1", "0 3 6")  # 3 * 12 = 36, read as 3 * 21 = 63
+    path.write_text("\n".join(map(format_line, [*right, right[0], swapped])) + "\n")
+    model = StageModel.of(runs["stream"], device="cpu")
+    lines = on_file.evaluate_file(model, path).lines()
+    assert "  questions that repeat an earlier one, and count again: 1" in lines
+    assert lines[-1].strip().startswith("answers of the file that are not those of mult-1x2: 1;")
+    assert "'3 * 1 2', is '0 3 6' there and '3 6 0' by the task" in lines[-1]
+    path.write_text("\n".join(map(format_line, right)) + "\n")
+    assert "not those of" not in "\n".join(on_file.evaluate_file(model, path).lines())
+
+
+def test_a_file_of_typed_questions_says_how_they_are_written(runs, tmp_path):
+    path = tmp_path / "typed.jsonl"
+    path.write_text('{"question": "3 * 84", "answer": "252"}\n{"question": 3\n')
+    message = "a question of mult-1x2 is written as in '3 . 4 8'. Left out: 1 because .* not JSON"
+    with pytest.raises(ConfigError, match=message):
+        on_file.evaluate_file(StageModel.of(runs["stream"], device="cpu"), path)
+
+
 @pytest.mark.parametrize("name", ["stream", "fixed", "own"])
 def test_the_questions_that_stood_in_training_are_counted(runs, name, tmp_path, capsys):
     run = runs[name]

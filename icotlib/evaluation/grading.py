@@ -47,7 +47,7 @@ _NUMBER = re.compile(
     rf"\s?(?P<after>[{_SIGNS}%]|per cent|(?:(?:square|cubic) )?[a-z]+(?: per [a-z]+)?)?",
     re.IGNORECASE,
 )
-_FRACTION = re.compile(r"(?P<sign>[+-]?)(?:(?P<whole>\d+) )?(?P<top>\d+)\s?/\s?(?P<bottom>\d+)")
+_FRACTION = re.compile(r"(?P<sign>[+-]?)\s?(?:(?P<whole>\d+) )?(?P<top>\d+)\s?/\s?(?P<bottom>\d+)")
 _LATEX = re.compile(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}")
 _CHOICE = re.compile(r"\(?([A-Za-z])[).:]?|\[([A-Za-z])\]")
 

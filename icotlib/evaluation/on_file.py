@@ -1,5 +1,6 @@
 """A trained model on a file of questions: what it answers, and what of it stood in training."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,16 @@ from icotlib.data.formats import BY_NAME, Columns
 from icotlib.data.hold_out import same_keys, same_keys_of_texts
 from icotlib.data.layout import Layout
 from icotlib.data.readers import Report, read_file, shortened
-from icotlib.data.text import same_question
+from icotlib.data.text import clean, same_question
 from icotlib.data.training_questions import sources_of
 from icotlib.errors import ConfigError, DataError
 from icotlib.evaluation.askable import first, not_askable
+from icotlib.evaluation.grading import same_answer
 from icotlib.evaluation.scoring import Score, wilson_interval
 from icotlib.evaluation.stage_model import StageModel
 from icotlib.runs import Run
-from icotlib.tasks import Example
+from icotlib.system.wording import counted
+from icotlib.tasks import Example, Task
 
 #: The kinds of files that a table of answers is written to.
 KINDS = (".csv", ".jsonl", ".parquet")
@@ -45,6 +48,8 @@ class FileResult:
     table: pd.DataFrame
     #: Why it is unknown which questions stood in training; empty where it is known.
     unknown: str = ""
+    #: What is said of answers that are not those of the run's own task; empty if there are none.
+    doubtful: str = ""
 
     def lines(self) -> list[str]:
         """The result as text."""
@@ -68,7 +73,11 @@ class FileResult:
                 "leaves"
             )
         silent = int((self.table.given == "").sum())
-        return [*lines, f"  {silent:,} texts hold no answer"]
+        lines.append(f"  {counted(silent, 'texts')} without an answer")
+        again = int(self.table.question.map(same_question).duplicated().sum())
+        if again:
+            lines.append(f"  questions that repeat an earlier one, and count again: {again:,}")
+        return [*lines, f"  {self.doubtful}"] if self.doubtful else lines
 
 
 def _share(table: pd.DataFrame) -> str:
@@ -114,24 +123,74 @@ def evaluate_file(
         }
     )
     whose = (model.name, model.config, model.run, model.removed)
-    return FileResult(*whose, report, score, table, unknown)
+    doubtful = "" if model.task is None else _not_of_the_task(model.task, examples)
+    return FileResult(*whose, report, score, table, unknown, doubtful)
 
 
 def _asked(model: StageModel, report: Report, n: int | None) -> list[Example]:
     """The first n examples of a report without those that the model cannot be asked, of which the
     report is told. Raises `ConfigError` if none is left."""
-    examples = first(report.kept, n)
+    examples, unread = first(report.kept, n), dict(report.dropped)
     left_out = not_askable(model, examples)
     for row, reason in left_out.items():
         report.drop(reason, f"question {row + 1}", examples[row].question)
     report.kept = [x for row, x in enumerate(examples) if row not in left_out]
     if not report.kept:
-        shown = shortened(examples[0].question)
+        shown, task, usual = shortened(examples[0].question), model.task, ""
+        if task is not None:
+            written = shortened(_written_by(task).question)
+            usual = f". In files, a question of {task.name} is written as in {written!r}"
+        others = "".join(f". Left out: {number} because {why}" for why, number in unread.items())
         raise ConfigError(
             f"{model.name} can be asked no question of this file. The first, {shown!r}: "
-            f"{left_out[0]}"
+            f"{left_out[0]}{usual}{others}"
         )
     return report.kept
+
+
+def _written_by(task: Task) -> Example:
+    """The task's example as it stands in files."""
+    return task.text(task.render(task.parse_question(task.example_question)))[0]
+
+
+def _not_of_the_task(task: Task, examples: Sequence[Example]) -> str:
+    """What is said of answers that are not those which the task gives to the same questions, as
+    where digits stand in another order; empty if there are none."""
+    wrong = []
+    for example in examples:
+        known = _of_the_task(task, example.question)
+        if known is not None and not same_answer(example.answer, known.answer):
+            wrong.append((example, known))
+    if not wrong:
+        return ""
+    first, known = wrong[0]
+    usual = _written_by(task)
+    return (
+        f"answers of the file that are not those of {task.name}: {len(wrong):,}; the first, to "
+        f"{shortened(first.question)!r}, is {first.answer!r} there and {known.answer!r} by the task"
+        f", which writes {shortened(usual.question)!r} for {shortened(task.example_question)!r}"
+    )
+
+
+def _of_the_task(task: Task, question: str) -> Example | None:
+    """What the task makes of a question as it stands in files; None if it is none of the task, or
+    the task does not read it."""
+    rows = _entries_of(task, question)
+    found = None if rows is None else task.text(task.render(rows))[0]
+    is_same = found is not None and same_question(found.question) == same_question(question)
+    return found if is_same else None
+
+
+def _entries_of(task: Task, question: str) -> np.ndarray | None:
+    """The entries `[1, entries]` of a question of the task; None where it reads none."""
+    numbers = {symbol: number for number, symbol in enumerate(task.symbols)}
+    words = question.split()
+    if len(words) == task.widths[0] and numbers.keys() >= set(words):
+        with contextlib.suppress(ConfigError):
+            return task.entries(np.array([[numbers[word] for word in words]]))
+    with contextlib.suppress(ValueError):
+        return task.parse_question(clean(question))
+    return None
 
 
 def _in_training(config: RunConfig, examples: list[Example]) -> tuple[Any, str]:

@@ -88,7 +88,8 @@ def load_weights(model_class: Loadable[M], folder: Path) -> M:
     Raises `RunError` if it is damaged, or lacks weights.
     """
     without_advice_on_kernels()
-    seals.check_seal(Path(folder), "put it back from a copy, or train or export the model again")
+    remedy = "put it back from a copy, or delete the run and train it again, or export it again"
+    seals.check_seal(Path(folder), remedy)
     try:
         with _no_bars():
             if (Path(folder) / "adapter_config.json").is_file():

@@ -113,7 +113,7 @@ def load(
     Args:
         began_with: what the state must say of data, tokenizer and code (`origin_of`).
 
-    Raises `RunError` if it is damaged, does not fit the model, or is of other data.
+    Raises `RunError` if it is damaged, does not fit the model, or is of another run or other data.
     """
     folders = sorted((run.folder / "checkpoint").glob("step-*"))
     if not folders:
@@ -126,6 +126,11 @@ def load(
     state = seals.read_json(folder / "state.json", remedy)
     if "trained_with" in state or (folder / seals.SEAL).exists():  # not older than hashes
         seals.check_seal(folder, remedy, required=True)
+    settings = state.get("settings")
+    if settings is not None and settings != run.config.digest:
+        raise RunError(
+            f"{folder}: this checkpoint is of another run. Put back the run's own, or {remedy}"
+        )
     run.check_continued(state, began_with or state)
     try:
         weights = load_file(folder / "model.safetensors")

@@ -280,6 +280,7 @@ class Trainer:
             "rows": rows,
             "losses": losses,
             "scale": optim.scale(self.accelerator),
+            "settings": self.config.digest,
         } | self.origin
         tensors = checkpoints.tensors_of(self.method.model, self.optimizers, self.writes)
         if self.writes:
