@@ -30,6 +30,17 @@ def test_published_figures_are_those_that_todays_code_draws(name):
     )
 
 
+@pytest.mark.parametrize("name", redrawn.redrawable())
+def test_published_sentences_of_a_table_alone_are_those_that_todays_code_says(name):
+    said = redrawn.said_again(name)
+    if said:
+        assert published.words(name) == said, f"say it again: icot publish --redraw {name}"
+
+
+def test_sentences_of_states_are_said_from_their_tables():
+    assert {name for name in redrawn.redrawable() if redrawn.said_again(name)} >= {"das", "probing"}
+
+
 def test_a_figure_drawn_again_keeps_its_table_and_its_runs(copied, capsys):
     before = {file.name: file.read_bytes() for file in copied.iterdir()}
     origin = json.loads(before["kd_explained.json"])

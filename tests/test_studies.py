@@ -23,6 +23,7 @@ from icotlib.experiments import budgets
 from icotlib.experiments.graphs import OWN
 from icotlib.models.decoding import decoding
 from icotlib.planning import calibration
+from icotlib.publishing import study_blocks
 from icotlib.publishing.guide import BLOCKS
 from icotlib.registry import STUDIES, import_file
 from icotlib.reporting.figures.style import schedule_label
@@ -1224,3 +1225,13 @@ def test_arms_are_named_one_by_one_where_their_names_have_commas(runs_folder, ca
     said = capsys.readouterr().err
     assert "has no arm 'smothing'" in said
     assert "'linear, smoothing', 'linear, reset', 'adaptive'" in said
+
+
+def test_pages_name_arms_that_their_studies_have():
+    """Pages may not import studies, and a row of an arm that is renamed would vanish."""
+    named = {
+        "stability": {*study_blocks.OURS, study_blocks.PACED, *study_blocks.CONTROLS},
+        "ablations": {study_blocks.NO_COT_WIDE},
+    }
+    for study, arms in named.items():
+        assert arms <= {member.arm for member in get_study(study).members()}

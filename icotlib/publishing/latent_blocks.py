@@ -13,6 +13,7 @@ from icotlib.publishing.study_tables import (
     by_group,
     each,
     examples,
+    on_file,
     with_interval,
 )
 from icotlib.reporting.figures.style import arm_style
@@ -20,6 +21,14 @@ from icotlib.reporting.statistics import by_seed, over_seeds
 
 #: How budgets are named: whole steps take about as many seconds.
 BUDGETS = {"own": "own", "examples": "equal examples", "seconds": "about equal seconds"}
+
+#: What thoughts are replaced by, in the study of them.
+REPLACED = {
+    "other": "those of the corrupted question",
+    "mean": "the mean thought",
+    "noise": "noise of their norm",
+    "zero": "zeros",
+}
 
 
 @block
@@ -73,4 +82,30 @@ def methods() -> str:
                     "each seed": each(own),
                 }
             )
+    return markdown(shown)
+
+
+@block
+def graph_file() -> str:
+    """What each method answers of the published file of graphs."""
+    return on_file("graph_file")
+
+
+@block
+def thoughts() -> str:
+    """How many answers become those of the question whose thoughts a model gets, by place."""
+    table = published.read("thoughts", "seed", "place", "accuracy", "answered", "n")
+    table = table[(table.answers == "other") & (table.n > 0)]
+    shown = []
+    for (model, replacement), rows in table.groupby(["model", "replacement"], sort=False):
+        found: dict[str, Any] = {
+            "method": model,
+            "accuracy": f"{100 * rows.groupby('seed').answered.first().mean():.1f}%",
+            "thoughts replaced by": REPLACED[str(replacement)],
+        }
+        for place, own in rows.groupby("place"):
+            where = f"in place {place:.0f}" if place else "in all places"
+            found[where] = with_interval(over_seeds(own))
+        found["all places, each seed"] = each(rows[rows.place == 0])
+        shown.append(found)
     return markdown(shown)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from icotlib import paths
+from icotlib.errors import DataError
 from icotlib.system.spreadsheets import as_meant
 
 
@@ -27,6 +28,12 @@ def _file(name: str, folder: Path | None) -> Path:
 
 
 def words(name: str, folder: Path | None = None) -> list[str]:
-    """What a published table says, in the sentences of its study."""
+    """What a published table says, in the sentences of its study.
+
+    Raises `DataError` where none stand beside it.
+    """
     path = (folder or paths.FIGURES) / f"{name}.json"
-    return list(json.loads(path.read_text(encoding="utf-8")).get("words", []))
+    found = json.loads(path.read_text(encoding="utf-8")).get("words")
+    if not found:
+        raise DataError(f"{path} holds no sentences: publish the study again")
+    return list(found)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -59,7 +60,8 @@ def drawn_again(name: str, folder: Path | None = None) -> Figure:
 def redraw(names: Sequence[str] = (), folder: Path | None = None) -> list[str]:
     """Draw published figures again from the tables beside them, by default all that can be.
 
-    Tables and provenance stay; the description (alt text) is written anew. Returns their names.
+    Tables and provenance stay; the description (alt text) is written anew, and the sentences of
+    studies whose tables alone give them. Returns their names.
 
     Raises `ConfigError` as `drawn_again` does, and where there is nothing to draw, before anything
     is written.
@@ -71,13 +73,24 @@ def redraw(names: Sequence[str] = (), folder: Path | None = None) -> list[str]:
         )
     drawn = {name: drawn_again(name, folder) for name in chosen}
     for name, figure in drawn.items():
-        figures.replace_published(figure, name, folder)
+        figures.replace_published(figure, name, folder, said_again(name, folder))
     return chosen
+
+
+def said_again(name: str, folder: Path | None = None) -> list[str]:
+    """What today's code says of a published table, where it says so from the table alone."""
+    for study in _studies():
+        if study.file == name and study.said_from_table:
+            return study.words([], published.read_numbers(name, folder))
+    return []
 
 
 def _drawings() -> dict[str, Callable[[pd.DataFrame], Figure]]:
     """How each figure is drawn from its table."""
-    of_studies = (STUDIES.get(name)() for name in STUDIES.names())
     return {name: figures.FIGURES[function] for name, function in DRAWN_BY.items()} | {
-        study.file: partial(study.figure, []) for study in of_studies if study.drawn_from_table
+        study.file: partial(study.figure, []) for study in _studies() if study.drawn_from_table
     }
+
+
+def _studies() -> list[Any]:
+    return [STUDIES.get(name)() for name in STUDIES.names()]

@@ -12,16 +12,16 @@ from icotlib.publishing.blocks import BLOCKS, block, markdown
 from icotlib.publishing.distillation_blocks import NO_COT_WIDE
 from icotlib.publishing.study_tables import (
     EXACT_MATCH,
-    best_first,
     by_group,
     each,
     examples,
+    on_file,
     share_of,
     with_interval,
 )
 from icotlib.registry import STUDIES
 from icotlib.reporting.figures.style import kinds_of, schedule_label
-from icotlib.reporting.results import final_rows, method_label, named
+from icotlib.reporting.results import method_label
 from icotlib.reporting.statistics import (
     SUCCESS,
     better_by_a_question,
@@ -43,6 +43,12 @@ ROWS = (
 
 #: What the study of schedules calls ICoT-SI and the one model for all k.
 OURS = ("linear, smoothing and reset", "one model for all k")
+
+#: Its controls: no stages, and chains that say nothing.
+CONTROLS = ("all at once", "ICoT-SI, fillers")
+
+#: The head of a column that counts seeds.
+REACHED = f"seeds that reach {SUCCESS:.0%}"
 
 #: What it calls No CoT with the examples of the paper's own pace.
 PACED = "No CoT, examples of that pace"
@@ -80,7 +86,7 @@ def studies() -> str:
 
 @block
 def headline() -> str:
-    """The phenomenon in two sentences."""
+    """The phenomenon in a few sentences."""
     table = _budget()
     implicit = _rows_of(table, "icot_si", "own")
     baselines = {
@@ -111,7 +117,7 @@ def _with_more(rows: pd.DataFrame, reference: pd.DataFrame) -> str:
     """What runs with more examples than a reference reach; empty where there are none."""
     if rows.empty:
         return ""
-    times = f"{rows.examples.mean() / reference.examples.mean():.1g} times"
+    times = f"{rows.examples.mean() / reference.examples.mean():.0f} times"
     return f"{counted(len(rows), 'seeds')} with {times} as many examples {rows.accuracy.mean():.1%}"
 
 
@@ -133,12 +139,13 @@ def _controls() -> str:
         str(arm): f"{(rows.accuracy >= SUCCESS).sum()} of {len(rows)}"
         for arm, rows in table.groupby("arm")
     }
-    if not {"all at once", "ICoT-SI, fillers"} <= reached.keys():
+    if not {*CONTROLS} <= reached.keys():
         return ""
+    at_once, fillers = (reached[arm] for arm in CONTROLS)
     return (
         "With the whole chain removed at once, when the last token would go, "
-        f"{reached['all at once']} seeds reach {SUCCESS:.0%}, with fillers in place of chains "
-        f"{reached['ICoT-SI, fillers']}, against {reached[OURS[0]]}. "
+        f"{at_once} seeds reach {SUCCESS:.0%}, with fillers in place of chains {fillers}, against "
+        f"{reached[OURS[0]]}. "
     )
 
 
@@ -246,9 +253,9 @@ def stability() -> str:
     seeds = sorted(table.seed.unique().astype(int))
     columns: dict[str, Callable[..., Any]] = {
         "schedule": lambda rows: schedule_label(rows.arm.iloc[0]),
-        "seeds that reach 95%": lambda rows: f"{(rows.success == 'True').sum()} of {len(rows)}",
+        REACHED: lambda rows: f"{(rows.success == 'True').sum()} of {len(rows)}",
         "lowest": lambda rows: f"{rows.accuracy.min():.1%}",
-        f"each seed, {seeds[0]} to {seeds[-1]}": each,
+        f"each seed, from {seeds[0]}": each,
         "training examples": examples,
     }
     return by_group(table.assign(success=table.success.astype(str)), "arm", columns)
@@ -275,7 +282,7 @@ def levers() -> str:
         "value": lambda rows: rows.value.iloc[0],
         EXACT_MATCH: lambda rows: with_interval(over_seeds(rows)),
         f"each seed, {seeds[0]} to {seeds[-1]}": each,
-        "seeds that reach 95%": lambda rows: f"{(rows.accuracy >= SUCCESS).sum()} of {len(rows)}",
+        REACHED: lambda rows: f"{(rows.accuracy >= SUCCESS).sum()} of {len(rows)}",
     }
     return by_group(table.assign(arm=table.lever + table.value), "arm", columns)
 
@@ -296,25 +303,7 @@ def anytime() -> str:
 @block
 def four_digits_file() -> str:
     """What each method answers of the published file of 4x4 digits."""
-    return _on_file("four_digits_file")
-
-
-@block
-def graph_file() -> str:
-    """What each method answers of the published file of graphs, the most accurate one first."""
-    return _on_file("graph_file")
-
-
-def _on_file(name: str) -> str:
-    """A table of `icot evaluate --scores`: each method at its last stage."""
-    table = final_rows(published.read(name, "seed", "removed", "accuracy", "n"))
-    table["method"] = [named(row.method, row.label) for row in table.itertuples()]
-    columns: dict[str, Callable[..., Any]] = {
-        "method": lambda rows: method_label(rows.method.iloc[0]),
-        EXACT_MATCH: lambda rows: with_interval(over_seeds(rows)),
-        "each seed": each,
-    }
-    return by_group(best_first(table), "method", columns)
+    return on_file("four_digits_file")
 
 
 #: Studies whose sentences stand on a page, by the names of their files, each in the block
@@ -334,6 +323,7 @@ SAID = (
     "shifts",
     "stability",
     "stages",
+    "thoughts",
 )
 
 

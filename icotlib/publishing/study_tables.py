@@ -5,9 +5,10 @@ from typing import Any
 
 import pandas as pd
 
+from icotlib.publishing import published
 from icotlib.publishing.blocks import markdown
-from icotlib.reporting.results import method_label
-from icotlib.reporting.statistics import EQUAL, Interval, spent
+from icotlib.reporting.results import final_rows, method_label, named
+from icotlib.reporting.statistics import EQUAL, Interval, over_seeds, spent
 
 #: What the column of an accuracy over seeds is called.
 EXACT_MATCH = "exact match, mean (95% interval)"
@@ -48,7 +49,20 @@ def best_first(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def share_of(rows: pd.DataFrame, reference: pd.DataFrame, unit: str) -> str:
-    """How much of a reference's examples or seconds was spent, in words."""
+    """How much of ICoT-SI's examples or seconds was spent, in words."""
     share = spent(rows, reference, unit)
     same = f"as many {unit}"
     return same if abs(share - 1) <= EQUAL else f"{share:.0%} of {method_label('icot_si')}'s {unit}"
+
+
+def on_file(name: str) -> str:
+    """A published table of `icot evaluate --scores`: each method at its last stage, the most
+    accurate one first."""
+    table = final_rows(published.read(name, "seed", "removed", "accuracy", "n"))
+    table["method"] = [named(row.method, row.label) for row in table.itertuples()]
+    columns: dict[str, Callable[..., Any]] = {
+        "method": lambda rows: method_label(rows.method.iloc[0]),
+        EXACT_MATCH: lambda rows: with_interval(over_seeds(rows)),
+        "each seed": each,
+    }
+    return by_group(best_first(table), "method", columns)

@@ -69,6 +69,9 @@ class Study(ABC):
     #: Whether its sentences need nothing but its table either: arms and seeds can be added to what
     #: is published (`additions`).
     takes_arms: ClassVar[bool] = False
+    #: Whether its sentences are the same with its runs and without: they are then said anew where
+    #: its figure is drawn again.
+    said_from_table: ClassVar[bool] = False
     #: Settings by which its arms differ, besides `OWN`.
     apart: ClassVar[tuple[str, ...]] = ()
     #: Arms that have fewer seeds, the first so many.

@@ -75,7 +75,8 @@ class Inside(OfStates):
         return figures.decoded_and_used(table)
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
-        table = table.assign(above_random=table.steering - table.steering_random)
+        guess = table[["steering_random", "steering_chance"]].max(axis=1)
+        table = table.assign(above_random=table.steering - guess)
         models = dict(list(table.groupby("model", sort=False)))
         said = [_counted(name, rows) for name, rows in models.items()] + [_room(table)]
         if table.seed.nunique() < ENOUGH_SEEDS:
@@ -143,12 +144,13 @@ def _room(table: pd.DataFrame) -> str:
 def _beside(name: str, rows: pd.DataFrame, control: str, others: pd.DataFrame) -> list[str]:
     """A model's selectivity and steering less those of its control, means over tokens, by seed.
 
-    Of steered answers, those that follow a random direction as well are taken off first.
+    Of steered answers, those that follow a random direction as well, or a digit drawn at random,
+    are taken off first: what a token must exceed to be used.
     """
     said = []
     columns = {
         "selectivity": "selectivity of probes",
-        "above_random": "steered answers minus those of a random direction",
+        "above_random": "steered answers minus those of a random direction or digit",
     }
     for column, what in columns.items():
         found = less_by_seed(rows, others, column)

@@ -52,6 +52,7 @@ class OfStates(Study):
     seeds = (10, 11, 12)
     few = 1  # analyses take longer than training at `smoke`
     takes_arms = True
+    said_from_table = True
     apart = ("removal.chains",)
 
     def arms(self, preset: str, seed: int, overrides: Any) -> dict[str, RunConfig]:

@@ -39,6 +39,7 @@ class Thoughts(Study):
     file = "thoughts"
     notebook = "17"
     takes_arms = True
+    said_from_table = True
     question = (
         "Does a model's answer become that of another question when its thoughts are replaced by "
         "those of that question?"

@@ -81,7 +81,7 @@ class CoconutSettings(ThoughtSettings):
         "recycled",
         "What a place holds: the recycled state at the position before it; a fixed learned "
         "embedding; fresh noise of the same norm; the recycled states of another question: in "
-        "training of the same batch, in evaluation the first one trained on.",
+        "training of the same batch, in evaluation always of the same one, which was trained on.",
     )
     rounds: int | None = setting(
         None,

@@ -221,13 +221,16 @@ def save_published(
     return [*written, folder / f"{name}.csv", folder / f"{name}.json"]
 
 
-def replace_published(figure: Figure, name: str, folder: Path | None = None) -> None:
+def replace_published(
+    figure: Figure, name: str, folder: Path | None = None, words: Sequence[str] = ()
+) -> None:
     """Write a published figure anew, beside its table, which stays; of its provenance the
-    description of the figure alone is new."""
+    description of the figure alone is new, and the sentences where there are any."""
     folder = folder or paths.FIGURES
     check_replaceable(folder, name)
     file = folder / f"{name}.json"
     origin = json.loads(file.read_text(encoding="utf-8")) | {"alt": alt_text(figure)}
+    origin |= {"words": list(words)} if words else {}
     _say_one_seed(figure, origin["runs"])
     _write(figure, folder, name, origin, crop=True)
     write_json(file, origin)

@@ -37,7 +37,7 @@ from icotlib.reporting.figures.style import (
 )
 from icotlib.reporting.figures.styled import styled
 from icotlib.reporting.results import method_label
-from icotlib.reporting.statistics import over_seeds
+from icotlib.reporting.statistics import EQUAL, over_seeds
 
 #: More panels than these beside each other stand in rows of two.
 ABREAST = 3
@@ -126,7 +126,8 @@ def accuracy_vs_milliseconds(table: pd.DataFrame) -> Figure:
         handles, labels = ax.get_legend_handles_labels()
         entries = dict(zip(labels, handles, strict=True)) | entries
         ax.set_xlim(0, 1.05 * means.max())
-        ax.set_xlabel("milliseconds an answer")
+        moved = bool((apart.abs() > 0.01 * means.max()).any())
+        ax.set_xlabel("milliseconds an answer" + (", near ones set apart" if moved else ""))
         text = ("filled: " if own.any() else "") + _budget_text(rows)
         lines = textwrap.wrap(text, 72 // columns, break_on_hyphens=False)
         ax.set_title("\n".join([f"{task}, {seeds_text(rows)}", *lines]))
@@ -158,9 +159,9 @@ def _budget_text(rows: pd.DataFrame) -> str:
         return "own budgets"
     means = given.groupby("method")[unit].mean()
     if reference.empty:
-        return f"equal {unit}" if means.max() < 1.01 * means.min() else f"similar {unit}"
+        return f"equal {unit}" if means.max() <= (1 + EQUAL) * means.min() else f"similar {unit}"
     shares = means / reference[unit].mean()
-    if (shares - 1).abs().max() < 0.01:
+    if (shares - 1).abs().max() <= EQUAL:
         return f"as many {unit} as {method_label(of)}"
     return f"{shares.min():.0%} to {shares.max():.0%} of {method_label(of)}'s {unit}"
 
