@@ -38,9 +38,9 @@ _PANELS = {
 def decoded_and_used(table: pd.DataFrame) -> Figure:
     """For each chain token, how far it is decoded beyond its controls, and how often it is used.
 
-    Points are means over seeds, lines their 95% intervals. A token counts as decodable, or as used,
-    in a seed where the lower end of its own interval lies above the dashed line. Chance is what a
-    random direction gives, or a symbol drawn at random, whichever is more.
+    Points are means over seeds, lines their 95% intervals, cut at 100 points. A token counts as
+    decodable, or as used, in a seed where the lower end of its own interval lies above the dashed
+    line. Chance is what a random direction gives, or a symbol drawn at random, whichever is more.
 
     Args:
         table: of the study `inside`.
@@ -53,12 +53,10 @@ def decoded_and_used(table: pd.DataFrame) -> Figure:
     for ax, (column, label) in zip(axes, _PANELS.items(), strict=True):
         ax.axhline(0, color=CONTROL, lw=0.8)
         line = ax.axhline(MARGIN, color=CONTROL, lw=0.8, ls="--")
-        line.set_label(f"{100 * MARGIN:.0f} points")
-        _draw_models(ax, table, column, tokens)
+        line.set_label(f"threshold ({100 * MARGIN:.0f} points)")
+        _draw_models(ax, table, column, tokens, (-1, 1))
         ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))  # a difference
         ax.set_ylabel(label)
-        low, high = table[column].min(), table[column].max()
-        ax.set_ylim(min(-0.05, low - 0.05), max(2 * MARGIN, high + 0.05))
     axes[0].set_title(f"{seeds_text(table)} (bars: 95% intervals)")
     axes[-1].set_xlabel("chain token, which is not written")
     _legend(figure, axes[0])
@@ -88,7 +86,7 @@ def exchanged(table: pd.DataFrame, kinds: pd.Series) -> Figure:
     axes = figure.subplots(rows, min(2, len(shown)), squeeze=False)
     for ax, kind in zip(axes.flat, shown, strict=False):
         own = table[kinds == kind]
-        _draw_models(ax, own, "accuracy", _in_order(own.variable))
+        _draw_models(ax, own, "accuracy", _in_order(own.variable), (0, 1))
         line = ax.axhline(own.control.mean(), color=CONTROL, lw=0.8, ls="--")
         line.set_label("random subspaces")
         percent(ax, "")
@@ -107,8 +105,11 @@ def _in_order(variables: pd.Series) -> list[str]:
     return sorted(variables.unique(), key=lambda name: (len(name), name))
 
 
-def _draw_models(ax: Axes, table: pd.DataFrame, column: str, variables: list[str]) -> None:
-    """A point for each model above each variable, with its interval over seeds."""
+def _draw_models(
+    ax: Axes, table: pd.DataFrame, column: str, variables: list[str], possible: tuple[float, float]
+) -> None:
+    """A point for each model above each variable, with its interval over seeds as far as such
+    values are possible."""
     models = list(dict.fromkeys(table.model))
     methods = [_method_of(model) for model in models]
     for number, (model, method) in enumerate(zip(models, methods, strict=True)):
@@ -116,7 +117,8 @@ def _draw_models(ax: Axes, table: pd.DataFrame, column: str, variables: list[str
         found = t_intervals(own[column], own.variable).reindex(variables)
         at = np.arange(len(variables)) + beside(number, len(models), 0.7)
         color, fill = color_of(method), _FILLED[methods[:number].count(method)]
-        ax.vlines(at, found["low"], found["high"], color=color, lw=0.8)
+        ends = (found[end].clip(*possible) for end in ("low", "high"))
+        ax.vlines(at, *ends, color=color, lw=0.8)
         marks = ax.plot(at, found["mean"], marker_of(method), color=color, fillstyle=fill, ms=4)
         marks[0].set_label(model)
     ax.set_xticks(range(len(variables)), variables)
