@@ -101,19 +101,23 @@ def plain_yaml(text: str, name: str) -> Any:
     return _load(text, _Plain, name)
 
 
-def typed_yaml(text: str, name: str) -> Any:
-    """The lists and mappings of a YAML text, with scalars as `Typed`."""
-    return _load(text, _AsTyped, name)
+def typed_yaml(text: str, name: str, like: str = "") -> Any:
+    """The lists and mappings of a YAML text, with scalars as `Typed`.
+
+    Args:
+        like: how it should be written, for the error; by default as settings are.
+    """
+    return _load(text, _AsTyped, name, like)
 
 
-def _load(text: str, loader: type, name: str) -> Any:
+def _load(text: str, loader: type, name: str, like: str = "") -> Any:
     try:
         return yaml.load(text, Loader=loader)
     except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
         cause = " ".join(str(getattr(error, "problem", None) or error).split()) or "too deep"
+        usual = "write it as {name: value, name: value}, with quotes around text that has signs"
         raise ConfigError(
-            f"{name} is not valid YAML ({cause}), got {shown(text)}; write it as "
-            "{name: value, name: value}, with quotes around text that has signs"
+            f"{name} is not valid YAML ({cause}), got {shown(text)}; {like or usual}"
         ) from None
 
 

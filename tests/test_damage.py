@@ -11,6 +11,7 @@ import torch
 
 from icotlib import run_files
 from icotlib.cli import main
+from icotlib.cli.train import print_lost_weights
 from icotlib.config import RunConfig
 from icotlib.data.layout import Layout
 from icotlib.errors import RunError, RunWarning
@@ -111,6 +112,14 @@ def numbers_of(run: Run) -> list[str]:
 @pytest.fixture(scope="module")
 def numbers(finished) -> list[str]:
     return numbers_of(finished)
+
+
+def test_training_a_finished_run_says_that_its_weights_are_lost(copied, capsys):
+    print_lost_weights(copied)
+    assert capsys.readouterr().out == ""
+    (copied.folder / "model" / "model.safetensors").unlink()
+    print_lost_weights(copied)
+    assert f"delete {copied.folder} and train it again" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -16,7 +16,7 @@ from icotlib.data.files import format_line, write_examples
 from icotlib.data.formats import Columns
 from icotlib.data.readers import read_file
 from icotlib.data.run_data import RunData
-from icotlib.errors import ConfigError, RunError
+from icotlib.errors import ConfigError, DataError, RunError
 from icotlib.evaluation import on_file
 from icotlib.evaluation.grading import same_answer
 from icotlib.evaluation.scoring import wilson_interval
@@ -62,6 +62,11 @@ def shown_in_training(run) -> list[Example]:
         for row, length in zip(batch.ids, batch.question, strict=True):
             questions[decode(row[: int(length) - 1])] = None
     return [Example(question, "", "0") for question in questions]
+
+
+def test_a_folder_is_no_file_of_questions(runs, tmp_path):
+    with pytest.raises(DataError, match="is a folder: name a file in it"):
+        on_file.evaluate_file(StageModel.of(runs["stream"], device="cpu"), tmp_path)
 
 
 def test_answers_that_are_not_those_of_the_task_are_said(runs, tmp_path):

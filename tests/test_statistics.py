@@ -312,6 +312,8 @@ def test_comparing_groups(trained):
     assert "with so few seeds, p is at least 0.10" in found.words[3]
     with pytest.raises(RunError, match="there is no stage with 3 removed"):
         compare("one_model", key, removed=3)
+    assert compare(key, key).words[0] == "Both sides are the same runs."
+    assert "Both sides are the same runs." not in found.words
 
 
 def test_comparing_two_runs_supports_no_claim_about_methods(trained):

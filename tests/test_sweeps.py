@@ -68,7 +68,7 @@ def test_a_grid_is_every_combination():
         (["seed="], "--grid needs SETTING=VALUES"),
         (["seed=1", "seed=2"], "names seed twice"),
         (["optim.lr=0.1..0.2"], "counts whole numbers"),
-        (["seed=3..1"], "holds no value"),
+        (["seed=3..1"], "the range must rise: 1..3"),
         (["seed=1..9:log"], ":log belongs to --draw"),
         (["x={1"], "cannot be read as values"),
         (["removal={pace: 1},{pace: 2}"], "one setting at a time"),

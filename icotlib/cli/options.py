@@ -206,7 +206,8 @@ def seeds_of(options: argparse.Namespace) -> list[int] | None:
         raise ConfigError("say --seed or --seeds, not both")
     from icotlib.running.grids import parse_grid  # pandas: not for --help
 
-    wrong = ConfigError(f"--seeds {options.seeds}: say a range such as 10..14, or a list: 10,12")
+    hint = "say a rising range such as 10..14, or a list: 10,12"
+    wrong = ConfigError(f"--seeds {options.seeds}: {hint}")
     try:
         seeds = parse_grid([f"seed={options.seeds}"])["seed"]
     except ConfigError:

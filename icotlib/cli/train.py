@@ -118,10 +118,23 @@ def run(options: argparse.Namespace) -> None:
 
         print(f"finished: {finished.folder}\n")
         print_run(finished)
+        print_lost_weights(finished)
         if finished.config.data.hold_out:
             from icotlib.data.training_questions import held_out_in_training
 
             print(held_out_in_training(finished))
+
+
+def print_lost_weights(run: "Run") -> None:
+    """Say so if the weights of a finished run are no longer those that it was saved with."""
+    from icotlib.system import seals
+
+    folder = run.folder / "model"
+    if (folder / seals.SEAL).is_file() and not seals.is_whole(folder):
+        print(
+            f"\nits weights in {folder} are missing or damaged: put them back from a copy, or "
+            f"delete {run.folder} and train it again"
+        )
 
 
 def _is_known_without_data(config: RunConfig) -> bool:

@@ -126,6 +126,8 @@ def file_rows(path: Path) -> list[tuple[str, Any]]:
     Raises `DataError` for a file that is missing, of unknown kind, or cannot be read at all.
     """
     kind = kind_of(path)
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: name a file in it")
     if kind is None:
         raise DataError(f"{path}: unknown kind of file; known are {', '.join(KINDS)} and .gz")
     if not path.is_file():

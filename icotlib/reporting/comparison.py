@@ -92,6 +92,8 @@ def compare(
     tested = [_tested_rows(*one, removed) for one in zip(groups, tables, strict=True)]
     samples = [sample_of(rows) for rows in tested]
     difference = difference_interval(samples[0], samples[1])
+    names = [[run.name for run in group.runs] for group in groups]
+    alike = ["Both sides are the same runs."] if names[0] == names[1] else []
     settings = dict(zip(SIDES, (group.settings for group in groups), strict=True))
     return Comparison(
         first=groups[0],
@@ -101,7 +103,7 @@ def compare(
         spent=_spent_table(tables),
         difference=difference,
         paired=samples[0].asked_as(samples[1]),
-        words=conclusions(groups, tested, samples, difference, threshold),
+        words=[*alike, *conclusions(groups, tested, samples, difference, threshold)],
     )
 
 

@@ -38,6 +38,8 @@ def parse_grid(pairs: Sequence[str]) -> dict[str, list[Any]]:
             raise ConfigError(f"--grid {pair}: :log belongs to --draw; list the values: a,b,c")
         if bounds:
             low, high = _whole(bounds[1], pair), _whole(bounds[2], pair)
+            if high < low:
+                raise ConfigError(f"--grid {pair}: the range must rise: {high}..{low}")
             if high - low >= MOST:
                 raise ConfigError(
                     f"--grid {pair}: {high - low + 1:,} values, one for each whole number, and at "
@@ -81,7 +83,8 @@ def read_cells(path: str | Path) -> list[dict[str, Any]]:
                 for row in read_text_table(path).to_dict("records")
             ]
         else:
-            read = typed_yaml(path.read_text(encoding="utf-8"), str(path))
+            like = "write a list with the settings of each run, as [{seed: 0}, {seed: 1}]"
+            read = typed_yaml(path.read_text(encoding="utf-8"), str(path), like)
             if isinstance(read, list) and all(isinstance(row, dict) for row in read):
                 read = [parse_overrides(row) for row in read]
     except FileNotFoundError:
