@@ -832,6 +832,8 @@ def test_thoughts_of_questions_of_unequal_lengths_are_those_of_each_alone(runs_f
     clean, corrupted = corrupted_pairs(questions)
     assert (clean.questions[:, 1:] == corrupted.questions[:, 1:]).all()
     assert (clean.rendered.answer != corrupted.rendered.answer).all()
+    with pytest.raises(ConfigError, match="none of these questions of graph-12-frontier"):
+        corrupted_pairs(questions[:0])
     table = replacement_table(model, questions, each_place=False)
     apart = 0
     for row in range(len(clean)):

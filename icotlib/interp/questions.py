@@ -102,10 +102,14 @@ def corrupted_pairs(questions: QuestionSet) -> tuple[QuestionSet, QuestionSet]:
     """Clean questions, and corrupted ones as their task has them (`Task.corrupted`).
 
     A question is left out whose task has no corrupted one, or one that was trained on.
+
+    Raises `ConfigError` if none is left.
     """
     task = questions.task
     corrupted, found = task.corrupted(questions.questions)
     found &= ~is_in_sorted(drawn_keys(task, corrupted), questions.trained_on)
+    if not found.any():
+        raise ConfigError(f"none of these questions of {task.name} has a corrupted one: draw more")
     return questions[found], replace(questions, questions=corrupted[found])
 
 
