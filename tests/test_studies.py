@@ -879,15 +879,17 @@ def test_sentences_on_subspaces_say_which_model_is_ahead_and_what_is_undecided()
 
 
 def test_sentences_on_states_say_by_how_much_and_whether_it_is_decided():
-    columns = {"decodable": True, "used": False, "control": 0.99, "steering_random": 0.1}
-    columns["answered"] = 1.0
+    columns = {"decodable": True, "used": False, "control": 0.99, "answered": 1.0}
+    columns["steering_chance"] = 0.1
     rows = []
     for model, steering in (("ICoT-SI", 0.6), ("Running sums", 0.3)):
         for variable in ("t2", "t3"):
             one = made_seeds({10: 0.0, 11: 0.01, 12: 0.02}, model=model, variable=variable)
             one["steering"] = steering + one.accuracy * (1 if model == "ICoT-SI" else 2)
             one["selectivity"] = {"ICoT-SI": [0.1, 0.2, 0.0]}.get(model, [0.0, 0.1, 0.2])
-            rows.append(one.assign(**columns))
+            # A random direction hits less than a guess does, so that it makes no difference.
+            random = {"ICoT-SI": 0.02}.get(model, 0.08)
+            rows.append(one.assign(**columns, steering_random=random))
     said = get_study("inside").words([], pd.concat(rows))
     first = "ICoT-SI minus Running sums, "
     steered, selective = (
