@@ -89,21 +89,32 @@ def followed_thoughts(table: pd.DataFrame) -> Figure:
     width = PAGE if len(models) > 1 else COLUMN
     figure, axes = new_figure(width, 3.0, columns=len(models), squeeze=False, sharey=True)
     table = table[table.answers == "other"]
-    places = sorted(table.place.unique())
+    entries: dict[str, Any] = {}  # each replacement once, whatever panels it is in
     for number, (ax, model) in enumerate(zip(axes.flat, models, strict=True)):
         rows = table[table.model == model]
-        for offset, (name, (label, color, marker, _)) in enumerate(_REPLACED.items()):
-            look = {"color": color, "marker": marker, "label": label if number == 0 else None}
-            for place, own in rows[(rows.replacement == name) & (rows.n > 0)].groupby("place"):
-                draw_mean(ax, place + 0.12 * (offset - 1.5), own, look)
-                look["label"] = None
-        ax.set_xticks(places, ["all" if place == 0 else str(place) for place in places])
-        ax.set_xlabel("place replaced")
+        _followed_panel(ax, rows)
+        handles, labels = ax.get_legend_handles_labels()
+        entries |= dict(zip(labels, handles, strict=True))
         answered = rows.groupby("seed").answered.first().mean()
         ax.set_title(f"{model}, {answered:.0%} right\n{seeds_text(rows)}")
         percent(ax, "answers that become\nthe other question's" if number == 0 else "")
-    legend_outside(figure, loc="outside lower center", ncols=2)
+    if entries:
+        legend_outside(figure, entries.values(), entries, loc="outside lower center", ncols=2)
     return figure
+
+
+def _followed_panel(ax: Axes, rows: pd.DataFrame) -> None:
+    """One model: shares by the place replaced, those of one place beside each other. Without a pair
+    that a model answers differently there is nothing to draw."""
+    places = sorted(rows.place.unique())
+    for offset, (name, (label, color, marker, _)) in enumerate(_REPLACED.items()):
+        look: dict[str, Any] = {"color": color, "marker": marker, "label": label}
+        for place, own in rows[(rows.replacement == name) & (rows.n > 0)].groupby("place"):
+            draw_mean(ax, float(place) + 0.12 * (offset - 1.5), own, look)
+            look["label"] = None
+    ax.set_xticks(places, ["all" if place == 0 else str(place) for place in places])
+    ax.set_xlim(-0.5, max(places) + 0.5)
+    ax.set_xlabel("place replaced")
 
 
 def _draw_places(
