@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from icotlib.cli.options import add_run_options, load_imports, overrides_of, positive
 from icotlib.cli.plans import add_plan, check_plan
 from icotlib.config import RunConfig, settings_of
-from icotlib.errors import ConfigError
+from icotlib.errors import ConfigError, RunError
 from icotlib.experiments import RUNS, run_config
 from icotlib.experiments.drafts import as_text
 from icotlib.experiments.papers import check_data
@@ -129,12 +129,11 @@ def print_lost_weights(run: "Run") -> None:
     """Say so if the weights of a finished run are no longer those that it was saved with."""
     from icotlib.system import seals
 
-    folder = run.folder / "model"
-    if (folder / seals.SEAL).is_file() and not seals.is_whole(folder):
-        print(
-            f"\nits weights in {folder} are missing or damaged: put them back from a copy, or "
-            f"delete {run.folder} and train it again"
-        )
+    remedy = f"put it back from a copy, or delete {run.folder} and train it again"
+    try:
+        seals.check_seal(run.folder / "model", remedy)
+    except RunError as error:
+        print(f"\n{error}")
 
 
 def _is_known_without_data(config: RunConfig) -> bool:

@@ -156,11 +156,11 @@ def _written_by(task: Task) -> Example:
 def _not_of_the_task(task: Task, examples: Sequence[Example]) -> str:
     """What is said of answers that are not those which the task gives to the same questions, as
     where digits stand in another order; empty if there are none."""
-    wrong = []
-    for example in examples:
-        known = _of_the_task(task, example.question)
-        if known is not None and not same_answer(example.answer, known.answer):
-            wrong.append((example, known))
+    wrong = [
+        (example, known)
+        for example, known in zip(examples, _of_the_task(task, examples), strict=True)
+        if known is not None and not same_answer(example.answer, known.answer)
+    ]
     if not wrong:
         return ""
     first, known = wrong[0]
@@ -172,22 +172,35 @@ def _not_of_the_task(task: Task, examples: Sequence[Example]) -> str:
     )
 
 
-def _of_the_task(task: Task, question: str) -> Example | None:
-    """What the task makes of a question as it stands in files; None if it is none of the task, or
-    the task does not read it."""
-    rows = _entries_of(task, question)
-    found = None if rows is None else task.text(task.render(rows))[0]
-    is_same = found is not None and same_question(found.question) == same_question(question)
-    return found if is_same else None
-
-
-def _entries_of(task: Task, question: str) -> np.ndarray | None:
-    """The entries `[1, entries]` of a question of the task; None where it reads none."""
+def _of_the_task(task: Task, examples: Sequence[Example]) -> list[Example | None]:
+    """What the task makes of questions as they stand in files; None for one that is none of the
+    task, or that the task does not read."""
     numbers = {symbol: number for number, symbol in enumerate(task.symbols)}
-    words = question.split()
-    if len(words) == task.widths[0] and numbers.keys() >= set(words):
+    width, read = task.widths[0], {}
+    for row, example in enumerate(examples):
+        words = example.question.split()
+        asked = [numbers[word] for word in words] if numbers.keys() >= set(words) else []
+        entries = _entries_of(task, example.question, asked if len(asked) == width else [])
+        if entries is not None:
+            read[row] = entries
+    found: list[Example | None] = [None] * len(examples)
+    if read:
+        made = task.text(task.render(np.concatenate(list(read.values()))))
+        for row, one in zip(read, made, strict=True):
+            is_same = same_question(one.question) == same_question(examples[row].question)
+            found[row] = one if is_same else None
+    return found
+
+
+def _entries_of(task: Task, question: str, asked: list[int]) -> np.ndarray | None:
+    """The entries `[1, entries]` of a question of the task; None where it reads none.
+
+    Args:
+        asked: its symbols, where they are as many as a question of the task has.
+    """
+    if asked:
         with contextlib.suppress(ConfigError):
-            return task.entries(np.array([[numbers[word] for word in words]]))
+            return task.entries(np.array([asked]))
     with contextlib.suppress(ValueError):
         return task.parse_question(clean(question))
     return None

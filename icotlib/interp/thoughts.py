@@ -71,7 +71,12 @@ def forms_of(model: StageModel, questions: QuestionSet) -> list[Form]:
 @torch.no_grad()
 def thoughts_of(model: StageModel, questions: QuestionSet) -> Tensor:
     """The thoughts of some questions, `[n, places, d]`, fp32, on the CPU."""
-    latent, found, forms = latent_model(model), [], forms_of(model, questions)
+    return _thoughts(model, forms_of(model, questions))
+
+
+def _thoughts(model: StageModel, forms: Sequence[Form]) -> Tensor:
+    """The thoughts of questions by their forms, in the order of the questions."""
+    latent, found = latent_model(model), []
     with training_precision(model.precision, latent):
         for form in forms:
             for _, part in interventions.split(form.inputs):
@@ -202,16 +207,17 @@ def replacement_table(
         over questions), n (questions whose answer differs from the other one's).
     """
     questions, corrupted = corrupted_pairs(questions)
-    thoughts, forms = thoughts_of(model, questions), forms_of(model, questions)
+    forms, others = forms_of(model, questions), forms_of(model, corrupted)
+    thoughts = _thoughts(model, forms)
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(thoughts.shape, generator=generator)
     new = {
-        "other": thoughts_of(model, corrupted),
+        "other": _thoughts(model, others),
         "mean": thoughts.mean(dim=0, keepdim=True).expand_as(thoughts),
         "noise": drawn / drawn.norm(dim=-1, keepdim=True) * thoughts.norm(dim=-1, keepdim=True),
         "zero": torch.zeros_like(thoughts),
     }
-    own, other = _answers(model, forms), _answers(model, forms_of(model, corrupted))
+    own, other = _answers(model, forms), _answers(model, others)
     rows = []
     for name in REPLACEMENTS:
         for place in range(thoughts.shape[1] + 1 if each_place else 1):

@@ -21,6 +21,7 @@ from icotlib.interp.report import MARGIN
 from icotlib.interp.variables import Variable
 from icotlib.reporting import figures
 from icotlib.reporting.conclusions.sentences import about_seeds, capital, doubt, points
+from icotlib.reporting.figures.inside import above_chance
 from icotlib.reporting.statistics import ENOUGH_SEEDS, less_by_seed
 from icotlib.running.progress import is_live
 from icotlib.studies.base import Member, measured_once, register
@@ -75,8 +76,7 @@ class Inside(OfStates):
         return figures.decoded_and_used(table)
 
     def words(self, members: Sequence[Member], table: pd.DataFrame) -> list[str]:
-        guess = table[["steering_random", "steering_chance"]].max(axis=1)
-        table = table.assign(above_random=table.steering - guess)
+        table = table.assign(above_chance=above_chance(table))
         models = dict(list(table.groupby("model", sort=False)))
         said = [_counted(name, rows) for name, rows in models.items()] + [_room(table)]
         if table.seed.nunique() < ENOUGH_SEEDS:
@@ -150,7 +150,7 @@ def _beside(name: str, rows: pd.DataFrame, control: str, others: pd.DataFrame) -
     said = []
     columns = {
         "selectivity": "selectivity of probes",
-        "above_random": "steered answers minus those of a random direction or digit",
+        "above_chance": "steered answers minus those of a random direction or digit",
     }
     for column, what in columns.items():
         found = less_by_seed(rows, others, column)

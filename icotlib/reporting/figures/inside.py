@@ -45,8 +45,7 @@ def decoded_and_used(table: pd.DataFrame) -> Figure:
     Args:
         table: of the study `inside`.
     """
-    chance = table[["steering_random", "steering_chance"]].max(axis=1)
-    table = table.assign(above_chance=table.steering - chance)
+    table = table.assign(above_chance=above_chance(table))
     tokens = _in_order(table.variable)
     figure = empty_figure(PAGE, 4.2)
     axes = figure.subplots(len(_PANELS), 1, sharex=True)
@@ -61,6 +60,12 @@ def decoded_and_used(table: pd.DataFrame) -> Figure:
     axes[-1].set_xlabel("chain token, which is not written")
     _legend(figure, axes[0])
     return figure
+
+
+def above_chance(table: pd.DataFrame) -> pd.Series:
+    """Steered answers less those of a random direction, or of a symbol drawn at random, whichever
+    is more."""
+    return table.steering - table[["steering_random", "steering_chance"]].max(axis=1)
 
 
 def of_trained(table: pd.DataFrame) -> pd.DataFrame:
