@@ -184,9 +184,7 @@ def contents(table: pd.DataFrame) -> Figure:
     for ax, (task, split) in zip(axes.flat, panels, strict=True):
         rows = table[(table.task == task) & (table.split == split)]
         _contents_panel(ax, rows)
-        seeds = rows.groupby("content").seed.nunique()
-        unequal = f"{seeds.min()} to {seeds.max()} seeds" if seeds.nunique() > 1 else ""
-        ax.set_title(apart.join([task, split, unequal or seeds_text(rows)]))
+        ax.set_title(apart.join([task, split, seeds_text(rows, "content")]))
         ax.label_outer(remove_inner_ticks=False)
     return figure
 

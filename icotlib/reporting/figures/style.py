@@ -61,12 +61,17 @@ def series_name(method: str, variant: str, between: str = "") -> str:
     return method_label(method) + between + (f", {text}" if text else "")
 
 
-def seeds_text(rows: pd.DataFrame) -> str:
+def seeds_text(rows: pd.DataFrame, each: str = "") -> str:
     """How many seeds a line or a figure stands for, in words.
 
     Args:
         rows: with the column seed, or with run where each is of a seed.
+        each: a column whose values may have unequal numbers of seeds: `3 to 5 seeds`.
     """
+    if each:
+        counts = rows.groupby(each).seed.nunique()
+        if counts.nunique() > 1:
+            return f"{counts.min()} to {counts.max()} seeds"
     n = rows["seed" if "seed" in rows else "run"].nunique()
     return f"{n} seeds" if n > 1 else "one seed"
 
